@@ -1,0 +1,188 @@
+// The records and events that the client gives out and the commands print: one shape for the library, one rule
+// (`at` and other times become ISO 8601 text) for JSON. Types only.
+import type { FailedCode } from "../errors.ts";
+
+/** Milliseconds since the Unix epoch, as Date.now() gives them. Printed in JSON as ISO 8601 UTC with milliseconds. */
+export type EpochMs = number;
+
+/** One client as the lookup server's directory has it (CLIENT). */
+export interface ClientRecord {
+  readonly name: string;
+  /** The first of the addresses the client registered: IPv4 or IPv6 text. */
+  readonly address: string;
+  /** UDP port of its chat socket. */
+  readonly port: number;
+  /** The host's name, as the client says. */
+  readonly host: string;
+  readonly startedAt: EpochMs;
+  /** When this client last asked the server for a lookup. */
+  readonly lastLookupAt: EpochMs | null;
+  /** "SHA256:" and the unpadded base64 of the SHA-256 of its public key. */
+  readonly fingerprint: string;
+}
+
+/** One client on this machine, from shared memory (LOCAL). `uid`, `user` and `pid` are the kernel's word. */
+export interface LocalRecord {
+  readonly name: string;
+  readonly pid: number;
+  readonly uid: number;
+  readonly user: string;
+  /** "/dev/pts/3"; null where the client has no terminal. */
+  readonly tty: string | null;
+  /** "HOST:PORT" of its lookup server. */
+  readonly server: string;
+  readonly address: string;
+  readonly port: number;
+  readonly startedAt: EpochMs;
+  readonly lastMessageAt: EpochMs | null;
+  /** Messages delivered to others, and received, since it started. */
+  readonly sent: number;
+  readonly received: number;
+}
+
+/** A message that has arrived. */
+export interface TalkMessage {
+  readonly id: string;
+  readonly from: string;
+  readonly text: string;
+  readonly at: EpochMs;
+  readonly fingerprint: string;
+  /** The server's binding of the name and the remembered key agree. */
+  readonly verified: boolean;
+}
+
+/** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
+export interface SentEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly at: EpochMs;
+}
+export interface DeliveredEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly at: EpochMs;
+  /** Milliseconds from send() to the other side's word that the text was handed to its output. */
+  readonly ms: number;
+}
+export interface FailedEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly code: FailedCode;
+  readonly message: string;
+}
+export interface PeerEvent {
+  readonly name: string;
+  readonly state: "joined" | "left";
+}
+export interface ServerEvent {
+  readonly state: "lost" | "back" | "closing";
+}
+
+export interface TalkClientEvents {
+  message: [message: TalkMessage];
+  sent: [event: SentEvent];
+  delivered: [event: DeliveredEvent];
+  failed: [event: FailedEvent];
+  peer: [event: PeerEvent];
+  server: [event: ServerEvent];
+  /** The session ended for good (name lost to another, refused): send() fails from here on. */
+  error: [error: Error];
+}
+
+export interface ConnectOptions {
+  /** 1 to 32 bytes, see lib/names.ts. */
+  readonly name: string;
+  /** "HOST:PORT"; default 127.0.0.1:5518. */
+  readonly server?: string;
+  /** Folder of the key and of known_peers; default $XDG_STATE_HOME/ptalk. */
+  readonly stateDir?: string;
+  /** Aborts connecting; afterwards it has no effect. */
+  readonly signal?: AbortSignal;
+  /** UDP port; default 0: any. */
+  readonly port?: number;
+  /** Plain TCP to a server that is not on loopback. */
+  readonly insecure?: boolean;
+  /** Start a server in the background when none answers on the default address. */
+  readonly startServer?: boolean;
+  /**
+   * "always" (default): be listed under the name, or fail with name-taken. "if-free": as `ptalk send` does, register
+   * unless a client with the same key already holds the name, then speak under the same name without being listed.
+   */
+  readonly register?: "always" | "if-free";
+  /**
+   * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
+   * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
+   */
+  readonly deliver?: (message: TalkMessage) => void | Promise<void>;
+}
+
+export interface SendOptions {
+  /** Milliseconds until not-delivered; default 10 000. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+export interface SendResult {
+  readonly id: string;
+  readonly to: string;
+  readonly ms: number;
+}
+
+/** What the commands need of TalkClient (lib/client/talk-client.ts implements it, as an EventEmitter). */
+export interface TalkConnection extends AsyncDisposable {
+  readonly name: string;
+  readonly server: string;
+  readonly address: string;
+  readonly port: number;
+  readonly fingerprint: string;
+  on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
+  off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
+  /** @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; AbortError */
+  send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  lookup(name: string): Promise<ClientRecord | null>;
+  all(): Promise<ClientRecord[]>;
+  list(): LocalRecord[] | Promise<LocalRecord[]>;
+  /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
+  close(): Promise<void>;
+}
+
+/** A connection that only reads the server's directory: no name, no key, no chat socket. */
+export interface DirectoryReader extends AsyncDisposable {
+  lookup(name: string): Promise<ClientRecord | null>;
+  all(): Promise<ClientRecord[]>;
+  close(): Promise<void>;
+}
+/** The signature of `openDirectory` in lib/client/directory-reader.ts. @throws TalkError unreachable */
+export type OpenDirectory = (options: {
+  readonly server: string;
+  readonly insecure?: boolean;
+  readonly stateDir?: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}) => Promise<DirectoryReader>;
+
+type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
+
+/** CLIENT and LOCAL as JSON has them. */
+export type ClientJson = Timed<ClientRecord, "startedAt" | "lastLookupAt">;
+export type LocalJson = Timed<LocalRecord, "startedAt" | "lastMessageAt">;
+
+/** The lines of `ptalk talk --json` and `ptalk recv --json`. */
+export type JsonEvent =
+  | {
+      readonly type: "registered";
+      readonly name: string;
+      readonly server: string;
+      readonly address: string;
+      readonly port: number;
+      readonly fingerprint: string;
+    }
+  | { readonly type: "all"; readonly clients: readonly ClientJson[] }
+  | { readonly type: "list"; readonly clients: readonly LocalJson[] }
+  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
+  | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
+  | ({ readonly type: "failed" } & FailedEvent)
+  | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "server" } & ServerEvent)
+  | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "exit" };

@@ -1,0 +1,56 @@
+// Where the lookup server is, as people write it: HOST:PORT, [IPv6]:PORT, HOST. Pure text; no name is resolved here.
+import { isIP, isIPv6 } from "node:net";
+import { TalkError } from "./errors.ts";
+
+export const DEFAULT_HOST = "127.0.0.1";
+/** talk's own well-known port is 518 (ntalk); 5518 is the same beyond the privileged range. */
+export const DEFAULT_PORT = 5518;
+export const DEFAULT_SERVER = `${DEFAULT_HOST}:${DEFAULT_PORT}`;
+
+const HOST_LIMIT = 253; // characters of a host name (RFC 1035 section 2.3.4, without the final dot)
+
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Reads HOST:PORT, HOST, :PORT, [IPV6]:PORT or a bare IPv6 address; what is left out is the default.
+ * @param where names the flag, variable or file in the error
+ * @param minPort 0 where the system may pick the port (`serve --listen`), else 1
+ * @throws TalkError usage
+ */
+export function parseServerAddress(text: string, where = "--server", minPort = 1): ServerAddress {
+  if (isIPv6(text)) return { host: text, port: DEFAULT_PORT };
+  const match = /^(?:\[([^[\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text);
+  if (match === null || text === "") throw bad(where, text, "expected HOST:PORT or [IPV6]:PORT");
+  const [, bracketed, plain, port] = match;
+  if (bracketed !== undefined && !isIPv6(bracketed)) throw bad(where, text, "no IPv6 address between the brackets");
+  const host = bracketed ?? (plain || DEFAULT_HOST);
+  if (bracketed === undefined && !isHost(host)) throw bad(where, text, "not a host name or address");
+  return { host, port: port === undefined ? DEFAULT_PORT : parsePort(port, minPort, where, text) };
+}
+
+/** The inverse: "HOST:PORT", with brackets around an IPv6 address. */
+export function formatServerAddress({ host, port }: ServerAddress): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** True for addresses that never leave this machine, for which plain TCP is good enough. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+function parsePort(port: string, minPort: number, where: string, text: string): number {
+  const value = /^\d{1,5}$/.test(port) ? Number(port) : Number.NaN;
+  if (!(value >= minPort && value <= 65535)) throw bad(where, text, `the port must be ${minPort} to 65535`);
+  return value;
+}
+
+function isHost(host: string): boolean {
+  return host.length <= HOST_LIMIT && /^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?$/i.test(host);
+}
+
+function bad(where: string, text: string, reason: string): TalkError {
+  return TalkError.usage(`${where} ${JSON.stringify(text)}: ${reason}`);
+}
