@@ -1,0 +1,157 @@
+// The one source of the client table's layout: fields are named here with their sizes, offsets are sums, and no other file
+// holds a number that depends on them. All numbers are 32-bit words in the byte order of the machine (the segment never
+// leaves it); a 53-bit number takes two words, low then high.
+//
+//   header | buckets: (head, version) each | records, one more than the capacity
+//
+// Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
+import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../names.ts";
+
+const WORD_BYTES = 4;
+const LINE_WORDS = 16; // a cache line of 64 bytes on x64 and arm64
+
+/** "ptkC" in memory on a little-endian machine. */
+export const MAGIC = 0x436b_7470;
+/** To be raised with every change of what stands below. */
+export const LAYOUT_VERSION = 1;
+
+export const MIN_CAPACITY = 1;
+export const MAX_CAPACITY = 1_048_576;
+
+export const KEY_BYTES = 32;
+/** Base64 of a key. */
+export const KEY_TEXT_BYTES = 44;
+export const MAX_HOST_BYTES = 64;
+export const MAX_ADDRESSES = 4;
+/** Eight groups of four hexadecimal digits. */
+export const MAX_ADDRESS_BYTES = 39;
+
+const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1); // with commas between
+
+/** Turns sizes into offsets, in the order written. */
+function offsetsOf<K extends string>(
+  sizes: Readonly<Record<K, number>>,
+): { at: Readonly<Record<K, number>>; words: number } {
+  const at: Record<K, number> = { ...sizes };
+  let words = 0;
+  for (const field of Object.keys(sizes) as K[]) {
+    at[field] = words;
+    words += sizes[field];
+  }
+  return { at, words };
+}
+
+const wordsFor = (bytes: number): number => Math.ceil(bytes / WORD_BYTES);
+const fullLines = (words: number): number => Math.ceil(words / LINE_WORDS);
+
+const header = offsetsOf({
+  magic: 1,
+  layoutVersion: 1,
+  /** {@link READY} states; stored last by the creator. */
+  ready: 1,
+  capacity: 1,
+  recordWords: 1,
+  /** Seed of the hash of names, so that nobody can choose names that meet in one bucket. */
+  seed: 2,
+  createdAt: 2,
+  serverPid: 1,
+  serverStart: 2,
+  // From here on what changes; on its own cache line, away from what every reader looks at.
+  padding: LINE_WORDS - 12,
+  count: 1,
+  /** First record of the free list, as a link. */
+  freeHead: 1,
+  /** Slots from here on were never used. */
+  highWater: 1,
+  /** Version given to the latest record. */
+  lastVersion: 1,
+});
+export const HEADER = header.at;
+const HEADER_WORDS = fullLines(header.words) * LINE_WORDS;
+
+/** States of the header's `ready`. Anything else (fresh memory is 0) means that the creator has not finished. */
+export const READY = { open: 1, closed: 2 } as const;
+
+const bucket = offsetsOf({
+  /** First record of the chain, as a link. */
+  head: 1,
+  /** Raised before and after a record leaves the chain, see reader.ts. */
+  version: 1,
+});
+export const BUCKET = bucket.at;
+export const BUCKET_WORDS = bucket.words;
+
+const record = offsetsOf({
+  /** `version << 2 | state`, the word by which a record appears and disappears; see {@link STATE}. */
+  sequence: 1,
+  hash: 1,
+  /** Next record of the chain, or of the free list; a link. */
+  next: 1,
+  /** Bytes of fold, name, host and addresses: 8 bits each, lowest first. */
+  lengths: 1,
+  /** Port in the low 16 bits, {@link FLAG_ASCII} above. */
+  port: 1,
+  /** Milliseconds since the epoch: low word, then 11 bits of the high one tagged with 21 bits of the version. */
+  lookupLow: 1,
+  lookupHigh: 1,
+  startedAt: 2,
+  // Folded name, padded with zeros to whole words; then, packed: name, key, host, addresses. Beside the fields above so that
+  // a lookup of a usual record touches two cache lines.
+  text: wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_HOST_BYTES + MAX_ADDRESSES_BYTES),
+  pid: 1,
+  startTime: 2,
+  owner: 1,
+  connection: 1,
+  /** While the state is `moving`: the slot that stands in for this one, as a link. */
+  standIn: 1,
+  /** 1 while this record stands in for another: readers of pages pass it by. */
+  isStandIn: 1,
+});
+export const RECORD = record.at;
+/** Whole cache lines, an odd number of them: the same field of consecutive records falls into different cache sets. */
+export const RECORD_WORDS = (fullLines(record.words) | 1) * LINE_WORDS;
+/** Words of a record up to the end of its text: what a lookup may copy. */
+export const TEXT_WORDS = RECORD.pid - RECORD.text;
+
+/** Low two bits of a record's sequence. */
+export const STATE = { free: 0, live: 1, moving: 2 } as const;
+export const STATE_BITS = 2;
+export const STATE_MASK = (1 << STATE_BITS) - 1;
+/** Versions count modulo this. */
+export const VERSION_MASK = 2 ** (32 - STATE_BITS) - 1;
+
+/** All text of the record is ASCII: one conversion makes all its strings. */
+export const FLAG_ASCII = 1 << 16;
+export const PORT_MASK = 0xffff;
+
+/**
+ * Longest chain that a writer makes and a reader follows. With a seeded hash and no more records than buckets, a chain of
+ * 20 has a probability of 1e-13 in the largest table; the bound is what a cycle in a damaged table costs.
+ */
+export const MAX_CHAIN = 256;
+
+/** Where everything is in a table of this capacity, in words; `bytes` is the exact size of the segment. */
+export interface Geometry {
+  readonly capacity: number;
+  /** One more than the capacity: a full table can still replace a record. */
+  readonly slots: number;
+  readonly bucketMask: number;
+  readonly buckets: number;
+  readonly records: number;
+  readonly bytes: number;
+}
+
+/** @param capacity an integer from {@link MIN_CAPACITY} to {@link MAX_CAPACITY} */
+export function geometryOf(capacity: number): Geometry {
+  const bucketCount = 2 ** Math.ceil(Math.log2(capacity));
+  const slots = capacity + 1;
+  const records = HEADER_WORDS + fullLines(bucketCount * BUCKET_WORDS) * LINE_WORDS;
+  return {
+    capacity,
+    slots,
+    bucketMask: bucketCount - 1,
+    buckets: HEADER_WORDS,
+    records,
+    bytes: (records + slots * RECORD_WORDS) * WORD_BYTES,
+  };
+}
