@@ -1,5 +1,7 @@
 import { defineConfig } from "vitest/config";
 
+const jsonReport = process.env["PTALK_VITEST_JSON"];
+
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
@@ -8,5 +10,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // .ci/run adds its counts up from the JSON report.
+    ...(jsonReport ? { reporters: ["default", "json"], outputFile: { json: jsonReport } } : {}),
   },
 });
