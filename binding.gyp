@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "ptalk",
-      "sources": ["native/addon.cc", "native/error.cc", "native/shm.cc", "native/sem.cc", "native/signal.cc", "native/process.cc"],
+      "sources": ["<!@(ls native/*.cc)"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
       "defines": ["NAPI_VERSION=9", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_ADDON_API_DISABLE_DEPRECATED", "_GNU_SOURCE"],
       "cflags": ["-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],

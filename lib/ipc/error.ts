@@ -1,0 +1,44 @@
+// The one error of ptalk/ipc: what a system call reported, under the name POSIX gives it.
+import { constants } from "node:os";
+import { getSystemErrorMap } from "node:util";
+import { native } from "../native.ts";
+
+/**
+ * A system call failed, or would have: `code` "EEXIST", `errno` 17, `syscall` "shm_open", `path` "/name".
+ * The codes are those of errno(3); each method names the ones it can meet.
+ */
+export class IpcError extends Error {
+  /** The symbolic name of the error, as in errno(3): "EEXIST". */
+  readonly code: string;
+  /** Its positive number on this system: 17. */
+  readonly errno: number;
+  /** The function that failed, as POSIX names it: "shm_open". */
+  readonly syscall: string;
+  /** The POSIX name ("/name") that it was about, where there is one. */
+  readonly path: string | undefined;
+
+  /** `errno` is positive, as in C. `detail` replaces the system's wording where more is known. */
+  constructor(errno: number, syscall: string, path?: string, detail?: string) {
+    const [code, text] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, "unknown error"];
+    super(`${code}: ${detail ?? text}, ${syscall}${path === undefined ? "" : ` '${path}'`}`);
+    this.code = code;
+    this.errno = errno;
+    this.syscall = syscall;
+    this.path = path;
+  }
+
+  /** The same by symbolic name: `IpcError.of("EBADF", "mmap", "/x", "it is closed")`. */
+  static of(code: keyof typeof constants.errno, syscall: string, path?: string, detail?: string): IpcError {
+    return new IpcError(constants.errno[code], syscall, path, detail);
+  }
+}
+
+// On the prototype, as Error's own are, so that it does not show as a property of each error.
+Object.defineProperty(IpcError.prototype, "name", { value: "IpcError", writable: true, configurable: true });
+
+native.setErrorClass(IpcError);
+
+/** Whether something caught is an IpcError with this code. */
+export function isCode(error: unknown, code: keyof typeof constants.errno): error is IpcError {
+  return error instanceof IpcError && error.code === code;
+}

@@ -1,0 +1,130 @@
+// Named semaphores: sem_open(3), sem_wait(3), sem_post(3).
+import { constants } from "node:fs";
+import { native } from "../native.ts";
+import { IpcError } from "./error.ts";
+import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
+import { openOrCreateShared } from "./open-or-create.ts";
+import { listNames } from "./shared-memory.ts";
+
+const { O_CREAT, O_EXCL } = constants;
+
+/** SEM_VALUE_MAX of Linux: the greatest value a semaphore can have. */
+export const SEM_VALUE_MAX = 2 ** 31 - 1;
+const SEMAPHORE_PREFIX = "sem.";
+const DEFAULT_MODE = 0o600;
+const CLOSED = -1;
+
+const forgotten = new FinalizationRegistry<number>((handle) => native.semClose(handle));
+
+export interface SemaphoreOptions {
+  /** Value at creation, 0 to SEM_VALUE_MAX (2^31 - 1). Default 0. */
+  value?: number;
+  /** Permission bits, less the umask; read and write are both needed to use it. Default 0o600. */
+  mode?: number;
+}
+
+export interface WaitOptions {
+  /** Gives up, with `false`, after this many milliseconds (monotonic clock). Default: never. */
+  timeoutMs?: number;
+  /** Aborting rejects with an AbortError, and takes nothing from the semaphore. */
+  signal?: AbortSignal;
+}
+
+/**
+ * A named POSIX semaphore, shared with every process of any language that opens the same name.
+ * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/sem_open.html
+ */
+export class Semaphore implements Disposable {
+  /** The POSIX name: "/name". */
+  readonly name: string;
+  #handle: number;
+
+  private constructor(name: string, handle: number) {
+    this.name = name;
+    this.#handle = handle;
+    forgotten.register(this, handle, this);
+  }
+
+  /** Creates a semaphore that did not exist. EEXIST when the name is taken. */
+  static create(name: string, { value = 0, mode = DEFAULT_MODE }: SemaphoreOptions = {}): Semaphore {
+    checkName(name, "sem_open");
+    checkInteger("value", value, 0, SEM_VALUE_MAX);
+    checkMode(mode);
+    return new Semaphore(name, native.semOpen(name, O_CREAT | O_EXCL, mode, value));
+  }
+
+  /** Opens one that exists. ENOENT, EACCES. */
+  static open(name: string): Semaphore {
+    checkName(name, "sem_open");
+    return new Semaphore(name, native.semOpen(name, 0, 0, 0));
+  }
+
+  /** Opens the semaphore as it is, or creates it with this value and mode when there is none. */
+  static openOrCreate(name: string, options: SemaphoreOptions = {}): Semaphore {
+    return openOrCreateShared(
+      () => Semaphore.open(name),
+      () => Semaphore.create(name, options),
+    );
+  }
+
+  /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
+  static unlink(name: string): void {
+    checkName(name, "sem_unlink");
+    native.semUnlink(name);
+  }
+
+  /** The names ("/name", sorted) of all named semaphores, of every user, that begin with the prefix. */
+  static list(prefix = "/"): string[] {
+    return listNames(prefix, (file) =>
+      file.startsWith(SEMAPHORE_PREFIX) ? file.slice(SEMAPHORE_PREFIX.length) : undefined,
+    );
+  }
+
+  /** Takes one, and blocks this thread (its event loop too) until there is one. For the loop's sake see `waitAsync`. */
+  wait(): void {
+    native.semWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_wait"));
+  }
+
+  /** Takes one if there is one; false if not. Never blocks. */
+  tryWait(): boolean {
+    return native.semTryWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_trywait"));
+  }
+
+  /** Takes one, blocking this thread for at most `ms` milliseconds (monotonic clock); false when they have passed. */
+  timedWait(ms: number): boolean {
+    checkMilliseconds("ms", ms);
+    return native.semTimedWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_timedwait"), ms);
+  }
+
+  /** Gives one back; wakes one who waits. EOVERFLOW at SEM_VALUE_MAX. */
+  post(): void {
+    native.semPost(this.#handle >= 0 ? this.#handle : this.#closed("sem_post"));
+  }
+
+  /** The value at some instant during the call; 0 while others wait, as on all Linux systems. */
+  get value(): number {
+    return native.semValue(this.#handle >= 0 ? this.#handle : this.#closed("sem_getvalue"));
+  }
+
+  /** Ends this object's use of the semaphore. The semaphore itself stays. */
+  close(): void {
+    if (this.#handle === CLOSED) return;
+    const handle = this.#handle;
+    this.#handle = CLOSED;
+    forgotten.unregister(this);
+    native.semClose(handle);
+  }
+
+  /** Removes the name, as the static `unlink`. Works after `close` too. */
+  unlink(): void {
+    Semaphore.unlink(this.name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #closed(syscall: string): never {
+    throw IpcError.of("EBADF", syscall, this.name, "it is closed");
+  }
+}

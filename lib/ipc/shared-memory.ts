@@ -1,0 +1,217 @@
+// Named shared memory: shm_open(3), posix_fallocate(3), mmap(2).
+import { constants as buffers } from "node:buffer";
+import { constants, readdirSync, statfsSync } from "node:fs";
+import { native } from "../native.ts";
+import { IpcError, isCode } from "./error.ts";
+import { checkInteger, checkMode, checkName, checkSize } from "./names.ts";
+import { openOrCreateShared } from "./open-or-create.ts";
+
+const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
+
+/** Where Linux keeps shared memory objects and semaphores. */
+const SHM_DIRECTORY = "/dev/shm";
+/** glibc's prefix for the files of named semaphores, which are not shared memory objects. */
+const SEMAPHORE_PREFIX = "sem.";
+const DEFAULT_MODE = 0o600;
+
+/** What a forgotten SharedMemory leaves behind is its descriptor; the mapping goes with its buffer. */
+const forgotten = new FinalizationRegistry<number>((fd) => native.closeFd(fd));
+
+// For lib only, not exported from ptalk/ipc.
+/** The mapping as 32-bit words, read-only ones included: only Atomics.load may touch those, a store is a SIGSEGV. */
+export let wordsOf: (shm: SharedMemory) => Int32Array<ArrayBuffer>;
+/** Its descriptor, for record locks. Valid until close. */
+export let fdOf: (shm: SharedMemory) => number;
+/** Pages that were gone when touched, because somebody truncated the object; they read as zeros. */
+export let faultsOf: (shm: SharedMemory) => number;
+
+export interface CreateOptions {
+  /** Bytes: a whole number from 1 on. The object gets exactly this many, and they are backed by memory. */
+  size: number;
+  /** Permission bits, less the umask, as in shm_open(3). Default 0o600. */
+  mode?: number;
+}
+
+/**
+ * A POSIX shared memory object, mapped into this process. Other processes, in any language, that open the same name see
+ * the same bytes. Throws IpcError for whatever the system refuses.
+ * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/shm_open.html
+ */
+export class SharedMemory implements Disposable {
+  /** The POSIX name: "/name". */
+  readonly name: string;
+  /** Bytes mapped: the object's size when it was opened. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  #buffer: ArrayBuffer | undefined;
+  readonly #fd: number;
+
+  private constructor(name: string, fd: number, size: number, readOnly: boolean) {
+    this.name = name;
+    this.size = size;
+    this.readOnly = readOnly;
+    this.#buffer = native.map(fd, size, !readOnly, name);
+    this.#fd = fd;
+    forgotten.register(this, fd, this);
+  }
+
+  /**
+   * Creates an object that did not exist, all zeros, and maps it for reading and writing.
+   * EEXIST when the name is taken, ENOSPC when the memory is not there, EFBIG beyond what one ArrayBuffer can map.
+   */
+  static create(name: string, { size, mode = DEFAULT_MODE }: CreateOptions): SharedMemory {
+    checkName(name, "shm_open");
+    checkSize(size);
+    checkMode(mode);
+    checkMappable(name, size);
+    const fd = native.shmOpen(name, O_RDWR | O_CREAT | O_EXCL, mode);
+    try {
+      native.allocate(fd, size, name);
+      return new SharedMemory(name, fd, size, false);
+    } catch (error) {
+      // Only what this call made: with no link left, the name may be somebody else's by now.
+      if (native.fstat(fd).nlink > 0) native.shmUnlink(name);
+      native.closeFd(fd);
+      throw error;
+    }
+  }
+
+  /**
+   * Maps an object that exists, as large as it is. With `readOnly` it takes only read permission, `buffer` is refused and
+   * `read` copies, so nothing can crash on a write. ENOENT, EACCES; EAGAIN while it has no size yet.
+   */
+  static open(name: string, { readOnly = false }: { readOnly?: boolean } = {}): SharedMemory {
+    checkName(name, "shm_open");
+    const fd = native.shmOpen(name, readOnly ? O_RDONLY : O_RDWR, 0);
+    try {
+      const { size } = native.fstat(fd);
+      if (size === 0) throw noSizeYet(name);
+      checkMappable(name, size);
+      return new SharedMemory(name, fd, size, readOnly);
+    } catch (error) {
+      native.closeFd(fd);
+      throw error;
+    }
+  }
+
+  /**
+   * Opens the object, or creates it with this size and mode when there is none. An existing one keeps its own size and
+   * mode: look at `size`. One without a size is waited for (its creator is at work), then given this size.
+   */
+  static openOrCreate(name: string, options: CreateOptions): SharedMemory {
+    const { size, mode = DEFAULT_MODE } = options;
+    checkName(name, "shm_open");
+    checkSize(size);
+    checkMode(mode);
+    return openOrCreateShared(
+      () => SharedMemory.open(name),
+      () => SharedMemory.create(name, { size, mode }),
+      () => SharedMemory.#adopt(name, size),
+    );
+  }
+
+  /** Gives a size to an object whose creator died before it did. undefined: somebody else is at it, or it is gone. */
+  static #adopt(name: string, size: number): SharedMemory | undefined {
+    let fd: number;
+    try {
+      fd = native.shmOpen(name, O_RDWR, 0);
+    } catch (error) {
+      if (isCode(error, "ENOENT")) return undefined;
+      throw error;
+    }
+    try {
+      if (native.lockBytes(fd, 0, 1, true)) {
+        // Still under the lock: a creator that was only slow has finished meanwhile, and its size stands.
+        if (native.fstat(fd).size === 0) native.allocate(fd, size, name);
+        return SharedMemory.open(name);
+      }
+      return undefined;
+    } finally {
+      native.closeFd(fd);
+    }
+  }
+
+  /** Removes the name. Who has the object open keeps it; the memory is freed with the last of them. ENOENT, EACCES. */
+  static unlink(name: string): void {
+    checkName(name, "shm_unlink");
+    native.shmUnlink(name);
+  }
+
+  /** The names ("/name", sorted) of all shared memory objects, of every user, that begin with the prefix. */
+  static list(prefix = "/"): string[] {
+    return listNames(prefix, (file) => (file.startsWith(SEMAPHORE_PREFIX) ? undefined : file));
+  }
+
+  /** The mapped bytes, for reading and writing. EACCES when opened `readOnly`, EBADF after `close`. */
+  get buffer(): ArrayBuffer {
+    const buffer = this.#mapped();
+    if (this.readOnly)
+      throw IpcError.of("EACCES", "mmap", this.name, "it was opened read-only: use read(offset, length)");
+    return buffer;
+  }
+
+  /** A copy of `length` bytes from `offset` on; all that follow by default. RangeError outside of the object. */
+  read(offset = 0, length = this.size - offset): Uint8Array<ArrayBuffer> {
+    const buffer = this.#mapped();
+    checkInteger("offset", offset, 0, this.size);
+    checkInteger("length", length, 0, this.size - offset);
+    return new Uint8Array(buffer.slice(offset, offset + length));
+  }
+
+  /** Unmaps it and detaches every view of `buffer`: their length is 0 from now on. The object itself stays. */
+  close(): void {
+    if (!this.#buffer) return;
+    const buffer = this.#buffer;
+    this.#buffer = undefined;
+    forgotten.unregister(this);
+    native.unmap(buffer);
+    native.closeFd(this.#fd);
+  }
+
+  /** Removes the name, as the static `unlink`. Works after `close` too. */
+  unlink(): void {
+    SharedMemory.unlink(this.name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #mapped(): ArrayBuffer {
+    if (!this.#buffer) throw IpcError.of("EBADF", "mmap", this.name, "it is closed");
+    return this.#buffer;
+  }
+
+  static {
+    wordsOf = (shm) => new Int32Array(shm.#mapped(), 0, Math.floor(shm.size / Int32Array.BYTES_PER_ELEMENT));
+    fdOf = (shm) => {
+      shm.#mapped();
+      return shm.#fd;
+    };
+    faultsOf = (shm) => native.faults(shm.#mapped());
+  }
+}
+
+/** Names in /dev/shm: `nameOf` gives the POSIX name, less its slash, or undefined for what is something else. */
+export function listNames(prefix: string, nameOf: (file: string) => string | undefined): string[] {
+  if (typeof prefix !== "string") throw new TypeError("prefix must be a string");
+  const wanted = prefix.startsWith("/") ? prefix : `/${prefix}`;
+  const names: string[] = [];
+  for (const entry of readdirSync(SHM_DIRECTORY, { withFileTypes: true })) {
+    const name = entry.isFile() ? nameOf(entry.name) : undefined;
+    if (name !== undefined && `/${name}`.startsWith(wanted)) names.push(`/${name}`);
+  }
+  return names.sort();
+}
+
+function noSizeYet(name: string): IpcError {
+  return IpcError.of("EAGAIN", "shm_open", name, "it has no size yet: its creator has not finished, or died");
+}
+
+/** Before memory is spent on it: Node 20 maps at most 4 GiB at once. */
+function checkMappable(name: string, size: number): void {
+  if (size <= buffers.MAX_LENGTH) return;
+  const { bavail, bsize } = statfsSync(SHM_DIRECTORY);
+  if (size > bavail * bsize) throw IpcError.of("ENOSPC", "posix_fallocate", name);
+  throw IpcError.of("EFBIG", "mmap", name, `this Node maps at most ${buffers.MAX_LENGTH} bytes at once`);
+}

@@ -1,0 +1,72 @@
+// The one loader of the addon, and its types. The addon has primitives only; what they mean is decided in lib/ipc.
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+/** What fstat(2) says. `size` in bytes; all numbers exact up to 2^53. */
+export interface FileStatus {
+  readonly size: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+  readonly nlink: number;
+  readonly dev: number;
+  readonly ino: number;
+}
+
+/** The addon's functions. Descriptors and handles are small integers; every failure throws the registered error class. */
+export interface Native {
+  /** Registers the class thrown for every failed system call: `new (errno, syscall, path?)`. */
+  setErrorClass(errorClass: new (errno: number, syscall: string, path?: string) => Error): void;
+
+  /** shm_open(3), always with O_CLOEXEC. The umask applies to `mode`. */
+  shmOpen(name: string, flags: number, mode: number): number;
+  shmUnlink(name: string): void;
+  /** posix_fallocate(3) of the first `size` bytes: ENOSPC now rather than SIGBUS later. Never shrinks. */
+  allocate(fd: number, size: number, path?: string): void;
+  fstat(fd: number): FileStatus;
+  fchmod(fd: number, mode: number): void;
+  closeFd(fd: number): void;
+  /** mmap(2) MAP_SHARED of the first `size` bytes. A buffer over a read-only mapping must never be handed out: writing to it is a SIGSEGV. */
+  map(fd: number, size: number, writable: boolean, path?: string): ArrayBuffer;
+  /** Detaches every view, then munmap(2). Nothing happens when it was unmapped before. */
+  unmap(buffer: ArrayBuffer): void;
+  /** Pages of the mapping that were gone when touched (the object was truncated) and read as zeros since. */
+  faults(buffer: ArrayBuffer): number;
+  /** F_OFD_SETLK: true when the bytes are locked by this descriptor now, false when somebody else is in the way. Never blocks. */
+  lockBytes(fd: number, start: number, length: number, exclusive: boolean): boolean;
+  unlockBytes(fd: number, start: number, length: number): void;
+  /** F_OFD_GETLK for a write lock: the first byte of somebody else's lock in the range, or -1. A descriptor's own locks do not conflict. */
+  testBytes(fd: number, start: number, length: number): number;
+
+  semOpen(name: string, flags: number, mode: number, value: number): number;
+  semUnlink(name: string): void;
+  semClose(handle: number): void;
+  /** Blocks this thread without limit; only the end of its environment breaks it off. */
+  semWait(handle: number): void;
+  semTryWait(handle: number): boolean;
+  /** Blocks this thread for at most `ms` milliseconds of CLOCK_MONOTONIC; false when they have passed. */
+  semTimedWait(handle: number, ms: number): boolean;
+  semPost(handle: number): void;
+  semValue(handle: number): number;
+}
+
+const require = createRequire(import.meta.url);
+const packageRoot = join(import.meta.dirname, "..");
+
+function load(): Native {
+  // A sanitizer build, or one under test, instead of the installed one.
+  const override = process.env.PTALK_ADDON;
+  try {
+    if (override) return require(override) as Native;
+    return (require("node-gyp-build") as (root: string) => Native)(packageRoot);
+  } catch (cause) {
+    throw new Error(
+      `ptalk has no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node}. ` +
+        "Build it from source with `npm rebuild ptalk --build-from-source` (in ptalk's own checkout: `npm run build:native`); " +
+        "that takes a C++17 compiler, make and Python 3.",
+      { cause },
+    );
+  }
+}
+
+export const native: Native = load();

@@ -1,0 +1,31 @@
+// The addon's door: one Environment per thread of Node, and each file's functions by name.
+#include <unistd.h>
+
+#include "environment.h"
+
+namespace ptalk {
+
+Environment::Environment() = default;
+
+Environment::~Environment() {
+  for (int fd : descriptors) close(fd);
+}
+
+void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
+  napi_value function = nullptr;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, &Of(env), &function);
+  exports.Set(name, function);
+}
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment());
+  AddErrors(env, exports);
+  AddSharedMemory(env, exports);
+  AddSemaphores(env, exports);
+  return exports;
+}
+
+}  // namespace ptalk
+
+static Napi::Object InitAddon(Napi::Env env, Napi::Object exports) { return ptalk::Init(env, exports); }
+NODE_API_MODULE(ptalk, InitAddon)

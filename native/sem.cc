@@ -1,0 +1,157 @@
+// Named semaphores: sem_open(3), sem_wait(3), sem_post(3), sem_getvalue(3). What blocks the calling thread is here;
+// the waits that do not are in wait.cc.
+#include "sem.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "guard.h"
+
+namespace ptalk {
+
+NamedSemaphore::NamedSemaphore(sem_t* sem) : sem(sem), slot(Guard(sem, sizeof(sem_t), true, this)) {}
+
+NamedSemaphore::~NamedSemaphore() {
+  if (slot >= 0) Unguard(slot);
+  sem_close(sem);
+}
+
+bool WaitUntil(sem_t* sem, const timespec& deadline) {
+  int result;
+  do {
+#if __GLIBC_PREREQ(2, 30)
+    result = sem_clockwait(sem, CLOCK_MONOTONIC, &deadline);
+#else
+#error "sem_clockwait needs glibc 2.30"
+#endif
+  } while (result < 0 && errno == EINTR);
+  return result == 0;
+}
+
+timespec MonotonicIn(double milliseconds) {
+  // A century of waiting is for ever, and keeps the arithmetic from overflowing.
+  constexpr double kLongest = 100.0 * 365 * 24 * 3600 * 1000;
+  if (!(milliseconds > 0)) milliseconds = 0;
+  if (milliseconds > kLongest) milliseconds = kLongest;
+  timespec at;
+  clock_gettime(CLOCK_MONOTONIC, &at);
+  const int64_t nanoseconds = static_cast<int64_t>(milliseconds * 1e6) + at.tv_nsec;
+  at.tv_sec += nanoseconds / 1000000000;
+  at.tv_nsec = nanoseconds % 1000000000;
+  return at;
+}
+
+bool Earlier(const timespec& a, const timespec& b) {
+  return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+static Napi::Value SemOpen(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Environment& mine = Of(env);
+  const std::string name = Text(info, 0);
+  sem_t* sem;
+  do {
+    sem = sem_open(name.c_str(), Int(info, 1), static_cast<mode_t>(Int(info, 2)),
+                   static_cast<unsigned>(Int64(info, 3)));
+  } while (sem == SEM_FAILED && errno == EINTR);
+  if (sem == SEM_FAILED) return Fail(env, "sem_open", name);
+  auto semaphore = std::make_shared<NamedSemaphore>(sem);
+  if (semaphore->slot < 0) return Fail(env, "sem_open", name, EMFILE);
+  if (mine.free_handles.empty()) {
+    mine.semaphores.push_back(std::move(semaphore));
+    return Napi::Number::New(env, static_cast<double>(mine.semaphores.size() - 1));
+  }
+  const int32_t handle = mine.free_handles.back();
+  mine.free_handles.pop_back();
+  mine.semaphores[handle] = std::move(semaphore);
+  return Napi::Number::New(env, handle);
+}
+
+static Napi::Value SemUnlink(const Napi::CallbackInfo& info) {
+  const std::string name = Text(info, 0);
+  if (sem_unlink(name.c_str()) < 0) return Fail(info.Env(), "sem_unlink", name);
+  return info.Env().Undefined();
+}
+
+static Napi::Value SemClose(const Napi::CallbackInfo& info) {
+  Environment& mine = Of(info.Env());
+  const int32_t handle = Int(info, 0);
+  if (mine.Find(handle) == nullptr) return Fail(info.Env(), "sem_close", "", EINVAL);
+  mine.semaphores[handle].reset();
+  mine.free_handles.push_back(handle);
+  return info.Env().Undefined();
+}
+
+static Napi::Value SemTimedWait(const Napi::CallbackInfo& info) {
+  const auto* semaphore = Of(info.Env()).Find(Int(info, 0));
+  if (semaphore == nullptr) return Fail(info.Env(), "sem_timedwait", "", EINVAL);
+  double milliseconds = 0;
+  napi_get_value_double(info.Env(), info[1], &milliseconds);
+  return BlockingWait(info.Env(), *semaphore, "sem_timedwait", milliseconds);
+}
+
+// The hot calls. Each takes the handle first.
+static sem_t* Handle(napi_env env, napi_callback_info info, const char* syscall,
+                     const std::shared_ptr<NamedSemaphore>** shared = nullptr) {
+  size_t count = 1;
+  napi_value argument;
+  void* data;
+  int32_t handle = -1;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
+  napi_get_value_int32(env, argument, &handle);
+  const auto* found = static_cast<Environment*>(data)->Find(handle);
+  if (shared != nullptr) *shared = found;
+  if (found != nullptr) return (*found)->sem;
+  Fail(env, syscall, "", EINVAL);
+  return nullptr;
+}
+
+static napi_value SemPost(napi_env env, napi_callback_info info) {
+  sem_t* sem = Handle(env, info, "sem_post");
+  if (sem != nullptr && sem_post(sem) < 0) Fail(env, "sem_post");
+  return nullptr;
+}
+
+static napi_value SemTryWait(napi_env env, napi_callback_info info) {
+  sem_t* sem = Handle(env, info, "sem_trywait");
+  if (sem == nullptr) return nullptr;
+  int result;
+  do {
+    result = sem_trywait(sem);
+  } while (result < 0 && errno == EINTR);
+  if (result < 0 && errno != EAGAIN) return Fail(env, "sem_trywait");
+  napi_value taken = nullptr;
+  napi_get_boolean(env, result == 0, &taken);
+  return taken;
+}
+
+static napi_value SemWait(napi_env env, napi_callback_info info) {
+  const std::shared_ptr<NamedSemaphore>* semaphore;
+  sem_t* sem = Handle(env, info, "sem_wait", &semaphore);
+  if (sem != nullptr && sem_trywait(sem) < 0) BlockingWait(env, *semaphore, "sem_wait", -1);
+  return nullptr;
+}
+
+static napi_value SemValue(napi_env env, napi_callback_info info) {
+  sem_t* sem = Handle(env, info, "sem_getvalue");
+  if (sem == nullptr) return nullptr;
+  int value = 0;
+  if (sem_getvalue(sem, &value) < 0) return Fail(env, "sem_getvalue");
+  napi_value result = nullptr;
+  napi_create_int32(env, value, &result);
+  return result;
+}
+
+void AddSemaphores(Napi::Env env, Napi::Object exports) {
+  Add(env, exports, "semOpen", SemOpen);
+  Add(env, exports, "semUnlink", SemUnlink);
+  Add(env, exports, "semClose", SemClose);
+  Add(env, exports, "semTimedWait", SemTimedWait);
+  AddRaw(env, exports, "semPost", SemPost);
+  AddRaw(env, exports, "semTryWait", SemTryWait);
+  AddRaw(env, exports, "semWait", SemWait);
+  AddRaw(env, exports, "semValue", SemValue);
+}
+
+}  // namespace ptalk
