@@ -1,0 +1,24 @@
+// A second Node process with ptalk/ipc in it, running a script given by the test. `say(x)` in the script writes one
+// line of JSON; the script stays alive while its input is open.
+import { join } from "node:path";
+import { Program } from "./program.ts";
+
+const built = join(import.meta.dirname, "../../dist/ipc/index.js");
+
+const prelude = `
+import * as ipc from ${JSON.stringify(`file://${built}`)};
+import { writeSync } from "node:fs";
+const say = (value) => writeSync(1, JSON.stringify(value) + "\\n");
+process.stdin.on("end", () => process.exit(0)).resume();
+`;
+
+export class NodeProgram extends Program {
+  constructor(script: string, args: readonly string[] = [], options: { env?: NodeJS.ProcessEnv } = {}) {
+    super(process.execPath, ["--input-type=module", "-e", prelude + script, "--", ...args], options);
+  }
+
+  /** The next `say` of the script. */
+  async heard(): Promise<unknown> {
+    return JSON.parse(await this.line());
+  }
+}
