@@ -1,0 +1,95 @@
+// The secret seed on disk: one line of text, mode 0600. Created whole or not at all, never overwritten.
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { TalkError } from "../errors.ts";
+
+const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
+const LINE = /^ptalk-key-1 ([A-Za-z0-9+/]{43}=)\n?$/;
+const MAX_FILE_BYTES = 256; // a key file has 57; a longer one is something else, and is not read into memory
+
+/** The seed in the file, or null when there is no such file. Throws as loadOrCreateIdentity says. */
+export function readSeedFile(path: string): Buffer | null {
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    refuseUnlessPrivate(fd, path);
+    const bytes = Buffer.alloc(MAX_FILE_BYTES);
+    const length = readSync(fd, bytes, 0, MAX_FILE_BYTES, 0);
+    const found = LINE.exec(bytes.toString("latin1", 0, length));
+    bytes.fill(0);
+    if (!found?.[1]) throw TalkError.badData(`${path} holds no ptalk key; move it away to have a new one made`);
+    return Buffer.from(found[1], "base64");
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
+export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
+  const fd = openSync(temporary, "wx", 0o600);
+  try {
+    try {
+      fchmodSync(fd, 0o600); // an odd umask must not leave a key that its owner cannot read
+      writeSync(fd, `${HEAD}${seed.toString("base64")}\n`);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    // link(2) and not rename(2): it fails when the name exists, so no key is ever replaced.
+    linkSync(temporary, path);
+  } catch (error) {
+    if (errorCode(error) !== "EEXIST") throw error;
+    const theirs = readSeedFile(path);
+    if (!theirs) throw error; // made and taken away again between the two calls: let the caller see it
+    return theirs;
+  } finally {
+    unlinkSync(temporary);
+  }
+  syncFolder(folder);
+  return seed;
+}
+
+// As ssh does: a secret that others can read is not a secret any more.
+function refuseUnlessPrivate(fd: number, path: string): void {
+  const stat = fstatSync(fd);
+  if (!stat.isFile()) throw TalkError.badData(`${path} is not a regular file`);
+  const uid = process.geteuid?.() ?? stat.uid;
+  if (stat.uid !== uid) throw TalkError.refused(`${path} belongs to uid ${stat.uid}, not to you (uid ${uid})`);
+  if ((stat.mode & 0o077) !== 0) {
+    const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
+    throw TalkError.refused(`${path} has mode ${mode}: others can reach the key. Fix it with: chmod 600 ${path}`);
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
