@@ -1,0 +1,122 @@
+// What the peer transport takes and gives: the contract between it and the conversation above. Types only.
+import type { EventEmitter } from "node:events";
+import type { Identity } from "../crypto/identity.ts";
+
+/** Where a peer receives datagrams. `address` is a numeric IPv4 or IPv6 address, never a host name. */
+export interface PeerAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Whom to talk to: the key decides, the addresses are only where it may be reached (all of them are tried at once). */
+export interface Peer {
+  /** Ed25519 public key, 32 bytes: nobody else can complete the handshake. */
+  readonly key: Uint8Array;
+  /** 1 to 8 of them. */
+  readonly addresses: readonly PeerAddress[];
+  /** For error messages only. */
+  readonly name?: string;
+}
+
+export interface OutgoingMessage {
+  /** The sender's name, at most 64 bytes of UTF-8. The receiver has to check it against the key. */
+  readonly from: string;
+  /** At most 65,536 bytes of UTF-8. */
+  readonly text: string;
+  /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
+  readonly id: string;
+}
+
+export interface SendOptions {
+  /** Give up after so many milliseconds; 10,000 unless told otherwise. */
+  readonly timeoutMs?: number;
+  /** Aborting rejects with the signal's reason (an AbortError), and nothing of the message is sent any more. */
+  readonly signal?: AbortSignal;
+}
+
+export interface IncomingMessage {
+  /** The Ed25519 public key that the sender has proved to hold. */
+  readonly key: Buffer;
+  /** What the sender calls itself; not verified here. */
+  readonly from: string;
+  readonly text: string;
+  readonly id: string;
+  /** When it was handed over: milliseconds since the epoch, this machine's clock. */
+  readonly at: number;
+  /** Where the sender's last authenticated datagram came from. */
+  readonly address: PeerAddress;
+}
+
+export interface PeerTransportEvents {
+  /**
+   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `accept` or
+   * `refuse` was called. `accept()` tells the sender "delivered": call it when the text has been handed to the output.
+   * `refuse()` makes the sender's send() reject with "refused". The second call of either does nothing.
+   */
+  message: [message: IncomingMessage, accept: () => void, refuse: () => void];
+  /** The socket failed for good (rare: the interface or the descriptor is gone). */
+  error: [error: Error];
+}
+
+export interface PeerTransportOptions {
+  readonly identity: Identity;
+  /** UDP port; 0 (any) unless told otherwise. */
+  readonly port?: number;
+  /** Numeric address to bind; all IPv4 and IPv6 addresses unless told otherwise. */
+  readonly address?: string;
+  readonly limits?: Partial<PeerLimits>;
+}
+
+/** Every bound that a hostile network can push against; defaults and reasons in peer-limits.ts. */
+export interface PeerLimits {
+  /** Established sessions; the longest idle one makes room. */
+  readonly sessions: number;
+  /** Sessions whose initiator has not yet proved to be there. */
+  readonly halfOpen: number;
+  /** Handshakes begun per second from one address (an IPv6 /64 counts as one). */
+  readonly handshakesPerAddress: number;
+  /** Handshakes begun per second from everywhere, before a cookie is asked for. */
+  readonly handshakesWithoutCookie: number;
+  /** Handshakes begun per second from everywhere, with a valid cookie. */
+  readonly handshakesWithCookie: number;
+  /** Bytes of incoming messages kept for all peers together until they are complete and accepted. */
+  readonly reassemblyBytes: number;
+  /** Messages that wait for one peer. */
+  readonly queuedMessages: number;
+}
+
+export interface PeerStats {
+  readonly sessions: number;
+  readonly halfOpen: number;
+  /** Datagrams and bytes (UDP payload), both ways. */
+  readonly datagramsSent: number;
+  readonly datagramsReceived: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly messagesDelivered: number;
+  readonly messagesReceived: number;
+  readonly retransmissions: number;
+  readonly handshakes: number;
+  /** Datagrams that were dropped, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
+}
+
+export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
+  /** The UDP port in use. */
+  readonly port: number;
+  /** The bound address. */
+  readonly address: string;
+  /**
+   * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
+   * Rejects with TalkError: "not-delivered" (nobody confirmed in time; it may still have arrived when only the
+   * confirmation was lost), "too-long", "refused", "bad-data", "closed"; or with the signal's reason.
+   */
+  send(peer: Peer, message: OutgoingMessage, options?: SendOptions): Promise<{ ms: number }>;
+  stats(): PeerStats;
+  /** Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then says goodbye. */
+  close(options?: { timeoutMs?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** `PeerTransport.open(options)`, in peer-transport.ts. Rejects with the system's error (EADDRINUSE, EACCES…). */
+export type OpenPeerTransport = (options: PeerTransportOptions) => Promise<PeerTransport>;
