@@ -48,7 +48,39 @@ export interface Native {
   semTimedWait(handle: number, ms: number): boolean;
   semPost(handle: number): void;
   semValue(handle: number): number;
+  /** Starts a wait on a thread of its own; `ms` below 0 is without limit. Its id comes through the completion pipe. EAGAIN beyond 1024. */
+  semWaitStart(handle: number, ms: number): number;
+  /** True when the wait was ended before it got anything: then its id never comes. */
+  semWaitCancel(id: number): boolean;
+  /** The outcome: true acquired, false timed out, undefined when the id is not known (any more). */
+  semWaitCollect(id: number): boolean | undefined;
+  /** Ends all waits of this environment and gives back what none has collected. Takes up to 200 ms. */
+  semWaitAbandon(): void;
+  /** The completion pipe's read end, the caller's to close: one native 32-bit id a record. */
+  completionFd(): number;
+
+  /** sigaction(2); returns the claim's id. EBUSY while anyone in this process holds a claim on the signal. */
+  sigaction(signo: number, mode: SignalMode): number;
+  /** Puts back the action before the claim; false when the current one is not the claim's any more, which is left alone then. */
+  sigrestore(signo: number, claim: number): boolean;
+  sigcurrent(signo: number): "ours" | "ignore" | "default" | "other";
+  sigqueue(pid: number, signo: number, value: number): void;
+  /** The signal pipe's read end, the caller's to close: records of claim, signo, code, pid, uid, value, 32 bits each. */
+  signalFd(): number;
+  /** Signals lost in this process because a pipe was full. */
+  signalDrops(): number;
+  readonly SIGRTMIN: number;
+  readonly SIGRTMAX: number;
+
+  /** /proc/PID/stat: start in clock ticks since boot, state letter, number of threads; null when there is no such process. */
+  processStart(pid: number): { readonly startTime: number; readonly state: string; readonly threads: number } | null;
 }
+
+/** What a claim does with its signal. */
+export const SIGNAL_DEFAULT = 0;
+export const SIGNAL_IGNORE = 1;
+export const SIGNAL_HANDLE = 2;
+export type SignalMode = typeof SIGNAL_DEFAULT | typeof SIGNAL_IGNORE | typeof SIGNAL_HANDLE;
 
 const require = createRequire(import.meta.url);
 const packageRoot = join(import.meta.dirname, "..");

@@ -2,10 +2,12 @@
 #include <unistd.h>
 
 #include "environment.h"
+#include "signals.h"
+#include "wait.h"
 
 namespace ptalk {
 
-Environment::Environment() = default;
+Environment::Environment() : waits(std::make_unique<Waits>()), signals(std::make_unique<Signals>()) {}
 
 Environment::~Environment() {
   for (int fd : descriptors) close(fd);
@@ -22,6 +24,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddErrors(env, exports);
   AddSharedMemory(env, exports);
   AddSemaphores(env, exports);
+  AddSignals(env, exports);
+  AddProcesses(env, exports);
   return exports;
 }
 

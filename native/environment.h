@@ -22,7 +22,8 @@ class NamedSemaphore {
   const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1 when the guard is full
 };
 
-class Waits;
+class Waits;    // wait.h
+class Signals;  // signals.h
 
 class Environment {
  public:
@@ -40,6 +41,8 @@ class Environment {
   std::set<int> descriptors;
   std::vector<std::shared_ptr<NamedSemaphore>> semaphores;
   std::vector<int32_t> free_handles;
+  const std::unique_ptr<Waits> waits;
+  const std::unique_ptr<Signals> signals;
 };
 
 inline Environment& Of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
@@ -48,6 +51,8 @@ inline Environment& Of(Napi::Env env) { return *env.GetInstanceData<Environment>
 void AddErrors(Napi::Env env, Napi::Object exports);
 void AddSharedMemory(Napi::Env env, Napi::Object exports);
 void AddSemaphores(Napi::Env env, Napi::Object exports);
+void AddSignals(Napi::Env env, Napi::Object exports);
+void AddProcesses(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);
 inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback callback) {
@@ -68,6 +73,11 @@ inline int Int(const Napi::CallbackInfo& info, size_t i) {
 inline int64_t Int64(const Napi::CallbackInfo& info, size_t i) {
   int64_t value = 0;
   napi_get_value_int64(info.Env(), info[i], &value);
+  return value;
+}
+inline double Double(const Napi::CallbackInfo& info, size_t i) {
+  double value = 0;
+  napi_get_value_double(info.Env(), info[i], &value);
   return value;
 }
 inline bool Bool(const Napi::CallbackInfo& info, size_t i) {

@@ -1,5 +1,5 @@
-// Named semaphores: sem_open(3), sem_wait(3), sem_post(3), sem_getvalue(3). What blocks the calling thread is here;
-// the waits that do not are in wait.cc.
+// Named semaphores for JavaScript: sem_open(3), sem_wait(3), sem_post(3), sem_getvalue(3), and the ids of waits that do not
+// block (wait.cc).
 #include "sem.h"
 
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "guard.h"
+#include "wait.h"
 
 namespace ptalk {
 
@@ -83,12 +84,67 @@ static Napi::Value SemClose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// A call into JavaScript fails once the environment is being ended, and that is the only way to learn it.
+static bool IsEnding(Napi::Env env) {
+  Napi::HandleScope scope(env);
+  napi_value result;
+  return napi_run_script(env, Napi::String::New(env, "0"), &result) != napi_ok;
+}
+
+// Blocks this thread of Node, in slices so that worker.terminate() or process.exit() elsewhere can end it. Milliseconds
+// below 0 wait without limit. True, or false on timeout. The reference keeps the semaphore while we wait.
+static Napi::Value BlockingWait(Napi::Env env, std::shared_ptr<NamedSemaphore> semaphore, const char* syscall, double ms) {
+  const bool limited = ms >= 0;
+  const timespec deadline = MonotonicIn(ms);
+  for (;;) {
+    timespec slice = MonotonicIn(kSliceMs);
+    if (limited && Earlier(deadline, slice)) slice = deadline;
+    if (WaitUntil(semaphore->sem, slice)) return Napi::Boolean::New(env, true);
+    if (errno != ETIMEDOUT) return Fail(env, syscall);
+    if (limited && !Earlier(MonotonicIn(0), deadline)) return Napi::Boolean::New(env, false);
+    if (IsEnding(env)) return Napi::Value();
+  }
+}
+
 static Napi::Value SemTimedWait(const Napi::CallbackInfo& info) {
   const auto* semaphore = Of(info.Env()).Find(Int(info, 0));
   if (semaphore == nullptr) return Fail(info.Env(), "sem_timedwait", "", EINVAL);
-  double milliseconds = 0;
-  napi_get_value_double(info.Env(), info[1], &milliseconds);
-  return BlockingWait(info.Env(), *semaphore, "sem_timedwait", milliseconds);
+  return BlockingWait(info.Env(), *semaphore, "sem_timedwait", Double(info, 1));
+}
+
+// Milliseconds below 0 wait without limit. The id comes back through the completion pipe once the wait is over.
+static Napi::Value SemWaitStart(const Napi::CallbackInfo& info) {
+  Environment& mine = Of(info.Env());
+  const auto* semaphore = mine.Find(Int(info, 0));
+  if (semaphore == nullptr) return Fail(info.Env(), "sem_wait", "", EINVAL);
+  int32_t id = 0;
+  if (int error = mine.waits->Start(*semaphore, Double(info, 1), &id)) {
+    return Fail(info.Env(), "pthread_create", "", error);
+  }
+  return Napi::Number::New(info.Env(), id);
+}
+
+static Napi::Value SemWaitCancel(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), Of(info.Env()).waits->Cancel(Int(info, 0)));
+}
+
+// True when it was acquired (the token is the caller's now), false when it timed out, undefined for an id not known (any more).
+static Napi::Value SemWaitCollect(const Napi::CallbackInfo& info) {
+  const auto wait = Of(info.Env()).waits->Collect(Int(info, 0));
+  if (!wait) return info.Env().Undefined();
+  if (wait->state.load() == kFailed) return Fail(info.Env(), "sem_wait", "", wait->error);
+  return Napi::Boolean::New(info.Env(), wait->state.load() == kAcquired);
+}
+
+static Napi::Value SemWaitAbandon(const Napi::CallbackInfo& info) {
+  Of(info.Env()).waits->Abandon();
+  return info.Env().Undefined();
+}
+
+static Napi::Value CompletionFd(const Napi::CallbackInfo& info) {
+  const int fd = Of(info.Env()).waits->TakeReadEnd();
+  if (fd < 0) return Fail(info.Env(), "pipe2");
+  return Napi::Number::New(info.Env(), fd);
 }
 
 // The hot calls. Each takes the handle first.
@@ -148,6 +204,11 @@ void AddSemaphores(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "semUnlink", SemUnlink);
   Add(env, exports, "semClose", SemClose);
   Add(env, exports, "semTimedWait", SemTimedWait);
+  Add(env, exports, "semWaitStart", SemWaitStart);
+  Add(env, exports, "semWaitCancel", SemWaitCancel);
+  Add(env, exports, "semWaitCollect", SemWaitCollect);
+  Add(env, exports, "semWaitAbandon", SemWaitAbandon);
+  Add(env, exports, "completionFd", CompletionFd);
   AddRaw(env, exports, "semPost", SemPost);
   AddRaw(env, exports, "semTryWait", SemTryWait);
   AddRaw(env, exports, "semWait", SemWait);

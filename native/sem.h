@@ -15,8 +15,4 @@ bool WaitUntil(sem_t* sem, const timespec& deadline);
 timespec MonotonicIn(double milliseconds);
 bool Earlier(const timespec& a, const timespec& b);
 
-// Blocks this thread of Node, in slices so that worker.terminate() and process.exit() elsewhere can end it. Milliseconds
-// below 0 wait without limit. Returns true, or false on timeout, or throws.
-Napi::Value BlockingWait(Napi::Env env, std::shared_ptr<NamedSemaphore> semaphore, const char* syscall, double milliseconds);
-
 }  // namespace ptalk

@@ -1,4 +1,7 @@
 // ptalk/ipc: what is public of this folder. It knows nothing of tables, servers or clients.
 export { IpcError } from "./error.ts";
-export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions, type WaitOptions } from "./semaphore.ts";
+export { isAlive, type ProcessIdentity, processIdentity } from "./process.ts";
+export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts";
+export type { WaitOptions } from "./semaphore-wait.ts";
 export { type CreateOptions, SharedMemory } from "./shared-memory.ts";
+export { type SignalAction, type SignalInfo, sigaction, sigqueue } from "./signals.ts";

@@ -4,6 +4,7 @@ import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
 import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
+import { type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
 import { listNames } from "./shared-memory.ts";
 
 const { O_CREAT, O_EXCL } = constants;
@@ -21,13 +22,6 @@ export interface SemaphoreOptions {
   value?: number;
   /** Permission bits, less the umask; read and write are both needed to use it. Default 0o600. */
   mode?: number;
-}
-
-export interface WaitOptions {
-  /** Gives up, with `false`, after this many milliseconds (monotonic clock). Default: never. */
-  timeoutMs?: number;
-  /** Aborting rejects with an AbortError, and takes nothing from the semaphore. */
-  signal?: AbortSignal;
 }
 
 /**
@@ -94,6 +88,19 @@ export class Semaphore implements Disposable {
   timedWait(ms: number): boolean {
     checkMilliseconds("ms", ms);
     return native.semTimedWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_timedwait"), ms);
+  }
+
+  /**
+   * Takes one without blocking the event loop: true when it has one, false when `timeoutMs` have passed. Rejects with an
+   * AbortError when `signal` aborts, having taken nothing. What is there at once costs no thread; otherwise a wait has a
+   * thread of its own, at most 1024 at once: EAGAIN beyond. The process stays alive while it waits.
+   */
+  async waitAsync({ timeoutMs, signal }: WaitOptions = {}): Promise<boolean> {
+    if (timeoutMs !== undefined) checkMilliseconds("timeoutMs", timeoutMs);
+    signal?.throwIfAborted();
+    if (this.tryWait()) return true;
+    if (timeoutMs === 0) return false;
+    return waitOnThread(this.#handle, timeoutMs ?? Number.POSITIVE_INFINITY, signal);
   }
 
   /** Gives one back; wakes one who waits. EOVERFLOW at SEM_VALUE_MAX. */

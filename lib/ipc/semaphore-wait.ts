@@ -1,0 +1,60 @@
+// Waits that leave the event loop alone: the addon waits on a thread and announces the wait's id through a pipe.
+import { native } from "../native.ts";
+import { RecordPipe } from "./record-pipe.ts";
+
+export interface WaitOptions {
+  /** Gives up, with `false`, after this many milliseconds (monotonic clock). Default: never. */
+  timeoutMs?: number;
+  /** Aborting rejects with an AbortError, and takes nothing from the semaphore. */
+  signal?: AbortSignal;
+}
+
+/** Below 0 the addon waits without limit. */
+const NO_LIMIT = -1;
+const ID_BYTES = 4;
+
+const settlers = new Map<number, () => void>();
+let pipe: RecordPipe | undefined;
+
+function openPipe(): RecordPipe {
+  if (pipe) return pipe;
+  pipe = new RecordPipe(native.completionFd(), ID_BYTES, (words) => settlers.get(words[0] ?? 0)?.());
+  // A thread may take a token while the process ends, and nobody would ever give it back.
+  process.once("exit", () => {
+    if (settlers.size > 0) native.semWaitAbandon();
+  });
+  return pipe;
+}
+
+/** Resolves with whether it got one; rejects with the signal's AbortError. `ms` may be Infinity. The handle may be closed meanwhile. */
+export function waitOnThread(handle: number, ms: number, signal?: AbortSignal): Promise<boolean> {
+  const completions = openPipe();
+  const id = native.semWaitStart(handle, Number.isFinite(ms) ? ms : NO_LIMIT);
+  return new Promise((resolve, reject) => {
+    const forget = () => {
+      settlers.delete(id);
+      signal?.removeEventListener("abort", onAbort);
+      if (settlers.size === 0) completions.release();
+    };
+    const onAbort = () => {
+      // Too late to cancel when it has its token already, on its way to us.
+      if (!native.semWaitCancel(id) && native.semWaitCollect(id)) return settle(true);
+      forget();
+      reject(signal?.reason);
+    };
+    const settle = (acquired: boolean | undefined) => {
+      forget();
+      resolve(acquired === true);
+    };
+    settlers.set(id, () => {
+      try {
+        settle(native.semWaitCollect(id));
+      } catch (error) {
+        forget();
+        reject(error);
+      }
+    });
+    completions.hold();
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
