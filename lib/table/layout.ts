@@ -26,7 +26,11 @@ export const MAX_ADDRESSES = 4;
 /** Eight groups of four hexadecimal digits. */
 export const MAX_ADDRESS_BYTES = 39;
 
-const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1); // with commas between
+/** Largest time that an ECMAScript Date can hold, in ms since the epoch. A record that claims more is garbage. */
+export const MAX_TIME = 8.64e15;
+
+/** Longest list of addresses in a record, with commas between. */
+export const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1);
 
 /** Turns sizes into offsets, in the order written. */
 function offsetsOf<K extends string>(
@@ -119,6 +123,11 @@ export const STATE_BITS = 2;
 export const STATE_MASK = (1 << STATE_BITS) - 1;
 /** Versions count modulo this. */
 export const VERSION_MASK = 2 ** (32 - STATE_BITS) - 1;
+
+/** The word by which a record of this version shows its state. */
+export function sequenceOf(version: number, state: number): number {
+  return (version << STATE_BITS) | state;
+}
 
 /** All text of the record is ASCII: one conversion makes all its strings. */
 export const FLAG_ASCII = 1 << 16;

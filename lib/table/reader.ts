@@ -1,0 +1,145 @@
+// Reading the table without a lock, next to a writer that may be anywhere in its work, or dead, or hostile.
+//
+// A record is believed if its sequence says live before and after its words were copied. A miss is believed if the bucket's
+// version did not move meanwhile: a writer raises it before and after it takes a record out of a chain, and lets no slot be
+// used again before the second time, so whoever might have been carried along into another chain, or might have passed
+// a replaced record on its way out without seeing its successor at the head, finds another version. Nothing waits for a
+// writer: a version that stays odd after a crash is as good as an even one.
+// Every index that comes out of the table is checked, every loop has a bound.
+import {
+  BUCKET,
+  BUCKET_WORDS,
+  type Geometry,
+  HEADER,
+  MAX_CHAIN,
+  RECORD,
+  RECORD_WORDS,
+  STATE,
+  STATE_MASK,
+} from "./layout.ts";
+import { NameKey } from "./name-key.ts";
+import { Snapshot } from "./snapshot.ts";
+import { TableError } from "./table-error.ts";
+
+/** Attempts at one lookup or record. A busy writer costs one or two; only a hostile one can use them up. */
+export const MAX_ATTEMPTS = 1000;
+
+export const NO_SLOT = -1;
+
+/** What a look at a chain ended with, beside a slot. */
+const MISSED = -1;
+const DISTURBED = -2;
+
+/** Reads one table. Not to be shared between threads: key and snapshot are its own scratch. */
+export class TableReader {
+  readonly key: NameKey;
+  readonly snapshot = new Snapshot();
+  readonly #words: Int32Array;
+  readonly #geometry: Geometry;
+  readonly #path: string;
+
+  constructor(words: Int32Array, geometry: Geometry, path: string) {
+    this.#words = words;
+    this.#geometry = geometry;
+    this.#path = path;
+    this.key = new NameKey(Atomics.load(words, HEADER.seed), Atomics.load(words, HEADER.seed + 1));
+  }
+
+  /**
+   * Finds a name, and leaves the record's copy in {@link snapshot}.
+   * @param withOwner copy the fields that only the server needs, too
+   * @returns the slot, or {@link NO_SLOT}
+   * @throws TableError if the table kept changing under {@link MAX_ATTEMPTS} attempts
+   */
+  find(name: string, withOwner: boolean): number {
+    if (!this.key.set(name)) return NO_SLOT;
+    const words = this.#words;
+    const bucket = this.#geometry.buckets + (this.key.hash & this.#geometry.bucketMask) * BUCKET_WORDS;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const version = Atomics.load(words, bucket + BUCKET.version);
+      const found = this.#follow(Atomics.load(words, bucket + BUCKET.head), withOwner);
+      if (found >= 0) return found;
+      if (found === MISSED && Atomics.load(words, bucket + BUCKET.version) === version) return NO_SLOT;
+    }
+    throw TableError.unsteady(this.#path);
+  }
+
+  #follow(head: number, withOwner: boolean): number {
+    const words = this.#words;
+    const { slots, records } = this.#geometry;
+    const hash = this.key.hash;
+    let link = head;
+    for (let hops = 0; hops < MAX_CHAIN && link > 0 && link <= slots; hops++) {
+      const at = records + (link - 1) * RECORD_WORDS;
+      const sequence = Atomics.load(words, at + RECORD.sequence);
+      if (
+        (sequence & STATE_MASK) === STATE.live &&
+        Atomics.load(words, at + RECORD.hash) === hash &&
+        this.#isKeyAt(at)
+      ) {
+        const sane = this.snapshot.copy(words, at, sequence);
+        if (withOwner) this.snapshot.copyOwner(words, at);
+        if (Atomics.load(words, at + RECORD.sequence) !== sequence) return DISTURBED;
+        if (sane && this.snapshot.foldBytes === this.key.byteLength) return link - 1;
+      }
+      link = Atomics.load(words, at + RECORD.next);
+    }
+    return MISSED;
+  }
+
+  #isKeyAt(at: number): boolean {
+    const { words, wordCount } = this.key;
+    for (let i = 0; i < wordCount; i++) {
+      if (Atomics.load(this.#words, at + RECORD.text + i) !== words[i]) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Copies the record of a slot into {@link snapshot}. A record that is being replaced is read from the one that stands in for
+   * it, so whoever is in the table throughout a walk over all slots is met exactly once.
+   * @returns false if the slot holds none
+   */
+  readSlot(slot: number, withOwner: boolean): boolean {
+    const words = this.#words;
+    const at = this.#geometry.records + slot * RECORD_WORDS;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const sequence = Atomics.load(words, at + RECORD.sequence);
+      const state = sequence & STATE_MASK;
+      if (state === STATE.live) {
+        const standsIn = Atomics.load(words, at + RECORD.isStandIn) !== 0;
+        const sane = this.#copyAt(at, sequence, withOwner);
+        if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane && !standsIn;
+      } else if (state === STATE.moving) {
+        const link = Atomics.load(words, at + RECORD.standIn);
+        if (link <= 0 || link > this.#geometry.slots) return false;
+        const standIn = this.#geometry.records + (link - 1) * RECORD_WORDS;
+        const other = Atomics.load(words, standIn + RECORD.sequence);
+        const sane = (other & STATE_MASK) === STATE.live && this.#copyAt(standIn, other, withOwner);
+        // The slot still moving says that its stand-in was not yet dismissed.
+        if (Atomics.load(words, standIn + RECORD.sequence) === other) {
+          if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane;
+        }
+      } else {
+        return false;
+      }
+    }
+    throw TableError.unsteady(this.#path);
+  }
+
+  #copyAt(at: number, sequence: number, withOwner: boolean): boolean {
+    const sane = this.snapshot.copy(this.#words, at, sequence);
+    if (withOwner) this.snapshot.copyOwner(this.#words, at);
+    return sane;
+  }
+
+  /** Slots that may hold records, from 0; never more than the table has, whatever the header says. */
+  get usedSlots(): number {
+    const claimed = Atomics.load(this.#words, HEADER.highWater);
+    return Math.max(0, Math.min(claimed, this.#geometry.slots));
+  }
+
+  get count(): number {
+    return Math.max(0, Math.min(Atomics.load(this.#words, HEADER.count), this.#geometry.capacity));
+  }
+}
