@@ -51,7 +51,7 @@ const fullLines = (words: number): number => Math.ceil(words / LINE_WORDS);
 const header = offsetsOf({
   magic: 1,
   layoutVersion: 1,
-  /** {@link READY} states; stored last by the creator. */
+  /** One of {@link READY}; stored last by the creator. */
   ready: 1,
   capacity: 1,
   recordWords: 1,
@@ -59,9 +59,8 @@ const header = offsetsOf({
   seed: 2,
   createdAt: 2,
   serverPid: 1,
-  serverStart: 2,
   // From here on what changes; on its own cache line, away from what every reader looks at.
-  padding: LINE_WORDS - 12,
+  padding: LINE_WORDS - 10,
   count: 1,
   /** First record of the free list, as a link. */
   freeHead: 1,

@@ -73,7 +73,8 @@ function checkInteger(field: string, value: number, least: number, most: number)
 
 function checkKey(key: string): void {
   // The round trip refuses the second spelling that base64 allows for the same bytes: one key, one text.
-  if (typeof key === "string" && BASE64_OF_KEY.test(key) && Buffer.from(key, "base64").toString("base64") === key) return;
+  if (typeof key === "string" && BASE64_OF_KEY.test(key) && Buffer.from(key, "base64").toString("base64") === key)
+    return;
   throw TalkError.badData(`key must be the base64 text of ${KEY_BYTES} bytes (${KEY_TEXT_BYTES} characters)`);
 }
 
@@ -94,7 +95,8 @@ function checkAddresses(addresses: readonly string[]): string {
     if (typeof address !== "string" || isIP(address) === 0 || address.includes("%")) {
       throw TalkError.badData("an address must be an IPv4 or IPv6 address in numbers, without a zone");
     }
-    if (address.length > MAX_ADDRESS_BYTES) throw TalkError.badData(`an address must have at most ${MAX_ADDRESS_BYTES} bytes`);
+    if (address.length > MAX_ADDRESS_BYTES)
+      throw TalkError.badData(`an address must have at most ${MAX_ADDRESS_BYTES} bytes`);
   }
   return addresses.join(",");
 }

@@ -11,10 +11,18 @@ export const TableError = {
   },
   /** @param waitedMs milliseconds */
   notReady(path: string, waitedMs: number): TalkError {
-    return new TalkError("unreachable", `the table ${path} was still not ready after ${waitedMs} ms: its maker has not finished, or died`);
+    return new TalkError(
+      "unreachable",
+      `the table ${path} was still not ready after ${waitedMs} ms: its maker has not finished, or died`,
+    );
+  },
+  retired(path: string): TalkError {
+    return new TalkError("unreachable", `the table ${path} was closed: its server has shut down`);
   },
   unsteady(path: string): TalkError {
-    return TalkError.internal(`${path} kept changing while it was read: another process is writing without order there`);
+    return TalkError.internal(
+      `${path} kept changing while it was read: another process is writing without order there`,
+    );
   },
   damaged(path: string, what: string): TalkError {
     return TalkError.internal(`${path} is damaged (${what}): it has to be repaired under the write lock`);

@@ -152,7 +152,8 @@ export class TableWriter {
   }
 
   #atLink(link: number, where: string): number {
-    if (link < 1 || link > this.#geometry.slots) throw TableError.damaged(this.#path, `${where} leads out of the table`);
+    if (link < 1 || link > this.#geometry.slots)
+      throw TableError.damaged(this.#path, `${where} leads out of the table`);
     return this.#at(link - 1);
   }
 
@@ -169,7 +170,8 @@ export class TableWriter {
       return free - 1;
     }
     const slot = Atomics.load(words, HEADER.highWater);
-    if (slot < 0 || slot >= this.#geometry.slots) throw TableError.damaged(this.#path, "no slot is left, but its count says so");
+    if (slot < 0 || slot >= this.#geometry.slots)
+      throw TableError.damaged(this.#path, "no slot is left, but its count says so");
     Atomics.store(words, HEADER.highWater, slot + 1);
     return slot;
   }
