@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "environment.h"
+#include "order.h"
 
 namespace ptalk {
 
@@ -44,8 +45,9 @@ SignalRecord Record(int signo, int32_t claim, const siginfo_t* info) {
   return record;
 }
 
-void OnSignal(int signo, siginfo_t* info, void*) {
+void OnSignal(int signo, siginfo_t* info, void* context) {
   const int saved = errno;
+  if (signo >= SIGRTMIN && BlockHere(signo, info, context)) return;
   Route& route = routes[signo];
   route.in_handler.fetch_add(1);
   const int pipe = route.pipe.load() - 1;
@@ -124,6 +126,7 @@ int32_t Signals::Claim(int signo, SignalMode mode) {
     return 0;
   }
   claimed[signo] = mine;
+  if (mode == kHandle && signo >= SIGRTMIN) LeaveToMainThread(signo);
   return id;
 }
 

@@ -1,0 +1,18 @@
+// Keeping realtime signals in order. The kernel queues them in order, but hands them to any thread that does not block them,
+// and while one thread's handler runs the next signal goes to another thread: of 20,000 sent in a burst, up to 2,500
+// overtook another. So only the main thread keeps them unblocked; every other thread is asked, by a signal of its own, to
+// block them. A thread made later takes at most one before it blocks them too.
+#pragma once
+
+#include <signal.h>
+
+namespace ptalk {
+
+// Asks every thread but the main one to block the signal. Its handler must call BlockHere.
+void LeaveToMainThread(int signo);
+
+// In the handler: makes this thread, unless it is the main one, block the signal from its return on. True when the delivery
+// was nothing but that request.
+bool BlockHere(int signo, const siginfo_t* info, void* context);
+
+}  // namespace ptalk
