@@ -12,9 +12,22 @@ const say = (value) => writeSync(1, JSON.stringify(value) + "\\n");
 process.stdin.on("end", () => process.exit(0)).resume();
 `;
 
+export interface NodeOptions {
+  env?: NodeJS.ProcessEnv;
+  /** Arguments of the shell's ulimit, to run under. */
+  limits?: readonly string[];
+  /** A command that runs the one given as its arguments. */
+  wrapper?: readonly string[];
+}
+
 export class NodeProgram extends Program {
-  constructor(script: string, args: readonly string[] = [], options: { env?: NodeJS.ProcessEnv } = {}) {
-    super(process.execPath, ["--input-type=module", "-e", prelude + script, "--", ...args], options);
+  constructor(script: string, args: readonly string[] = [], options: NodeOptions = {}) {
+    const node = [process.execPath, "--input-type=module", "-e", prelude + script, "--", ...args];
+    const limited = options.limits
+      ? ["sh", "-c", `ulimit ${options.limits.join(" ")} && exec "$@"`, "sh", ...node]
+      : node;
+    const [command = "", ...rest] = [...(options.wrapper ?? []), ...limited];
+    super(command, rest, options.env ? { env: options.env } : {});
   }
 
   /** The next `say` of the script. */
