@@ -1,0 +1,113 @@
+// ENTER, steps E1 to E9 of docs/LOCK.md, as far as they go without waiting. Every function returns where it stopped; what has to
+// sleep is in wait.ts. An uncontended entry runs through here in about a microsecond.
+
+import type { Semaphore } from "../semaphore.ts";
+import { isOpen, Kind, Phase, Slot, slotAt } from "./layout.ts";
+import { leave } from "./leave.ts";
+import { forgetTicket, hasMoved, type Participant, semaphoresOf, setPhase, standDown, useEpoch } from "./participant.ts";
+import { step } from "./steps.ts";
+
+/**
+ * How often a semaphore is tried before sleeping on it: together about as long (30 us) as starting a wait takes, so that short
+ * sections of another process cost no sleep, and a long one costs at most twice the sleep.
+ */
+const SPIN_TRIES = 400;
+
+export const At = {
+  /** Entered: the section may run. */
+  inside: 0,
+  /** The epoch is closed, gone or not whole; the phase is IDLE. */
+  moved: 1,
+  /** In WANT, the queue is taken by someone. */
+  queue: 2,
+  /** In WANT, the queue was given back because `p.elder` sleeps for longer. */
+  elder: 3,
+  /** In QUEUED, with the queue (and counted, if a reader), the room is taken. */
+  room: 4,
+  /** The data is damaged and this participant can repair it; the phase is IDLE. */
+  damaged: 5,
+} as const;
+export type At = (typeof At)[keyof typeof At];
+
+/** E1 to E9. Caller's phase is IDLE. */
+export function begin(p: Participant, kind: Kind): At {
+  const { ledger, slot } = p;
+  const epoch = ledger.epoch;
+  if (!isOpen(epoch) || !useEpoch(p, epoch)) return At.moved;
+  ledger.store(slot, Slot.epoch, epoch);
+  ledger.store(slot, Slot.kind, kind);
+  setPhase(p, Phase.want);
+  step("E1");
+  if (hasMoved(p)) return movedOn(p); // E2
+  step("E2");
+  return spin(semaphoresOf(p).queue) ? queueTaken(p, kind) : At.queue; // E3
+}
+
+/** E4 to E9. Caller is in WANT and has the queue. */
+export function queueTaken(p: Participant, kind: Kind): At {
+  const { queue, room, epoch } = semaphoresOf(p);
+  step("E3");
+  if (findElder(p, epoch)) {
+    queue.post(); // E4
+    step("E4");
+    return At.elder;
+  }
+  setPhase(p, Phase.queued); // E5
+  step("E5");
+  if (kind === Kind.read) {
+    const before = p.ledger.changeReaders(epoch, 1); // E6
+    if (before === -1) return movedOn(p);
+    step("E6.count");
+    if (before > 0) return roomTaken(p, kind);
+  }
+  return spin(room) ? roomTaken(p, kind) : At.room; // E6
+}
+
+/** E7 to E9. Caller is in QUEUED and has the queue and (alone or with the other readers) the room. */
+export function roomTaken(p: Participant, kind: Kind): At {
+  step("E6");
+  p.ledger.store(p.slot, Slot.since, Date.now() | 0);
+  setPhase(p, Phase.inside); // E7
+  step("E7");
+  if (hasMoved(p)) return movedOn(p); // E8
+  step("E8");
+  forgetTicket(p);
+  p.ledger.count(slotAt(p.slot) + (kind === Kind.read ? Slot.readsLow : Slot.writesLow));
+  if (kind === Kind.read) {
+    semaphoresOf(p).queue.post(); // E9
+    step("E9");
+  }
+  if (p.repair !== undefined && p.ledger.damaged) {
+    leave(p, kind);
+    return At.damaged;
+  }
+  return At.inside;
+}
+
+// Nothing of the old epoch is touched any more: its semaphores and its count died with it.
+function movedOn(p: Participant): At {
+  standDown(p);
+  return At.moved;
+}
+
+function spin(semaphore: Semaphore): boolean {
+  for (let tries = 0; tries < SPIN_TRIES; tries++) if (semaphore.tryWait()) return true;
+  return false;
+}
+
+// E4. The semaphore lets whoever is awake barge past those it has to wake, so the entrant itself looks for a sleeper that was
+// there before it. Nobody is passed over more than once by each of the others, except while it does not use its grace.
+function findElder(p: Participant, epoch: number): boolean {
+  const { ledger } = p;
+  for (let slot = 0, used = ledger.slotsUsed; slot < used; slot++) {
+    if (ledger.phase(slot) !== Phase.want || slot === p.slot) continue;
+    const ticket = ledger.load(slot, Slot.ticket);
+    if (ticket === 0 || ledger.load(slot, Slot.epoch) !== epoch) continue;
+    if (p.ticket !== 0 && ((p.ticket - ticket) | 0) < 0) continue;
+    const vain = p.vain.get(slot);
+    if (vain !== undefined && vain.ticket === ticket && performance.now() < vain.until) continue;
+    p.elder = { slot, ticket };
+    return true;
+  }
+  return false;
+}

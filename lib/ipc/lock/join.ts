@@ -1,0 +1,132 @@
+// JOIN, steps J1 to J3 of docs/LOCK.md: open or make the segment, finish what a dead creator began, take a place in the ledger.
+// Synchronous, and never longer than NOT_READY_MS: a recovery under way does not keep anybody from joining.
+
+import { randomInt } from "node:crypto";
+import { native } from "../../native.ts";
+import { NOT_READY_MS } from "../open-or-create.ts";
+import { Roster, sleepSync } from "../roster.ts";
+import { fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
+import { closeEpoch, createEpoch, sweepEpochs } from "./epoch.ts";
+import { full, notALock, notReady, overwritten, unlinked, wrongSize, wrongVersion } from "./errors.ts";
+import {
+  CAPACITY,
+  Header,
+  Kind,
+  LAYOUT_VERSION,
+  MAGIC,
+  Phase,
+  READY,
+  recoveryOf,
+  SEGMENT_BYTES,
+  Slot,
+} from "./layout.ts";
+import { Ledger } from "./ledger.ts";
+import type { Participant, Repair } from "./participant.ts";
+import { step } from "./steps.ts";
+
+const POLL_MS = 1;
+/** The first epoch is drawn from this many even numbers, so that objects that bore one name in turn share no semaphore's name. */
+const FIRST_EPOCHS = 2 ** 27;
+/** How long a joiner that finds every place taken waits for the gate, in milliseconds, to see whether a dead one has one. */
+const FULL_GATE_MS = 100;
+const PERMISSIONS = 0o777;
+
+/** Takes part in the lock that `shm` holds, making it one if it is blank. Throws, closing nothing, when that cannot be. */
+export function join(shm: SharedMemory, repair: Repair | undefined): Participant {
+  if (shm.size !== SEGMENT_BYTES) throw wrongSize(shm.name, shm.size);
+  const ledger = new Ledger(wordsOf(shm));
+  const roster = new Roster(fdOf(shm), CAPACITY);
+  const mode = native.fstat(roster.fd).mode & PERMISSIONS;
+  makeReady(shm.name, ledger, roster, mode); // J1
+  const slot = takeSlot(shm.name, ledger, roster); // J2, J3
+  if (!roster.isLinked()) throw unlinked(shm.name);
+  introduce(ledger, slot);
+  step("J3");
+  return {
+    name: shm.name,
+    mode,
+    ledger,
+    roster,
+    slot,
+    repair,
+    semaphores: null,
+    ticket: 0,
+    elder: { slot: -1, ticket: 0 },
+    vain: new Map(),
+  };
+}
+
+// J1. The creator does this, or, if it died (or was overtaken), the next one to come.
+function makeReady(name: string, ledger: Ledger, roster: Roster, mode: number): void {
+  const deadline = performance.now() + NOT_READY_MS;
+  while (!isReady(name, ledger)) {
+    if (roster.tryGate()) {
+      try {
+        step("J1.gate");
+        if (isReady(name, ledger)) return;
+        if (roster.someoneElse() !== -1) throw overwritten(name);
+        initialise(name, ledger, mode);
+        return;
+      } finally {
+        roster.releaseGate();
+      }
+    }
+    if (performance.now() >= deadline) throw notReady(name, NOT_READY_MS);
+    sleepSync(POLL_MS);
+  }
+}
+
+function isReady(name: string, ledger: Ledger): boolean {
+  const [magic, version, ready] = [Header.magic, Header.version, Header.ready].map((at) =>
+    Atomics.load(ledger.words, at),
+  );
+  if (magic === MAGIC && version === LAYOUT_VERSION) return ready === READY;
+  if (magic === MAGIC && version !== 0) throw wrongVersion(name, version ?? 0);
+  if (magic !== 0 && magic !== MAGIC) throw notALock(name, "it begins with other bytes");
+  return false;
+}
+
+// Caller holds the gate and is alone. Each store may be the last: the next one starts over.
+function initialise(name: string, ledger: Ledger, mode: number): void {
+  const epoch = 2 * randomInt(FIRST_EPOCHS);
+  ledger.writeHeader();
+  step("J1.header");
+  ledger.epoch = epoch;
+  ledger.resetReaders(epoch);
+  sweepEpochs(name);
+  closeEpoch(createEpoch(name, epoch, mode));
+  step("J1.semaphores");
+  ledger.publish();
+  step("J1.ready");
+}
+
+// J2: a slot that is idle and whose byte can be had. A dead one's slot is left to recovery, as long as there are others.
+function takeSlot(name: string, ledger: Ledger, roster: Roster): number {
+  const slot = roster.claimFirst((seat) => !ledger.isBusy(seat));
+  step("J2");
+  return slot !== -1 ? slot : takeDeadSlot(name, ledger, roster);
+}
+
+// J3: all that are left belong to the dead, or nobody. Does for one slot what a recoverer does for all, then leaves the epoch odd,
+// as a recoverer would that died after R3: whoever enters next finishes it.
+function takeDeadSlot(name: string, ledger: Ledger, roster: Roster): number {
+  return roster.withGate(name, FULL_GATE_MS, () => {
+    const slot = roster.claimFirst();
+    if (slot === -1) throw full(name);
+    if (!ledger.isBusy(slot)) return slot;
+    ledger.epoch = recoveryOf(ledger.epoch); // R3
+    step("J3.closed");
+    if (ledger.phase(slot) === Phase.inside && ledger.load(slot, Slot.kind) !== Kind.read) ledger.damaged = true; // R5
+    ledger.store(slot, Slot.phase, Phase.idle); // R6
+    return slot;
+  });
+}
+
+function introduce(ledger: Ledger, slot: number): void {
+  const startTime = native.processStart(process.pid)?.startTime ?? 0;
+  ledger.store(slot, Slot.ticket, 0);
+  ledger.store(slot, Slot.pid, process.pid);
+  ledger.store(slot, Slot.startLow, startTime | 0);
+  ledger.store(slot, Slot.startHigh, Math.floor(startTime / 2 ** 32));
+  ledger.noteSlotUsed(slot);
+}

@@ -1,0 +1,25 @@
+// LEAVE, steps L1 to L4 of docs/LOCK.md. Never waits: a leaver needs nobody, so a stopped or dying recoverer cannot hold it up.
+
+import { Kind, Phase } from "./layout.ts";
+import { type Participant, semaphoresOf, setPhase, standDown } from "./participant.ts";
+import { step } from "./steps.ts";
+
+/** Caller is INSIDE and has finished with the data. */
+export function leave(p: Participant, kind: Kind): void {
+  const { queue, room, epoch } = semaphoresOf(p);
+  setPhase(p, Phase.leaving); // L1
+  step("L1");
+  if (kind === Kind.read) {
+    const before = p.ledger.changeReaders(epoch, -1); // L2; -1: the epoch moved, its room is of no use to anyone
+    step("L2.count");
+    if (before === 1) room.post();
+    step("L2");
+  } else {
+    room.post(); // L2
+    step("L2");
+    queue.post(); // L3
+    step("L3");
+  }
+  standDown(p); // L4
+  step("L4");
+}
