@@ -3,6 +3,15 @@ import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import { native } from "../native.ts";
 
+/** errno(3) of Linux, the same on x64 and arm64, where Node has no name or text for what ptalk itself reports. */
+const BEYOND_NODE = {
+  EDEADLK: [35, "resource deadlock avoided"],
+  EUSERS: [87, "too many users"],
+} as const;
+
+/** A symbolic name of errno(3). */
+export type ErrorCode = keyof typeof constants.errno | keyof typeof BEYOND_NODE;
+
 /**
  * A system call failed, or would have: `code` "EEXIST", `errno` 17, `syscall` "shm_open", `path` "/name".
  * The codes are those of errno(3); each method names the ones it can meet.
@@ -19,7 +28,7 @@ export class IpcError extends Error {
 
   /** `errno` is positive, as in C. `detail` replaces the system's wording where more is known. */
   constructor(errno: number, syscall: string, path?: string, detail?: string) {
-    const [code, text] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, "unknown error"];
+    const [code, text] = getSystemErrorMap().get(-errno) ?? beyondNode(errno);
     super(`${code}: ${detail ?? text}, ${syscall}${path === undefined ? "" : ` '${path}'`}`);
     this.code = code;
     this.errno = errno;
@@ -28,9 +37,15 @@ export class IpcError extends Error {
   }
 
   /** The same by symbolic name: `IpcError.of("EBADF", "mmap", "/x", "it is closed")`. */
-  static of(code: keyof typeof constants.errno, syscall: string, path?: string, detail?: string): IpcError {
-    return new IpcError(constants.errno[code], syscall, path, detail);
+  static of(code: ErrorCode, syscall: string, path?: string, detail?: string): IpcError {
+    const errno = code in BEYOND_NODE ? BEYOND_NODE[code as keyof typeof BEYOND_NODE][0] : undefined;
+    return new IpcError(errno ?? constants.errno[code as keyof typeof constants.errno], syscall, path, detail);
   }
+}
+
+function beyondNode(errno: number): [code: string, text: string] {
+  for (const [code, [number, text]] of Object.entries(BEYOND_NODE)) if (number === errno) return [code, text];
+  return [`E${errno}`, "unknown error"];
 }
 
 // On the prototype, as Error's own are, so that it does not show as a property of each error.
@@ -39,6 +54,6 @@ Object.defineProperty(IpcError.prototype, "name", { value: "IpcError", writable:
 native.setErrorClass(IpcError);
 
 /** Whether something caught is an IpcError with this code. */
-export function isCode(error: unknown, code: keyof typeof constants.errno): error is IpcError {
+export function isCode(error: unknown, code: ErrorCode): error is IpcError {
   return error instanceof IpcError && error.code === code;
 }

@@ -58,7 +58,12 @@ export class Roster {
     const deadline = performance.now() + timeoutMs;
     while (!this.tryGate()) {
       if (performance.now() >= deadline)
-        throw IpcError.of("ETIMEDOUT", "fcntl", what, `another process has held the gate for ${timeoutMs} ms: is it stopped?`);
+        throw IpcError.of(
+          "ETIMEDOUT",
+          "fcntl",
+          what,
+          `another process has held the gate for ${timeoutMs} ms: is it stopped?`,
+        );
       sleepSync(GATE_POLL_MS);
     }
     try {

@@ -4,7 +4,15 @@
 import type { Semaphore } from "../semaphore.ts";
 import { isOpen, Kind, Phase, Slot, slotAt } from "./layout.ts";
 import { leave } from "./leave.ts";
-import { forgetTicket, hasMoved, type Participant, semaphoresOf, setPhase, standDown, useEpoch } from "./participant.ts";
+import {
+  forgetTicket,
+  hasMoved,
+  type Participant,
+  semaphoresOf,
+  setPhase,
+  standDown,
+  useEpoch,
+} from "./participant.ts";
 import { step } from "./steps.ts";
 
 /**

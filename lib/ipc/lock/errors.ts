@@ -68,7 +68,12 @@ export function full(name: string): IpcError {
 }
 
 export function unlinked(name: string): IpcError {
-  return IpcError.of("ENOENT", "shm_open", name, "the lock was unlinked while in use and cannot be recovered: open it anew");
+  return IpcError.of(
+    "ENOENT",
+    "shm_open",
+    name,
+    "the lock was unlinked while in use and cannot be recovered: open it anew",
+  );
 }
 
 export function notALock(name: string, found: string): IpcError {
@@ -93,5 +98,10 @@ export function overwritten(name: string): IpcError {
 }
 
 export function notReady(name: string, waitedMs: number): IpcError {
-  return IpcError.of("ETIMEDOUT", "mmap", name, `it is not ready after ${waitedMs} ms: its creator is stopped or very slow`);
+  return IpcError.of(
+    "ETIMEDOUT",
+    "mmap",
+    name,
+    `it is not ready after ${waitedMs} ms: its creator is stopped or very slow`,
+  );
 }

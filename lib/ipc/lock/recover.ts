@@ -4,18 +4,7 @@
 import { native } from "../../native.ts";
 import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, sweepEpochs } from "./epoch.ts";
 import { unlinked } from "./errors.ts";
-import {
-  CAPACITY,
-  Header,
-  isOpen,
-  isReadersOf,
-  Kind,
-  nextOpen,
-  Phase,
-  recoveryOf,
-  Slot,
-  slotAt,
-} from "./layout.ts";
+import { CAPACITY, Header, isOpen, isReadersOf, Kind, nextOpen, Phase, recoveryOf, Slot, slotAt } from "./layout.ts";
 import type { Participant } from "./participant.ts";
 import type { Patience } from "./patience.ts";
 import { step } from "./steps.ts";
@@ -186,8 +175,7 @@ function isDead(p: Participant, slot: number): boolean {
 }
 
 function someoneInside(p: Participant): boolean {
-  for (let slot = 0; slot < CAPACITY; slot++)
-    if (slot !== p.slot && p.ledger.phase(slot) === Phase.inside) return true;
+  for (let slot = 0; slot < CAPACITY; slot++) if (slot !== p.slot && p.ledger.phase(slot) === Phase.inside) return true;
   return false;
 }
 
