@@ -7,6 +7,7 @@ import { leave } from "./leave.ts";
 import {
   forgetTicket,
   hasMoved,
+  hideTicket,
   type Participant,
   semaphoresOf,
   setPhase,
@@ -20,6 +21,8 @@ import { step } from "./steps.ts";
  * sections of another process cost no sleep, and a long one costs at most twice the sleep.
  */
 const SPIN_TRIES = 400;
+/** How often an elder's slot is looked at before sleeping until it moves: about as long. */
+const SPIN_LOOKS = 1000;
 
 export const At = {
   /** Entered: the section may run. */
@@ -55,10 +58,12 @@ export function begin(p: Participant, kind: Kind): At {
 export function queueTaken(p: Participant, kind: Kind): At {
   const { queue, room, epoch } = semaphoresOf(p);
   step("E3");
-  if (findElder(p, epoch)) {
+  while (findElder(p, epoch)) {
+    hideTicket(p);
     queue.post(); // E4
     step("E4");
-    return At.elder;
+    if (!elderMoves(p)) return At.elder;
+    if (!spin(queue)) return At.queue;
   }
   setPhase(p, Phase.queued); // E5
   step("E5");
@@ -98,8 +103,19 @@ function movedOn(p: Participant): At {
   return At.moved;
 }
 
-function spin(semaphore: Semaphore): boolean {
+export function spin(semaphore: Semaphore): boolean {
   for (let tries = 0; tries < SPIN_TRIES; tries++) if (semaphore.tryWait()) return true;
+  return false;
+}
+
+/** Whether the elder has used its turn (or given up). */
+export function elderMoved(p: Participant): boolean {
+  const { slot, ticket } = p.elder;
+  return p.ledger.phase(slot) !== Phase.want || p.ledger.load(slot, Slot.ticket) !== ticket;
+}
+
+function elderMoves(p: Participant): boolean {
+  for (let looks = 0; looks < SPIN_LOOKS; looks++) if (elderMoved(p)) return true;
   return false;
 }
 

@@ -62,6 +62,18 @@ export function standDown(p: Participant): void {
   setPhase(p, Phase.idle);
 }
 
+/** Before it sleeps on the queue: whoever comes later gives way to `p`. */
+export function showTicket(p: Participant): void {
+  if (p.ticket === 0) p.ticket = p.ledger.takeTicket();
+  p.ledger.store(p.slot, Slot.ticket, p.ticket);
+}
+
+/** While it waits for an elder, `p` keeps its seniority, but cannot use a turn that others would give it. */
+export function hideTicket(p: Participant): void {
+  if (p.ticket === 0) p.ticket = p.ledger.takeTicket();
+  p.ledger.store(p.slot, Slot.ticket, 0);
+}
+
 /** The wait is over: from now on `p` is as young as any newcomer. */
 export function forgetTicket(p: Participant): void {
   if (p.ticket === 0) return;

@@ -1,7 +1,6 @@
 // RECOVER, steps R1 to R9 of docs/LOCK.md: one participant at a time, whoever notices first, gives the epoch up and opens the next.
 // Sound whatever the reason: a needless recovery costs time, never exclusion. Killed anywhere, the next one starts at R1.
 
-import { native } from "../../native.ts";
 import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, sweepEpochs } from "./epoch.ts";
 import { unlinked } from "./errors.ts";
 import { CAPACITY, Header, isOpen, isReadersOf, Kind, nextOpen, Phase, recoveryOf, Slot, slotAt } from "./layout.ts";

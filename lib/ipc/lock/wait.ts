@@ -1,18 +1,15 @@
 // The part of ENTER that sleeps: for the queue (E3), for an elder to use its turn (E4), for the room (E6), for an epoch to open
 // (E1). After each slice of a wait the sleeper looks around: has the epoch moved, has someone died, does nothing move at all?
 
-import { setImmediate as nextTurn } from "node:timers/promises";
-import { At, begin, queueTaken, roomTaken } from "./enter.ts";
+import { At, begin, elderMoved, queueTaken, roomTaken, spin } from "./enter.ts";
 import { Kind, Phase, Slot, slotAt } from "./layout.ts";
-import { hasMoved, type Participant, semaphoresOf, setPhase, standDown } from "./participant.ts";
-import type { Patience } from "./patience.ts";
+import { hasMoved, type Participant, semaphoresOf, setPhase, showTicket, standDown } from "./participant.ts";
+import { EAGER_MS, nextTurn, type Patience } from "./patience.ts";
 import { findReason, recover, StallWatch } from "./recover.ts";
 import { step } from "./steps.ts";
 
 /** How long an elder may take to wake up and take the queue that was given back for it, in milliseconds. */
 const GRACE_MS = 10;
-/** Part of it spent without sleeping: a waiter on an idle machine wakes well within. */
-const EAGER_GRACE_MS = 1;
 /** After a grace in vain (the elder is stopped, or starved of CPU) it gets no other for this long, in milliseconds. */
 const YIELD_AGAIN_MS = 200;
 
@@ -59,11 +56,12 @@ async function settle(p: Participant, patience: Patience): Promise<void> {
 
 // E3. The phase is WANT.
 async function awaitQueue(p: Participant, kind: Kind, patience: Patience): Promise<At> {
-  takeTicket(p);
+  const { queue } = semaphoresOf(p);
+  showTicket(p);
   const watch = new StallWatch(p);
   try {
     for (;;) {
-      const got = await patience.slice(semaphoresOf(p).queue);
+      const got = (await patience.eager(queue)) || (await patience.slice(queue));
       if (hasMoved(p)) return movedOn(p);
       if (got) return queueTaken(p, kind);
       if (await lookAround(p, watch, patience)) return movedOn(p);
@@ -77,23 +75,22 @@ async function awaitQueue(p: Participant, kind: Kind, patience: Patience): Promi
 
 // E4. The phase is WANT, the queue has been given back.
 async function awaitElder(p: Participant, kind: Kind, patience: Patience): Promise<At> {
-  takeTicket(p);
   const { slot, ticket } = p.elder;
   const start = performance.now();
   try {
-    while (p.ledger.phase(slot) === Phase.want && p.ledger.load(slot, Slot.ticket) === ticket) {
+    while (!elderMoved(p)) {
       const waited = performance.now() - start;
       if (waited >= GRACE_MS) {
         p.vain.set(slot, { ticket, until: start + waited + YIELD_AGAIN_MS });
         if (await lookAround(p, null, patience)) return movedOn(p);
         break;
       }
-      if (waited < EAGER_GRACE_MS) await nextTurn();
+      if (waited < EAGER_MS) await nextTurn();
       else await patience.sleep(1);
       if (hasMoved(p)) return movedOn(p);
       patience.check();
     }
-    return semaphoresOf(p).queue.tryWait() ? queueTaken(p, kind) : At.queue;
+    return spin(semaphoresOf(p).queue) ? queueTaken(p, kind) : At.queue;
   } catch (error) {
     standDown(p);
     throw error;
@@ -106,7 +103,7 @@ async function awaitRoom(p: Participant, kind: Kind, patience: Patience): Promis
   const watch = new StallWatch(p);
   try {
     for (;;) {
-      const got = await patience.slice(room);
+      const got = (await patience.eager(room)) || (await patience.slice(room));
       if (hasMoved(p)) return movedOn(p);
       if (got) return roomTaken(p, kind);
       if (await lookAround(p, watch, patience)) return movedOn(p);
@@ -131,9 +128,4 @@ async function lookAround(p: Participant, watch: StallWatch | null, patience: Pa
 function movedOn(p: Participant): At {
   setPhase(p, Phase.idle);
   return At.moved;
-}
-
-function takeTicket(p: Participant): void {
-  if (p.ticket === 0) p.ticket = p.ledger.takeTicket();
-  p.ledger.store(p.slot, Slot.ticket, p.ticket);
 }
