@@ -1,0 +1,33 @@
+// A look at the server's directory without being in it: `ptalk all`, `ptalk lookup`.
+import { parseServerAddress } from "../server-address.ts";
+import { allRecords, lookupRecord } from "./directory-queries.ts";
+import { publicRecord } from "./directory-record.ts";
+import { KnownServers } from "./known-peers.ts";
+import { ServerConnection } from "./server-connection.ts";
+import { defaultStateDir } from "./state-dir.ts";
+import type { OpenDirectory } from "./types.ts";
+
+/** @throws TalkError unreachable, refused (certificate), protocol; AbortError */
+export const openDirectory: OpenDirectory = async ({ server, stateDir = defaultStateDir(), ...options }) => {
+  const connection = await ServerConnection.open({
+    ...options,
+    address: parseServerAddress(server),
+    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, certificate),
+  });
+  try {
+    await connection.hello();
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  const close = async (): Promise<void> => connection.close();
+  return {
+    lookup: async (name) => {
+      const record = await lookupRecord(connection, name);
+      return record && publicRecord(record);
+    },
+    all: async () => (await allRecords(connection)).map(publicRecord),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+};
