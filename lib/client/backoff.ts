@@ -9,7 +9,11 @@ export interface BackoffLimits {
 }
 
 /** @param attempt 0 for the first wait. @returns milliseconds, at least a tenth of the ceiling so that no wait is a busy loop */
-export function backoffMs(attempt: number, { firstMs, maxMs }: BackoffLimits, random: () => number = Math.random): number {
+export function backoffMs(
+  attempt: number,
+  { firstMs, maxMs }: BackoffLimits,
+  random: () => number = Math.random,
+): number {
   const ceiling = Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 30));
   return Math.round(ceiling * (0.1 + 0.9 * random()));
 }

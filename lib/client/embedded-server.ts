@@ -47,16 +47,22 @@ function startServer(address: ServerAddress, stateDir: string): { path: string; 
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
     const { PTALK_SERVER: _ours, ...env } = process.env;
-    const child = spawn(process.execPath, [PROGRAM, "serve", "--exit-when-empty", "--listen", formatServerAddress(address)], {
-      cwd: "/", // it must not keep a file system from being unmounted
-      detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-      env,
-      stdio: ["ignore", log, log],
-    });
+    const child = spawn(
+      process.execPath,
+      [PROGRAM, "serve", "--exit-when-empty", "--listen", formatServerAddress(address)],
+      {
+        cwd: "/", // it must not keep a file system from being unmounted
+        detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
+        env,
+        stdio: ["ignore", log, log],
+      },
+    );
     child.unref();
     const ended = new Promise<string>((resolve) => {
       child.once("error", (error) => resolve(`could not be started (${error.message})`));
-      child.once("exit", (code, killedBy) => resolve(killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`));
+      child.once("exit", (code, killedBy) =>
+        resolve(killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`),
+      );
     });
     return { path, ended };
   } finally {

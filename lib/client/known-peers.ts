@@ -45,7 +45,9 @@ export class KnownPeers {
   /** Forgets the name on every server, or on one. @returns what was forgotten */
   forget(name: string, server?: string): KnownPeer[] {
     const folded = foldName(name);
-    const doomed = this.list().filter((peer) => peer.name === folded && (server === undefined || peer.server === server));
+    const doomed = this.list().filter(
+      (peer) => peer.name === folded && (server === undefined || peer.server === server),
+    );
     for (const peer of doomed) this.#pins.forget(`${peer.server}/${peer.name}`);
     return doomed;
   }

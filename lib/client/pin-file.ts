@@ -49,7 +49,12 @@ export class PinFile {
   }
 
   #append(line: string): void {
-    if (!line.slice(0, -1).split(" ").every((word) => WORD.test(word))) {
+    if (
+      !line
+        .slice(0, -1)
+        .split(" ")
+        .every((word) => WORD.test(word))
+    ) {
       throw TalkError.internal(`a pin is two words: ${JSON.stringify(line)}`);
     }
     ensureStateDir(dirname(this.path));
@@ -58,7 +63,10 @@ export class PinFile {
     try {
       const before = fstatSync(fd).size;
       if (before + line.length > MAX_PIN_FILE_BYTES) {
-        throw TalkError.badConfig(this.path, `it has grown past ${MAX_PIN_FILE_BYTES} bytes; remove lines you no longer need`);
+        throw TalkError.badConfig(
+          this.path,
+          `it has grown past ${MAX_PIN_FILE_BYTES} bytes; remove lines you no longer need`,
+        );
       }
       const bytes = Buffer.from(line);
       if (writeSync(fd, bytes) < bytes.length) {
@@ -84,7 +92,8 @@ export class PinFile {
       const { dev, ino, size, mtimeMs } = fstatSync(fd);
       const state = `${dev}:${ino}:${size}:${mtimeMs}`;
       if (state === this.#readTo) return;
-      if (size > MAX_PIN_FILE_BYTES) throw TalkError.badConfig(this.path, `it is larger than ${MAX_PIN_FILE_BYTES} bytes`);
+      if (size > MAX_PIN_FILE_BYTES)
+        throw TalkError.badConfig(this.path, `it is larger than ${MAX_PIN_FILE_BYTES} bytes`);
       this.#parse(readFileSync(fd, "utf8"));
       this.#readTo = state;
     } finally {
@@ -99,7 +108,10 @@ export class PinFile {
       const [subject, value, ...rest] = line.split(" ");
       if (subject === undefined || value === undefined || value === "" || rest.length > 0) {
         // Fail closed: a pin that cannot be read is a pin that would silently be made anew.
-        throw TalkError.badConfig(`${this.path}, line ${index + 1}`, "it is not SUBJECT VALUE; mend or remove the line");
+        throw TalkError.badConfig(
+          `${this.path}, line ${index + 1}`,
+          "it is not SUBJECT VALUE; mend or remove the line",
+        );
       }
       if (value === RETRACTED) this.#pins.delete(subject);
       else if (!this.#pins.has(subject)) this.#pins.set(subject, value);

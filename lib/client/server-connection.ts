@@ -122,10 +122,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const pending = this.#pending.shift();
     if (pending === undefined) {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
-      if (value instanceof ReplyError) return this.#end(TalkError.unreachable(this.server, value.message, value));
-      throw TalkError.protocol("a reply without a request");
-    }
-    if (value instanceof ReplyError) pending.reject(value);
+      if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
+      this.#end(TalkError.unreachable(this.server, value.message, value));
+    } else if (value instanceof ReplyError) pending.reject(value);
     else pending.resolve(value);
   }
 
@@ -159,7 +158,10 @@ async function openSocket(options: ServerConnectionOptions): Promise<Socket> {
       reject(error);
     };
     const onAbort = (): void => fail(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
-    const timer = setTimeout(() => fail(TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`)), timeoutMs);
+    const timer = setTimeout(
+      () => fail(TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`)),
+      timeoutMs,
+    );
     signal?.addEventListener("abort", onAbort, { once: true });
     socket.once("error", (error) => fail(TalkError.unreachable(server, connectReason(error), error)));
     socket.once(secure ? "secureConnect" : "connect", resolve);
@@ -188,7 +190,8 @@ const tlsOptions = ({ host, port }: ServerAddress) =>
   ({ host, port, rejectUnauthorized: false, minVersion: "TLSv1.3" }) as const;
 
 function certificateOf(socket: Socket): string {
-  const peer = "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
+  const peer =
+    "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
   if (peer === undefined) throw TalkError.refused("the server showed no certificate");
   return `sha256:${peer.fingerprint256.replaceAll(":", "").toLowerCase()}`;
 }

@@ -122,7 +122,7 @@ export class Session extends EventEmitter<SessionEvents> {
     const bytes = registrationBytes({ nonce: this.#nonce, name, port: this.#port, addresses: [], host });
     const signature = identity.sign(bytes).toString("base64");
     const key = identity.publicKey.toString("base64");
-    const request = ["REGISTER", name, "KEY", key, "PORT", this.#port, "HOST", host, "SIG", signature];
+    const request = ["REGISTER", name, "KEY", key, "PORT", this.#port, "HOST", host, "SIG", signature, "PROBE"];
     if (takeOver) request.push("TAKEOVER");
     try {
       await this.#connection.command(...request);
@@ -149,8 +149,11 @@ export class Session extends EventEmitter<SessionEvents> {
   }
 
   #pushed([kind, name]: RespValue[]): void {
-    if (kind === "closing") this.emit("server", { state: "closing" });
-    else if ((kind === "joined" || kind === "left") && typeof name === "string") this.emit("peer", { name, state: kind });
+    // The server asks a silent client whether it is there: any request is the answer.
+    if (kind === "probe") this.#connection.command("PING").catch(() => {});
+    else if (kind === "closing") this.emit("server", { state: "closing" });
+    else if ((kind === "joined" || kind === "left") && typeof name === "string")
+      this.emit("peer", { name, state: kind });
   }
 
   #lost(): void {

@@ -85,6 +85,8 @@ export interface TalkClientEvents {
   failed: [event: FailedEvent];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
+  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. */
+  refused: [error: Error];
   /** The session ended for good (name lost to another, refused): send() fails from here on. */
   error: [error: Error];
 }
