@@ -37,38 +37,33 @@ export class PinFile {
   pin(subject: string, value: string): string {
     const known = this.get(subject);
     if (known !== undefined) return known;
-    this.#append(`${subject} ${value}\n`);
+    this.#append(subject, value);
     return this.get(subject) ?? value;
   }
 
   /** @returns whether there was such a pin */
   forget(subject: string): boolean {
     if (this.get(subject) === undefined) return false;
-    this.#append(`${subject} ${RETRACTED}\n`);
+    this.#append(subject, RETRACTED);
     return true;
   }
 
-  #append(line: string): void {
-    if (
-      !line
-        .slice(0, -1)
-        .split(" ")
-        .every((word) => WORD.test(word))
-    ) {
-      throw TalkError.internal(`a pin is two words: ${JSON.stringify(line)}`);
+  #append(subject: string, value: string): void {
+    if (!WORD.test(subject) || !WORD.test(value)) {
+      throw TalkError.internal(`a pin is two words: ${JSON.stringify([subject, value])}`);
     }
+    const bytes = Buffer.from(`${subject} ${value}\n`);
     ensureStateDir(dirname(this.path));
     // O_APPEND: one write is one line, whatever other processes of this user append meanwhile (POSIX write()).
     const fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o600);
     try {
       const before = fstatSync(fd).size;
-      if (before + line.length > MAX_PIN_FILE_BYTES) {
+      if (before + bytes.length > MAX_PIN_FILE_BYTES) {
         throw TalkError.badConfig(
           this.path,
           `it has grown past ${MAX_PIN_FILE_BYTES} bytes; remove lines you no longer need`,
         );
       }
-      const bytes = Buffer.from(line);
       if (writeSync(fd, bytes) < bytes.length) {
         ftruncateSync(fd, before); // a full disk took half a line: better none
         throw TalkError.internal(`${this.path}: no space left`);
