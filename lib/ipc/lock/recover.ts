@@ -110,7 +110,7 @@ async function rebuild(p: Participant, taken: number[], patience: Patience): Pro
   ledger.resetReaders(next);
   ledger.publish();
   step("R6");
-  const fresh = createEpoch(p.name, next, p.mode); // R7
+  closeEpoch(createEpoch(p.name, next, p.mode)); // R7
   step("R7.created");
   const waiting = countWaiting(p);
   sweepEpochs(p.name, next);
@@ -119,8 +119,6 @@ async function rebuild(p: Participant, taken: number[], patience: Patience): Pro
   ledger.count(Header.recoveriesLow);
   step("R8");
   wakeOld(p.semaphores, waiting); // R9
-  if (p.semaphores !== null) closeEpoch(p.semaphores);
-  p.semaphores = fresh;
 }
 
 // Taking a byte is the proof of its owner's death, and keeps newcomers off the slot until R8.
