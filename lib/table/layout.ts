@@ -6,9 +6,7 @@
 //
 // Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../names.ts";
-
-const WORD_BYTES = 4;
-const LINE_WORDS = 16; // a cache line of 64 bytes on x64 and arm64
+import { fullLines, LINE_WORDS, offsetsOf, WORD_BYTES, wordsFor } from "./words.ts";
 
 /** "ptkC" in memory on a little-endian machine. */
 export const MAGIC = 0x436b_7470;
@@ -31,22 +29,6 @@ export const MAX_TIME = 8.64e15;
 
 /** Longest list of addresses in a record, with commas between. */
 export const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1);
-
-/** Turns sizes into offsets, in the order written. */
-function offsetsOf<K extends string>(
-  sizes: Readonly<Record<K, number>>,
-): { at: Readonly<Record<K, number>>; words: number } {
-  const at: Record<K, number> = { ...sizes };
-  let words = 0;
-  for (const field of Object.keys(sizes) as K[]) {
-    at[field] = words;
-    words += sizes[field];
-  }
-  return { at, words };
-}
-
-const wordsFor = (bytes: number): number => Math.ceil(bytes / WORD_BYTES);
-const fullLines = (words: number): number => Math.ceil(words / LINE_WORDS);
 
 const header = offsetsOf({
   magic: 1,

@@ -14,8 +14,8 @@ import {
 } from "./layout.ts";
 import { loadLookupTime } from "./lookup-time.ts";
 import type { ClientRecord } from "./types.ts";
+import { loadNumber } from "./words.ts";
 
-const TWO_32 = 2 ** 32;
 export class Snapshot {
   version = 0;
   /** Byte lengths as the record claims them. */
@@ -118,8 +118,4 @@ export class Snapshot {
       version: this.version,
     };
   }
-}
-
-function loadNumber(words: Int32Array, at: number): number {
-  return (Atomics.load(words, at) >>> 0) + (Atomics.load(words, at + 1) >>> 0) * TWO_32;
 }

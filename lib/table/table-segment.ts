@@ -14,11 +14,11 @@ import {
   RECORD_WORDS,
 } from "./layout.ts";
 import { TableError } from "./table-error.ts";
+import { storeNumber } from "./words.ts";
 
 /** How long an opener waits for a creator that has not finished. It needs microseconds, and is dead if it takes this long. */
 const NOT_READY_MS = 1000;
 const POLL_MS = 2;
-const TWO_32 = 2 ** 32;
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
@@ -61,7 +61,6 @@ export function createTableSegment(name: string, capacity: number, mode: number)
 
 /** Fills in the header of a zeroed table. */
 export function initialise(words: Int32Array, geometry: Geometry): void {
-  const now = Date.now();
   const seed = randomBytes(8);
   Atomics.store(words, HEADER.magic, MAGIC);
   Atomics.store(words, HEADER.layoutVersion, LAYOUT_VERSION);
@@ -69,8 +68,7 @@ export function initialise(words: Int32Array, geometry: Geometry): void {
   Atomics.store(words, HEADER.recordWords, RECORD_WORDS);
   Atomics.store(words, HEADER.seed, seed.readInt32LE(0));
   Atomics.store(words, HEADER.seed + 1, seed.readInt32LE(4));
-  Atomics.store(words, HEADER.createdAt, now | 0);
-  Atomics.store(words, HEADER.createdAt + 1, Math.floor(now / TWO_32));
+  storeNumber(words, HEADER.createdAt, Date.now());
   Atomics.store(words, HEADER.serverPid, process.pid);
   Atomics.store(words, HEADER.ready, READY.open);
 }

@@ -23,8 +23,8 @@ import { NameKey } from "./name-key.ts";
 import { RecordImage } from "./record-image.ts";
 import { TableError } from "./table-error.ts";
 import type { ClientInput, RecordHandle } from "./types.ts";
+import { storeNumber } from "./words.ts";
 
-const TWO_32 = 2 ** 32;
 const NONE = 0;
 
 export class TableWriter {
@@ -189,19 +189,14 @@ export class TableWriter {
     Atomics.store(words, at + RECORD.port, image.port);
     Atomics.store(words, at + RECORD.lookupHigh, 0);
     Atomics.store(words, at + RECORD.lookupLow, 0);
-    this.#storeNumber(at + RECORD.startedAt, input.startedAt);
+    storeNumber(words, at + RECORD.startedAt, input.startedAt);
     for (let i = 0; i < image.textWords; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);
     Atomics.store(words, at + RECORD.pid, input.pid);
-    this.#storeNumber(at + RECORD.startTime, input.startTime);
+    storeNumber(words, at + RECORD.startTime, input.startTime);
     Atomics.store(words, at + RECORD.owner, input.owner | 0);
     Atomics.store(words, at + RECORD.connection, input.connection | 0);
     Atomics.store(words, at + RECORD.isStandIn, isStandIn);
     return version;
-  }
-
-  #storeNumber(at: number, value: number): void {
-    Atomics.store(this.#words, at, value | 0); // the low word: ToInt32 is modulo 2^32
-    Atomics.store(this.#words, at + 1, Math.floor(value / TWO_32));
   }
 
   /** From the first store on the record is in the table; from the second on lookups find it. */
