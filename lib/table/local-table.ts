@@ -28,7 +28,6 @@ import { encodeRow, type LocalRow, type OwnedRow } from "./local-row.ts";
 const MAX_ROUNDS = 1000;
 /** The gate is held for microseconds; only by a stopped process for longer. */
 const GATE_TIMEOUT_MS = 10_000;
-const EUSERS = 87; // Linux; node:os does not list it
 const DATA_MODE = 0o644;
 const ANCHOR_MODE = 0o600;
 const ANCHOR_BYTES = 64; // none of them used: the object is there for its locks
@@ -111,7 +110,7 @@ export class LocalTable implements Disposable {
   static #takeSeat(name: string, anchor: SharedMemory, roster: Roster, row: OwnedRow): LocalTable {
     const alone = roster.someoneElse() === -1;
     const seat = roster.claimFirst();
-    if (seat === -1) throw new IpcError(EUSERS, "fcntl", name, `${LOCAL_ROWS} clients of this user are on`);
+    if (seat === -1) throw IpcError.of("EUSERS", "fcntl", name, `${LOCAL_ROWS} clients of this user are on`);
     try {
       const data = openData(name, alone);
       const member = new LocalTable(anchor, roster, data, seat, row);
