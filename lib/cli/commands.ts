@@ -1,0 +1,51 @@
+// The commands: what each is for, and where it is. A command's module is loaded only when it runs, so that
+// `ptalk send` does not pay for the others. A module knows its options; nobody else does.
+import type { Command } from "commander";
+
+export interface CommandModule {
+  /** The command with its arguments, options and action. The action's promise is the command's life. */
+  readonly command: () => Command;
+}
+
+interface CommandEntry {
+  readonly usage: string;
+  readonly summary: string;
+  readonly load: () => Promise<CommandModule>;
+}
+
+export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  talk: { usage: "talk [NAME]", summary: "talk as NAME", load: () => import("./commands/talk.ts") },
+  serve: {
+    usage: "serve",
+    summary: "run the lookup server in the foreground",
+    load: () => import("./commands/serve.ts"),
+  },
+  all: { usage: "all", summary: "who is on", load: () => import("./commands/all.ts") },
+  list: { usage: "list", summary: "who is on, on this machine", load: () => import("./commands/list.ts") },
+  lookup: { usage: "lookup NAME", summary: "the address of one user", load: () => import("./commands/lookup.ts") },
+  send: {
+    usage: "send NAME[,NAME...] [TEXT...]",
+    summary: "send one message and wait until it is delivered",
+    load: () => import("./commands/send.ts"),
+  },
+  recv: { usage: "recv", summary: "print the messages that arrive", load: () => import("./commands/recv.ts") },
+  ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
+  key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
+  doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
+};
+
+export const DEFAULT_COMMAND = "talk";
+
+/** Program options that take a value, which must not be mistaken for the command. */
+const WITH_VALUE = new Set(["--server", "--state-dir"]);
+
+/** The first operand of the command line, or undefined: `ptalk --server h:1 send bob` has "send". */
+export function firstOperand(args: readonly string[]): string | undefined {
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] as string;
+    if (arg === "--") return undefined;
+    if (WITH_VALUE.has(arg)) i++;
+    else if (!arg.startsWith("-")) return arg;
+  }
+  return undefined;
+}

@@ -1,0 +1,80 @@
+// Records and events as lines for people. Pure: text in, text out.
+import stringWidth from "fast-string-width";
+import type { ClientRecord, EpochMs, LocalRecord, TalkMessage } from "../client/types.ts";
+import { visible, visibleLines } from "./sanitise.ts";
+import { colourOfName, type Paint } from "./style.ts";
+
+/** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
+  const cells = [header, ...rows].map((row) => row.map(visible));
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => stringWidth(row[column] ?? ""))));
+  const lines = cells.map((row) =>
+    row
+      .map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - stringWidth(cell) + 2)))
+      .join(""),
+  );
+  return lines.map((line, i) => (i === 0 ? paint("bold", line) : line));
+}
+
+export function clientTable(clients: readonly ClientRecord[], paint: Paint): string[] {
+  if (clients.length === 0) return ["nobody is on"];
+  const rows = clients.map((c) => [c.name, endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
+  return table(["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"], rows, paint);
+}
+
+export function localTable(clients: readonly LocalRecord[], paint: Paint): string[] {
+  if (clients.length === 0) return ["nobody is on, on this machine"];
+  const rows = clients.map((c) => [
+    c.name,
+    c.user,
+    String(c.pid),
+    c.tty ?? "-",
+    c.server,
+    time(c.startedAt),
+    time(c.lastMessageAt),
+    `${c.sent}/${c.received}`,
+  ]);
+  return table(["NAME", "USER", "PID", "TTY", "SERVER", "SINCE", "LAST MESSAGE", "SENT/RECEIVED"], rows, paint);
+}
+
+/** One client, a field a line. */
+export function clientDetails(client: ClientRecord): string[] {
+  return [
+    `name         ${visible(client.name)}`,
+    `address      ${visible(endpoint(client))}`,
+    `host         ${visible(client.host)}`,
+    `on since     ${time(client.startedAt)}`,
+    `last lookup  ${time(client.lastLookupAt)}`,
+    `fingerprint  ${visible(client.fingerprint)}`,
+  ];
+}
+
+/** "bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark. */
+export function messageLines(message: TalkMessage, paint: Paint): string[] {
+  const name = visible(message.from);
+  const mark = message.verified ? "" : "?";
+  const indent = " ".repeat(stringWidth(name) + mark.length + 2);
+  const [first = "", ...rest] = visibleLines(message.text);
+  const head = `${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
+  return [head, ...rest.map((line) => indent + line)];
+}
+
+/** Local time without a zone: "2026-11-23 14:05:09". A hyphen for never. */
+export function time(at: EpochMs | null): string {
+  if (at === null) return "-";
+  const d = new Date(at);
+  if (Number.isNaN(d.getTime())) return "?";
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const date = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+  return `${date} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+}
+
+/** Milliseconds for people: "0.31 ms", "12 ms", "3.4 s". */
+export function duration(ms: number): string {
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
+  return `${ms >= 10 ? ms.toFixed(0) : ms.toFixed(2)} ms`;
+}
+
+function endpoint({ address, port }: { address: string; port: number }): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}

@@ -1,0 +1,57 @@
+// Text of others, made safe to print: nothing in it is obeyed by the terminal, nothing in it stays invisible.
+// C0 and DEL become ^X; C1, bidi controls and zero-width characters become <U+XXXX>; a lone surrogate becomes U+FFFD.
+// What joins an emoji or letters of a script that needs it (ZWJ, ZWNJ, variation selectors) stays.
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+// Cc: C0, DEL, C1. Cf: bidi, zero width, tags. Zl/Zp: line and paragraph separator. Others: invisible fillers and
+// blanks that Unicode does not class as format characters.
+const SUSPECT =
+  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f]|[\u{e0100}-\u{e01ef}]/u;
+const SUSPECT_EACH = new RegExp(SUSPECT.source, "gu");
+const EMOJI_SEQUENCE =
+  /^(?:\p{Extended_Pictographic}|\p{Emoji_Component}|[0-9#*])[\p{Emoji}\p{Emoji_Component}\u200d\ufe0e\ufe0f]*$/u;
+// Scripts whose spelling uses U+200C and U+200D.
+const JOINING_LETTER =
+  /[\p{sc=Arabic}\p{sc=Syriac}\p{sc=Mongolian}\p{sc=Devanagari}\p{sc=Bengali}\p{sc=Gurmukhi}\p{sc=Gujarati}\p{sc=Oriya}\p{sc=Tamil}\p{sc=Telugu}\p{sc=Kannada}\p{sc=Malayalam}\p{sc=Sinhala}\p{sc=Khmer}]/u;
+
+/** Code points in one grapheme: Unicode's stream-safe limit (UAX 15) plus its base; more only smears the screen. */
+const GRAPHEME_LIMIT = 31;
+
+export const TAB = "    ";
+
+/** One line: newlines too become visible (^J). */
+export function visible(text: string): string {
+  const wellFormed = text.replace(/\p{Cs}/gu, "\ufffd");
+  if (!SUSPECT.test(wellFormed) && wellFormed.length <= GRAPHEME_LIMIT) return wellFormed;
+  let result = "";
+  for (const { segment } of graphemes.segment(wellFormed)) result += visibleGrapheme(segment);
+  return result;
+}
+
+/** Several lines: newline (also CR LF) starts a new one, a tab becomes spaces, the rest as in {@link visible}. */
+export function visibleLines(text: string): string[] {
+  return text.split(/\r?\n/).map((line) => line.split("\t").map(visible).join(TAB));
+}
+
+function visibleGrapheme(grapheme: string): string {
+  if (grapheme.length > GRAPHEME_LIMIT && [...grapheme].length > GRAPHEME_LIMIT) {
+    return [...grapheme].map((c) => (/\p{M}/u.test(c) ? notation(c) : visible(c))).join("");
+  }
+  if (!SUSPECT.test(grapheme) || isEmoji(grapheme)) return grapheme;
+  if (/[\u200c\u200d]/.test(grapheme) && JOINING_LETTER.test(grapheme)) {
+    return grapheme.replace(SUSPECT_EACH, (c) => (c === "\u200c" || c === "\u200d" ? c : notation(c)));
+  }
+  return grapheme.replace(SUSPECT_EACH, notation);
+}
+
+function isEmoji(grapheme: string): boolean {
+  return EMOJI_SEQUENCE.test(grapheme) && /\p{Emoji}/u.test(grapheme) && !grapheme.endsWith("\u200d");
+}
+
+function notation(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (code < 0x20) return `^${String.fromCharCode(code + 0x40)}`;
+  if (code === 0x7f) return "^?";
+  return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
+}
