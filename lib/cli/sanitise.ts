@@ -4,13 +4,16 @@
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
-// Cc: C0, DEL, C1. Cf: bidi, zero width, tags. Zl/Zp: line and paragraph separator. Others: invisible fillers and
-// blanks that Unicode does not class as format characters.
-const SUSPECT =
-  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f]|[\u{e0100}-\u{e01ef}]/u;
+// Cc: C0, DEL, C1. Cf and Default_Ignorable_Code_Point: bidi, zero width, tags, variation selectors, fillers. Zl, Zp: line
+// and paragraph separator. U+2800 is a blank that no class knows.
+const SUSPECT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
 const SUSPECT_EACH = new RegExp(SUSPECT.source, "gu");
-const EMOJI_SEQUENCE =
-  /^(?:\p{Extended_Pictographic}|\p{Emoji_Component}|[0-9#*])[\p{Emoji}\p{Emoji_Component}\u200d\ufe0e\ufe0f]*$/u;
+// UTS 51: pictographs with their modifiers, joined; keycaps; the flags made of tags.
+const PICTOGRAPH = "\\p{Extended_Pictographic}(?:\\ufe0f|\\ufe0e|\\p{Emoji_Modifier})?";
+const EMOJI = new RegExp(
+  `^(?:${PICTOGRAPH}(?:\\u200d${PICTOGRAPH})*|[0-9#*]\\ufe0f?\\u20e3|\\u{1f3f4}[\\u{e0030}-\\u{e007a}]{1,8}\\u{e007f})$`,
+  "u",
+);
 // Scripts whose spelling uses U+200C and U+200D.
 const JOINING_LETTER =
   /[\p{sc=Arabic}\p{sc=Syriac}\p{sc=Mongolian}\p{sc=Devanagari}\p{sc=Bengali}\p{sc=Gurmukhi}\p{sc=Gujarati}\p{sc=Oriya}\p{sc=Tamil}\p{sc=Telugu}\p{sc=Kannada}\p{sc=Malayalam}\p{sc=Sinhala}\p{sc=Khmer}]/u;
@@ -38,15 +41,11 @@ function visibleGrapheme(grapheme: string): string {
   if (grapheme.length > GRAPHEME_LIMIT && [...grapheme].length > GRAPHEME_LIMIT) {
     return [...grapheme].map((c) => (/\p{M}/u.test(c) ? notation(c) : visible(c))).join("");
   }
-  if (!SUSPECT.test(grapheme) || isEmoji(grapheme)) return grapheme;
+  if (!SUSPECT.test(grapheme) || EMOJI.test(grapheme)) return grapheme;
   if (/[\u200c\u200d]/.test(grapheme) && JOINING_LETTER.test(grapheme)) {
     return grapheme.replace(SUSPECT_EACH, (c) => (c === "\u200c" || c === "\u200d" ? c : notation(c)));
   }
   return grapheme.replace(SUSPECT_EACH, notation);
-}
-
-function isEmoji(grapheme: string): boolean {
-  return EMOJI_SEQUENCE.test(grapheme) && /\p{Emoji}/u.test(grapheme) && !grapheme.endsWith("\u200d");
 }
 
 function notation(character: string): string {

@@ -38,6 +38,8 @@ const CONTROL: Readonly<Record<string, string>> = {
 const CSI = new RegExp(`^${ESC}\\[([0-?]*)[ -/]*([@-~])`);
 const SS3 = new RegExp(`^${ESC}O([ -~])`);
 const CONSOLE = new RegExp(`^${ESC}\\[\\[[A-E]`);
+const BEGUN = new RegExp(`^${ESC}(\\[|O|$)`);
+const TEXT = /^\P{Cc}+/u;
 
 export class KeyDecoder {
   readonly #utf8 = new StringDecoder("utf8");
@@ -71,7 +73,7 @@ export class KeyDecoder {
   }
 
   #next(final: boolean): Key | undefined {
-    const text = /^[^\x00-\x1f\x7f]+/.exec(this.#pending)?.[0];
+    const text = TEXT.exec(this.#pending)?.[0];
     if (text !== undefined) return this.#consume(text, { type: "text", text });
     const first = this.#pending[0] as string;
     if (first !== ESC) return this.#consume(first, control(first));
@@ -90,9 +92,9 @@ export class KeyDecoder {
     if (csi !== null) return this.#consume(csi[0], sequence(csi[1] ?? "", csi[2] ?? ""));
     const ss3 = SS3.exec(rest);
     if (ss3 !== null) return this.#consume(ss3[0], named(FINAL[ss3[1] ?? ""]));
-    if (/^\x1b(\[|O|$)/.test(rest) && !final && rest.length <= SEQUENCE_LIMIT) return undefined;
+    if (BEGUN.test(rest) && !final && rest.length <= SEQUENCE_LIMIT) return undefined;
     if (rest.length === 1) return this.#consume(rest, { type: "key", name: "escape" });
-    if (/^\x1b[[O]/.test(rest)) return this.#consume(rest.slice(0, SEQUENCE_LIMIT));
+    if (rest[1] === "[" || rest[1] === "O") return this.#consume(rest.slice(0, SEQUENCE_LIMIT));
     if (rest[1] === ESC) return this.#consume(ESC, { type: "key", name: "escape" });
     const [, character = ""] = [...rest];
     const key = control(character);

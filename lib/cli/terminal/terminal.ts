@@ -1,0 +1,162 @@
+// A person's terminal: raw mode, keys to the editor, the editor's block on the screen, stop and continue, resize, and the
+// terminal as it was when we leave. Should not know anything about messages.
+import type { ReadStream, WriteStream } from "node:tty";
+import { type CompletionSource, Editor, type Intention } from "./editor.ts";
+import { type Key, KeyDecoder } from "./keys.ts";
+import { Screen, type ScreenStyle } from "./screen.ts";
+
+const PASTE_ON = "\x1b[?2004h";
+const PASTE_OFF = "\x1b[?2004l";
+const BELL = "\x07";
+/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
+const ESCAPE_WAIT_MS = 100;
+/** Size assumed where the terminal has none (0 columns, as some serial lines say). */
+const DEFAULT_COLUMNS = 80;
+const DEFAULT_ROWS = 24;
+
+export interface TerminalOptions {
+  readonly input: ReadStream;
+  readonly output: WriteStream;
+  readonly prompt: string;
+  readonly style: ScreenStyle;
+  readonly completion: CompletionSource;
+  readonly onLine: (line: string) => void;
+  /** End of input: Ctrl-D on an empty line, or the terminal is gone. */
+  readonly onEnd: () => void;
+  /** Ctrl-C. */
+  readonly onInterrupt: () => void;
+}
+
+export class Terminal implements Disposable {
+  readonly #options: TerminalOptions;
+  readonly #keys = new KeyDecoder();
+  readonly #editor: Editor;
+  readonly #screen: Screen;
+  #status: readonly string[] = [];
+  #escapeTimer: NodeJS.Timeout | undefined;
+  #open = false;
+
+  constructor(options: TerminalOptions) {
+    this.#options = options;
+    this.#editor = new Editor(options.completion);
+    const { output } = options;
+    this.#screen = new Screen(
+      {
+        get columns() {
+          return output.columns || DEFAULT_COLUMNS;
+        },
+        get rows() {
+          return output.rows || DEFAULT_ROWS;
+        },
+        write: (text, done) => text !== "" && output.write(text, done),
+      },
+      options.style,
+    );
+  }
+
+  open(): void {
+    const { input, output } = this.#options;
+    this.#open = true;
+    input.on("data", this.#onData).on("end", this.#options.onEnd).on("error", this.#options.onEnd);
+    output.on("resize", this.#onResize);
+    process.on("SIGTSTP", this.#onStop).on("SIGCONT", this.#onContinue);
+    process.on("exit", this.#onExit);
+    this.#enter();
+  }
+
+  /** Gives the terminal back as it was; what was printed stays. */
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    const { input, output, onEnd } = this.#options;
+    clearTimeout(this.#escapeTimer);
+    input.off("data", this.#onData).off("end", onEnd).off("error", onEnd);
+    output.off("resize", this.#onResize);
+    process.off("SIGTSTP", this.#onStop).off("SIGCONT", this.#onContinue).off("exit", this.#onExit);
+    this.#leave();
+    input.pause();
+  }
+
+  /** Prints lines above the prompt; fulfilled once the terminal has them. */
+  print(lines: readonly string[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#screen.print(lines, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  /** Sets the rows between what was printed and the prompt. */
+  setStatus(rows: readonly string[]): void {
+    this.#status = rows;
+    this.#redraw();
+  }
+
+  #enter(): void {
+    this.#options.input.setRawMode(true);
+    this.#options.input.resume();
+    this.#options.output.write(PASTE_ON);
+    this.#redraw();
+  }
+
+  #leave(): void {
+    this.#screen.hide();
+    this.#options.output.write(PASTE_OFF);
+    this.#options.input.setRawMode(false);
+  }
+
+  #redraw(): void {
+    if (!this.#open) return;
+    const { text, cursor } = this.#editor;
+    this.#screen.show({ status: this.#status, prompt: this.#options.prompt, text, cursor });
+  }
+
+  readonly #onData = (bytes: Uint8Array): void => {
+    clearTimeout(this.#escapeTimer);
+    this.#pressAll(this.#keys.feed(bytes));
+    if (this.#keys.waiting) {
+      this.#escapeTimer = setTimeout(() => this.#pressAll(this.#keys.flush()), ESCAPE_WAIT_MS);
+    }
+  };
+
+  // One redraw for all the keys that came together: a paste of 64 KiB is drawn once.
+  #pressAll(keys: readonly Key[]): void {
+    for (const key of keys) this.#obey(this.#editor.press(key));
+    this.#redraw();
+  }
+
+  #obey(intention: Intention): void {
+    switch (intention.type) {
+      case "submit":
+        return this.#options.onLine(intention.line);
+      case "choices":
+        return void this.print([intention.choices.join("  ")]).catch(() => {});
+      case "bell":
+        return void this.#options.output.write(BELL);
+      case "interrupt":
+        return this.#options.onInterrupt();
+      case "suspend":
+        // As the terminal itself would in cooked mode: to the whole foreground process group.
+        process.kill(0, "SIGTSTP");
+        return;
+      case "clear":
+        return this.#screen.repaint();
+      case "end":
+        return this.#options.onEnd();
+      case "redraw":
+    }
+  }
+
+  readonly #onResize = (): void => this.#screen.resized();
+
+  readonly #onStop = (): void => {
+    this.#leave();
+    process.kill(process.pid, "SIGSTOP"); // SIGTSTP is caught here, so it takes the one that cannot be
+  };
+
+  readonly #onContinue = (): void => {
+    // After SIGSTOP from elsewhere the shell has changed the modes behind our back: turn raw off and on again.
+    this.#options.input.setRawMode(false);
+    this.#enter();
+  };
+
+  readonly #onExit = (): void => this.#leave();
+}
