@@ -124,25 +124,14 @@ export class Terminal implements Disposable {
   }
 
   #obey(intention: Intention): void {
-    switch (intention.type) {
-      case "submit":
-        return this.#options.onLine(intention.line);
-      case "choices":
-        return void this.print([intention.choices.join("  ")]).catch(() => {});
-      case "bell":
-        return void this.#options.output.write(BELL);
-      case "interrupt":
-        return this.#options.onInterrupt();
-      case "suspend":
-        // As the terminal itself would in cooked mode: to the whole foreground process group.
-        process.kill(0, "SIGTSTP");
-        return;
-      case "clear":
-        return this.#screen.repaint();
-      case "end":
-        return this.#options.onEnd();
-      case "redraw":
-    }
+    if (intention.type === "submit") this.#options.onLine(intention.line);
+    else if (intention.type === "choices") this.print([intention.choices.join("  ")]).catch(() => {});
+    else if (intention.type === "bell") this.#options.output.write(BELL);
+    else if (intention.type === "interrupt") this.#options.onInterrupt();
+    // As the terminal itself would in cooked mode: to the whole foreground process group.
+    else if (intention.type === "suspend") process.kill(0, "SIGTSTP");
+    else if (intention.type === "clear") this.#screen.repaint();
+    else if (intention.type === "end") this.#options.onEnd();
   }
 
   readonly #onResize = (): void => this.#screen.resized();

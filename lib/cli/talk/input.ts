@@ -1,5 +1,5 @@
 // What a line typed in a conversation means. Pure.
-import { TalkError } from "../errors.ts";
+import { TalkError } from "../../errors.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
@@ -30,7 +30,7 @@ export const RECIPIENTS_LIMIT = 100;
 
 /** @throws TalkError usage */
 export function parseTalkInput(line: string): TalkInput {
-  const [, first = "", rest] = /^\s*(\S+)(?:[ \t]([^]*))?$/u.exec(line) ?? [];
+  const [, first = "", rest] = /^\s*(\S+)(?:\s(.*))?$/su.exec(line) ?? [];
   if (first === "") return { type: "nothing" };
   const slash = first.startsWith("/");
   const command = COMMAND_WORDS.get((slash ? first.slice(1) : first).toLowerCase());

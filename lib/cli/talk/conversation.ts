@@ -1,0 +1,77 @@
+// A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
+// the view's; no streams, no screen.
+import type { TalkConnection } from "../../client/types.ts";
+import { FAILED_CODES, TalkError } from "../../errors.ts";
+import { parseTalkInput } from "./input.ts";
+import type { View } from "./view.ts";
+
+/** Messages under way at once: a script that pipes in a file is read no faster than its lines are delivered. */
+const UNDER_WAY_LIMIT = 64;
+
+export interface ConversationOptions {
+  /** Milliseconds until a message is given up; the client's default if left out. */
+  readonly timeoutMs?: number | undefined;
+  /** Gives up what is under way. */
+  readonly signal: AbortSignal;
+}
+
+export class Conversation {
+  readonly #client: TalkConnection;
+  readonly #view: View;
+  readonly #options: ConversationOptions;
+  readonly #underWay = new Set<Promise<void>>();
+  #sending = "";
+
+  constructor(client: TalkConnection, view: View, options: ConversationOptions) {
+    this.#client = client;
+    this.#view = view;
+    this.#options = options;
+    client.on("sent", (event) => view.sent(event, this.#sending));
+    client.on("delivered", (event) => view.delivered(event));
+    client.on("failed", (event) => view.failed(event));
+    client.on("peer", (event) => view.peer(event));
+    client.on("server", (event) => view.server(event));
+  }
+
+  /**
+   * Does what a line says. Fulfilled, once the next line may be read, with false if that was Exit.
+   * A mistake in the line is shown, not thrown.
+   */
+  async take(line: string): Promise<boolean> {
+    try {
+      const input = parseTalkInput(line);
+      if (input.type === "exit") return false;
+      if (input.type === "help") this.#view.help();
+      if (input.type === "all") this.#view.all(await this.#client.all());
+      if (input.type === "list") this.#view.list(await this.#client.list());
+      if (input.type === "send") for (const to of input.to) await this.#send(to, input.text);
+    } catch (error) {
+      this.#view.error(error);
+    }
+    return true;
+  }
+
+  /** Waits until everything sent is delivered or given up: bounded, since each message has its timeout. */
+  async drain(): Promise<void> {
+    await Promise.all(this.#underWay);
+  }
+
+  async #send(to: string, text: string): Promise<void> {
+    while (this.#underWay.size >= UNDER_WAY_LIMIT) await Promise.race(this.#underWay);
+    const { timeoutMs, signal } = this.#options;
+    this.#sending = text; // "sent" is emitted before send() returns
+    const sending = this.#client.send(to, text, timeoutMs === undefined ? { signal } : { signal, timeoutMs });
+    const settled = sending.then(
+      () => {},
+      (error: unknown) => this.#notSent(error),
+    );
+    this.#underWay.add(settled);
+    void settled.then(() => this.#underWay.delete(settled));
+  }
+
+  // Failures that the protocol of events knows were shown by "failed"; the rest (a malformed name) has no message.
+  #notSent(error: unknown): void {
+    const shown = error instanceof TalkError && FAILED_CODES.some((code) => code === error.code);
+    if (!shown && !this.#options.signal.aborted) this.#view.error(error);
+  }
+}

@@ -1,0 +1,27 @@
+// A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
+import { clientTable, duration, localTable, messageLines } from "../format.ts";
+import { describeError, note, print } from "../output.ts";
+import { visible } from "../sanitise.ts";
+import { plain } from "../style.ts";
+import { TALK_HELP } from "./input.ts";
+import { peerText, serverText, welcome } from "./texts.ts";
+import type { View } from "./view.ts";
+
+export function plainView(): View {
+  const show = (lines: readonly string[]): void => void print(lines.join("\n")).catch(() => {});
+  return {
+    registered: (client) => note(welcome(client)),
+    message: (message) => print(messageLines(message, plain).join("\n")),
+    sent: () => {},
+    delivered: ({ to, ms }) => note(`delivered to ${visible(to)} (${duration(ms)})`),
+    failed: ({ message }) => note(message),
+    all: (clients) => show(clientTable(clients, plain)),
+    list: (clients) => show(localTable(clients, plain)),
+    help: () => show(TALK_HELP),
+    peer: (event) => note(peerText(event)),
+    server: (event) => note(serverText(event)),
+    error: (error) => note(describeError(error).message),
+    exit: () => {},
+    [Symbol.dispose]: () => {},
+  };
+}

@@ -1,0 +1,131 @@
+// A conversation on a person's terminal: what is under way stands above the prompt and moves up, marked, when its fate is
+// known. Knows the terminal and the texts; nothing of the client.
+
+import type { PeerEvent } from "../../client/types.ts";
+import type { Environment } from "../../config.ts";
+import { foldName } from "../../names.ts";
+import { clientTable, duration, localTable, messageLines } from "../format.ts";
+import { describeError } from "../output.ts";
+import { visible, visibleLines } from "../sanitise.ts";
+import { colourOfName, type Paint, painter } from "../style.ts";
+import { Terminal } from "../terminal/terminal.ts";
+import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
+import { peerText, serverText, welcome } from "./texts.ts";
+import type { View } from "./view.ts";
+
+/** Messages under way that are shown one by one; of the others only the number. */
+const PENDING_SHOWN = 5;
+/** Names remembered for Tab. */
+const NAMES_LIMIT = 10_000;
+
+interface Marks {
+  readonly to: string;
+  readonly delivered: string;
+  readonly failed: string;
+  readonly pending: string;
+}
+const UNICODE_MARKS: Marks = { to: "→", delivered: "✓", failed: "✗", pending: "…" };
+const ASCII_MARKS: Marks = { to: "->", delivered: "ok", failed: "!!", pending: ".." };
+
+interface Outgoing {
+  readonly to: string;
+  readonly text: string;
+}
+
+export interface TerminalViewOptions {
+  readonly onLine: (line: string) => void;
+  readonly onEnd: () => void;
+  readonly env?: Environment;
+}
+
+export interface TerminalView extends View {
+  /** Adds names that Tab completes. */
+  know(names: Iterable<string>): void;
+}
+
+export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewOptions): TerminalView {
+  const paint = painter(process.stdout, env);
+  const marks = speaksUtf8(env) ? UNICODE_MARKS : ASCII_MARKS;
+  const names = new Map<string, string>();
+  const pending = new Map<string, Outgoing>();
+  const terminal = new Terminal({
+    input: process.stdin,
+    output: process.stdout,
+    prompt: "> ",
+    style: { prompt: (text) => paint("bold", text), status: (text) => paint("dim", text) },
+    completion: { commands: TALK_COMMANDS, names: () => names.values(), fold: foldName },
+    onLine,
+    onEnd,
+    onInterrupt: () => say("Ctrl-C is disabled here: type Exit or press Ctrl-D to leave"),
+  });
+  const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
+  const say = (text: string): void => show(visibleLines(text).map((line) => paint("dim", `* ${line}`)));
+  const know = (name: string): void => {
+    if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
+  };
+  const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
+  const settle = (id: string, mark: string): string[] => {
+    const message = pending.get(id);
+    pending.delete(id);
+    showPending();
+    return message === undefined ? [] : outgoingLines(message, mark, marks, paint);
+  };
+  terminal.open();
+  return {
+    registered: (client) => say(welcome(client)),
+    message: (message) => {
+      know(message.from);
+      return terminal.print(messageLines(message, paint));
+    },
+    sent: ({ id, to }, text) => {
+      pending.set(id, { to, text });
+      showPending();
+    },
+    delivered: ({ id, to, ms }) => {
+      know(to);
+      const lines = settle(id, paint("green", marks.delivered));
+      const last = lines.pop() ?? "";
+      show([...lines, `${last} ${paint("dim", duration(ms))}`]);
+    },
+    failed: ({ id, message }) => {
+      show([...settle(id, paint("red", marks.failed)), paint("red", `  ${visible(message)}`)]);
+    },
+    all: (clients) => {
+      for (const { name } of clients) know(name);
+      show(clientTable(clients, paint));
+    },
+    list: (clients) => show(localTable(clients, paint)),
+    help: () => show(TALK_HELP),
+    peer: (event: PeerEvent) => {
+      if (event.state === "joined") know(event.name);
+      else names.delete(foldName(event.name));
+      say(peerText(event));
+    },
+    server: (event) => say(serverText(event)),
+    error: (error) => show([paint("red", `* ${visible(describeError(error).message)}`)]),
+    exit: () => {},
+    know: (more) => {
+      for (const name of more) know(name);
+    },
+    [Symbol.dispose]: () => terminal[Symbol.dispose](),
+  };
+}
+
+/** "✓ → bob: text"; further lines of the text are indented. */
+function outgoingLines({ to, text }: Outgoing, mark: string, marks: Marks, paint: Paint): string[] {
+  const [first = "", ...rest] = visibleLines(text);
+  const head = `${mark} ${paint("dim", marks.to)} ${paint(colourOfName(to), visible(to))}: ${first}`;
+  return [head, ...rest.map((line) => `    ${line}`)];
+}
+
+function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): string[] {
+  const shown = [...pending.values()].slice(-PENDING_SHOWN);
+  const rows = shown.map(({ to, text }) => `${marks.pending} ${marks.to} ${to}: ${text}`);
+  const hidden = pending.size - rows.length;
+  return hidden > 0 ? [`${marks.pending} ${hidden} more under way`, ...rows] : rows;
+}
+
+/** POSIX: LC_ALL over LC_CTYPE over LANG decides the character set. */
+export function speaksUtf8(env: Environment): boolean {
+  return /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || "");
+}

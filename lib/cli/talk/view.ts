@@ -1,0 +1,29 @@
+// How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
+import type {
+  ClientRecord,
+  DeliveredEvent,
+  FailedEvent,
+  LocalRecord,
+  PeerEvent,
+  SentEvent,
+  ServerEvent,
+  TalkConnection,
+  TalkMessage,
+} from "../../client/types.ts";
+
+export interface View extends Disposable {
+  registered(client: TalkConnection): void;
+  /** Fulfilled once the text is handed to the output: only then does the sender learn "delivered". */
+  message(message: TalkMessage): Promise<void>;
+  sent(event: SentEvent, text: string): void;
+  delivered(event: DeliveredEvent): void;
+  failed(event: FailedEvent): void;
+  all(clients: readonly ClientRecord[]): void;
+  list(clients: readonly LocalRecord[]): void;
+  help(): void;
+  peer(event: PeerEvent): void;
+  server(event: ServerEvent): void;
+  error(error: unknown): void;
+  /** The conversation is over; the last thing shown. */
+  exit(): void;
+}
