@@ -1,7 +1,7 @@
 // A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
 // the view's; no streams, no screen.
-import type { TalkConnection } from "../../client/types.ts";
-import { FAILED_CODES, TalkError } from "../../errors.ts";
+import type { SentEvent, TalkConnection } from "../../client/types.ts";
+import { validateName } from "../../names.ts";
 import { parseTalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
@@ -20,17 +20,19 @@ export class Conversation {
   readonly #view: View;
   readonly #options: ConversationOptions;
   readonly #underWay = new Set<Promise<void>>();
-  #sending = "";
+  /** The text given to send() until it has said "sent". */
+  #sending: string | undefined;
 
   constructor(client: TalkConnection, view: View, options: ConversationOptions) {
     this.#client = client;
     this.#view = view;
     this.#options = options;
-    client.on("sent", (event) => view.sent(event, this.#sending));
+    client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
+    client.on("refused", (error) => view.error(error));
   }
 
   /**
@@ -57,21 +59,23 @@ export class Conversation {
   }
 
   async #send(to: string, text: string): Promise<void> {
+    validateName(to); // nobody can have such a name: a mistake in the line, not a message
     while (this.#underWay.size >= UNDER_WAY_LIMIT) await Promise.race(this.#underWay);
     const { timeoutMs, signal } = this.#options;
     this.#sending = text; // "sent" is emitted before send() returns
     const sending = this.#client.send(to, text, timeoutMs === undefined ? { signal } : { signal, timeoutMs });
+    const accepted = this.#sending === undefined;
     const settled = sending.then(
       () => {},
-      (error: unknown) => this.#notSent(error),
+      // Of an accepted message "failed" has told.
+      (error: unknown) => (accepted || signal.aborted ? undefined : this.#view.error(error)),
     );
     this.#underWay.add(settled);
     void settled.then(() => this.#underWay.delete(settled));
   }
 
-  // Failures that the protocol of events knows were shown by "failed"; the rest (a malformed name) has no message.
-  #notSent(error: unknown): void {
-    const shown = error instanceof TalkError && FAILED_CODES.some((code) => code === error.code);
-    if (!shown && !this.#options.signal.aborted) this.#view.error(error);
+  #accepted(event: SentEvent): void {
+    this.#view.sent(event, this.#sending ?? "");
+    this.#sending = undefined;
   }
 }

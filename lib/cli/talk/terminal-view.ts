@@ -10,6 +10,7 @@ import { visible, visibleLines } from "../sanitise.ts";
 import { colourOfName, type Paint, painter } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
+import { speaksUtf8 } from "./locale.ts";
 import { peerText, serverText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -123,9 +124,4 @@ function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): strin
   const rows = shown.map(({ to, text }) => `${marks.pending} ${marks.to} ${to}: ${text}`);
   const hidden = pending.size - rows.length;
   return hidden > 0 ? [`${marks.pending} ${hidden} more under way`, ...rows] : rows;
-}
-
-/** POSIX: LC_ALL over LC_CTYPE over LANG decides the character set. */
-export function speaksUtf8(env: Environment): boolean {
-  return /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || "");
 }

@@ -1,0 +1,19 @@
+// `ptalk all`: who is on, from the lookup server.
+import { Command } from "commander";
+import { withDirectory } from "../connect.ts";
+import { clientTable } from "../format.ts";
+import { clientJson } from "../json.ts";
+import { print, printJson } from "../output.ts";
+import { settings } from "../settings.ts";
+import { painter } from "../style.ts";
+
+export function command(): Command {
+  return new Command("all").description("Prints who is on, as the lookup server knows.").action(run);
+}
+
+async function run(_options: unknown, command: Command): Promise<void> {
+  const { config, json } = await settings(command);
+  const clients = await withDirectory(config, (directory) => directory.all());
+  if (json) await printJson(clients.map(clientJson));
+  else await print(clientTable(clients, painter(process.stdout)).join("\n"));
+}

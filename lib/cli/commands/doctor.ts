@@ -1,0 +1,50 @@
+// `ptalk doctor`: checks the environment and says what to do. Exit status 69 if something keeps ptalk from working.
+import { Command } from "commander";
+import { EXIT } from "../../errors.ts";
+import type { Finding } from "../doctor/check.ts";
+import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
+import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
+import { checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
+import { print, printJson } from "../output.ts";
+import { visible } from "../sanitise.ts";
+import { settings } from "../settings.ts";
+import { type Colour, painter } from "../style.ts";
+
+const HELP = `
+Exit status 69: at least one check has failed, and ptalk cannot work until that is mended.`;
+
+export function command(): Command {
+  return new Command("doctor")
+    .description("Checks this environment and says what to do.")
+    .addHelpText("after", HELP)
+    .action(run);
+}
+
+async function run(_options: unknown, command: Command): Promise<void> {
+  const { config, json } = await settings(command);
+  const findings: Finding[] = [
+    checkNode(),
+    ...(await checkIpc()),
+    checkShm(),
+    ...checkLimits(),
+    checkProtected(),
+    checkRemoveIpc(process.getuid?.() ?? 0),
+    checkInterfaces(),
+    await checkUdp(),
+    await checkServer(config.server, config.serverConfigured),
+    checkLocale(process.env),
+    checkTerminal(process.env),
+    ...checkStateDir(config.stateDir),
+  ];
+  if (json) await printJson(findings);
+  else await print(findings.flatMap(lines).join("\n"));
+  if (findings.some(({ state }) => state === "fail")) process.exitCode = EXIT.unavailable;
+}
+
+const COLOURS: Readonly<Record<Finding["state"], Colour>> = { ok: "green", warn: "yellow", fail: "red" };
+
+function lines({ name, state, detail, advice }: Finding): string[] {
+  const paint = painter(process.stdout);
+  const head = `${paint(COLOURS[state], state.padEnd(4))}  ${name}: ${visible(detail)}`;
+  return advice === null ? [head] : [head, `      ${paint("bold", "->")} ${visible(advice)}`];
+}

@@ -1,0 +1,37 @@
+// `ptalk ipc [--clean]`: this user's ptalk objects under /dev/shm, live or left behind.
+import { userInfo } from "node:os";
+import { Command } from "commander";
+import { table } from "../format.ts";
+import { clean } from "../ipc/clean.ts";
+import { type IpcGroup, type IpcObject, inventory } from "../ipc/inventory.ts";
+import { note, print, printJson } from "../output.ts";
+import { settings } from "../settings.ts";
+import { painter } from "../style.ts";
+
+const HELP = `
+live: a process takes part. dead: whoever made it was killed; the next ptalk of that port or user takes it away,
+or --clean does now. new: made within the last seconds, still without a member.`;
+
+export function command(): Command {
+  return new Command("ipc")
+    .description("Prints this user's ptalk objects under /dev/shm: shared memory and semaphores, live or left behind.")
+    .option("--clean", "remove the dead ones")
+    .addHelpText("after", HELP)
+    .action(run);
+}
+
+async function run(options: { readonly clean?: boolean }, command: Command): Promise<void> {
+  const { json } = await settings(command);
+  const groups = inventory(process.getuid?.() ?? userInfo().uid);
+  const removed = new Set(options.clean ? groups.filter(({ state }) => state === "dead").flatMap(clean) : []);
+  const rows = groups.flatMap((group) => group.objects.map((object) => row(group, object, removed.has(object))));
+  if (json) return printJson(rows);
+  if (rows.length === 0) return print("nothing of this user's ptalk is under /dev/shm");
+  const cells = rows.map(({ name, kind, size, mode, state }) => [name, kind, String(size), mode, state]);
+  await print(table(["NAME", "KIND", "BYTES", "MODE", "STATE"], cells, painter(process.stdout)).join("\n"));
+  if (!options.clean && groups.some(({ state }) => state === "dead")) note("ptalk ipc --clean removes the dead");
+}
+
+function row({ state }: IpcGroup, { name, kind, size, mode }: IpcObject, removed: boolean) {
+  return { name, kind, size, mode: mode.toString(8).padStart(4, "0"), state: removed ? "removed" : state };
+}

@@ -1,0 +1,21 @@
+// `ptalk list`: who is on, on this machine, from shared memory. Needs no server.
+import { Command } from "commander";
+import { localTable } from "../format.ts";
+import { localJson } from "../json.ts";
+import { print, printJson } from "../output.ts";
+import { settings } from "../settings.ts";
+import { painter } from "../style.ts";
+
+export function command(): Command {
+  return new Command("list")
+    .description("Prints who is on, on this machine, from shared memory: also while no server runs.")
+    .action(run);
+}
+
+async function run(_options: unknown, command: Command): Promise<void> {
+  const { json } = await settings(command);
+  const { listLocalClients } = await import("../../client/local-presence.ts");
+  const clients = listLocalClients();
+  if (json) await printJson(clients.map(localJson));
+  else await print(localTable(clients, painter(process.stdout)).join("\n"));
+}

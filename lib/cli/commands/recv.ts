@@ -1,0 +1,128 @@
+// `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once stdout has it.
+import { Command } from "commander";
+import type { TalkConnection, TalkMessage } from "../../client/types.ts";
+import { TalkError } from "../../errors.ts";
+import { connectClient } from "../connect.ts";
+import { messageLines } from "../format.ts";
+import { messageJson, registeredJson } from "../json.ts";
+import { openLifetime } from "../lifetime.ts";
+import { note, print, printJson } from "../output.ts";
+import { milliseconds, ownName, positiveInteger, settings } from "../settings.ts";
+import { painter } from "../style.ts";
+import { serverText, welcome } from "../talk/texts.ts";
+
+const HELP = `
+Exit status 75: the time was up before COUNT messages (without --count: any message) had come.`;
+
+interface Options {
+  readonly as?: string;
+  readonly count?: number;
+  readonly timeout?: string;
+}
+
+export function command(): Command {
+  return new Command("recv")
+    .description("Prints the messages that arrive, one after the other.")
+    .option("--as <name>", "be NAME (default: the login name)")
+    .option("--count <n>", "end after N messages", positiveInteger)
+    .option("--timeout <seconds>", "end after this long")
+    .addHelpText("after", HELP)
+    .action(run);
+}
+
+async function run({ as, count, timeout }: Options, command: Command): Promise<void> {
+  const { config, json } = await settings(command, { name: as, timeout });
+  const name = ownName(config);
+  const paint = painter(process.stdout);
+  using life = openLifetime();
+  const inbox = new Inbox(count ?? Number.POSITIVE_INFINITY, (message) =>
+    json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
+  );
+  const client = await connectClient(config, {
+    name,
+    signal: life.signal,
+    startServer: !config.serverConfigured,
+    deliver: (message) => inbox.deliver(message),
+  });
+  try {
+    if (json) await printJson(registeredJson(client));
+    else note(welcomeReceiver(client));
+    client.on("server", (event) => note(serverText(event)));
+    client.on("refused", ({ message }) => note(message));
+    client.on("error", (error) => inbox.fail(error));
+    inbox.open();
+    await untilDone(inbox, milliseconds(config.timeout), life.signal);
+  } finally {
+    await client.close();
+  }
+}
+
+/** Takes messages in order, prints each, and knows when there are enough. */
+class Inbox {
+  /** Fulfilled when `count` messages are printed. */
+  readonly full: Promise<void>;
+  readonly #count: number;
+  readonly #output: (message: TalkMessage) => Promise<void>;
+  readonly #opened: Promise<void>;
+  #settle = { open: () => {}, full: () => {}, fail: (_: Error) => {} };
+  #received = 0;
+  #promised = 0;
+
+  constructor(count: number, output: (message: TalkMessage) => Promise<void>) {
+    this.#count = count;
+    this.#output = output;
+    this.#opened = new Promise((open) => {
+      this.#settle.open = open;
+    });
+    this.full = new Promise((full, fail) => {
+      this.#settle.full = full;
+      this.#settle.fail = fail;
+    });
+  }
+
+  /** Without a count, whatever has come by the end of the time is enough, as long as it is something. */
+  get enoughAtTimeout(): boolean {
+    return this.#count === Number.POSITIVE_INFINITY && this.#received > 0;
+  }
+
+  /** From here on messages are printed: what comes earlier waits for the line that says who we are. */
+  open(): void {
+    this.#settle.open();
+  }
+
+  fail(error: Error): void {
+    this.#settle.fail(error);
+  }
+
+  /** Rejects what comes after the last one wanted: its sender must not believe that anybody read it. */
+  async deliver(message: TalkMessage): Promise<void> {
+    if (this.#promised >= this.#count) throw TalkError.closed("the receiver");
+    this.#promised++;
+    await this.#opened;
+    await this.#output(message);
+    this.#received++;
+    if (this.#received >= this.#count) setImmediate(() => this.#settle.full()); // after the acknowledgement is under way
+  }
+}
+
+async function untilDone(inbox: Inbox, timeoutMs: number | undefined, signal: AbortSignal): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const ended = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    if (signal.aborted) reject(signal.reason);
+    if (timeoutMs === undefined) return;
+    timer = setTimeout(() => reject(TalkError.timeout("messages", timeoutMs)), timeoutMs);
+  });
+  try {
+    await Promise.race([inbox.full, ended]);
+  } catch (error) {
+    const enough = error instanceof TalkError && error.code === "timeout" && inbox.enoughAtTimeout;
+    if (!enough) throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function welcomeReceiver(client: TalkConnection): string {
+  return welcome(client).replace(/;.*/, "; waiting for messages");
+}

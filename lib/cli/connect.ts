@@ -1,0 +1,31 @@
+// How the commands reach the client: its modules are loaded only when a command needs them, all settings passed on.
+import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/types.ts";
+import type { Config } from "../config.ts";
+import { TalkError } from "../errors.ts";
+
+type Wanted = Pick<ConnectOptions, "name" | "register" | "deliver" | "startServer" | "signal">;
+
+/** Registers with the lookup server and opens the chat socket. */
+export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
+  const { TalkClient } = await import("../client/talk-client.ts");
+  const { server, stateDir, insecure, port } = config;
+  return TalkClient.connect({ ...wanted, server, stateDir, insecure, ...(port === undefined ? {} : { port }) });
+}
+
+const DIRECTORY_TIMEOUT_MS = 10_000; // to connect and to be greeted; a server that is there takes milliseconds
+
+/** Runs `use` with a reading connection to the server's directory. */
+export async function withDirectory<T>(config: Config, use: (directory: DirectoryReader) => Promise<T>): Promise<T> {
+  const { openDirectory } = await import("../client/directory-reader.ts");
+  const { server, stateDir, insecure } = config;
+  const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
+  const signal = AbortSignal.timeout(timeoutMs);
+  const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
+    throw signal.aborted ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error) : error;
+  });
+  try {
+    return await use(directory);
+  } finally {
+    await directory.close();
+  }
+}

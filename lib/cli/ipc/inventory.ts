@@ -1,0 +1,81 @@
+// This user's ptalk objects under /dev/shm, in groups that live and die together, and whether anyone lives in them.
+// Aliveness is the kernel's word: a process that takes part holds a lock on a byte of one of the group's objects.
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { IpcError, Semaphore, SharedMemory } from "../../ipc/index.ts";
+import { Roster } from "../../ipc/roster.ts";
+import { fdOf } from "../../ipc/shared-memory.ts";
+
+const PREFIX = "/ptalk-";
+const SHM_DIRECTORY = "/dev/shm";
+/** Seats asked for in one go: more than any roster has. The kernel answers for the whole range in one call. */
+const ALL_SEATS = 2 ** 20;
+/**
+ * Without any living member a group this young (ms) may be one that is just being made: objects first, then the lock that
+ * says "alive".
+ */
+const YOUNG_MS = 5_000;
+
+export interface IpcObject {
+  readonly name: string;
+  readonly kind: "memory" | "semaphore";
+  /** Bytes. */
+  readonly size: number;
+  /** Permission bits. */
+  readonly mode: number;
+}
+
+export interface IpcGroup {
+  /** "/ptalk-server-5518", "/ptalk-host-1000" */
+  readonly name: string;
+  readonly state: "live" | "new" | "dead";
+  readonly objects: readonly IpcObject[];
+}
+
+/** @param uid whose objects */
+export function inventory(uid: number): IpcGroup[] {
+  const groups = new Map<string, { newest: number; objects: IpcObject[] }>();
+  for (const { name, kind } of allNames()) {
+    const file = statOf(name, kind);
+    if (file === undefined || file.uid !== uid) continue;
+    const key = groupOf(name);
+    const group = groups.get(key) ?? { newest: 0, objects: [] };
+    groups.set(key, group);
+    group.objects.push({ name, kind, size: file.size, mode: file.mode & 0o7777 });
+    group.newest = Math.max(group.newest, file.ctimeMs);
+  }
+  return [...groups].map(([name, { newest, objects }]) => {
+    const live = objects.some((object) => object.kind === "memory" && hasLivingMember(object.name));
+    const young = Date.now() - newest < YOUNG_MS;
+    return { name, objects, state: live ? "live" : young ? "new" : "dead" };
+  });
+}
+
+/** Whether some process holds a member's lock on the object. False too for what is not there any more. */
+export function hasLivingMember(name: string): boolean {
+  try {
+    using shm = SharedMemory.open(name, { readOnly: true });
+    const roster = new Roster(fdOf(shm), ALL_SEATS);
+    return roster.someoneElse() !== -1 || roster.gateHeld();
+  } catch (error) {
+    if (error instanceof IpcError) return false; // gone, or empty: its maker died before it had a size
+    throw error;
+  }
+}
+
+// "/ptalk-server-5518", "/ptalk-server-5518.lock", "/ptalk-server-5518.lock.7.queue" are one group. Neither a port nor a
+// user id has a dot.
+function groupOf(name: string): string {
+  return name.replace(/\..*$/, "");
+}
+
+function* allNames(): Generator<Pick<IpcObject, "name" | "kind">> {
+  for (const name of SharedMemory.list(PREFIX)) yield { name, kind: "memory" };
+  for (const name of Semaphore.list(PREFIX)) yield { name, kind: "semaphore" };
+}
+
+// glibc keeps the semaphore "/name" in the file "sem.name" (sem_overview(7)).
+function statOf(name: string, kind: IpcObject["kind"]) {
+  const file = kind === "semaphore" ? `sem.${name.slice(1)}` : name.slice(1);
+  return statSync(join(SHM_DIRECTORY, file), { throwIfNoEntry: false });
+}

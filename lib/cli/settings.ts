@@ -1,0 +1,60 @@
+// What a command starts from: the global options, resolved against environment and file, and the user's own name.
+import { userInfo } from "node:os";
+import { type Command, InvalidArgumentError } from "commander";
+import { type Config, loadConfig } from "../config.ts";
+import { TalkError } from "../errors.ts";
+import { validateName } from "../names.ts";
+
+export interface Settings {
+  readonly config: Config;
+  readonly json: boolean;
+}
+
+/** @param flags what the command's own options add: `{ name: "bob" }` for `--as bob` */
+export async function settings(
+  command: Command,
+  flags: Readonly<Record<string, string | undefined>> = {},
+): Promise<Settings> {
+  const { json = false, ...globals } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  return { config: await loadConfig({ ...globals, ...flags }), json: json === true };
+}
+
+/**
+ * The name to speak under: as given or configured, else the login name.
+ * @throws TalkError bad-name
+ */
+export function ownName({ name }: Config): string {
+  const own = name ?? loginName();
+  validateName(own);
+  return own;
+}
+
+/** Milliseconds of a timeout setting in seconds. */
+export function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
+}
+
+/** For commander: a whole number of at least 1. */
+export function positiveInteger(text: string): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (value < 1) throw new InvalidArgumentError("expected a whole number of at least 1");
+  return value;
+}
+
+function loginName(): string {
+  let name: string;
+  try {
+    name = userInfo().username;
+  } catch (cause) {
+    throw new TalkError("bad-name", "this user has no login name: give a name (ptalk NAME, --as NAME or PTALK_NAME)", {
+      cause,
+    });
+  }
+  try {
+    validateName(name);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TalkError("bad-name", `the login name cannot be used here (${reason}): give another one`, { cause });
+  }
+  return name;
+}

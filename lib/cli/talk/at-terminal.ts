@@ -1,0 +1,84 @@
+// A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
+import type { TalkConnection } from "../../client/types.ts";
+import type { Config } from "../../config.ts";
+import { connectClient } from "../connect.ts";
+import type { Lifetime } from "../lifetime.ts";
+import { milliseconds } from "../settings.ts";
+import { Conversation } from "./conversation.ts";
+import { hold } from "./hold.ts";
+import { type TerminalView, terminalView } from "./terminal-view.ts";
+
+export async function talkAtTerminal(name: string, config: Config, life: Lifetime): Promise<void> {
+  const lines = new LineQueue();
+  let view: TerminalView | undefined;
+  let opened = (): void => {};
+  const ready = new Promise<void>((resolve) => {
+    opened = resolve;
+  });
+  const client = await connectClient(config, {
+    name,
+    signal: life.signal,
+    startServer: !config.serverConfigured,
+    deliver: async (message) => {
+      await ready;
+      await view?.message(message);
+    },
+  });
+  await hold(client, async (ended) => {
+    const signal = AbortSignal.any([life.signal, ended]);
+    signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
+    using shown = terminalView({ onLine: (line) => lines.push(line), onEnd: () => lines.end() });
+    view = shown;
+    shown.registered(client);
+    opened();
+    const conversation = new Conversation(client, shown, { signal, timeoutMs: milliseconds(config.timeout) });
+    learnNames(client, shown);
+    for await (const line of lines) if (!(await conversation.take(line))) break;
+    await conversation.drain();
+  });
+}
+
+// For Tab only, so a server that cannot answer now is no reason to say anything.
+function learnNames(client: TalkConnection, view: TerminalView): void {
+  client.all().then(
+    (clients) => view.know(clients.map(({ name }) => name)),
+    () => {},
+  );
+}
+
+/** Lines entered while an earlier one is still being obeyed; more than a person enters are dropped. */
+const LINES_LIMIT = 1000;
+
+class LineQueue implements AsyncIterable<string> {
+  readonly #lines: string[] = [];
+  #ended = false;
+  #failure: { readonly reason: unknown } | undefined;
+  #wake = (): void => {};
+
+  push(line: string): void {
+    if (this.#lines.length < LINES_LIMIT) this.#lines.push(line);
+    this.#wake();
+  }
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+  fail(reason: unknown): void {
+    this.#failure = { reason };
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<string, void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure.reason;
+      const line = this.#lines.shift();
+      if (line !== undefined) yield line;
+      else if (this.#ended) return;
+      else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+  }
+}
