@@ -289,7 +289,7 @@ describe("shm_open", () => {
       say([code, open.length > 0, count() - before]);
     `,
       [],
-      { limits: ["-n", "128"] },
+      { wrapper: ["prlimit", "--nofile=128"] },
     );
     expect(await other.heard()).toEqual(["EMFILE", true, 0]);
     await other.end();

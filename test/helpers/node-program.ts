@@ -14,19 +14,14 @@ process.stdin.on("end", () => process.exit(0)).resume();
 
 export interface NodeOptions {
   env?: NodeJS.ProcessEnv;
-  /** Arguments of the shell's ulimit, to run under. */
-  limits?: readonly string[];
-  /** A command that runs the one given as its arguments. */
+  /** A command that runs the one given as its arguments, like prlimit(1). */
   wrapper?: readonly string[];
 }
 
 export class NodeProgram extends Program {
   constructor(script: string, args: readonly string[] = [], options: NodeOptions = {}) {
     const node = [process.execPath, "--input-type=module", "-e", prelude + script, "--", ...args];
-    const limited = options.limits
-      ? ["sh", "-c", `ulimit ${options.limits.join(" ")} && exec "$@"`, "sh", ...node]
-      : node;
-    const [command = "", ...rest] = [...(options.wrapper ?? []), ...limited];
+    const [command = "", ...rest] = [...(options.wrapper ?? []), ...node];
     super(command, rest, options.env ? { env: options.env } : {});
   }
 
