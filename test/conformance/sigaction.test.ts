@@ -11,18 +11,7 @@ import { sigqueue } from "../../lib/ipc/index.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 
 /** All that can have a callback here: not the faults, not what guards mappings or cannot be caught. */
-const refused = [
-  "SIGKILL",
-  "SIGSTOP",
-  "SIGBUS",
-  "SIGSEGV",
-  "SIGFPE",
-  "SIGILL",
-  "SIGTRAP",
-  "SIGABRT",
-  "SIGIOT",
-  "SIGCHLD",
-];
+const refused = ["SIGKILL", "SIGSTOP", "SIGBUS", "SIGSEGV", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SIGIOT"];
 /** One name for each number: SIGPOLL is SIGIO. */
 const catchable = Object.entries(constants.signals)
   .filter(([name, number], i, all) => !refused.includes(name) && all.findIndex((other) => other[1] === number) === i)
