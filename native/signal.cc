@@ -135,7 +135,10 @@ bool Signals::Restore(int signo, int32_t claim) {
   if (found == claimed.end() || found->second.id != claim) return false;
   struct sigaction current;
   const bool undisturbed = sigaction(signo, nullptr, &current) == 0 && Matches(current, found->second.mode);
-  if (undisturbed) sigaction(signo, &found->second.previous, nullptr);
+  if (undisturbed) {
+    if (found->second.mode == kHandle && signo >= SIGRTMIN) DiscardPending(signo);
+    sigaction(signo, &found->second.previous, nullptr);
+  }
   claimed.erase(found);
   routes[signo].pipe.store(0);
   routes[signo].claim.store(0);

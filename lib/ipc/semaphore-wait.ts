@@ -1,5 +1,6 @@
 // Waits that leave the event loop alone: the addon waits on a thread and announces the wait's id through a pipe.
 import { native } from "../native.ts";
+import { IpcError, isCode } from "./error.ts";
 import { RecordPipe } from "./record-pipe.ts";
 
 export interface WaitOptions {
@@ -26,10 +27,28 @@ function openPipe(): RecordPipe {
   return pipe;
 }
 
+function start(handle: number, ms: number): number {
+  try {
+    return native.semWaitStart(handle, ms);
+  } catch (error) {
+    if (!isCode(error, "EAGAIN")) throw error;
+    throw IpcError.of("EAGAIN", error.syscall, undefined, `${settlers.size} waits are pending; at most 1024 can be`);
+  }
+}
+
+/** What an aborted wait rejects with, whatever the reason given to abort(): that is its cause. */
+export function abortError(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
+  if (reason instanceof Error && reason.name === "AbortError") return reason;
+  const error = new Error("the wait was aborted", { cause: reason });
+  error.name = "AbortError";
+  return Object.assign(error, { code: "ABORT_ERR" });
+}
+
 /** Resolves with whether it got one; rejects with the signal's AbortError. `ms` may be Infinity. The handle may be closed meanwhile. */
 export function waitOnThread(handle: number, ms: number, signal?: AbortSignal): Promise<boolean> {
   const completions = openPipe();
-  const id = native.semWaitStart(handle, Number.isFinite(ms) ? ms : NO_LIMIT);
+  const id = start(handle, Number.isFinite(ms) ? ms : NO_LIMIT);
   return new Promise((resolve, reject) => {
     const forget = () => {
       settlers.delete(id);
@@ -40,7 +59,7 @@ export function waitOnThread(handle: number, ms: number, signal?: AbortSignal): 
       // Too late to cancel when it has its token already, on its way to us.
       if (!native.semWaitCancel(id) && native.semWaitCollect(id)) return settle(true);
       forget();
-      reject(signal?.reason);
+      reject(abortError(signal));
     };
     const settle = (acquired: boolean | undefined) => {
       forget();

@@ -4,7 +4,7 @@ import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
 import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
-import { type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
+import { abortError, type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
 import { listNames } from "./shared-memory.ts";
 
 const { O_CREAT, O_EXCL } = constants;
@@ -97,7 +97,7 @@ export class Semaphore implements Disposable {
    */
   async waitAsync({ timeoutMs, signal }: WaitOptions = {}): Promise<boolean> {
     if (timeoutMs !== undefined) checkMilliseconds("timeoutMs", timeoutMs);
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw abortError(signal);
     if (this.tryWait()) return true;
     if (timeoutMs === 0) return false;
     return waitOnThread(this.#handle, timeoutMs ?? Number.POSITIVE_INFINITY, signal);

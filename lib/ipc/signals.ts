@@ -65,6 +65,9 @@ export function sigaction(signal: string, action: SignalAction): Disposable {
       `${signal} is handled by process.on; remove that listener first`,
     );
   }
+  if (signal === "SIGCHLD" && native.sigcurrent(signo) === "other") {
+    throw IpcError.of("EBUSY", "sigaction", undefined, "SIGCHLD tells Node of the ends of its child processes");
+  }
   const claim = open(signal, signo, action);
   claims.set(claim.id, claim);
   return { [Symbol.dispose]: () => release(claim) };
