@@ -34,6 +34,11 @@ export class ReplyWriter {
     this.#length = 0;
   }
 
+  /** Takes back what was written since `length` was that. */
+  truncate(length: number): void {
+    this.#length = length;
+  }
+
   /** Like clear, in new memory: for when somebody still reads what `bytes()` gave. */
   detach(): void {
     this.#buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);

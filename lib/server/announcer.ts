@@ -1,0 +1,88 @@
+// Who has come and gone: told to this worker's watchers at once, and to the other workers in batches through the primary.
+import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
+import { ReplyWriter } from "../wire/resp-writer.ts";
+import type { Connection } from "./connection.ts";
+import { EVENTS_PER_MESSAGE } from "./limits.ts";
+import type { DirectoryEvent, ToPrimary } from "./messages.ts";
+
+export class Announcer {
+  readonly #watchers = new Set<Connection>();
+  readonly #send: (message: ToPrimary) => void;
+  readonly #out = new ReplyWriter(4096);
+  #batch: DirectoryEvent[] = [];
+
+  constructor(send: (message: ToPrimary) => void) {
+    this.#send = send;
+  }
+
+  watch(connection: Connection): void {
+    if (connection.watching) return;
+    connection.watching = true;
+    this.#watchers.add(connection);
+    if (this.#watchers.size === 1) this.#send({ type: "watching", on: true });
+  }
+
+  unwatch(connection: Connection): void {
+    if (!connection.watching) return;
+    connection.watching = false;
+    this.#watchers.delete(connection);
+    if (this.#watchers.size === 0) this.#send({ type: "watching", on: false });
+  }
+
+  /** Tells everybody what happened here. */
+  announce(event: DirectoryEvent): void {
+    this.tell([event]);
+    if (this.#batch.length === 0) setImmediate(() => this.#flush());
+    this.#batch.push(event);
+    if (this.#batch.length === EVENTS_PER_MESSAGE) this.#flush();
+  }
+
+  /** Tells this worker's watchers. */
+  tell(events: readonly DirectoryEvent[]): void {
+    if (this.#watchers.size === 0) return;
+    for (const event of events) writePush(this.#out, event);
+    const bytes = Buffer.from(this.#out.bytes());
+    this.#out.clear();
+    for (const watcher of this.#watchers) watcher.send(bytes);
+  }
+
+  #flush(): void {
+    if (this.#batch.length === 0) return;
+    const events = this.#batch;
+    this.#batch = [];
+    this.#send({ type: "events", events });
+  }
+}
+
+function writePush(out: ReplyWriter, event: DirectoryEvent): void {
+  out.push(2);
+  out.bulk(event.kind);
+  if (event.kind === "joined") writeClientEntry(out, event.client, 3);
+  else out.bulk(event.name);
+}
+
+/** `call`: the client that is about to talk. */
+export function callPush(from: ClientEntry): Buffer {
+  const out = new ReplyWriter(512);
+  out.push(2);
+  out.bulk("call");
+  writeClientEntry(out, from, 3);
+  return out.bytes();
+}
+
+/** `closing`: why the server is about to close the connection. */
+export function closingPush(reason: string): Buffer {
+  const out = new ReplyWriter(64);
+  out.push(2);
+  out.bulk("closing");
+  out.bulk(reason);
+  return out.bytes();
+}
+
+/** `probe`: say anything, PING for example. */
+export function probePush(): Buffer {
+  const out = new ReplyWriter(64);
+  out.push(1);
+  out.bulk("probe");
+  return out.bytes();
+}

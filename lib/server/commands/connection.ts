@@ -1,0 +1,150 @@
+// Commands about the connection itself, and what client libraries send unasked. They follow Redis to the letter where
+// a library looks at the answer.
+import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
+import type { Handler } from "../dispatch.ts";
+
+export const hello: Handler = (service, connection, args, out) => {
+  const [version, ...options] = args;
+  if (version !== undefined && version !== "2" && version !== "3") {
+    throw new CommandError("NOPROTO unsupported protocol version");
+  }
+  for (let i = 0; i < options.length; ) {
+    const option = (options[i] as string).toUpperCase();
+    if (option === "SETNAME" && i + 1 < options.length) {
+      connection.clientName = options[i + 1] as string;
+      i += 2;
+    } else if (option === "AUTH") {
+      throw new CommandError("ERR there are no passwords here: keys sign registrations");
+    } else {
+      throw CommandError.syntax("HELLO [2|3] [SETNAME name]");
+    }
+  }
+  if (version !== undefined) connection.protocol = version === "3" ? 3 : 2;
+  connection.nonce = service.newNonce();
+  out.map(9, connection.protocol);
+  out.bulk("server");
+  out.bulk("ptalk");
+  out.bulk("version");
+  out.bulk(service.config.version);
+  out.bulk("proto");
+  out.integer(connection.protocol);
+  out.bulk("id");
+  out.integer(connection.id);
+  out.bulk("mode");
+  out.bulk("standalone");
+  out.bulk("role");
+  out.bulk("master");
+  out.bulk("nonce");
+  out.bulk(connection.nonce);
+  out.bulk("serverkey");
+  out.bulk(service.config.serverKey);
+  out.bulk("address");
+  out.bulk(connection.address);
+  return undefined;
+};
+
+export const ping: Handler = (_service, _connection, [text], out) => {
+  if (text === undefined) out.simple("PONG");
+  else out.bulk(text);
+  return undefined;
+};
+
+export const echo: Handler = (_service, _connection, [text], out) => {
+  out.bulk(text as string);
+  return undefined;
+};
+
+export const quit: Handler = (_service, connection, _args, out) => {
+  out.simple("OK");
+  connection.quitting = true;
+  return undefined;
+};
+
+export const select: Handler = (_service, _connection, [database], out) => {
+  if (database !== "0") throw new CommandError("ERR DB index is out of range");
+  out.simple("OK");
+  return undefined;
+};
+
+export const client: Handler = (_service, connection, [subcommand, ...args], out) => {
+  switch ((subcommand as string).toUpperCase()) {
+    case "SETNAME":
+      connection.clientName = args[0] ?? "";
+      out.simple("OK");
+      break;
+    case "SETINFO":
+    case "NO-EVICT":
+    case "NO-TOUCH":
+      out.simple("OK");
+      break;
+    case "GETNAME":
+      if (connection.clientName === "") out.null(connection.protocol);
+      else out.bulk(connection.clientName);
+      break;
+    case "ID":
+      out.integer(connection.id);
+      break;
+    default:
+      throw new CommandError("ERR CLIENT has SETNAME, GETNAME, SETINFO and ID");
+  }
+  return undefined;
+};
+
+export const config: Handler = (_service, connection, [subcommand, name], out) => {
+  if ((subcommand as string).toUpperCase() !== "GET" || name === undefined) {
+    throw new CommandError("ERR CONFIG has only GET, and nothing to get");
+  }
+  // redis-benchmark asks for `save` and `appendonly` and wants to be told something.
+  out.map(1, connection.protocol);
+  out.bulk(name);
+  out.bulk("");
+  return undefined;
+};
+
+export const command: Handler = (_service, connection, [subcommand, ...names], out) => {
+  const known = Object.keys(COMMANDS) as CommandName[];
+  const wanted = names.length === 0 ? known : names.map((name) => name.toUpperCase() as CommandName);
+  switch ((subcommand ?? "INFO").toUpperCase()) {
+    case "COUNT":
+      out.integer(known.length);
+      break;
+    case "LIST":
+      out.array(known.length);
+      for (const name of known) out.bulk(name.toLowerCase());
+      break;
+    case "DOCS": {
+      const documented = wanted.filter((name) => Object.hasOwn(COMMANDS, name));
+      out.map(documented.length, connection.protocol);
+      for (const name of documented) {
+        out.bulk(name.toLowerCase());
+        out.map(2, connection.protocol);
+        out.bulk("summary");
+        out.bulk(COMMANDS[name].summary);
+        out.bulk("group");
+        out.bulk("ptalk");
+      }
+      break;
+    }
+    case "INFO":
+      out.array(wanted.length);
+      for (const name of wanted) {
+        if (!Object.hasOwn(COMMANDS, name)) {
+          out.null(connection.protocol);
+          continue;
+        }
+        // name, arity, flags, first key, last key, step: there are no keys
+        const { min, max } = COMMANDS[name];
+        out.array(6);
+        out.bulk(name.toLowerCase());
+        out.integer(min === max ? min : -min);
+        out.array(0);
+        out.integer(0);
+        out.integer(0);
+        out.integer(0);
+      }
+      break;
+    default:
+      throw new CommandError("ERR COMMAND has INFO, COUNT, LIST and DOCS");
+  }
+  return undefined;
+};

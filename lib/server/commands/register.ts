@@ -1,0 +1,113 @@
+// REGISTER and UNREGISTER: who is on. Whoever registers proves the key; who had the name first keeps it.
+import { isIP } from "node:net";
+import { TalkError } from "../../errors.ts";
+import { validateName } from "../../names.ts";
+import type { FoundRecord } from "../../table/types.ts";
+import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
+import { verifyRegistration } from "../../wire/registration.ts";
+import type { Connection } from "../connection.ts";
+import type { Handler } from "../dispatch.ts";
+import type { Service } from "../service.ts";
+
+export const register: Handler = (service, connection, args) => {
+  const request = parseRegister(args);
+  if (connection.client !== null) throw new CommandError("ERR this connection has registered already: UNREGISTER first");
+  const folded = checkName(request.name);
+  for (const address of request.addresses) checkAddress(address);
+  checkProof(connection, request);
+  return enter(service, connection, request, folded);
+};
+
+export const unregister: Handler = async (service, connection) => {
+  if (connection.client === null) throw new CommandError("NOAUTH this connection has not registered");
+  await service.unregister(connection);
+  connection.write((out) => out.simple("OK"));
+};
+
+function checkName(name: string): string {
+  try {
+    return validateName(name);
+  } catch (error) {
+    throw asCommandError(error);
+  }
+}
+
+function checkAddress(address: string): void {
+  const family = isIP(address);
+  const useless =
+    family === 4 ? /^(0|22[4-9]|2[3-5]\d)\./.test(address) : /^::$|^ff/i.test(address) || address.includes("%");
+  if (family === 0 || useless) {
+    throw new CommandError("ERR ADDR is an IPv4 or IPv6 address of one host, without a zone");
+  }
+}
+
+function checkProof(connection: Connection, request: RegisterArguments): void {
+  const { nonce } = connection;
+  if (nonce === null) throw new CommandError("NOAUTH say HELLO first: its nonce is signed, once");
+  connection.nonce = null;
+  if (!verifyRegistration({ nonce, ...request }, request.key, request.signature)) {
+    throw new CommandError("BADSIG the signature does not fit the key, the nonce, the name and the endpoints");
+  }
+}
+
+async function enter(service: Service, connection: Connection, request: RegisterArguments, folded: string): Promise<void> {
+  const { table, config, writes } = service;
+  const addresses = request.addresses.length > 0 ? request.addresses : [connection.address];
+  const { name, key, port, host } = request;
+  const startedAt = Date.now();
+  const input = { name, key, port, host, addresses, startedAt, pid: 0, startTime: 0, owner: config.id, connection: connection.id };
+
+  const { handle, before } = await writes
+    .run(() => {
+      const before = checkRoom(service, request, folded);
+      return { before, handle: before === null ? table.insert(input) : table.replace(before.slot, input) };
+    })
+    .catch((error) => {
+      throw asCommandError(error);
+    });
+
+  connection.client = { name, slot: handle.slot, version: handle.version, probe: request.probe };
+  service.clients++;
+  if (before !== null && service.owners.has(before.record.owner)) {
+    service.send({ type: "replaced", to: { owner: before.record.owner, connection: before.record.connection, name } });
+  }
+  if (connection.gone) {
+    await service.unregister(connection); // it left while it waited for the lock
+    return;
+  }
+  service.announcer.announce({ kind: "joined", client: { ...input, lastLookupAt: null } });
+  service.log.info("joined", { name, address: addresses[0], port });
+  connection.write((out) => out.simple("OK"));
+}
+
+/** Caller holds the write lock. @returns the record to be replaced, null if there is none */
+function checkRoom(service: Service, request: RegisterArguments, folded: string): FoundRecord | null {
+  const { table, bindings } = service;
+  bindings.refresh();
+  const owner = bindings.keyOf(folded);
+  if (owner !== undefined && owner !== request.key) {
+    throw new CommandError("TAKEN the name belongs to another key on this server");
+  }
+  const before = table.find(request.name);
+  if (before !== null) {
+    const { record } = before;
+    // The record of a worker that died is its client's to come back to.
+    const mayReplace = record.key === request.key && (request.takeover || !service.owners.has(record.owner));
+    if (!mayReplace) throw new CommandError("TAKEN the name is in use");
+  } else if (table.count >= table.capacity) {
+    throw new CommandError(`FULL there is room for ${table.capacity} clients`);
+  }
+  if (owner === undefined) {
+    if (bindings.full) throw new CommandError("FULL no more names can be remembered");
+    bindings.add(folded, request.key);
+  }
+  return before;
+}
+
+const CODE_WORDS: Readonly<Record<string, string>> = { "bad-name": "BADNAME", "name-taken": "TAKEN", full: "FULL" };
+
+function asCommandError(error: unknown): unknown {
+  if (!(error instanceof TalkError)) return error;
+  const word = CODE_WORDS[error.code] ?? (error.code === "bad-data" ? "ERR" : null);
+  return word === null ? error : new CommandError(`${word} ${error.message}`);
+}

@@ -1,0 +1,219 @@
+// One TCP connection: requests in, replies and pushes out, each within its bounds. Knows no command.
+import type { Socket } from "node:net";
+import { ProtocolError } from "../wire/protocol-error.ts";
+import type { RequestParser } from "../wire/resp-request.ts";
+import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
+
+/** What a connection has registered. */
+export interface Registered {
+  readonly name: string;
+  readonly slot: number;
+  readonly version: number;
+  /** The client answers probes. */
+  readonly probe: boolean;
+}
+
+/** What all connections of a worker share, and what they tell it. */
+export interface ConnectionHost {
+  readonly parser: RequestParser;
+  /** Empty whenever no request is being carried out. */
+  readonly out: ReplyWriter;
+  readonly limits: Limits;
+  /** Carries out the request that the parser holds; a promise means that later requests wait for it. */
+  dispatch(connection: Connection, request: RequestParser, out: ReplyWriter): Promise<void> | undefined;
+  refused(reason: string): void;
+  closed(connection: Connection): void;
+}
+
+const NOTHING = new Uint8Array(0);
+const SECOND_MS = 1000;
+
+export class Connection {
+  readonly id: number;
+  /** As the server sees it; an IPv4 address in IPv4 notation. */
+  readonly address: string;
+  protocol: Protocol = 2;
+  /** What the next REGISTER signs; null before HELLO and once used. */
+  nonce: string | null = null;
+  client: Registered | null = null;
+  watching = false;
+  clientName = "";
+  /** Milliseconds of performance.now() at which the last bytes came, and the last probe went. */
+  heardAt = performance.now();
+  probedAt = 0;
+  /** No further request is carried out: replies on their way may still leave. */
+  ended = false;
+  /** The client said QUIT: the connection ends behind the reply. */
+  quitting = false;
+  readonly #host: ConnectionHost;
+  readonly #socket: Socket;
+  #rest: Uint8Array | null = null;
+  #busy = false;
+  #gone = false;
+  #windowAt = 0;
+  #requests = 0;
+  #sentAt = 0;
+  #unsentAt = 0;
+
+  constructor(id: number, socket: Socket, address: string, host: ConnectionHost) {
+    this.id = id;
+    this.address = address;
+    this.#host = host;
+    this.#socket = socket;
+    socket.on("data", (chunk) => this.#receive(chunk));
+    socket.on("end", () => this.#finish());
+    socket.on("error", () => {}); // 'close' follows, and is all that matters
+    socket.on("close", () => this.#closed());
+  }
+
+  /** The other side has vanished or was cut. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** Writes replies or pushes outside of a dispatch. */
+  write(fill: (out: ReplyWriter) => void): void {
+    const { out } = this.#host;
+    fill(out);
+    this.#flush(out);
+  }
+
+  /** @param bytes whole replies or pushes; not changed afterwards by the caller */
+  send(bytes: Uint8Array): void {
+    if (this.#gone) return;
+    this.#socket.write(bytes);
+    if (this.#socket.writableLength > this.#host.limits.unsentBytes) {
+      this.#host.refused("slow reader");
+      this.destroy();
+    }
+  }
+
+  /** Waits until most of what was written has left. Resolves as well when the connection ends. */
+  drained(): Promise<void> {
+    if (this.#gone || this.#socket.writableLength <= CLOGGED_BYTES || !this.#socket.writableNeedDrain) {
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#socket.off("drain", done);
+        this.#socket.off("close", done);
+        resolve();
+      };
+      this.#socket.on("drain", done);
+      this.#socket.on("close", done);
+    });
+  }
+
+  /** Sends what is written, then closes; the other side gets a moment to read it. */
+  end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.#rest = null;
+    this.#socket.end();
+    this.#socket.resume(); // what still comes is read and dropped: unread bytes would turn the close into a reset
+    setTimeout(() => this.destroy(), LINGER_MS).unref();
+  }
+
+  destroy(): void {
+    this.ended = true;
+    this.#socket.destroy();
+    this.#closed();
+  }
+
+  /** Whether unsent bytes have not moved for {@link STUCK_MS}. Called now and then. */
+  isStuck(now: number): boolean {
+    const unsent = this.#socket.writableLength;
+    const sent = this.#socket.bytesWritten - unsent;
+    if (unsent === 0 || sent !== this.#sentAt) {
+      this.#sentAt = sent;
+      this.#unsentAt = now;
+    }
+    return now - this.#unsentAt > STUCK_MS;
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (this.ended) return;
+    this.heardAt = performance.now();
+    if (this.#busy) {
+      // The socket was paused; at most what Node had read already arrives here.
+      this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk]);
+      return;
+    }
+    this.#work(chunk);
+  }
+
+  #work(chunk: Uint8Array): void {
+    const { parser, out } = this.#host;
+    let pending: Promise<void> | undefined;
+    let broken: ProtocolError | undefined;
+    parser.open(this.#rest, chunk);
+    try {
+      while (!this.ended && !this.quitting && parser.next()) {
+        this.#count();
+        pending = this.#host.dispatch(this, parser, out);
+        if (pending !== undefined) break;
+        if (out.length > FLUSH_BYTES && this.#flush(out)) break;
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      broken = error;
+    }
+    const rest = parser.rest();
+    this.#rest = this.ended ? null : rest;
+    if (broken !== undefined) {
+      this.#host.refused("protocol error");
+      out.error(`ERR Protocol error: ${broken.message}`);
+    }
+    const clogged = this.#flush(out);
+    if (broken !== undefined || this.quitting) this.end();
+    else if (pending !== undefined) this.#pauseFor(pending);
+    else if (clogged) this.#pauseFor(this.drained());
+  }
+
+  #count(): void {
+    if (++this.#requests <= this.#host.limits.requestsPerSecond) return;
+    // Looked at only when the allowance is used up: the clock costs more than a request.
+    const now = performance.now();
+    if (now - this.#windowAt < SECOND_MS) throw new ProtocolError("too many requests in one second");
+    this.#windowAt = now;
+    this.#requests = 1;
+  }
+
+  /** @returns whether the other side should read before more is written */
+  #flush(out: ReplyWriter): boolean {
+    if (out.length > 0) {
+      this.send(out.bytes());
+      // What the kernel took at once was copied; otherwise the stream still holds our memory, and gets it for good.
+      if (this.#socket.writableLength > 0) out.detach();
+      else out.clear();
+    }
+    return this.#socket.writableLength > CLOGGED_BYTES;
+  }
+
+  #pauseFor(pending: Promise<void>): void {
+    this.#busy = true;
+    this.#socket.pause();
+    pending.then(() => {
+      this.#busy = false;
+      if (this.#gone || this.ended) return;
+      this.#work(NOTHING);
+      if (this.#busy) return;
+      if (this.#socket.readableEnded) this.#finish();
+      else this.#socket.resume();
+    });
+  }
+
+  /** The other side sends no more: what it asked for is answered, then the connection ends. */
+  #finish(): void {
+    if (!this.#busy) this.end();
+  }
+
+  #closed(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.ended = true;
+    this.#rest = null;
+    this.#host.closed(this);
+  }
+}

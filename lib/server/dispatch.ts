@@ -1,0 +1,81 @@
+// From the bytes of a request to the function that answers it.
+import { COMMANDS, CommandError, type CommandName, printable } from "../wire/commands.ts";
+import type { RequestParser } from "../wire/resp-request.ts";
+import type { ReplyWriter } from "../wire/resp-writer.ts";
+import { all } from "./commands/all.ts";
+import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
+import { call, count, lookup, unwatch, watch } from "./commands/directory.ts";
+import { info } from "./commands/info.ts";
+import { register, unregister } from "./commands/register.ts";
+import type { Connection } from "./connection.ts";
+import type { Service } from "./service.ts";
+
+/**
+ * Answers a request: into `out`, or later through connection.write() if it gives a promise.
+ * @param args behind the command's name
+ * @throws CommandError with the error reply
+ */
+export type Handler = (
+  service: Service,
+  connection: Connection,
+  args: readonly string[],
+  out: ReplyWriter,
+) => Promise<void> | undefined;
+
+const HANDLERS: Readonly<Record<CommandName, Handler>> = {
+  LOOKUP: lookup,
+  ALL: all,
+  COUNT: count,
+  REGISTER: register,
+  UNREGISTER: unregister,
+  CALL: call,
+  WATCH: watch,
+  UNWATCH: unwatch,
+  HELLO: hello,
+  PING: ping,
+  ECHO: echo,
+  QUIT: quit,
+  INFO: info,
+  COMMAND: command,
+  CLIENT: client,
+  CONFIG: config,
+  SELECT: select,
+};
+
+export function dispatch(
+  service: Service,
+  connection: Connection,
+  request: RequestParser,
+  out: ReplyWriter,
+): Promise<void> | undefined {
+  service.requests++;
+  const before = out.length;
+  try {
+    const name = request.text(0).toUpperCase();
+    if (!Object.hasOwn(COMMANDS, name)) throw new CommandError(`ERR unknown command ${printable(name)}`);
+    const { min, max } = COMMANDS[name as CommandName];
+    if (request.count < min || request.count > max) {
+      throw new CommandError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
+    }
+    const args: string[] = [];
+    for (let i = 1; i < request.count; i++) args.push(request.text(i));
+    const pending = HANDLERS[name as CommandName](service, connection, args, out);
+    return pending?.catch((error) => connection.write((later) => fail(service, error, later)));
+  } catch (error) {
+    out.truncate(before);
+    fail(service, error, out);
+    return undefined;
+  }
+}
+
+function fail(service: Service, error: unknown, out: ReplyWriter): void {
+  if (error instanceof CommandError) {
+    service.refused(error.line.split(" ", 1)[0] as string);
+    out.error(error.line);
+    return;
+  }
+  // Nothing of an unforeseen error goes over the network: it may say something about this machine.
+  service.log.error("request failed", { error });
+  service.refused("internal");
+  out.error("ERR internal error");
+}

@@ -1,0 +1,69 @@
+// The bounds of the server that are not the wire's own (lib/wire/resp-limits.ts): what one client may cost the others.
+
+export interface Limits {
+  /** Open connections of one address. Loopback is exempt: it is everybody on this machine. */
+  readonly connectionsPerAddress: number;
+  /** Open connections in all; the bound of descriptors may be lower and then counts. */
+  readonly connections: number;
+  /** Requests of one connection in one second. */
+  readonly requestsPerSecond: number;
+  /** Bytes of replies and pushes that wait for a reader, in one connection; beyond it is closed. */
+  readonly unsentBytes: number;
+  /** Names that are remembered with their keys, registered at the moment or not. */
+  readonly names: number;
+}
+
+/** @param capacity clients that the directory has room for */
+export function defaultLimits(capacity: number): Limits {
+  return {
+    // A login node of a cluster is hundreds of people behind one address.
+    connectionsPerAddress: 1024,
+    // Everybody's session, and as many short-lived questions again.
+    connections: 2 * capacity + 1024,
+    // Several times what one connection reaches with pipelining: only a runaway loop meets it.
+    requestsPerSecond: 5_000_000,
+    unsentBytes: 4 * 1024 * 1024,
+    // 100 MB of memory in each worker at the very most.
+    names: Math.max(65_536, Math.min(4 * capacity, 1_048_576)),
+  };
+}
+
+/** Replies beyond this many bytes leave before further requests of the same chunk are read. */
+export const FLUSH_BYTES = 256 * 1024;
+
+/** A connection with more unsent bytes than this is not read from until it has taken them. */
+export const CLOGGED_BYTES = 64 * 1024;
+
+/** Ms without progress after which a connection with unsent bytes is closed. */
+export const STUCK_MS = 30_000;
+
+/** Seconds of silence after which the kernel probes a connection; it gives up ten unanswered seconds later (tcp(7)). */
+export const KEEPALIVE_MS = 10_000;
+
+/** Ms of silence after which a client that registered with PROBE is sent one, and ms it has to say anything. */
+export const PROBE_AFTER_MS = 10_000;
+export const PROBE_ANSWER_MS = 10_000;
+
+/** Ms between two looks at silent and stuck connections. */
+export const WATCHMAN_MS = 2_500;
+
+/** Ms that a connection may take to read an error before it is cut. */
+export const LINGER_MS = 1_000;
+
+/** Jobs done under one write lock, so that readers of the lock get their turn. */
+export const WRITES_PER_LOCK = 64;
+
+/** Ms between two attempts at removing a record when the lock could not be had. */
+export const REMOVAL_RETRY_MS = 500;
+
+/** Records encoded before other connections get their turn: well under a millisecond. */
+export const RECORDS_PER_TURN = 256;
+
+/** Unpaged ALLs that one worker prepares at the same time; further ones wait in line. */
+export const CONCURRENT_ALLS = 4;
+
+/** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */
+export const MAX_UNPAGED = 65_536;
+
+/** Events in one message between processes. */
+export const EVENTS_PER_MESSAGE = 256;

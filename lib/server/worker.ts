@@ -1,0 +1,188 @@
+// One worker: serves the connections it is given, and does what the primary tells it. Whether it is a process of its own
+// or part of its host's is known only to whoever makes it.
+import { isIPv4, type Socket } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { ClientTable } from "../table/client-table.ts";
+import { RequestParser } from "../wire/resp-request.ts";
+import { ReplyWriter } from "../wire/resp-writer.ts";
+import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
+import { Bindings } from "./bindings.ts";
+import { Connection, type ConnectionHost } from "./connection.ts";
+import { dispatch } from "./dispatch.ts";
+import { CONCURRENT_ALLS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
+import type { Log } from "./log.ts";
+import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { Service } from "./service.ts";
+import { Turns } from "./turns.ts";
+import { type WriteLock, Writes } from "./writes.ts";
+
+export interface WorkerParts {
+  readonly config: WorkerConfig;
+  readonly owners: readonly number[];
+  readonly lock: WriteLock;
+  readonly log: Log;
+  readonly send: (message: ToPrimary) => void;
+}
+
+const NANOSECONDS_PER_MS = 1e6;
+
+export class Worker {
+  readonly #service: Service;
+  readonly #host: ConnectionHost;
+  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
+  readonly #watchman: NodeJS.Timeout;
+  #lastConnection = 0;
+
+  constructor({ config, owners, lock, log, send }: WorkerParts) {
+    const service = new Service({
+      config,
+      table: ClientTable.open(config.table),
+      writes: new Writes(lock),
+      bindings: new Bindings(config.names, config.limits.names),
+      announcer: new Announcer(send),
+      alls: new Turns(CONCURRENT_ALLS),
+      log,
+      send,
+    });
+    service.owners = new Set(owners);
+    this.#service = service;
+    this.#host = {
+      parser: new RequestParser(),
+      out: new ReplyWriter(),
+      limits: config.limits,
+      dispatch: (connection, request, out) => dispatch(service, connection, request, out),
+      refused: (reason) => service.refused(reason),
+      closed: (connection) => this.#closed(connection),
+    };
+    this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
+    this.#delay.enable();
+    send({ type: "ready" });
+  }
+
+  /** Does what the primary says. */
+  handle(message: ToWorker, socket?: Socket): void {
+    const service = this.#service;
+    switch (message.type) {
+      case "connection":
+        // The descriptor is lost on its way when this process has no room for one more.
+        if (socket === undefined || socket === null) this.#lostConnection(message.address);
+        else this.#adopt(socket, message.address);
+        break;
+      case "owners":
+        service.owners = new Set(message.owners);
+        break;
+      case "events":
+        service.announcer.tell(message.events);
+        break;
+      case "call":
+        this.#callee(message.to)?.send(callPush(message.from));
+        break;
+      case "replaced":
+        this.#replaced(message.to);
+        break;
+      case "info":
+        service.answerInfo(message.id, message.text);
+        break;
+      case "ask-load":
+        service.send({ type: "load", id: message.id, load: service.load(this.#loopDelay()) });
+        break;
+      case "start":
+      case "stop":
+        break; // these are the process's, see worker-main.ts
+    }
+  }
+
+  /** Tells everybody and lets go. The records go with the table. */
+  stop(reason: string): void {
+    clearInterval(this.#watchman);
+    this.#delay.disable();
+    const push = closingPush(reason);
+    for (const connection of this.#service.connections.values()) {
+      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.send(push);
+      connection.client = null;
+      connection.end();
+    }
+  }
+
+  close(): void {
+    for (const connection of this.#service.connections.values()) connection.destroy();
+    this.#service.bindings.close();
+    this.#service.table.close();
+  }
+
+  get connections(): number {
+    return this.#service.connections.size;
+  }
+
+  #adopt(socket: Socket, address: string): void {
+    socket.allowHalfOpen = true; // who has sent everything still gets the replies
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEPALIVE_MS);
+    const id = ++this.#lastConnection;
+    this.#service.connections.set(id, new Connection(id, socket, plainAddress(address), this.#host));
+    socket.resume();
+  }
+
+  #lostConnection(address: string): void {
+    this.#service.refused("no descriptor");
+    this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
+    this.#service.send({ type: "closed", address });
+  }
+
+  #closed(connection: Connection): void {
+    const service = this.#service;
+    service.connections.delete(connection.id);
+    service.announcer.unwatch(connection);
+    service.send({ type: "closed", address: connection.address });
+    void service.unregister(connection);
+  }
+
+  #callee({ connection, name }: Callee): Connection | null {
+    const found = this.#service.connections.get(connection);
+    return found?.client?.name === name && found.protocol === 3 ? found : null;
+  }
+
+  #replaced({ connection, name }: Callee): void {
+    const found = this.#service.connections.get(connection);
+    if (found?.client?.name !== name) return;
+    if (found.protocol === 3) found.send(closingPush("replaced"));
+    found.end();
+  }
+
+  /** Looks for the silent and the stuck. */
+  #look(): void {
+    const now = performance.now();
+    for (const connection of this.#service.connections.values()) {
+      if (connection.isStuck(now)) {
+        this.#service.refused("slow reader");
+        connection.destroy();
+      } else if (connection.client?.probe && connection.protocol === 3) {
+        this.#probe(connection, now);
+      }
+    }
+  }
+
+  #probe(connection: Connection, now: number): void {
+    const silence = now - connection.heardAt;
+    if (silence < PROBE_AFTER_MS) return;
+    if (connection.probedAt < connection.heardAt) {
+      connection.probedAt = now;
+      connection.send(probePush());
+    } else if (now - connection.probedAt > PROBE_ANSWER_MS) {
+      this.#service.refused("silent");
+      connection.destroy();
+    }
+  }
+
+  #loopDelay(): number {
+    const p99 = this.#delay.percentile(99) / NANOSECONDS_PER_MS;
+    this.#delay.reset();
+    return Math.round(p99 * 100) / 100;
+  }
+}
+
+/** IPv4 behind an IPv6 socket (RFC 4291, section 2.5.5.2) is IPv4. */
+function plainAddress(address: string): string {
+  const plain = address.replace(/^::ffff:/i, "");
+  return isIPv4(plain) ? plain : address.replace(/%.*$/, "");
+}
