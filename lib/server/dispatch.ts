@@ -1,4 +1,5 @@
 // From the bytes of a request to the function that answers it.
+import { debuglog } from "node:util";
 import { COMMANDS, CommandError, type CommandName, printable } from "../wire/commands.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { ReplyWriter } from "../wire/resp-writer.ts";
@@ -42,6 +43,8 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   SELECT: select,
 };
 
+const debug = debuglog("ptalk-server");
+
 export function dispatch(
   service: Service,
   connection: Connection,
@@ -74,6 +77,7 @@ function fail(service: Service, error: unknown, out: ReplyWriter): void {
     out.error(error.line);
     return;
   }
+  debug("%o", error);
   // Nothing of an unforeseen error goes over the network: it may say something about this machine.
   service.log.error("request failed", { error });
   service.refused("internal");

@@ -50,6 +50,9 @@ export const WATCHMAN_MS = 2_500;
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;
 
+/** Ms that a TLS handshake may take. */
+export const HANDSHAKE_MS = 10_000;
+
 /** Jobs done under one write lock, so that readers of the lock get their turn. */
 export const WRITES_PER_LOCK = 64;
 

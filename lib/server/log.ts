@@ -1,5 +1,6 @@
 // The server's log: one line an event, on stderr, for people or with --json for machines. Keys, signatures and what people
 // say to each other never get here: callers pass names, addresses, counts and errors.
+import { writeSync } from "node:fs";
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -10,3 +11,54 @@ export interface Log {
 }
 
 export const silentLog: Log = { error() {}, warn() {}, info() {} };
+
+type Level = "error" | "warn" | "info";
+
+const STDERR = 2;
+
+/** @param worker number of the worker that writes, undefined for the primary */
+export async function openLog(json: boolean, worker?: number): Promise<Log> {
+  const write = json ? await machineLines(worker) : humanLines(worker);
+  return {
+    error: (event, fields) => write("error", event, fields),
+    warn: (event, fields) => write("warn", event, fields),
+    info: (event, fields) => write("info", event, fields),
+  };
+}
+
+type WriteEvent = (level: Level, event: string, fields?: LogFields) => void;
+
+async function machineLines(worker: number | undefined): Promise<WriteEvent> {
+  const { pino } = await import("pino");
+  // Written at once: what a process logged before it was killed is what one wants to read.
+  const destination = pino.destination({ fd: STDERR, sync: true });
+  destination.on("error", () => {}); // nobody reads: the server goes on
+  const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
+  const logger = pino({ base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } }, destination);
+  return (level, event, fields) => logger[level](plain(fields), event);
+}
+
+function humanLines(worker: number | undefined): WriteEvent {
+  const who = worker === undefined ? "" : ` worker ${worker}:`;
+  return (level, event, fields) => {
+    const details = Object.entries(plain(fields)).map(([field, value]) => ` ${field}=${word(value)}`);
+    const mark = level === "info" ? "" : ` ${level}:`;
+    try {
+      writeSync(STDERR, `${new Date().toISOString()}${mark}${who} ${event}${details.join("")}\n`);
+    } catch {
+      // nobody reads: the server goes on
+    }
+  };
+}
+
+/** Errors by their message and code: stacks are for NODE_DEBUG. */
+function plain(fields: LogFields = {}): Record<string, unknown> {
+  const values = Object.entries(fields).map(([field, value]) => [field, value instanceof Error ? value.message : value]);
+  return Object.fromEntries(values);
+}
+
+function word(value: unknown): string {
+  const text = String(value);
+  // One event is one line, whatever is in it.
+  return /^[\p{L}\p{N}_.:/@+-]+$/u.test(text) ? text : JSON.stringify(text);
+}

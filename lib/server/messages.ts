@@ -22,6 +22,7 @@ export interface WorkerConfig {
   /** PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
   readonly json: boolean;
+  readonly quiet: boolean;
 }
 
 /** One registration, wherever its connection is. */

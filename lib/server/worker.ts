@@ -1,7 +1,8 @@
 // One worker: serves the connections it is given, and does what the primary tells it. Whether it is a process of its own
 // or part of its host's is known only to whoever makes it.
-import { isIPv4, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ClientTable } from "../table/client-table.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
@@ -9,17 +10,17 @@ import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
 import { Bindings } from "./bindings.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
-import { CONCURRENT_ALLS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
+import { CONCURRENT_ALLS, HANDSHAKE_MS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Service } from "./service.ts";
 import { Turns } from "./turns.ts";
-import { type WriteLock, Writes } from "./writes.ts";
+import type { Writes } from "./writes.ts";
 
 export interface WorkerParts {
   readonly config: WorkerConfig;
   readonly owners: readonly number[];
-  readonly lock: WriteLock;
+  readonly writes: Writes;
   readonly log: Log;
   readonly send: (message: ToPrimary) => void;
 }
@@ -31,13 +32,14 @@ export class Worker {
   readonly #host: ConnectionHost;
   readonly #delay = monitorEventLoopDelay({ resolution: 20 });
   readonly #watchman: NodeJS.Timeout;
+  readonly #context: SecureContext | null;
   #lastConnection = 0;
 
-  constructor({ config, owners, lock, log, send }: WorkerParts) {
+  constructor({ config, owners, writes, log, send }: WorkerParts) {
     const service = new Service({
       config,
       table: ClientTable.open(config.table),
-      writes: new Writes(lock),
+      writes,
       bindings: new Bindings(config.names, config.limits.names),
       announcer: new Announcer(send),
       alls: new Turns(CONCURRENT_ALLS),
@@ -54,6 +56,7 @@ export class Worker {
       refused: (reason) => service.refused(reason),
       closed: (connection) => this.#closed(connection),
     };
+    this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
     this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
     this.#delay.enable();
     send({ type: "ready" });
@@ -110,8 +113,9 @@ export class Worker {
     this.#service.table.close();
   }
 
-  get connections(): number {
-    return this.#service.connections.size;
+  /** Resolves when every connection has ended. */
+  async emptied(): Promise<void> {
+    while (this.#service.connections.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   #adopt(socket: Socket, address: string): void {
@@ -119,8 +123,9 @@ export class Worker {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     const id = ++this.#lastConnection;
-    this.#service.connections.set(id, new Connection(id, socket, plainAddress(address), this.#host));
-    socket.resume();
+    const stream = this.#context === null ? socket : secured(socket, this.#context);
+    this.#service.connections.set(id, new Connection(id, stream, address, this.#host));
+    stream.resume();
   }
 
   #lostConnection(address: string): void {
@@ -181,8 +186,12 @@ export class Worker {
   }
 }
 
-/** IPv4 behind an IPv6 socket (RFC 4291, section 2.5.5.2) is IPv4. */
-function plainAddress(address: string): string {
-  const plain = address.replace(/^::ffff:/i, "");
-  return isIPv4(plain) ? plain : address.replace(/%.*$/, "");
+/** Whoever does not finish the handshake in time is cut; whoever fails it is closed by TLS itself. */
+function secured(socket: Socket, secureContext: SecureContext): TLSSocket {
+  const secure = new TLSSocket(socket, { isServer: true, secureContext });
+  secure.allowHalfOpen = true;
+  const impatient = setTimeout(() => secure.destroy(), HANDSHAKE_MS).unref();
+  secure.once("secure", () => clearTimeout(impatient));
+  secure.once("close", () => clearTimeout(impatient));
+  return secure;
 }

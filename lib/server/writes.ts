@@ -48,6 +48,11 @@ export class Writes {
     });
   }
 
+  /** Resolves when the line is empty. */
+  async idle(): Promise<void> {
+    while (this.#running) await new Promise((resolve) => setImmediate(resolve));
+  }
+
   async #drain(): Promise<void> {
     this.#running = true;
     while (this.#jobs.length > 0) {

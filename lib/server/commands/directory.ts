@@ -1,6 +1,7 @@
 // Reading the directory, and being told about it.
-import { CommandError } from "../../wire/commands.ts";
+
 import { writeClientEntry } from "../../wire/client-entry.ts";
+import { CommandError } from "../../wire/commands.ts";
 import type { Handler } from "../dispatch.ts";
 
 export const lookup: Handler = (service, connection, [name], out) => {

@@ -11,7 +11,8 @@ import type { Service } from "../service.ts";
 
 export const register: Handler = (service, connection, args) => {
   const request = parseRegister(args);
-  if (connection.client !== null) throw new CommandError("ERR this connection has registered already: UNREGISTER first");
+  if (connection.client !== null)
+    throw new CommandError("ERR this connection has registered already: UNREGISTER first");
   const folded = checkName(request.name);
   for (const address of request.addresses) checkAddress(address);
   checkProof(connection, request);
@@ -50,12 +51,28 @@ function checkProof(connection: Connection, request: RegisterArguments): void {
   }
 }
 
-async function enter(service: Service, connection: Connection, request: RegisterArguments, folded: string): Promise<void> {
+async function enter(
+  service: Service,
+  connection: Connection,
+  request: RegisterArguments,
+  folded: string,
+): Promise<void> {
   const { table, config, writes } = service;
   const addresses = request.addresses.length > 0 ? request.addresses : [connection.address];
   const { name, key, port, host } = request;
   const startedAt = Date.now();
-  const input = { name, key, port, host, addresses, startedAt, pid: 0, startTime: 0, owner: config.id, connection: connection.id };
+  const input = {
+    name,
+    key,
+    port,
+    host,
+    addresses,
+    startedAt,
+    pid: 0,
+    startTime: 0,
+    owner: config.id,
+    connection: connection.id,
+  };
 
   const { handle, before } = await writes
     .run(() => {

@@ -1,0 +1,134 @@
+// Takes connections off the listening socket and shares them out among the workers; refuses what is over a bound.
+import { createServer, type Server, type Socket } from "node:net";
+import { TalkError } from "../errors.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
+import { plainAddress } from "./address.ts";
+import type { Hub } from "./hub.ts";
+import type { Limits } from "./limits.ts";
+import type { Log } from "./log.ts";
+
+/** Connections that wait while no worker is up; the kernel's own queue waits behind them. */
+const MAX_WAITING = 1024;
+/** Connections that the kernel completes ahead of us; it has its own bound (net.core.somaxconn). */
+const BACKLOG = 4096;
+/** Ms between two log lines about refused connections. */
+const COMPLAINT_MS = 10_000;
+
+export interface ListenTarget {
+  readonly address: ServerAddress;
+  /** A descriptor that listens already. */
+  readonly fd: number | null;
+}
+
+export class Acceptor {
+  readonly refusals = new Map<string, number>();
+  readonly #server: Server;
+  readonly #limits: Limits;
+  readonly #log: Log;
+  readonly #waiting: { socket: Socket; address: string }[] = [];
+  #hub: Hub | null = null;
+  #ready: number[] = [];
+  #turn = 0;
+  #complainedAt = -COMPLAINT_MS;
+
+  private constructor(limits: Limits, log: Log) {
+    this.#limits = limits;
+    this.#log = log;
+    // Nothing is read here: every byte is the worker's. The connection itself is the worker's soon.
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** @throws TalkError unreachable if the address cannot be had */
+  static async listen(target: ListenTarget, limits: Limits, log: Log): Promise<Acceptor> {
+    const acceptor = new Acceptor(limits, log);
+    await new Promise<void>((resolve, reject) => {
+      const server = acceptor.#server;
+      const { host, port } = target.address;
+      server.once("error", reject);
+      const listening = () => {
+        server.off("error", reject);
+        resolve();
+      };
+      if (target.fd !== null) server.listen({ fd: target.fd, exclusive: true }, listening);
+      else server.listen({ host, port, backlog: BACKLOG, exclusive: true }, listening);
+    });
+    // Out of descriptors, mostly: the connection is lost, the server is not.
+    acceptor.#server.on("error", (error) => acceptor.#refuse((error as NodeJS.ErrnoException).code ?? "accept"));
+    return acceptor;
+  }
+
+  /** Where it listens, with the port that the system picked. */
+  get address(): ServerAddress {
+    const bound = this.#server.address();
+    if (bound === null || typeof bound === "string") throw TalkError.internal("the listening socket has no port");
+    return { host: bound.address, port: bound.port };
+  }
+
+  /** From now on connections go to this hub's workers, in turn. */
+  serve(hub: Hub): void {
+    this.#hub = hub;
+  }
+
+  /** @param ids workers that take connections */
+  setReady(ids: readonly number[]): void {
+    this.#ready = [...ids];
+    if (this.#ready.length === 0) return;
+    for (const { socket, address } of this.#waiting.splice(0)) this.#hand(socket, address);
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const { socket } of this.#waiting.splice(0)) socket.destroy();
+  }
+
+  #accept(socket: Socket): void {
+    socket.on("error", () => {});
+    const address = plainAddress(socket.remoteAddress);
+    const hub = this.#hub;
+    if (hub !== null && hub.connections >= this.#limits.connections) {
+      this.#turnAway(socket, "FULL", "too many connections");
+    } else if (hub !== null && !isLoopback(address) && hub.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
+      this.#turnAway(socket, "FULL", "too many connections from your address");
+    } else if (this.#ready.length > 0) {
+      this.#hand(socket, address);
+    } else if (this.#waiting.length < MAX_WAITING) {
+      this.#waiting.push({ socket, address });
+    } else {
+      this.#turnAway(socket, "FULL", "the server is starting, try again");
+    }
+  }
+
+  #hand(socket: Socket, address: string): void {
+    const id = this.#ready[this.#turn++ % this.#ready.length] as number;
+    this.#hub?.hand(id, socket, address);
+  }
+
+  #turnAway(socket: Socket, word: string, reason: string): void {
+    this.#refuse(reason);
+    socket.end(`-${word} ${reason}\r\n`, () => socket.destroy());
+  }
+
+  #refuse(reason: string): void {
+    this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
+    const now = performance.now();
+    if (now - this.#complainedAt < COMPLAINT_MS) return;
+    this.#complainedAt = now;
+    this.#log.warn("connection refused", { reason });
+  }
+}
+
+/** The error of a listen that failed, for people. @param owner pid of the server that is there already, if it is one */
+export function listenError(error: unknown, address: ServerAddress, owner: number | null): TalkError {
+  const { code } = error as NodeJS.ErrnoException;
+  const where = formatServerAddress(address);
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE:
+      owner === null ? "another program uses that port" : `a lookup server (pid ${owner}) is serving there already`,
+    EADDRNOTAVAIL: "this machine does not have that address",
+    EACCES: "that port needs privileges; take one from 1024 up",
+    ENOTFOUND: "that host name is not known",
+  };
+  return new TalkError("unreachable", `cannot serve on ${where}: ${reasons[code ?? ""] ?? (error as Error).message}`, {
+    cause: error,
+  });
+}

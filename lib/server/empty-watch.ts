@@ -1,0 +1,46 @@
+// --exit-when-empty: notices that the last client has gone, or that none has come.
+
+/** Ms that a server waits for its first client. */
+export const LONELY_MS = 60_000;
+/** Ms that it stays empty before it stops: a client that reconnects, or the next command of a script, finds it there. */
+const EMPTY_MS = 250;
+
+export class EmptyWatch {
+  readonly #clients: () => number;
+  readonly #stop: () => void;
+  #timer: NodeJS.Timeout | null = null;
+  #over = false;
+
+  constructor(clients: () => number, stop: () => void) {
+    this.#clients = clients;
+    this.#stop = stop;
+  }
+
+  start(): void {
+    this.#wait(LONELY_MS);
+  }
+
+  /** A client came or went. */
+  look(): void {
+    if (this.#over) return;
+    if (this.#clients() > 0) this.#clear();
+    else this.#wait(EMPTY_MS);
+  }
+
+  stop(): void {
+    this.#over = true;
+    this.#clear();
+  }
+
+  #wait(ms: number): void {
+    this.#clear();
+    this.#timer = setTimeout(() => {
+      if (this.#clients() === 0) this.#stop();
+    }, ms);
+  }
+
+  #clear(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}

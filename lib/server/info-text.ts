@@ -1,0 +1,65 @@
+// INFO as text, in Redis's form: sections with a "# Title", lines "field:value".
+import type { WorkerLoad } from "./messages.ts";
+
+export interface ServerFacts {
+  readonly version: string;
+  readonly pid: number;
+  readonly address: string;
+  readonly tls: boolean;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  readonly clients: number;
+  readonly capacity: number;
+  readonly connections: number;
+  readonly workersReplaced: number;
+  readonly refusals: ReadonlyMap<string, number>;
+  /** Counters of the lock, flat. */
+  readonly lock: Readonly<Record<string, number>>;
+}
+
+export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): string {
+  const sections = [
+    section("Server", {
+      ptalk_version: facts.version,
+      process_id: facts.pid,
+      listening: facts.address,
+      tls: facts.tls ? 1 : 0,
+      uptime_in_seconds: Math.floor((Date.now() - facts.startedAt) / 1000),
+      loading: 0,
+    }),
+    section("Clients", {
+      clients: facts.clients,
+      capacity: facts.capacity,
+      connected_clients: facts.connections,
+    }),
+    section("Workers", {
+      workers: loads.length,
+      workers_replaced: facts.workersReplaced,
+      ...Object.fromEntries(loads.map((load, index) => [`worker_${index}`, workerText(load)])),
+    }),
+    section("Lock", facts.lock),
+    section("Refusals", Object.fromEntries(refusals(facts.refusals, loads))),
+  ];
+  return sections.join("\r\n");
+}
+
+function workerText(load: WorkerLoad): string {
+  const { id, pid, connections, clients, requests, loopDelayP99, memory } = load;
+  return `id=${id},pid=${pid},connections=${connections},clients=${clients},requests=${requests},loop_delay_p99_ms=${loopDelayP99},memory=${memory}`;
+}
+
+function refusals(own: ReadonlyMap<string, number>, loads: readonly WorkerLoad[]): Map<string, number> {
+  const sums = new Map<string, number>();
+  const add = (reason: string, count: number) => {
+    const field = `refused_${reason.toLowerCase().replace(/[^a-z0-9]+/g, "_")}`;
+    sums.set(field, (sums.get(field) ?? 0) + count);
+  };
+  for (const [reason, count] of own) add(reason, count);
+  for (const load of loads) for (const [reason, count] of Object.entries(load.refusals)) add(reason, count);
+  return sums;
+}
+
+function section(title: string, fields: Readonly<Record<string, string | number>>): string {
+  const lines = Object.entries(fields).map(([field, value]) => `${field}:${value}\r\n`);
+  return `# ${title}\r\n${lines.join("")}`;
+}

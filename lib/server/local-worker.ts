@@ -1,0 +1,31 @@
+// The worker of a server without worker processes: the same object, in the same process, with plain calls for messages.
+import type { Socket } from "node:net";
+import type { Endpoint, Hub } from "./hub.ts";
+import type { Log } from "./log.ts";
+import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { Worker } from "./worker.ts";
+import type { Writes } from "./writes.ts";
+
+export class LocalWorker implements Endpoint {
+  readonly id: number;
+  readonly #worker: Worker;
+
+  constructor(hub: Hub, config: WorkerConfig, writes: Writes, log: Log) {
+    this.id = config.id;
+    hub.add(this);
+    // Later, as between processes: nobody finds the other half in the middle of something.
+    const send = (message: ToPrimary) => setImmediate(() => hub.receive(config.id, message));
+    this.#worker = new Worker({ config, owners: hub.owners, writes, log, send });
+  }
+
+  send(message: ToWorker, socket?: Socket): void {
+    if (message.type === "connection") this.#worker.handle(message, socket);
+    else setImmediate(() => this.#worker.handle(message));
+  }
+
+  async stop(reason: string): Promise<void> {
+    this.#worker.stop(reason);
+    await this.#worker.emptied();
+    this.#worker.close();
+  }
+}

@@ -1,0 +1,246 @@
+// The lookup server as an object: listen, claim the port's shared objects, start workers; and the way back.
+import { createRequire } from "node:module";
+import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
+import { TalkError } from "../errors.ts";
+import { ClientTable } from "../table/client-table.ts";
+import { Acceptor, listenError } from "./acceptor.ts";
+import { EmptyWatch } from "./empty-watch.ts";
+import { Hub } from "./hub.ts";
+import { infoText } from "./info-text.ts";
+import { LocalWorker } from "./local-worker.ts";
+import type { WorkerConfig, WorkerLoad } from "./messages.ts";
+import { livingOwner, Ownership } from "./objects.ts";
+import { readOptions, type ServerOptions, type Settings } from "./options.ts";
+import { Orphans } from "./orphans.ts";
+import { openStateDir, type StateDir } from "./state-dir.ts";
+import { loadTls, type TlsFiles } from "./tls.ts";
+import { WorkerPool } from "./worker-pool.ts";
+import { Writes } from "./writes.ts";
+
+const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
+
+/**
+ * A lookup server.
+ *
+ *     await using server = await LookupServer.start({ listen: "127.0.0.1:0" });
+ *     console.log(server.address);
+ *
+ * It takes no signals and writes nothing to stdout: that is `ptalk serve`.
+ */
+export class LookupServer implements AsyncDisposable {
+  /** "HOST:PORT" that it serves on, with the port that the system picked. */
+  readonly address: string;
+  readonly port: number;
+  /** Fingerprint of the TLS certificate ("SHA256:…"), null without TLS. */
+  readonly certificate: string | null;
+  /** Settles when the server has stopped, however it came to that. */
+  readonly stopped: Promise<void>;
+  readonly #settings: Settings;
+  readonly #acceptor: Acceptor;
+  readonly #ownership: Ownership;
+  readonly #table: ClientTable;
+  readonly #lock: ReadersWriterLock;
+  readonly #writes: Writes;
+  readonly #state: StateDir;
+  readonly #tls: TlsFiles | null;
+  readonly #hub: Hub;
+  readonly #pool: WorkerPool;
+  readonly #orphans: Orphans;
+  readonly #empty: EmptyWatch | null;
+  readonly #startedAt = Date.now();
+  #local: LocalWorker | null = null;
+  #stopping: Promise<void> | null = null;
+  #settleStopped: () => void = () => {};
+
+  private constructor(parts: ServerParts) {
+    const { settings, acceptor, ownership, table, state, tls } = parts;
+    this.#settings = settings;
+    this.#acceptor = acceptor;
+    this.#ownership = ownership;
+    this.#table = table;
+    this.#state = state;
+    this.#tls = tls;
+    this.port = acceptor.address.port;
+    this.address = formatServerAddress(acceptor.address);
+    this.certificate = tls?.fingerprint ?? null;
+    this.stopped = new Promise((resolve) => {
+      this.#settleStopped = resolve;
+    });
+    this.#lock = ReadersWriterLock.create(ownership.names.lock, { repair: () => this.#repair() });
+    this.#writes = new Writes(this.#lock);
+    this.#hub = new Hub({
+      changed: () => this.#empty?.look(),
+      ready: (id) => this.#pool.ready(id),
+      unlucky: (reason) => settings.log.error(reason),
+      infoText: (loads) => this.#info(loads),
+    });
+    this.#pool = new WorkerPool(
+      this.#hub,
+      {
+        configOf: (id) => this.#workerConfig(id),
+        readyChanged: (ids) => acceptor.setReady(ids),
+        died: (id) => this.#orphans.expect(id),
+      },
+      settings.log,
+    );
+    this.#orphans = new Orphans(table, this.#writes, (events) => {
+      this.#hub.announce(events);
+      this.#empty?.look();
+    });
+    this.#empty = settings.exitWhenEmpty ? new EmptyWatch(() => this.clients, () => void this.stop("empty")) : null;
+  }
+
+  /**
+   * Starts a server and waits until it takes connections.
+   * @throws TalkError usage (options), unreachable (the address or port is in use, with the pid of the server that has it),
+   * refused (permissions, a state directory that is in use)
+   */
+  static async start(options: ServerOptions = {}): Promise<LookupServer> {
+    const settings = readOptions(options);
+    refuseExposure(settings);
+    const acceptor = await listen(settings);
+    const undo: (() => void)[] = [() => acceptor.close()];
+    try {
+      const { port } = acceptor.address;
+      const ownership = Ownership.claim(port);
+      undo.push(() => ownership.release());
+      if (ownership.discardRemains()) settings.log.warn("removed what a killed server left", { port });
+      const state = await openStateDir(settings.stateDir, port, settings.log);
+      undo.push(() => state.release());
+      const tls = await loadTls(settings, state.path);
+      const table = ClientTable.create(ownership.names.table, { capacity: settings.capacity, mode: settings.tableMode });
+      undo.push(() => table.unlink(), () => table.close());
+      const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
+      await server.#begin();
+      return server;
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
+    }
+  }
+
+  /** Clients that are on. */
+  get clients(): number {
+    return this.#table.count;
+  }
+
+  /** Pids of the worker processes. */
+  get workers(): number[] {
+    return this.#pool.pids;
+  }
+
+  /** Tells the clients, closes, and removes every shared object. Safe to call twice. */
+  stop(reason = "shutdown"): Promise<void> {
+    this.#stopping ??= this.#stop(reason);
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #begin(): Promise<void> {
+    this.#acceptor.serve(this.#hub);
+    if (this.#settings.workers === 0) {
+      this.#local = new LocalWorker(this.#hub, this.#workerConfig(0), this.#writes, this.#settings.log);
+      this.#acceptor.setReady([0]);
+    } else {
+      await this.#pool.start(this.#settings.workers);
+    }
+    this.#empty?.start();
+  }
+
+  async #stop(reason: string): Promise<void> {
+    this.#settings.log.info("stopping", { reason, clients: this.clients });
+    this.#empty?.stop();
+    this.#orphans.stop();
+    this.#acceptor.close();
+    await this.#pool.stop(reason);
+    await this.#local?.stop(reason);
+    this.#table.unlink();
+    this.#lock.unlink();
+    await this.#writes.idle();
+    this.#lock.close();
+    this.#table.close();
+    this.#state.release();
+    this.#ownership.release();
+    this.#settleStopped();
+  }
+
+  #repair(): void {
+    const { kept, discarded } = this.#table.repair();
+    this.#settings.log.warn("table repaired after a process died writing", { kept, discarded });
+  }
+
+  #workerConfig(id: number): WorkerConfig {
+    const { limits, capacity, json } = this.#settings;
+    return {
+      id,
+      table: this.#ownership.names.table,
+      lock: this.#ownership.names.lock,
+      names: this.#state.names,
+      limits,
+      capacity,
+      version: VERSION,
+      serverKey: this.#state.serverKey,
+      startedAt: this.#startedAt,
+      tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
+      json,
+      quiet: this.#settings.quiet,
+    };
+  }
+
+  #info(loads: readonly WorkerLoad[]): string {
+    const { acquisitions, waits, recoveries, epoch } = this.#lock.stats();
+    return infoText(
+      {
+        version: VERSION,
+        pid: process.pid,
+        address: this.address,
+        tls: this.#tls !== null,
+        startedAt: this.#startedAt,
+        clients: this.clients,
+        capacity: this.#settings.capacity,
+        connections: this.#hub.connections,
+        workersReplaced: this.#pool.replaced,
+        refusals: this.#acceptor.refusals,
+        lock: {
+          lock_reads: acquisitions.read,
+          lock_writes: acquisitions.write,
+          lock_waits: waits,
+          lock_recoveries: recoveries,
+          lock_epoch: epoch,
+        },
+      },
+      loads,
+    );
+  }
+}
+
+interface ServerParts {
+  readonly settings: Settings;
+  readonly acceptor: Acceptor;
+  readonly ownership: Ownership;
+  readonly table: ClientTable;
+  readonly state: StateDir;
+  readonly tls: TlsFiles | null;
+}
+
+function refuseExposure({ listen, tls, insecure }: Settings): void {
+  if (isLoopback(listen.host) || tls || insecure) return;
+  throw TalkError.usage(
+    `${listen.host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
+      "add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network",
+  );
+}
+
+async function listen({ listen: address, listenFd, limits, log }: Settings): Promise<Acceptor> {
+  try {
+    return await Acceptor.listen({ address, fd: listenFd }, limits, log);
+  } catch (error) {
+    throw listenError(error, address, livingOwner(address.port));
+  }
+}
+
+export type { ServerAddress };

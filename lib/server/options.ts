@@ -1,0 +1,91 @@
+// What a server is told, checked and completed.
+import { availableParallelism } from "node:os";
+import { TalkError } from "../errors.ts";
+import { DEFAULT_SERVER, parseServerAddress, type ServerAddress } from "../server-address.ts";
+import { MAX_CAPACITY } from "../table/layout.ts";
+import { defaultLimits, type Limits } from "./limits.ts";
+import { type Log, silentLog } from "./log.ts";
+
+export interface ServerOptions {
+  /** HOST:PORT or [IPV6]:PORT; port 0 lets the system pick. Default 127.0.0.1:5518. */
+  readonly listen?: string;
+  /**
+   * Worker processes, 0 to 64. Default: one per core, at most 4. With 0 everything runs in the calling process: for tests and
+   * small embedded servers. Processes are made with node:cluster, so a cluster worker can only have 0.
+   */
+  readonly workers?: number;
+  /** Clients there is room for, 1 to 1,048,576. Default 4096. */
+  readonly capacity?: number;
+  /** Stop when the last client has gone and one had come, or 60 s after starting alone. */
+  readonly exitWhenEmpty?: boolean;
+  /** PEM files of a certificate (with its chain) and its key. Both or neither. */
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  /** Serve with TLS; without tlsCert, with a certificate that is made once and kept in the state directory. */
+  readonly tls?: boolean;
+  /** Allow other addresses than loopback without TLS. */
+  readonly insecure?: boolean;
+  /** Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT. One server at a time. */
+  readonly stateDir?: string;
+  /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
+  readonly tableMode?: number;
+  /** A listening socket's descriptor, from systemd or another parent; `listen` is then only what is said about it. */
+  readonly listenFd?: number;
+  readonly limits?: Partial<Limits>;
+  readonly log?: Log;
+  /** The log is for machines; workers need to know. */
+  readonly json?: boolean;
+}
+
+export interface Settings {
+  readonly listen: ServerAddress;
+  readonly listenFd: number | null;
+  readonly workers: number;
+  readonly capacity: number;
+  readonly exitWhenEmpty: boolean;
+  readonly tls: boolean;
+  readonly tlsCert: string | null;
+  readonly tlsKey: string | null;
+  readonly insecure: boolean;
+  readonly stateDir: string | null;
+  readonly tableMode: number;
+  readonly limits: Limits;
+  readonly log: Log;
+  readonly json: boolean;
+  /** Nobody wants a log. */
+  readonly quiet: boolean;
+}
+
+export const DEFAULT_CAPACITY = 4096;
+const MOST_DEFAULT_WORKERS = 4;
+const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
+
+/** @throws TalkError usage, naming the option */
+export function readOptions(options: ServerOptions): Settings {
+  const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
+  if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
+    throw TalkError.usage("a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key");
+  }
+  return {
+    listen: parseServerAddress(options.listen ?? DEFAULT_SERVER, "--listen", 0),
+    listenFd: options.listenFd ?? null,
+    workers: whole("workers", options.workers ?? Math.min(availableParallelism(), MOST_DEFAULT_WORKERS), 0, MAX_WORKERS),
+    capacity,
+    exitWhenEmpty: options.exitWhenEmpty ?? false,
+    tls: options.tls === true || options.tlsCert !== undefined,
+    tlsCert: options.tlsCert ?? null,
+    tlsKey: options.tlsKey ?? null,
+    insecure: options.insecure ?? false,
+    stateDir: options.stateDir ?? null,
+    tableMode: whole("table-mode", options.tableMode ?? 0o644, 0, 0o777),
+    limits: { ...defaultLimits(capacity), ...options.limits },
+    log: options.log ?? silentLog,
+    json: options.json ?? false,
+    quiet: options.log === undefined,
+  };
+}
+
+function whole(name: string, value: number, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw TalkError.usage(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+}

@@ -1,0 +1,105 @@
+// The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
+import { closeSync, constants, openSync } from "node:fs";
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { loadOrCreateIdentity } from "../crypto/identity.ts";
+import { TalkError } from "../errors.ts";
+import { Roster } from "../ipc/roster.ts";
+import { NAMES_HEADER, nameLine, readNameLine } from "./bindings.ts";
+import type { Log } from "./log.ts";
+
+export interface StateDir {
+  readonly path: string;
+  /** The log of names, compacted. */
+  readonly names: string;
+  /** The server's own Ed25519 key, base64. */
+  readonly serverKey: string;
+  /** Lets another server use it. */
+  release(): void;
+}
+
+/** @param path null: the default, one for each port, so that servers of one user do not meet */
+export async function openStateDir(path: string | null, port: number, log: Log): Promise<StateDir> {
+  const directory = path ?? join(stateHome(), "ptalk", `server-${port}`);
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const release = lockDirectory(directory);
+    try {
+      const names = join(directory, "names");
+      await compactNames(names, log);
+      const { publicKey } = loadOrCreateIdentity(join(directory, "identity"));
+      return { path: directory, names, serverKey: publicKey.toString("base64"), release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof TalkError) throw error;
+    throw TalkError.refused(`state directory ${directory}: ${(error as Error).message}`, error);
+  }
+}
+
+/** The names of two servers would mix: their write locks are two. The kernel drops the lock with the process. */
+function lockDirectory(directory: string): () => void {
+  const fd = openSync(join(directory, "lock"), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  if (new Roster(fd, 1).tryClaim(0)) return () => closeSync(fd);
+  closeSync(fd);
+  throw new TalkError("unreachable", `another server is using the state directory ${directory}: give --state-dir another`);
+}
+
+function stateHome(): string {
+  const home = process.env.XDG_STATE_HOME;
+  // Relative values are to be ignored (XDG Base Directory Specification).
+  return home?.startsWith("/") ? home : join(homedir(), ".local", "state");
+}
+
+/**
+ * Rewrites the log with one line for each name and without what a crash left; whoever reads sees the old one or the new one.
+ * Caller is the only one who uses the directory.
+ */
+export async function compactNames(path: string, log: Log): Promise<number> {
+  const keys = new Map<string, string>();
+  let damaged = 0;
+  const lines = (await readIfThere(path)).split("\n");
+  for (const line of lines.slice(lines[0] === NAMES_HEADER.trim() ? 1 : 0)) {
+    const entry = readNameLine(line);
+    // The first line of a name counts: it is never bound twice.
+    if (entry !== null && !keys.has(entry[0])) keys.set(entry[0], entry[1]);
+    else if (entry === null && line !== "") damaged++;
+  }
+  if (damaged > 0) log.warn("names: damaged lines left out", { path, lines: damaged });
+  let text = NAMES_HEADER;
+  for (const [folded, key] of keys) text += nameLine(folded, key);
+  await replaceFile(path, text);
+  return keys.size;
+}
+
+export async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+/** Atomic on POSIX file systems: write beside it, fsync, rename, fsync the directory. Mode 0600. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  const beside = `${path}.new`;
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+  const file = await open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(beside, path);
+  const directory = await open(dirname(path), "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}

@@ -1,0 +1,45 @@
+// A worker process: waits to be told what to serve, serves, and ends with its primary.
+import type { Socket } from "node:net";
+import { sigaction } from "../ipc/index.ts";
+import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
+import { ClientTable } from "../table/client-table.ts";
+import { openLog, silentLog } from "./log.ts";
+import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { Worker } from "./worker.ts";
+import { Writes } from "./writes.ts";
+
+/** Ms that clients get to read the farewell. */
+const FAREWELL_MS = 300;
+
+// Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
+process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
+process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
+
+let worker: Worker | null = null;
+
+function receive(message: ToWorker, socket: Socket | undefined): void {
+  if (message.type === "start") void start(message.config, message.owners);
+  else if (message.type === "stop") stop(message.reason);
+  else worker?.handle(message, socket);
+}
+
+async function start(config: WorkerConfig, owners: readonly number[]): Promise<void> {
+  const log = config.quiet ? silentLog : await openLog(config.json, config.id);
+  const table = ClientTable.open(config.table);
+  const repair = () => {
+    const { kept, discarded } = table.repair();
+    log.warn("table repaired after a process died writing", { kept, discarded });
+  };
+  const lock = ReadersWriterLock.open(config.lock, { repair });
+  worker = new Worker({ config, owners, writes: new Writes(lock), log, send });
+}
+
+function send(message: ToPrimary): void {
+  if (process.connected) process.send?.(message, undefined, {}, () => {});
+}
+
+function stop(reason: string): void {
+  worker?.stop(reason);
+  setTimeout(() => process.exit(0), FAREWELL_MS);
+}

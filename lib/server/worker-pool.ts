@@ -1,0 +1,101 @@
+// Keeps the wanted number of workers alive. A worker that dies is replaced; one that keeps dying, after a growing pause.
+import type { Log } from "./log.ts";
+import type { Hub } from "./hub.ts";
+import type { ToPrimary, WorkerConfig } from "./messages.ts";
+import { WorkerProcess } from "./worker-process.ts";
+
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 5_000;
+/** A worker that lived this long did not die of its start. */
+const HEALTHY_MS = 10_000;
+/** Ms that workers get to end by themselves. */
+const PATIENCE_MS = 3_000;
+
+export interface PoolOwner {
+  /** What a new worker is told; everything but its number. */
+  configOf(id: number): WorkerConfig;
+  /** Those that take connections have changed. */
+  readyChanged(ids: readonly number[]): void;
+  /** A worker is gone, with whatever it was doing. */
+  died(id: number): void;
+}
+
+export class WorkerPool {
+  replaced = 0;
+  readonly #hub: Hub;
+  readonly #owner: PoolOwner;
+  readonly #log: Log;
+  readonly #workers = new Map<number, WorkerProcess>();
+  readonly #ready = new Set<number>();
+  #pause = FIRST_PAUSE_MS;
+  #stopping = false;
+  #allGone: (() => void) | null = null;
+  readonly #timers = new Set<NodeJS.Timeout>();
+
+  constructor(hub: Hub, owner: PoolOwner, log: Log) {
+    this.#hub = hub;
+    this.#owner = owner;
+    this.#log = log;
+  }
+
+  get pids(): number[] {
+    return [...this.#workers.values()].map(({ pid }) => pid);
+  }
+
+  /** Forks `count` workers. */
+  start(count: number): void {
+    for (let i = 0; i < count; i++) this.#fork();
+  }
+
+  ready(id: number): void {
+    this.#ready.add(id);
+    this.#owner.readyChanged([...this.#ready]);
+  }
+
+  /** Lets every worker say goodbye and end. */
+  async stop(reason: string): Promise<void> {
+    this.#stopping = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    if (this.#workers.size === 0) return;
+    const gone = new Promise<void>((resolve) => {
+      this.#allGone = resolve;
+    });
+    this.#hub.broadcast({ type: "stop", reason });
+    const impatient = setTimeout(() => {
+      for (const worker of this.#workers.values()) worker.kill();
+    }, PATIENCE_MS);
+    await gone;
+    clearTimeout(impatient);
+  }
+
+  #fork(): void {
+    const bornAt = performance.now();
+    const worker = new WorkerProcess({
+      message: (id, message: ToPrimary) => this.#hub.receive(id, message),
+      exited: (id, how) => this.#exited(id, how, performance.now() - bornAt),
+    });
+    this.#workers.set(worker.id, worker);
+    this.#hub.add(worker);
+    worker.send({ type: "start", config: this.#owner.configOf(worker.id), owners: this.#hub.owners });
+  }
+
+  #exited(id: number, how: string, livedMs: number): void {
+    this.#workers.delete(id);
+    this.#ready.delete(id);
+    this.#hub.remove(id);
+    if (this.#stopping) {
+      if (this.#workers.size === 0) this.#allGone?.();
+      return;
+    }
+    this.#log.warn("worker died, starting another", { worker: id, how });
+    this.#owner.readyChanged([...this.#ready]);
+    this.#owner.died(id);
+    this.replaced++;
+    this.#pause = livedMs > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      this.#fork();
+    }, this.#pause);
+    this.#timers.add(timer);
+  }
+}
