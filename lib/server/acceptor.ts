@@ -87,7 +87,11 @@ export class Acceptor {
     const hub = this.#hub;
     if (hub !== null && hub.connections >= this.#limits.connections) {
       this.#turnAway(socket, "FULL", "too many connections");
-    } else if (hub !== null && !isLoopback(address) && hub.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
+    } else if (
+      hub !== null &&
+      !isLoopback(address) &&
+      hub.connectionsOf(address) >= this.#limits.connectionsPerAddress
+    ) {
       this.#turnAway(socket, "FULL", "too many connections from your address");
     } else if (this.#ready.length > 0) {
       this.#hand(socket, address);

@@ -23,6 +23,9 @@ const LOAD_TIMEOUT_MS = 500;
 export interface HubOwner {
   /** A client came or went, somewhere. */
   changed(events: readonly DirectoryEvent[]): void;
+  /** A worker's process has begun. */
+  up(id: number): void;
+  /** A worker takes connections. */
   ready(id: number): void;
   unlucky(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
@@ -97,6 +100,9 @@ export class Hub {
     const member = this.#members.get(id);
     if (member === undefined) return;
     switch (message.type) {
+      case "up":
+        this.#owner.up(id);
+        break;
       case "ready":
         this.#owner.ready(id);
         break;

@@ -34,7 +34,10 @@ async function machineLines(worker: number | undefined): Promise<WriteEvent> {
   const destination = pino.destination({ fd: STDERR, sync: true });
   destination.on("error", () => {}); // nobody reads: the server goes on
   const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
-  const logger = pino({ base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } }, destination);
+  const logger = pino(
+    { base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
+    destination,
+  );
   return (level, event, fields) => logger[level](plain(fields), event);
 }
 
@@ -53,7 +56,10 @@ function humanLines(worker: number | undefined): WriteEvent {
 
 /** Errors by their message and code: stacks are for NODE_DEBUG. */
 function plain(fields: LogFields = {}): Record<string, unknown> {
-  const values = Object.entries(fields).map(([field, value]) => [field, value instanceof Error ? value.message : value]);
+  const values = Object.entries(fields).map(([field, value]) => [
+    field,
+    value instanceof Error ? value.message : value,
+  ]);
   return Object.fromEntries(values);
 }
 

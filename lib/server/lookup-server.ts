@@ -1,8 +1,8 @@
 // The lookup server as an object: listen, claim the port's shared objects, start workers; and the way back.
 import { createRequire } from "node:module";
+import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
-import { TalkError } from "../errors.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { Acceptor, listenError } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
@@ -71,6 +71,7 @@ export class LookupServer implements AsyncDisposable {
     this.#writes = new Writes(this.#lock);
     this.#hub = new Hub({
       changed: () => this.#empty?.look(),
+      up: (id) => this.#pool.brief(id),
       ready: (id) => this.#pool.ready(id),
       unlucky: (reason) => settings.log.error(reason),
       infoText: (loads) => this.#info(loads),
@@ -88,7 +89,12 @@ export class LookupServer implements AsyncDisposable {
       this.#hub.announce(events);
       this.#empty?.look();
     });
-    this.#empty = settings.exitWhenEmpty ? new EmptyWatch(() => this.clients, () => void this.stop("empty")) : null;
+    this.#empty = settings.exitWhenEmpty
+      ? new EmptyWatch(
+          () => this.clients,
+          () => void this.stop("empty"),
+        )
+      : null;
   }
 
   /**
@@ -109,8 +115,14 @@ export class LookupServer implements AsyncDisposable {
       const state = await openStateDir(settings.stateDir, port, settings.log);
       undo.push(() => state.release());
       const tls = await loadTls(settings, state.path);
-      const table = ClientTable.create(ownership.names.table, { capacity: settings.capacity, mode: settings.tableMode });
-      undo.push(() => table.unlink(), () => table.close());
+      const table = ClientTable.create(ownership.names.table, {
+        capacity: settings.capacity,
+        mode: settings.tableMode,
+      });
+      undo.push(
+        () => table.unlink(),
+        () => table.close(),
+      );
       const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
       await server.#begin();
       return server;

@@ -46,6 +46,9 @@ export interface WorkerLoad {
 }
 
 export type ToPrimary =
+  /** The process listens: what was sent before is lost. */
+  | { type: "up" }
+  /** It takes connections. */
   | { type: "ready" }
   | { type: "closed"; address: string }
   | { type: "events"; events: readonly DirectoryEvent[] }

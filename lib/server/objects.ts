@@ -6,12 +6,13 @@
 //
 // The kernel holds the owner's lock on the last one for as long as the primary lives, so a server that was killed is told apart
 // from one that is alive without trusting a pid. Whoever has that lock may remove and make the other two.
+
+import { TalkError } from "../errors.ts";
 import { IpcError } from "../ipc/index.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { Roster } from "../ipc/roster.ts";
 import { Semaphore } from "../ipc/semaphore.ts";
 import { fdOf, SharedMemory } from "../ipc/shared-memory.ts";
-import { TalkError } from "../errors.ts";
 import { ClientTable } from "../table/client-table.ts";
 
 export interface ObjectNames {

@@ -64,12 +64,19 @@ const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside
 export function readOptions(options: ServerOptions): Settings {
   const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
   if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
-    throw TalkError.usage("a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key");
+    throw TalkError.usage(
+      "a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key",
+    );
   }
   return {
     listen: parseServerAddress(options.listen ?? DEFAULT_SERVER, "--listen", 0),
     listenFd: options.listenFd ?? null,
-    workers: whole("workers", options.workers ?? Math.min(availableParallelism(), MOST_DEFAULT_WORKERS), 0, MAX_WORKERS),
+    workers: whole(
+      "workers",
+      options.workers ?? Math.min(availableParallelism(), MOST_DEFAULT_WORKERS),
+      0,
+      MAX_WORKERS,
+    ),
     capacity,
     exitWhenEmpty: options.exitWhenEmpty ?? false,
     tls: options.tls === true || options.tlsCert !== undefined,

@@ -45,7 +45,10 @@ function lockDirectory(directory: string): () => void {
   const fd = openSync(join(directory, "lock"), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   if (new Roster(fd, 1).tryClaim(0)) return () => closeSync(fd);
   closeSync(fd);
-  throw new TalkError("unreachable", `another server is using the state directory ${directory}: give --state-dir another`);
+  throw new TalkError(
+    "unreachable",
+    `another server is using the state directory ${directory}: give --state-dir another`,
+  );
 }
 
 function stateHome(): string {

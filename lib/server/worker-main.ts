@@ -17,6 +17,7 @@ process.on("message", (message, socket) => receive(message as ToWorker, socket a
 process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
 
 let worker: Worker | null = null;
+send({ type: "up" });
 
 function receive(message: ToWorker, socket: Socket | undefined): void {
   if (message.type === "start") void start(message.config, message.owners);

@@ -1,6 +1,8 @@
 // Keeps the wanted number of workers alive. A worker that dies is replaced; one that keeps dying, after a growing pause.
-import type { Log } from "./log.ts";
+
+import { TalkError } from "../errors.ts";
 import type { Hub } from "./hub.ts";
+import type { Log } from "./log.ts";
 import type { ToPrimary, WorkerConfig } from "./messages.ts";
 import { WorkerProcess } from "./worker-process.ts";
 
@@ -8,6 +10,8 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5_000;
 /** A worker that lived this long did not die of its start. */
 const HEALTHY_MS = 10_000;
+/** Workers that may die before the first one serves: then it is not bad luck. */
+const MAX_START_FAILURES = 5;
 /** Ms that workers get to end by themselves. */
 const PATIENCE_MS = 3_000;
 
@@ -29,6 +33,8 @@ export class WorkerPool {
   readonly #ready = new Set<number>();
   #pause = FIRST_PAUSE_MS;
   #stopping = false;
+  #starting: { count: number; resolve: () => void; reject: (error: Error) => void } | null = null;
+  #failures = 0;
   #allGone: (() => void) | null = null;
   readonly #timers = new Set<NodeJS.Timeout>();
 
@@ -42,13 +48,22 @@ export class WorkerPool {
     return [...this.#workers.values()].map(({ pid }) => pid);
   }
 
-  /** Forks `count` workers. */
-  start(count: number): void {
-    for (let i = 0; i < count; i++) this.#fork();
+  /** Forks `count` workers; resolves when all of them take connections. */
+  start(count: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#starting = { count, resolve, reject };
+      for (let i = 0; i < count; i++) this.#fork();
+    });
+  }
+
+  /** Tells a worker whose process has begun what to do. */
+  brief(id: number): void {
+    this.#workers.get(id)?.send({ type: "start", config: this.#owner.configOf(id), owners: this.#hub.owners });
   }
 
   ready(id: number): void {
     this.#ready.add(id);
+    if (this.#ready.size === this.#starting?.count) this.#starting.resolve();
     this.#owner.readyChanged([...this.#ready]);
   }
 
@@ -76,7 +91,6 @@ export class WorkerPool {
     });
     this.#workers.set(worker.id, worker);
     this.#hub.add(worker);
-    worker.send({ type: "start", config: this.#owner.configOf(worker.id), owners: this.#hub.owners });
   }
 
   #exited(id: number, how: string, livedMs: number): void {
@@ -86,6 +100,9 @@ export class WorkerPool {
     if (this.#stopping) {
       if (this.#workers.size === 0) this.#allGone?.();
       return;
+    }
+    if (this.#ready.size === 0 && ++this.#failures > MAX_START_FAILURES) {
+      this.#starting?.reject(TalkError.internal(`workers do not start: the last one ended with ${how}`));
     }
     this.#log.warn("worker died, starting another", { worker: id, how });
     this.#owner.readyChanged([...this.#ready]);
