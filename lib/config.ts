@@ -34,6 +34,7 @@ const SERVE_SETTINGS = {
   listen: { env: "LISTEN", key: "listen", read: listen },
   workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS) },
   capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY) },
+  tls: { env: "TLS", key: "tls", read: boolean },
   tlsCert: { env: "TLS_CERT", key: "tls-cert", read: path },
   tlsKey: { env: "TLS_KEY", key: "tls-key", read: path },
   tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode },

@@ -1,2 +1,5 @@
 // ptalk's public face: what a program imports from "ptalk". The POSIX primitives are in "ptalk/ipc".
+
+export { LookupServer } from "./server/lookup-server.ts";
+export type { ServerOptions } from "./server/options.ts";
 export { Directory, type DirectoryEntry } from "./table/directory.ts";

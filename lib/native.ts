@@ -74,6 +74,9 @@ export interface Native {
 
   /** /proc/PID/stat: start in clock ticks since boot, state letter, number of threads; null when there is no such process. */
   processStart(pid: number): { readonly startTime: number; readonly state: string; readonly threads: number } | null;
+
+  /** Sends one datagram to a Unix socket; "@name" is in the abstract namespace. */
+  notify(path: string, text: string): void;
 }
 
 /** What a claim does with its signal. */

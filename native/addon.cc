@@ -26,6 +26,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSemaphores(env, exports);
   AddSignals(env, exports);
   AddProcesses(env, exports);
+  AddNotify(env, exports);
   return exports;
 }
 

@@ -13,9 +13,13 @@ interface CommandEntry {
   readonly load: () => Promise<CommandModule>;
 }
 
-// "serve" joins with its module.
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   talk: { usage: "talk [NAME]", summary: "talk as NAME", load: () => import("./commands/talk.ts") },
+  serve: {
+    usage: "serve",
+    summary: "run the lookup server in the foreground",
+    load: () => import("./commands/serve.ts"),
+  },
   all: { usage: "all", summary: "who is on", load: () => import("./commands/all.ts") },
   list: { usage: "list", summary: "who is on, on this machine", load: () => import("./commands/list.ts") },
   lookup: { usage: "lookup NAME", summary: "the address of one user", load: () => import("./commands/lookup.ts") },

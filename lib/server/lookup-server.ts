@@ -124,7 +124,13 @@ export class LookupServer implements AsyncDisposable {
         () => table.close(),
       );
       const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
-      await server.#begin();
+      undo.length = 0; // from here on the server cleans up after itself
+      try {
+        await server.#begin();
+      } catch (error) {
+        await server.stop("failed");
+        throw error;
+      }
       return server;
     } catch (error) {
       for (const step of undo.reverse()) step();
@@ -135,6 +141,11 @@ export class LookupServer implements AsyncDisposable {
   /** Clients that are on. */
   get clients(): number {
     return this.#table.count;
+  }
+
+  /** Clients that there is room for. */
+  get capacity(): number {
+    return this.#settings.capacity;
   }
 
   /** Pids of the worker processes. */

@@ -26,9 +26,9 @@ export async function openStateDir(path: string | null, port: number, log: Log):
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const release = lockDirectory(directory);
     try {
-      const names = join(directory, "names");
+      const names = join(directory, "server-names");
       await compactNames(names, log);
-      const { publicKey } = loadOrCreateIdentity(join(directory, "identity"));
+      const { publicKey } = loadOrCreateIdentity(join(directory, "server-key"));
       return { path: directory, names, serverKey: publicKey.toString("base64"), release };
     } catch (error) {
       release();
@@ -42,7 +42,11 @@ export async function openStateDir(path: string | null, port: number, log: Log):
 
 /** The names of two servers would mix: their write locks are two. The kernel drops the lock with the process. */
 function lockDirectory(directory: string): () => void {
-  const fd = openSync(join(directory, "lock"), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const fd = openSync(
+    join(directory, "server-lock"),
+    constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW,
+    0o600,
+  );
   if (new Roster(fd, 1).tryClaim(0)) return () => closeSync(fd);
   closeSync(fd);
   throw new TalkError(

@@ -17,7 +17,7 @@ export interface TlsFiles {
 
 /** Clients pin the certificate itself, so its end is only there because the format wants one. */
 const VALID_YEARS = 20;
-const FILE = "certificate.pem";
+const FILE = "server-certificate.pem";
 
 /** @throws TalkError refused, bad-data: files that cannot be read, or that are no certificate with its key */
 export async function loadTls(settings: Settings, stateDir: string): Promise<TlsFiles | null> {

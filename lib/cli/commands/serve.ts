@@ -1,0 +1,31 @@
+// `ptalk serve`: the lookup server in the foreground. Its life is told in lib/server/main.ts.
+import { Command } from "commander";
+import { loadServeConfig } from "../../config.ts";
+
+const HELP = `
+On SIGINT (Ctrl-C) it asks before it shuts down; SIGTERM shuts down at once. The log is on stderr; with --json one JSON
+object a line. Addresses other than loopback need --tls (or a certificate) or --insecure.`;
+
+export function command(): Command {
+  return new Command("serve")
+    .description("Runs the lookup server in the foreground.")
+    .option("--listen <host:port>", "where to listen; port 0 picks one (default: 127.0.0.1:5518)")
+    .option("--workers <n>", "worker processes (default: one per core, at most 4)")
+    .option("--capacity <n>", "clients that there is room for (default: 4096)")
+    .option("--exit-when-empty", "exit when the last client has gone, or 60 s after starting alone")
+    .option("--tls", "serve with TLS; without --tls-cert, with a certificate made once and kept")
+    .option("--tls-cert <file>", "certificate (PEM)")
+    .option("--tls-key <file>", "its private key (PEM)")
+    .option("--insecure", "plain TCP on an address that other machines can reach")
+    .option("--state-dir <dir>", "where names, keys and the certificate are kept")
+    .option("--table-mode <mode>", "permissions of the table in shared memory, in octal (default: 0644)")
+    .addHelpText("after", HELP)
+    .action(run);
+}
+
+async function run(_options: unknown, command: Command): Promise<void> {
+  const { json, exitWhenEmpty, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  const config = await loadServeConfig(flags);
+  const { serve } = await import("../../server/main.ts");
+  await serve({ ...config, exitWhenEmpty: exitWhenEmpty === true, json: json === true });
+}

@@ -1,0 +1,37 @@
+// sd_notify(3) without its library: one datagram to a Unix socket (unix(7)).
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <string>
+
+#include "environment.h"
+
+namespace ptalk {
+
+// notify(path, text): "@name" is a name in the abstract namespace.
+static Napi::Value Notify(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const std::string text = info[1].As<Napi::String>().Utf8Value();
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) return Fail(env, "sendto", path, ENAMETOOLONG);
+  memcpy(address.sun_path, path.data(), path.size());
+  if (path[0] == '@') address.sun_path[0] = '\0';
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return Fail(env, "socket", path);
+  const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
+  const ssize_t sent =
+      sendto(fd, text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), length);
+  const int error = errno;
+  close(fd);
+  return sent < 0 ? Fail(env, "sendto", path, error) : env.Undefined();
+}
+
+void AddNotify(Napi::Env env, Napi::Object exports) { Add(env, exports, "notify", Notify); }
+
+}  // namespace ptalk
