@@ -1,0 +1,120 @@
+// The receiving half: puts fragments together and hands messages over exactly once and in order. One for each sending
+// process (peer key and the instance number that the process drew at its start), kept across sessions. Pure: no socket,
+// no clock. It never takes the initiative; it answers.
+//
+// Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
+// message only when it has heard that #next is beyond it.
+import { FRAGMENT_BYTES, fragmentCount, MAX_REFUSED } from "../../wire/datagram-frames.ts";
+import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
+import { cost } from "./outgoing.ts";
+
+/** The bytes that all inboxes of a process keep together. */
+export interface Budget {
+  /** False when there is no room: nothing was taken. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+interface Partial {
+  readonly body: Buffer;
+  readonly arrived: Uint8Array; // 1 for each fragment that has
+  missing: number;
+}
+
+export interface Received {
+  readonly number: number;
+  readonly body: Buffer;
+}
+
+/** What became of a fragment. "violation": an honest peer never sends this. "no-room": the process is full. */
+export type FragmentOutcome = "kept" | "duplicate" | "violation" | "no-room";
+
+export class Inbox {
+  readonly #budget: Budget;
+  readonly #messages = new Map<number, Partial>();
+  #bytes = 0; // cost of #messages
+  #next = 1; // the lowest number that the application has not taken
+  #handing = 0; // the number that it is being given, 0 for none
+  #refused: number[] = []; // below #next, until the sender knows
+
+  constructor(budget: Budget) {
+    this.#budget = budget;
+  }
+
+  /** Everything up to here is settled. */
+  get settledUpTo(): number {
+    return this.#next - 1;
+  }
+  /** Numbers up to settledUpTo that the application has refused. */
+  get refused(): readonly number[] {
+    return this.#refused;
+  }
+  /** Bytes kept; 0 means that nothing but `settledUpTo` would be lost by forgetting this inbox. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The sender has settled or given up everything below `number`. */
+  onBase(number: number): void {
+    if (this.#refused.length > 0) this.#refused = this.#refused.filter((refused) => refused >= number);
+    if (number <= this.#next) return;
+    this.#next = number;
+    for (const kept of this.#messages.keys()) if (kept < number) this.#drop(kept);
+  }
+
+  /** `bytes` is copied. Caller has checked that it has the length of fragment `index` of a message of `total` bytes. */
+  onFragment(number: number, total: number, index: number, bytes: Buffer): FragmentOutcome {
+    if (number < this.#next) return "duplicate";
+    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
+    const known = this.#messages.get(number);
+    if (known && known.body.length !== total) return "violation";
+    const message = known ?? this.#begin(number, total);
+    if (typeof message === "string") return message;
+    if (message.arrived[index] === 1) return "duplicate";
+    message.arrived[index] = 1;
+    message.missing--;
+    bytes.copy(message.body, index * FRAGMENT_BYTES);
+    return "kept";
+  }
+
+  /** The next message for the application, or null. It gets no other one before settle() was called for this one. */
+  take(): Received | null {
+    if (this.#handing >= this.#next || this.#refused.length >= MAX_REFUSED) return null;
+    const message = this.#messages.get(this.#next);
+    if (!message || message.missing > 0) return null;
+    this.#handing = this.#next;
+    return { number: this.#next, body: message.body };
+  }
+
+  /** The application has taken or refused it. Nothing happens for a number that is not (or no longer) being handed over. */
+  settle(number: number, refused: boolean): void {
+    if (number !== this.#handing || number !== this.#next) return;
+    if (refused) this.#refused.push(number);
+    this.#drop(number);
+    this.#next++;
+  }
+
+  /** Frees everything kept. The inbox must not be used any more. */
+  clear(): void {
+    for (const number of this.#messages.keys()) this.#drop(number);
+  }
+
+  #begin(number: number, total: number): Partial | FragmentOutcome {
+    const bytes = cost(total);
+    if (this.#bytes + bytes > BYTE_WINDOW) return "violation";
+    if (!this.#budget.take(bytes)) return "no-room";
+    this.#bytes += bytes;
+    const count = fragmentCount(total);
+    const message = { body: Buffer.allocUnsafeSlow(total), arrived: new Uint8Array(count), missing: count };
+    this.#messages.set(number, message);
+    return message;
+  }
+
+  #drop(number: number): void {
+    const message = this.#messages.get(number);
+    if (!message) return;
+    this.#messages.delete(number);
+    this.#bytes -= cost(message.body.length);
+    this.#budget.give(cost(message.body.length));
+  }
+}

@@ -1,0 +1,268 @@
+// The sending half: messages wait here from send() until the receiver has settled them. A pure state machine: no socket,
+// no timer, the clock is an argument (monotonic milliseconds). It writes frames into a payload when asked to, and says
+// when it wants to be asked again.
+//
+// Two levels, as in QUIC (RFC 9002). Datagrams have counters and are acknowledged, or declared lost, one by one; they
+// belong to one session. Messages have numbers; they survive sessions, and are settled when the receiving application
+// has taken them. A lost datagram is never repeated: what it carried is put into another one, with another counter.
+// Only this side ever takes the initiative, so the receiver keeps no timer at all.
+import { BASE_BYTES, type FrameWriter } from "../../wire/datagram-frames.ts";
+import { Flight } from "./flight.ts";
+import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
+import { ARRIVED, abandon, frameBytes, newOutgoing, type Outgoing, type Packet, UNSENT } from "./outgoing.ts";
+
+/** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
+export type SettledCallback = (number: number, refused: boolean) => void;
+
+interface LostFragment {
+  readonly message: Outgoing;
+  readonly index: number;
+}
+
+export class Outbox {
+  /** Fragments sent more than once. */
+  retransmissions = 0;
+
+  readonly #onSettled: SettledCallback;
+  readonly #messages = new Map<number, Outgoing>(); // base <= number < next, without gaps
+  #base = 1; // the lowest number that is not settled
+  #next = 1; // the next message's
+  #sentUpTo = 0; // the highest number that any receiver can know of
+  #cursor = 1; // the message whose fragments go out next for the first time in this session…
+  #cursorIndex = 0; // …and the fragment
+  #startedBytes = 0; // cost of the started messages: what the receiver may have to keep
+  #lost: LostFragment[] = [];
+  #announceBase = false;
+  #flight: Flight;
+
+  constructor(onSettled: SettledCallback) {
+    this.#onSettled = onSettled;
+    this.#flight = this.#newFlight();
+  }
+
+  /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
+  get pending(): number {
+    return this.#messages.size;
+  }
+  /** Timeouts since anything was acknowledged: several mean that nobody is there. */
+  get unanswered(): number {
+    return this.#flight.probes;
+  }
+  /** Smoothed, in milliseconds; 0 before the first sample. */
+  get roundTripMs(): number {
+    return this.#flight.roundTrip.smoothed;
+  }
+  /** How long the owner should wait for an answer, in milliseconds. */
+  get timeoutMs(): number {
+    return this.#flight.roundTrip.timeout(0);
+  }
+
+  /** Takes the body over: it must not be changed any more. Returns the message's number. */
+  enqueue(body: Buffer): number {
+    const number = this.#next++;
+    this.#messages.set(number, newOutgoing(number, body));
+    return number;
+  }
+
+  /** Gives a message up: it is not sent any more, and those after it go on without it. It may have arrived already. */
+  cancel(number: number): void {
+    const message = this.#messages.get(number);
+    if (!message || message.abandoned) return;
+    if (number === this.#next - 1 && number > this.#sentUpTo) {
+      this.#messages.delete(number); // nobody has heard of the number: it is free again
+      this.#next = number;
+    } else {
+      this.#messages.set(number, abandon(message));
+      if (number === this.#cursor) this.#advanceCursor();
+    }
+    this.#passAbandoned();
+  }
+
+  /**
+   * A new session: nothing is known about what of the unsettled messages has arrived there, so all of it goes out again.
+   * @param roundTripMs measured by the handshake; 0 when it was not
+   */
+  attach(roundTripMs: number): void {
+    this.#flight = this.#newFlight();
+    if (roundTripMs > 0) this.#flight.roundTrip.update(roundTripMs);
+    this.#lost = [];
+    this.#cursor = this.#base;
+    this.#cursorIndex = 0;
+    for (const message of this.#messages.values()) {
+      if (message.abandoned) continue; // the receiver may still keep it
+      if (message.started) this.#startedBytes -= message.cost;
+      message.started = false;
+      message.fragments.fill(UNSENT);
+      message.arrived = 0;
+    }
+  }
+
+  /** True when fill() has something to write. */
+  wantsToSend(): boolean {
+    if (this.#messages.size === 0) return false;
+    if (this.#flight.probesDue > 0 || this.#announceBase) return true;
+    return this.#flight.congestion.open && (this.#hasLost() || this.#mayStart());
+  }
+
+  /**
+   * Writes what should go out next behind the caller's own frames (ACK, SETTLED). When it returns true, the datagram has
+   * to be sent, with this counter; when it returns false, nothing was written.
+   */
+  fill(writer: FrameWriter, counter: number, now: number): boolean {
+    if (!this.wantsToSend() || writer.room <= BASE_BYTES) return false;
+    const packet: Packet = { counter, sentAt: now, messages: [], indexes: [], bytes: 0 };
+    const start = writer.offset;
+    writer.base(this.#base);
+    const probing = this.#flight.probesDue > 0;
+    const { open } = this.#flight.congestion;
+    if (open || probing) this.#fillLost(writer, packet);
+    if (probing) this.#fillOldest(writer, packet);
+    if (open) this.#fillNew(writer, packet);
+    if (packet.messages.length === 0) {
+      if (!probing && !this.#announceBase) {
+        writer.offset = start; // a whole fragment does not fit beside the caller's frames: it gets its own datagram
+        return false;
+      }
+      writer.ping();
+    }
+    this.#announceBase = false;
+    packet.bytes = writer.length;
+    this.#flight.onSent(packet);
+    return true;
+  }
+
+  /** Caller has checked that `largest` was sent in this session. */
+  onAck(largest: number, words: Uint32Array, count: number, now: number): void {
+    this.#flight.onAck(largest, words, count, now);
+  }
+
+  /** False when it settles what was never sent: the peer is broken. */
+  onSettled(upTo: number, refused: readonly number[], now: number): boolean {
+    if (upTo > this.#sentUpTo) return false;
+    if (upTo < this.#base) return true;
+    this.#flight.onProgress(now);
+    while (this.#base <= upTo) {
+      const message = this.#takeBase();
+      if (message.abandoned) continue;
+      message.abandoned = true; // tells the datagrams that carry it
+      this.#onSettled(message.number, refused.includes(message.number));
+    }
+    this.#passAbandoned();
+    return true;
+  }
+
+  /** When to call onTimer; Infinity when only an event from outside can change anything. */
+  deadline(): number {
+    return this.#messages.size === 0 ? Number.POSITIVE_INFINITY : this.#flight.deadline(this.#base < this.#cursor);
+  }
+
+  /** fill() has to be called afterwards. */
+  onTimer(now: number): void {
+    if (this.#messages.size > 0) this.#flight.onTimer(now, this.#base < this.#cursor);
+  }
+
+  #newFlight(): Flight {
+    return new Flight((message, index) => {
+      if (!message.abandoned) this.#lost.push({ message, index });
+    });
+  }
+
+  // Invariant: #startedBytes is the sum of the costs of the started messages.
+  #takeBase(): Outgoing {
+    const message = this.#messages.get(this.#base) as Outgoing;
+    this.#messages.delete(this.#base++);
+    if (message.started) this.#startedBytes -= message.cost;
+    return message;
+  }
+
+  // The base moves over cancelled messages by itself; the receiver is told when others wait behind them.
+  #passAbandoned(): void {
+    while (this.#messages.get(this.#base)?.abandoned) {
+      this.#takeBase();
+      this.#announceBase = true;
+    }
+    this.#sentUpTo = Math.max(this.#sentUpTo, this.#base - 1);
+    if (this.#cursor < this.#base) {
+      this.#cursor = this.#base;
+      this.#cursorIndex = 0;
+    }
+    if (this.#messages.size === 0) {
+      this.#flight.forget();
+      this.#announceBase = false;
+    }
+  }
+
+  #mayStart(): boolean {
+    for (;;) {
+      const message = this.#messages.get(this.#cursor);
+      if (!message) return false;
+      if (!message.abandoned) {
+        if (message.started) return true;
+        const fits = this.#startedBytes + message.cost <= BYTE_WINDOW;
+        return fits && this.#cursor < this.#base + MESSAGE_WINDOW;
+      }
+      this.#advanceCursor();
+    }
+  }
+
+  #hasLost(): boolean {
+    for (let first = this.#lost[0]; first; first = this.#lost[0]) {
+      if (!first.message.abandoned && first.message.fragments[first.index] === UNSENT) return true;
+      this.#lost.shift();
+    }
+    return false;
+  }
+
+  #fillLost(writer: FrameWriter, packet: Packet): void {
+    while (this.#hasLost()) {
+      const { message, index } = this.#lost[0] as LostFragment;
+      if (!this.#put(writer, packet, message, index)) return;
+      this.retransmissions++;
+      this.#lost.shift();
+    }
+  }
+
+  // A probe carries the oldest of what may be missing: the receiver can go on with nothing else.
+  #fillOldest(writer: FrameWriter, packet: Packet): void {
+    for (let number = this.#base; number <= this.#cursor; number++) {
+      const message = this.#messages.get(number);
+      if (!message) return;
+      if (message.abandoned || message.arrived === message.fragments.length) continue;
+      const sent = number < this.#cursor ? message.fragments.length : this.#cursorIndex;
+      for (let index = 0; index < sent; index++) {
+        const state = message.fragments[index];
+        if (state === ARRIVED || state === packet.counter) continue;
+        if (!this.#put(writer, packet, message, index)) return;
+        this.retransmissions++;
+      }
+    }
+  }
+
+  #fillNew(writer: FrameWriter, packet: Packet): void {
+    while (this.#mayStart()) {
+      const message = this.#messages.get(this.#cursor) as Outgoing;
+      if (!this.#put(writer, packet, message, this.#cursorIndex)) return;
+      this.#cursorIndex++;
+      if (this.#cursorIndex === message.fragments.length) this.#advanceCursor();
+    }
+  }
+
+  #put(writer: FrameWriter, packet: Packet, message: Outgoing, index: number): boolean {
+    if (writer.room < frameBytes(message, index)) return false;
+    writer.fragment(message.number, message.body, index);
+    message.fragments[index] = packet.counter;
+    packet.messages.push(message);
+    packet.indexes.push(index);
+    if (!message.started) {
+      message.started = true;
+      this.#startedBytes += message.cost;
+      this.#sentUpTo = Math.max(this.#sentUpTo, message.number);
+    }
+    return true;
+  }
+
+  #advanceCursor(): void {
+    this.#cursor++;
+    this.#cursorIndex = 0;
+  }
+}

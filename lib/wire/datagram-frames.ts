@@ -1,0 +1,169 @@
+// The frames inside a sealed datagram. Each begins with its type; lengths follow from the fields, and whatever does not
+// add up makes the whole payload malformed. Frames are only read after the seal was opened, so a malformed one comes
+// from a broken or hostile peer, never from the network.
+//
+//   ACK      1  largest 4, words 1 (1 to 8), words × 4    which counters of this session have arrived: bit b of word w is
+//                                                          counter ((largest >> 5) - w) × 32 + b
+//   SETTLED  2  upTo 4, refused 1 (0 to 16), refused × 4  the application has taken every message up to upTo, and
+//                                                          refused those listed
+//   BASE     3  number 4                                   the sender wants nothing below this number any more
+//   FRAGMENT 4  number 4, total 4, index 2, bytes         part of a message: FRAGMENT_BYTES each but the last
+//   PING     5                                             answer with ACK and SETTLED
+//   CLOSE    6                                             this session is over
+//
+// ACK, SETTLED and CLOSE call for no answer of their own (CLOSE is answered with CLOSE); the others call for an ACK.
+
+import { MAX_PAYLOAD_BYTES } from "./datagram.ts";
+
+export const FrameType = { ack: 1, settled: 2, base: 3, fragment: 4, ping: 5, close: 6 } as const;
+
+/** Bytes of a message in one fragment: a full one fits a datagram together with BASE, ACK and a SETTLED. */
+export const FRAGMENT_BYTES = 1088;
+export const FRAGMENT_HEAD_BYTES = 11;
+export const MAX_ACK_WORDS = 8;
+/** Counters that one ACK can report, at least: more than ever are under way (peer and reliability limits). */
+export const ACK_SPAN = (MAX_ACK_WORDS - 1) * 32;
+export const MAX_REFUSED = 16;
+/** The largest message body, in bytes: 64 KiB of text, names and ids (datagram-message.ts), rounded up. */
+export const MAX_BODY_BYTES = 65_536 + 256;
+
+const NUMBER_BYTES = 4;
+export const ACK_HEAD_BYTES = 6;
+export const BASE_BYTES = 1 + NUMBER_BYTES;
+export const SETTLED_HEAD_BYTES = 2 + NUMBER_BYTES;
+
+export function fragmentCount(totalBytes: number): number {
+  return Math.max(1, Math.ceil(totalBytes / FRAGMENT_BYTES));
+}
+
+/** The bytes that fragment `index` of a message of `total` bytes carries. */
+export function fragmentLength(total: number, index: number): number {
+  return Math.min(FRAGMENT_BYTES, total - index * FRAGMENT_BYTES);
+}
+
+/** Writes frames into a buffer of MAX_PAYLOAD_BYTES from `start`. Callers ask `room` first; nothing is checked twice. */
+export class FrameWriter {
+  readonly buffer: Buffer;
+  readonly start: number;
+  offset: number;
+
+  constructor(buffer: Buffer, start = 0) {
+    this.buffer = buffer;
+    this.start = start;
+    this.offset = start;
+  }
+
+  get length(): number {
+    return this.offset - this.start;
+  }
+  get room(): number {
+    return MAX_PAYLOAD_BYTES - this.length;
+  }
+  reset(): void {
+    this.offset = this.start;
+  }
+
+  base(number: number): void {
+    this.#head(FrameType.base, number);
+  }
+  ping(): void {
+    this.buffer[this.offset++] = FrameType.ping;
+  }
+  close(): void {
+    this.buffer[this.offset++] = FrameType.close;
+  }
+
+  fragment(number: number, body: Buffer, index: number): void {
+    this.#head(FrameType.fragment, number);
+    this.offset = this.buffer.writeUInt32BE(body.length, this.offset);
+    this.offset = this.buffer.writeUInt16BE(index, this.offset);
+    const from = index * FRAGMENT_BYTES;
+    this.offset += body.copy(this.buffer, this.offset, from, from + fragmentLength(body.length, index));
+  }
+
+  /** @param words 1 to MAX_ACK_WORDS of them */
+  ack(largest: number, words: Uint32Array, count: number): void {
+    this.#head(FrameType.ack, largest);
+    this.buffer[this.offset++] = count;
+    for (let w = 0; w < count; w++) this.offset = this.buffer.writeUInt32BE(words[w] as number, this.offset);
+  }
+
+  settled(upTo: number, refused: readonly number[]): void {
+    this.#head(FrameType.settled, upTo);
+    this.buffer[this.offset++] = refused.length;
+    for (const number of refused) this.offset = this.buffer.writeUInt32BE(number, this.offset);
+  }
+
+  #head(type: number, number: number): void {
+    this.buffer[this.offset] = type;
+    this.offset = this.buffer.writeUInt32BE(number, this.offset + 1);
+  }
+}
+
+/** What a payload's reader is told; returning false from any of them means that the peer broke the protocol. */
+export interface FrameHandler {
+  /** `words` is reused by the next call. */
+  onAck(largest: number, words: Uint32Array, count: number): boolean;
+  onSettled(upTo: number, refused: readonly number[]): boolean;
+  onBase(number: number): boolean;
+  /** `bytes` is a view into the payload: copy what you keep. */
+  onFragment(number: number, total: number, index: number, bytes: Buffer): boolean;
+  onPing(): boolean;
+  onClose(): boolean;
+}
+
+const ackWords = new Uint32Array(MAX_ACK_WORDS);
+
+/** Reads all frames of a payload in order; false as soon as one is malformed or refused. */
+export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
+  const end = payload.length;
+  let at = 0;
+  while (at < end) {
+    const type = payload[at] as number;
+    if (type === FrameType.ping || type === FrameType.close) {
+      at += 1;
+      if (!(type === FrameType.ping ? handler.onPing() : handler.onClose())) return false;
+      continue;
+    }
+    if (at + 1 + NUMBER_BYTES > end) return false;
+    const number = payload.readUInt32BE(at + 1);
+    switch (type) {
+      case FrameType.base:
+        at += BASE_BYTES;
+        if (!handler.onBase(number)) return false;
+        break;
+      case FrameType.fragment: {
+        if (at + FRAGMENT_HEAD_BYTES > end) return false;
+        const total = payload.readUInt32BE(at + 5);
+        const index = payload.readUInt16BE(at + 9);
+        if (total > MAX_BODY_BYTES || index >= fragmentCount(total)) return false;
+        const from = at + FRAGMENT_HEAD_BYTES;
+        at = from + fragmentLength(total, index);
+        if (at > end || !handler.onFragment(number, total, index, payload.subarray(from, at))) return false;
+        break;
+      }
+      case FrameType.ack: {
+        const count = at + ACK_HEAD_BYTES <= end ? (payload[at + 5] as number) : 0;
+        const from = at + ACK_HEAD_BYTES;
+        at = from + count * 4;
+        if (count < 1 || count > MAX_ACK_WORDS || at > end) return false;
+        for (let w = 0; w < count; w++) ackWords[w] = payload.readUInt32BE(from + w * 4);
+        if (!handler.onAck(number, ackWords, count)) return false;
+        break;
+      }
+      case FrameType.settled: {
+        const count = at + SETTLED_HEAD_BYTES <= end ? (payload[at + 5] as number) : MAX_REFUSED + 1;
+        const from = at + SETTLED_HEAD_BYTES;
+        at = from + count * 4;
+        if (count > MAX_REFUSED || at > end) return false;
+        const refused: number[] = [];
+        for (let r = 0; r < count; r++) refused.push(payload.readUInt32BE(from + r * 4));
+        if (!handler.onSettled(number, refused)) return false;
+        break;
+      }
+      default:
+        return false;
+    }
+  }
+  return true;
+}

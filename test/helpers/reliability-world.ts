@@ -1,0 +1,304 @@
+// Two endpoints, a hostile network between them, and a clock that only the test moves. The network does to each datagram
+// what the next element of a list of decisions says; when the list is used up it is perfect.
+import { Acknowledger } from "../../lib/client/reliability/acknowledger.ts";
+import { type Budget, Inbox } from "../../lib/client/reliability/inbox.ts";
+import { Outbox } from "../../lib/client/reliability/outbox.ts";
+import { ReplayWindow } from "../../lib/crypto/replay-window.ts";
+import { FrameWriter, readFrames } from "../../lib/wire/datagram-frames.ts";
+
+/** What happens to one datagram: one delay (ms) for each copy that arrives; none when it is lost. */
+export type Fate = readonly number[];
+
+export class CountingBudget implements Budget {
+  used = 0;
+  readonly limit: number;
+  constructor(limit = Number.POSITIVE_INFINITY) {
+    this.limit = limit;
+  }
+  take(bytes: number): boolean {
+    if (this.used + bytes > this.limit) return false;
+    this.used += bytes;
+    return true;
+  }
+  give(bytes: number): void {
+    this.used -= bytes;
+    if (this.used < 0) throw new Error("more given back than taken");
+  }
+}
+
+interface SessionEnd {
+  readonly id: number;
+  readonly window: ReplayWindow;
+  readonly acks: Acknowledger;
+  counter: number;
+  settleDue: boolean;
+  /** The instance at the other end. */
+  readonly remote: number;
+}
+
+/** One program that talks: its outbox, an inbox for each instance it has heard of, the ends of its sessions. */
+export class Endpoint {
+  instance = 0;
+  outbox: Outbox;
+  inboxes = new Map<number, Inbox>();
+  sessions = new Map<number, SessionEnd>();
+  current: SessionEnd | null = null;
+  /** Bodies by number, of this instance. */
+  enqueued = new Map<number, string>();
+  cancelled = new Set<number>();
+  settled = new Map<number, boolean>();
+  readonly name: string;
+  readonly world: World;
+  readonly budget = new CountingBudget();
+
+  constructor(world: World, name: string) {
+    this.world = world;
+    this.name = name;
+    this.outbox = this.#start();
+  }
+
+  #start(): Outbox {
+    this.instance = this.world.nextInstance++;
+    this.inboxes = new Map();
+    this.sessions = new Map();
+    this.current = null;
+    this.enqueued = new Map();
+    this.cancelled = new Set();
+    this.settled = new Map();
+    this.budget.used = 0;
+    const { settled, instance } = this;
+    return new Outbox((number, refused) => {
+      if (settled.has(number)) throw new Error(`${number} settled twice`);
+      settled.set(number, refused);
+      this.world.onSettled(this, instance, number, refused);
+    });
+  }
+
+  /** SIGKILL and a new start: everything in memory is gone. */
+  restart(): void {
+    this.outbox = this.#start();
+  }
+
+  send(text: string): number {
+    const number = this.outbox.enqueue(Buffer.from(text));
+    this.enqueued.set(number, text);
+    this.settled.delete(number);
+    this.cancelled.delete(number);
+    this.flush();
+    return number;
+  }
+
+  cancel(number: number): void {
+    if (this.settled.has(number)) return;
+    this.cancelled.add(number);
+    this.outbox.cancel(number);
+    this.flush();
+  }
+
+  receive(sessionId: number, counter: number, payload: Buffer): void {
+    const session = this.sessions.get(sessionId);
+    if (!session?.window.isFresh(counter)) return;
+    session.window.mark(counter);
+    let inbox = this.inboxes.get(session.remote);
+    if (!inbox) {
+      inbox = new Inbox(this.budget);
+      this.inboxes.set(session.remote, inbox);
+    }
+    const box = inbox;
+    const { now } = this.world;
+    const elicit = () => {
+      session.acks.due = true;
+      session.settleDue = true;
+      return true;
+    };
+    const ok = readFrames(payload, {
+      onAck: (largest, words, count) => {
+        if (largest >= session.counter) return false;
+        if (session === this.current) this.outbox.onAck(largest, words, count, now);
+        return true;
+      },
+      onSettled: (upTo, refused) => this.outbox.onSettled(upTo, refused, now),
+      onBase: (number) => {
+        box.onBase(number);
+        return true;
+      },
+      onFragment: (number, total, index, bytes) => {
+        const outcome = box.onFragment(number, total, index, bytes);
+        return (outcome === "kept" || outcome === "duplicate") && elicit();
+      },
+      onPing: elicit,
+      onClose: () => true,
+    });
+    if (!ok) throw new Error("an honest peer's datagram was refused");
+    this.handOver(session.remote);
+    this.flush();
+  }
+
+  handOver(remote: number): void {
+    const inbox = this.inboxes.get(remote);
+    for (let message = inbox?.take(); inbox && message; message = inbox.take()) {
+      const { number, body } = message;
+      const { instance } = this;
+      this.world.onHandedOver(this, remote, number, body.toString());
+      const settle = (refused: boolean) => {
+        if (this.instance !== instance) return; // killed meanwhile
+        this.world.onTaken(remote, number, refused);
+        inbox.settle(number, refused);
+        for (const session of this.sessions.values()) if (session.remote === remote) session.settleDue = true;
+      };
+      const delay = this.world.applicationDelay();
+      const refused = this.world.refuses(number);
+      if (delay === 0) {
+        settle(refused);
+      } else {
+        this.world.later(delay, () => {
+          settle(refused);
+          if (this.instance !== instance) return;
+          this.handOver(remote);
+          this.flush();
+        });
+      }
+    }
+  }
+
+  flush(): void {
+    for (const session of this.sessions.values()) {
+      for (let again = true; again; ) again = this.#sendOne(session);
+    }
+  }
+
+  #sendOne(session: SessionEnd): boolean {
+    const writer = new FrameWriter(Buffer.alloc(1200));
+    const inbox = this.inboxes.get(session.remote);
+    if (session.acks.due) session.acks.write(writer);
+    if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refused);
+    session.settleDue = false;
+    if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now);
+    if (writer.length === 0) return false;
+    if (writer.length > 1168) throw new Error("payload too long");
+    this.world.transmit(this, session.id, session.counter++, writer.buffer.subarray(0, writer.length));
+    return true;
+  }
+}
+
+export class World {
+  now = 0;
+  nextInstance = 1;
+  readonly a: Endpoint;
+  readonly b: Endpoint;
+  /** `${receiver instance}<${sender instance}`: numbers handed over, in order. */
+  readonly handed = new Map<string, number[]>();
+  readonly #texts = new Map<string, string>(); // `${sender instance}:${number}`: what was accepted
+  readonly #accepted = new Set<string>();
+  readonly #fates: Fate[];
+  readonly #delays: number[];
+  #events: { at: number; order: number; run: () => void }[] = [];
+  #order = 0;
+  #nextSession = 1;
+  refuses: (number: number) => boolean = () => false;
+  datagrams = 0;
+
+  constructor(fates: readonly Fate[], delays: readonly number[] = []) {
+    this.#fates = [...fates];
+    this.#delays = [...delays];
+    this.a = new Endpoint(this, "a");
+    this.b = new Endpoint(this, "b");
+  }
+
+  /** A handshake, done at once: both ends send through the new session; the old one still receives. */
+  connect(): void {
+    const id = this.#nextSession++;
+    for (const [end, other] of [
+      [this.a, this.b],
+      [this.b, this.a],
+    ] as const) {
+      const window = new ReplayWindow();
+      const session = {
+        id,
+        window,
+        acks: new Acknowledger(window),
+        counter: 0,
+        settleDue: false,
+        remote: other.instance,
+      };
+      end.sessions.set(id, session);
+      end.current = session;
+      end.outbox.attach(1);
+    }
+    this.a.flush();
+    this.b.flush();
+  }
+
+  applicationDelay(): number {
+    return this.#delays.shift() ?? 0;
+  }
+
+  later(ms: number, run: () => void): void {
+    this.#events.push({ at: this.now + ms, order: this.#order++, run });
+  }
+
+  transmit(from: Endpoint, session: number, counter: number, payload: Buffer): void {
+    this.datagrams++;
+    const to = from === this.a ? this.b : this.a;
+    const { instance } = to;
+    for (const delay of this.#fates.shift() ?? [0.5]) {
+      this.later(delay, () => {
+        if (to.instance === instance) to.receive(session, counter, Buffer.from(payload));
+      });
+    }
+  }
+
+  onHandedOver(receiver: Endpoint, sender: number, number: number, text: string): void {
+    const key = `${receiver.instance}<${sender}`;
+    const before = this.handed.get(key) ?? [];
+    const last = before.at(-1) ?? 0;
+    if (number <= last) throw new Error(`${key}: ${number} handed over after ${last}`);
+    this.handed.set(key, [...before, number]);
+    const end = [this.a, this.b].find((endpoint) => endpoint.instance === sender);
+    if (end && end.enqueued.get(number) !== text && !end.cancelled.has(number))
+      throw new Error(`${number} is another text`);
+    this.#texts.set(`${sender}:${number}`, text);
+  }
+
+  onTaken(sender: number, number: number, refused: boolean): void {
+    if (!refused) this.#accepted.add(`${sender}:${number}`);
+  }
+
+  onSettled(sender: Endpoint, instance: number, number: number, refused: boolean): void {
+    if (sender.cancelled.has(number)) throw new Error(`cancelled ${number} settled`);
+    if (!refused && !this.#accepted.has(`${instance}:${number}`)) throw new Error(`${number}: delivered is a lie`);
+  }
+
+  /** Runs until nothing is left to happen, or for `ms`. Returns false when the time was not enough. */
+  run(ms = Number.POSITIVE_INFINITY, maxSteps = 200_000): boolean {
+    const end = this.now + ms;
+    for (let step = 0; step < maxSteps; step++) {
+      const timer = Math.min(
+        this.a.current ? this.a.outbox.deadline() : Infinity,
+        this.b.current ? this.b.outbox.deadline() : Infinity,
+      );
+      let next = -1;
+      for (let i = 0; i < this.#events.length; i++) {
+        const [event, best] = [this.#events[i], this.#events[next]];
+        if (event && (!best || event.at < best.at || (event.at === best.at && event.order < best.order))) next = i;
+      }
+      const event = this.#events[next];
+      const at = Math.min(event?.at ?? Infinity, timer);
+      if (at > end || at === Infinity) {
+        this.now = Number.isFinite(end) ? end : this.now;
+        return true;
+      }
+      this.now = Math.max(this.now, at);
+      if (event && event.at <= timer) {
+        this.#events.splice(next, 1);
+        event.run();
+      } else {
+        for (const endpoint of [this.a, this.b]) {
+          if (endpoint.current) endpoint.outbox.onTimer(this.now);
+          endpoint.flush();
+        }
+      }
+    }
+    return false;
+  }
+}
