@@ -7,7 +7,7 @@
 // payload. Whoever wants to know more reads docs/PEER-PROTOCOL.md. All integers are big-endian. The three bytes after the
 // type are zero and checked to be: bugs and strangers show up there, and a later version has room.
 //
-//   INIT      type 1, zero 3, sender index 4, noise 108, mac 16, cookie 16 (zero when none)      148 bytes
+//   INIT      type 1, zero 3, sender index 4, noise 140, mac 16, cookie 16 (zero when none)      180 bytes
 //   RESPONSE  type 1, zero 3, sender index 4, receiver index 4, noise 60                          72 bytes
 //   COOKIE    type 1, zero 3, receiver index 4, cookie 16                                         24 bytes
 //   DATA      type 1, zero 3, receiver index 4, counter 8, sealed payload 16 to 1184      32 to 1200 bytes
@@ -26,9 +26,14 @@ export const COOKIE_BYTES = 16;
 export const TAG_BYTES = 16; // Poly1305
 
 const HEAD_BYTES = 4; // type and zeros
-export const INIT_NOISE_BYTES = 108; // ephemeral 32, static 32+16, payload 12+16
+export const INIT_NOISE_BYTES = 140; // ephemeral 32, static 32+16, payload 44+16
 export const RESPONSE_NOISE_BYTES = 60; // ephemeral 32, payload 12+16
-export const HANDSHAKE_PAYLOAD_BYTES = 12;
+
+/** The Noise payloads: INIT's is zero 4, instance 8, Ed25519 public key 32; RESPONSE's is zero 4, instance 8. */
+export const INIT_PAYLOAD_BYTES = 44;
+export const RESPONSE_PAYLOAD_BYTES = 12;
+const PAYLOAD_INSTANCE = 4;
+const PAYLOAD_KEY = 12;
 
 const INIT_NOISE = HEAD_BYTES + INDEX_BYTES;
 /** The mac of an INIT covers everything before it, the cookie everything before the cookie. */
@@ -130,4 +135,17 @@ export function responseNoise(datagram: Buffer): Buffer {
 }
 export function replyCookie(datagram: Buffer): Buffer {
   return datagram.subarray(HEAD_BYTES + INDEX_BYTES, COOKIE_REPLY_BYTES);
+}
+
+/** @param instance 8 random bytes: which run of a program this is @param key the sender's Ed25519 key, in an INIT */
+export function encodeHandshakePayload(instance: Buffer, key?: Buffer): Buffer {
+  const zeros = Buffer.alloc(PAYLOAD_INSTANCE);
+  return key ? Buffer.concat([zeros, instance, key]) : Buffer.concat([zeros, instance]);
+}
+
+/** Null when the payload is not of this version. `key` is empty in a RESPONSE's. */
+export function decodeHandshakePayload(payload: Buffer): { instance: Buffer; key: Buffer } | null {
+  if (payload.length !== INIT_PAYLOAD_BYTES && payload.length !== RESPONSE_PAYLOAD_BYTES) return null;
+  if (payload.readUInt32BE(0) !== 0) return null;
+  return { instance: payload.subarray(PAYLOAD_INSTANCE, PAYLOAD_KEY), key: payload.subarray(PAYLOAD_KEY) };
 }
