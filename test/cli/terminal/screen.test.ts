@@ -1,0 +1,229 @@
+// The talk screen in a real pseudo-terminal: what a person sees, asserted on the screen of a terminal emulator.
+import { afterEach, describe, expect, it } from "vitest";
+import { TalkScreen } from "../../helpers/talk-screen.ts";
+
+const ESC = "\x1b";
+let screen: TalkScreen;
+afterEach(() => screen?.[Symbol.dispose]());
+const open = async (options: Parameters<typeof TalkScreen.open>[0] = {}): Promise<TalkScreen> => {
+  screen = await TalkScreen.open(options);
+  await screen.shows("you are me");
+  return screen;
+};
+const content = (): string[] => screen.lines().filter((line) => !line.startsWith("* you are me"));
+
+describe("an incoming message", () => {
+  it("stands above the prompt, and the half-typed line stays with its cursor", async () => {
+    await open();
+    screen.type(`bob half typed${ESC}[D${ESC}[D`);
+    await screen.shows("> bob half typed");
+    await screen.message("alice", "hello there");
+    await screen.until(() => content().join("|") === "alice: hello there|> bob half typed");
+    expect(screen.cursor()).toEqual({ row: "> bob half typed", column: "> bob half typ".length });
+    screen.type("X\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bob half typXed"]);
+  });
+
+  it("is not lost when the half-typed line has wrapped over several rows", async () => {
+    await open({ columns: 20, rows: 15 });
+    const typed = `bob ${"abcdefghij".repeat(6)}`;
+    screen.type(typed);
+    await screen.until((s) => s.rows().join("").includes(typed));
+    for (let i = 0; i < 5; i++) {
+      await screen.message("alice", `message ${i}`);
+      screen.type("+");
+    }
+    await screen.until((s) => s.rows().join("").includes(`${typed}+++++`));
+    const text = content();
+    for (let i = 0; i < 5; i++) expect(text.filter((line) => line === `alice: message ${i}`)).toHaveLength(1);
+    expect(screen.rows().join("|").match(/> bob/g)).toHaveLength(1);
+  });
+
+  it("keeps wide characters, emoji and combining marks of the half-typed line", async () => {
+    await open({ columns: 24, rows: 12 });
+    const typed = "bob 漢字かな👨‍👩‍👧🇩🇪e\u0301漢字漢字漢字漢字";
+    screen.type(typed);
+    await screen.until((s) => s.rows().join("").includes("字漢字"));
+    await screen.message("alice", "wide 漢字 and 👨‍👩‍👧");
+    await screen.message("alice", "again");
+    await screen.until((s) => s.lines().some((l) => l.includes("again")));
+    expect(content().filter((line) => line.startsWith("alice: wide 漢字"))).toHaveLength(1);
+    expect(screen.rows().join("|").match(/> bob/g)).toHaveLength(1);
+    screen.type("\x7f\x7f\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered[0]).toBe(typed.slice(0, -2));
+  });
+
+  it("longer than the screen is wrapped by the terminal and erased nothing", async () => {
+    await open({ columns: 20, rows: 8 });
+    screen.type("half");
+    await screen.message("alice", "one");
+    await screen.message("alice", "x".repeat(250));
+    await screen.message("alice", "two");
+    await screen.until(() => content().includes("alice: two"));
+    expect(content()).toEqual(["alice: one", `alice: ${"x".repeat(250)}`, "alice: two", "> half"]);
+  });
+
+  it("cannot command the terminal", async () => {
+    await open();
+    const title = `${ESC}]0;owned\x07${ESC}[2J${ESC}[H${ESC}[6n\u009b31m\u202eevil\u200b\rover`;
+    await screen.message("mallory", title);
+    await screen.shows("^[]0;owned^G^[[2J^[[H^[[6n<U+009B>31m<U+202E>evil<U+200B>^Mover");
+    expect(screen.entered).toEqual([]);
+  });
+
+  it("of several lines is indented to its sender", async () => {
+    await open();
+    await screen.message("bob", "first\nsecond");
+    await screen.until(() => content().join("|").startsWith("bob: first|     second"));
+  });
+});
+
+describe("keys", () => {
+  it("edit in the middle of a wrapped line", async () => {
+    await open({ columns: 20 });
+    screen.type(`bob ${"a".repeat(40)}\x01\x1b[C\x1b[C\x1b[C!`);
+    await screen.until((s) => s.rows().some((row) => row.startsWith("> bob! aaa")));
+    expect(screen.cursor()).toMatchObject({ column: "> bob!".length });
+    screen.type("\x0b\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bob!"]);
+  });
+
+  it("Tab completes names and offers choices", async () => {
+    await open();
+    screen.type("ali\t");
+    await screen.shows("> alice");
+    screen.type("\x15b\t\t");
+    await screen.until(() => content().includes("bob  bobby"));
+    screen.type("b\thi\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bobby hi"]);
+  });
+
+  it("arrows walk through history and back to what was being written", async () => {
+    await open();
+    screen.type("bob one\rbob two\rdraft");
+    await screen.shows("> draft");
+    screen.type(`${ESC}[A`);
+    await screen.shows("> bob two");
+    screen.type(`${ESC}[A`);
+    await screen.shows("> bob one");
+    screen.type(`${ESC}[B${ESC}[B`);
+    await screen.shows("> draft");
+  });
+
+  it("Ctrl-C does nothing but say so; Ctrl-D is the end of input", async () => {
+    await open();
+    screen.type("half\x03");
+    await screen.shows("Ctrl-C is disabled here");
+    await screen.until(() => content().at(-1) === "> half");
+    screen.type("\x15\x04");
+    await screen.until(() => screen.ends === 1);
+    expect(screen.entered).toEqual([]);
+  });
+
+  it("a paste of several lines is one message, not several", async () => {
+    await open();
+    screen.type(`bob ${ESC}[200~one\r\ntwo${ESC}[201~`);
+    await screen.shows("> bob one^Jtwo");
+    screen.type("\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bob one\ntwo"]);
+  });
+});
+
+describe("the fate of a message", () => {
+  it("stands above the prompt while it is under way, and moves up with its mark", async () => {
+    await open();
+    await screen.does("sent", { id: "7", to: "bob", at: 0 }, "hello");
+    screen.type("next");
+    await screen.until(() => content().join("|") === "… → bob: hello|> next");
+    await screen.message("alice", "meanwhile");
+    await screen.until(() => content().join("|") === "alice: meanwhile|… → bob: hello|> next");
+    await screen.does("delivered", { id: "7", to: "bob", at: 0, ms: 1.234 });
+    await screen.until(() => content().join("|") === "alice: meanwhile|✓ → bob: hello 1.23 ms|> next");
+  });
+
+  it("says why it failed", async () => {
+    await open();
+    await screen.does("sent", { id: "8", to: "bob", at: 0 }, "hello");
+    await screen.does("failed", { id: "8", to: "bob", code: "no-such-user", message: 'no user "bob" is on' });
+    await screen.until(() => content().join("|") === '✗ → bob: hello|  no user "bob" is on|> ');
+  });
+
+  it("has plain marks where the locale is not UTF-8", async () => {
+    await open({ env: { LANG: "C", LC_ALL: "C" } });
+    await screen.does("sent", { id: "9", to: "bob", at: 0 }, "hello");
+    await screen.shows(".. -> bob: hello");
+    await screen.does("delivered", { id: "9", to: "bob", at: 0, ms: 20 });
+    await screen.shows("ok -> bob: hello 20 ms");
+  });
+});
+
+describe("the terminal", () => {
+  it("is left as it was", async () => {
+    await open();
+    screen.type("half");
+    await screen.shows("> half");
+    await screen.does("leave");
+    await screen.ended;
+    expect(content()).toEqual(["left"]);
+    expect(screen.raw.lastIndexOf(`${ESC}[?2004l`)).toBeGreaterThan(screen.raw.lastIndexOf(`${ESC}[?2004h`));
+    expect(screen.raw.lastIndexOf(`${ESC}[?7h`)).toBeGreaterThan(screen.raw.lastIndexOf(`${ESC}[?7l`));
+  });
+
+  it("may change its size, also to less than the half-typed line takes", async () => {
+    await open({ columns: 60, rows: 12 });
+    const typed = `bob ${"0123456789".repeat(4)}`;
+    await screen.message("alice", "kept");
+    screen.type(typed);
+    await screen.shows(`> ${typed}`);
+    for (const [columns, rows] of [
+      [100, 20],
+      [30, 10],
+      [14, 16],
+      [60, 12],
+      [25, 5],
+    ] as const) {
+      screen.resize(columns, rows);
+      await screen.until(
+        (s) => s.rows().join("").includes(`> ${typed}`) && (rows < 6 || s.rows().includes("alice: kept")),
+      );
+      expect(screen.rows().join("|").match(/> bob/g)).toHaveLength(1);
+    }
+    screen.type("\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual([typed]);
+  });
+
+  it("stops with Ctrl-Z in good order and continues with fg where it was", async () => {
+    await open({ shell: true });
+    screen.type("half");
+    await screen.shows("> half");
+    screen.type("\x1a");
+    await screen.shows(/shell: 1(46|47|48)/); // stopped: 128 + SIGTSTP or SIGSTOP
+    screen.type('stty -a | tr ";" "\\n" | grep -w icanon\r');
+    await screen.until((s) => s.lines().some((line) => /(^| )icanon/.test(line)));
+    screen.type("fg\r");
+    await screen.until((s) => s.rows().at(s.rows().findLastIndex((row) => row !== "")) === "> half");
+    screen.type(" more\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["half more"]);
+  });
+});
+
+describe("colours", () => {
+  it("are there for people, and gone with NO_COLOR", async () => {
+    await open();
+    await screen.message("alice", "hello");
+    await screen.shows("alice: hello");
+    expect(screen.raw).toMatch(new RegExp(`${ESC}\\[3\\dmalice${ESC}\\[0m: hello`));
+    screen[Symbol.dispose]();
+    await open({ env: { NO_COLOR: "1" } });
+    await screen.message("alice", "hello");
+    await screen.shows("alice: hello");
+    expect(screen.raw).not.toMatch(new RegExp(`${ESC}\\[[0-9;]*m`));
+  });
+});
