@@ -55,19 +55,28 @@ export class Announcer {
 }
 
 function writePush(out: ReplyWriter, event: DirectoryEvent): void {
+  if (event.kind === "joined") {
+    writeClientPush(out, "joined", event.client);
+    return;
+  }
   out.push(2);
-  out.bulk(event.kind);
-  if (event.kind === "joined") writeClientEntry(out, event.client, 3);
-  else out.bulk(event.name);
+  out.bulk("left");
+  out.bulk(event.name);
 }
 
 /** `call`: the client that is about to talk. */
 export function callPush(from: ClientEntry): Buffer {
   const out = new ReplyWriter(512);
-  out.push(2);
-  out.bulk("call");
-  writeClientEntry(out, from, 3);
+  writeClientPush(out, "call", from);
   return out.bytes();
+}
+
+/** Kind, name, and the whole entry for who wants it. */
+function writeClientPush(out: ReplyWriter, kind: "joined" | "call", client: ClientEntry): void {
+  out.push(3);
+  out.bulk(kind);
+  out.bulk(client.name);
+  writeClientEntry(out, client, 3);
 }
 
 /** `closing`: why the server is about to close the connection. */
