@@ -12,7 +12,7 @@ import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { CONCURRENT_ALLS, HANDSHAKE_MS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
-import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Service } from "./service.ts";
 import { Turns } from "./turns.ts";
 import type { Writes } from "./writes.ts";
@@ -75,7 +75,7 @@ export class Worker {
         service.owners = new Set(message.owners);
         break;
       case "events":
-        service.announcer.tell(message.events);
+        service.announcer.tell(message.events.filter((event) => this.#stillTrue(event)));
         break;
       case "call":
         this.#callee(message.to)?.send(callPush(message.from));
@@ -140,6 +140,15 @@ export class Worker {
     service.announcer.unwatch(connection);
     service.send({ type: "closed", address: connection.address });
     void service.unregister(connection);
+  }
+
+  /**
+   * Events of different workers travel on different roads: a name that left there and joined here may be told about in the
+   * wrong order. What the table contradicts is old news, and the newer news has come or will.
+   */
+  #stillTrue(event: DirectoryEvent): boolean {
+    const isOn = this.#service.table.find(event.kind === "joined" ? event.client.name : event.name) !== null;
+    return isOn === (event.kind === "joined");
   }
 
   #callee({ connection, name }: Callee): Connection | null {
