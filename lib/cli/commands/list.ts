@@ -15,9 +15,8 @@ export function command(): Command {
 
 async function run(_options: unknown, command: Command): Promise<void> {
   const { json } = await settings(command);
-  const notYet = "../../client/local-presence.js"; // lands soon: then a literal import
-  const { listLocalClients } = (await import(notYet)) as { listLocalClients(): LocalRecord[] };
-  const clients = listLocalClients();
+  const { listLocal } = await import("../../table/local-list.ts");
+  const clients: LocalRecord[] = listLocal();
   if (json) await printJson(clients.map(localJson));
   else await print(localTable(clients, painter(process.stdout)).join("\n"));
 }

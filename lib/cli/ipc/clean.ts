@@ -7,6 +7,7 @@ import type { IpcGroup, IpcObject } from "./inventory.ts";
 
 const ALL_SEATS = 2 ** 20;
 const GATE_TIMEOUT_MS = 1_000;
+const SERVER_SEAT = 0;
 const ANCHOR = /\.(lock|owner)$/;
 
 /** @returns the objects removed; none if somebody has moved in meanwhile */
@@ -29,7 +30,8 @@ function underGates(anchors: readonly IpcObject[], turn: () => IpcObject[]): Ipc
   using _shm = shm;
   const roster = new Roster(fdOf(shm), ALL_SEATS);
   return roster.withGate(anchor.name, GATE_TIMEOUT_MS, () => {
-    const moved = roster.someoneElse() !== -1 || !roster.isNamed(anchor.name);
+    // A server claims its seat without the gate: having it ourselves keeps a new one out until the object is gone.
+    const moved = roster.someoneElse() !== -1 || !roster.tryClaim(SERVER_SEAT) || !roster.isNamed(anchor.name);
     return moved ? [] : underGates(rest, turn);
   });
 }

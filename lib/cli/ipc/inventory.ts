@@ -63,10 +63,10 @@ export function hasLivingMember(name: string): boolean {
   }
 }
 
-// "/ptalk-server-5518", "/ptalk-server-5518.lock", "/ptalk-server-5518.lock.7.queue" are one group. Neither a port nor a
-// user id has a dot.
+// "/ptalk-server-5518", "/ptalk-server-5518.owner" and "/ptalk-server-5518.lock.7.queue" are one group;
+// "/ptalk-host-1000.1" is another than "/ptalk-host-1000".
 function groupOf(name: string): string {
-  return name.replace(/\..*$/, "");
+  return name.replace(/\.(lock|owner)(\..*)?$/, "");
 }
 
 function* allNames(): Generator<Pick<IpcObject, "name" | "kind">> {

@@ -1,0 +1,66 @@
+// The installed command as a test runs it: bin/ptalk.js in a process of its own, with folders of its own.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Program } from "./program.ts";
+
+export const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
+const WATCHDOG_MS = 40_000;
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A user with folders for state and configuration that vanish with it. */
+export class User implements Disposable {
+  readonly home = mkdtempSync(join(tmpdir(), "ptalk-user-"));
+  readonly env: NodeJS.ProcessEnv;
+
+  constructor(extra: NodeJS.ProcessEnv = {}) {
+    const { NO_COLOR: _, PTALK_SERVER: __, ...rest } = process.env;
+    this.env = {
+      ...rest,
+      HOME: this.home,
+      XDG_STATE_HOME: join(this.home, "state"),
+      XDG_CONFIG_HOME: join(this.home, "config"),
+      ...extra,
+    };
+  }
+
+  /** Runs the command to its end. */
+  run(
+    args: readonly string[],
+    options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
+  ): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [PTALK, ...args], { env: { ...this.env, ...options.env } });
+      const watchdog = setTimeout(() => child.kill("SIGKILL"), WATCHDOG_MS);
+      let stdout = "";
+      let stderr = "";
+      child.stdout.setEncoding("utf8").on("data", (text: string) => {
+        stdout += text;
+      });
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        stderr += text;
+      });
+      child.on("error", reject).on("close", (code, signal) => {
+        clearTimeout(watchdog);
+        resolve({ code, signal, stdout, stderr });
+      });
+      child.stdin.on("error", () => {}).end(options.input ?? "");
+    });
+  }
+
+  /** Starts the command and leaves it running. */
+  start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Program {
+    return new Program(process.execPath, [PTALK, ...args], { env: { ...this.env, ...env } });
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
