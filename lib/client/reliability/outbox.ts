@@ -25,24 +25,33 @@ export class Outbox {
 
   readonly #onSettled: SettledCallback;
   readonly #messages = new Map<number, Outgoing>(); // base <= number < next, without gaps
-  #base = 1; // the lowest number that is not settled
-  #next = 1; // the next message's
-  #sentUpTo = 0; // the highest number that any receiver can know of
-  #cursor = 1; // the message whose fragments go out next for the first time in this session…
+  #base: number; // the lowest number that is not settled
+  #next: number; // the next message's
+  #sentUpTo: number; // the highest number that any receiver can know of
+  #cursor: number; // the message whose fragments go out next for the first time in this session…
   #cursorIndex = 0; // …and the fragment
   #startedBytes = 0; // cost of the started messages: what the receiver may have to keep
   #lost: LostFragment[] = [];
   #announceBase = false;
   #flight: Flight;
 
-  constructor(onSettled: SettledCallback) {
+  /** @param firstNumber must be above every number that this process has used with the same receiver */
+  constructor(onSettled: SettledCallback, firstNumber = 1) {
     this.#onSettled = onSettled;
+    this.#base = firstNumber;
+    this.#next = firstNumber;
+    this.#sentUpTo = firstNumber - 1;
+    this.#cursor = firstNumber;
     this.#flight = this.#newFlight();
   }
 
   /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
   get pending(): number {
     return this.#messages.size;
+  }
+  /** The number that the next message will get. */
+  get nextNumber(): number {
+    return this.#next;
   }
   /** Timeouts since anything was acknowledged: several mean that nobody is there. */
   get unanswered(): number {

@@ -1,0 +1,68 @@
+// A handshake that we have begun: one INIT, repeated until somebody with the right key answers. Pure.
+import { macKey, writeMac } from "../crypto/handshake-mac.ts";
+import { Initiator, type StaticKeys } from "../crypto/noise.ts";
+import {
+  encodeHandshakePayload,
+  encodeInit,
+  INIT_COOKIE,
+  INIT_MAC,
+  replyCookie,
+  responseNoise,
+} from "../wire/datagram.ts";
+import { DIAL_BACKOFF, DIAL_TIMEOUT, MAX_DIAL_TIMEOUT } from "./peer-limits.ts";
+
+export interface DialParts {
+  readonly index: number;
+  readonly keys: StaticKeys;
+  /** The peer's X25519 key. */
+  readonly remote: Buffer;
+  readonly instance: Buffer;
+  /** Our Ed25519 key. */
+  readonly publicKey: Buffer;
+  readonly now: number;
+}
+
+export class Dial {
+  readonly index: number;
+  /** Always the same bytes but for the cookie: the peer answers a repetition with the same RESPONSE. */
+  readonly datagram: Buffer;
+  /** When to send it (again), monotonic milliseconds. */
+  nextAt: number;
+  #sentAt = 0;
+  #attempts = 0;
+  readonly #initiator: Initiator;
+
+  constructor(parts: DialParts) {
+    this.index = parts.index;
+    this.nextAt = parts.now;
+    const payload = encodeHandshakePayload(parts.instance, parts.publicKey);
+    this.#initiator = new Initiator(parts.keys, parts.remote, payload);
+    this.datagram = encodeInit(parts.index, this.#initiator.message);
+    writeMac(macKey(parts.remote), this.datagram.subarray(0, INIT_MAC), this.datagram.subarray(INIT_MAC, INIT_COOKIE));
+  }
+
+  onSent(now: number): void {
+    this.#sentAt = now;
+    this.nextAt = now + Math.min(DIAL_TIMEOUT * DIAL_BACKOFF ** Math.min(this.#attempts++, 20), MAX_DIAL_TIMEOUT);
+  }
+
+  /** The peer is under load and wants to see that we are where we say. */
+  onCookie(reply: Buffer, now: number): void {
+    const cookie = replyCookie(reply);
+    if (cookie.equals(this.datagram.subarray(INIT_COOKIE))) return; // forged or late: the timer goes on
+    this.datagram.set(cookie, INIT_COOKIE);
+    this.nextAt = now;
+  }
+
+  finish(response: Buffer): ReturnType<Initiator["finish"]> {
+    return this.#initiator.finish(responseNoise(response));
+  }
+
+  /**
+   * Since the INIT was last sent. When an earlier one was answered that is too little: the first acknowledgement corrects
+   * it, and until then a datagram may be repeated needlessly. (RFC 6298 would wait a second instead.)
+   */
+  roundTripMs(now: number): number {
+    return now - this.#sentAt;
+  }
+}

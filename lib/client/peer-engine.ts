@@ -1,0 +1,448 @@
+// The peer protocol without its socket: datagrams and messages in, datagrams and messages out, the clock as an argument.
+// peer-transport.ts gives it a socket and a timer; tests give it a network of their own.
+import { randomBytes } from "node:crypto";
+import type { Identity } from "../crypto/identity.ts";
+import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
+import { TalkError } from "../errors.ts";
+import {
+  DatagramType,
+  datagramType,
+  decodeHandshakePayload,
+  encodeHandshakePayload,
+  encodeResponse,
+  receiverIndex,
+  senderIndex,
+} from "../wire/datagram.ts";
+import { decodeMessage } from "../wire/datagram-message.ts";
+import { Answerer, type Call, type InitDropReason } from "./peer-answerer.ts";
+import { Correspondent, type Waiter } from "./peer-correspondent.ts";
+import { Counters } from "./peer-counters.ts";
+import { Dial } from "./peer-dial.ts";
+import { Inboxes } from "./peer-inboxes.ts";
+import { CLOSE_RECENT, SWEEP } from "./peer-limits.ts";
+import { Session, type SessionDropReason } from "./peer-session.ts";
+import { Sessions } from "./peer-sessions.ts";
+import type { IncomingMessage, PeerAddress, PeerLimits } from "./peer-types.ts";
+
+/** Why a datagram was dropped; stats() counts them. */
+export type DropReason =
+  | SessionDropReason
+  | InitDropReason
+  | "malformed"
+  | "unknown-session"
+  | "cookie-asked"
+  | "closing"
+  | "bad-message";
+
+export interface EngineOptions {
+  readonly identity: Identity;
+  readonly limits: PeerLimits;
+  /** Monotonic milliseconds. */
+  readonly now: number;
+  readonly transmit: (datagram: Buffer, to: PeerAddress) => void;
+  readonly deliver: (message: IncomingMessage, accept: () => void, refuse: () => void) => void;
+  /** Something has to be flushed that no call of the owner has caused. */
+  readonly wake: () => void;
+}
+
+export class PeerEngine {
+  readonly counters = new Counters();
+  readonly #options: EngineOptions;
+  readonly #keys: StaticKeys;
+  /** Which run of this program this is: message numbers count within it. */
+  readonly #instance = randomBytes(8);
+  readonly #answerer: Answerer;
+  readonly #inboxes: Inboxes;
+  readonly #sessions: Sessions;
+  readonly #dials = new Map<number, Correspondent>();
+  readonly #correspondents = new Map<string, Correspondent>();
+  readonly #active = new Set<Correspondent>(); // those that wait for something
+  readonly #dirty = new Set<Session>(); // those that may have something to send
+  #firstNumber = 1; // above those of all forgotten correspondents
+  #sweepAt: number;
+  #closing = false;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#keys = staticKeys(options.identity);
+    this.#answerer = new Answerer(this.#keys, options.limits, options.now);
+    this.#inboxes = new Inboxes(options.limits.reassemblyBytes);
+    this.#sessions = new Sessions(options.limits, (session) => this.#onGone(session));
+    this.#sweepAt = options.now + SWEEP;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size - this.#sessions.halfOpen;
+  }
+  get halfOpen(): number {
+    return this.#sessions.halfOpen;
+  }
+  /** Messages that are neither settled nor given up. */
+  get pending(): number {
+    let count = 0;
+    for (const correspondent of this.#active) count += correspondent.waiting;
+    return count;
+  }
+  get retransmissions(): number {
+    let count = this.counters.retransmissions;
+    for (const correspondent of this.#correspondents.values()) count += correspondent.outbox.retransmissions;
+    return count;
+  }
+
+  /**
+   * Queues a message; flush() sends it. Returns what cancels it, or the error that kept it from being queued.
+   * @param addresses canonical, not empty
+   */
+  send(
+    peer: { key: Buffer; name: string; addresses: readonly PeerAddress[] },
+    body: Buffer,
+    waiter: Waiter,
+  ): TalkError | (() => void) {
+    if (this.#closing) return TalkError.closed("the peer transport");
+    const keyText = peer.key.toString("base64");
+    const known = this.#correspondents.get(keyText);
+    if (!known && !toX25519(peer.key)) return TalkError.badData(`the key of ${peer.name} is no usable public key`);
+    const correspondent = known ?? this.#correspondent(peer.key, keyText);
+    if (correspondent.waiting >= this.#options.limits.queuedMessages) {
+      return TalkError.notDelivered(peer.name, `${correspondent.waiting} messages are waiting for it already`);
+    }
+    correspondent.name = peer.name;
+    this.#moveTo(correspondent, peer.addresses);
+    const number = correspondent.enqueue(body, waiter);
+    this.#active.add(correspondent);
+    this.#service(correspondent, waiter.since);
+    return () => {
+      if (correspondent.cancel(number, waiter)) this.#mayFlush(correspondent);
+    };
+  }
+
+  /** One datagram from the socket; flush() answers. */
+  receive(datagram: Buffer, address: string, port: number, now: number): void {
+    this.counters.onReceived(datagram.length);
+    const reason = this.#read(datagram, address, port, now);
+    if (reason) this.counters.drop(reason);
+  }
+
+  /** Sends whatever is due. */
+  flush(now: number): void {
+    for (const session of this.#dirty) {
+      for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
+        this.#transmit(datagram, session.address);
+      }
+    }
+    this.#dirty.clear();
+  }
+
+  /** When to call onTimer. */
+  deadline(): number {
+    let earliest = this.#sweepAt;
+    for (const correspondent of this.#active) earliest = Math.min(earliest, correspondent.deadline());
+    return earliest;
+  }
+
+  /** flush() sends what it decides. */
+  onTimer(now: number): void {
+    for (const correspondent of this.#active) {
+      correspondent.expire(now);
+      if (correspondent.session) correspondent.outbox.onTimer(now);
+      this.#service(correspondent, now);
+      if (correspondent.waiting === 0 && correspondent.outbox.pending === 0) this.#active.delete(correspondent);
+    }
+    if (now >= this.#sweepAt) this.#sweep(now);
+  }
+
+  /** No new messages in or out; those on their way go on. */
+  stopSending(now: number): void {
+    this.#closing = true;
+    for (const correspondent of this.#active) correspondent.failAll(TalkError.closed("the peer transport"), now);
+  }
+
+  /** Says goodbye (again) to everybody heard of lately who has not answered it. */
+  goodbye(now: number): void {
+    for (const session of this.#sessions.all()) {
+      if (!isRecent(session, now)) continue;
+      session.closeDue = true;
+      session.settleDue = true;
+      this.#dirty.add(session);
+    }
+  }
+
+  /** Sessions whose goodbye is not answered yet. */
+  unansweredGoodbyes(now: number): number {
+    let count = 0;
+    for (const session of this.#sessions.all()) if (isRecent(session, now)) count++;
+    return count;
+  }
+
+  #read(datagram: Buffer, address: string, port: number, now: number): DropReason | null {
+    switch (datagramType(datagram)) {
+      case DatagramType.data:
+        return this.#onData(datagram, address, port, now);
+      case DatagramType.init:
+        return this.#onInit(datagram, { address, port }, now);
+      case DatagramType.response:
+        return this.#onResponse(datagram, { address, port }, now);
+      case DatagramType.cookie:
+        return this.#onCookie(datagram, now);
+      default:
+        return "malformed";
+    }
+  }
+
+  #onData(datagram: Buffer, address: string, port: number, now: number): DropReason | null {
+    const session = this.#sessions.get(receiverIndex(datagram));
+    if (!session) return "unknown-session";
+    const { correspondent } = session;
+    correspondent.setNow(now);
+    const reason = session.receive(datagram, address, port, now);
+    if (reason) {
+      // An authentic peer that breaks the protocol, or for whom there is no room: it has to begin again.
+      if (reason === "broken-peer" || reason === "reassembly-full") this.#sessions.remove(session);
+      return reason;
+    }
+    if (!session.confirmed) this.#onConfirmed(session, now);
+    this.#dirty.add(session);
+    this.#mayFlush(correspondent);
+    this.#deliver(session);
+    if (session.closed) this.#onClosed(session, now);
+    return null;
+  }
+
+  #onInit(init: Buffer, from: PeerAddress, now: number): DropReason | null {
+    if (this.#closing) return "closing";
+    const answer = this.#answerer.read(init, from.address, from.port, now);
+    if (answer.kind === "drop") return answer.reason;
+    if (answer.kind === "call") {
+      this.#answer(answer, from, now);
+      return null;
+    }
+    this.#transmit(answer.datagram, from);
+    return answer.isCookie ? "cookie-asked" : null;
+  }
+
+  #answer(call: Call, from: PeerAddress, now: number): void {
+    const { message, keys } = call.responder.answer(encodeHandshakePayload(this.#instance));
+    const correspondent = this.#correspondent(call.key, call.key.toString("base64"));
+    const session = this.#newSession(correspondent, call.instance, {
+      localIndex: this.#newIndex(),
+      remoteIndex: call.index,
+      keys,
+      address: from,
+      initiated: false,
+      roundTripMs: 0,
+      now,
+    });
+    const response = encodeResponse(session.localIndex, call.index, message);
+    this.#answerer.remember(call.id, response, now);
+    this.#transmit(response, from);
+  }
+
+  #onResponse(response: Buffer, from: PeerAddress, now: number): DropReason | null {
+    const index = receiverIndex(response);
+    const correspondent = this.#dials.get(index);
+    const dial = correspondent?.dial;
+    if (!correspondent || !dial) return "unknown-session";
+    const finished = dial.finish(response);
+    const payload = finished && decodeHandshakePayload(finished.payload);
+    if (!payload) return "bad-handshake";
+    this.#endDial(correspondent);
+    const session = this.#newSession(correspondent, payload.instance.toString("base64"), {
+      localIndex: index,
+      remoteIndex: senderIndex(response),
+      keys: finished.keys,
+      address: from,
+      initiated: true,
+      roundTripMs: dial.roundTripMs(now),
+      now,
+    });
+    this.counters.handshakes++;
+    correspondent.use(session);
+    this.#dirty.add(session);
+    return null;
+  }
+
+  #onCookie(reply: Buffer, now: number): DropReason | null {
+    const correspondent = this.#dials.get(receiverIndex(reply));
+    if (!correspondent) return "unknown-session";
+    correspondent.dial?.onCookie(reply, now);
+    this.#service(correspondent, now);
+    return null;
+  }
+
+  #newSession(
+    correspondent: Correspondent,
+    instance: string,
+    parts: Omit<ConstructorParameters<typeof Session>[0], "correspondent" | "entry" | "instance">,
+  ): Session {
+    const entry = this.#inboxes.acquire(`${correspondent.keyText}/${instance}`);
+    const session = new Session({ ...parts, correspondent, entry, instance });
+    correspondent.sessions.add(session);
+    this.#sessions.add(session);
+    return session;
+  }
+
+  // Both sides may call each other at once: then there are two sessions. Each side sends through the one that it began,
+  // or through the first that works, and hears on both; the other one is forgotten when it is idle.
+  #onConfirmed(session: Session, now: number): void {
+    this.#sessions.confirm(session);
+    this.counters.handshakes++;
+    session.roundTripMs = now - session.createdAt;
+    const { correspondent } = session;
+    const { session: present } = correspondent;
+    if (!correspondent.isReachedBy(session)) return;
+    const works = present && present.instance === session.instance && correspondent.outbox.unanswered === 0;
+    if (works) return;
+    correspondent.use(session);
+    this.#endDial(correspondent);
+  }
+
+  #onClosed(session: Session, now: number): void {
+    if (!this.#closing) {
+      session.closeDue = true;
+      const datagram = session.next(now);
+      if (datagram) this.#transmit(datagram, session.address);
+    }
+    this.#sessions.remove(session);
+    this.#service(session.correspondent, now);
+  }
+
+  #onGone(session: Session): void {
+    const { correspondent } = session;
+    this.#dirty.delete(session);
+    correspondent.sessions.delete(session);
+    this.#inboxes.release(session.entry);
+    if (correspondent.session === session) correspondent.session = null;
+  }
+
+  // Hands over what is complete, one at a time: the next one follows when the application has taken this one.
+  #deliver(session: Session): void {
+    const { entry, correspondent } = session;
+    if (entry.delivering || this.#closing) return;
+    entry.delivering = true;
+    for (let received = entry.inbox.take(); received; received = entry.inbox.take()) {
+      const { number, body } = received;
+      const settle = (refused: boolean) => {
+        entry.inbox.settle(number, refused);
+        if (entry.delivering) return;
+        // Later, from the application: tell the sender, and go on with what came meanwhile.
+        this.#tellSettled(session);
+        this.#deliver(session);
+        this.#options.wake();
+      };
+      const message = decodeMessage(body);
+      if (!message) {
+        this.counters.drop("bad-message");
+        settle(true);
+        continue;
+      }
+      this.counters.messagesReceived++;
+      const incoming = { ...message, key: correspondent.key, at: Date.now(), address: session.address };
+      this.#options.deliver(incoming, once(settle, false), once(settle, true));
+    }
+    entry.delivering = false;
+  }
+
+  // Through a session that still exists: the one that the message came through may be gone by now.
+  #tellSettled(session: Session): void {
+    for (const other of session.correspondent.sessions) {
+      if (other.entry !== session.entry || !other.confirmed) continue;
+      other.settleDue = true;
+      this.#dirty.add(other);
+    }
+  }
+
+  #correspondent(key: Buffer, keyText: string): Correspondent {
+    let correspondent = this.#correspondents.get(keyText);
+    if (!correspondent) {
+      correspondent = new Correspondent(key, this.#firstNumber);
+      this.#correspondents.set(keyText, correspondent);
+    }
+    return correspondent;
+  }
+
+  // The directory's word counts: when the peer has moved, an old session may lead to another program of the same user.
+  #moveTo(correspondent: Correspondent, addresses: readonly PeerAddress[]): void {
+    const moved = !sameAddresses(correspondent.addresses, addresses);
+    if (moved) {
+      correspondent.addresses = addresses;
+      const { session } = correspondent;
+      if (session && !correspondent.isReachedBy(session)) correspondent.session = null;
+    }
+    if (correspondent.session) return;
+    let best: Session | null = null;
+    for (const session of correspondent.sessions) {
+      if (session.confirmed && correspondent.isReachedBy(session)) best = session; // the newest
+    }
+    if (best) correspondent.use(best);
+  }
+
+  #service(correspondent: Correspondent, now: number): void {
+    if (correspondent.dial && correspondent.outbox.pending === 0) this.#endDial(correspondent);
+    if (correspondent.needsHandshake(now)) this.#dial(correspondent, now);
+    const { dial } = correspondent;
+    if (dial && now >= dial.nextAt) {
+      for (const address of correspondent.addresses) this.#transmit(dial.datagram, address);
+      dial.onSent(now);
+    }
+    this.#mayFlush(correspondent);
+  }
+
+  #dial(correspondent: Correspondent, now: number): void {
+    const remote = toX25519(correspondent.key);
+    if (!remote) return; // checked by send()
+    const index = this.#newIndex();
+    const { publicKey } = this.#options.identity;
+    correspondent.dial = new Dial({ index, keys: this.#keys, remote, instance: this.#instance, publicKey, now });
+    this.#dials.set(index, correspondent);
+  }
+
+  #endDial(correspondent: Correspondent): void {
+    if (correspondent.dial) this.#dials.delete(correspondent.dial.index);
+    correspondent.dial = null;
+  }
+
+  #newIndex(): number {
+    return this.#sessions.newIndex((index) => this.#dials.has(index));
+  }
+
+  #mayFlush({ session }: Correspondent): void {
+    if (session) this.#dirty.add(session);
+  }
+
+  #transmit(datagram: Buffer, to: PeerAddress): void {
+    this.counters.onSent(datagram.length);
+    this.#options.transmit(datagram, to);
+  }
+
+  #sweep(now: number): void {
+    this.#sweepAt = now + SWEEP;
+    this.#sessions.sweep(now);
+    this.#answerer.sweep(now);
+    for (const [keyText, correspondent] of this.#correspondents) {
+      if (correspondent.sessions.size > 0 || correspondent.outbox.pending > 0 || correspondent.waiting > 0) continue;
+      this.#endDial(correspondent);
+      // The receiver may remember the numbers of this instance: a successor begins above them.
+      this.#firstNumber = Math.max(this.#firstNumber, correspondent.outbox.nextNumber);
+      this.counters.retransmissions += correspondent.outbox.retransmissions;
+      this.#correspondents.delete(keyText);
+    }
+  }
+}
+
+function isRecent(session: Session, now: number): boolean {
+  return session.confirmed && now - session.heardAt <= CLOSE_RECENT;
+}
+
+function once(settle: (refused: boolean) => void, refused: boolean): () => void {
+  let called = false;
+  return () => {
+    if (called) return;
+    called = true;
+    settle(refused);
+  };
+}
+
+function sameAddresses(a: readonly PeerAddress[], b: readonly PeerAddress[]): boolean {
+  if (a === b) return true;
+  return a.length === b.length && a.every((one, i) => one.port === b[i]?.port && one.address === b[i]?.address);
+}

@@ -1,0 +1,73 @@
+// Who may begin a handshake now: token buckets, asked before any Diffie-Hellman. Pure; the clock is an argument.
+import { isIPv6 } from "node:net";
+import { BURST_SECONDS, COOKIE_REPLIES, MAX_TRACKED_ADDRESSES } from "./peer-limits.ts";
+import type { PeerLimits } from "./peer-types.ts";
+
+export class TokenBucket {
+  readonly #rate: number; // a second
+  #tokens: number;
+  #at: number;
+
+  constructor(ratePerSecond: number, now: number) {
+    this.#rate = ratePerSecond;
+    this.#tokens = ratePerSecond * BURST_SECONDS;
+    this.#at = now;
+  }
+
+  take(now: number): boolean {
+    const grown = this.#tokens + ((now - this.#at) / 1000) * this.#rate;
+    this.#tokens = Math.min(grown, this.#rate * BURST_SECONDS);
+    this.#at = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}
+
+/** "cookie": answer with a COOKIE. "address" and "global": drop it, and which limit it was. */
+export type GateAnswer = "pass" | "cookie" | "address" | "global";
+
+export class Gate {
+  readonly #limits: PeerLimits;
+  readonly #open: TokenBucket;
+  readonly #proven: TokenBucket;
+  readonly #replies: TokenBucket;
+  readonly #addresses = new Map<string, TokenBucket>();
+
+  constructor(limits: PeerLimits, now: number) {
+    this.#limits = limits;
+    this.#open = new TokenBucket(limits.handshakesWithoutCookie, now);
+    this.#proven = new TokenBucket(limits.handshakesWithCookie, now);
+    this.#replies = new TokenBucket(COOKIE_REPLIES, now);
+  }
+
+  /** @param proven the INIT had a valid cookie: its source address is no lie */
+  ask(address: string, proven: boolean, now: number): GateAnswer {
+    // A forged source must not use up its victim's share: that is only charged while there is no flood, or when proven.
+    if (!proven && !this.#open.take(now)) return this.#replies.take(now) ? "cookie" : "global";
+    if (!this.#bucket(address, now).take(now)) return "address";
+    return proven && !this.#proven.take(now) ? "global" : "pass";
+  }
+
+  #bucket(address: string, now: number): TokenBucket {
+    const owner = addressOwner(address);
+    let bucket = this.#addresses.get(owner);
+    if (!bucket) {
+      const [oldest] = this.#addresses.keys();
+      if (this.#addresses.size >= MAX_TRACKED_ADDRESSES && oldest !== undefined) this.#addresses.delete(oldest);
+      bucket = new TokenBucket(this.#limits.handshakesPerAddress, now);
+      this.#addresses.set(owner, bucket);
+    }
+    return bucket;
+  }
+}
+
+/** What one party is sure to control at most: an IPv4 address, or an IPv6 /64. */
+export function addressOwner(address: string): string {
+  if (!isIPv6(address)) return address;
+  const [left = "", right] = (address.split("%")[0] as string).split("::");
+  const head = left === "" ? [] : left.split(":");
+  const tail = right === undefined || right === "" ? [] : right.split(":");
+  const zeros = right === undefined ? 0 : 8 - head.length - tail.length;
+  return [...head, ...new Array<string>(Math.max(zeros, 0)).fill("0"), ...tail].slice(0, 4).join(":");
+}

@@ -1,0 +1,66 @@
+// Every bound that the network can push against, with its reason. Times in milliseconds.
+import { MAX_BODY_BYTES } from "../wire/datagram-frames.ts";
+import type { PeerLimits } from "./peer-types.ts";
+
+export const DEFAULT_LIMITS: PeerLimits = {
+  // About 1.5 KiB each; more people than anybody talks to at once.
+  sessions: 1024,
+  // A handshake is confirmed within a round trip; these are floods and people who went away.
+  halfOpen: 128,
+  // Each costs a quarter of a millisecond of Diffie-Hellman. One address may be a login node full of people, or a script
+  // that calls `ptalk send` in a loop.
+  handshakesPerAddress: 50,
+  // 5 % of a core; beyond it, senders have to prove their addresses.
+  handshakesWithoutCookie: 200,
+  // A quarter of a core is the most that strangers can have.
+  handshakesWithCookie: 1000,
+  // 64 of the longest messages.
+  reassemblyBytes: 64 * MAX_BODY_BYTES,
+  queuedMessages: 4096,
+};
+
+/** A token bucket holds twice its rate: a burst is not yet a flood. */
+export const BURST_SECONDS = 2;
+/** Addresses whose rate is remembered; the oldest makes room. */
+export const MAX_TRACKED_ADDRESSES = 4096;
+/** COOKIE answers per second: they cost a hash and a system call. */
+export const COOKIE_REPLIES = 2000;
+
+export const MAX_PEER_ADDRESSES = 8;
+/** Sending processes remembered for exactly-once; see peer-inboxes.ts. */
+export const MAX_INBOXES = 4096;
+
+/** First wait for the answer to an INIT; RFC 6298's second is for strangers across the Internet, with no person waiting. */
+export const DIAL_TIMEOUT = 60;
+/** Growth of that wait: with 30 % loss each way the seventh attempt (99 %) goes out after 1.2 s. */
+export const DIAL_BACKOFF = 1.5;
+export const MAX_DIAL_TIMEOUT = 1000;
+
+/** A session is given up for a new handshake after so many unanswered probes and so long a silence. */
+export const SILENT_PROBES = 4;
+export const SILENCE = 100;
+
+/** A session in use gets fresh keys after this (time or datagrams), whoever sends next asks for them… */
+export const REKEY_AFTER = 10 * 60_000;
+export const REKEY_DATAGRAMS = 2 ** 24;
+/** …and is not used beyond this. Counters must stay below 2^32 (ACK). */
+export const REJECT_AFTER = 30 * 60_000;
+export const REJECT_DATAGRAMS = 2 ** 31;
+/** A session that nothing is heard of for so long is forgotten. */
+export const IDLE_SESSION = 5 * 60_000;
+export const HALF_OPEN_LIFE = 10_000;
+/** How often the forgetting is done. */
+export const SWEEP = 5_000;
+
+/** close() repeats its goodbye so often and so long. */
+export const CLOSE_INTERVAL = 20;
+export const CLOSE_WAIT = 300;
+/** Only who was heard of so recently is waited for. */
+export const CLOSE_RECENT = 10_000;
+
+export const DEFAULT_SEND_TIMEOUT = 10_000;
+export const DEFAULT_CLOSE_TIMEOUT = 1_000;
+/** setTimeout's own limit is 2^31 - 1. */
+export const MAX_SEND_TIMEOUT = 24 * 3_600_000;
+/** Asked of the kernel for the socket's buffers; it may give less (net.core.rmem_max). */
+export const SOCKET_BUFFER_BYTES = 1 << 20;

@@ -1,0 +1,157 @@
+// One session: keys, counters, and what has to be told to the other end. Reads and writes DATA datagrams; which messages
+// they carry is the outbox's and the inbox's business (reliability/).
+
+import type { HandshakeKeys } from "../crypto/noise.ts";
+import { ReplayWindow } from "../crypto/replay-window.ts";
+import { open, SEAL_BYTES, seal } from "../crypto/seal.ts";
+import { DATA_HEAD_BYTES, dataCounter, MAX_DATAGRAM_BYTES, writeDataHead } from "../wire/datagram.ts";
+import { type FrameHandler, FrameWriter, readFrames, SETTLED_HEAD_BYTES } from "../wire/datagram-frames.ts";
+import type { Correspondent } from "./peer-correspondent.ts";
+import type { InboxEntry } from "./peer-inboxes.ts";
+import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS } from "./peer-limits.ts";
+import type { PeerAddress } from "./peer-types.ts";
+import { Acknowledger } from "./reliability/acknowledger.ts";
+
+export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassembly-full";
+
+export interface SessionParts {
+  readonly localIndex: number;
+  readonly remoteIndex: number;
+  readonly keys: HandshakeKeys;
+  readonly correspondent: Correspondent;
+  readonly entry: InboxEntry;
+  /** 8 bytes, as text: which run of the peer's program this is. */
+  readonly instance: string;
+  readonly address: PeerAddress;
+  /** We called: the other end is known to be there. */
+  readonly initiated: boolean;
+  /** Milliseconds, from the handshake; 0 when it was not measured. */
+  readonly roundTripMs: number;
+  readonly now: number;
+}
+
+const opened = Buffer.alloc(MAX_DATAGRAM_BYTES);
+const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
+
+export class Session implements FrameHandler {
+  readonly localIndex: number;
+  readonly remoteIndex: number;
+  readonly correspondent: Correspondent;
+  readonly entry: InboxEntry;
+  readonly instance: string;
+  readonly createdAt: number;
+  address: PeerAddress;
+  roundTripMs: number;
+  heardAt: number;
+  /** The other end has shown that it has the keys: a replayed INIT never gets here. Nothing is sent before. */
+  confirmed: boolean;
+  /** SETTLED, CLOSE are to be sent. */
+  settleDue = false;
+  closeDue = false;
+  /** The other end has said goodbye. */
+  closed = false;
+
+  readonly #keys: HandshakeKeys;
+  readonly #window = new ReplayWindow();
+  readonly #acks = new Acknowledger(this.#window);
+  #counter = 0;
+  #noRoom = false;
+
+  constructor(parts: SessionParts) {
+    this.localIndex = parts.localIndex;
+    this.remoteIndex = parts.remoteIndex;
+    this.#keys = parts.keys;
+    this.correspondent = parts.correspondent;
+    this.entry = parts.entry;
+    this.instance = parts.instance;
+    this.address = parts.address;
+    this.confirmed = parts.initiated;
+    this.roundTripMs = parts.roundTripMs;
+    this.createdAt = parts.now;
+    this.heardAt = parts.now;
+  }
+
+  needsRekey(now: number): boolean {
+    return now - this.createdAt > REKEY_AFTER || this.#counter > REKEY_DATAGRAMS;
+  }
+  isSpent(now: number): boolean {
+    return now - this.createdAt > REJECT_AFTER || this.#counter > REJECT_DATAGRAMS;
+  }
+
+  /** Opens a DATA datagram and does what it says; null, or why it was dropped. `heardAt` and `address` are up to date afterwards. */
+  receive(datagram: Buffer, address: string, port: number, now: number): SessionDropReason | null {
+    const counter = dataCounter(datagram);
+    if (!this.#window.isFresh(counter)) return "replayed";
+    if (counter > REJECT_DATAGRAMS * 2 - 1) return "broken-peer";
+    const payload = opened.subarray(0, datagram.length - DATA_HEAD_BYTES - SEAL_BYTES);
+    if (!open(this.#keys.receive, counter, datagram.subarray(DATA_HEAD_BYTES), payload)) return "forged";
+    const newest = counter > this.#window.largest;
+    this.#window.mark(counter);
+    this.heardAt = now;
+    // Roaming: answers go where the newest authentic datagram came from; an overtaken one must not turn it back.
+    if (newest && (this.address.port !== port || this.address.address !== address)) this.address = { address, port };
+    if (readFrames(payload, this)) return null;
+    return this.#noRoom ? "reassembly-full" : "broken-peer";
+  }
+
+  /** The next datagram that has to go out, or null. */
+  next(now: number): Buffer | null {
+    writer.reset();
+    if (this.#acks.due) this.#acks.write(writer);
+    const { inbox } = this.entry;
+    if (this.settleDue && inbox.settledUpTo > 0 && writer.room >= SETTLED_HEAD_BYTES + 4 * inbox.refused.length) {
+      writer.settled(inbox.settledUpTo, inbox.refused);
+    }
+    this.settleDue = false;
+    const { correspondent } = this;
+    if (correspondent.session === this && this.confirmed) correspondent.outbox.fill(writer, this.#counter, now);
+    if (this.closeDue && writer.room > 0) {
+      writer.close();
+      this.closeDue = false;
+    }
+    if (writer.length === 0) return null;
+    return this.#seal(writer.buffer.subarray(0, writer.length));
+  }
+
+  #seal(payload: Buffer): Buffer {
+    const datagram = Buffer.allocUnsafe(DATA_HEAD_BYTES + payload.length + SEAL_BYTES);
+    const counter = this.#counter++;
+    writeDataHead(datagram, this.remoteIndex, counter);
+    seal(this.#keys.send, counter, payload, datagram.subarray(DATA_HEAD_BYTES));
+    return datagram;
+  }
+
+  onAck(largest: number, words: Uint32Array, count: number): boolean {
+    if (largest >= this.#counter) return false;
+    const { correspondent } = this;
+    if (correspondent.session === this) correspondent.outbox.onAck(largest, words, count, this.heardAt);
+    return true;
+  }
+
+  // From any session of this key: what an earlier instance has settled stays settled.
+  onSettled(upTo: number, refused: readonly number[]): boolean {
+    return this.correspondent.outbox.onSettled(upTo, refused, this.heardAt);
+  }
+
+  onBase(number: number): boolean {
+    this.entry.inbox.onBase(number);
+    return true;
+  }
+
+  onFragment(number: number, total: number, index: number, bytes: Buffer): boolean {
+    const outcome = this.entry.inbox.onFragment(number, total, index, bytes);
+    this.#noRoom = outcome === "no-room";
+    return (outcome === "kept" || outcome === "duplicate") && this.onPing();
+  }
+
+  onPing(): boolean {
+    this.#acks.due = true;
+    this.settleDue = true;
+    return true;
+  }
+
+  onClose(): boolean {
+    this.closed = true;
+    return true;
+  }
+}

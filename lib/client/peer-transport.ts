@@ -1,0 +1,257 @@
+// The peer transport: one UDP socket and one timer around the engine (peer-engine.ts), and promises for those who send.
+import { createSocket, type Socket } from "node:dgram";
+import { EventEmitter } from "node:events";
+import { debuglog } from "node:util";
+import { TalkError } from "../errors.ts";
+import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
+import { canonicalAddress, displayAddress, socketAddress } from "./peer-address.ts";
+import { PeerEngine } from "./peer-engine.ts";
+import {
+  CLOSE_INTERVAL,
+  CLOSE_WAIT,
+  DEFAULT_CLOSE_TIMEOUT,
+  DEFAULT_LIMITS,
+  DEFAULT_SEND_TIMEOUT,
+  MAX_PEER_ADDRESSES,
+  MAX_SEND_TIMEOUT,
+  SOCKET_BUFFER_BYTES,
+} from "./peer-limits.ts";
+import type {
+  OutgoingMessage,
+  Peer,
+  PeerStats,
+  PeerTransportEvents,
+  PeerTransportOptions,
+  PeerTransport as PeerTransportType,
+  SendOptions,
+} from "./peer-types.ts";
+
+const debug = debuglog("ptalk-peer");
+const now = () => performance.now();
+
+export class PeerTransport extends EventEmitter<PeerTransportEvents> implements PeerTransportType {
+  readonly port: number;
+  readonly address: string;
+  readonly #socket: Socket;
+  readonly #isIPv6: boolean;
+  readonly #engine: PeerEngine;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #flushQueued = false;
+  #closed: Promise<void> | null = null;
+  #afterFlush: (() => void) | null = null; // close() waits
+
+  /** Binds the socket. Rejects with the system's error: EADDRINUSE, EADDRNOTAVAIL, EACCES… */
+  static async open(options: PeerTransportOptions): Promise<PeerTransport> {
+    return new PeerTransport(options, await bind(options.address, options.port ?? 0));
+  }
+
+  private constructor(options: PeerTransportOptions, socket: Socket) {
+    super();
+    this.#socket = socket;
+    const { address, port, family } = socket.address();
+    this.port = port;
+    this.address = address;
+    this.#isIPv6 = family === "IPv6";
+    this.#engine = new PeerEngine({
+      identity: options.identity,
+      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      now: now(),
+      transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
+      deliver: (message, accept, refuse) => {
+        // With nobody to hand it to, it stays unconfirmed: the sender is told the truth.
+        this.emit("message", message, accept, refuse);
+      },
+      wake: () => this.#flushSoon(),
+    });
+    // A batch of datagrams is read before setImmediate runs: one ACK for all of them.
+    socket.on("message", (datagram, { address: from, port: fromPort }) => {
+      this.#engine.receive(datagram, displayAddress(from), fromPort, now());
+      this.#flushAfterReads();
+    });
+    socket.on("error", (error) => {
+      debug("socket: %s", error.message);
+      if (this.listenerCount("error") > 0) this.emit("error", error);
+    });
+    this.#schedule();
+  }
+
+  send(peer: Peer, message: OutgoingMessage, options: SendOptions = {}): Promise<{ ms: number }> {
+    return new Promise((resolve, reject) => {
+      const problem = sendProblem(peer, message, options);
+      if (problem) return reject(problem);
+      const { signal, timeoutMs = DEFAULT_SEND_TIMEOUT } = options;
+      if (signal?.aborted) return reject(signal.reason);
+      if (this.#closed) return reject(TalkError.closed("the peer transport"));
+      const since = now();
+      let onAbort: (() => void) | undefined;
+      const done = (error: TalkError | null, ms: number) => {
+        if (onAbort) signal?.removeEventListener("abort", onAbort);
+        if (error) reject(error);
+        else resolve({ ms });
+        if (!error) this.#engine.counters.messagesDelivered++;
+      };
+      const cancel = this.#engine.send(
+        { key: asBuffer(peer.key), name: peer.name ?? "?", addresses: peer.addresses.map(canonicalAddress) },
+        encodeMessage(message),
+        { since, expiresAt: since + timeoutMs, done },
+      );
+      if (cancel instanceof TalkError) return reject(cancel);
+      if (signal) {
+        onAbort = () => {
+          cancel();
+          reject(signal.reason);
+          this.#flushSoon();
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+      }
+      this.#flushSoon();
+    });
+  }
+
+  stats(): PeerStats {
+    const { sessions, halfOpen, retransmissions, counters } = this.#engine;
+    return { ...counters, dropped: { ...counters.dropped }, sessions, halfOpen, retransmissions };
+  }
+
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT);
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const end = now() + timeoutMs;
+    await this.#until(() => this.#engine.pending === 0, end);
+    this.#engine.stopSending(now());
+    // The last confirmations may have been lost: the goodbye repeats them until it is answered, for a bounded time.
+    const goodbyeEnd = now() + CLOSE_WAIT;
+    const answered = () => this.#engine.unansweredGoodbyes(now()) === 0;
+    while (now() < goodbyeEnd && !answered()) {
+      this.#engine.goodbye(now());
+      this.#flush();
+      await this.#until(answered, now() + CLOSE_INTERVAL);
+    }
+    clearTimeout(this.#timer);
+    this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
+    await new Promise<void>((resolve) => this.#socket.close(resolve));
+  }
+
+  // Looks again after every flush.
+  #until(condition: () => boolean, end: number): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#afterFlush = null;
+        resolve();
+      };
+      const timer = setTimeout(finish, Math.max(0, end - now()));
+      this.#afterFlush = () => {
+        if (condition()) finish();
+      };
+      this.#afterFlush();
+    });
+  }
+
+  // Everything that is sent in this turn of the event loop goes into as few datagrams as it fits.
+  #flushSoon(): void {
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    process.nextTick(this.#flush);
+  }
+
+  #flushAfterReads(): void {
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    setImmediate(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushQueued = false;
+    this.#engine.flush(now());
+    this.#schedule();
+    this.#afterFlush?.();
+  };
+
+  // One timer, moved only to an earlier time: firing early costs less than being set anew for each datagram.
+  #schedule(): void {
+    const deadline = this.#engine.deadline();
+    if (deadline >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = deadline;
+    this.#timer = setTimeout(this.#onTimer, Math.max(0, Math.ceil(deadline - now())));
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    this.#engine.onTimer(now());
+    this.#flush();
+  };
+
+  #transmit(datagram: Buffer, address: string, port: number): void {
+    // Asynchronous failures (ENETUNREACH, EPERM of a firewall) are losses: the retransmission or the timeout sees to it.
+    this.#socket.send(datagram, port, socketAddress(address, this.#isIPv6), onSendError);
+  }
+}
+
+function onSendError(error: Error | null): void {
+  if (error) debug("send: %s", error.message);
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes);
+}
+
+function sendProblem(peer: Peer, message: OutgoingMessage, { timeoutMs }: SendOptions): TalkError | null {
+  const bytes = Buffer.byteLength(message.text);
+  if (bytes > MAX_TEXT_BYTES) return TalkError.tooLong(bytes, MAX_TEXT_BYTES);
+  const from = Buffer.byteLength(message.from);
+  if (from > MAX_FROM_BYTES)
+    return TalkError.badData(`the sender's name has ${from} bytes; the limit is ${MAX_FROM_BYTES}`);
+  const id = Buffer.byteLength(message.id);
+  if (id < 1 || id > MAX_ID_BYTES) return TalkError.badData(`a message's id has 1 to ${MAX_ID_BYTES} bytes, not ${id}`);
+  if (peer.addresses.length < 1 || peer.addresses.length > MAX_PEER_ADDRESSES) {
+    return TalkError.badData(`a peer has 1 to ${MAX_PEER_ADDRESSES} addresses, not ${peer.addresses.length}`);
+  }
+  for (const { address, port } of peer.addresses) {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) return TalkError.badData(`${port} is no UDP port`);
+    if (canonicalAddress({ address, port }).address === "") return TalkError.badData(`${address} is no IP address`);
+  }
+  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) {
+    return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
+  }
+  return null;
+}
+
+async function bind(address: string | undefined, port: number): Promise<Socket> {
+  if (address !== undefined) return bindOne(address, port);
+  try {
+    return await bindOne("::", port);
+  } catch (error) {
+    // A host without IPv6.
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL" && code !== "EINVAL") throw error;
+    return bindOne("0.0.0.0", port);
+  }
+}
+
+function bindOne(address: string, port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const type = address.includes(":") ? "udp6" : "udp4";
+    const socket = createSocket({
+      type,
+      recvBufferSize: SOCKET_BUFFER_BYTES,
+      sendBufferSize: SOCKET_BUFFER_BYTES,
+      // Addresses are numeric already: node:dgram's way through dns.lookup would cost a turn of the event loop each.
+      lookup: (host, _options, callback) => callback(null, host, type === "udp6" ? 6 : 4),
+    });
+    socket.once("error", reject);
+    socket.bind({ address, port, exclusive: true }, () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+  });
+}
