@@ -76,6 +76,10 @@ export function unlinked(name: string): IpcError {
   );
 }
 
+export function truncated(name: string): IpcError {
+  return IpcError.of("EIO", "mmap", name, "another process truncated the lock's memory: unlink it and open it anew");
+}
+
 export function notALock(name: string, found: string): IpcError {
   return IpcError.of("EINVAL", "mmap", name, `not a readers-writers lock: ${found}`);
 }
@@ -91,10 +95,6 @@ export function wrongVersion(name: string, version: number): IpcError {
     name,
     `the lock has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`,
   );
-}
-
-export function overwritten(name: string): IpcError {
-  return IpcError.of("EINVAL", "mmap", name, "its header was overwritten while others use it: unlink it");
 }
 
 export function notReady(name: string, waitedMs: number): IpcError {

@@ -5,12 +5,13 @@ import { randomInt } from "node:crypto";
 import { native } from "../../native.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
 import { Roster, sleepSync } from "../roster.ts";
-import { fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
+import { faultsOf, fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
 import { closeEpoch, createEpoch, sweepEpochs } from "./epoch.ts";
-import { full, notALock, notReady, overwritten, unlinked, wrongSize, wrongVersion } from "./errors.ts";
+import { full, notALock, notReady, unlinked, wrongSize, wrongVersion } from "./errors.ts";
 import {
   CAPACITY,
   Header,
+  isOpen,
   Kind,
   LAYOUT_VERSION,
   MAGIC,
@@ -21,7 +22,7 @@ import {
   Slot,
 } from "./layout.ts";
 import { Ledger } from "./ledger.ts";
-import type { Participant, Repair } from "./participant.ts";
+import { type Participant, type Repair, useEpoch } from "./participant.ts";
 import { step } from "./steps.ts";
 
 const POLL_MS = 1;
@@ -42,18 +43,22 @@ export function join(shm: SharedMemory, repair: Repair | undefined): Participant
   if (!roster.isLinked()) throw unlinked(shm.name);
   introduce(ledger, slot);
   step("J3");
-  return {
+  const participant: Participant = {
     name: shm.name,
     mode,
     ledger,
     roster,
     slot,
     repair,
+    isTruncated: () => faultsOf(shm) > 0,
     semaphores: null,
     ticket: 0,
     elder: { slot: -1, ticket: 0 },
     vain: new Map(),
   };
+  // Now rather than at the first section: then the lock works on for this one even when its names are unlinked.
+  if (isOpen(ledger.epoch)) useEpoch(participant, ledger.epoch);
+  return participant;
 }
 
 // J1. The creator does this, or, if it died (or was overtaken), the next one to come.
@@ -64,8 +69,8 @@ function makeReady(name: string, ledger: Ledger, roster: Roster, mode: number): 
       try {
         step("J1.gate");
         if (isReady(name, ledger)) return;
-        if (roster.someoneElse() !== -1) throw overwritten(name);
-        initialise(name, ledger, mode);
+        if (roster.someoneElse() === -1) initialise(name, ledger, mode);
+        else reclose(ledger);
         return;
       } finally {
         roster.releaseGate();
@@ -84,6 +89,14 @@ function isReady(name: string, ledger: Ledger): boolean {
   if (magic === MAGIC && version !== 0) throw wrongVersion(name, version ?? 0);
   if (magic !== 0 && magic !== MAGIC) throw notALock(name, "it begins with other bytes");
   return false;
+}
+
+// Others take part, so somebody has wiped the header of a lock in use. Caller holds the gate: R3, and whoever enters next does the
+// rest.
+function reclose(ledger: Ledger): void {
+  ledger.epoch = recoveryOf(ledger.epoch);
+  ledger.writeHeader();
+  ledger.publish();
 }
 
 // Caller holds the gate and is alone. Each store may be the last: the next one starts over.

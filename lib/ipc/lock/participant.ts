@@ -17,6 +17,8 @@ export interface Participant {
   /** The slot of the ledger and the seat of the roster that are ours. */
   readonly slot: number;
   readonly repair: Repair | undefined;
+  /** Whether somebody has truncated the segment: its words are then no longer shared with anyone. */
+  readonly isTruncated: () => boolean;
   /** The epoch being entered or held, with its semaphores; kept open from one section to the next. */
   semaphores: EpochSemaphores | null;
   /** Seniority while it sleeps; survives a change of epoch. 0: not sleeping. */

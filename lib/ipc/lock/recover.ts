@@ -2,7 +2,7 @@
 // Sound whatever the reason: a needless recovery costs time, never exclusion. Killed anywhere, the next one starts at R1.
 
 import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, sweepEpochs } from "./epoch.ts";
-import { unlinked } from "./errors.ts";
+import { truncated, unlinked } from "./errors.ts";
 import { CAPACITY, Header, isOpen, isReadersOf, Kind, nextOpen, Phase, recoveryOf, Slot, slotAt } from "./layout.ts";
 import type { Participant } from "./participant.ts";
 import type { Patience } from "./patience.ts";
@@ -39,10 +39,11 @@ export class StallWatch {
   }
 }
 
-/** Why a participant that wants in should recover first, or null. At each slice end; costs a system call for each busy slot. */
+/** Why a participant that wants in should recover first, or null. At each slice end; costs a system call for each busy slot. EIO. */
 export function findReason(p: Participant, watch: StallWatch | null = null): Reason | null {
   const { ledger } = p;
   const epoch = ledger.epoch;
+  if (p.isTruncated()) throw truncated(p.name);
   if (!isOpen(epoch)) return { what: "closed" };
   if (!ledger.headerIsSound || !isReadersOf(ledger.readers, epoch) || !semaphoresExist(p, epoch))
     return ledger.epoch === epoch ? { what: "garbage" } : { what: "closed" };
