@@ -1,0 +1,211 @@
+// A real `ptalk serve` in a process of its own, and raw connections to it.
+import { type ChildProcess, spawn } from "node:child_process";
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { registrationBytes } from "../../lib/wire/registration.ts";
+import { encodeCommand } from "../../lib/wire/resp-command.ts";
+import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
+
+const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
+/** Far beyond any answer: a hang fails with a message that says whose. */
+const WATCHDOG_MS = 30_000;
+
+export function freshStateDir(): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "ptalk-server-"));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** What is in shared memory of the server on that port, semaphores included. */
+export function remains(port: number): string[] {
+  return readdirSync("/dev/shm").filter(
+    (name) => name.includes(`ptalk-server-${port}`) && !/\d/.test(name.split(`-${port}`)[1]?.[0] ?? ""),
+  );
+}
+
+export class ServerProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<[number | null, NodeJS.Signals | null]>;
+  output = "";
+  log = "";
+  address = "";
+  port = 0;
+  host = "";
+
+  private constructor(args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.child = spawn(process.execPath, [PROGRAM, "serve", ...args], {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: { ...process.env, ...env },
+    });
+    this.exited = once(this.child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
+    this.child.stdout?.on("data", (chunk) => {
+      this.output += chunk;
+    });
+    this.child.stderr?.on("data", (chunk) => {
+      this.log += chunk;
+    });
+    this.child.stdin?.on("error", () => {});
+  }
+
+  /** Starts one; resolves when it says that it serves, or has ended (then `port` is 0). */
+  static async start(args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<ServerProcess> {
+    const listen = args.includes("--listen") ? [] : ["--listen", "127.0.0.1:0"];
+    const server = new ServerProcess([...listen, ...args], env);
+    let ended = false;
+    void server.exited.then(() => {
+      ended = true;
+    });
+    await until("the server to start", () => ended || /serving on \S+\n/.test(server.output));
+    const match = /serving on (\S+):(\d+)\n/.exec(server.output);
+    if (match !== null) {
+      server.host = (match[1] as string).replace(/[[\]]/g, "");
+      server.port = Number(match[2]);
+      server.address = `${match[1]}:${match[2]}`;
+    }
+    return server;
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  async stop(): Promise<number | null> {
+    this.child.kill("SIGTERM");
+    return (await within("the server to stop", this.exited))[0];
+  }
+
+  async client(protocol: 2 | 3 = 3): Promise<Client> {
+    const client = await Client.connect(this.port, this.host);
+    if (protocol === 3) await client.ask("HELLO", 3);
+    return client;
+  }
+}
+
+export interface Keys {
+  readonly key: string;
+  readonly privateKey: KeyObject;
+}
+
+export function newKeys(): Keys {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  return { key: publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64"), privateKey };
+}
+
+export interface Registering {
+  port?: number;
+  addresses?: string[];
+  host?: string;
+  extra?: string[];
+}
+
+export class Client {
+  readonly socket: Socket;
+  readonly pushes: RespValue[][] = [];
+  readonly closed: Promise<unknown>;
+  readonly #decoder = new ReplyDecoder();
+  readonly #waiting: ((value: RespValue) => void)[] = [];
+  readonly unasked: RespValue[] = [];
+  isClosed = false;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    this.closed = new Promise((resolve) => socket.once("close", resolve));
+    socket.on("error", () => {});
+    socket.once("close", () => {
+      this.isClosed = true;
+    });
+    socket.on("data", (chunk) => {
+      this.#decoder.push(chunk);
+      for (let reply = this.#decoder.next(); reply !== undefined; reply = this.#decoder.next()) {
+        if (reply.push) this.pushes.push(reply.value as RespValue[]);
+        else (this.#waiting.shift() ?? ((value) => this.unasked.push(value)))(reply.value);
+      }
+    });
+  }
+
+  static async connect(port: number, host = "127.0.0.1"): Promise<Client> {
+    const socket = connect(port, host);
+    await within("a connection", once(socket, "connect"));
+    return new Client(socket);
+  }
+
+  ask(...args: (string | number)[]): Promise<RespValue> {
+    return within(`the answer to ${args[0]}`, this.tell(...args));
+  }
+
+  /** Like ask, but it may take forever. */
+  tell(...args: (string | number)[]): Promise<RespValue> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.socket.write(encodeCommand(args));
+    });
+  }
+
+  /** Says HELLO 3 and registers. */
+  async register(name: string, keys: Keys, options: Registering = {}): Promise<RespValue> {
+    const hello = (await this.ask("HELLO", 3)) as Map<string, string>;
+    return this.ask(...registerCommand(hello.get("nonce") as string, name, keys, options));
+  }
+
+  async push(kind: string): Promise<RespValue[]> {
+    await until(`a push ${kind}`, () => this.pushes.some((push) => push[0] === kind));
+    const index = this.pushes.findIndex((push) => push[0] === kind);
+    return this.pushes.splice(index, 1)[0] as RespValue[];
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
+
+export function registerCommand(
+  nonce: string,
+  name: string,
+  keys: Keys,
+  options: Registering = {},
+): (string | number)[] {
+  const { port = 4000, addresses = [], host = "", extra = [] } = options;
+  const signature = sign(null, registrationBytes({ nonce, name, port, addresses, host }), keys.privateKey).toString(
+    "base64",
+  );
+  return [
+    ...["REGISTER", name, "KEY", keys.key, "PORT", port],
+    ...addresses.flatMap((address) => ["ADDR", address]),
+    ...(host === "" ? [] : ["HOST", host]),
+    ...["SIG", signature, ...extra],
+  ];
+}
+
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + WATCHDOG_MS;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`waited ${WATCHDOG_MS / 1000} s for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const watchdog = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${WATCHDOG_MS / 1000} s for ${what}`)), WATCHDOG_MS);
+  });
+  try {
+    return await Promise.race([promise, watchdog]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Starts a server without waiting; `ports` tells what it has said so far. */
+export function startQuietly(stateDir: string): { child: ChildProcess; ports: () => number[] } {
+  const args = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", stateDir];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  child.stdout?.on("data", (chunk) => {
+    output += chunk;
+  });
+  return { child, ports: () => [...output.matchAll(/serving on \S+:(\d+)/g)].map((match) => Number(match[1])) };
+}
