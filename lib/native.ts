@@ -41,13 +41,18 @@ export interface Native {
   semOpen(name: string, flags: number, mode: number, value: number): number;
   semUnlink(name: string): void;
   semClose(handle: number): void;
+  /**
+   * The hot calls, semWait to semValue, work on the handle in this word: passing it as an argument would cost a third of
+   * the call. Nothing may come between writing it and calling.
+   */
+  readonly hotHandle: Int32Array;
   /** Blocks this thread without limit; only the end of its environment breaks it off. */
-  semWait(handle: number): void;
-  semTryWait(handle: number): boolean;
+  semWait(): void;
+  semTryWait(): boolean;
+  semPost(): void;
+  semValue(): number;
   /** Blocks this thread for at most `ms` milliseconds of CLOCK_MONOTONIC; false when they have passed. */
   semTimedWait(handle: number, ms: number): boolean;
-  semPost(handle: number): void;
-  semValue(handle: number): number;
   /** Starts a wait on a thread of its own; `ms` below 0 is without limit. Its id comes through the completion pipe. EAGAIN beyond 1024. */
   semWaitStart(handle: number, ms: number): number;
   /** True when the wait was ended before it got anything: then its id never comes. */

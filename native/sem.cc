@@ -147,34 +147,29 @@ static Napi::Value CompletionFd(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
-// The hot calls. Each takes the handle first.
-static sem_t* Handle(napi_env env, napi_callback_info info, const char* syscall,
-                     const std::shared_ptr<NamedSemaphore>** shared = nullptr) {
-  size_t count = 1;
-  napi_value argument;
-  void* data;
-  int32_t handle = -1;
-  napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
-  napi_get_value_int32(env, argument, &handle);
-  const auto* found = static_cast<Environment*>(data)->Find(handle);
-  if (shared != nullptr) *shared = found;
-  if (found != nullptr) return (*found)->sem;
-  Fail(env, syscall, "", EINVAL);
-  return nullptr;
+// The hot calls. Each works on the handle that JavaScript has put into the environment's `hot_handle`: reading it from an
+// argument through Node-API took 7 of 24 ns.
+static const std::shared_ptr<NamedSemaphore>* Selected(napi_env env, napi_callback_info info, const char* syscall) {
+  void* data = nullptr;
+  napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+  const Environment* mine = static_cast<Environment*>(data);
+  const auto* found = mine->Find(*mine->hot_handle);
+  if (found == nullptr) Fail(env, syscall, "", EINVAL);
+  return found;
 }
 
 static napi_value SemPost(napi_env env, napi_callback_info info) {
-  sem_t* sem = Handle(env, info, "sem_post");
-  if (sem != nullptr && sem_post(sem) < 0) Fail(env, "sem_post");
+  const auto* semaphore = Selected(env, info, "sem_post");
+  if (semaphore != nullptr && sem_post((*semaphore)->sem) < 0) Fail(env, "sem_post");
   return nullptr;
 }
 
 static napi_value SemTryWait(napi_env env, napi_callback_info info) {
-  sem_t* sem = Handle(env, info, "sem_trywait");
-  if (sem == nullptr) return nullptr;
+  const auto* semaphore = Selected(env, info, "sem_trywait");
+  if (semaphore == nullptr) return nullptr;
   int result;
   do {
-    result = sem_trywait(sem);
+    result = sem_trywait((*semaphore)->sem);
   } while (result < 0 && errno == EINTR);
   if (result < 0 && errno != EAGAIN) return Fail(env, "sem_trywait");
   napi_value taken = nullptr;
@@ -183,23 +178,27 @@ static napi_value SemTryWait(napi_env env, napi_callback_info info) {
 }
 
 static napi_value SemWait(napi_env env, napi_callback_info info) {
-  const std::shared_ptr<NamedSemaphore>* semaphore;
-  sem_t* sem = Handle(env, info, "sem_wait", &semaphore);
-  if (sem != nullptr && sem_trywait(sem) < 0) BlockingWait(env, *semaphore, "sem_wait", -1);
+  const auto* semaphore = Selected(env, info, "sem_wait");
+  if (semaphore != nullptr && sem_trywait((*semaphore)->sem) < 0) BlockingWait(env, *semaphore, "sem_wait", -1);
   return nullptr;
 }
 
 static napi_value SemValue(napi_env env, napi_callback_info info) {
-  sem_t* sem = Handle(env, info, "sem_getvalue");
-  if (sem == nullptr) return nullptr;
+  const auto* semaphore = Selected(env, info, "sem_getvalue");
+  if (semaphore == nullptr) return nullptr;
   int value = 0;
-  if (sem_getvalue(sem, &value) < 0) return Fail(env, "sem_getvalue");
+  if (sem_getvalue((*semaphore)->sem, &value) < 0) return Fail(env, "sem_getvalue");
   napi_value result = nullptr;
   napi_create_int32(env, value, &result);
   return result;
 }
 
 void AddSemaphores(Napi::Env env, Napi::Object exports) {
+  Environment& mine = Of(env);
+  Napi::Int32Array handle = Napi::Int32Array::New(env, 1);
+  mine.hot_handle = handle.Data();
+  mine.hot_handle_owner = Napi::Persistent(handle.As<Napi::Object>());
+  exports.Set("hotHandle", handle);
   Add(env, exports, "semOpen", SemOpen);
   Add(env, exports, "semUnlink", SemUnlink);
   Add(env, exports, "semClose", SemClose);

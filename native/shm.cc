@@ -11,11 +11,12 @@
 
 namespace ptalk {
 
+// O_NONBLOCK, because whoever may write to /dev/shm can put a FIFO there, or a lease on their object, and let openers hang.
 static Napi::Value ShmOpen(const Napi::CallbackInfo& info) {
   const std::string name = Text(info, 0);
   int fd;
   do {
-    fd = shm_open(name.c_str(), Int(info, 1) | O_CLOEXEC, static_cast<mode_t>(Int(info, 2)));
+    fd = shm_open(name.c_str(), Int(info, 1) | O_CLOEXEC | O_NONBLOCK, static_cast<mode_t>(Int(info, 2)));
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return Fail(info.Env(), "shm_open", name);
   Of(info.Env()).descriptors.insert(fd);

@@ -7,6 +7,7 @@ import { openOrCreateShared } from "./open-or-create.ts";
 import { abortError, type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
 import { listNames } from "./shared-memory.ts";
 
+const { hotHandle, semWait, semTryWait, semPost, semValue } = native;
 const { O_CREAT, O_EXCL } = constants;
 
 /** SEM_VALUE_MAX of Linux: the greatest value a semaphore can have. */
@@ -76,18 +77,21 @@ export class Semaphore implements Disposable {
 
   /** Takes one, and blocks this thread (its event loop too) until there is one. For the loop's sake see `waitAsync`. */
   wait(): void {
-    native.semWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_wait"));
+    this.#select("sem_wait");
+    semWait();
   }
 
   /** Takes one if there is one; false if not. Never blocks. */
   tryWait(): boolean {
-    return native.semTryWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_trywait"));
+    this.#select("sem_trywait");
+    return semTryWait();
   }
 
   /** Takes one, blocking this thread for at most `ms` milliseconds (monotonic clock); false when they have passed. */
   timedWait(ms: number): boolean {
     checkMilliseconds("ms", ms);
-    return native.semTimedWait(this.#handle >= 0 ? this.#handle : this.#closed("sem_timedwait"), ms);
+    this.#select("sem_timedwait");
+    return native.semTimedWait(this.#handle, ms);
   }
 
   /**
@@ -105,12 +109,14 @@ export class Semaphore implements Disposable {
 
   /** Gives one back; wakes one who waits. EOVERFLOW at SEM_VALUE_MAX. */
   post(): void {
-    native.semPost(this.#handle >= 0 ? this.#handle : this.#closed("sem_post"));
+    this.#select("sem_post");
+    semPost();
   }
 
   /** The value at some instant during the call; 0 while others wait, as on all Linux systems. */
   get value(): number {
-    return native.semValue(this.#handle >= 0 ? this.#handle : this.#closed("sem_getvalue"));
+    this.#select("sem_getvalue");
+    return semValue();
   }
 
   /** Ends this object's use of the semaphore. The semaphore itself stays. */
@@ -131,7 +137,8 @@ export class Semaphore implements Disposable {
     this.close();
   }
 
-  #closed(syscall: string): never {
-    throw IpcError.of("EBADF", syscall, this.name, "it is closed");
+  #select(syscall: string): void {
+    if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.name, "it is closed");
+    hotHandle[0] = this.#handle;
   }
 }

@@ -6,7 +6,7 @@ import { IpcError, isCode } from "./error.ts";
 import { checkInteger, checkMode, checkName, checkSize } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 
-const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
+const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, S_IFMT, S_IFREG } = constants;
 
 /** Where Linux keeps shared memory objects and semaphores. */
 const SHM_DIRECTORY = "/dev/shm";
@@ -84,7 +84,8 @@ export class SharedMemory implements Disposable {
     checkName(name, "shm_open");
     const fd = native.shmOpen(name, readOnly ? O_RDONLY : O_RDWR, 0);
     try {
-      const { size } = native.fstat(fd);
+      const { size, mode } = native.fstat(fd);
+      if ((mode & S_IFMT) !== S_IFREG) throw IpcError.of("EINVAL", "shm_open", name, "it is no shared memory object");
       if (size === 0) throw noSizeYet(name);
       checkMappable(name, size);
       return new SharedMemory(name, fd, size, readOnly);

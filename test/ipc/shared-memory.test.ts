@@ -1,4 +1,14 @@
-import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { IpcError, SharedMemory } from "../../lib/ipc/index.ts";
 import { fdOf, wordsOf } from "../../lib/ipc/shared-memory.ts";
@@ -105,6 +115,22 @@ describe("open", () => {
     expect(codeOf(() => SharedMemory.open(name))).toBe("ENOENT");
     writeFileSync(segmentFile(name), "");
     expect(() => SharedMemory.open(name)).toThrow(/EAGAIN.*no size yet: its creator has not finished, or died/);
+    SharedMemory.unlink(name);
+  });
+
+  test("refuses what others may have put there instead of an object, and never hangs on it", () => {
+    const name = names.fresh();
+    execFileSync("mkfifo", [segmentFile(name)]);
+    for (const readOnly of [true, false]) {
+      expect(() => SharedMemory.open(name, { readOnly })).toThrow(/EINVAL.*no shared memory object/);
+    }
+    rmSync(segmentFile(name));
+    mkdirSync(segmentFile(name));
+    expect(codeOf(() => SharedMemory.open(name))).toBe("EINVAL");
+    expect(codeOf(() => SharedMemory.open(name, { readOnly: true }))).toBe("EINVAL");
+    rmdirSync(segmentFile(name));
+    symlinkSync("/etc/passwd", segmentFile(name));
+    expect(codeOf(() => SharedMemory.open(name, { readOnly: true }))).toBe("ELOOP");
     SharedMemory.unlink(name);
   });
 

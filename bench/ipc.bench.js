@@ -1,0 +1,144 @@
+// Semaphores and signals through ptalk/ipc beside the same in C, compiled here and run in the same minute.
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Semaphore, SharedMemory, sigaction, sigqueue } from "../dist/ipc/index.js";
+
+const ROUNDS = 5; // each figure is the best of so many: what disturbs a run only ever makes it slower
+const PAIRS = 1_000_000;
+const WAITS = 100_000;
+const TRIPS = 3000;
+const MAPS = 2000;
+const SIGNAL = "SIGRTMIN+1";
+
+/** Nanoseconds for one of `count`, at best. With a reference, its rounds alternate with ours: [ours, the reference's]. */
+async function best(count, measure, reference = () => 0) {
+  let least = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let i = 0; i < ROUNDS; i++) {
+    const other = reference(count);
+    const start = process.hrtime.bigint();
+    await measure(count);
+    const ours = Number(process.hrtime.bigint() - start) / count;
+    least = [Math.min(least[0], ours), Math.min(least[1], other)];
+  }
+  return least;
+}
+
+function compileReference() {
+  const folder = mkdtempSync(join(tmpdir(), "ptalk-bench-"));
+  const program = join(folder, "ipc");
+  execFileSync("cc", ["-O2", "-o", program, join(import.meta.dirname, "ipc.c"), "-pthread", "-lrt"]);
+  const run = (what) => (count) => Number(execFileSync(program, [what, String(count)]));
+  return { pairs: run("pairs"), signals: run("signals"), remove: () => rmSync(folder, { recursive: true }) };
+}
+
+function pairs(sem) {
+  return (count) => {
+    for (let i = 0; i < count; i++) {
+      sem.wait();
+      sem.post();
+    }
+  };
+}
+
+function asyncWaits(sem) {
+  return async (count) => {
+    for (let i = 0; i < count; i++) {
+      await sem.waitAsync();
+      sem.post();
+    }
+  };
+}
+
+/** The other process: answers each signal, and each post of "ping" with one of "pong". */
+const echo = (name) => `
+  import { Semaphore, sigaction, sigqueue } from ${JSON.stringify(new URL("../dist/ipc/index.js", import.meta.url).href)};
+  sigaction(${JSON.stringify(SIGNAL)}, ({ pid, value }) => sigqueue(pid, ${JSON.stringify(SIGNAL)}, value));
+  process.stdin.on("end", () => process.exit()).resume();
+  console.log("ready");
+  const [ping, pong] = ["ping", "pong"].map((end) => Semaphore.open(${JSON.stringify(name)} + end));
+  for (;;) {
+    await ping.waitAsync();
+    pong.post();
+  }`;
+
+async function withOther(name, action) {
+  const other = spawn(process.execPath, ["--input-type=module", "-e", echo(name)], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  await once(other.stdout, "data");
+  try {
+    await action(other.pid);
+  } finally {
+    other.stdin.end();
+    await once(other, "exit");
+  }
+}
+
+function signalTrips(pid) {
+  return (count) =>
+    new Promise((resolve) => {
+      let left = count;
+      const claim = sigaction(SIGNAL, () => {
+        if (--left > 0) return sigqueue(pid, SIGNAL, left);
+        claim[Symbol.dispose]?.();
+        resolve();
+      });
+      sigqueue(pid, SIGNAL, left);
+    });
+}
+
+function semaphoreTrips(ping, pong) {
+  return async (count) => {
+    for (let i = 0; i < count; i++) {
+      ping.post();
+      await pong.waitAsync();
+    }
+  };
+}
+
+function createAndUnlink(name) {
+  return (count) => {
+    for (let i = 0; i < count; i++) {
+      const shm = SharedMemory.create(name, { size: 4096 });
+      shm.close();
+      shm.unlink();
+    }
+  };
+}
+
+export async function run(report) {
+  const name = `/ptalk-bench-${process.pid}`;
+  const reference = compileReference();
+  const sems = ["", "ping", "pong"].map((end) => Semaphore.create(name + end, { value: end ? 0 : 1 }));
+  const [sem, ping, pong] = sems;
+  try {
+    const [js, c] = await best(PAIRS, pairs(sem), reference.pairs);
+    report.row({ name: "sem_wait + sem_post in C", value: c, unit: "ns" });
+    const ratio = js / c;
+    report.row({ name: "wait + post", value: js, unit: "ns", ratio, target: "at most 8x C", met: ratio <= 8 });
+
+    const waited = (await best(WAITS, asyncWaits(sem)))[0] / 1000;
+    const met = waited < 50;
+    report.row({ name: "uncontended waitAsync + post", value: waited, unit: "us", target: "under 50 us", met });
+
+    await withOther(name, async (pid) => {
+      const [trip, cTrip] = await best(TRIPS, signalTrips(pid), reference.signals);
+      report.row({ name: "signal round trip in C", value: cTrip / 1000, unit: "us" });
+      report.row({ name: "sigqueue to callback and back", value: trip / 1000, unit: "us", ratio: trip / cTrip });
+      const [wake] = await best(TRIPS, semaphoreTrips(ping, pong));
+      report.row({ name: "post to waitAsync and back", value: wake / 1000, unit: "us" });
+    });
+
+    const [made] = await best(MAPS, createAndUnlink(name));
+    report.row({ name: "create, map, close, unlink 4 KiB", value: made / 1000, unit: "us" });
+  } finally {
+    for (const each of sems) {
+      each.close();
+      each.unlink();
+    }
+    reference.remove();
+  }
+}
