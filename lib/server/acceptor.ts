@@ -84,6 +84,11 @@ export class Acceptor {
   #accept(socket: Socket): void {
     socket.on("error", () => {});
     const address = plainAddress(socket.remoteAddress);
+    this.offer(socket, address);
+  }
+
+  /** A connection that needs a worker. */
+  offer(socket: Socket, address: string): void {
     const hub = this.#hub;
     if (hub !== null && hub.connections >= this.#limits.connections) {
       this.#turnAway(socket, "FULL", "too many connections");

@@ -5,8 +5,9 @@ import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerLoad } from "./
 /** A worker, as the primary sees it. */
 export interface Endpoint {
   readonly id: number;
-  /** @param lost called if a socket could not be handed over */
-  send(message: ToWorker, socket?: Socket, lost?: () => void): void;
+  send(message: ToWorker): void;
+  /** Gives it a connection, for good. */
+  hand(socket: Socket, address: string): void;
 }
 
 interface Member {
@@ -78,10 +79,7 @@ export class Hub {
     }
     member.connections++;
     member.addresses.set(address, (member.addresses.get(address) ?? 0) + 1);
-    member.endpoint.send({ type: "connection", address }, socket, () => {
-      forget(member, address);
-      socket.destroy();
-    });
+    member.endpoint.hand(socket, address);
   }
 
   broadcast(message: ToWorker): void {
@@ -134,6 +132,8 @@ export class Hub {
       case "unlucky":
         this.#owner.unlucky(message.reason);
         break;
+      case "adopted":
+        break; // see worker-process.ts
     }
   }
 

@@ -18,9 +18,12 @@ export class LocalWorker implements Endpoint {
     this.#worker = new Worker({ config, owners: hub.owners, writes, log, send });
   }
 
-  send(message: ToWorker, socket?: Socket): void {
-    if (message.type === "connection") this.#worker.handle(message, socket);
-    else setImmediate(() => this.#worker.handle(message));
+  send(message: ToWorker): void {
+    setImmediate(() => this.#worker.handle(message));
+  }
+
+  hand(socket: Socket, address: string): void {
+    this.#worker.handle({ type: "connection", address, ticket: 0 }, socket);
   }
 
   async stop(reason: string): Promise<void> {

@@ -81,7 +81,10 @@ export class LookupServer implements AsyncDisposable {
       {
         configOf: (id) => this.#workerConfig(id),
         readyChanged: (ids) => acceptor.setReady(ids),
-        died: (id) => this.#orphans.expect(id),
+        died: (id, stranded) => {
+          this.#orphans.expect(id);
+          for (const { socket, address } of stranded) acceptor.offer(socket, address);
+        },
       },
       settings.log,
     );

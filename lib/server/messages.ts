@@ -50,6 +50,8 @@ export type ToPrimary =
   | { type: "up" }
   /** It takes connections. */
   | { type: "ready" }
+  /** The connection of that ticket has arrived: the primary lets go of its copy. */
+  | { type: "adopted"; ticket: number }
   | { type: "closed"; address: string }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "watching"; on: boolean }
@@ -61,7 +63,7 @@ export type ToPrimary =
 
 export type ToWorker =
   | { type: "start"; config: WorkerConfig; owners: readonly number[] }
-  | { type: "connection"; address: string }
+  | { type: "connection"; address: string; ticket: number }
   | { type: "owners"; owners: readonly number[] }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "call"; to: Callee; from: ClientEntry }

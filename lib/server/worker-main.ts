@@ -22,7 +22,11 @@ send({ type: "up" });
 function receive(message: ToWorker, socket: Socket | undefined): void {
   if (message.type === "start") void start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
-  else worker?.handle(message, socket);
+  else {
+    // Said before anything is read: from here on the connection lives and dies with this process.
+    if (message.type === "connection") send({ type: "adopted", ticket: message.ticket });
+    worker?.handle(message, socket);
+  }
 }
 
 async function start(config: WorkerConfig, owners: readonly number[]): Promise<void> {

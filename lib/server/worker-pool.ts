@@ -4,7 +4,7 @@ import { TalkError } from "../errors.ts";
 import type { Hub } from "./hub.ts";
 import type { Log } from "./log.ts";
 import type { ToPrimary, WorkerConfig } from "./messages.ts";
-import { WorkerProcess } from "./worker-process.ts";
+import { type HandedConnection, WorkerProcess } from "./worker-process.ts";
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5_000;
@@ -21,7 +21,7 @@ export interface PoolOwner {
   /** Those that take connections have changed. */
   readyChanged(ids: readonly number[]): void;
   /** A worker is gone, with whatever it was doing. */
-  died(id: number): void;
+  died(id: number, stranded: readonly HandedConnection[]): void;
 }
 
 export class WorkerPool {
@@ -87,17 +87,18 @@ export class WorkerPool {
     const bornAt = performance.now();
     const worker = new WorkerProcess({
       message: (id, message: ToPrimary) => this.#hub.receive(id, message),
-      exited: (id, how) => this.#exited(id, how, performance.now() - bornAt),
+      exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
     });
     this.#workers.set(worker.id, worker);
     this.#hub.add(worker);
   }
 
-  #exited(id: number, how: string, livedMs: number): void {
+  #exited(id: number, how: string, stranded: readonly HandedConnection[], livedMs: number): void {
     this.#workers.delete(id);
     this.#ready.delete(id);
     this.#hub.remove(id);
     if (this.#stopping) {
+      for (const { socket } of stranded) socket.destroy();
       if (this.#workers.size === 0) this.#allGone?.();
       return;
     }
@@ -106,7 +107,7 @@ export class WorkerPool {
     }
     this.#log.warn("worker died, starting another", { worker: id, how });
     this.#owner.readyChanged([...this.#ready]);
-    this.#owner.died(id);
+    this.#owner.died(id, stranded);
     this.replaced++;
     this.#pause = livedMs > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
     const timer = setTimeout(() => {

@@ -8,15 +8,24 @@ import type { ToPrimary, ToWorker } from "./messages.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
+export interface HandedConnection {
+  readonly socket: Socket;
+  readonly address: string;
+}
+
 export interface WorkerWatcher {
   message(id: number, message: ToPrimary): void;
-  exited(id: number, how: string): void;
+  /** @param stranded connections that it had been given but had not taken */
+  exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
 }
 
 export class WorkerProcess implements Endpoint {
   readonly id: number;
   readonly pid: number;
   readonly #child: Child;
+  /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
+  readonly #underway = new Map<number, HandedConnection>();
+  #lastTicket = 0;
   #backlog = 0;
 
   constructor(watcher: WorkerWatcher) {
@@ -26,24 +35,40 @@ export class WorkerProcess implements Endpoint {
     this.#child = child;
     this.id = child.id;
     this.pid = child.process.pid ?? 0;
-    child.on("message", (message: ToPrimary) => watcher.message(child.id, message));
+    child.on("message", (message: ToPrimary) => {
+      if (message.type === "adopted") this.#adopted(message.ticket);
+      else watcher.message(child.id, message);
+    });
     child.on("error", () => {}); // a message that came too late for it; 'exit' tells the rest
     // The child_process event: cluster's own 'exit' is not sent for a fork that failed.
-    child.process.once("exit", (code, signal) => watcher.exited(child.id, signal ?? `status ${code}`));
+    child.process.once("exit", (code, signal) => {
+      watcher.exited(child.id, signal ?? `status ${code}`, [...this.#underway.values()]);
+    });
   }
 
-  send(message: ToWorker, socket?: Socket, lost?: () => void): void {
-    if (!this.#child.isConnected()) {
-      lost?.();
-      return;
-    }
+  send(message: ToWorker): void {
+    this.#send(message);
+  }
+
+  hand(socket: Socket, address: string): void {
+    const ticket = ++this.#lastTicket;
+    this.#underway.set(ticket, { socket, address });
+    this.#send({ type: "connection", address, ticket }, socket);
+  }
+
+  #send(message: ToWorker, socket?: Socket): void {
+    if (!this.#child.isConnected()) return; // 'exit' is on its way
     this.#backlog++;
-    const sent = (error: Error | null) => {
+    // Kept open: if the worker dies with the descriptor still on its way to it, this copy is the only one.
+    this.#child.process.send(message, socket, { keepOpen: true }, () => {
       this.#backlog--;
-      if (error !== null && error !== undefined) lost?.();
-    };
-    this.#child.process.send(message, socket, {}, sent);
+    });
     if (this.#backlog > MAX_BACKLOG) this.kill();
+  }
+
+  #adopted(ticket: number): void {
+    this.#underway.get(ticket)?.socket.destroy();
+    this.#underway.delete(ticket);
   }
 
   kill(): void {
