@@ -1,8 +1,9 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
-import type { ClientRecord, EpochMs, LocalRecord, TalkMessage } from "../client/types.ts";
+import type { ClientRecord, LocalRecord, TalkMessage } from "../client/types.ts";
 import { visible, visibleLines } from "./sanitise.ts";
 import { colourOfName, type Paint } from "./style.ts";
+import { time } from "./times.ts";
 
 /** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
@@ -57,22 +58,6 @@ export function messageLines(message: TalkMessage, paint: Paint): string[] {
   const [first = "", ...rest] = visibleLines(message.text);
   const head = `${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
-}
-
-/** Local time without a zone: "2026-11-23 14:05:09". A hyphen for never. */
-export function time(at: EpochMs | null): string {
-  if (at === null) return "-";
-  const d = new Date(at);
-  if (Number.isNaN(d.getTime())) return "?";
-  const two = (n: number): string => String(n).padStart(2, "0");
-  const date = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
-  return `${date} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
-}
-
-/** Milliseconds for people: "0.31 ms", "12 ms", "3.4 s". */
-export function duration(ms: number): string {
-  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
-  return `${ms >= 10 ? ms.toFixed(0) : ms.toFixed(2)} ms`;
 }
 
 function endpoint({ address, port }: { address: string; port: number }): string {

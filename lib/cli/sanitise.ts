@@ -2,8 +2,14 @@
 // C0 and DEL become ^X; C1, bidi controls and zero-width characters become <U+XXXX>; a lone surrogate becomes U+FFFD.
 // What joins an emoji or letters of a script that needs it (ZWJ, ZWNJ, variation selectors) stays.
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+// Most texts never need it, and it costs a command's start several milliseconds.
+let segmenter: Intl.Segmenter | undefined;
+function graphemes(text: string): Intl.Segments {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: "grapheme" });
+  return segmenter.segment(text);
+}
 
+const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 // Cc: C0, DEL, C1. Cf and Default_Ignorable_Code_Point: bidi, zero width, tags, variation selectors, fillers. Zl, Zp: line
 // and paragraph separator. U+2800 is a blank that no class knows.
 const SUSPECT = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
@@ -25,10 +31,11 @@ export const TAB = "    ";
 
 /** One line: newlines too become visible (^J). */
 export function visible(text: string): string {
+  if (PRINTABLE_ASCII.test(text)) return text;
   const wellFormed = text.replace(/\p{Cs}/gu, "\ufffd");
   if (!SUSPECT.test(wellFormed) && wellFormed.length <= GRAPHEME_LIMIT) return wellFormed;
   let result = "";
-  for (const { segment } of graphemes.segment(wellFormed)) result += visibleGrapheme(segment);
+  for (const { segment } of graphemes(wellFormed)) result += visibleGrapheme(segment);
   return result;
 }
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { clientTable, duration, localTable, messageLines, table } from "../../lib/cli/format.ts";
+import { clientTable, localTable, messageLines, table } from "../../lib/cli/format.ts";
 import { clientJson, iso } from "../../lib/cli/json.ts";
 import { painter, plain } from "../../lib/cli/style.ts";
+import { duration } from "../../lib/cli/times.ts";
 
 const at = Date.parse("2026-11-23T12:00:00.123Z");
 const client = {

@@ -21,6 +21,7 @@ export function command(): Command {
     )
     .argument("<name>", "a user's name, or HOST:PORT of a server")
     .helpOption("--help", "this help")
+    .configureHelp({ showGlobalOptions: true })
     .action(forget);
   return key;
 }

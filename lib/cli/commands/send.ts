@@ -4,7 +4,6 @@ import type { SendResult, TalkConnection } from "../../client/types.ts";
 import { TalkError } from "../../errors.ts";
 import { validateName } from "../../names.ts";
 import { connectClient } from "../connect.ts";
-import { duration } from "../format.ts";
 import { deliveredJson, sentJson } from "../json.ts";
 import { openLifetime } from "../lifetime.ts";
 import { describeError, jsonLine, note, print } from "../output.ts";
@@ -12,6 +11,7 @@ import { visible } from "../sanitise.ts";
 import { milliseconds, ownName, settings } from "../settings.ts";
 import { readText } from "../stdin-text.ts";
 import { parseRecipients } from "../talk/input.ts";
+import { duration } from "../times.ts";
 
 const HELP = `
 Without TEXT the message is read from stdin. Exit status 0 means that every recipient's program has handed the

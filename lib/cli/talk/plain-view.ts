@@ -1,8 +1,9 @@
 // A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
-import { clientTable, duration, localTable, messageLines } from "../format.ts";
+import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
 import { visible } from "../sanitise.ts";
 import { plain } from "../style.ts";
+import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
 import { peerText, serverText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";

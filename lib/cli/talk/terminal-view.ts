@@ -4,11 +4,12 @@
 import type { PeerEvent } from "../../client/types.ts";
 import type { Environment } from "../../config.ts";
 import { foldName } from "../../names.ts";
-import { clientTable, duration, localTable, messageLines } from "../format.ts";
+import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { visible, visibleLines } from "../sanitise.ts";
 import { colourOfName, type Paint, painter } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
+import { duration } from "../times.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { speaksUtf8 } from "./locale.ts";
 import { peerText, serverText, welcome } from "./texts.ts";
