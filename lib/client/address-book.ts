@@ -78,7 +78,13 @@ export class AddressBook {
     }
   }
 
-  /** The server says that something about this name has changed. */
+  /** The server told of a client unasked. */
+  learn(record: DirectoryRecord): void {
+    const folded = foldIfValid(record.name);
+    if (folded !== null) this.#keep(folded, { record: Promise.resolve(record), askedAt: performance.now() });
+  }
+
+  /** The client of this name has left. */
   forget(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#entries.delete(folded);
@@ -102,12 +108,7 @@ export class AddressBook {
     if (known && (!this.#source.connected || now - known.askedAt < FRESH_MS)) return known.record;
     const record = this.#source.lookup(folded);
     const entry = { record, askedAt: now };
-    this.#entries.delete(folded); // to the end: a Map keeps the order of insertion
-    this.#entries.set(folded, entry);
-    for (const oldest of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_RECORDS) break;
-      this.#entries.delete(oldest);
-    }
+    this.#keep(folded, entry);
     record.catch(() => {
       // The question failed, the answer to the one before it may still be right.
       if (this.#entries.get(folded) !== entry) return;
@@ -115,5 +116,14 @@ export class AddressBook {
       else this.#entries.delete(folded);
     });
     return known ? record.catch(() => known.record) : record;
+  }
+
+  #keep(folded: string, entry: Entry): void {
+    this.#entries.delete(folded); // to the end: a Map keeps the order of insertion
+    this.#entries.set(folded, entry);
+    for (const oldest of this.#entries.keys()) {
+      if (this.#entries.size <= MAX_RECORDS) break;
+      this.#entries.delete(oldest);
+    }
   }
 }

@@ -9,7 +9,7 @@ import { registrationBytes } from "../wire/registration.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { backoffMs } from "./backoff.ts";
 import { allRecords, lookupRecord } from "./directory-queries.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
+import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent } from "./types.ts";
 
@@ -32,6 +32,8 @@ export interface SessionOptions {
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
+  /** The server has told of a client unasked: it joined, or is about to talk to us. Comes before "peer". */
+  seen: [record: DirectoryRecord];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -148,12 +150,17 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
   }
 
-  #pushed([kind, name]: RespValue[]): void {
+  #pushed([kind, subject]: RespValue[]): void {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "closing") this.emit("server", { state: "closing" });
-    else if ((kind === "joined" || kind === "left") && typeof name === "string")
-      this.emit("peer", { name, state: kind });
+    else if (kind === "left" && typeof subject === "string") this.emit("peer", { name: subject, state: "left" });
+    else if ((kind === "joined" || kind === "call") && subject !== undefined) {
+      const record = directoryRecord(subject);
+      if (record === null) return;
+      this.emit("seen", record);
+      if (kind === "joined") this.emit("peer", { name: record.name, state: "joined" });
+    }
   }
 
   #lost(): void {
