@@ -2,6 +2,7 @@
 // address book, peer transport and the row of the local table together; each of them does its own work.
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
+import { debuglog } from "node:util";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { FAILED_CODES, type FailedCode, TalkError } from "../errors.ts";
@@ -27,6 +28,8 @@ import type {
   TalkConnection,
   TalkMessage,
 } from "./types.ts";
+
+const debug = debuglog("ptalk-client");
 
 /** Longest message, in bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 65_536;
@@ -68,7 +71,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book = parts.book;
     this.#deliver = options.deliver;
     this.#transport.on("message", (message, accept, refuse) => {
-      this.#receive(message, accept, refuse).catch((error: unknown) => this.#fail(asError(error)));
+      // An output that fails leaves the message undelivered; its sender is told nothing, which is the truth.
+      this.#receive(message, accept, refuse).catch((error: unknown) =>
+        debug("not handed over: %s", asError(error).message),
+      );
     });
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
