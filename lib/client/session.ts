@@ -17,6 +17,8 @@ const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
 const PING_EVERY_MS = 10_000;
 const MAX_HOST_BYTES = 64;
+/** Why the server closes: another process of this user has taken the name over. */
+const REPLACED = "replaced";
 
 export interface SessionOptions {
   readonly name: string;
@@ -150,13 +152,15 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
   }
 
-  #pushed([kind, subject]: RespValue[]): void {
+  #pushed([kind, name, client]: RespValue[]): void {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
+    else if (kind === "closing" && name === REPLACED) this.#giveUp(TalkError.nameTaken(this.#options.name));
     else if (kind === "closing") this.emit("server", { state: "closing" });
-    else if (kind === "left" && typeof subject === "string") this.emit("peer", { name: subject, state: "left" });
-    else if ((kind === "joined" || kind === "call") && subject !== undefined) {
-      const record = directoryRecord(subject);
+    else if (name === this.#options.name) return;
+    else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
+    else if ((kind === "joined" || kind === "call") && client !== undefined) {
+      const record = directoryRecord(client);
       if (record === null) return;
       this.emit("seen", record);
       if (kind === "joined") this.emit("peer", { name: record.name, state: "joined" });
@@ -167,11 +171,17 @@ export class Session extends EventEmitter<SessionEvents> {
     clearInterval(this.#ping);
     if (this.#closing) return;
     this.emit("server", { state: "lost" });
-    this.#reconnect().catch((error: Error) => {
-      this.#ended ??= error;
-      this.#stop.abort(error);
-      if (!this.#closing) this.emit("gone", error);
-    });
+    this.#reconnect().catch((error: Error) => this.#giveUp(error));
+  }
+
+  #giveUp(error: Error): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#ended = error;
+    clearInterval(this.#ping);
+    this.#stop.abort(error);
+    this.#connection.close();
+    this.emit("gone", error);
   }
 
   async #reconnect(): Promise<void> {
