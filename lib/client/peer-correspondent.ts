@@ -1,11 +1,15 @@
-// Somebody we send to or hear from: one Ed25519 key. Holds the outbox, who waits for what in it, where the peer may be
+// A program we send to or hear from: one Ed25519 key at one place. Holds the outbox, who waits for what in it, where the peer may be
 // reached, and which session is used for sending. No socket, no timer.
+import { randomBytes } from "node:crypto";
 import { TalkError } from "../errors.ts";
 import type { Dial } from "./peer-dial.ts";
 import { SILENCE, SILENT_PROBES } from "./peer-limits.ts";
 import type { Session } from "./peer-session.ts";
 import type { PeerAddress } from "./peer-types.ts";
 import { Outbox } from "./reliability/outbox.ts";
+
+/** As many as fit into a handshake's payload (lib/wire/datagram.ts); enough that no two streams ever share one. */
+const INSTANCE_BYTES = 8;
 
 export interface Waiter {
   /** Monotonic milliseconds. */
@@ -19,6 +23,8 @@ export class Correspondent {
   /** Ed25519, 32 bytes, and its base64. */
   readonly key: Buffer;
   readonly keyText: string;
+  /** Which stream of ours this is: messages are numbered within it, and the receiver remembers how far it has come. */
+  readonly instance = randomBytes(INSTANCE_BYTES);
   readonly outbox: Outbox;
   readonly sessions = new Set<Session>();
   /** The one that we send through. */
@@ -27,18 +33,19 @@ export class Correspondent {
   /** Where the directory says that the peer is; empty while we have sent nothing. */
   addresses: readonly PeerAddress[] = [];
   name = "?";
+  /** Where the engine finds this one. */
+  readonly places: string[] = [];
   readonly #waiters = new Map<number, Waiter>();
   #earliestExpiry = Number.POSITIVE_INFINITY; // a lower bound
   #now = 0;
 
-  /** @param firstNumber higher than any that was ever used with this key before */
-  constructor(key: Buffer, firstNumber: number) {
+  constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
     this.outbox = new Outbox((number, refused) => {
       const error = refused ? TalkError.refused(`${this.name} refused the message`) : null;
       this.#finish(number, error, this.#now);
-    }, firstNumber);
+    });
   }
 
   get waiting(): number {

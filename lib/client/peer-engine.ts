@@ -1,6 +1,5 @@
 // The peer protocol without its socket: datagrams and messages in, datagrams and messages out, the clock as an argument.
 // peer-transport.ts gives it a socket and a timer; tests give it a network of their own.
-import { randomBytes } from "node:crypto";
 import type { Identity } from "../crypto/identity.ts";
 import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
 import { TalkError } from "../errors.ts";
@@ -49,16 +48,14 @@ export class PeerEngine {
   readonly counters = new Counters();
   readonly #options: EngineOptions;
   readonly #keys: StaticKeys;
-  /** Which run of this program this is: message numbers count within it. */
-  readonly #instance = randomBytes(8);
   readonly #answerer: Answerer;
   readonly #inboxes: Inboxes;
   readonly #sessions: Sessions;
   readonly #dials = new Map<number, Correspondent>();
+  /** By key and place: several programs of one user have one key. One that is reached at several places is here for each. */
   readonly #correspondents = new Map<string, Correspondent>();
   readonly #active = new Set<Correspondent>(); // those that wait for something
   readonly #dirty = new Set<Session>(); // those that may have something to send
-  #firstNumber = 1; // above those of all forgotten correspondents
   #sweepAt: number;
   #closing = false;
 
@@ -85,7 +82,7 @@ export class PeerEngine {
   }
   get retransmissions(): number {
     let count = this.counters.retransmissions;
-    for (const correspondent of this.#correspondents.values()) count += correspondent.outbox.retransmissions;
+    for (const correspondent of new Set(this.#correspondents.values())) count += correspondent.outbox.retransmissions;
     return count;
   }
 
@@ -99,10 +96,9 @@ export class PeerEngine {
     waiter: Waiter,
   ): TalkError | (() => void) {
     if (this.#closing) return TalkError.closed("the peer transport");
-    const keyText = peer.key.toString("base64");
-    const known = this.#correspondents.get(keyText);
+    const known = this.#find(peer.key, peer.addresses);
     if (!known && !toX25519(peer.key)) return TalkError.badData(`the key of ${peer.name} is no usable public key`);
-    const correspondent = known ?? this.#correspondent(peer.key, keyText);
+    const correspondent = known ?? new Correspondent(peer.key);
     if (correspondent.waiting >= this.#options.limits.queuedMessages) {
       return TalkError.notDelivered(peer.name, `${correspondent.waiting} messages are waiting for it already`);
     }
@@ -114,6 +110,14 @@ export class PeerEngine {
     return () => {
       if (correspondent.cancel(number, waiter)) this.#mayFlush(correspondent);
     };
+  }
+
+  /** The directory says that this peer is elsewhere now: what waits for it follows. flush() sends what is due. */
+  move(key: Buffer, from: readonly PeerAddress[], to: readonly PeerAddress[], now: number): void {
+    const correspondent = this.#find(key, from);
+    if (!correspondent) return;
+    this.#moveTo(correspondent, to);
+    this.#service(correspondent, now);
   }
 
   /** One datagram from the socket; flush() answers. */
@@ -221,8 +225,8 @@ export class PeerEngine {
   }
 
   #answer(call: Call, from: PeerAddress, now: number): void {
-    const { message, keys } = call.responder.answer(encodeHandshakePayload(this.#instance));
-    const correspondent = this.#correspondent(call.key, call.key.toString("base64"));
+    const correspondent = this.#find(call.key, [from]) ?? this.#place(new Correspondent(call.key), [from]);
+    const { message, keys } = call.responder.answer(encodeHandshakePayload(correspondent.instance));
     const session = this.#newSession(correspondent, call.instance, {
       localIndex: this.#newIndex(),
       remoteIndex: call.index,
@@ -351,13 +355,29 @@ export class PeerEngine {
     }
   }
 
-  #correspondent(key: Buffer, keyText: string): Correspondent {
-    let correspondent = this.#correspondents.get(keyText);
-    if (!correspondent) {
-      correspondent = new Correspondent(key, this.#firstNumber);
-      this.#correspondents.set(keyText, correspondent);
+  #find(key: Buffer, addresses: readonly PeerAddress[]): Correspondent | undefined {
+    const keyText = key.toString("base64");
+    for (const address of addresses) {
+      const found = this.#correspondents.get(placeOf(keyText, address));
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  // Who is there already stays there: two outboxes for one place do not merge, each ends by itself.
+  #place(correspondent: Correspondent, addresses: readonly PeerAddress[]): Correspondent {
+    this.#displace(correspondent);
+    for (const address of addresses) {
+      const place = placeOf(correspondent.keyText, address);
+      if (this.#correspondents.has(place)) continue;
+      this.#correspondents.set(place, correspondent);
+      correspondent.places.push(place);
     }
     return correspondent;
+  }
+
+  #displace(correspondent: Correspondent): void {
+    for (const place of correspondent.places.splice(0)) this.#correspondents.delete(place);
   }
 
   // The directory's word counts: when the peer has moved, an old session may lead to another program of the same user.
@@ -365,6 +385,7 @@ export class PeerEngine {
     const moved = !sameAddresses(correspondent.addresses, addresses);
     if (moved) {
       correspondent.addresses = addresses;
+      this.#place(correspondent, addresses);
       const { session } = correspondent;
       if (session && !correspondent.isReachedBy(session)) correspondent.session = null;
     }
@@ -392,7 +413,8 @@ export class PeerEngine {
     if (!remote) return; // checked by send()
     const index = this.#newIndex();
     const { publicKey } = this.#options.identity;
-    correspondent.dial = new Dial({ index, keys: this.#keys, remote, instance: this.#instance, publicKey, now });
+    const { instance } = correspondent;
+    correspondent.dial = new Dial({ index, keys: this.#keys, remote, instance, publicKey, now });
     this.#dials.set(index, correspondent);
   }
 
@@ -418,16 +440,16 @@ export class PeerEngine {
     this.#sweepAt = now + SWEEP;
     this.#sessions.sweep(now);
     this.#answerer.sweep(now);
-    for (const [keyText, correspondent] of this.#correspondents) {
+    for (const correspondent of new Set(this.#correspondents.values())) {
       if (correspondent.sessions.size > 0 || correspondent.outbox.pending > 0 || correspondent.waiting > 0) continue;
       this.#endDial(correspondent);
-      // The receiver may remember the numbers of this instance: a successor begins above them.
-      this.#firstNumber = Math.max(this.#firstNumber, correspondent.outbox.nextNumber);
       this.counters.retransmissions += correspondent.outbox.retransmissions;
-      this.#correspondents.delete(keyText);
+      this.#displace(correspondent);
     }
   }
 }
+
+const placeOf = (keyText: string, { address, port }: PeerAddress): string => `${keyText} ${address} ${port}`;
 
 function isRecent(session: Session, now: number): boolean {
   return session.confirmed && now - session.heardAt <= CLOSE_RECENT;

@@ -19,6 +19,7 @@ import {
 import type {
   OutgoingMessage,
   Peer,
+  PeerAddress,
   PeerStats,
   PeerTransportEvents,
   PeerTransportOptions,
@@ -107,6 +108,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
       }
       this.#flushSoon();
     });
+  }
+
+  move(key: Uint8Array, from: readonly PeerAddress[], to: readonly PeerAddress[]): void {
+    this.#engine.move(asBuffer(key), from.map(canonicalAddress), to.map(canonicalAddress), now());
+    this.#flushSoon();
   }
 
   stats(): PeerStats {

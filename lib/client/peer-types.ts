@@ -112,6 +112,8 @@ export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
    * confirmation was lost), "too-long", "refused", "bad-data", "closed"; or with the signal's reason.
    */
   send(peer: Peer, message: OutgoingMessage, options?: SendOptions): Promise<{ ms: number }>;
+  /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
+  move(key: Uint8Array, from: readonly PeerAddress[], to: readonly PeerAddress[]): void;
   stats(): PeerStats;
   /** Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then says goodbye. */
   close(options?: { timeoutMs?: number }): Promise<void>;

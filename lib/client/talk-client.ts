@@ -12,10 +12,11 @@ import { listLocal } from "../table/local-list.ts";
 import { AddressBook } from "./address-book.ts";
 import { publicRecord } from "./directory-record.ts";
 import { ensureServer } from "./embedded-server.ts";
+import { Journeys } from "./journeys.ts";
 import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
-import { openPeerTransport } from "./peer-transport.ts";
-import type { IncomingMessage, PeerTransport } from "./peer-types.ts";
+import { PeerTransport } from "./peer-transport.ts";
+import type { IncomingMessage } from "./peer-types.ts";
 import { Session } from "./session.ts";
 import { defaultStateDir, keyFile } from "./state-dir.ts";
 import type {
@@ -58,6 +59,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #deliver: ConnectOptions["deliver"];
   #presence: LocalPresence | undefined;
+  readonly #journeys: Journeys;
   #underWay = 0;
   #ended: Error | undefined;
 
@@ -69,6 +71,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#session = parts.session;
     this.#transport = parts.transport;
     this.#book = parts.book;
+    this.#journeys = new Journeys(parts.transport);
     this.#deliver = options.deliver;
     this.#transport.on("message", (message, accept, refuse) => {
       // An output that fails leaves the message undelivered; its sender is told nothing, which is the truth.
@@ -78,10 +81,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
-      if (event.state === "back") this.#presence?.moved(this.address);
+      if (event.state === "back") this.#cameBack();
       this.emit("server", event);
     });
-    this.#session.on("seen", (record) => this.#book.learn(record));
+    this.#session.on("seen", (record) => {
+      this.#book.learn(record);
+      this.#journeys.follow(record);
+    });
     this.#session.on("peer", (event) => {
       if (event.state === "left") this.#book.forget(event.name);
       this.emit("peer", event);
@@ -114,7 +120,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // A client of a server on this machine is not reachable from any other, so its socket is not either.
       const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
-      const transport = await openPeerTransport({ identity, port: options.port ?? 0, ...bound });
+      const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const book = new AddressBook(server, session, new KnownPeers(stateDir));
       const client = new TalkClient(options, { server, fingerprint: identity.fingerprint, session, transport, book });
@@ -201,16 +207,25 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const signal = limits.signal ? AbortSignal.any([limits.signal, timeout]) : timeout;
     try {
       const record = await this.#book.resolve(to, signal);
-      const peer = {
-        key: Buffer.from(record.key, "base64"),
-        addresses: record.addresses.map((address) => ({ address, port: record.port })),
-        name: record.name,
-      };
       const timeoutMs = Math.max(1, limits.deadline - performance.now());
-      await this.#transport.send(peer, { from: this.name, text, id }, { timeoutMs, signal });
+      await this.#journeys.to(record, (peer) =>
+        this.#transport.send(peer, { from: this.name, text, id }, { timeoutMs, signal }),
+      );
       this.#book.remember(record.name, record.key);
     } finally {
       this.#underWay--;
+    }
+  }
+
+  #cameBack(): void {
+    this.#presence?.moved(this.address);
+    // Who was restarted while the server was away is announced to nobody.
+    for (const name of this.#journeys.names()) {
+      this.#book.forget(name);
+      this.#session.lookup(name).then(
+        (record) => record && this.#journeys.follow(record),
+        () => {},
+      );
     }
   }
 

@@ -19,29 +19,26 @@ interface LostFragment {
   readonly index: number;
 }
 
+const FIRST_NUMBER = 1; // zero is never a message's
+
 export class Outbox {
   /** Fragments sent more than once. */
   retransmissions = 0;
 
   readonly #onSettled: SettledCallback;
   readonly #messages = new Map<number, Outgoing>(); // base <= number < next, without gaps
-  #base: number; // the lowest number that is not settled
-  #next: number; // the next message's
-  #sentUpTo: number; // the highest number that any receiver can know of
-  #cursor: number; // the message whose fragments go out next for the first time in this session…
+  #base = FIRST_NUMBER; // the lowest number that is not settled
+  #next = FIRST_NUMBER; // the next message's
+  #sentUpTo = FIRST_NUMBER - 1; // the highest number that any receiver can know of
+  #cursor = FIRST_NUMBER; // the message whose fragments go out next for the first time in this session…
   #cursorIndex = 0; // …and the fragment
   #startedBytes = 0; // cost of the started messages: what the receiver may have to keep
   #lost: LostFragment[] = [];
   #announceBase = false;
   #flight: Flight;
 
-  /** @param firstNumber must be above every number that this process has used with the same receiver */
-  constructor(onSettled: SettledCallback, firstNumber = 1) {
+  constructor(onSettled: SettledCallback) {
     this.#onSettled = onSettled;
-    this.#base = firstNumber;
-    this.#next = firstNumber;
-    this.#sentUpTo = firstNumber - 1;
-    this.#cursor = firstNumber;
     this.#flight = this.#newFlight();
   }
 

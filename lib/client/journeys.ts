@@ -1,0 +1,55 @@
+// Messages on their way, by whom they are for: when a peer turns up at another place (it was restarted, it has changed
+// networks), what is on its way to the old place follows it. Knows nothing of names' trust or of the server.
+import { foldName } from "../names.ts";
+import type { DirectoryRecord } from "./directory-record.ts";
+import type { Peer, PeerTransport } from "./peer-types.ts";
+
+interface Journey {
+  record: DirectoryRecord;
+  /** Messages on their way. */
+  count: number;
+}
+
+export class Journeys {
+  readonly #transport: Pick<PeerTransport, "move">;
+  // As many as there are sends under way, whose number TalkClient bounds.
+  readonly #journeys = new Map<string, Journey>();
+
+  constructor(transport: Pick<PeerTransport, "move">) {
+    this.#transport = transport;
+  }
+
+  /** Runs one send to where the record says. */
+  async to<T>(record: DirectoryRecord, send: (peer: Peer) => Promise<T>): Promise<T> {
+    const name = foldName(record.name);
+    const journey = this.#journeys.get(name) ?? { record, count: 0 };
+    this.#journeys.set(name, journey);
+    journey.record = record;
+    journey.count++;
+    try {
+      return await send(peerOf(record));
+    } finally {
+      if (--journey.count === 0) this.#journeys.delete(name);
+    }
+  }
+
+  /** Folded names of those for whom something is on its way. */
+  names(): string[] {
+    return [...this.#journeys.keys()];
+  }
+
+  /** The directory says where somebody is now. Another key is another program: nothing of ours is for it. */
+  follow(record: DirectoryRecord): void {
+    const journey = this.#journeys.get(foldName(record.name));
+    if (!journey || journey.record.key !== record.key) return;
+    const [from, to] = [peerOf(journey.record), peerOf(record)];
+    journey.record = record;
+    this.#transport.move(to.key, from.addresses, to.addresses);
+  }
+}
+
+const peerOf = ({ key, name, addresses, port }: DirectoryRecord): Peer => ({
+  key: Buffer.from(key, "base64"),
+  addresses: addresses.map((address) => ({ address, port })),
+  name,
+});
