@@ -13,7 +13,7 @@ const running = new Set();
 let server = "";
 
 const say = (text) => console.log(text);
-const ours = () => readdirSync("/dev/shm").filter((name) => /^(sem\.)?ptalk-/.test(name));
+const ours = () => readdirSync("/dev/shm").filter((name) => /^(sem\.)?ptalk-(server|host)-/.test(name));
 
 /** A ptalk process. `until(test)` waits for a line that passes, lines before included, each line once. */
 function start(name, args) {
@@ -26,7 +26,12 @@ function start(name, args) {
     lines.push(line);
     for (const check of waiting) check();
   };
-  for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", take);
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on("line", take);
+    stream.on("data", (chunk) => {
+      if (/\] $/.test(chunk)) take(String(chunk)); // a question: its line ends with the answer
+    });
+  }
   const ended = new Promise((resolve) =>
     child.once("close", (code, signal) => {
       running.delete(child);

@@ -65,6 +65,7 @@ describe("a session", () => {
     alice.on("peer", ({ name, state }) => events.push(`${name} ${state}`));
     alice.on("seen", ({ name, port }) => events.push(`${name} ${port}`));
     const bob = await registered("bob");
+    await until("bob to join", () => events.includes("bob joined"));
     await bob.close();
     await until("bob to leave", () => events.includes("bob left"));
     expect(events).toEqual(["bob 4000", "bob joined", "bob left"]);
