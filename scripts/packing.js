@@ -1,6 +1,6 @@
 // For test-package.js and test-nodes.js: packs the package, installs the tarball elsewhere, and tries what it gives.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 
@@ -32,9 +32,17 @@ export function finish() {
   process.exitCode = failures === 0 ? 0 : 1;
 }
 
+/** Whether there is a prebuilt addon for this processor, not older than its sources. */
+function isPrebuilt() {
+  const addon = join(root, "prebuilds", `linux-${process.arch}`, "ptalk.glibc.node");
+  const sources = ["binding.gyp", ...readdirSync(join(root, "native")).map((file) => join("native", file))];
+  const built = statSync(addon, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return sources.every((file) => statSync(join(root, file)).mtimeMs <= built);
+}
+
 /** The tarball that would be published, prebuilt addons in it. */
 export function pack() {
-  if (!existsSync(join(root, "prebuilds", `linux-${process.arch}`))) {
+  if (!isPrebuilt()) {
     const built = run(process.execPath, ["scripts/prebuilds.js", process.arch], { cwd: root });
     if (!built.ok) process.exit(1);
   }

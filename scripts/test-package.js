@@ -35,6 +35,7 @@ if (compiled) {
   `;
   writeFileSync(join(compiled, "user.mts"), source);
   const flags = [
+    "--ignoreConfig",
     "--noEmit",
     "--strict",
     "--module",
