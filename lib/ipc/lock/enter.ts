@@ -3,7 +3,7 @@
 
 import type { Semaphore } from "../semaphore.ts";
 import { isOpen, Kind, Phase, Slot, slotAt } from "./layout.ts";
-import { leave } from "./leave.ts";
+import { give, leave } from "./leave.ts";
 import {
   forgetTicket,
   hasMoved,
@@ -60,7 +60,7 @@ export function queueTaken(p: Participant, kind: Kind): At {
   step("E3");
   while (findElder(p, epoch)) {
     hideTicket(p);
-    queue.post(); // E4
+    give(queue); // E4
     step("E4");
     if (!elderMoves(p)) return At.elder;
     if (!spin(queue)) return At.queue;
@@ -87,7 +87,7 @@ export function roomTaken(p: Participant, kind: Kind): At {
   forgetTicket(p);
   p.ledger.count(slotAt(p.slot) + (kind === Kind.read ? Slot.readsLow : Slot.writesLow));
   if (kind === Kind.read) {
-    semaphoresOf(p).queue.post(); // E9
+    give(semaphoresOf(p).queue); // E9
     step("E9");
   }
   if (p.repair !== undefined && p.ledger.damaged) {

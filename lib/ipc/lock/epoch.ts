@@ -1,6 +1,7 @@
 // The two semaphores of one epoch: "/name.E.queue" (service queue: whoever wants in holds it while entering) and "/name.E.room"
 // (held by the writer, or by the readers together). Once the epoch moves on they are garbage, whatever their values.
 
+import { randomInt } from "node:crypto";
 import { constants, readdirSync } from "node:fs";
 import { native } from "../../native.ts";
 import { IpcError, isCode } from "../error.ts";
@@ -16,6 +17,10 @@ export function checkNameLength(name: string): void {
   throw IpcError.of("ENAMETOOLONG", "shm_open", name, detail);
 }
 
+const RANDOM_EPOCHS = 2 ** 27;
+/** How many epochs may be found squatted, by another user's objects that cannot be unlinked, before that is an error. */
+const MAX_ATTEMPTS = 16;
+
 export interface EpochSemaphores {
   readonly epoch: number;
   readonly queue: Semaphore;
@@ -24,6 +29,11 @@ export interface EpochSemaphores {
 
 function named(name: string, epoch: number, what: "queue" | "room"): string {
   return `${name}.${epoch >>> 0}.${what}`;
+}
+
+/** An even number drawn at random: objects that bear one name in turn share no semaphore's name, and nobody can be there first. */
+export function randomEpoch(): number {
+  return 2 * randomInt(RANDOM_EPOCHS);
 }
 
 /** Opens them, or null if one does not exist (the epoch has moved on, or somebody unlinked it). */
@@ -38,14 +48,21 @@ export function openEpoch(name: string, epoch: number): EpochSemaphores | null {
   return { epoch, queue, room };
 }
 
-/** Makes both anew, free (value 1). Caller holds the gate; nobody may know this epoch yet. */
-export function createEpoch(name: string, epoch: number, mode: number): EpochSemaphores {
-  const queue = createFresh(named(name, epoch, "queue"), mode);
-  try {
-    return { epoch, queue, room: createFresh(named(name, epoch, "room"), mode) };
-  } catch (error) {
-    queue.close();
-    throw error;
+/**
+ * Makes both semaphores of `epoch` anew, free (value 1), or, where someone else's object is in the way, of the epoch that
+ * `another` gives. Returns the epoch. Caller holds the gate; nobody may know these epochs yet.
+ */
+export function createEpoch(name: string, first: number, mode: number, another: () => number): number {
+  let epoch = first;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      createFresh(named(name, epoch, "queue"), mode);
+      createFresh(named(name, epoch, "room"), mode);
+      return epoch;
+    } catch (error) {
+      if (!isCode(error, "EEXIST") || attempt === MAX_ATTEMPTS) throw error;
+      epoch = another();
+    }
   }
 }
 
@@ -59,7 +76,7 @@ export function sweepEpochs(name: string, keep?: number): void {
   const kept = keep === undefined ? "" : `${name}.${keep >>> 0}.`;
   for (const found of epochObjects(name)) {
     if (kept !== "" && found.startsWith(kept)) continue;
-    ignoring("ENOENT", () => Semaphore.unlink(found));
+    unlinkIfPossible(found);
   }
 }
 
@@ -72,14 +89,18 @@ function epochObjects(name: string): string[] {
 }
 
 function openIfThere(name: string): Semaphore | null {
-  return ignoring("ENOENT", () => Semaphore.open(name));
+  try {
+    return Semaphore.open(name);
+  } catch (error) {
+    if (isCode(error, "ENOENT")) return null;
+    throw error;
+  }
 }
 
-function createFresh(name: string, mode: number): Semaphore {
-  ignoring("ENOENT", () => Semaphore.unlink(name));
-  const semaphore = Semaphore.create(name, { value: 1, mode });
+function createFresh(name: string, mode: number): void {
+  unlinkIfPossible(name);
+  Semaphore.create(name, { value: 1, mode }).close();
   setExactMode(name, mode);
-  return semaphore;
 }
 
 // sem_open(3) applies the umask; a lock shared with a group needs the mode it was given.
@@ -93,11 +114,11 @@ function setExactMode(name: string, mode: number): void {
   }
 }
 
-function ignoring<T>(code: "ENOENT", action: () => T): T | null {
+// In the sticky /dev/shm another user's object stays: in a lock that several users share, or put there to be in the way.
+function unlinkIfPossible(name: string): void {
   try {
-    return action();
+    Semaphore.unlink(name);
   } catch (error) {
-    if (isCode(error, code)) return null;
-    throw error;
+    if (!isCode(error, "ENOENT") && !isCode(error, "EACCES") && !isCode(error, "EPERM")) throw error;
   }
 }

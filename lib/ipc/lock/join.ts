@@ -1,12 +1,11 @@
 // JOIN, steps J1 to J3 of docs/LOCK.md: open or make the segment, finish what a dead creator began, take a place in the ledger.
 // Synchronous, and never longer than NOT_READY_MS: a recovery under way does not keep anybody from joining.
 
-import { randomInt } from "node:crypto";
 import { native } from "../../native.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
 import { Roster, sleepSync } from "../roster.ts";
 import { faultsOf, fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
-import { closeEpoch, createEpoch, sweepEpochs } from "./epoch.ts";
+import { createEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { full, notALock, notReady, unlinked, wrongSize, wrongVersion } from "./errors.ts";
 import {
   CAPACITY,
@@ -26,8 +25,6 @@ import { type Participant, type Repair, useEpoch } from "./participant.ts";
 import { step } from "./steps.ts";
 
 const POLL_MS = 1;
-/** The first epoch is drawn from this many even numbers, so that objects that bore one name in turn share no semaphore's name. */
-const FIRST_EPOCHS = 2 ** 27;
 /** How long a joiner that finds every place taken waits for the gate, in milliseconds, to see whether a dead one has one. */
 const FULL_GATE_MS = 100;
 const PERMISSIONS = 0o777;
@@ -101,14 +98,13 @@ function reclose(ledger: Ledger): void {
 
 // Caller holds the gate and is alone. Each store may be the last: the next one starts over.
 function initialise(name: string, ledger: Ledger, mode: number): void {
-  const epoch = 2 * randomInt(FIRST_EPOCHS);
   ledger.writeHeader();
   step("J1.header");
-  ledger.epoch = epoch;
-  ledger.resetReaders(epoch);
   sweepEpochs(name);
-  closeEpoch(createEpoch(name, epoch, mode));
+  const epoch = createEpoch(name, randomEpoch(), mode, randomEpoch);
   step("J1.semaphores");
+  ledger.resetReaders(epoch);
+  ledger.epoch = epoch;
   ledger.publish();
   step("J1.ready");
 }

@@ -1,5 +1,7 @@
 // LEAVE, steps L1 to L4 of docs/LOCK.md. Never waits: a leaver needs nobody, so a stopped or dying recoverer cannot hold it up.
 
+import { isCode } from "../error.ts";
+import type { Semaphore } from "../semaphore.ts";
 import { Kind, Phase } from "./layout.ts";
 import { type Participant, semaphoresOf, setPhase, standDown } from "./participant.ts";
 import { step } from "./steps.ts";
@@ -12,14 +14,23 @@ export function leave(p: Participant, kind: Kind): void {
   if (kind === Kind.read) {
     const before = p.ledger.changeReaders(epoch, -1); // L2; -1: the epoch moved, its room is of no use to anyone
     step("L2.count");
-    if (before === 1) room.post();
+    if (before === 1) give(room);
     step("L2");
   } else {
-    room.post(); // L2
+    give(room); // L2
     step("L2");
-    queue.post(); // L3
+    give(queue); // L3
     step("L3");
   }
   standDown(p); // L4
   step("L4");
+}
+
+/** Posts. A semaphore filled up by somebody's own posts (EOVERFLOW) needs no token of ours; its value gives it away to recovery. */
+export function give(semaphore: Semaphore): void {
+  try {
+    semaphore.post();
+  } catch (error) {
+    if (!isCode(error, "EOVERFLOW")) throw error;
+  }
 }

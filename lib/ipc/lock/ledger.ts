@@ -115,7 +115,9 @@ export class Ledger {
     Atomics.store(w, Header.magic, MAGIC);
     Atomics.store(w, Header.version, LAYOUT_VERSION);
     Atomics.store(w, Header.capacity, CAPACITY);
-    if (this.slotsUsed !== Atomics.load(w, Header.slotsUsed)) Atomics.store(w, Header.slotsUsed, CAPACITY);
+    let used = CAPACITY;
+    while (used > 0 && this.load(used - 1, Slot.pid) === 0) used--;
+    Atomics.store(w, Header.slotsUsed, used);
   }
   publish(): void {
     Atomics.store(this.words, Header.ready, READY);

@@ -1,7 +1,7 @@
 // RECOVER, steps R1 to R9 of docs/LOCK.md: one participant at a time, whoever notices first, gives the epoch up and opens the next.
 // Sound whatever the reason: a needless recovery costs time, never exclusion. Killed anywhere, the next one starts at R1.
 
-import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, sweepEpochs } from "./epoch.ts";
+import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { truncated, unlinked } from "./errors.ts";
 import { CAPACITY, Header, isOpen, isReadersOf, Kind, nextOpen, Phase, recoveryOf, Slot, slotAt } from "./layout.ts";
 import type { Participant } from "./participant.ts";
@@ -45,7 +45,7 @@ export function findReason(p: Participant, watch: StallWatch | null = null): Rea
   const epoch = ledger.epoch;
   if (p.isTruncated()) throw truncated(p.name);
   if (!isOpen(epoch)) return { what: "closed" };
-  if (!ledger.headerIsSound || !isReadersOf(ledger.readers, epoch) || !semaphoresExist(p, epoch))
+  if (!ledger.headerIsSound || !isReadersOf(ledger.readers, epoch) || !semaphoresAreSound(p, epoch))
     return ledger.epoch === epoch ? { what: "garbage" } : { what: "closed" };
   for (let slot = 0; slot < CAPACITY; slot++) if (isDead(p, slot)) return { what: "dead", slot };
   return watch?.stalled(p) ? { what: "stalled", epoch } : null;
@@ -104,15 +104,14 @@ async function rebuild(p: Participant, taken: number[], patience: Patience): Pro
     ledger.damaged = false;
     step("R5.repaired");
   }
-  const next = nextOpen(old);
   for (const slot of taken) wipe(p, slot); // R6
   step("R6.wiped");
   ledger.writeHeader();
-  ledger.resetReaders(next);
   ledger.publish();
-  step("R6");
-  closeEpoch(createEpoch(p.name, next, p.mode)); // R7
+  const next = createEpoch(p.name, nextOpen(old), p.mode, randomEpoch); // R7
   step("R7.created");
+  ledger.resetReaders(next); // R6
+  step("R6");
   const waiting = countWaiting(p);
   sweepEpochs(p.name, next);
   step("R7");
@@ -187,9 +186,12 @@ function progressOf(p: Participant): number {
   return sum;
 }
 
-function semaphoresExist(p: Participant, epoch: number): boolean {
-  if (p.semaphores?.epoch === epoch) return true;
-  const found = openEpoch(p.name, epoch);
-  if (found !== null) closeEpoch(found);
-  return found !== null;
+// They exist, and have no more tokens than there are.
+function semaphoresAreSound(p: Participant, epoch: number): boolean {
+  const own = p.semaphores?.epoch === epoch ? p.semaphores : null;
+  const found = own ?? openEpoch(p.name, epoch);
+  if (found === null) return false;
+  const sound = found.queue.value <= 1 && found.room.value <= 1;
+  if (own === null) closeEpoch(found);
+  return sound;
 }

@@ -3,6 +3,7 @@
 
 import { At, begin, elderMoved, queueTaken, roomTaken, spin } from "./enter.ts";
 import { Kind, Phase, Slot, slotAt } from "./layout.ts";
+import { give } from "./leave.ts";
 import { hasMoved, type Participant, semaphoresOf, setPhase, showTicket, standDown } from "./participant.ts";
 import { EAGER_MS, nextTurn, type Patience } from "./patience.ts";
 import { findReason, recover, StallWatch } from "./recover.ts";
@@ -112,7 +113,7 @@ async function awaitRoom(p: Participant, kind: Kind, patience: Patience): Promis
   } catch (error) {
     if (kind === Kind.read) p.ledger.changeReaders(epoch, -1);
     step("E6.undo");
-    queue.post();
+    give(queue);
     standDown(p);
     throw error;
   }

@@ -1,11 +1,13 @@
 // A ledger, semaphores and a segment that someone else's process spoils: errors or a rebuild, never a crash or a hang.
 import { randomBytes } from "node:crypto";
-import { truncateSync } from "node:fs";
+import { readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ReadersWriterLock, Semaphore, SharedMemory } from "../../../lib/ipc/index.ts";
 import { CAPACITY, Header, Phase, Slot, slotAt } from "../../../lib/ipc/lock/layout.ts";
 import { LockStage } from "../../helpers/lock-stage.ts";
-import { segmentFile } from "../../helpers/object-names.ts";
+import { NodeProgram } from "../../helpers/node-program.ts";
+import { segmentFile, semaphoreFile } from "../../helpers/object-names.ts";
+import { canChangeUser } from "../../helpers/privileges.ts";
 
 let stage: LockStage;
 let lock: ReadersWriterLock;
@@ -99,11 +101,65 @@ describe("semaphores", () => {
     expect(lock.stats().recoveries).toBe(1);
   });
 
+  it.each(["queue", "room"])(
+    "too many tokens of the %s are noticed by whoever has to wait, and taken out of use",
+    async (what) => {
+      const holder = await stage.join();
+      await holder.run("hold", { kind: "write" });
+      using filled = semaphore(what);
+      for (let i = 0; i < 3; i++) filled.post();
+      await expect(lock.withRead(() => {}, { timeoutMs: 300 })).rejects.toThrow("writer pid");
+      await holder.run("release");
+      await stage.expectGoesOn([holder]);
+      expect(filled.name).not.toContain(`.${lock.stats().epoch}.`);
+    },
+  );
+
   it("unlinked ones are made anew for whoever comes", async () => {
     semaphore("queue").unlink();
     semaphore("room").unlink();
     await stage.expectGoesOn([await stage.join()]);
     await lock.withWrite(() => {});
+  });
+});
+
+describe("rebuilding", () => {
+  it("a hundred times leaves no descriptor and no file behind", async () => {
+    const descriptors = () => readdirSync("/proc/self/fd").length;
+    await lock.withWrite(() => {});
+    const before = descriptors();
+    for (let i = 0; i < 100; i++) {
+      Atomics.or(words, Header.epoch, 1);
+      await lock.withWrite(() => {});
+    }
+    expect(lock.stats().recoveries).toBe(100);
+    expect(descriptors()).toBeLessThanOrEqual(before + 1);
+    expect(stage.names.files()).toHaveLength(4);
+  });
+
+  it.skipIf(!canChangeUser)("goes round another user's objects under the names it would take", async () => {
+    const name = stage.names.fresh();
+    const other = new NodeProgram(`
+      process.setuid(65534);
+      const lock = ipc.ReadersWriterLock.create(${JSON.stringify(name)});
+      say(lock.stats().epoch);
+      process.stdin.once("data", async () => {
+        const words = new Int32Array(ipc.SharedMemory.open(${JSON.stringify(name)}).buffer);
+        Atomics.or(words, ${Header.epoch}, 1);
+        say(await lock.withWrite(() => "entered"));
+        say(lock.stats().epoch);
+        lock.unlink();
+        process.exit();
+      });
+    `);
+    const epoch = Number(await other.heard());
+    const squatter = semaphoreFile(`${name}.${epoch + 2}.queue`);
+    writeFileSync(squatter, "root's");
+    other.say("on");
+    expect(await other.heard()).toBe("entered");
+    expect(await other.heard()).not.toBe(epoch + 2);
+    await other.ended;
+    rmSync(squatter);
   });
 });
 

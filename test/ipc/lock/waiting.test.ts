@@ -1,4 +1,6 @@
 // Waiting for other processes: deadlines that name who is in the way, abort signals, stopped processes, fairness, many at once.
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ReadersWriterLock } from "../../../lib/ipc/index.ts";
 import { LockStage } from "../../helpers/lock-stage.ts";
@@ -175,6 +177,36 @@ describe("a stopped process", () => {
     frozen.thaw();
     await section;
     await stage.expectGoesOn([frozen]);
+  });
+});
+
+describe("worker threads", () => {
+  const inWorker = (body: string) =>
+    new Worker(
+      `import(${JSON.stringify(new URL("../../../dist/ipc/index.js", import.meta.url).href)}).then(async ({ ReadersWriterLock }) => {
+        const { parentPort } = await import("node:worker_threads");
+        const lock = ReadersWriterLock.open(${JSON.stringify(stage.name)});
+        ${body}
+      })`,
+      { eval: true },
+    );
+
+  it("a thread with its own instance is another participant", async () => {
+    const worker = inWorker("parentPort.postMessage(await lock.withRead(() => 'beside'))");
+    const [answer] = await lock.withRead(() => once(worker, "message"));
+    expect(answer).toBe("beside");
+    await worker.terminate();
+  });
+
+  it.each(["inside", "asleep"])("one that is terminated %s is as good as dead", async (how) => {
+    const other = await stage.join();
+    if (how === "asleep") await other.run("hold", { kind: "write" });
+    const worker = inWorker("lock.withWrite(() => new Promise(() => {})); parentPort.postMessage('there')");
+    await once(worker, "message");
+    await worker.terminate();
+    if (how === "asleep") await other.run("release");
+    expect(await lock.withWrite(() => "entered")).toBe("entered");
+    await stage.expectGoesOn([other]);
   });
 });
 
