@@ -23,7 +23,9 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment());
   AddErrors(env, exports);
   AddSharedMemory(env, exports);
+  AddRecordLocks(env, exports);
   AddSemaphores(env, exports);
+  AddWaits(env, exports);
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddNotify(env, exports);

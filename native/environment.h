@@ -53,7 +53,9 @@ inline Environment& Of(Napi::Env env) { return *env.GetInstanceData<Environment>
 // Each file's functions, added to the addon's exports.
 void AddErrors(Napi::Env env, Napi::Object exports);
 void AddSharedMemory(Napi::Env env, Napi::Object exports);
+void AddRecordLocks(Napi::Env env, Napi::Object exports);
 void AddSemaphores(Napi::Env env, Napi::Object exports);
+void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddNotify(Napi::Env env, Napi::Object exports);

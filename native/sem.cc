@@ -1,5 +1,5 @@
-// Named semaphores for JavaScript: sem_open(3), sem_wait(3), sem_post(3), sem_getvalue(3), and the ids of waits that do not
-// block (wait.cc).
+// Named semaphores for JavaScript: sem_open(3), sem_wait(3), sem_post(3), sem_getvalue(3). The waits that do not
+// block the thread are in wait.cc.
 #include "sem.h"
 
 #include <fcntl.h>
@@ -7,7 +7,6 @@
 #include <cerrno>
 
 #include "guard.h"
-#include "wait.h"
 
 namespace ptalk {
 
@@ -112,41 +111,6 @@ static Napi::Value SemTimedWait(const Napi::CallbackInfo& info) {
   return BlockingWait(info.Env(), *semaphore, "sem_timedwait", Double(info, 1));
 }
 
-// Milliseconds below 0 wait without limit. The id comes back through the completion pipe once the wait is over.
-static Napi::Value SemWaitStart(const Napi::CallbackInfo& info) {
-  Environment& mine = Of(info.Env());
-  const auto* semaphore = mine.Find(Int(info, 0));
-  if (semaphore == nullptr) return Fail(info.Env(), "sem_wait", "", EINVAL);
-  int32_t id = 0;
-  if (int error = mine.waits->Start(*semaphore, Double(info, 1), &id)) {
-    return Fail(info.Env(), "pthread_create", "", error);
-  }
-  return Napi::Number::New(info.Env(), id);
-}
-
-static Napi::Value SemWaitCancel(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Of(info.Env()).waits->Cancel(Int(info, 0)));
-}
-
-// True when it was acquired (the token is the caller's now), false when it timed out, undefined for an id not known (any more).
-static Napi::Value SemWaitCollect(const Napi::CallbackInfo& info) {
-  const auto wait = Of(info.Env()).waits->Collect(Int(info, 0));
-  if (!wait) return info.Env().Undefined();
-  if (wait->state.load() == kFailed) return Fail(info.Env(), "sem_wait", "", wait->error);
-  return Napi::Boolean::New(info.Env(), wait->state.load() == kAcquired);
-}
-
-static Napi::Value SemWaitAbandon(const Napi::CallbackInfo& info) {
-  Of(info.Env()).waits->Abandon();
-  return info.Env().Undefined();
-}
-
-static Napi::Value CompletionFd(const Napi::CallbackInfo& info) {
-  const int fd = Of(info.Env()).waits->TakeReadEnd();
-  if (fd < 0) return Fail(info.Env(), "pipe2");
-  return Napi::Number::New(info.Env(), fd);
-}
-
 // The hot calls. Each works on the handle that JavaScript has put into the environment's `hot_handle`: reading it from an
 // argument through Node-API took 7 of 24 ns.
 static const std::shared_ptr<NamedSemaphore>* Selected(napi_env env, napi_callback_info info, const char* syscall) {
@@ -203,11 +167,6 @@ void AddSemaphores(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "semUnlink", SemUnlink);
   Add(env, exports, "semClose", SemClose);
   Add(env, exports, "semTimedWait", SemTimedWait);
-  Add(env, exports, "semWaitStart", SemWaitStart);
-  Add(env, exports, "semWaitCancel", SemWaitCancel);
-  Add(env, exports, "semWaitCollect", SemWaitCollect);
-  Add(env, exports, "semWaitAbandon", SemWaitAbandon);
-  Add(env, exports, "completionFd", CompletionFd);
   AddRaw(env, exports, "semPost", SemPost);
   AddRaw(env, exports, "semTryWait", SemTryWait);
   AddRaw(env, exports, "semWait", SemWait);

@@ -1,4 +1,4 @@
-// Shared memory objects: shm_open(3), posix_fallocate(3), mmap(2), and OFD record locks (fcntl_locking(2)) on them.
+// Shared memory objects: shm_open(3), posix_fallocate(3), mmap(2).
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -129,43 +129,6 @@ static Napi::Value Faults(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), mapping == nullptr ? 0 : FaultsOf(mapping->slot));
 }
 
-// An OFD lock belongs to the open file description, so the kernel drops it when the last process that has it dies.
-static int LockCommand(const Napi::CallbackInfo& info, int command, short type, struct flock* range) {
-  *range = {};
-  range->l_type = type;
-  range->l_whence = SEEK_SET;
-  range->l_start = Int64(info, 1);
-  range->l_len = Int64(info, 2);
-  int result;
-  do {
-    result = fcntl(Int(info, 0), command, range);
-  } while (result < 0 && errno == EINTR);
-  return result;
-}
-
-// True when the lock is ours now, false when someone else is in the way. Never blocks.
-static Napi::Value LockBytes(const Napi::CallbackInfo& info) {
-  struct flock range;
-  if (LockCommand(info, F_OFD_SETLK, Bool(info, 3) ? F_WRLCK : F_RDLCK, &range) == 0) {
-    return Napi::Boolean::New(info.Env(), true);
-  }
-  if (errno == EAGAIN || errno == EACCES) return Napi::Boolean::New(info.Env(), false);
-  return Fail(info.Env(), "fcntl");
-}
-
-static Napi::Value UnlockBytes(const Napi::CallbackInfo& info) {
-  struct flock range;
-  if (LockCommand(info, F_OFD_SETLK, F_UNLCK, &range) < 0) return Fail(info.Env(), "fcntl");
-  return info.Env().Undefined();
-}
-
-// The first byte of somebody else's lock in the range, or -1. Works on a read-only descriptor.
-static Napi::Value TestBytes(const Napi::CallbackInfo& info) {
-  struct flock range;
-  if (LockCommand(info, F_OFD_GETLK, F_WRLCK, &range) < 0) return Fail(info.Env(), "fcntl");
-  return Napi::Number::New(info.Env(), range.l_type == F_UNLCK ? -1 : static_cast<double>(range.l_start));
-}
-
 void AddSharedMemory(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "shmOpen", ShmOpen);
   Add(env, exports, "shmUnlink", ShmUnlink);
@@ -176,9 +139,6 @@ void AddSharedMemory(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "map", Map);
   Add(env, exports, "unmap", Unmap);
   Add(env, exports, "faults", Faults);
-  Add(env, exports, "lockBytes", LockBytes);
-  Add(env, exports, "unlockBytes", UnlockBytes);
-  Add(env, exports, "testBytes", TestBytes);
 }
 
 }  // namespace ptalk

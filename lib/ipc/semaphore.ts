@@ -1,18 +1,17 @@
 // Named semaphores: sem_open(3), sem_wait(3), sem_post(3).
 import { constants } from "node:fs";
 import { native } from "../native.ts";
+import { listObjects } from "./dev-shm.ts";
 import { IpcError } from "./error.ts";
 import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { abortError, type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
-import { listNames } from "./shared-memory.ts";
 
 const { hotHandle, semWait, semTryWait, semPost, semValue } = native;
 const { O_CREAT, O_EXCL } = constants;
 
 /** SEM_VALUE_MAX of Linux: the greatest value a semaphore can have. */
 export const SEM_VALUE_MAX = 2 ** 31 - 1;
-const SEMAPHORE_PREFIX = "sem.";
 const DEFAULT_MODE = 0o600;
 const CLOSED = -1;
 
@@ -70,9 +69,7 @@ export class Semaphore implements Disposable {
 
   /** The names ("/name", sorted) of all named semaphores, of every user, that begin with the prefix. */
   static list(prefix = "/"): string[] {
-    return listNames(prefix, (file) =>
-      file.startsWith(SEMAPHORE_PREFIX) ? file.slice(SEMAPHORE_PREFIX.length) : undefined,
-    );
+    return listObjects("semaphore", prefix);
   }
 
   /** Takes one, and blocks this thread (its event loop too) until there is one. For the loop's sake see `waitAsync`. */

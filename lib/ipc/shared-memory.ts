@@ -1,17 +1,13 @@
 // Named shared memory: shm_open(3), posix_fallocate(3), mmap(2).
-import { constants as buffers } from "node:buffer";
-import { constants, readdirSync, statfsSync } from "node:fs";
+import { constants } from "node:fs";
 import { native } from "../native.ts";
+import { checkMappable, listObjects } from "./dev-shm.ts";
 import { IpcError, isCode } from "./error.ts";
 import { checkInteger, checkMode, checkName, checkSize } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, S_IFMT, S_IFREG } = constants;
 
-/** Where Linux keeps shared memory objects and semaphores. */
-const SHM_DIRECTORY = "/dev/shm";
-/** glibc's prefix for the files of named semaphores, which are not shared memory objects. */
-const SEMAPHORE_PREFIX = "sem.";
 const DEFAULT_MODE = 0o600;
 
 /** What a forgotten SharedMemory leaves behind is its descriptor; the mapping goes with its buffer. */
@@ -140,7 +136,7 @@ export class SharedMemory implements Disposable {
 
   /** The names ("/name", sorted) of all shared memory objects, of every user, that begin with the prefix. */
   static list(prefix = "/"): string[] {
-    return listNames(prefix, (file) => (file.startsWith(SEMAPHORE_PREFIX) ? undefined : file));
+    return listObjects("memory", prefix);
   }
 
   /** The mapped bytes, for reading and writing. EACCES when opened `readOnly`, EBADF after `close`. */
@@ -193,26 +189,6 @@ export class SharedMemory implements Disposable {
   }
 }
 
-/** Names in /dev/shm: `nameOf` gives the POSIX name, less its slash, or undefined for what is something else. */
-export function listNames(prefix: string, nameOf: (file: string) => string | undefined): string[] {
-  if (typeof prefix !== "string") throw new TypeError("prefix must be a string");
-  const wanted = prefix.startsWith("/") ? prefix : `/${prefix}`;
-  const names: string[] = [];
-  for (const entry of readdirSync(SHM_DIRECTORY, { withFileTypes: true })) {
-    const name = entry.isFile() ? nameOf(entry.name) : undefined;
-    if (name !== undefined && `/${name}`.startsWith(wanted)) names.push(`/${name}`);
-  }
-  return names.sort();
-}
-
 function noSizeYet(name: string): IpcError {
   return IpcError.of("EAGAIN", "shm_open", name, "it has no size yet: its creator has not finished, or died");
-}
-
-/** Before memory is spent on it: Node 20 maps at most 4 GiB at once. */
-function checkMappable(name: string, size: number): void {
-  if (size <= buffers.MAX_LENGTH) return;
-  const { bavail, bsize } = statfsSync(SHM_DIRECTORY);
-  if (size > bavail * bsize) throw IpcError.of("ENOSPC", "posix_fallocate", name);
-  throw IpcError.of("EFBIG", "mmap", name, `this Node maps at most ${buffers.MAX_LENGTH} bytes at once`);
 }

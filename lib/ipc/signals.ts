@@ -23,6 +23,8 @@ export type SignalAction = "ignore" | "default" | ((info: SignalInfo) => void);
 
 /** Faults of the program itself: returning from a handler repeats them, and JavaScript runs only after it has returned. */
 const FAULTS = new Set(["SIGSEGV", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SIGIOT"]);
+/** Signals for which Node sets a handler at its start, to restore the terminal or wake its debugger: a claim may replace it. */
+const NODES_OWN = new Set(["SIGINT", "SIGTERM", "SIGUSR1"]);
 const RECORD_BYTES = 24;
 const SIGNAL_STOLEN = "PTALK_SIGNAL_STOLEN";
 const INT32_MIN = -(2 ** 31);
@@ -57,17 +59,8 @@ export function sigaction(signal: string, action: SignalAction): Disposable {
   const signo = signalNumber(signal);
   checkAction(signal, action);
   noticeThefts();
-  if (process.listenerCount(signal) > 0) {
-    throw IpcError.of(
-      "EBUSY",
-      "sigaction",
-      undefined,
-      `${signal} is handled by process.on; remove that listener first`,
-    );
-  }
-  if (signal === "SIGCHLD" && native.sigcurrent(signo) === "other") {
-    throw IpcError.of("EBUSY", "sigaction", undefined, "SIGCHLD tells Node of the ends of its child processes");
-  }
+  const claimant = otherClaimant(signal, signo);
+  if (claimant) throw IpcError.of("EBUSY", "sigaction", undefined, `${signal} is handled by ${claimant}`);
   const claim = open(signal, signo, action);
   claims.set(claim.id, claim);
   return { [Symbol.dispose]: () => release(claim) };
@@ -99,6 +92,14 @@ function checkAction(signal: string, action: unknown): asserts action is SignalA
   if (typeof action === "function" && FAULTS.has(signal)) {
     throw refuse(`${signal} reports a fault of the program, which no callback on the event loop can mend`);
   }
+}
+
+/** Who would lose the signal to a claim, and what to do about it. */
+function otherClaimant(signal: string, signo: number): string | undefined {
+  if (process.listenerCount(signal) > 0) return "process.on; remove that listener first";
+  if (NODES_OWN.has(signal) || FAULTS.has(signal) || native.sigcurrent(signo) !== "other") return undefined;
+  if (signal === "SIGCHLD") return "Node, which learns from it that its child processes end";
+  return "another thread's process.on, or by other native code";
 }
 
 function open(signal: string, signo: number, action: SignalAction): Claim {

@@ -222,58 +222,6 @@ describe("close and unlink", () => {
   });
 });
 
-describe("openOrCreate", () => {
-  test("creates once, then opens as it is", () => {
-    const name = names.fresh();
-    using first = SharedMemory.openOrCreate(name, { size: 100, mode: 0o640 });
-    using second = SharedMemory.openOrCreate(name, { size: 200, mode: 0o600 });
-    expect([first.size, second.size]).toEqual([100, 100]);
-    new Uint8Array(first.buffer)[0] = 5;
-    expect(second.read(0, 1)[0]).toBe(5);
-    first.unlink();
-  });
-
-  test("processes that race for it end up on one object", async () => {
-    const name = names.fresh();
-    const script = `
-      process.stdin.once("data", () => {
-        const shm = ipc.SharedMemory.openOrCreate(${JSON.stringify(name)}, { size: 4 });
-        Atomics.add(new Int32Array(shm.buffer), 0, 1);
-        say("in");
-      });
-      say("ready");`;
-    const programs = Array.from({ length: 4 }, () => new NodeProgram(script));
-    await Promise.all(programs.map((program) => program.heard()));
-    for (const program of programs) program.say("go");
-    await Promise.all(programs.map((program) => program.heard()));
-    using shm = SharedMemory.open(name);
-    expect(new Int32Array(shm.buffer)[0]).toBe(4);
-    await Promise.all(programs.map((program) => program.end()));
-    shm.unlink();
-  });
-
-  test("adopts what a dead creator left without a size, but never one whose size came late", () => {
-    const dead = names.fresh();
-    writeFileSync(segmentFile(dead), "");
-    using adopted = SharedMemory.openOrCreate(dead, { size: 77 });
-    expect(adopted.size).toBe(77);
-    adopted.unlink();
-  });
-
-  test("waits for a creator that is at work", async () => {
-    const name = names.fresh();
-    writeFileSync(segmentFile(name), "");
-    const program = new NodeProgram(`
-      const shm = ipc.SharedMemory.openOrCreate(${JSON.stringify(name)}, { size: 77 });
-      say(shm.size);`);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    truncateSync(segmentFile(name), 4096);
-    expect([4096, 77]).toContain(await program.heard()); // 77 only where starting Node took longer than the patience
-    await program.end();
-    SharedMemory.unlink(name);
-  });
-});
-
 describe("list", () => {
   test("names what begins with the prefix, sorted, and never semaphores", () => {
     const base = names.fresh();
@@ -289,41 +237,6 @@ describe("list", () => {
       shm.unlink();
     }
     expect(SharedMemory.list(base)).toEqual([]);
-  });
-});
-
-describe("record locks on the descriptor", () => {
-  test("belong to the open object: another descriptor is kept out, sees where, and gets in when it is closed", () => {
-    const name = names.fresh();
-    const base = 2 ** 40;
-    const holder = SharedMemory.create(name, { size: 4 });
-    using other = SharedMemory.open(name);
-    expect(native.lockBytes(fdOf(holder), base + 3, 1, true)).toBe(true);
-    expect(native.testBytes(fdOf(holder), base, 100)).toBe(-1);
-    expect(native.testBytes(fdOf(other), base, 100)).toBe(base + 3);
-    expect(native.lockBytes(fdOf(other), base + 3, 1, true)).toBe(false);
-    expect(native.lockBytes(fdOf(other), base + 2, 1, true)).toBe(true);
-    holder.close();
-    expect(native.lockBytes(fdOf(other), base + 3, 1, true)).toBe(true);
-    native.unlockBytes(fdOf(other), base, 100);
-    other.unlink();
-  });
-
-  test("are dropped by the kernel when their holder is killed", async () => {
-    const name = names.fresh();
-    using shm = SharedMemory.create(name, { size: 4 });
-    const holder = new NodeProgram(`
-      const { native } = await import(new URL("../native.js", ${JSON.stringify(`file://${import.meta.dirname}/../../dist/ipc/index.js`)}));
-      const { fdOf } = await import(new URL("./shared-memory.js", ${JSON.stringify(`file://${import.meta.dirname}/../../dist/ipc/index.js`)}));
-      globalThis.shm = ipc.SharedMemory.open(${JSON.stringify(name)});
-      say(native.lockBytes(fdOf(globalThis.shm), 0, 1, true));`);
-    expect(await holder.heard()).toBe(true);
-    expect(native.testBytes(fdOf(shm), 0, 1)).toBe(0);
-    using reader = SharedMemory.open(name, { readOnly: true });
-    expect(native.testBytes(fdOf(reader), 0, 1)).toBe(0);
-    await holder.kill();
-    expect(native.testBytes(fdOf(shm), 0, 1)).toBe(-1);
-    shm.unlink();
   });
 });
 

@@ -106,6 +106,19 @@ describe("claims", () => {
     ).toEqual([]);
   });
 
+  test("a signal that another thread's process.on has is EBUSY in a worker, which cannot see that listener", async () => {
+    const program = new NodeProgram(`
+      const { Worker } = await import("node:worker_threads");
+      process.on("SIGUSR2", () => say("ours"));
+      const worker = new Worker(\`
+        const { parentPort } = await import("node:worker_threads");
+        const ipc = await import(${JSON.stringify(built)});
+        try { ipc.sigaction("SIGUSR2", "ignore"); } catch (error) { parentPort.postMessage(error.message); }\`, { eval: true });
+      worker.on("message", say);`);
+    expect(await program.heard()).toMatch(/EBUSY.*another thread's process.on/);
+    await program.end();
+  });
+
   test("a theft that slips past is noticed at the next use, with a warning, and is left alone on disposal", async () => {
     const program = new NodeProgram(`
       const warnings = [];
