@@ -142,7 +142,7 @@ try {
   const total = 2 * height + gap;
   writeFileSync(
     join(root, "docs/talk.svg"),
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="-1 -1 ${width + 2} ${total + 2}" font-family="ui-monospace, SFMono-Regular, Menlo, DejaVu Sans Mono, monospace" font-size="13" fill="#e6edf3" xml:space="preserve">\n${windows.join("\n")}\n</svg>\n`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="-1 -1 ${width + 2} ${total + 2}" font-family="ui-monospace, SFMono-Regular, Menlo, DejaVu Sans Mono, monospace" font-size="13" fill="#e6edf3" xml:space="preserve">\n<title>Two terminals: alice and bob talk with ptalk</title>\n${windows.join("\n")}\n</svg>\n`,
   );
   alice.type("exit\r");
   bob.type("\x15exit\r");
