@@ -6,17 +6,7 @@
 // a replaced record on its way out without seeing its successor at the head, finds another version. Nothing waits for a
 // writer: a version that stays odd after a crash is as good as an even one.
 // Every index that comes out of the table is checked, every loop has a bound.
-import {
-  BUCKET,
-  BUCKET_WORDS,
-  type Geometry,
-  HEADER,
-  MAX_CHAIN,
-  RECORD,
-  RECORD_WORDS,
-  STATE,
-  STATE_MASK,
-} from "./layout.ts";
+import { type Geometry, HEADER, MAX_CHAIN, RECORD, RECORD_WORDS, STATE, STATE_MASK, versionOf } from "./layout.ts";
 import { NameKey } from "./name-key.ts";
 import { Snapshot } from "./snapshot.ts";
 import { TableError } from "./table-error.ts";
@@ -54,12 +44,13 @@ export class TableReader {
   find(name: string, withOwner: boolean): number {
     if (!this.key.set(name)) return NO_SLOT;
     const words = this.#words;
-    const bucket = this.#geometry.buckets + (this.key.hash & this.#geometry.bucketMask) * BUCKET_WORDS;
+    const bucket = this.#geometry.buckets + (this.key.hash & this.#geometry.bucketMask);
+    const versionAt = versionOf(this.#geometry, bucket);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const version = Atomics.load(words, bucket + BUCKET.version);
-      const found = this.#follow(Atomics.load(words, bucket + BUCKET.head), withOwner);
+      const version = Atomics.load(words, versionAt);
+      const found = this.#follow(Atomics.load(words, bucket), withOwner);
       if (found >= 0) return found;
-      if (found === MISSED && Atomics.load(words, bucket + BUCKET.version) === version) return NO_SLOT;
+      if (found === MISSED && Atomics.load(words, versionAt) === version) return NO_SLOT;
     }
     throw TableError.unsteady(this.#path);
   }

@@ -5,8 +5,6 @@
 // link, what is missing is put in before what is wrong is taken out. May itself be killed anywhere and run again.
 import { MAX_FOLD_BYTES } from "../names.ts";
 import {
-  BUCKET,
-  BUCKET_WORDS,
   type Geometry,
   HEADER,
   MAX_CHAIN,
@@ -18,6 +16,7 @@ import {
   STATE_MASK,
   sequenceOf,
   VERSION_MASK,
+  versionOf,
 } from "./layout.ts";
 import { hashWords } from "./name-key.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -136,12 +135,12 @@ class Repair {
 
   #mendChain(index: number): void {
     const words = this.#words;
-    const bucket = this.#geometry.buckets + index * BUCKET_WORDS;
+    const bucket = this.#geometry.buckets + index;
     const hasStrangers = this.#meetChain(index, bucket);
     for (let link = this.#wantedHead[index] as number; link !== NONE; link = this.#wantedNext[link - 1] as number) {
       if (this.#status[link - 1] !== WANTED) continue;
-      Atomics.store(words, this.#at(link - 1) + RECORD.next, Atomics.load(words, bucket + BUCKET.head));
-      Atomics.store(words, bucket + BUCKET.head, link);
+      Atomics.store(words, this.#at(link - 1) + RECORD.next, Atomics.load(words, bucket));
+      Atomics.store(words, bucket, link);
       this.#status[link - 1] = MET;
     }
     if (!hasStrangers) return;
@@ -153,7 +152,7 @@ class Repair {
   /** Marks the wanted records of a chain. @returns whether there was anything else in it */
   #meetChain(index: number, bucket: number): boolean {
     const words = this.#words;
-    let link = Atomics.load(words, bucket + BUCKET.head);
+    let link = Atomics.load(words, bucket);
     let strangers = false;
     for (let hops = 0; link !== NONE; hops++) {
       if (link < 1 || link > this.#used || hops === MAX_CHAIN) return true;
@@ -168,7 +167,7 @@ class Repair {
   /** What is to stay lies within the hops of meetChain, behind what was put in since: as much again at most. */
   #expelStrangers(index: number, bucket: number): void {
     const words = this.#words;
-    let from = bucket + BUCKET.head;
+    let from = bucket;
     for (let hops = 0; hops < 2 * MAX_CHAIN; hops++) {
       const link = Atomics.load(words, from);
       if (link === NONE) return;
@@ -192,7 +191,8 @@ class Repair {
   }
 
   #raise(bucket: number): void {
-    Atomics.store(this.#words, bucket + BUCKET.version, (Atomics.load(this.#words, bucket + BUCKET.version) + 1) | 0);
+    const at = versionOf(this.#geometry, bucket);
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + 1) | 0);
   }
 
   #discard(at: number): void {

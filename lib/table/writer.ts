@@ -5,8 +5,6 @@
 // repair.ts makes again from the records. All stores are atomic ones: they keep their order on every processor.
 import { TalkError } from "../errors.ts";
 import {
-  BUCKET,
-  BUCKET_WORDS,
   type Geometry,
   HEADER,
   MAX_CHAIN,
@@ -17,6 +15,7 @@ import {
   STATE_MASK,
   sequenceOf,
   VERSION_MASK,
+  versionOf,
 } from "./layout.ts";
 import { storeLookupTime } from "./lookup-time.ts";
 import { NameKey } from "./name-key.ts";
@@ -122,18 +121,19 @@ export class TableWriter {
   }
 
   #bucket(hash: number = this.#key.hash): number {
-    return this.#geometry.buckets + (hash & this.#geometry.bucketMask) * BUCKET_WORDS;
+    return this.#geometry.buckets + (hash & this.#geometry.bucketMask);
   }
 
   #raise(bucket: number): void {
-    Atomics.store(this.#words, bucket + BUCKET.version, (Atomics.load(this.#words, bucket + BUCKET.version) + 1) | 0);
+    const at = versionOf(this.#geometry, bucket);
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + 1) | 0);
   }
 
   /** @returns the link of the live record that has the key, or NONE */
   #findInChain(bucket: number): number {
     const words = this.#words;
     const { words: key, wordCount, hash } = this.#key;
-    let link = Atomics.load(words, bucket + BUCKET.head);
+    let link = Atomics.load(words, bucket);
     for (let hops = 0; link !== NONE; hops++) {
       // A chain this long is either damage or somebody who knows the seed: no room for one more.
       if (hops >= MAX_CHAIN - 1) throw TalkError.full(this.#geometry.capacity);
@@ -203,9 +203,9 @@ export class TableWriter {
   #publish(slot: number, version: number, bucket: number): void {
     const words = this.#words;
     const at = this.#at(slot);
-    Atomics.store(words, at + RECORD.next, Atomics.load(words, bucket + BUCKET.head));
+    Atomics.store(words, at + RECORD.next, Atomics.load(words, bucket));
     Atomics.store(words, at + RECORD.sequence, sequenceOf(version, STATE.live));
-    Atomics.store(words, bucket + BUCKET.head, slot + 1);
+    Atomics.store(words, bucket, slot + 1);
   }
 
   /** From the second store on the record is not in the table. */
@@ -218,7 +218,7 @@ export class TableWriter {
 
   #unlink(slot: number, bucket: number): void {
     const words = this.#words;
-    let from = bucket + BUCKET.head;
+    let from = bucket;
     for (let hops = 0; hops < MAX_CHAIN; hops++) {
       const link = Atomics.load(words, from);
       if (link === NONE) break;

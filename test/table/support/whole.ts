@@ -1,6 +1,6 @@
 // Whether a table is whole, looked at from outside: every record on its chain, every other slot on the free list, once each.
 import { expect } from "vitest";
-import { BUCKET, BUCKET_WORDS, HEADER, RECORD, RECORD_WORDS, STATE, STATE_MASK } from "../../../lib/table/layout.ts";
+import { HEADER, RECORD, RECORD_WORDS, STATE, STATE_MASK } from "../../../lib/table/layout.ts";
 import type { HeapTable } from "./heap-table.ts";
 
 export function expectWhole({ words, geometry }: HeapTable): void {
@@ -14,7 +14,7 @@ export function expectWhole({ words, geometry }: HeapTable): void {
     return times;
   };
   for (let index = 0; index <= geometry.bucketMask; index++) {
-    let link = word(geometry.buckets + index * BUCKET_WORDS + BUCKET.head);
+    let link = word(geometry.buckets + index);
     while (link !== 0) {
       if (meet(link) !== 0) expect.fail(`slot ${link - 1} is on two chains`);
       if ((word(at(link - 1) + RECORD.hash) & geometry.bucketMask) !== index) expect.fail("on a foreign chain");
@@ -37,7 +37,7 @@ export function longestChain({ words, geometry }: HeapTable): number {
   let longest = 0;
   for (let index = 0; index <= geometry.bucketMask; index++) {
     let length = 0;
-    let link = words[geometry.buckets + index * BUCKET_WORDS + BUCKET.head] as number;
+    let link = words[geometry.buckets + index] as number;
     for (; link !== 0; link = words[geometry.records + (link - 1) * RECORD_WORDS + RECORD.next] as number) length++;
     longest = Math.max(longest, length);
   }
