@@ -28,7 +28,10 @@ export class NameKey {
     this.#seedHigh = seedHigh;
   }
 
-  /** Takes a name as a user writes it. @returns false for what no user can be called */
+  /**
+   * Takes a name as a user writes it.
+   * @returns false for most of what no user can be called; the rest (commands, a leading dot) no record will equal
+   */
   set(name: string): boolean {
     if (typeof name !== "string") return false;
     const length = name.length;

@@ -147,6 +147,16 @@ describe("ClientTable", () => {
     });
   });
 
+  it("works at its largest, 1,048,576", { timeout: 300_000 }, () => {
+    withTable(1_048_576, (table) => {
+      const { slot, version } = table.insert(client("first"));
+      for (let i = 0; i < 1000; i++) table.insert(client(`n${i}`, i));
+      expect(table.repair()).toEqual({ kept: 1001, discarded: 0 });
+      expect(table.find("n999")?.record.connection).toBe(999);
+      expect(table.remove(slot, version)).toBe(true);
+    });
+  });
+
   it("refuses capacities out of bounds, with RangeError", () => {
     for (const capacity of [0, -1, 1.5, 1_048_577, Number.NaN]) {
       expect(() => ClientTable.create(names.fresh(), { capacity })).toThrow(RangeError);

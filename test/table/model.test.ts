@@ -88,7 +88,7 @@ function codeOf(work: () => unknown): string {
   }
 }
 
-describe("the table behaves as a Map does", () => {
+describe("the table behaves as a Map does", { timeout: 300_000 }, () => {
   it.each([1, 2, 5, 16, 33])("capacity %i", (capacity) => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 80, size: "max" }), (steps) => {
@@ -102,7 +102,7 @@ describe("the table behaves as a Map does", () => {
 });
 
 describe("a million insert/remove cycles", () => {
-  it("leave chains, slots and speed as they were", () => {
+  it("leave chains, slots and speed as they were", { timeout: 600_000 }, () => {
     const table = new HeapTable(1000);
     const live: { name: string; handle: RecordHandle }[] = [];
     for (let i = 0; i < 900; i++) live.push({ name: `start${i}`, handle: table.writer.insert(client(`start${i}`, i)) });

@@ -111,7 +111,7 @@ describe("replace", () => {
   });
 });
 
-describe("repair", () => {
+describe("repair", { timeout: 300_000 }, () => {
   it("may die at any of its own stores, and be run again", () => {
     const table = filled(8, 7);
     const { slot } = table.writer.insert(client("subject", 1));

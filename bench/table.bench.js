@@ -1,0 +1,196 @@
+// The client table: lookups from another process, with and without the lock, what a change costs; then the lock's own figures,
+// which belong to the same promise. Rates are per second of CPU time of this process ("on one core") where nothing is waited
+// for, per second of the clock where there is somebody to wait for.
+// The reference (reference/table-lookup.c) does the same lookup over the same memory in C.
+import { execFileSync, fork } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ReadersWriterLock, SharedMemory } from "../dist/ipc/index.js";
+import { ClientTable } from "../dist/table/client-table.js";
+import { Directory } from "../dist/table/directory.js";
+import { geometryOf, HEADER, RECORD, RECORD_WORDS, VERSIONS } from "../dist/table/layout.js";
+import { run as runLock } from "./lock.bench.js";
+import { benchClient } from "./reference/clients.js";
+
+const here = join(import.meta.dirname, "reference");
+const FEW = 1000;
+const MANY = 1_000_000;
+/** Names asked for in each round: enough that a round over a million clients finds next to nothing in a cache. */
+const LOOKUPS = 1_000_000;
+const ROUNDS = 9;
+const LOCKED_MS = 3000;
+const WRITES = 100_000;
+
+export async function run(report) {
+  // Not the default port, and not one that is easily somebody's.
+  const port = 20_000 + (process.pid % 40_000);
+  const lockName = `/ptalk-bench-table-${process.pid}`;
+  const reference = compileReference();
+  const lock = ReadersWriterLock.openOrCreate(lockName, {});
+  try {
+    const few = await withServer(port, FEW, lockName, "still", () => lookups(report, port, FEW, reference));
+    const many = await withServer(port, MANY, lockName, "still", () => lookups(report, port, MANY, reference));
+    report.row({
+      name: "  its time among 1,000,000, to that among 1,000",
+      value: few / many,
+      unit: "x",
+      target: "<= 2x",
+      met: few / many <= 2,
+    });
+    await withServer(port, FEW, lockName, "turns", (server) =>
+      locked(report, port, lock, server, "a writer with a section each turn of its loop", 300_000),
+    );
+    await withServer(port, FEW, lockName, "hammer", (server) =>
+      locked(report, port, lock, server, "a writer without a pause"),
+    );
+    await writes(report, lock, port);
+  } finally {
+    lock.close();
+    lock.unlink();
+    reference.remove();
+  }
+  await runLock(report);
+}
+
+async function withServer(port, clients, lockName, how, measure) {
+  const name = `/ptalk-server-${port}`;
+  const server = fork(join(here, "table-server.js"), [name, String(clients), lockName, how]);
+  try {
+    await once(server, "message");
+    return await measure(server);
+  } finally {
+    server.disconnect();
+    await once(server, "exit");
+  }
+}
+
+/** Lookups per CPU second, the best of the rounds. */
+function lookups(report, port, clients, reference) {
+  const directory = Directory.open({ port });
+  const names = Array.from({ length: LOOKUPS }, () => `user${Math.floor(Math.random() * clients)}`);
+  globalThis.gc?.();
+  let best = Number.POSITIVE_INFINITY;
+  for (let round = 0; round <= ROUNDS; round++) {
+    const start = process.cpuUsage();
+    for (let i = 0; i < LOOKUPS; i++)
+      if (directory.lookup(names[i]) === null) throw new Error(`${names[i]} is not there`);
+    const { user, system } = process.cpuUsage(start);
+    if (round > 0) best = Math.min(best, (user + system) / 1e6); // the first is for the compiler and for page faults
+  }
+  directory.close();
+  const rate = LOOKUPS / best;
+  report.row({
+    name: `Directory.lookup among ${clients.toLocaleString("en")} (ratio: the same in C)`,
+    value: rate,
+    unit: "/s",
+    ratio: rate / reference.rate(`/ptalk-server-${port}`, clients),
+    ...(clients === FEW ? { target: ">= 1,000,000 /s", met: rate >= 1e6 } : {}),
+  });
+  return rate;
+}
+
+async function locked(report, port, lock, server, beside, target) {
+  const table = ClientTable.open(`/ptalk-server-${port}`);
+  const names = Array.from({ length: FEW }, (_, i) => `user${i}`);
+  let next = 0;
+  const find = () => table.find(names[next++ % FEW]);
+  const section = async () => {
+    if ((await lock.withRead(find)) === null) throw new Error("not found");
+  };
+  for (let i = 0; i < 20_000; i++) await section();
+  const written = await sectionsOf(server);
+  const start = performance.now();
+  let done = 0;
+  while (performance.now() < start + LOCKED_MS) {
+    for (let i = 0; i < 1000; i++) await section();
+    done += 1000;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const seconds = (performance.now() - start) / 1000;
+  table.close();
+  report.row({
+    name: `withRead + find beside ${beside}`,
+    value: done / seconds,
+    unit: "/s",
+    ...(target ? { target: `>= ${target.toLocaleString("en")} /s`, met: done / seconds >= target } : {}),
+  });
+  report.row({
+    name: "  that writer's sections meanwhile",
+    value: ((await sectionsOf(server)) - written) / seconds,
+    unit: "/s",
+  });
+}
+
+async function sectionsOf(server) {
+  server.send("how many");
+  return (await once(server, "message"))[0];
+}
+
+/** What registering and unregistering cost, with the write section around each, and without. */
+async function writes(report, lock, port) {
+  const table = ClientTable.create(`/ptalk-server-${port}`, { capacity: FEW + 1 });
+  try {
+    for (let i = 0; i < FEW; i++) table.insert(benchClient(`user${i}`, i));
+    let handle = null;
+    const change = () => {
+      if (handle) table.remove(handle.slot, handle.version);
+      handle = handle ? null : table.insert(benchClient("guest", 1));
+    };
+    const microseconds = async (work) => {
+      let best = Number.POSITIVE_INFINITY;
+      for (let round = 0; round < 5; round++) {
+        const start = process.cpuUsage();
+        await work();
+        const { user, system } = process.cpuUsage(start);
+        best = Math.min(best, (user + system) / WRITES);
+      }
+      return best;
+    };
+    const bare = await microseconds(() => {
+      for (let i = 0; i < WRITES; i++) change();
+    });
+    const empty = await microseconds(async () => {
+      for (let i = 0; i < WRITES; i++) await lock.withWrite(() => {});
+    });
+    const whole = await microseconds(async () => {
+      for (let i = 0; i < WRITES; i++) await lock.withWrite(change);
+    });
+    const row = (name, value) => report.row({ name, value, unit: "us", ratio: value / empty });
+    row("an empty write section (ratios: to this)", empty);
+    row("insert or remove, without the lock", bare);
+    row("a write section with an insert or a remove in it", whole);
+  } finally {
+    table.close();
+    table.unlink();
+  }
+}
+
+function compileReference() {
+  const folder = mkdtempSync(join(tmpdir(), "ptalk-bench-"));
+  const program = join(folder, "table-lookup");
+  const offsets = {
+    VERSIONS,
+    RECORD_WORDS,
+    SEQUENCE: RECORD.sequence,
+    HASH: RECORD.hash,
+    NEXT: RECORD.next,
+    LENGTHS: RECORD.lengths,
+    PORT: RECORD.port,
+    STARTED_AT: RECORD.startedAt,
+    TEXT: RECORD.text,
+  };
+  const defines = Object.entries(offsets).map(([name, value]) => `-D${name}=${value}`);
+  execFileSync("cc", ["-std=gnu11", "-O2", ...defines, "-o", program, join(here, "table-lookup.c"), "-lrt"]);
+  const rate = (name, clients) => {
+    const { bucketMask, versions, buckets, records } = geometryOf(clients + 1);
+    const shm = SharedMemory.open(name, { readOnly: true });
+    const header = new Uint32Array(shm.read(0, 256).buffer);
+    shm.close();
+    const seed = [header[HEADER.seed], header[HEADER.seed + 1]];
+    const numbers = [bucketMask, versions, buckets, records, ...seed, LOOKUPS, 1, clients, ROUNDS];
+    return 1e9 / Number(execFileSync(program, [name, ...numbers.map(String)]).toString());
+  };
+  return { rate, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
