@@ -7,10 +7,7 @@ type Wanted = Pick<ConnectOptions, "name" | "register" | "deliver" | "startServe
 
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
-  const notYet = "../client/talk-client.js"; // lands soon: then a literal import
-  const { TalkClient } = (await import(notYet)) as {
-    TalkClient: { connect(o: ConnectOptions): Promise<TalkConnection> };
-  };
+  const { TalkClient } = await import("../client/talk-client.ts");
   const { server, stateDir, insecure, port } = config;
   return TalkClient.connect({ ...wanted, server, stateDir, insecure, ...(port === undefined ? {} : { port }) });
 }

@@ -1,0 +1,192 @@
+// `ptalk send` and `ptalk recv` between real processes, through a real server: what the exit status promises.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { User } from "../helpers/cli.ts";
+import type { Program } from "../helpers/program.ts";
+import { Serving } from "../helpers/serving.ts";
+
+let server: Serving;
+let alice: User;
+let bob: User;
+const running: Program[] = [];
+
+beforeAll(async () => {
+  server = await Serving.start();
+  const PTALK_SERVER = server.address;
+  alice = new User({ PTALK_SERVER });
+  bob = new User({ PTALK_SERVER });
+});
+afterEach(async () => {
+  for (const program of running.splice(0)) await program.kill();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+  for (const user of [alice, bob]) user[Symbol.dispose]();
+});
+
+type Event = { readonly type: string; readonly [field: string]: unknown };
+const parse = (text: string): Event[] =>
+  text
+    .trim()
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+
+async function receiver(user: User, name: string, ...args: string[]): Promise<Program> {
+  const program = user.start(["recv", "--as", name, "--json", ...args]);
+  running.push(program);
+  expect(JSON.parse(await program.line())).toMatchObject({ type: "registered", name, server: server.address });
+  return program;
+}
+
+describe("ptalk send", () => {
+  it("ends with 0 when the text has reached the other side's output", async () => {
+    const inbox = await receiver(bob, "bob");
+    const sent = await alice.run(["send", "--as", "alice", "bob", "build", "done"]);
+    expect(sent).toMatchObject({
+      code: 0,
+      stderr: "",
+      stdout: expect.stringMatching(/^delivered to bob \([\d.]+ m?s\)\n$/),
+    });
+    expect(JSON.parse(await inbox.line())).toEqual({
+      type: "message",
+      id: expect.any(String),
+      from: "alice",
+      text: "build done",
+      at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      fingerprint: expect.stringMatching(/^SHA256:/),
+      verified: true,
+    });
+  });
+
+  it("takes the text from stdin, several lines and 64 KiB of it", async () => {
+    const inbox = await receiver(bob, "bob");
+    const text = `first\nsecond ${"漢".repeat(20_000)}`;
+    expect(await alice.run(["send", "--as", "alice", "bob"], { input: `${text}\n` })).toMatchObject({ code: 0 });
+    expect(JSON.parse(await inbox.line())).toMatchObject({ text });
+  });
+
+  it("sends to several, and its status is that of the first who did not get it", async () => {
+    const inbox = await receiver(bob, "bob");
+    const sent = await alice.run(["send", "--as", "alice", "--json", "bob,nobody", "hi"]);
+    expect(sent.code).toBe(67);
+    const events = parse(sent.stdout);
+    expect(events.map(({ type, to }) => `${type} ${to}`).sort()).toEqual([
+      "delivered bob",
+      "failed nobody",
+      "sent bob",
+      "sent nobody",
+    ]);
+    expect(events.find(({ type }) => type === "failed")).toMatchObject({
+      code: "no-such-user",
+      message: 'no user "nobody" is on',
+    });
+    expect(JSON.parse(await inbox.line())).toMatchObject({ text: "hi" });
+  });
+
+  it("as the same user while that user's own client runs arrives under the same name", async () => {
+    const own = await receiver(alice, "alice");
+    const inbox = await receiver(bob, "bob");
+    expect(await alice.run(["send", "--as", "alice", "bob", "from the shell"])).toMatchObject({ code: 0 });
+    expect(JSON.parse(await inbox.line())).toMatchObject({ from: "alice", verified: true, text: "from the shell" });
+    // And the one that runs is still the one who is found.
+    expect(await bob.run(["send", "--as", "bob", "alice", "back"])).toMatchObject({ code: 0 });
+    expect(JSON.parse(await own.line())).toMatchObject({ from: "bob", text: "back" });
+  });
+
+  it("under a name that another user holds is refused with 73", async () => {
+    await receiver(bob, "bob");
+    expect(await alice.run(["send", "--as", "bob", "bob", "hi"])).toMatchObject({ code: 73, stdout: "" });
+  });
+
+  it("to a receiver that hangs ends with 75 after its time, and so when it is killed meanwhile", async () => {
+    const inbox = await receiver(bob, "bob");
+    inbox.child.kill("SIGSTOP");
+    const late = await alice.run(["send", "--as", "alice", "bob", "hi", "--timeout", "1"]);
+    expect(late).toMatchObject({
+      code: 75,
+      stdout: "",
+      stderr: expect.stringMatching(/^ptalk: not delivered to "bob"/),
+    });
+    const sending = alice.run(["send", "--as", "alice", "bob", "hi", "--timeout", "4"]);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await inbox.kill();
+    expect((await sending).code).toSatisfy((code: number) => code === 75 || code === 67);
+  });
+
+  it("without a server ends with 69", async () => {
+    expect(await alice.run(["send", "bob", "hi", "--server", "127.0.0.1:1"])).toMatchObject({ code: 69, stdout: "" });
+  });
+});
+
+describe("ptalk recv", () => {
+  it("ends after --count messages, and is gone from the directory", async () => {
+    const inbox = await receiver(bob, "bob", "--count", "2");
+    for (const text of ["one", "two"])
+      expect(await alice.run(["send", "--as", "alice", "bob", text])).toMatchObject({ code: 0 });
+    expect([JSON.parse(await inbox.line()).text, JSON.parse(await inbox.line()).text]).toEqual(["one", "two"]);
+    expect(await inbox.ended).toMatchObject({ code: 0 });
+    expect(await alice.run(["send", "--as", "alice", "bob", "three"])).toMatchObject({ code: 67 });
+  });
+
+  it("ends with 75 when the time is up before anything has come", async () => {
+    expect(await bob.run(["recv", "--as", "bob", "--timeout", "0.5"])).toMatchObject({ code: 75, stdout: "" });
+  });
+
+  it("prints for people what no terminal obeys", async () => {
+    const inbox = bob.start(["recv", "--as", "bob", "--count", "1"]);
+    running.push(inbox);
+    const text = "\u001b]0;x\u0007\u202eevil";
+    const outcome = async () => (await alice.run(["send", "--as", "alice", "bob", text])).code;
+    let code = await outcome();
+    while (code === 67) code = await outcome(); // not registered yet
+    expect(code).toBe(0);
+    expect(await inbox.line()).toBe("alice: ^[]0;x^G<U+202E>evil");
+  });
+
+  it("leaves in good order when told to", async () => {
+    const inbox = await receiver(bob, "bob");
+    inbox.child.kill("SIGTERM");
+    expect(await inbox.ended).toMatchObject({ code: 143, stderr: expect.not.stringContaining("Error") });
+    expect(await alice.run(["lookup", "bob"])).toMatchObject({ code: 67 });
+  });
+});
+
+describe("ptalk all, list and lookup", () => {
+  it("agree about who is on", async () => {
+    await receiver(bob, "Bob");
+    const client = {
+      name: "Bob",
+      address: "127.0.0.1",
+      port: expect.any(Number),
+      host: expect.any(String),
+      startedAt: expect.stringMatching(/Z$/),
+      lastLookupAt: null,
+      fingerprint: expect.stringMatching(/^SHA256:/),
+    };
+    expect(JSON.parse((await alice.run(["lookup", "BOB", "--json"])).stdout)).toEqual(client);
+    expect(JSON.parse((await alice.run(["all", "--json"])).stdout)).toEqual([client]);
+    const local = JSON.parse((await alice.run(["list", "--json"])).stdout).filter(
+      (row: Event) => row.server === server.address,
+    );
+    expect(local).toEqual([
+      {
+        name: "Bob",
+        pid: running[0]?.pid,
+        uid: process.getuid?.(),
+        user: expect.any(String),
+        tty: null,
+        server: server.address,
+        address: "127.0.0.1",
+        port: expect.any(Number),
+        startedAt: expect.stringMatching(/Z$/),
+        lastMessageAt: null,
+        sent: 0,
+        received: 0,
+      },
+    ]);
+    expect((await alice.run(["all"])).stdout).toMatch(
+      /^NAME +ADDRESS +HOST +SINCE +LAST LOOKUP\nBob +127\.0\.0\.1:\d+ /,
+    );
+    expect((await alice.run(["lookup", "bob"])).stdout).toMatch(/^name +Bob\naddress +127/);
+  });
+});

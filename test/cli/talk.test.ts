@@ -1,0 +1,246 @@
+// `ptalk talk` on a pipe and at a terminal: real processes, a real server, a real pseudo-terminal.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { PTALK, User } from "../helpers/cli.ts";
+import type { Program } from "../helpers/program.ts";
+import { Pty } from "../helpers/pty.ts";
+import { Serving } from "../helpers/serving.ts";
+
+type Event = { readonly type: string; readonly [field: string]: unknown };
+
+let server: Serving;
+const users = new Map<string, User>();
+const programs: Program[] = [];
+const screens: Pty[] = [];
+
+beforeAll(async () => {
+  server = await Serving.start();
+});
+afterEach(async () => {
+  for (const screen of screens.splice(0)) {
+    screen[Symbol.dispose]();
+    await screen.ended;
+  }
+  for (const program of programs.splice(0)) await program.kill();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+  for (const user of users.values()) user[Symbol.dispose]();
+});
+
+function userOf(name: string): User {
+  const user = users.get(name) ?? new User();
+  users.set(name, user);
+  return user;
+}
+
+async function talk(name: string, address = server.address): Promise<Program> {
+  const program = userOf(name).start(["talk", name, "--json", "--server", address]);
+  programs.push(program);
+  expect(await event(program)).toMatchObject({ type: "registered", name });
+  return program;
+}
+
+async function atTerminal(name: string, options: { columns?: number; rows?: number } = {}): Promise<Pty> {
+  const env = Object.fromEntries(
+    Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined),
+  );
+  const screen = new Pty(process.execPath, [PTALK, name, "--server", server.address], {
+    ...options,
+    env: { ...env, LANG: "C.UTF-8" },
+  });
+  screens.push(screen);
+  await screen.shows(`you are ${name} on`);
+  return screen;
+}
+
+async function event(program: Program): Promise<Event> {
+  return JSON.parse(await program.line());
+}
+
+/** The next event of that type; others in between are passed over. */
+async function next(program: Program, type: string): Promise<Event> {
+  for (;;) {
+    const found = await event(program);
+    if (found.type === type) return found;
+  }
+}
+
+describe("on a pipe with --json", () => {
+  it("tells everything that happens, in order", async () => {
+    const bob = await talk("bob");
+    const alice = await talk("alice");
+    expect(await next(bob, "peer")).toEqual({ type: "peer", name: "alice", state: "joined" });
+    alice.say("bob hello");
+    const sent = await event(alice);
+    expect(sent).toEqual({ type: "sent", id: expect.any(String), to: "bob", at: expect.stringMatching(/\.\d{3}Z$/) });
+    expect(await event(alice)).toEqual({
+      type: "delivered",
+      id: sent.id,
+      to: "bob",
+      at: expect.any(String),
+      ms: expect.any(Number),
+    });
+    expect(await event(bob)).toMatchObject({
+      type: "message",
+      id: sent.id,
+      from: "alice",
+      text: "hello",
+      verified: true,
+    });
+    alice.say("/ALL");
+    expect(await event(alice)).toMatchObject({
+      type: "all",
+      clients: [{ name: expect.any(String) }, { name: expect.any(String) }],
+    });
+    alice.say("list");
+    const { clients } = (await event(alice)) as unknown as { clients: Event[] };
+    expect(
+      clients
+        .filter((c) => c.server === server.address)
+        .map((c) => c.name)
+        .sort(),
+    ).toEqual(["alice", "bob"]);
+    alice.say("nobody hi");
+    expect(await event(alice)).toMatchObject({ type: "sent", to: "nobody" });
+    expect(await event(alice)).toMatchObject({ type: "failed", to: "nobody", code: "no-such-user" });
+    alice.say("bob");
+    expect(await event(alice)).toMatchObject({ type: "error", code: "usage" });
+    alice.say("no/body hi");
+    expect(await event(alice)).toMatchObject({ type: "error", code: "bad-name" });
+    alice.say("Exit");
+    expect(await event(alice)).toEqual({ type: "exit" });
+    expect(await alice.ended).toMatchObject({ code: 0 });
+    expect(await next(bob, "peer")).toEqual({ type: "peer", name: "alice", state: "left" });
+  });
+
+  it("the end of input waits for what is under way", async () => {
+    const bob = await talk("bob");
+    const alice = await talk("alice");
+    const COUNT = 300;
+    for (let i = 0; i < COUNT; i++) alice.say(`bob message ${i}`);
+    const ended = alice.end();
+    for (let i = 0; i < COUNT; i++) expect(await next(bob, "message")).toMatchObject({ text: `message ${i}` });
+    let delivered = 0;
+    for (let seen = await event(alice); seen.type !== "exit"; seen = await event(alice))
+      if (seen.type === "delivered") delivered++;
+    expect(delivered).toBe(COUNT);
+    expect(await ended).toMatchObject({ code: 0 });
+  });
+
+  it("SIGINT is ignored, SIGTERM ends in good order", async () => {
+    const bob = await talk("bob");
+    for (let i = 0; i < 3; i++) bob.child.kill("SIGINT");
+    bob.say("Help");
+    bob.say("List");
+    expect(await event(bob)).toMatchObject({ type: "list" });
+    bob.child.kill("SIGTERM");
+    expect(await event(bob)).toEqual({ type: "exit" });
+    expect(await bob.ended).toMatchObject({ code: 143 });
+  });
+
+  it("a name that is taken is told on stdout and by the status", async () => {
+    await talk("bob");
+    using other = new User();
+    const { code, stdout, stderr } = await other.run(["bob", "--json", "--server", server.address]);
+    expect(code).toBe(73);
+    expect(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line)),
+    ).toEqual([{ type: "error", code: "name-taken", message: expect.stringContaining('"bob"') }, { type: "exit" }]);
+    expect(JSON.parse(stderr)).toMatchObject({ code: "name-taken" });
+  });
+});
+
+describe("on a pipe for people", () => {
+  it("prints messages and lists on stdout, remarks on stderr", async () => {
+    const bob = await talk("bob");
+    const alice = userOf("alice").start(["alice", "--server", server.address]);
+    programs.push(alice);
+    await next(bob, "peer");
+    bob.say("alice hi there");
+    expect(await alice.line()).toBe("bob: hi there");
+    alice.say("all");
+    expect(await alice.line()).toMatch(/^NAME +ADDRESS/);
+    alice.say("bob bye");
+    expect(await next(bob, "message")).toMatchObject({ text: "bye" });
+    const { code, stderr } = await alice.end();
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^ptalk: you are alice on/);
+    expect(stderr).toMatch(/ptalk: delivered to bob \(/);
+  });
+});
+
+describe("when the server goes", () => {
+  it("conversations and List go on", async () => {
+    const own = await Serving.start();
+    const bob = await talk("bob", own.address);
+    const alice = await talk("alice", own.address);
+    alice.say("bob first");
+    await next(bob, "message");
+    await own[Symbol.asyncDispose]();
+    expect((await next(bob, "server")).state).toMatch(/closing|lost/);
+    alice.say("bob second");
+    expect(await next(bob, "message")).toMatchObject({ from: "alice", text: "second" });
+    const { code, stdout } = await userOf("alice").run(["list", "--json", "--server", own.address]);
+    expect(code).toBe(0);
+    const names = JSON.parse(stdout)
+      .filter((row: Event) => row.server === own.address)
+      .map((row: Event) => row.name);
+    expect(names.sort()).toEqual(["alice", "bob"]);
+  });
+});
+
+describe("at a terminal", () => {
+  it("two people talk, and a half-typed line survives what arrives", async () => {
+    const bob = await atTerminal("bob");
+    const alice = await atTerminal("alice", { columns: 40 });
+    await bob.shows("* alice has joined");
+    const half = `bob ${"half typed ".repeat(5)}`;
+    alice.type(half);
+    await alice.until((s) => s.rows().join("").includes("half typed half typed"));
+    bob.type("alice hello 漢字\r");
+    await bob.shows(/✓ → alice: hello 漢字 .*m?s$/);
+    await alice.shows("bob: hello 漢字");
+    alice.type("\r");
+    await bob.shows(`alice: ${"half typed ".repeat(5).trimEnd()}`);
+    alice.type("list\r");
+    await alice.shows(/^NAME +USER +PID/);
+    alice.type("Exit\r");
+    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    await bob.shows("* alice has left");
+  });
+
+  it("Tab knows who is on; Ctrl-C and SIGINT are disabled; Ctrl-D leaves", async () => {
+    await talk("bobby");
+    const alice = await atTerminal("alice");
+    await new Promise((resolve) => setTimeout(resolve, 300)); // the names for Tab come with the first answer of the server
+    alice.type("bobb\t");
+    await alice.until((s) => s.cursor().row.startsWith("> bobby "));
+    alice.type("\x15\x03");
+    await alice.shows("Ctrl-C is disabled here");
+    process.kill(alice.pid, "SIGINT");
+    alice.type("nobody are you there\r");
+    await alice.shows("✗ → nobody: are you there");
+    await alice.shows('no user "nobody" is on');
+    alice.type("\x04");
+    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(alice.raw.endsWith("\x1b[?2004l") || alice.raw.includes("\x1b[?2004l")).toBe(true);
+  });
+
+  it("hostile text is shown, not obeyed", async () => {
+    const mallory = await talk("mallory");
+    const alice = await atTerminal("alice");
+    mallory.say("alice \x1b[2J\x1b]0;owned\x07\u202eevil");
+    await alice.shows("mallory: ^[[2J^[]0;owned^G<U+202E>evil");
+  });
+
+  it("a closed terminal ends it and leaves nothing behind", async () => {
+    const alice = await atTerminal("alice");
+    process.kill(alice.pid, "SIGHUP");
+    expect(await alice.ended).toMatchObject({ exitCode: 129 });
+    const { stdout } = await userOf("alice").run(["all", "--json", "--server", server.address]);
+    expect(JSON.parse(stdout)).toEqual([]);
+  });
+});
