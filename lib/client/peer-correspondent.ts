@@ -25,46 +25,42 @@ export class Correspondent {
   readonly keyText: string;
   /** Which stream of ours this is: messages are numbered within it, and the receiver remembers how far it has come. */
   readonly instance = randomBytes(INSTANCE_BYTES);
-  readonly outbox: Outbox;
+  readonly outbox: Outbox<Waiter>;
+  /** Messages that somebody waits for. */
+  waiting = 0;
   readonly sessions = new Set<Session>();
   /** The one that we send through. */
   session: Session | null = null;
   dial: Dial | null = null;
-  /** Where the directory says that the peer is; empty while we have sent nothing. */
+  /** Where the directory says that the peer is, canonical; empty while we have sent nothing. */
   addresses: readonly PeerAddress[] = [];
+  /** The same as the caller wrote it. */
+  given: readonly PeerAddress[] = [];
   name = "?";
   /** Where the engine finds this one. */
   readonly places: string[] = [];
-  readonly #waiters = new Map<number, Waiter>();
   #earliestExpiry = Number.POSITIVE_INFINITY; // a lower bound
   #now = 0;
 
   constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
-    this.outbox = new Outbox((number, refused) => {
-      const error = refused ? TalkError.refused(`${this.name} refused the message`) : null;
-      this.#finish(number, error, this.#now);
+    this.outbox = new Outbox<Waiter>((waiter, refused) => {
+      this.waiting--;
+      waiter.done(refused ? TalkError.refused(`${this.name} refused the message`) : null, this.#now - waiter.since);
     });
   }
 
-  get waiting(): number {
-    return this.#waiters.size;
-  }
-
   enqueue(body: Buffer, waiter: Waiter): number {
-    const number = this.outbox.enqueue(body);
-    this.#waiters.set(number, waiter);
+    this.waiting++;
     this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-    return number;
+    return this.outbox.enqueue(body, waiter);
   }
 
-  /** The waiter hears nothing any more. False when the message is settled already. */
-  cancel(number: number, waiter: Waiter): boolean {
-    if (this.#waiters.get(number) !== waiter) return false;
-    this.#waiters.delete(number);
+  /** The waiter hears nothing any more. Caller knows that the message is not settled. */
+  cancel(number: number): void {
+    this.waiting--;
     this.outbox.cancel(number);
-    return true;
   }
 
   /** Before datagrams are read: settled messages took until now. */
@@ -81,22 +77,25 @@ export class Correspondent {
   expire(now: number): void {
     if (now < this.#earliestExpiry) return;
     this.#earliestExpiry = Number.POSITIVE_INFINITY;
-    for (const [number, waiter] of this.#waiters) {
-      if (waiter.expiresAt > now) {
-        this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-        continue;
-      }
-      this.outbox.cancel(number);
+    const late: [number, Waiter][] = [];
+    this.outbox.forEachPending((waiter, number) => {
+      if (waiter.expiresAt <= now) late.push([number, waiter]);
+      else this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
+    });
+    const what = this.session ? "the message was not confirmed" : "no answer";
+    for (const [number, waiter] of late.sort(([a], [b]) => a - b)) {
+      this.cancel(number);
       const seconds = Math.round(waiter.expiresAt - waiter.since) / 1000;
-      const what = this.session ? "the message was not confirmed" : "no answer";
-      this.#finish(number, TalkError.notDelivered(this.name, `${what} within ${seconds} s`), now);
+      waiter.done(TalkError.notDelivered(this.name, `${what} within ${seconds} s`), now - waiter.since);
     }
   }
 
   failAll(error: TalkError, now: number): void {
-    for (const number of [...this.#waiters.keys()]) {
-      this.outbox.cancel(number);
-      this.#finish(number, error, now);
+    const all: [number, Waiter][] = [];
+    this.outbox.forEachPending((waiter, number) => all.push([number, waiter]));
+    for (const [number, waiter] of all) {
+      this.cancel(number);
+      waiter.done(error, now - waiter.since);
     }
   }
 
@@ -117,13 +116,5 @@ export class Correspondent {
   isReachedBy(session: Session): boolean {
     const { address, port } = session.address;
     return this.addresses.some((known) => known.port === port && known.address === address);
-  }
-
-  #finish(number: number, error: TalkError | null, now: number): void {
-    const waiter = this.#waiters.get(number);
-    if (!waiter) return;
-    this.#waiters.delete(number);
-    if (this.#waiters.size === 0) this.#earliestExpiry = Number.POSITIVE_INFINITY;
-    waiter.done(error, now - waiter.since);
   }
 }

@@ -13,6 +13,7 @@ import {
   senderIndex,
 } from "../wire/datagram.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
+import { addressProblem, canonicalAddress, sameAddresses } from "./peer-address.ts";
 import { Answerer, type Call, type InitDropReason } from "./peer-answerer.ts";
 import { Correspondent, type Waiter } from "./peer-correspondent.ts";
 import { Counters } from "./peer-counters.ts";
@@ -21,7 +22,8 @@ import { Inboxes } from "./peer-inboxes.ts";
 import { CLOSE_RECENT, SWEEP } from "./peer-limits.ts";
 import { Session, type SessionDropReason } from "./peer-session.ts";
 import { Sessions } from "./peer-sessions.ts";
-import type { IncomingMessage, PeerAddress, PeerLimits } from "./peer-types.ts";
+import type { IncomingMessage, Peer, PeerAddress, PeerLimits } from "./peer-types.ts";
+import type { Received } from "./reliability/inbox.ts";
 
 /** Why a datagram was dropped; stats() counts them. */
 export type DropReason =
@@ -55,7 +57,7 @@ export class PeerEngine {
   /** By key and place: several programs of one user have one key. One that is reached at several places is here for each. */
   readonly #correspondents = new Map<string, Correspondent>();
   readonly #active = new Set<Correspondent>(); // those that wait for something
-  readonly #dirty = new Set<Session>(); // those that may have something to send
+  #dirty: Session[] = []; // those that may have something to send (session.dirty)
   #sweepAt: number;
   #closing = false;
 
@@ -87,35 +89,40 @@ export class PeerEngine {
   }
 
   /**
-   * Queues a message; flush() sends it. Returns what cancels it, or the error that kept it from being queued.
-   * @param addresses canonical, not empty
+   * Queues a message; flush() sends it. Returns what cancels it, to be called only before `waiter.done` was, or the error
+   * that kept it from being queued.
    */
-  send(
-    peer: { key: Buffer; name: string; addresses: readonly PeerAddress[] },
-    body: Buffer,
-    waiter: Waiter,
-  ): TalkError | (() => void) {
+  send(peer: Peer, body: Buffer, waiter: Waiter): TalkError | (() => void) {
     if (this.#closing) return TalkError.closed("the peer transport");
-    const known = this.#find(peer.key, peer.addresses);
-    if (!known && !toX25519(peer.key)) return TalkError.badData(`the key of ${peer.name} is no usable public key`);
-    const correspondent = known ?? new Correspondent(peer.key);
-    if (correspondent.waiting >= this.#options.limits.queuedMessages) {
-      return TalkError.notDelivered(peer.name, `${correspondent.waiting} messages are waiting for it already`);
+    const key = asBuffer(peer.key);
+    const keyText = key.toString("base64");
+    const name = peer.name ?? keyText;
+    let known = this.#find(keyText, peer.addresses);
+    if (!known || !sameAddresses(known.given, peer.addresses)) {
+      const problem = addressProblem(peer.addresses);
+      if (problem) return TalkError.badData(problem);
+      known ??= this.#find(keyText, peer.addresses.map(canonicalAddress));
+      if (!known && !toX25519(key)) return TalkError.badData(`the key of ${name} is no usable public key`);
     }
-    correspondent.name = peer.name;
+    const correspondent = known ?? new Correspondent(Buffer.from(key));
+    if (correspondent.waiting >= this.#options.limits.queuedMessages) {
+      return TalkError.notDelivered(name, `${correspondent.waiting} messages are waiting for it already`);
+    }
+    correspondent.name = name;
     this.#moveTo(correspondent, peer.addresses);
     const number = correspondent.enqueue(body, waiter);
     this.#active.add(correspondent);
     this.#service(correspondent, waiter.since);
     return () => {
-      if (correspondent.cancel(number, waiter)) this.#mayFlush(correspondent);
+      correspondent.cancel(number);
+      this.#mayFlush(correspondent);
     };
   }
 
   /** The directory says that this peer is elsewhere now: what waits for it follows. flush() sends what is due. */
   move(key: Buffer, from: readonly PeerAddress[], to: readonly PeerAddress[], now: number): void {
-    const correspondent = this.#find(key, from);
-    if (!correspondent) return;
+    const correspondent = this.#find(key.toString("base64"), from);
+    if (!correspondent || addressProblem(to)) return;
     this.#moveTo(correspondent, to);
     this.#service(correspondent, now);
   }
@@ -130,11 +137,13 @@ export class PeerEngine {
   /** Sends whatever is due. */
   flush(now: number): void {
     for (const session of this.#dirty) {
+      session.dirty = false;
+      if (session.gone) continue;
       for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
         this.#transmit(datagram, session.address);
       }
     }
-    this.#dirty.clear();
+    this.#dirty.length = 0;
   }
 
   /** When to call onTimer. */
@@ -167,7 +176,7 @@ export class PeerEngine {
       if (!isRecent(session, now)) continue;
       session.closeDue = true;
       session.settleDue = true;
-      this.#dirty.add(session);
+      this.#markDirty(session);
     }
   }
 
@@ -200,12 +209,11 @@ export class PeerEngine {
     correspondent.setNow(now);
     const reason = session.receive(datagram, address, port, now);
     if (reason) {
-      // An authentic peer that breaks the protocol, or for whom there is no room: it has to begin again.
-      if (reason === "broken-peer" || reason === "reassembly-full") this.#sessions.remove(session);
+      if (reason === "broken-peer") this.#sessions.remove(session); // authentic, but of no use
       return reason;
     }
     if (!session.confirmed) this.#onConfirmed(session, now);
-    this.#dirty.add(session);
+    this.#markDirty(session);
     this.#mayFlush(correspondent);
     this.#deliver(session);
     if (session.closed) this.#onClosed(session, now);
@@ -225,7 +233,8 @@ export class PeerEngine {
   }
 
   #answer(call: Call, from: PeerAddress, now: number): void {
-    const correspondent = this.#find(call.key, [from]) ?? this.#place(new Correspondent(call.key), [from]);
+    const correspondent =
+      this.#find(call.key.toString("base64"), [from]) ?? this.#place(new Correspondent(call.key), [from]);
     const { message, keys } = call.responder.answer(encodeHandshakePayload(correspondent.instance));
     const session = this.#newSession(correspondent, call.instance, {
       localIndex: this.#newIndex(),
@@ -261,7 +270,7 @@ export class PeerEngine {
     });
     this.counters.handshakes++;
     correspondent.use(session);
-    this.#dirty.add(session);
+    this.#markDirty(session);
     return null;
   }
 
@@ -312,7 +321,7 @@ export class PeerEngine {
 
   #onGone(session: Session): void {
     const { correspondent } = session;
-    this.#dirty.delete(session);
+    session.gone = true;
     correspondent.sessions.delete(session);
     this.#inboxes.release(session.entry);
     if (correspondent.session === session) correspondent.session = null;
@@ -320,30 +329,42 @@ export class PeerEngine {
 
   // Hands over what is complete, one at a time: the next one follows when the application has taken this one.
   #deliver(session: Session): void {
-    const { entry, correspondent } = session;
+    const { entry } = session;
     if (entry.delivering || this.#closing) return;
     entry.delivering = true;
-    for (let received = entry.inbox.take(); received; received = entry.inbox.take()) {
-      const { number, body } = received;
-      const settle = (refused: boolean) => {
-        entry.inbox.settle(number, refused);
-        if (entry.delivering) return;
-        // Later, from the application: tell the sender, and go on with what came meanwhile.
-        this.#tellSettled(session);
-        this.#deliver(session);
-        this.#options.wake();
-      };
-      const message = decodeMessage(body);
-      if (!message) {
-        this.counters.drop("bad-message");
-        settle(true);
-        continue;
-      }
-      this.counters.messagesReceived++;
-      const incoming = { ...message, key: correspondent.key, at: Date.now(), address: session.address };
-      this.#options.deliver(incoming, once(settle, false), once(settle, true));
-    }
+    for (let received = entry.inbox.take(); received; received = entry.inbox.take()) this.#handOver(session, received);
     entry.delivering = false;
+  }
+
+  #handOver(session: Session, { number, body }: Received): void {
+    const message = decodeMessage(body);
+    if (!message) {
+      this.counters.drop("bad-message");
+      this.#settle(session, number, true);
+      return;
+    }
+    this.counters.messagesReceived++;
+    let settled = false;
+    const settle = (refused: boolean) => {
+      if (settled) return;
+      settled = true;
+      this.#settle(session, number, refused);
+    };
+    const { id, from, text } = message;
+    this.#options.deliver(
+      { key: session.correspondent.key, from, text, id, at: Date.now(), address: session.address },
+      () => settle(false),
+      () => settle(true),
+    );
+  }
+
+  #settle(session: Session, number: number, refused: boolean): void {
+    session.entry.inbox.settle(number, refused);
+    if (session.entry.delivering) return; // the datagram that it came in is answered with SETTLED anyway
+    // Later, from the application: tell the sender, and go on with what came meanwhile.
+    this.#tellSettled(session);
+    this.#deliver(session);
+    this.#options.wake();
   }
 
   // Through a session that still exists: the one that the message came through may be gone by now.
@@ -351,12 +372,11 @@ export class PeerEngine {
     for (const other of session.correspondent.sessions) {
       if (other.entry !== session.entry || !other.confirmed) continue;
       other.settleDue = true;
-      this.#dirty.add(other);
+      this.#markDirty(other);
     }
   }
 
-  #find(key: Buffer, addresses: readonly PeerAddress[]): Correspondent | undefined {
-    const keyText = key.toString("base64");
+  #find(keyText: string, addresses: readonly PeerAddress[]): Correspondent | undefined {
     for (const address of addresses) {
       const found = this.#correspondents.get(placeOf(keyText, address));
       if (found) return found;
@@ -381,11 +401,11 @@ export class PeerEngine {
   }
 
   // The directory's word counts: when the peer has moved, an old session may lead to another program of the same user.
-  #moveTo(correspondent: Correspondent, addresses: readonly PeerAddress[]): void {
-    const moved = !sameAddresses(correspondent.addresses, addresses);
-    if (moved) {
-      correspondent.addresses = addresses;
-      this.#place(correspondent, addresses);
+  #moveTo(correspondent: Correspondent, given: readonly PeerAddress[]): void {
+    if (!sameAddresses(correspondent.given, given)) {
+      correspondent.given = given.map(({ address, port }) => ({ address, port })); // the caller may change its own
+      correspondent.addresses = given.map(canonicalAddress);
+      this.#place(correspondent, correspondent.addresses);
       const { session } = correspondent;
       if (session && !correspondent.isReachedBy(session)) correspondent.session = null;
     }
@@ -428,7 +448,13 @@ export class PeerEngine {
   }
 
   #mayFlush({ session }: Correspondent): void {
-    if (session) this.#dirty.add(session);
+    if (session) this.#markDirty(session);
+  }
+
+  #markDirty(session: Session): void {
+    if (session.dirty) return;
+    session.dirty = true;
+    this.#dirty.push(session);
   }
 
   #transmit(datagram: Buffer, to: PeerAddress): void {
@@ -455,16 +481,6 @@ function isRecent(session: Session, now: number): boolean {
   return session.confirmed && now - session.heardAt <= CLOSE_RECENT;
 }
 
-function once(settle: (refused: boolean) => void, refused: boolean): () => void {
-  let called = false;
-  return () => {
-    if (called) return;
-    called = true;
-    settle(refused);
-  };
-}
-
-function sameAddresses(a: readonly PeerAddress[], b: readonly PeerAddress[]): boolean {
-  if (a === b) return true;
-  return a.length === b.length && a.every((one, i) => one.port === b[i]?.port && one.address === b[i]?.address);
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes);
 }

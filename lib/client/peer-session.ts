@@ -30,6 +30,7 @@ export interface SessionParts {
   readonly now: number;
 }
 
+const MAX_COUNTER = 2 ** 32 - 1;
 const opened = Buffer.alloc(MAX_DATAGRAM_BYTES);
 const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
 
@@ -50,6 +51,9 @@ export class Session implements FrameHandler {
   closeDue = false;
   /** The other end has said goodbye. */
   closed = false;
+  /** The owner's marks: in its list of sessions to flush; forgotten. */
+  dirty = false;
+  gone = false;
 
   readonly #keys: HandshakeKeys;
   readonly #window = new ReplayWindow();
@@ -82,7 +86,8 @@ export class Session implements FrameHandler {
   receive(datagram: Buffer, address: string, port: number, now: number): SessionDropReason | null {
     const counter = dataCounter(datagram);
     if (!this.#window.isFresh(counter)) return "replayed";
-    if (counter > REJECT_DATAGRAMS * 2 - 1) return "broken-peer";
+    // Nobody honest gets there, and an ACK could not tell it. Not "broken-peer": nothing is authentic before open().
+    if (counter > MAX_COUNTER) return "forged";
     const payload = opened.subarray(0, datagram.length - DATA_HEAD_BYTES - SEAL_BYTES);
     if (!open(this.#keys.receive, counter, datagram.subarray(DATA_HEAD_BYTES), payload)) return "forged";
     const newest = counter > this.#window.largest;
@@ -90,8 +95,12 @@ export class Session implements FrameHandler {
     this.heardAt = now;
     // Roaming: answers go where the newest authentic datagram came from; an overtaken one must not turn it back.
     if (newest && (this.address.port !== port || this.address.address !== address)) this.address = { address, port };
+    this.#noRoom = false;
     if (readFrames(payload, this)) return null;
-    return this.#noRoom ? "reassembly-full" : "broken-peer";
+    if (!this.#noRoom) return "broken-peer";
+    // Not acknowledged, so it comes again, more slowly each time. All frames may be read twice.
+    this.#window.unmark(counter);
+    return "reassembly-full";
   }
 
   /** The next datagram that has to go out, or null. */

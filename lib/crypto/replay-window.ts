@@ -29,6 +29,12 @@ export class ReplayWindow {
     this.#ring[word % WORDS] = (this.#ring[word % WORDS] as number) | (1 << (counter % WORD_BITS));
   }
 
+  /** As if it had not arrived. Only for what may safely be read again. */
+  unmark(counter: number): void {
+    const word = Math.floor(counter / WORD_BITS) % WORDS;
+    this.#ring[word] = (this.#ring[word] as number) & ~(1 << (counter % WORD_BITS));
+  }
+
   /** The 32 counters of block `(largest >> 5) - back`, one bit each; 0 before the session's first block. */
   word(back: number): number {
     const word = Math.floor(this.largest / WORD_BITS) - back;

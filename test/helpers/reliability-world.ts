@@ -67,7 +67,7 @@ export class Endpoint {
     this.settled = new Map();
     this.budget.used = 0;
     const { settled, instance } = this;
-    return new Outbox((number, refused) => {
+    return new Outbox((_tag, refused, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
       settled.set(number, refused);
       this.world.onSettled(this, instance, number, refused);
@@ -80,7 +80,7 @@ export class Endpoint {
   }
 
   send(text: string): number {
-    const number = this.outbox.enqueue(Buffer.from(text));
+    const number = this.outbox.enqueue(Buffer.from(text), undefined);
     this.enqueued.set(number, text);
     this.settled.delete(number);
     this.cancelled.delete(number);

@@ -17,7 +17,7 @@ export class Flight {
   probesDue = 0;
 
   readonly #onLost: (message: Outgoing, index: number) => void;
-  readonly #packets = new Map<number, Packet>(); // in the order of their counters
+  readonly #packets: Packet[] = []; // in the order of their counters
   #largestArrived = -1;
   #lossTime = Number.POSITIVE_INFINITY;
   #lastSentAt = 0;
@@ -29,8 +29,8 @@ export class Flight {
   }
 
   onSent(packet: Packet): void {
-    if (this.#packets.size >= MAX_TRACKED) this.#dropOldest();
-    this.#packets.set(packet.counter, packet);
+    if (this.#packets.length >= MAX_TRACKED) this.#dropOldest();
+    this.#packets.push(packet);
     this.congestion.onSent(packet.bytes);
     this.#lastSentAt = packet.sentAt;
     if (this.probesDue > 0) this.probesDue--;
@@ -38,18 +38,17 @@ export class Flight {
 
   /** Bit b of words[w] stands for counter ((largest >>> 5) - w) * 32 + b. */
   onAck(largest: number, words: Uint32Array, count: number, now: number): void {
-    const sample = this.#packets.get(largest);
-    if (sample) this.roundTrip.update(now - sample.sentAt);
     const block = largest >>> 5;
-    let news = false;
-    for (const packet of this.#packets.values()) {
-      if (packet.counter > largest) break;
+    const before = this.#packets.length;
+    this.#keep((packet) => {
+      if (packet.counter > largest) return true;
       const back = block - (packet.counter >>> 5);
-      if (back >= count || ((words[back] as number) & (1 << (packet.counter & 31))) === 0) continue;
+      if (back >= count || ((words[back] as number) & (1 << (packet.counter & 31))) === 0) return true;
+      if (packet.counter === largest) this.roundTrip.update(now - packet.sentAt);
       this.#arrived(packet);
-      news = true;
-    }
-    if (!news) return;
+      return false;
+    });
+    if (this.#packets.length === before) return;
     this.#lastHeardAt = now;
     this.probes = 0;
     this.probesDue = 0;
@@ -64,8 +63,8 @@ export class Flight {
 
   /** Nothing is waited for any more: neither arrival nor loss of these matters. */
   forget(): void {
-    for (const packet of this.#packets.values()) this.congestion.onForgotten(packet.bytes);
-    this.#packets.clear();
+    for (const packet of this.#packets) this.congestion.onForgotten(packet.bytes);
+    this.#packets.length = 0;
     this.#lossTime = Number.POSITIVE_INFINITY;
     this.probes = 0;
     this.probesDue = 0;
@@ -74,7 +73,7 @@ export class Flight {
   /** @param awaitsSettling everything sent has arrived, but the application has not taken all of it */
   deadline(awaitsSettling: boolean): number {
     if (this.#lossTime !== Number.POSITIVE_INFINITY) return this.#lossTime;
-    if (this.#packets.size > 0) return this.#lastSentAt + this.roundTrip.timeout(this.probes);
+    if (this.#packets.length > 0) return this.#lastSentAt + this.roundTrip.timeout(this.probes);
     return awaitsSettling ? Math.max(this.#lastSentAt, this.#lastHeardAt) + this.#settleInterval() : this.#lossTime;
   }
 
@@ -82,7 +81,7 @@ export class Flight {
     if (now < this.deadline(awaitsSettling)) return;
     if (this.#lossTime !== Number.POSITIVE_INFINITY) {
       this.#detectLost(now);
-    } else if (this.#packets.size > 0) {
+    } else if (this.#packets.length > 0) {
       this.probes++;
       // The second and later ones go out in pairs (RFC 9002 section 6.2.4): one may be lost.
       this.probesDue = this.probes === 1 ? 1 : 2;
@@ -99,7 +98,6 @@ export class Flight {
   }
 
   #arrived(packet: Packet): void {
-    this.#packets.delete(packet.counter);
     this.#largestArrived = Math.max(this.#largestArrived, packet.counter);
     this.congestion.onAcknowledged(packet.bytes, packet.sentAt);
     for (let i = 0; i < packet.messages.length; i++) {
@@ -114,27 +112,33 @@ export class Flight {
   #detectLost(now: number): void {
     this.#lossTime = Number.POSITIVE_INFINITY;
     const delay = this.roundTrip.lossDelay();
-    for (const packet of this.#packets.values()) {
-      if (packet.counter > this.#largestArrived) break;
-      if (packet.counter <= this.#largestArrived - PACKET_THRESHOLD || packet.sentAt + delay <= now) {
-        this.congestion.onLost(packet.bytes, packet.sentAt, now);
-        this.#lose(packet);
-      } else {
+    if (this.#packets.length === 0) return;
+    this.#keep((packet) => {
+      if (packet.counter > this.#largestArrived) return true;
+      if (packet.counter > this.#largestArrived - PACKET_THRESHOLD && packet.sentAt + delay > now) {
         this.#lossTime = Math.min(this.#lossTime, packet.sentAt + delay);
+        return true;
       }
-    }
+      this.congestion.onLost(packet.bytes, packet.sentAt, now);
+      this.#lose(packet);
+      return false;
+    });
   }
 
   #dropOldest(): void {
-    for (const packet of this.#packets.values()) {
-      this.congestion.onForgotten(packet.bytes);
-      this.#lose(packet);
-      return;
-    }
+    const packet = this.#packets.shift();
+    if (!packet) return;
+    this.congestion.onForgotten(packet.bytes);
+    this.#lose(packet);
+  }
+
+  #keep(stays: (packet: Packet) => boolean): void {
+    let kept = 0;
+    for (const packet of this.#packets) if (stays(packet)) this.#packets[kept++] = packet;
+    this.#packets.length = kept;
   }
 
   #lose(packet: Packet): void {
-    this.#packets.delete(packet.counter);
     for (let i = 0; i < packet.messages.length; i++) {
       const message = packet.messages[i] as Outgoing;
       const index = packet.indexes[i] as number;

@@ -7,6 +7,7 @@
 import { FRAGMENT_BYTES, fragmentCount, MAX_REFUSED } from "../../wire/datagram-frames.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
 import { cost } from "./outgoing.ts";
+import { Ring } from "./ring.ts";
 
 /** The bytes that all inboxes of a process keep together. */
 export interface Budget {
@@ -16,8 +17,9 @@ export interface Budget {
 }
 
 interface Partial {
+  readonly number: number;
   readonly body: Buffer;
-  readonly arrived: Uint8Array; // 1 for each fragment that has
+  readonly arrived: Uint8Array | null; // 1 for each fragment that has; null when there is only one
   missing: number;
 }
 
@@ -31,7 +33,8 @@ export type FragmentOutcome = "kept" | "duplicate" | "violation" | "no-room";
 
 export class Inbox {
   readonly #budget: Budget;
-  readonly #messages = new Map<number, Partial>();
+  readonly #messages = new Ring<Partial>(); // from #next on, within MESSAGE_WINDOW
+
   #bytes = 0; // cost of #messages
   #next = 1; // the lowest number that the application has not taken
   #handing = 0; // the number that it is being given, 0 for none
@@ -59,7 +62,9 @@ export class Inbox {
     if (this.#refused.length > 0) this.#refused = this.#refused.filter((refused) => refused >= number);
     if (number <= this.#next) return;
     this.#next = number;
-    for (const kept of this.#messages.keys()) if (kept < number) this.#drop(kept);
+    this.#messages.forEach((kept) => {
+      if (kept.number < number) this.#drop(kept.number);
+    });
   }
 
   /** `bytes` is copied. Caller has checked that it has the length of fragment `index` of a message of `total` bytes. */
@@ -70,8 +75,8 @@ export class Inbox {
     if (known && known.body.length !== total) return "violation";
     const message = known ?? this.#begin(number, total);
     if (typeof message === "string") return message;
-    if (message.arrived[index] === 1) return "duplicate";
-    message.arrived[index] = 1;
+    if (message.missing === 0 || message.arrived?.[index] === 1) return "duplicate";
+    if (message.arrived) message.arrived[index] = 1;
     message.missing--;
     bytes.copy(message.body, index * FRAGMENT_BYTES);
     return "kept";
@@ -96,7 +101,9 @@ export class Inbox {
 
   /** Frees everything kept. The inbox must not be used any more. */
   clear(): void {
-    for (const number of this.#messages.keys()) this.#drop(number);
+    this.#messages.forEach(({ number }) => {
+      this.#drop(number);
+    });
   }
 
   #begin(number: number, total: number): Partial | FragmentOutcome {
@@ -105,15 +112,16 @@ export class Inbox {
     if (!this.#budget.take(bytes)) return "no-room";
     this.#bytes += bytes;
     const count = fragmentCount(total);
-    const message = { body: Buffer.allocUnsafeSlow(total), arrived: new Uint8Array(count), missing: count };
-    this.#messages.set(number, message);
+    // Short bodies from Buffer's pool: an ArrayBuffer each would cost more than everything else here.
+    const body = count === 1 ? Buffer.allocUnsafe(total) : Buffer.allocUnsafeSlow(total);
+    const message = { number, body, arrived: count === 1 ? null : new Uint8Array(count), missing: count };
+    this.#messages.set(message);
     return message;
   }
 
   #drop(number: number): void {
-    const message = this.#messages.get(number);
+    const message = this.#messages.delete(number);
     if (!message) return;
-    this.#messages.delete(number);
     this.#bytes -= cost(message.body.length);
     this.#budget.give(cost(message.body.length));
   }

@@ -10,9 +10,14 @@ import { BASE_BYTES, type FrameWriter } from "../../wire/datagram-frames.ts";
 import { Flight } from "./flight.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
 import { ARRIVED, abandon, frameBytes, newOutgoing, type Outgoing, type Packet, UNSENT } from "./outgoing.ts";
+import { Ring } from "./ring.ts";
 
 /** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
-export type SettledCallback = (number: number, refused: boolean) => void;
+export type SettledCallback<Tag> = (tag: Tag, refused: boolean, number: number) => void;
+
+interface Tagged<Tag> extends Outgoing {
+  readonly tag: Tag;
+}
 
 interface LostFragment {
   readonly message: Outgoing;
@@ -21,12 +26,13 @@ interface LostFragment {
 
 const FIRST_NUMBER = 1; // zero is never a message's
 
-export class Outbox {
+/** @typeParam Tag what the owner wants to have back when a message is settled */
+export class Outbox<Tag = undefined> {
   /** Fragments sent more than once. */
   retransmissions = 0;
 
-  readonly #onSettled: SettledCallback;
-  readonly #messages = new Map<number, Outgoing>(); // base <= number < next, without gaps
+  readonly #onSettled: SettledCallback<Tag>;
+  readonly #messages = new Ring<Tagged<Tag>>(); // base <= number < next, without gaps
   #base = FIRST_NUMBER; // the lowest number that is not settled
   #next = FIRST_NUMBER; // the next message's
   #sentUpTo = FIRST_NUMBER - 1; // the highest number that any receiver can know of
@@ -37,7 +43,7 @@ export class Outbox {
   #announceBase = false;
   #flight: Flight;
 
-  constructor(onSettled: SettledCallback) {
+  constructor(onSettled: SettledCallback<Tag>) {
     this.#onSettled = onSettled;
     this.#flight = this.#newFlight();
   }
@@ -45,10 +51,6 @@ export class Outbox {
   /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
   get pending(): number {
     return this.#messages.size;
-  }
-  /** The number that the next message will get. */
-  get nextNumber(): number {
-    return this.#next;
   }
   /** Timeouts since anything was acknowledged: several mean that nobody is there. */
   get unanswered(): number {
@@ -64,9 +66,9 @@ export class Outbox {
   }
 
   /** Takes the body over: it must not be changed any more. Returns the message's number. */
-  enqueue(body: Buffer): number {
+  enqueue(body: Buffer, tag: Tag): number {
     const number = this.#next++;
-    this.#messages.set(number, newOutgoing(number, body));
+    this.#messages.set({ ...newOutgoing(number, body), tag });
     return number;
   }
 
@@ -78,7 +80,7 @@ export class Outbox {
       this.#messages.delete(number); // nobody has heard of the number: it is free again
       this.#next = number;
     } else {
-      this.#messages.set(number, abandon(message));
+      this.#messages.set({ ...abandon(message), tag: message.tag });
       if (number === this.#cursor) this.#advanceCursor();
     }
     this.#passAbandoned();
@@ -94,13 +96,20 @@ export class Outbox {
     this.#lost = [];
     this.#cursor = this.#base;
     this.#cursorIndex = 0;
-    for (const message of this.#messages.values()) {
-      if (message.abandoned) continue; // the receiver may still keep it
+    this.#messages.forEach((message) => {
+      if (message.abandoned) return; // the receiver may still keep it
       if (message.started) this.#startedBytes -= message.cost;
       message.started = false;
       message.fragments.fill(UNSENT);
       message.arrived = 0;
-    }
+    });
+  }
+
+  /** All that are neither settled nor cancelled; cancelling the present one is allowed. */
+  forEachPending(visit: (tag: Tag, number: number) => void): void {
+    this.#messages.forEach((message) => {
+      if (!message.abandoned) visit(message.tag, message.number);
+    });
   }
 
   /** True when fill() has something to write. */
@@ -151,7 +160,7 @@ export class Outbox {
       const message = this.#takeBase();
       if (message.abandoned) continue;
       message.abandoned = true; // tells the datagrams that carry it
-      this.#onSettled(message.number, refused.includes(message.number));
+      this.#onSettled(message.tag, refused.length > 0 && refused.includes(message.number), message.number);
     }
     this.#passAbandoned();
     return true;
@@ -174,9 +183,8 @@ export class Outbox {
   }
 
   // Invariant: #startedBytes is the sum of the costs of the started messages.
-  #takeBase(): Outgoing {
-    const message = this.#messages.get(this.#base) as Outgoing;
-    this.#messages.delete(this.#base++);
+  #takeBase(): Tagged<Tag> {
+    const message = this.#messages.delete(this.#base++) as Tagged<Tag>;
     if (message.started) this.#startedBytes -= message.cost;
     return message;
   }
@@ -246,7 +254,7 @@ export class Outbox {
 
   #fillNew(writer: FrameWriter, packet: Packet): void {
     while (this.#mayStart()) {
-      const message = this.#messages.get(this.#cursor) as Outgoing;
+      const message = this.#messages.get(this.#cursor) as Tagged<Tag>;
       if (!this.#put(writer, packet, message, this.#cursorIndex)) return;
       this.#cursorIndex++;
       if (this.#cursorIndex === message.fragments.length) this.#advanceCursor();

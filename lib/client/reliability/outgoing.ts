@@ -30,7 +30,8 @@ export interface Packet {
 }
 
 export function newOutgoing(number: number, body: Buffer): Outgoing {
-  const fragments = new Array<number>(fragmentCount(body.length)).fill(UNSENT);
+  const count = fragmentCount(body.length);
+  const fragments = count === 1 ? [UNSENT] : new Array<number>(count).fill(UNSENT);
   return { number, body, cost: cost(body.length), fragments, arrived: 0, started: false, abandoned: false };
 }
 

@@ -1,0 +1,154 @@
+// The whole peer protocol, handshakes and seals included, on a network that fast-check controls.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { CANCELLED, type Fate, PeerWorld, type Program } from "../helpers/peer-world.ts";
+
+const fate: fc.Arbitrary<Fate> = fc.oneof(
+  { weight: 3, arbitrary: fc.constant([]) },
+  { weight: 5, arbitrary: fc.constant([0.5]) },
+  { weight: 2, arbitrary: fc.double({ min: 0, max: 80, noNaN: true }).map((ms) => [ms]) },
+  { weight: 1, arbitrary: fc.array(fc.double({ min: 0, max: 2000, noNaN: true }), { minLength: 2, maxLength: 3 }) },
+);
+const end = fc.constantFrom<0 | 1>(0, 1);
+const action = fc.oneof(
+  {
+    weight: 10,
+    arbitrary: fc.record({ kind: fc.constant("send" as const), end, bytes: fc.constantFrom(10, 10, 1200, 9000) }),
+  },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 400 }) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("cancel" as const), end, back: fc.nat({ max: 4 }) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("restart" as const), end }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("roam" as const), end }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("pause" as const), ms: fc.integer({ min: 60_000, max: 2_000_000 }) }),
+  },
+);
+
+function runOf(text: string): string {
+  return text.split(".")[1] as string;
+}
+
+function texts(program: Program): string[] {
+  return program.received.flat();
+}
+
+describe("the peer protocol", () => {
+  it("delivers exactly once and in order through loss, reordering, restarts, roaming and long pauses", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fate, { maxLength: 80 }),
+        fc.array(action, { minLength: 1, maxLength: 25 }),
+        fc.array(fc.oneof(fc.constant(0), fc.nat({ max: 300 })), { maxLength: 20 }),
+        (network, actions, delays) => {
+          const world = new PeerWorld(network, delays);
+          const programs = [world.program(1), world.program(2)] as const;
+          let roamed = 0;
+          for (const step of actions) {
+            if (step.kind === "wait" || step.kind === "pause") {
+              world.run(step.ms);
+              continue;
+            }
+            const [from, to] = [programs[step.end], programs[step.end === 0 ? 1 : 0]];
+            if (step.kind === "send") from.send(to, step.bytes);
+            else if (step.kind === "restart") from.restart();
+            else if (step.kind === "cancel") from.sent.at(-1 - step.back)?.cancel();
+            else {
+              // The address changes under a running program, as when a laptop moves; the directory hears of it.
+              const { address } = from;
+              from.address = { address: address.address, port: 2000 + roamed++ };
+              to.engine.move(from.identity.publicKey, [address], [from.address], world.now);
+              to.send(from, 10);
+              from.send(to, 10);
+            }
+          }
+          const done = () => programs.every(({ sent }) => sent.every(({ outcome }) => outcome !== undefined));
+          expect(world.run(600_000, done)).toBe(true);
+          for (const [from, to] of [programs, [programs[1], programs[0]] as const]) {
+            const got = texts(to);
+            for (const { text, outcome } of from.sent) {
+              if (outcome === null) expect(got).toContain(text);
+              if (outcome !== null && outcome !== CANCELLED) expect(outcome?.message).toBe("killed");
+            }
+            // Each run of the receiver has those of each run of the sender in the order of sending; none twice (Program).
+            const order = new Map(from.sent.map(({ text }, i) => [text, i]));
+            for (const run of to.received) {
+              for (const sender of new Set(run.map(runOf))) {
+                const numbers = run.filter((text) => runOf(text) === sender).map((text) => order.get(text) ?? -1);
+                expect(numbers).toEqual([...numbers].sort((x, y) => x - y));
+              }
+            }
+          }
+        },
+      ),
+      { numRuns: Number(process.env["PTALK_FUZZ_RUNS"] ?? 250) },
+    );
+  });
+
+  it("is silent when there is nothing to say, and forgets who is gone", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    a.send(b);
+    world.run(1000);
+    const sent = world.datagrams;
+    world.run(200_000);
+    expect(world.datagrams).toBe(sent);
+    expect([a.engine.sessions, b.engine.sessions]).toEqual([1, 1]);
+    world.run(400_000);
+    expect(world.datagrams).toBe(sent);
+    expect([a.engine.sessions, b.engine.sessions]).toEqual([0, 0]);
+    a.send(b);
+    world.run(1000);
+    expect(texts(b)).toHaveLength(2);
+  });
+
+  it("takes two datagrams for a message once the session stands", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    a.send(b);
+    world.run(100);
+    expect(world.datagrams).toBe(4); // INIT, RESPONSE, message, confirmation
+    a.send(b);
+    world.run(100);
+    expect(world.datagrams).toBe(6);
+  });
+
+  it("gets fresh keys when a session is old, without losing a message", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    for (let minute = 0; minute < 60; minute++) {
+      a.send(b);
+      b.send(a);
+      world.run(60_000);
+    }
+    expect([texts(a).length, texts(b).length]).toEqual([60, 60]);
+    expect(a.engine.counters.handshakes).toBeGreaterThanOrEqual(4);
+    expect(a.engine.counters.handshakes).toBeLessThan(20);
+  });
+
+  it("a replay of every datagram, to both, from elsewhere, changes nothing", () => {
+    const world = new PeerWorld();
+    world.capture = true;
+    const [a, b] = [world.program(1), world.program(2)];
+    for (let i = 0; i < 20; i++) {
+      a.send(b, i * 300);
+      b.send(a);
+      world.run(10);
+    }
+    world.run(1000);
+    const before = [texts(a).length, texts(b).length];
+    const all = [...world.captured];
+    const sessions = [a.engine.sessions, b.engine.sessions];
+    for (const { datagram } of all) {
+      for (const program of [a, b]) world.arrive(datagram, { address: "10.9.9.9", port: 9 }, program.address);
+    }
+    world.run(5000);
+    expect([texts(a).length, texts(b).length]).toEqual(before);
+    expect([a.engine.sessions, b.engine.sessions]).toEqual(sessions);
+    // And nobody answers the replayer instead of the peer.
+    a.send(b);
+    world.run(1000);
+    expect(texts(b)).toHaveLength((before[1] ?? 0) + 1);
+    expect(a.engine.counters.dropped).toMatchObject({ replayed: expect.any(Number) });
+  });
+});

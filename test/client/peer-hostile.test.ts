@@ -1,0 +1,275 @@
+// What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
+import { randomBytes } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { Dial } from "../../lib/client/peer-dial.ts";
+import { Identity } from "../../lib/crypto/identity.ts";
+import { staticKeys } from "../../lib/crypto/noise.ts";
+import { seal } from "../../lib/crypto/seal.ts";
+import { DatagramType, senderIndex, writeDataHead } from "../../lib/wire/datagram.ts";
+import { FrameWriter } from "../../lib/wire/datagram-frames.ts";
+import { PeerWorld, type Program } from "../helpers/peer-world.ts";
+
+const COUNT = Number(process.env["PTALK_HOSTILE_DATAGRAMS"] ?? 100_000);
+
+function sum(dropped: Readonly<Record<string, number>>): number {
+  return Object.values(dropped).reduce((total, count) => total + count, 0);
+}
+
+function initTo(target: Program, identity = Identity.generate(), now = 0): Dial {
+  const keys = staticKeys(identity);
+  const remote = staticKeys(target.identity).publicKey;
+  const index = randomBytes(4).readUInt32BE();
+  return new Dial({ index, keys, remote, instance: randomBytes(8), publicKey: identity.publicKey, now });
+}
+
+/** A session with `target` of which the test has the keys: it can seal whatever it likes. */
+function rawSession(world: PeerWorld, target: Program): (payload: Buffer, counter: number) => void {
+  const dial = initTo(target);
+  let response: Buffer | undefined;
+  const transmit = world.transmit;
+  world.transmit = (datagram) => {
+    response = datagram;
+  };
+  target.engine.receive(dial.datagram, "192.0.2.77", 7, world.now);
+  world.transmit = transmit;
+  const finished = response && dial.finish(response);
+  if (!response || !finished) throw new Error("no answer to the handshake");
+  const index = senderIndex(response);
+  return (payload, counter) => {
+    const datagram = Buffer.alloc(16 + payload.length + 16);
+    writeDataHead(datagram, index, counter);
+    seal(finished.keys.send, counter, payload, datagram.subarray(16));
+    target.engine.receive(datagram, "192.0.2.77", 7, world.now);
+    target.engine.flush(world.now);
+  };
+}
+
+// Mulberry32: the same hostile datagrams each time.
+function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+describe("hostile datagrams", () => {
+  it(`${COUNT} of them, random, mutated, truncated, padded and forged, are dropped and counted, and change nothing`, () => {
+    const world = new PeerWorld();
+    world.capture = true;
+    const [a, b] = [world.program(1), world.program(2)];
+    for (let i = 0; i < 10; i++) {
+      a.send(b, i * 500);
+      b.send(a, i * 200);
+      world.run(20);
+    }
+    world.run(1000);
+    const honest = [...world.captured];
+    world.capture = false;
+    const random = seeded(7);
+    const before = b.engine.counters.datagramsReceived - sum(b.engine.counters.dropped);
+    const received = b.received.flat().length;
+    const sessions = [b.engine.sessions, b.engine.halfOpen];
+    for (let i = 0; i < COUNT; i++) {
+      const template = honest[random(honest.length)]?.datagram as Buffer;
+      let datagram: Buffer;
+      switch (random(5)) {
+        case 0:
+          datagram = randomBytes(random(1400));
+          datagram[0] = random(6);
+          break;
+        case 1: // the head of a true one over noise
+          datagram = Buffer.concat([template.subarray(0, 16), randomBytes(random(1300))]);
+          break;
+        case 2:
+          datagram = Buffer.from(template.subarray(0, random(template.length)));
+          break;
+        case 3:
+          datagram = Buffer.concat([template, Buffer.alloc(1 + random(100))]);
+          break;
+        default:
+          datagram = Buffer.from(template);
+          for (let flips = 1 + random(4); flips > 0; flips--) {
+            const at = random(datagram.length);
+            datagram[at] = (datagram[at] as number) ^ (1 << random(8));
+          }
+      }
+      world.now += 0.01;
+      b.engine.receive(datagram, `192.0.2.${random(200)}`, 1 + random(60_000), world.now);
+    }
+    b.engine.flush(world.now);
+    // Two flips may undo each other: then it is a replay, or a repeated INIT that gets its old answer.
+    const taken = b.engine.counters.datagramsReceived - sum(b.engine.counters.dropped) - before;
+    expect(taken).toBeLessThan(COUNT / 1000);
+    expect(b.received.flat()).toHaveLength(received);
+    expect([b.engine.sessions, b.engine.halfOpen]).toEqual(sessions);
+    world.run(1000);
+    a.send(b);
+    b.send(a);
+    world.run(1000);
+    expect([...a.sent, ...b.sent].every(({ outcome }) => outcome === null)).toBe(true);
+  });
+
+  it("an authentic peer that breaks the protocol loses its session, and nobody else notices", () => {
+    const world = new PeerWorld();
+    const [bob, friend] = [world.program(2), world.program(3)];
+    friend.send(bob);
+    world.run(100);
+    const random = seeded(11);
+    const count = (reason: string) => bob.engine.counters.dropped[reason] ?? 0;
+    let refused = 0;
+    for (let i = 0; i < 300; i++) {
+      const send = rawSession(world, bob);
+      const before = count("broken-peer");
+      for (let n = 0; n < 5; n++) {
+        const frames = randomBytes(1 + random(80));
+        frames[0] = 1 + random(7);
+        if (random(2) && frames.length > 4) frames.fill(0, 1, 4); // small numbers: more of them make sense
+        send(frames, n);
+      }
+      refused += count("broken-peer") - before;
+      world.run(200);
+    }
+    expect(refused).toBeGreaterThan(150);
+    expect(bob.engine.sessions).toBeLessThan(300);
+    friend.send(bob);
+    bob.send(friend);
+    world.run(1000);
+    expect([...friend.sent, ...bob.sent].map(({ outcome }) => outcome)).toEqual([null, null, null]);
+    expect(bob.received.flat()).toHaveLength(2);
+  });
+
+  it("a counter beyond every session's end is not believed: the session lives on", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const send = rawSession(world, bob);
+    send(Buffer.from([5]), 0); // PING
+    expect(bob.engine.sessions).toBe(1);
+    send(Buffer.from([5]), 2 ** 32);
+    send(Buffer.from([5]), 2 ** 52);
+    expect(bob.engine.sessions).toBe(1);
+    expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
+    send(Buffer.from([5]), 2 ** 32 - 1);
+    send(Buffer.from([5]), 2 ** 32 - 2);
+    expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
+  });
+
+  it("a message that is no message is refused, not handed over", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const send = rawSession(world, bob);
+    const writer = new FrameWriter(Buffer.alloc(1200));
+    const bodies = [
+      "",
+      "00",
+      "000161ff",
+      "00016101ffff",
+      "0001610161ff",
+      "00016101c3a9",
+      "01016100",
+      "00006100",
+      "ff",
+      "0001ff00",
+    ];
+    bodies.forEach((body, i) => void writer.fragment(i + 1, Buffer.from(body, "hex"), 0));
+    send(writer.buffer.subarray(0, writer.length), 0);
+    expect(bob.engine.counters.dropped).toEqual({ "bad-message": bodies.length });
+    expect(bob.received.flat()).toEqual([]);
+  });
+});
+
+describe("a flood of handshakes", () => {
+  const limits = { handshakesPerAddress: 5, handshakesWithoutCookie: 50, handshakesWithCookie: 100, halfOpen: 16 };
+
+  it("from one address costs it its own share only", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2, undefined, limits);
+    let answers = 0;
+    world.transmit = () => void answers++;
+    for (let i = 0; i < 60; i++) bob.engine.receive(initTo(bob).datagram, "192.0.2.1", 1000 + i, world.now);
+    expect(answers).toBe(10); // two seconds' worth at once
+    expect(bob.engine.counters.dropped).toEqual({ "flood-address": 50 });
+    expect(bob.engine.halfOpen).toBe(10);
+    bob.engine.receive(initTo(bob).datagram, "192.0.2.2", 1000, world.now);
+    expect(answers).toBe(11);
+  });
+
+  it("from the addresses of one IPv6 /64 counts as one", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2, undefined, limits);
+    let answers = 0;
+    world.transmit = () => void answers++;
+    for (let i = 0; i < 60; i++)
+      bob.engine.receive(initTo(bob).datagram, `2001:db8:0:1::${i.toString(16)}`, 1, world.now);
+    expect(answers).toBe(10);
+  });
+
+  it("from forged addresses: bounded work and memory, cookies for the rest, and an honest caller gets through", () => {
+    const world = new PeerWorld();
+    const [alice, carol] = [world.program(1), world.program(3)];
+    const bob = world.program(2, undefined, limits);
+    alice.send(bob);
+    world.run(100);
+    const flood = Array.from({ length: 400 }, () => initTo(bob).datagram);
+    const handshakes = () => bob.engine.counters.datagramsSent;
+    const sentBefore = handshakes();
+    const honest = carol.send(bob);
+    for (let round = 0; round < 200; round++) {
+      for (let i = 0; i < 20; i++) {
+        const datagram = Buffer.from(flood[(round * 20 + i) % flood.length] as Buffer);
+        bob.engine.receive(datagram, `198.51.${round}.${i}`, 1, world.now);
+      }
+      bob.engine.flush(world.now);
+      if (round === 50) alice.send(bob); // an old session is not concerned
+      world.run(5);
+    }
+    expect(bob.engine.halfOpen).toBeLessThanOrEqual(limits.halfOpen);
+    expect(bob.engine.counters.dropped["cookie-asked"]).toBeGreaterThan(1000);
+    expect(handshakes() - sentBefore).toBeLessThanOrEqual(4100); // never more answers than questions
+    expect(alice.sent.map(({ outcome }) => outcome)).toEqual([null, null]);
+    expect(honest.outcome).toBe(null);
+  });
+
+  it("a forged COOKIE or RESPONSE does not stop a caller", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const sent = alice.send(bob);
+    const forged = randomBytes(24);
+    forged.writeUInt32BE(DatagramType.cookie << 24, 0);
+    for (let i = 0; i < 1000; i++) world.arrive(forged, bob.address, alice.address);
+    world.run(1000);
+    expect(sent.outcome).toBe(null);
+    expect(alice.engine.counters.dropped).toEqual({ "unknown-session": 1000 });
+  });
+
+  it("sessions are bounded: the longest idle one makes room, one in use does not", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2, undefined, { sessions: 8 });
+    const friend = world.program(1);
+    friend.send(bob);
+    world.run(50);
+    for (let i = 0; i < 30; i++) {
+      const other = world.program(10 + i);
+      other.send(bob);
+      friend.send(bob);
+      world.run(50);
+    }
+    expect(bob.engine.sessions).toBeLessThanOrEqual(8);
+    expect(friend.sent.every(({ outcome }) => outcome === null)).toBe(true);
+    expect(bob.received.flat()).toHaveLength(61);
+  });
+
+  it("bytes kept for incomplete messages are bounded over all peers", () => {
+    const world = new PeerWorld([], new Array<number>(100).fill(1e9));
+    const bob = world.program(2, undefined, { reassemblyBytes: 200_000 });
+    const senders = Array.from({ length: 10 }, (_, i) => world.program(10 + i));
+    // Their first message is never accepted: what follows is kept.
+    for (const sender of senders) for (let i = 0; i < 4; i++) sender.send(bob, 60_000, 5000);
+    world.run(10_000);
+    expect(bob.engine.counters.dropped["reassembly-full"]).toBeGreaterThan(0);
+    const outcomes = senders.flatMap(({ sent }) => sent.map(({ outcome }) => outcome?.code ?? outcome));
+    expect(outcomes).toEqual(new Array(40).fill("not-delivered"));
+  });
+});

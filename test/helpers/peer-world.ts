@@ -1,0 +1,192 @@
+// Real engines (real keys, real seals) on a network and a clock that only the test moves. Each datagram meets the next
+// fate of a list; when the list is used up the network is perfect.
+import { PeerEngine } from "../../lib/client/peer-engine.ts";
+import { DEFAULT_LIMITS } from "../../lib/client/peer-limits.ts";
+import type { IncomingMessage, PeerAddress, PeerLimits } from "../../lib/client/peer-types.ts";
+import { Identity } from "../../lib/crypto/identity.ts";
+import type { TalkError } from "../../lib/errors.ts";
+import { encodeMessage } from "../../lib/wire/datagram-message.ts";
+
+/** One delay (ms) for each copy that arrives; none when it is lost. */
+export type Fate = readonly number[];
+
+export interface Sent {
+  readonly text: string;
+  /** undefined while it is under way, null when it was delivered. */
+  outcome: TalkError | null | undefined;
+  cancel: () => void;
+}
+
+/** One program: it can be killed and started again with the same identity and address. */
+export class Program {
+  engine: PeerEngine;
+  run = 0;
+  address: PeerAddress;
+  /** Texts handed over, by run. */
+  readonly received: string[][] = [];
+  readonly sent: Sent[] = [];
+  readonly identity: Identity;
+  readonly world: PeerWorld;
+  readonly limits: PeerLimits;
+
+  constructor(
+    world: PeerWorld,
+    address: PeerAddress,
+    identity = Identity.generate(),
+    limits: Partial<PeerLimits> = {},
+  ) {
+    this.world = world;
+    this.address = address;
+    this.identity = identity;
+    this.limits = { ...DEFAULT_LIMITS, ...limits };
+    this.engine = this.#start();
+  }
+
+  /** SIGKILL and a new start: everything in memory is gone. */
+  restart(): void {
+    for (const sent of this.sent) sent.outcome ??= KILLED;
+    this.engine = this.#start();
+  }
+
+  #start(): PeerEngine {
+    const run = this.run++;
+    const received: string[] = [];
+    this.received[run] = received;
+    return new PeerEngine({
+      identity: this.identity,
+      limits: this.limits,
+      now: this.world.now,
+      transmit: (datagram, to) => {
+        if (this.run - 1 === run) this.world.transmit(datagram, this, to);
+      },
+      deliver: (message, accept) => {
+        if (received.includes(message.text)) throw new Error(`${message.text} handed over twice`);
+        received.push(message.text);
+        this.world.onHandedOver(this, message, () => {
+          if (this.run - 1 !== run) return; // killed before it could say so
+          this.world.accepted.add(message.text);
+          accept();
+        });
+      },
+      wake: () => this.world.later(0, () => this.#flush(run)),
+    });
+  }
+
+  #flush(run: number): void {
+    if (this.run - 1 === run) this.engine.flush(this.world.now);
+  }
+
+  send(to: Program, bytes = 20, timeoutMs = Number.POSITIVE_INFINITY): Sent {
+    const text = `${this.address.port}.${this.run}.${this.sent.length}.`.padEnd(bytes, "x");
+    const sent: Sent = { text, outcome: undefined, cancel: () => {} };
+    this.sent.push(sent);
+    const peer = { key: to.identity.publicKey, name: "peer", addresses: [to.address] };
+    const since = this.world.now;
+    const done = (error: TalkError | null) => {
+      if (sent.outcome !== undefined) return;
+      if (error === null && !this.world.accepted.has(text)) throw new Error(`${text}: delivered is a lie`);
+      sent.outcome = error;
+    };
+    const cancel = this.engine.send(peer, encodeMessage({ id: "1", from: "x", text }), {
+      since,
+      expiresAt: since + timeoutMs,
+      done,
+    });
+    if (typeof cancel !== "function") throw cancel;
+    sent.cancel = () => {
+      if (sent.outcome !== undefined) return;
+      sent.outcome = CANCELLED;
+      cancel();
+      this.engine.flush(this.world.now);
+    };
+    this.engine.flush(this.world.now);
+    return sent;
+  }
+}
+
+const KILLED = new Error("killed") as TalkError;
+export const CANCELLED = new Error("cancelled") as TalkError;
+
+export class PeerWorld {
+  now = 1000;
+  datagrams = 0;
+  readonly programs: Program[] = [];
+  /** Texts that some receiver has accepted. */
+  readonly accepted = new Set<string>();
+  /** Every datagram that was ever sent. */
+  readonly captured: { datagram: Buffer; from: PeerAddress; to: PeerAddress }[] = [];
+  capture = false;
+  readonly #fates: Fate[];
+  readonly #delays: number[];
+  readonly #events: { at: number; order: number; run: () => void }[] = [];
+  #order = 0;
+
+  constructor(fates: readonly Fate[] = [], delays: readonly number[] = []) {
+    this.#fates = [...fates];
+    this.#delays = [...delays];
+  }
+
+  program(host: number, identity?: Identity, limits?: Partial<PeerLimits>): Program {
+    const program = new Program(this, { address: `10.0.0.${host}`, port: 1000 + host }, identity, limits);
+    this.programs.push(program);
+    return program;
+  }
+
+  later(ms: number, run: () => void): void {
+    this.#events.push({ at: this.now + ms, order: this.#order++, run });
+  }
+
+  transmit(datagram: Buffer, from: Program, to: PeerAddress): void {
+    this.datagrams++;
+    const source = from.address;
+    if (this.capture) this.captured.push({ datagram: Buffer.from(datagram), from: source, to });
+    for (const delay of this.#fates.shift() ?? [0.5]) this.later(delay, () => this.arrive(datagram, source, to));
+  }
+
+  arrive(datagram: Buffer, from: PeerAddress, to: PeerAddress): void {
+    for (const program of this.programs) {
+      if (program.address.port !== to.port || program.address.address !== to.address) continue;
+      // A socket gives each datagram a buffer of its own.
+      program.engine.receive(Buffer.from(datagram), from.address, from.port, this.now);
+      program.engine.flush(this.now);
+    }
+  }
+
+  onHandedOver(_receiver: Program, _message: IncomingMessage, accept: () => void): void {
+    const delay = this.#delays.shift() ?? 0;
+    if (delay === 0) accept();
+    else this.later(delay, accept);
+  }
+
+  /** Runs for `ms`, or until `done`. Returns whether it is done. */
+  run(ms: number, done: () => boolean = () => false, maxSteps = 100_000): boolean {
+    const end = this.now + ms;
+    for (let step = 0; step < maxSteps; step++) {
+      if (done()) return true;
+      const timer = Math.max(this.now, Math.min(...this.programs.map(({ engine }) => engine.deadline())));
+      let next = -1;
+      for (let i = 0; i < this.#events.length; i++) {
+        const [event, best] = [this.#events[i], this.#events[next]];
+        if (event && (!best || event.at < best.at || (event.at === best.at && event.order < best.order))) next = i;
+      }
+      const event = this.#events[next];
+      const at = Math.min(event?.at ?? Number.POSITIVE_INFINITY, timer);
+      if (at > end) {
+        this.now = end;
+        return done();
+      }
+      this.now = Math.max(this.now, at);
+      if (event && event.at <= timer) {
+        this.#events.splice(next, 1);
+        event.run();
+        continue;
+      }
+      for (const { engine } of this.programs) {
+        if (engine.deadline() > this.now) continue;
+        engine.onTimer(this.now);
+        engine.flush(this.now);
+      }
+    }
+    return false;
+  }
+}
