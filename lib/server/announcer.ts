@@ -1,14 +1,20 @@
 // Who has come and gone: told to this worker's watchers at once, and to the other workers in batches through the primary.
+import { foldName } from "../names.ts";
 import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
 import { EVENTS_PER_MESSAGE } from "./limits.ts";
 import type { DirectoryEvent, ToPrimary } from "./messages.ts";
 
+/** News overtake each other by milliseconds: this many names are more than leave in that time. */
+const REMEMBERED = 4096;
+
 export class Announcer {
   readonly #watchers = new Set<Connection>();
   readonly #send: (message: ToPrimary) => void;
   readonly #out = new ReplyWriter(4096);
+  /** Who left last, and which record it was. */
+  readonly #left = new Map<string, number>();
   #batch: DirectoryEvent[] = [];
 
   constructor(send: (message: ToPrimary) => void) {
@@ -37,13 +43,40 @@ export class Announcer {
     if (this.#batch.length === EVENTS_PER_MESSAGE) this.#flush();
   }
 
+  /**
+   * Tells this worker's watchers what happened at other workers. Their news travel on different roads, so what happened to one
+   * name there and here may arrive in the wrong order: what is known to be overtaken is not told.
+   * @param isOn whether somebody of that name is on now
+   */
+  tellOfOthers(events: readonly DirectoryEvent[], isOn: (name: string) => boolean): void {
+    if (this.#watchers.size === 0) return;
+    this.tell(
+      events.filter((event) => {
+        // Who is on under that name is a later client, whose coming is told, too.
+        if (event.kind === "left") return !isOn(event.name);
+        const left = this.#left.get(foldName(event.client.name));
+        return left === undefined || left < event.version;
+      }),
+    );
+  }
+
   /** Tells this worker's watchers. */
   tell(events: readonly DirectoryEvent[]): void {
     if (this.#watchers.size === 0) return;
-    for (const event of events) writePush(this.#out, event);
+    for (const event of events) {
+      if (event.kind === "left") this.#remember(event.name, event.version);
+      writePush(this.#out, event);
+    }
     const bytes = Buffer.from(this.#out.bytes());
     this.#out.clear();
     for (const watcher of this.#watchers) watcher.send(bytes);
+  }
+
+  #remember(name: string, version: number): void {
+    const folded = foldName(name);
+    this.#left.delete(folded);
+    this.#left.set(folded, version);
+    if (this.#left.size > REMEMBERED) this.#left.delete(this.#left.keys().next().value as string);
   }
 
   #flush(): void {

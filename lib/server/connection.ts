@@ -4,6 +4,7 @@ import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
 import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
+import { withSharedBuffer } from "./shared-read.ts";
 
 /** What a connection has registered. */
 export interface Registered {
@@ -17,6 +18,8 @@ export interface Registered {
 /** What all connections of a worker share, and what they tell it. */
 export interface ConnectionHost {
   readonly parser: RequestParser;
+  /** What is received passes through here: {@link READ_BYTES}. */
+  readonly readBuffer: Uint8Array;
   /** Empty whenever no request is being carried out. */
   readonly out: ReplyWriter;
   readonly limits: Limits;
@@ -39,9 +42,10 @@ export class Connection {
   client: Registered | null = null;
   watching = false;
   clientName = "";
-  /** Milliseconds of performance.now() at which the last bytes came, and the last probe went. */
-  heardAt = performance.now();
-  probedAt = 0;
+  /** Whether bytes have come since somebody last looked. */
+  heard = true;
+  /** Kept by whoever looks: ms of performance.now() since when nothing came, and at which it was probed. */
+  readonly silence: { since: number; probedAt: number | null } = { since: 0, probedAt: null };
   /** No further request is carried out: replies on their way may still leave. */
   ended = false;
   /** The client said QUIT: the connection ends behind the reply. */
@@ -56,12 +60,19 @@ export class Connection {
   #sentAt = 0;
   #unsentAt = 0;
 
-  constructor(id: number, socket: Socket, address: string, host: ConnectionHost) {
+  /** @param isPlain the socket is the connection itself, and nothing has read from it */
+  constructor(id: number, socket: Socket, address: string, host: ConnectionHost, isPlain: boolean) {
     this.id = id;
     this.address = address;
     this.#host = host;
-    this.#socket = socket;
-    socket.on("data", (chunk) => this.#receive(chunk));
+    this.#socket =
+      (isPlain && withSharedBuffer(socket, host.readBuffer, (chunk) => this.#receive(chunk))) ||
+      socket.on("data", (chunk) => this.#receive(chunk));
+    this.#watch(this.#socket);
+    this.#socket.resume();
+  }
+
+  #watch(socket: Socket): void {
     socket.on("end", () => this.#finish());
     socket.on("error", () => {}); // 'close' follows, and is all that matters
     socket.on("close", () => this.#closed());
@@ -134,10 +145,10 @@ export class Connection {
 
   #receive(chunk: Uint8Array): void {
     if (this.ended) return;
-    this.heardAt = performance.now();
+    this.heard = true;
     if (this.#busy) {
       // The socket was paused; at most what Node had read already arrives here.
-      this.#rest = this.#rest === null ? chunk : Buffer.concat([this.#rest, chunk]);
+      this.#rest = this.#rest === null ? chunk.slice() : Buffer.concat([this.#rest, chunk]);
       return;
     }
     this.#work(chunk);

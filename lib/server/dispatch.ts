@@ -43,6 +43,8 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   SELECT: select,
 };
 
+const LOOKUP = Buffer.from("LOOKUP");
+const UPPER_CASE = 0xdf; // of an ASCII letter
 const debug = debuglog("ptalk-server");
 
 export function dispatch(
@@ -52,6 +54,37 @@ export function dispatch(
   out: ReplyWriter,
 ): Promise<void> | undefined {
   service.requests++;
+  if (isLookup(request) && lookupReady(service, connection, request, out)) return undefined;
+  return dispatchAny(service, connection, request, out);
+}
+
+/** Nearly every request is a LOOKUP, and nearly every LOOKUP has its answer ready: this is the way of those. */
+function lookupReady(service: Service, connection: Connection, request: RequestParser, out: ReplyWriter): boolean {
+  const { answers } = service;
+  const { bytes, starts, ends } = request;
+  const [start, end] = [starts[1] as number, ends[1] as number];
+  if (connection.client !== null) service.noteLookup(connection);
+  if (answers.write(bytes, start, end, connection.protocol, out)) return true;
+  const found = service.table.find(request.text(1));
+  if (found === null) return false;
+  answers.keep(bytes, start, end, connection.protocol, found.slot);
+  return answers.write(bytes, start, end, connection.protocol, out);
+}
+
+/** "LOOKUP name", without making a string of it. */
+function isLookup({ bytes, count, starts, ends }: RequestParser): boolean {
+  const start = starts[0] as number;
+  if (count !== 2 || (ends[0] as number) - start !== LOOKUP.length) return false;
+  for (let i = 0; i < LOOKUP.length; i++) if (((bytes[start + i] as number) & UPPER_CASE) !== LOOKUP[i]) return false;
+  return true;
+}
+
+function dispatchAny(
+  service: Service,
+  connection: Connection,
+  request: RequestParser,
+  out: ReplyWriter,
+): Promise<void> | undefined {
   const before = out.length;
   try {
     const name = request.text(0).toUpperCase();

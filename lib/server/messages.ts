@@ -2,7 +2,10 @@
 import type { ClientEntry } from "../wire/client-entry.ts";
 import type { Limits } from "./limits.ts";
 
-export type DirectoryEvent = { kind: "joined"; client: ClientEntry } | { kind: "left"; name: string };
+/** `version` is the record's in the table: of two about one name, the higher one is the later client. */
+export type DirectoryEvent =
+  | { kind: "joined"; version: number; client: ClientEntry }
+  | { kind: "left"; version: number; name: string };
 
 /** What a worker needs to begin. */
 export interface WorkerConfig {

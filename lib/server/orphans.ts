@@ -53,7 +53,8 @@ export class Orphans {
     const events: DirectoryEvent[] = [];
     await this.#writes.run(() => {
       for (const { slot, record } of orphans) {
-        if (this.#table.remove(slot, record.version)) events.push({ kind: "left", name: record.name });
+        if (this.#table.remove(slot, record.version))
+          events.push({ kind: "left", version: record.version, name: record.name });
       }
     });
     this.#gone(events);

@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import type { ClientTable } from "../table/client-table.ts";
 import type { ClientRecord, FoundRecord } from "../table/types.ts";
-import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Announcer } from "./announcer.ts";
+import { Answers } from "./answers.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Connection } from "./connection.ts";
 import { REMOVAL_RETRY_MS } from "./limits.ts";
@@ -41,14 +41,14 @@ export class Service implements ServiceParts {
   readonly refusals = new Map<string, number>();
   requests = 0;
   clients = 0;
-  /** Pushes are put together here: `out` of the worker may be in use. */
-  readonly pushes = new ReplyWriter(4096);
+  readonly answers: Answers;
   readonly #questions = new Map<number, (text: string) => void>();
   #lastQuestion = 0;
 
   constructor(parts: ServiceParts) {
     this.config = parts.config;
     this.table = parts.table;
+    this.answers = new Answers(parts.table);
     this.writes = parts.writes;
     this.bindings = parts.bindings;
     this.announcer = parts.announcer;
@@ -88,7 +88,7 @@ export class Service implements ServiceParts {
       try {
         const removed = await this.writes.run(() => this.table.remove(client.slot, client.version));
         if (removed) {
-          this.announcer.announce({ kind: "left", name: client.name });
+          this.announcer.announce({ kind: "left", version: client.version, name: client.name });
           this.log.info("left", { name: client.name });
         }
         return;

@@ -1,7 +1,6 @@
 // One worker: serves the connections it is given, and does what the primary tells it. Whether it is a process of its own
 // or part of its host's is known only to whoever makes it.
 import type { Socket } from "node:net";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ClientTable } from "../table/client-table.ts";
 import { RequestParser } from "../wire/resp-request.ts";
@@ -12,8 +11,10 @@ import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { CONCURRENT_ALLS, HANDSHAKE_MS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
-import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { LoopDelay } from "./loop-delay.ts";
+import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Service } from "./service.ts";
+import { READ_BYTES } from "./shared-read.ts";
 import { Turns } from "./turns.ts";
 import type { Writes } from "./writes.ts";
 
@@ -25,12 +26,10 @@ export interface WorkerParts {
   readonly send: (message: ToPrimary) => void;
 }
 
-const NANOSECONDS_PER_MS = 1e6;
-
 export class Worker {
   readonly #service: Service;
   readonly #host: ConnectionHost;
-  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
+  readonly #delay = new LoopDelay();
   readonly #watchman: NodeJS.Timeout;
   readonly #context: SecureContext | null;
   #lastConnection = 0;
@@ -51,6 +50,7 @@ export class Worker {
     this.#host = {
       parser: new RequestParser(),
       out: new ReplyWriter(),
+      readBuffer: new Uint8Array(READ_BYTES),
       limits: config.limits,
       dispatch: (connection, request, out) => dispatch(service, connection, request, out),
       refused: (reason) => service.refused(reason),
@@ -58,7 +58,6 @@ export class Worker {
     };
     this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
     this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
-    this.#delay.enable();
     send({ type: "ready" });
   }
 
@@ -75,7 +74,7 @@ export class Worker {
         service.owners = new Set(message.owners);
         break;
       case "events":
-        service.announcer.tell(message.events.filter((event) => this.#stillTrue(event)));
+        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name) !== null);
         break;
       case "call":
         this.#callee(message.to)?.send(callPush(message.from));
@@ -87,7 +86,7 @@ export class Worker {
         service.answerInfo(message.id, message.text);
         break;
       case "ask-load":
-        service.send({ type: "load", id: message.id, load: service.load(this.#loopDelay()) });
+        service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
         break;
       case "start":
       case "stop":
@@ -98,7 +97,7 @@ export class Worker {
   /** Tells everybody and lets go. The records go with the table. */
   stop(reason: string): void {
     clearInterval(this.#watchman);
-    this.#delay.disable();
+    this.#delay.stop();
     const push = closingPush(reason);
     for (const connection of this.#service.connections.values()) {
       if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.send(push);
@@ -124,8 +123,7 @@ export class Worker {
     socket.setKeepAlive(true, KEEPALIVE_MS);
     const id = ++this.#lastConnection;
     const stream = this.#context === null ? socket : secured(socket, this.#context);
-    this.#service.connections.set(id, new Connection(id, stream, address, this.#host));
-    stream.resume();
+    this.#service.connections.set(id, new Connection(id, stream, address, this.#host, stream === socket));
   }
 
   #lostConnection(address: string): void {
@@ -140,15 +138,6 @@ export class Worker {
     service.announcer.unwatch(connection);
     service.send({ type: "closed", address: connection.address });
     void service.unregister(connection);
-  }
-
-  /**
-   * Events of different workers travel on different roads: a name that left there and joined here may be told about in the
-   * wrong order. What the table contradicts is old news, and the newer news has come or will.
-   */
-  #stillTrue(event: DirectoryEvent): boolean {
-    const isOn = this.#service.table.find(event.kind === "joined" ? event.client.name : event.name) !== null;
-    return isOn === (event.kind === "joined");
   }
 
   #callee({ connection, name }: Callee): Connection | null {
@@ -177,21 +166,19 @@ export class Worker {
   }
 
   #probe(connection: Connection, now: number): void {
-    const silence = now - connection.heardAt;
-    if (silence < PROBE_AFTER_MS) return;
-    if (connection.probedAt < connection.heardAt) {
-      connection.probedAt = now;
+    const { silence } = connection;
+    if (connection.heard) {
+      connection.heard = false;
+      silence.since = now;
+      silence.probedAt = null;
+    } else if (silence.probedAt === null) {
+      if (now - silence.since < PROBE_AFTER_MS) return;
+      silence.probedAt = now;
       connection.send(probePush());
-    } else if (now - connection.probedAt > PROBE_ANSWER_MS) {
+    } else if (now - silence.probedAt > PROBE_ANSWER_MS) {
       this.#service.refused("silent");
       connection.destroy();
     }
-  }
-
-  #loopDelay(): number {
-    const p99 = this.#delay.percentile(99) / NANOSECONDS_PER_MS;
-    this.#delay.reset();
-    return Math.round(p99 * 100) / 100;
   }
 }
 

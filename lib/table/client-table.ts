@@ -2,7 +2,7 @@
 import { isCode } from "../ipc/error.ts";
 import { SharedMemory, wordsOf } from "../ipc/shared-memory.ts";
 import { type Geometry, HEADER, MAGIC, READY } from "./layout.ts";
-import { NO_SLOT, TableReader } from "./reader.ts";
+import { NO_SLOT, type Stamp, TableReader } from "./reader.ts";
 import { repairTable } from "./repair.ts";
 import { TableError } from "./table-error.ts";
 import { createTableSegment, openTableSegment, type TableSegment } from "./table-segment.ts";
@@ -101,6 +101,21 @@ export class ClientTable implements Disposable {
     return slot === NO_SLOT ? null : { slot, record: this.#reader.snapshot.record() };
   }
 
+  /**
+   * What a record's slot says now, null if it holds none (or is just being replaced). With {@link isUnchanged}: for answers that
+   * are kept ready.
+   */
+  stamp(slot: number): Stamp | null {
+    this.#check();
+    if (!Number.isInteger(slot) || slot < 0 || slot >= this.#geometry.slots) return null;
+    return this.#reader.stamp(slot);
+  }
+
+  /** Whether the record is still there and shows the same as when the stamp was taken. Needs no lock. */
+  isUnchanged(stamp: Stamp): boolean {
+    return !this.#closed && this.#reader.isUnchanged(stamp);
+  }
+
   /** The record of a slot, null if it holds none. */
   at(slot: number): FoundRecord | null {
     this.#check();
@@ -194,3 +209,5 @@ export class ClientTable implements Disposable {
     if (this.#closed) throw TableError.closed(this.name);
   }
 }
+
+export type { Stamp };

@@ -20,6 +20,15 @@ export const NO_SLOT = -1;
 const MISSED = -1;
 const DISTURBED = -2;
 
+/** What of a record changes with everything that a lookup shows. */
+export interface Stamp {
+  /** First word of the record. */
+  readonly at: number;
+  readonly sequence: number;
+  readonly low: number;
+  readonly high: number;
+}
+
 /** Reads one table. Not to be shared between threads: key and snapshot are its own scratch. */
 export class TableReader {
   readonly key: NameKey;
@@ -122,6 +131,26 @@ export class TableReader {
     const sane = this.snapshot.copy(this.#words, at, sequence);
     if (withOwner) this.snapshot.copyOwner(this.#words, at);
     return sane;
+  }
+
+  /** @param slot one of the table's @returns null unless it holds a live record of its own */
+  stamp(slot: number): Stamp | null {
+    const words = this.#words;
+    const at = this.#geometry.records + slot * RECORD_WORDS;
+    const sequence = Atomics.load(words, at + RECORD.sequence);
+    if ((sequence & STATE_MASK) !== STATE.live || Atomics.load(words, at + RECORD.isStandIn) !== 0) return null;
+    const [low, high] = [Atomics.load(words, at + RECORD.lookupLow), Atomics.load(words, at + RECORD.lookupHigh)];
+    return { at, sequence, low, high };
+  }
+
+  /** Every change of a record changes its sequence, but for the time of its last lookup. */
+  isUnchanged({ at, sequence, low, high }: Stamp): boolean {
+    const words = this.#words;
+    return (
+      Atomics.load(words, at + RECORD.sequence) === sequence &&
+      Atomics.load(words, at + RECORD.lookupLow) === low &&
+      Atomics.load(words, at + RECORD.lookupHigh) === high
+    );
   }
 
   /** Slots that may hold records, from 0; never more than the table has, whatever the header says. */

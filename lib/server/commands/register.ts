@@ -2,7 +2,8 @@
 import { isIP } from "node:net";
 import { TalkError } from "../../errors.ts";
 import { validateName } from "../../names.ts";
-import type { FoundRecord } from "../../table/types.ts";
+import type { ClientInput, FoundRecord } from "../../table/types.ts";
+import type { ClientEntry } from "../../wire/client-entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import { verifyRegistration } from "../../wire/registration.ts";
 import type { Connection } from "../connection.ts";
@@ -86,15 +87,25 @@ async function enter(
   connection.client = { name, slot: handle.slot, version: handle.version, probe: request.probe };
   service.clients++;
   if (before !== null && service.owners.has(before.record.owner)) {
-    service.send({ type: "replaced", to: { owner: before.record.owner, connection: before.record.connection, name } });
+    const { owner, connection: older, name: olderName } = before.record;
+    service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
   }
   if (connection.gone) {
     await service.unregister(connection); // it left while it waited for the lock
     return;
   }
-  service.announcer.announce({ kind: "joined", client: { ...input, lastLookupAt: null } });
+  service.announcer.announce({
+    kind: "joined",
+    version: handle.version,
+    client: { ...entryOf(input), lastLookupAt: null },
+  });
   service.log.info("joined", { name, address: addresses[0], port });
   connection.write((out) => out.simple("OK"));
+}
+
+/** What others may see of it; the rest is between the processes of the server. */
+function entryOf({ name, key, port, host, addresses, startedAt }: ClientInput): Omit<ClientEntry, "lastLookupAt"> {
+  return { name, key, port, host, addresses, startedAt };
 }
 
 /** Caller holds the write lock. @returns the record to be replaced, null if there is none */
