@@ -123,15 +123,28 @@ function elderMoves(p: Participant): boolean {
 // there before it. Nobody is passed over more than once by each of the others, except while it does not use its grace.
 function findElder(p: Participant, epoch: number): boolean {
   const { ledger } = p;
+  const { tickets } = ledger;
+  if (tickets === p.quietAt) return false;
+  let quiet = true;
   for (let slot = 0, used = ledger.slotsUsed; slot < used; slot++) {
     if (ledger.phase(slot) !== Phase.want || slot === p.slot) continue;
     const ticket = ledger.load(slot, Slot.ticket);
-    if (ticket === 0 || ledger.load(slot, Slot.epoch) !== epoch) continue;
-    if (p.ticket !== 0 && ((p.ticket - ticket) | 0) < 0) continue;
-    const vain = p.vain.get(slot);
-    if (vain !== undefined && vain.ticket === ticket && performance.now() < vain.until) continue;
+    if (ticket === 0) continue;
+    quiet = false;
+    if (ledger.load(slot, Slot.epoch) !== epoch || isYounger(p, ticket) || wasVain(p, slot, ticket)) continue;
     p.elder = { slot, ticket };
     return true;
   }
+  // Whoever sleeps from now on counts `tickets` up after showing its own.
+  p.quietAt = quiet ? tickets : Number.NaN;
   return false;
+}
+
+function isYounger(p: Participant, ticket: number): boolean {
+  return p.ticket !== 0 && ((p.ticket - ticket) | 0) < 0;
+}
+
+function wasVain(p: Participant, slot: number, ticket: number): boolean {
+  const vain = p.vain.get(slot);
+  return vain !== undefined && vain.ticket === ticket && performance.now() < vain.until;
 }

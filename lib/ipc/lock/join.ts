@@ -50,6 +50,7 @@ export function join(shm: SharedMemory, repair: Repair | undefined): Participant
     isTruncated: () => faultsOf(shm) > 0,
     semaphores: null,
     ticket: 0,
+    quietAt: Number.NaN,
     elder: { slot: -1, ticket: 0 },
     vain: new Map(),
   };

@@ -36,7 +36,7 @@ export const Header = {
   epoch: CACHE_LINE_WORDS,
   /** epoch tag << READERS_BITS | number of readers inside. */
   readers: 2 * CACHE_LINE_WORDS,
-  /** The last seniority number given to a participant that had to sleep. */
+  /** Source of seniority numbers for those who have to sleep; also counts up whenever one of them shows its own. */
   tickets: 3 * CACHE_LINE_WORDS,
 } as const;
 

@@ -68,6 +68,11 @@ export class Ledger {
     return (Atomics.add(this.words, Header.tickets, 1) + 1) | 0 || this.takeTicket();
   }
 
+  /** Changes whenever someone begins to sleep. */
+  get tickets(): number {
+    return Atomics.load(this.words, Header.tickets);
+  }
+
   /** How many slots a scan must look at. Garbage in the word makes the scan longer or shorter, never out of bounds. */
   get slotsUsed(): number {
     const used = Atomics.load(this.words, Header.slotsUsed);

@@ -25,6 +25,8 @@ export interface Participant {
   ticket: number;
   /** The elder that the last pass through the queue gave way to. */
   elder: Elder;
+  /** Nobody slept when the ledger's `tickets` had this value; NaN: not known. */
+  quietAt: number;
   /** By slot: the ticket that was given way to in vain, and until when (ms, monotonic) not to try again. */
   readonly vain: Map<number, { ticket: number; until: number }>;
 }
@@ -68,6 +70,8 @@ export function standDown(p: Participant): void {
 export function showTicket(p: Participant): void {
   if (p.ticket === 0) p.ticket = p.ledger.takeTicket();
   p.ledger.store(p.slot, Slot.ticket, p.ticket);
+  // After the store: whoever has seen that nobody sleeps looks again.
+  p.ledger.takeTicket();
 }
 
 /** While it waits for an elder, `p` keeps its seniority, but cannot use a turn that others would give it. */
