@@ -70,9 +70,9 @@ void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback
 // The one path from errno to JavaScript: throws IpcError(errno, syscall, path) and returns an empty value.
 Napi::Value Fail(Napi::Env env, const char* syscall, const std::string& path = std::string(), int error = 0);
 
-// The arguments as TypeScript passes them; a wrong type reads as 0 or "" and the system call refuses it.
+// The arguments as TypeScript passes them; a wrong type reads as -1, 0 or "" and the system call refuses it.
 inline int Int(const Napi::CallbackInfo& info, size_t i) {
-  int32_t value = 0;
+  int32_t value = -1;
   napi_get_value_int32(info.Env(), info[i], &value);
   return value;
 }

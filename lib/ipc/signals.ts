@@ -105,7 +105,7 @@ function otherClaimant(signal: string, signo: number): string | undefined {
 function open(signal: string, signo: number, action: SignalAction): Claim {
   const handler = typeof action === "function" ? action : undefined;
   const mode = handler ? SIGNAL_HANDLE : action === "ignore" ? SIGNAL_IGNORE : SIGNAL_DEFAULT;
-  if (handler) pipe ??= new RecordPipe(native.signalFd(), RECORD_BYTES, dispatch);
+  if (handler && !pipe) pipe = new RecordPipe(native.signalFd(), RECORD_BYTES, dispatch);
   let id: number;
   try {
     id = native.sigaction(signo, mode);

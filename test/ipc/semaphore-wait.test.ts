@@ -158,6 +158,7 @@ describe("threads", () => {
   test("are gone after the waits, finished, timed out and aborted, and so are descriptors", async () => {
     const sem = anonymous();
     await sem.waitAsync({ timeoutMs: 1 }); // opens the pipe
+    await sleep(300); // and what earlier tests aborted has come up for air
     const before = { threads: threads(), descriptors: descriptors() };
     const controller = new AbortController();
     const waits = Array.from({ length: 60 }, (_, i) =>

@@ -1,18 +1,8 @@
 import { execFileSync } from "node:child_process";
-import {
-  mkdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, readFileSync, rmdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { IpcError, SharedMemory } from "../../lib/ipc/index.ts";
 import { fdOf, wordsOf } from "../../lib/ipc/shared-memory.ts";
-import { native } from "../../lib/native.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 import { exists, ObjectNames, segmentFile } from "../helpers/object-names.ts";
 
