@@ -2,11 +2,14 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { onFreshHost, whyNoHosts } from "../helpers/host.ts";
+import type { Program } from "../helpers/program.ts";
 
 const script = join(import.meta.dirname, "../fixtures/client/first-users.js");
 const tmp = mkdtempSync(join(tmpdir(), "ptalk-hosts-"));
+let host: Program | undefined;
+afterEach(() => host?.kill());
 afterAll(() => rmSync(tmp, { recursive: true, force: true }));
 
 describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped: ${whyNoHosts})` : ""}`, () => {
@@ -14,7 +17,7 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
     "people who start at the same instant share one server, which goes with the last of them (%i)",
     async () => {
       const names = ["alice", "bob", "carol"];
-      const host = onFreshHost(script, names, { TMPDIR: tmp });
+      host = onFreshHost(script, names, { TMPDIR: tmp });
       const report = JSON.parse(await host.line());
       expect((await host.ended).stderr).toBe("");
       expect(report).toEqual({

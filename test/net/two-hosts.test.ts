@@ -3,17 +3,20 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { onFreshHost, whyNoHosts } from "../helpers/host.ts";
+import type { Program } from "../helpers/program.ts";
 
 const script = join(import.meta.dirname, "../fixtures/client/two-hosts.js");
 const tmp = mkdtempSync(join(tmpdir(), "ptalk-hosts-"));
+let host: Program | undefined;
+afterEach(() => host?.kill());
 afterAll(() => rmSync(tmp, { recursive: true, force: true }));
 
 const noNft = spawnSync("nft", ["--version"]).error ? "nft(8) is missing" : null;
 
 async function report(...args: string[]): Promise<unknown> {
-  const host = onFreshHost(script, args, { TMPDIR: tmp });
+  host = onFreshHost(script, args, { TMPDIR: tmp });
   const line = JSON.parse(await host.line());
   await host.ended;
   return line;
