@@ -1,22 +1,20 @@
 // A client's standing with the lookup server: registered under its name for as long as it lives, whatever happens to the
 // connection. Reconnects with backoff and jitter and takes its name up again. Knows nothing of messages.
 import { EventEmitter, once } from "node:events";
-import { hostname } from "node:os";
 import type { Identity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import type { ServerAddress } from "../server-address.ts";
-import { registrationBytes } from "../wire/registration.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { backoffMs } from "./backoff.ts";
 import { allRecords, lookupRecord } from "./directory-queries.ts";
 import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
+import { isPassing, registrationError, registrationRequest } from "./registration.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
 const PING_EVERY_MS = 10_000;
-const MAX_HOST_BYTES = 64;
 /** Why the server closes: another process of this user has taken the name over. */
 const REPLACED = "replaced";
 
@@ -122,25 +120,20 @@ export class Session extends EventEmitter<SessionEvents> {
 
   async #register(takeOver: boolean): Promise<void> {
     const { name, identity } = this.#options;
-    const host = hostOf();
-    const bytes = registrationBytes({ nonce: this.#nonce, name, port: this.#port, addresses: [], host });
-    const signature = identity.sign(bytes).toString("base64");
-    const key = identity.publicKey.toString("base64");
-    const request = ["REGISTER", name, "KEY", key, "PORT", this.#port, "HOST", host, "SIG", signature, "PROBE"];
-    if (takeOver) request.push("TAKEOVER");
     try {
-      await this.#connection.command(...request);
+      const request = { name, identity, nonce: this.#nonce, port: this.#port, takeOver };
+      await this.#connection.command(...registrationRequest(request));
       this.#listed = true;
     } catch (error) {
-      if (!(await this.#mayShareName(error, key))) throw registrationError(error, name);
+      if (!(await this.#mayShareName(error))) throw registrationError(error, name);
     }
     await this.#connection.command("WATCH");
   }
 
-  async #mayShareName(error: unknown, key: string): Promise<boolean> {
+  async #mayShareName(error: unknown): Promise<boolean> {
     if (this.#options.register !== "if-free" || !(error instanceof ReplyError) || error.code !== "TAKEN") return false;
     const holder = await this.lookup(this.#options.name);
-    return holder?.key === key;
+    return holder?.key === this.#options.identity.publicKey.toString("base64");
   }
 
   #watchOver(): void {
@@ -195,7 +188,7 @@ export class Session extends EventEmitter<SessionEvents> {
         break;
       } catch (error) {
         this.#connection.close();
-        if (!(error instanceof TalkError) || !isPassing(error)) throw error;
+        if (!isPassing(error)) throw error;
       }
     }
     if (this.#closing) return this.#connection.close();
@@ -217,33 +210,6 @@ async function connectAndGreet(options: SessionOptions, signal: AbortSignal | un
     connection.close();
     throw error;
   }
-}
-
-// A server that is gone, full or restarting may be there again; a name that another key holds will not come back.
-function isPassing(error: TalkError): boolean {
-  return error.code === "unreachable" || error.code === "full" || error.code === "protocol";
-}
-
-function registrationError(error: unknown, name: string): unknown {
-  if (!(error instanceof ReplyError)) return error;
-  switch (error.code) {
-    case "TAKEN":
-      return TalkError.nameTaken(name);
-    case "FULL":
-      return new TalkError("full", `the server refuses: ${error.message}`, { cause: error });
-    case "BADNAME":
-      return TalkError.badName(name, error.message);
-    case "BADSIG":
-    case "NOAUTH":
-      return TalkError.refused(`the server refuses the registration: ${error.message}`, error);
-    default:
-      return TalkError.protocol(error.message, error);
-  }
-}
-
-function hostOf(): string {
-  const name = hostname().replace(/[^\x21-\x7e]/g, "");
-  return name.slice(0, MAX_HOST_BYTES) || "localhost";
 }
 
 // Reconnecting never keeps a process alive that has nothing else to do; the chat socket does while it is open.

@@ -5,7 +5,7 @@ import { EventEmitter, once } from "node:events";
 import { debuglog } from "node:util";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
-import { FAILED_CODES, type FailedCode, TalkError } from "../errors.ts";
+import { TalkError } from "../errors.ts";
 import { validateName } from "../names.ts";
 import { DEFAULT_SERVER, formatServerAddress, isLoopback, parseServerAddress } from "../server-address.ts";
 import { listLocal } from "../table/local-list.ts";
@@ -17,6 +17,7 @@ import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
 import { PeerTransport } from "./peer-transport.ts";
 import type { IncomingMessage } from "./peer-types.ts";
+import { failedCode, sendFailure } from "./send-failure.ts";
 import { Session } from "./session.ts";
 import { defaultStateDir, keyFile } from "./state-dir.ts";
 import type {
@@ -271,20 +272,3 @@ interface SendLimits {
 }
 
 const asError = (value: unknown): Error => (value instanceof Error ? value : new Error(String(value)));
-
-/** What send() rejects with: our own deadline is "not delivered", the caller's abort stays what it is. */
-function sendFailure(to: string, error: Error, timeoutMs: number): Error {
-  if (error.name === "TimeoutError")
-    return TalkError.notDelivered(to, `no confirmation within ${timeoutMs / 1000} s`, error);
-  if (!(error instanceof TalkError)) return error;
-  if (error.code === "refused") {
-    return new TalkError("key-mismatch", `"${to}" refuses: it knows you under another key`, { cause: error });
-  }
-  if (error.code === "unreachable") return TalkError.notDelivered(to, error.message, error);
-  return error;
-}
-
-function failedCode(error: Error): FailedCode {
-  const code = error instanceof TalkError ? error.code : "";
-  return FAILED_CODES.find((known) => known === code) ?? "not-delivered";
-}
