@@ -9,10 +9,12 @@ const prelude = `
 import * as ipc from ${JSON.stringify(`file://${built}`)};
 import { writeSync } from "node:fs";
 const say = (value) => writeSync(1, JSON.stringify(value) + "\\n");
-process.stdin.on("end", () => process.exit(0)).resume();
 `;
+const untilInputEnds = `process.stdin.on("end", () => process.exit(0)).resume();\n`;
 
 export interface NodeOptions {
+  /** The script has its standard input to itself, and ends when it has nothing more to do. */
+  keepsInput?: boolean;
   env?: NodeJS.ProcessEnv;
   /** A command that runs the one given as its arguments, like prlimit(1). */
   wrapper?: readonly string[];
@@ -20,7 +22,8 @@ export interface NodeOptions {
 
 export class NodeProgram extends Program {
   constructor(script: string, args: readonly string[] = [], options: NodeOptions = {}) {
-    const node = [process.execPath, "--input-type=module", "-e", prelude + script, "--", ...args];
+    const source = prelude + (options.keepsInput ? "" : untilInputEnds) + script;
+    const node = [process.execPath, "--input-type=module", "-e", source, "--", ...args];
     const [command = "", ...rest] = [...(options.wrapper ?? []), ...node];
     super(command, rest, options.env ? { env: options.env } : {});
   }
