@@ -9,6 +9,10 @@ import { Semaphore } from "../semaphore.ts";
 
 /** A lock's name, in bytes after its slash: a semaphore's (251) less the longest suffix, ".4294967294.queue". */
 const LOCK_NAME_MAX = 251 - 17;
+/** How many even numbers a random epoch is drawn from. */
+const RANDOM_EPOCHS = 2 ** 27;
+/** How many epochs may be found squatted, by another user's objects that cannot be unlinked, before that is an error. */
+const MAX_ATTEMPTS = 16;
 
 export function checkNameLength(name: string): void {
   const length = Buffer.byteLength(name) - 1;
@@ -16,10 +20,6 @@ export function checkNameLength(name: string): void {
   const detail = `a lock's name has at most ${LOCK_NAME_MAX} bytes after its slash, not ${length}`;
   throw IpcError.of("ENAMETOOLONG", "shm_open", name, detail);
 }
-
-const RANDOM_EPOCHS = 2 ** 27;
-/** How many epochs may be found squatted, by another user's objects that cannot be unlinked, before that is an error. */
-const MAX_ATTEMPTS = 16;
 
 export interface EpochSemaphores {
   readonly epoch: number;
