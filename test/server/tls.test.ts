@@ -1,0 +1,98 @@
+import { spawnSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { connect as connectPlain } from "node:net";
+import { join } from "node:path";
+import { connect } from "node:tls";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { Client, freshStateDir, newKeys, ServerProcess, within } from "../helpers/lookup-server.ts";
+
+let state: ReturnType<typeof freshStateDir>;
+let server: ServerProcess | null = null;
+beforeEach(() => {
+  state = freshStateDir();
+});
+afterEach(async () => {
+  if (server?.child.exitCode === null) await server.stop();
+  server = null;
+  state.remove();
+});
+
+async function secureClient(port: number): Promise<{ client: Client; fingerprint: string }> {
+  const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
+  await within("a TLS connection", once(socket, "secureConnect"));
+  return { client: new Client(socket), fingerprint: socket.getPeerCertificate().fingerprint256 };
+}
+
+it("makes a certificate once and keeps it", async () => {
+  server = await ServerProcess.start(["--tls", "--workers", "2", "--state-dir", state.path]);
+  const { client, fingerprint } = await secureClient(server.port);
+  expect(await client.register("bob", newKeys())).toBe("OK");
+  expect(await client.ask("COUNT")).toBe(1);
+  expect(((await client.ask("LOOKUP", "bob")) as Map<string, unknown>).get("address")).toBe("127.0.0.1");
+  expect((await client.ask("INFO")) as string).toContain("tls:1");
+  const shown = /certificate SHA256:(\S+)/.exec(server.output)?.[1];
+  expect(Buffer.from(shown ?? "", "base64").toString("hex")).toBe(fingerprint.replaceAll(":", "").toLowerCase());
+  expect(statSync(join(state.path, "server-certificate.pem")).mode & 0o777).toBe(0o600);
+  client.close();
+  await server.stop();
+  server = await ServerProcess.start(["--tls", "--listen", "0.0.0.0:0", "--workers", "1", "--state-dir", state.path]);
+  const again = await secureClient(server.port);
+  expect(again.fingerprint).toBe(fingerprint);
+  again.client.close();
+});
+
+it("serves with a certificate that it is given", async () => {
+  const [cert, key] = [join(state.path, "c.pem"), join(state.path, "k.pem")];
+  const { generate } = await import("selfsigned");
+  const made = await generate([{ name: "commonName", value: "given" }], { keyType: "ec" });
+  writeFileSync(cert, made.cert);
+  writeFileSync(key, made.private);
+  server = await ServerProcess.start([
+    "--tls-cert",
+    cert,
+    "--tls-key",
+    key,
+    "--workers",
+    "1",
+    "--state-dir",
+    state.path,
+  ]);
+  const { client, fingerprint } = await secureClient(server.port);
+  expect(fingerprint).toBe(new X509Certificate(readFileSync(cert)).fingerprint256);
+  expect(await client.ask("PING")).toBe("PONG");
+  client.close();
+});
+
+it("refuses half a pair, and what is no certificate", async () => {
+  for (const [args, status] of [
+    [["--tls-cert", "/nonexistent"], 64],
+    [["--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"], 77],
+    [["--tls-cert", "/etc/hostname", "--tls-key", "/etc/hostname"], 65],
+  ] as const) {
+    server = await ServerProcess.start([...args, "--state-dir", state.path]);
+    expect((await within("it to end", server.exited))[0]).toBe(status);
+  }
+});
+
+it("is not bothered by plain text, by silence and by half a handshake", async () => {
+  server = await ServerProcess.start(["--tls", "--workers", "1", "--state-dir", state.path]);
+  const { client } = await secureClient(server.port);
+  for (let i = 0; i < 20; i++) {
+    const plain = connectPlain(server.port, "127.0.0.1");
+    plain.on("error", () => {});
+    plain.write(i % 2 === 0 ? "PING\r\n" : Buffer.from("16030100", "hex"));
+    if (i % 4 < 2) await within("it to be closed", once(plain.end(), "close"));
+    else plain.destroy();
+    expect(await client.ask("PING")).toBe("PONG");
+  }
+  client.close();
+});
+
+it.skipIf(spawnSync("redis-cli", ["--version"]).status !== 0)("redis-cli --tls works", async () => {
+  server = await ServerProcess.start(["--tls", "--workers", "1", "--state-dir", state.path]);
+  const args = ["--tls", "--insecure", "-p", String(server.port), "PING"];
+  const { stdout, stderr } = spawnSync("redis-cli", args, { encoding: "utf8" });
+  if (!stderr.includes("Unrecognized option")) expect(stdout.trim()).toBe("PONG"); // a redis-cli without TLS
+});
