@@ -3,7 +3,10 @@
 
 let hook: ((step: string) => void) | undefined;
 
-/** Sets (or with undefined removes) the function that is told every step. Test fixtures only. */
+/**
+ * Sets (or with undefined removes) the function that is told every step. For the test fixtures, which import it from dist.
+ * @public
+ */
 export function onStep(observer: ((step: string) => void) | undefined): void {
   hook = observer;
 }
