@@ -27,6 +27,7 @@ const FAULTS = new Set(["SIGSEGV", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SI
 const NODES_OWN = new Set(["SIGINT", "SIGTERM", "SIGUSR1"]);
 const RECORD_BYTES = 24;
 const SIGNAL_STOLEN = "PTALK_SIGNAL_STOLEN";
+const SIGNALS_LOST = "PTALK_SIGNALS_LOST";
 const INT32_MIN = -(2 ** 31);
 const INT32_MAX = 2 ** 31 - 1;
 
@@ -45,10 +46,13 @@ const processEvents: NodeJS.EventEmitter = process;
 
 const claims = new Map<number, Claim>();
 let pipe: RecordPipe | undefined;
+/** Losses of this process that were told of. */
+let drops = 0;
 
 /**
  * Sets what a signal does in this process: nothing ("ignore"), the system's default, or a callback, run on the event loop
- * with what siginfo_t says. Disposing puts back what was there before. Callbacks do not keep the process alive.
+ * with what siginfo_t says. Disposing puts back what was there before. Callbacks do not keep the process alive. Deliveries
+ * beyond what fits the pipe (1 MiB, about 40,000) while the loop is blocked are lost, with a warning PTALK_SIGNALS_LOST.
  *
  * Signals are named as in Node, and "SIGRTMIN+n". Throws IpcError EBUSY when the signal is claimed already, here or with
  * process.on; EINVAL for SIGKILL and SIGSTOP, for SIGBUS (it guards shared mappings) and for callbacks on faults.
@@ -129,6 +133,7 @@ function release(claim: Claim): void {
 }
 
 function dispatch(words: Int32Array): void {
+  noticeDrops();
   const [id = 0, , code = 0, pid = 0, uid = 0, value = 0] = words;
   const claim = claims.get(id);
   if (!claim?.handler) return; // disposed of while it was on its way
@@ -155,6 +160,16 @@ function noticeThefts(): void {
   for (const claim of claims.values()) {
     if (native.sigcurrent(claim.signo) !== claim.expected) warnOfTheft(claim);
   }
+}
+
+/** The pipe holds tens of thousands of deliveries; what comes while it is full is gone, and must not go unnoticed. */
+function noticeDrops(): void {
+  const lost = native.signalDrops() - drops;
+  if (lost === 0) return;
+  drops += lost;
+  process.emitWarning(`${lost} signals were lost: they came faster than the event loop took them`, {
+    code: SIGNALS_LOST,
+  });
 }
 
 function warnOfTheft(claim: Claim): void {

@@ -100,6 +100,19 @@ describe("realtime signals", () => {
   });
 });
 
+test("a flood beyond the pipe while the loop is blocked is cut, counted, and told of", async () => {
+  const program = new NodeProgram(`
+    let seen = 0, last = -1, ordered = true;
+    process.on("warning", ({ code, message }) => say([code, Number.parseInt(message) + seen, ordered]));
+    ipc.sigaction("SIGRTMIN+1", ({ value }) => { seen++; ordered &&= value > last; last = value; });
+    for (let i = 0; i < 50_000; i++) ipc.sigqueue(process.pid, "SIGRTMIN+1", i);
+    setTimeout(() => ipc.sigqueue(process.pid, "SIGRTMIN+1", 50_000), 500);`);
+  const [code, total, ordered] = (await program.heard()) as [string, number, boolean];
+  expect([code, ordered]).toEqual(["PTALK_SIGNALS_LOST", true]);
+  expect(total).toBeGreaterThan(6000);
+  await program.end();
+});
+
 describe("sigqueue refuses", () => {
   test("a process that is not there: ESRCH", () => {
     expect(() => sigqueue(2 ** 22 + 7, "SIGUSR2", 0)).toThrow(
