@@ -1,7 +1,7 @@
 // The program as commander sees it: global options, the one command that will run, and the others by name only.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { TalkError } from "../errors.ts";
 import { COMMANDS, DEFAULT_COMMAND, firstOperand } from "./commands.ts";
 
@@ -32,11 +32,6 @@ export async function program(args: readonly string[]): Promise<Command> {
     failInsteadOfExiting(command);
   }
   return cli;
-}
-
-/** True for what commander throws when it has printed help or the version: there is nothing more to say. */
-export function isDone(error: unknown): boolean {
-  return error instanceof CommanderError && error.exitCode === 0;
 }
 
 function chosenCommand(args: readonly string[]): string | undefined {

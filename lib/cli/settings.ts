@@ -1,7 +1,7 @@
 // What a command starts from: the global options, resolved against environment and file, and the user's own name.
 import { userInfo } from "node:os";
-import { type Command, InvalidArgumentError } from "commander";
-import { type Config, loadConfig } from "../config.ts";
+import type { Command } from "commander";
+import { type Config, type Flags, loadConfig } from "../config.ts";
 import { TalkError } from "../errors.ts";
 import { validateName } from "../names.ts";
 
@@ -15,8 +15,12 @@ export async function settings(
   command: Command,
   flags: Readonly<Record<string, string | undefined>> = {},
 ): Promise<Settings> {
-  const { json = false, ...globals } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
-  return { config: await loadConfig({ ...globals, ...flags }), json: json === true };
+  return settingsOf({ ...command.optsWithGlobals<Flags>(), ...flags });
+}
+
+/** @param flags the options by the names of their settings, `json` among them */
+export async function settingsOf({ json = false, ...flags }: Flags): Promise<Settings> {
+  return { config: await loadConfig(flags), json: json === true };
 }
 
 /**
@@ -32,13 +36,6 @@ export function ownName({ name }: Config): string {
 /** Milliseconds of a timeout setting in seconds. */
 export function milliseconds(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
-}
-
-/** For commander: a whole number of at least 1. */
-export function positiveInteger(text: string): number {
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (value < 1) throw new InvalidArgumentError("expected a whole number of at least 1");
-  return value;
 }
 
 function loginName(): string {

@@ -6,8 +6,9 @@ import { connectClient } from "../connect.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson } from "../json.ts";
 import { openLifetime } from "../lifetime.ts";
+import { positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
-import { milliseconds, ownName, positiveInteger, settings } from "../settings.ts";
+import { milliseconds, ownName, settings } from "../settings.ts";
 import { painter } from "../style.ts";
 import { serverText, welcome } from "../talk/texts.ts";
 

@@ -1,0 +1,43 @@
+// `ptalk send` without the command-line framework: scripts call it often, and loading commander is a tenth of its time.
+// Only for a command line that is plainly right; everything else (mistakes, --help) is the framework's.
+import { parseArgs } from "node:util";
+import { conclude, linger } from "./conclude.ts";
+import { quietBrokenPipes } from "./output.ts";
+import { send } from "./send.ts";
+import { settingsOf } from "./settings.ts";
+
+const OPTIONS = {
+  as: { type: "string" },
+  timeout: { type: "string" },
+  server: { type: "string" },
+  "state-dir": { type: "string" },
+  insecure: { type: "boolean" },
+  json: { type: "boolean" },
+} as const;
+
+/**
+ * @param args the command line after "ptalk", beginning with "send"
+ * @returns false if nothing was done because the framework has to look at it
+ */
+export async function quickSend(args: readonly string[]): Promise<boolean> {
+  const line = parse(args.slice(1));
+  const [names, ...words] = line?.positionals ?? [];
+  if (line === undefined || names === undefined) return false;
+  const { as: name, "state-dir": stateDir, ...others } = line.values;
+  quietBrokenPipes();
+  try {
+    await send(names, words, await settingsOf({ ...others, name, stateDir }));
+  } catch (error) {
+    conclude(error, args);
+  }
+  linger();
+  return true;
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,58 @@
+// What `ptalk send` does, however its command line was read.
+import type { SendResult, TalkConnection } from "../client/types.ts";
+import { TalkError } from "../errors.ts";
+import { validateName } from "../names.ts";
+import { connectClient } from "./connect.ts";
+import { deliveredJson, sentJson } from "./json.ts";
+import { openLifetime } from "./lifetime.ts";
+import { describeError, jsonLine, note, print } from "./output.ts";
+import { visible } from "./sanitise.ts";
+import { milliseconds, ownName, type Settings } from "./settings.ts";
+import { readText } from "./stdin-text.ts";
+import { parseRecipients } from "./talk/input.ts";
+import { duration } from "./times.ts";
+
+/**
+ * @param names "NAME,NAME"
+ * @param words the text; none: it is on stdin
+ */
+export async function send(names: string, words: readonly string[], { config, json }: Settings): Promise<void> {
+  const name = ownName(config);
+  const recipients = parseRecipients(names);
+  for (const recipient of recipients) validateName(recipient);
+  const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
+  if (text === "") throw TalkError.badData("the message is empty");
+  using life = openLifetime();
+  const { signal } = life;
+  const client = await connectClient(config, { name, register: "if-free", signal });
+  if (json) showJson(client);
+  try {
+    const timeoutMs = milliseconds(config.timeout);
+    const limits = timeoutMs === undefined ? { signal } : { signal, timeoutMs };
+    const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    signal.throwIfAborted();
+    if (!json) await report(outcomes);
+    const failure = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
+  } finally {
+    await client.close();
+  }
+}
+
+function showJson(client: TalkConnection): void {
+  const show = (value: unknown): void => void print(jsonLine(value)).catch(() => {});
+  client.on("sent", (event) => show(sentJson(event)));
+  client.on("delivered", (event) => show(deliveredJson(event)));
+  client.on("failed", ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }));
+}
+
+// The first failure is thrown, and so reported by main; the others are told here.
+async function report(outcomes: readonly PromiseSettledResult<SendResult>[]): Promise<void> {
+  for (const outcome of outcomes) {
+    if (outcome.status === "fulfilled") {
+      await print(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
+    }
+  }
+  const failures = outcomes.filter((outcome) => outcome.status === "rejected");
+  for (const { reason } of failures.slice(1)) note(describeError(reason).message);
+}
