@@ -127,7 +127,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const client = new TalkClient(options, { server, fingerprint: identity.fingerprint, session, transport, book });
       await session.register(transport.port);
       signal?.throwIfAborted();
-      client.#presence = LocalPresence.join(client);
+      // Who only sends one message is not "on": List need not show it, and its start is a few milliseconds shorter.
+      if (options.register !== "if-free") client.#presence = LocalPresence.join(client);
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
