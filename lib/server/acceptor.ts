@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { TalkError } from "../errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
 import { plainAddress } from "./address.ts";
+import { descriptorsForConnections } from "./descriptors.ts";
 import type { Hub } from "./hub.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -26,6 +27,7 @@ export class Acceptor {
   readonly #limits: Limits;
   readonly #log: Log;
   readonly #waiting: { socket: Socket; address: string }[] = [];
+  readonly #roomPerWorker = descriptorsForConnections();
   #hub: Hub | null = null;
   #ready: number[] = [];
   #turn = 0;
@@ -107,9 +109,16 @@ export class Acceptor {
     }
   }
 
+  /** To the next worker in turn that has room. */
   #hand(socket: Socket, address: string): void {
-    const id = this.#ready[this.#turn++ % this.#ready.length] as number;
-    this.#hub?.hand(id, socket, address);
+    for (let i = 0; i < this.#ready.length; i++) {
+      const id = this.#ready[this.#turn++ % this.#ready.length] as number;
+      if (this.#hub !== null && this.#hub.connectionsAt(id) < this.#roomPerWorker) {
+        this.#hub.hand(id, socket, address);
+        return;
+      }
+    }
+    this.#turnAway(socket, "FULL", "no descriptor left for one more connection");
   }
 
   #turnAway(socket: Socket, word: string, reason: string): void {

@@ -54,6 +54,11 @@ export class Hub {
     return sum;
   }
 
+  /** Open connections of one worker. */
+  connectionsAt(id: number): number {
+    return this.#members.get(id)?.connections ?? 0;
+  }
+
   /** Open connections of one address. */
   connectionsOf(address: string): number {
     let sum = 0;

@@ -87,6 +87,10 @@ export class WorkerPool {
     const bornAt = performance.now();
     const worker = new WorkerProcess({
       message: (id, message: ToPrimary) => this.#hub.receive(id, message),
+      lost: (id, address) => {
+        this.#hub.receive(id, { type: "unlucky", reason: "a worker has no descriptor left for a connection" });
+        this.#hub.receive(id, { type: "closed", address });
+      },
       exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
     });
     this.#workers.set(worker.id, worker);
