@@ -1,28 +1,38 @@
-// The other end of the talk benchmark, a process of its own: a ptalk peer that accepts what it gets, and a plain
-// node:dgram echo. Prints where they are; ends with its standard input.
+// The other end of the talk benchmark, a process of its own: a ptalk peer that accepts what it gets, a plain node:dgram
+// echo, and, when asked, a client of a relay that answers. Prints where they are; a line "count" is answered with what
+// has arrived; ends with its standard input.
 import { createSocket } from "node:dgram";
+import { createInterface } from "node:readline";
 import { PeerTransport } from "../../dist/client/peer-transport.js";
 import { Identity } from "../../dist/crypto/identity.js";
+import { RELAYS } from "./relays.js";
 
-const address = process.argv[2] ?? "127.0.0.1";
+const address = "127.0.0.1";
 const identity = Identity.generate();
 const transport = await PeerTransport.open({ identity, address });
 let received = 0;
-let last = -1;
 let disorder = 0;
-transport.on("message", (message, accept) => {
+let last = "";
+transport.on("message", ({ id }, accept) => {
   received++;
-  const number = Number.parseInt(message.text, 10);
-  if (number !== last + 1) disorder++;
-  last = number;
+  // Ids are zero-padded and count up within one sender.
+  if (id <= last && !id.endsWith("00000000")) disorder++;
+  last = id;
   accept();
 });
 
+const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
 const echo = createSocket("udp4");
 echo.on("message", (datagram, from) => echo.send(datagram, from.port, from.address));
 echo.bind(0, address, () => {
-  const peer = { key: identity.publicKey.toString("base64"), address, port: transport.port, echo: echo.address().port };
-  process.stdout.write(`${JSON.stringify(peer)}\n`);
+  say({ key: identity.publicKey.toString("base64"), address, port: transport.port, echo: echo.address().port });
 });
-process.stdin.on("data", () => process.stdout.write(`${JSON.stringify({ received, disorder })}\n`));
-process.stdin.on("end", () => process.exit(0));
+
+createInterface(process.stdin)
+  .on("line", async (line) => {
+    const [command, relay, port] = line.split(" ");
+    if (command === "count") return say({ received, disorder });
+    const send = await RELAYS[relay].join(Number(port), "bob", () => send("alice"));
+    say({ joined: relay });
+  })
+  .on("close", () => process.exit(0));

@@ -41,6 +41,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
   #receivedAt = 0;
+  #turnBegun = false;
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
 
@@ -73,7 +74,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
       // A lone datagram is answered at once. One that comes with others waits until all that the kernel has are read
       // (setImmediate runs after them): one ACK for the batch.
       if (at - this.#receivedAt < BATCH_GAP) this.#flushAfterReads();
-      else this.#flushSoon();
+      else if (!this.#flushQueued) this.#flush();
       this.#receivedAt = at;
     });
     socket.on("error", (error) => {
@@ -108,7 +109,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         };
         signal.addEventListener("abort", onAbort, { once: true });
       }
-      this.#flushSoon();
+      this.#flushFirst();
     });
   }
 
@@ -164,7 +165,22 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     });
   }
 
-  // Everything that is sent in this turn of the event loop goes into as few datagrams as it fits.
+  // The first message of a turn of the event loop goes out at once, the others together when the turn is over.
+  #flushFirst(): void {
+    if (this.#turnBegun || this.#flushQueued) {
+      this.#flushSoon();
+      return;
+    }
+    this.#turnBegun = true;
+    setImmediate(this.#endTurn);
+    this.#flush();
+  }
+
+  readonly #endTurn = (): void => {
+    this.#turnBegun = false;
+  };
+
+  // Everything that is sent until the present callback returns goes into as few datagrams as it fits.
   #flushSoon(): void {
     if (this.#flushQueued) return;
     this.#flushQueued = true;

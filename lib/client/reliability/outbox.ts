@@ -9,15 +9,20 @@
 import { BASE_BYTES, type FrameWriter } from "../../wire/datagram-frames.ts";
 import { Flight } from "./flight.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
-import { ARRIVED, abandon, frameBytes, newOutgoing, type Outgoing, type Packet, UNSENT } from "./outgoing.ts";
+import {
+  ARRIVED,
+  abandon,
+  frameBytes,
+  newOutgoing,
+  type Outgoing,
+  type Packet,
+  type Tagged,
+  UNSENT,
+} from "./outgoing.ts";
 import { Ring } from "./ring.ts";
 
 /** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
 export type SettledCallback<Tag> = (tag: Tag, refused: boolean, number: number) => void;
-
-interface Tagged<Tag> extends Outgoing {
-  readonly tag: Tag;
-}
 
 interface LostFragment {
   readonly message: Outgoing;
@@ -68,7 +73,7 @@ export class Outbox<Tag = undefined> {
   /** Takes the body over: it must not be changed any more. Returns the message's number. */
   enqueue(body: Buffer, tag: Tag): number {
     const number = this.#next++;
-    this.#messages.set({ ...newOutgoing(number, body), tag });
+    this.#messages.set(newOutgoing(number, body, tag));
     return number;
   }
 
@@ -80,7 +85,7 @@ export class Outbox<Tag = undefined> {
       this.#messages.delete(number); // nobody has heard of the number: it is free again
       this.#next = number;
     } else {
-      this.#messages.set({ ...abandon(message), tag: message.tag });
+      this.#messages.set(abandon(message));
       if (number === this.#cursor) this.#advanceCursor();
     }
     this.#passAbandoned();

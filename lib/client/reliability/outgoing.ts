@@ -29,14 +29,19 @@ export interface Packet {
   bytes: number;
 }
 
-export function newOutgoing(number: number, body: Buffer): Outgoing {
+/** An outgoing message with what its owner wants back when it is settled. */
+export interface Tagged<Tag> extends Outgoing {
+  readonly tag: Tag;
+}
+
+export function newOutgoing<Tag>(number: number, body: Buffer, tag: Tag): Tagged<Tag> {
   const count = fragmentCount(body.length);
   const fragments = count === 1 ? [UNSENT] : new Array<number>(count).fill(UNSENT);
-  return { number, body, cost: cost(body.length), fragments, arrived: 0, started: false, abandoned: false };
+  return { number, body, cost: cost(body.length), fragments, arrived: 0, started: false, abandoned: false, tag };
 }
 
 /** What stands in a cancelled message's place until the base moves over it: the body is free, its cost is not. */
-export function abandon(message: Outgoing): Outgoing {
+export function abandon<Tag>(message: Tagged<Tag>): Tagged<Tag> {
   message.abandoned = true; // tells the datagrams that carry it
   return { ...message, body: EMPTY, fragments: [] };
 }
