@@ -6,11 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Semaphore, SharedMemory, sigaction, sigqueue } from "../dist/ipc/index.js";
 
-const ROUNDS = 5; // each figure is the best of so many: what disturbs a run only ever makes it slower
-const PAIRS = 1_000_000;
-const WAITS = 100_000;
-const TRIPS = 3000;
-const MAPS = 2000;
+// Each figure is the best of many short rounds: what else the machine does only ever makes a round slower, and a round
+// shorter than the scheduler's slice can escape it.
+const ROUNDS = 40;
+const PAIRS = 50_000;
+const WAITS = 10_000;
+const TRIPS = 300;
+const MAPS = 50;
 const SIGNAL = "SIGRTMIN+1";
 
 /** Nanoseconds for one of `count`, at best. With a reference, its rounds alternate with ours: [ours, the reference's]. */

@@ -55,8 +55,8 @@ export interface Native {
   semTimedWait(handle: number, ms: number): boolean;
   /** Starts a wait on a thread of its own; `ms` below 0 is without limit. Its id comes through the completion pipe. EAGAIN beyond 1024. */
   semWaitStart(handle: number, ms: number): number;
-  /** True when the wait was ended before it got anything: then its id never comes. */
-  semWaitCancel(id: number): boolean;
+  /** Ends the wait; what it has acquired without being collected goes back. Its id may still come, and means nothing then. */
+  semWaitCancel(id: number): void;
   /** The outcome: true acquired, false timed out, undefined when the id is not known (any more). */
   semWaitCollect(id: number): boolean | undefined;
   /** Ends all waits of this environment and gives back what none has collected. Takes up to 200 ms. */

@@ -112,11 +112,12 @@ int Waits::Start(std::shared_ptr<NamedSemaphore> semaphore, double milliseconds,
   return 0;
 }
 
-bool Waits::Cancel(int32_t id) {
+void Waits::Cancel(int32_t id) {
   const auto found = pending.find(id);
-  if (found == pending.end() || !Settle(*found->second, kCancelled)) return false;
+  if (found == pending.end()) return;
+  Wait& wait = *found->second;
+  if (!Settle(wait, kCancelled) && wait.state.load() == kAcquired) sem_post(wait.semaphore->sem);
   pending.erase(found);
-  return true;
 }
 
 std::shared_ptr<Wait> Waits::Collect(int32_t id) {
@@ -128,10 +129,7 @@ std::shared_ptr<Wait> Waits::Collect(int32_t id) {
 }
 
 void Waits::Abandon() {
-  for (auto& [id, wait] : pending) {
-    if (!Settle(*wait, kCancelled) && wait->state.load() == kAcquired) sem_post(wait->semaphore->sem);
-  }
-  pending.clear();
+  while (!pending.empty()) Cancel(pending.begin()->first);
   if (!pipe) return;
   // A thread may hold a token at this moment; the process must not end before it has given it back.
   for (int ms = 0; ms < 2 * kSliceMs && pipe->running.load() > 0; ms++) usleep(1000);
@@ -150,7 +148,8 @@ static Napi::Value SemWaitStart(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value SemWaitCancel(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Of(info.Env()).waits->Cancel(Int(info, 0)));
+  Of(info.Env()).waits->Cancel(Int(info, 0));
+  return info.Env().Undefined();
 }
 
 // True when it was acquired (the token is the caller's now), false when it timed out, undefined for an id not known (any more).

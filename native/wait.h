@@ -41,10 +41,11 @@ class Waits {
   ~Waits() { Abandon(); }
   // 0, or the errno that kept the thread from starting.
   int Start(std::shared_ptr<NamedSemaphore> semaphore, double milliseconds, int32_t* id);
-  bool Cancel(int32_t id);
+  // Ends a wait and forgets it; what it had acquired without being collected goes back.
+  void Cancel(int32_t id);
   // The outcome of a wait that announced itself, which is forgotten with that; nullptr when it is not known.
   std::shared_ptr<Wait> Collect(int32_t id);
-  // Ends every wait and gives back what was taken but never collected. Takes up to two slices.
+  // Cancels every wait, then lets their threads end. Takes up to two slices.
   void Abandon();
   // The pipe's read end, now the caller's to close; -1 with errno.
   int TakeReadEnd();

@@ -56,20 +56,15 @@ export function waitOnThread(handle: number, ms: number, signal?: AbortSignal): 
       if (settlers.size === 0) completions.release();
     };
     const onAbort = () => {
-      // Too late to cancel when it has its token already, on its way to us.
-      if (!native.semWaitCancel(id) && native.semWaitCollect(id)) return settle(true);
+      native.semWaitCancel(id);
       forget();
       reject(abortError(signal));
     };
-    const settle = (acquired: boolean | undefined) => {
-      forget();
-      resolve(acquired === true);
-    };
     settlers.set(id, () => {
+      forget();
       try {
-        settle(native.semWaitCollect(id));
+        resolve(native.semWaitCollect(id) === true);
       } catch (error) {
-        forget();
         reject(error);
       }
     });

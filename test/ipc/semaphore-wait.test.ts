@@ -143,6 +143,23 @@ describe("abort", () => {
     await vi.waitUntil(() => taken + sem.value === rounds);
   });
 
+  test("wins over a token that was acquired but not handed over yet: that goes back, also when the object is closed", async () => {
+    const name = names.fresh();
+    using sem = Semaphore.create(name);
+    const closing = Semaphore.open(name);
+    const controller = new AbortController();
+    const wait = closing.waitAsync({ signal: controller.signal });
+    sem.post();
+    const until = performance.now() + 50; // the thread takes it, and the loop does not hear of it
+    while (performance.now() < until);
+    expect(sem.value).toBe(0);
+    closing.close();
+    controller.abort();
+    await expect(wait).rejects.toMatchObject({ name: "AbortError" });
+    expect(sem.value).toBe(1);
+    sem.unlink();
+  });
+
   test("takes its listener off the signal", async () => {
     const sem = anonymous();
     const { signal } = new AbortController();
