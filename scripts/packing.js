@@ -104,5 +104,5 @@ export function withoutCompiler() {
 
 /** An environment in which that node comes first. */
 export function withNode(node) {
-  return { ...process.env, PATH: [join(node, ".."), process.env.PATH].join(delimiter) };
+  return { ...process.env, NO_COLOR: "1", PATH: [join(node, ".."), process.env.PATH].join(delimiter) };
 }
