@@ -143,6 +143,14 @@ describe("ptalk recv", () => {
     expect(await inbox.line()).toBe("alice: ^[]0;x^G<U+202E>evil");
   });
 
+  it("does not confirm what nobody reads: the reader of its output has gone", async () => {
+    const inbox = await receiver(bob, "bob");
+    inbox.child.stdout?.destroy();
+    const sent = await alice.run(["send", "--as", "alice", "bob", "lost?", "--timeout", "2"]);
+    expect(sent).toMatchObject({ code: 75, stdout: "" });
+    expect(await inbox.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
   it("leaves in good order when told to", async () => {
     const inbox = await receiver(bob, "bob");
     inbox.child.kill("SIGTERM");

@@ -1,4 +1,5 @@
 // `ptalk talk` on a pipe and at a terminal: real processes, a real server, a real pseudo-terminal.
+import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
@@ -129,6 +130,9 @@ describe("on a pipe with --json", () => {
 
   it("SIGINT is ignored, SIGTERM ends in good order", async () => {
     const bob = await talk("bob");
+    // Ignored for the kernel, not caught: proc(5), SigIgn; SIGINT is bit 1.
+    const [, ignored = ""] = /^SigIgn:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${bob.pid}/status`, "utf8")) ?? [];
+    expect(BigInt(`0x${ignored}`) & 2n).toBe(2n);
     for (let i = 0; i < 3; i++) bob.child.kill("SIGINT");
     bob.say("Help");
     bob.say("List");
@@ -234,6 +238,36 @@ describe("at a terminal", () => {
     const alice = await atTerminal("alice");
     mallory.say("alice \x1b[2J\x1b]0;owned\x07\u202eevil");
     await alice.shows("mallory: ^[[2J^[]0;owned^G<U+202E>evil");
+  });
+
+  it("SIGTERM gives the terminal back as it was", async () => {
+    const alice = await atTerminal("alice");
+    alice.type("half");
+    await alice.shows("> half");
+    process.kill(alice.pid, "SIGTERM");
+    expect(await alice.ended).toMatchObject({ exitCode: 143 });
+    expect(alice.lines().join("\n")).not.toContain("> half");
+    expect(alice.raw.lastIndexOf("\x1b[?2004l")).toBeGreaterThan(alice.raw.lastIndexOf("\x1b[?2004h"));
+  });
+
+  it("a dumb one gets lines and no control sequences", async () => {
+    const bob = await talk("bob");
+    const env = Object.fromEntries(
+      Object.entries(userOf("alice").env).filter((e): e is [string, string] => e[1] !== undefined),
+    );
+    const alice = new Pty(process.execPath, [PTALK, "alice", "--server", server.address], {
+      env: { ...env, TERM: "dumb" },
+    });
+    screens.push(alice);
+    await alice.shows("you are alice on");
+    alice.type("bob from a dumb terminal\r");
+    expect(await next(bob, "message")).toMatchObject({ text: "from a dumb terminal" });
+    await alice.shows("ptalk: delivered to bob");
+    bob.say("alice hello");
+    await alice.shows("bob: hello");
+    alice.type("\x04");
+    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(alice.raw).not.toContain("\x1b");
   });
 
   it("a closed terminal ends it and leaves nothing behind", async () => {

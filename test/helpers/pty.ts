@@ -22,7 +22,7 @@ export class Pty implements Disposable {
     this.#screen = new xterm.Terminal({ cols: columns, rows, scrollback: 1000, allowProposedApi: true });
     const inherited = Object.entries(process.env).filter((e): e is [string, string] => e[1] !== undefined);
     const full = { ...Object.fromEntries(inherited), TERM: "xterm-256color", LANG: "C.UTF-8", NO_COLOR: "", ...env };
-    this.#pty = spawn(file, [...args], { name: "xterm-256color", cols: columns, rows, cwd: process.cwd(), env: full });
+    this.#pty = spawn(file, [...args], { name: full.TERM, cols: columns, rows, cwd: process.cwd(), env: full });
     this.#pty.onData((data) => {
       this.raw += data;
       this.#screen.write(data);

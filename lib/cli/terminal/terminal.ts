@@ -48,7 +48,7 @@ export class Terminal implements Disposable {
         get rows() {
           return output.rows || DEFAULT_ROWS;
         },
-        write: (text, done) => text !== "" && output.write(text, done),
+        write: (text, done) => output.write(text, done),
       },
       options.style,
     );
