@@ -119,6 +119,3 @@ export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
   close(options?: { timeoutMs?: number }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
-
-/** `PeerTransport.open(options)`, in peer-transport.ts. Rejects with the system's error (EADDRINUSE, EACCES…). */
-export type OpenPeerTransport = (options: PeerTransportOptions) => Promise<PeerTransport>;

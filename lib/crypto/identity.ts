@@ -75,5 +75,3 @@ export function verifySignature(publicKey: Uint8Array, bytes: Uint8Array, signat
     return false; // OpenSSL refuses some 32-byte strings that are no point of the curve
   }
 }
-
-export { verifySignature as verify };

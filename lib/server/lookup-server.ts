@@ -268,5 +268,3 @@ async function listen({ listen: address, listenFd, limits, log }: Settings): Pro
     throw listenError(error, address, livingOwner(address.port));
   }
 }
-
-export type { ServerAddress };

@@ -1,7 +1,7 @@
 // What the commands of one worker work on, and the little that several of them do.
 import { randomBytes } from "node:crypto";
 import type { ClientTable } from "../table/client-table.ts";
-import type { ClientRecord, FoundRecord } from "../table/types.ts";
+import type { FoundRecord } from "../table/types.ts";
 import type { Announcer } from "./announcer.ts";
 import { Answers } from "./answers.ts";
 import type { Bindings } from "./bindings.ts";
@@ -125,9 +125,4 @@ export class Service implements ServiceParts {
       refusals: Object.fromEntries(this.refusals),
     };
   }
-}
-
-/** Whether this record is the one that the connection of that number registered. */
-export function isOf(record: ClientRecord, owner: number, connection: number): boolean {
-  return record.owner === owner && record.connection === connection;
 }

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { inspect, promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { fingerprint } from "../../lib/crypto/fingerprint.ts";
-import { Identity, loadOrCreateIdentity, verify } from "../../lib/crypto/identity.ts";
+import { Identity, loadOrCreateIdentity, verifySignature as verify } from "../../lib/crypto/identity.ts";
 
 const hex = (text: string) => Buffer.from(text, "hex");
 
