@@ -34,6 +34,8 @@ export class LookupServer implements AsyncDisposable {
   readonly port: number;
   /** Fingerprint of the TLS certificate ("SHA256:…"), null without TLS. */
   readonly certificate: string | null;
+  /** Settles when the server begins to stop. */
+  readonly stopping: Promise<void>;
   /** Settles when the server has stopped, however it came to that. */
   readonly stopped: Promise<void>;
   readonly #settings: Settings;
@@ -50,8 +52,9 @@ export class LookupServer implements AsyncDisposable {
   readonly #empty: EmptyWatch | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
-  #stopping: Promise<void> | null = null;
+  #stop: Promise<void> | null = null;
   #settleStopped: () => void = () => {};
+  #settleStopping: () => void = () => {};
 
   private constructor(parts: ServerParts) {
     const { settings, acceptor, ownership, table, state, tls } = parts;
@@ -64,6 +67,9 @@ export class LookupServer implements AsyncDisposable {
     this.port = acceptor.address.port;
     this.address = formatServerAddress(acceptor.address);
     this.certificate = tls?.fingerprint ?? null;
+    this.stopping = new Promise((resolve) => {
+      this.#settleStopping = resolve;
+    });
     this.stopped = new Promise((resolve) => {
       this.#settleStopped = resolve;
     });
@@ -107,10 +113,11 @@ export class LookupServer implements AsyncDisposable {
    */
   static async start(options: ServerOptions = {}): Promise<LookupServer> {
     const settings = readOptions(options);
-    refuseExposure(settings);
+    if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
     const acceptor = await listen(settings);
     const undo: (() => void)[] = [() => acceptor.close()];
     try {
+      refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
       const { port } = acceptor.address;
       const ownership = Ownership.claim(port);
       undo.push(() => ownership.release());
@@ -158,8 +165,8 @@ export class LookupServer implements AsyncDisposable {
 
   /** Tells the clients, closes, and removes every shared object. Safe to call twice. */
   stop(reason = "shutdown"): Promise<void> {
-    this.#stopping ??= this.#stop(reason);
-    return this.#stopping;
+    this.#stop ??= this.#stopAll(reason);
+    return this.#stop;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -177,7 +184,8 @@ export class LookupServer implements AsyncDisposable {
     this.#empty?.start();
   }
 
-  async #stop(reason: string): Promise<void> {
+  async #stopAll(reason: string): Promise<void> {
+    this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
     this.#orphans.stop();
@@ -253,10 +261,10 @@ interface ServerParts {
   readonly tls: TlsFiles | null;
 }
 
-function refuseExposure({ listen, tls, insecure }: Settings): void {
-  if (isLoopback(listen.host) || tls || insecure) return;
+function refuseExposure({ tls, insecure }: Settings, host: string): void {
+  if (isLoopback(host) || tls || insecure) return;
   throw TalkError.usage(
-    `${listen.host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
+    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
       "add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network",
   );
 }

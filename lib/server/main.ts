@@ -15,5 +15,6 @@ export async function serve(options: ServerOptions): Promise<void> {
   for (const line of readyLines(server)) process.stdout.write(`${line}\n`);
   notifySystemd("READY=1");
   interrupts.watch(server);
+  void server.stopping.then(() => notifySystemd("STOPPING=1"));
   await server.stopped;
 }
