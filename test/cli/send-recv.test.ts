@@ -132,6 +132,15 @@ describe("ptalk recv", () => {
     expect(await bob.run(["recv", "--as", "bob", "--timeout", "0.5"])).toMatchObject({ code: 75, stdout: "" });
   });
 
+  it("is not ended by the setting for how long a message may take", async () => {
+    const inbox = bob.start(["recv", "--as", "bob", "--json", "--count", "1"], { PTALK_TIMEOUT: "0.2" });
+    running.push(inbox);
+    expect(JSON.parse(await inbox.line())).toMatchObject({ type: "registered" });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(await alice.run(["send", "--as", "alice", "bob", "still there?"])).toMatchObject({ code: 0 });
+    expect(await inbox.ended).toMatchObject({ code: 0 });
+  });
+
   it("prints for people what no terminal obeys", async () => {
     const inbox = bob.start(["recv", "--as", "bob", "--count", "1"]);
     running.push(inbox);

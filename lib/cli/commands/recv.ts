@@ -52,7 +52,8 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
     client.on("refused", ({ message }) => note(message));
     client.on("error", (error) => inbox.fail(error));
     inbox.open();
-    await untilDone(inbox, milliseconds(config.timeout), life.signal);
+    // Only the option: the setting of that name is how long a message may take.
+    await untilDone(inbox, timeout === undefined ? undefined : milliseconds(config.timeout), life.signal);
   } finally {
     await client.close();
   }
