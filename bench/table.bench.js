@@ -10,7 +10,15 @@ import { join } from "node:path";
 import { ReadersWriterLock, SharedMemory } from "../dist/ipc/index.js";
 import { ClientTable } from "../dist/table/client-table.js";
 import { Directory } from "../dist/table/directory.js";
-import { geometryOf, HEADER, RECORD, RECORD_WORDS, VERSIONS } from "../dist/table/layout.js";
+import {
+  DETAIL_WORDS,
+  geometryOf,
+  HEADER,
+  NEAR_TEXT_WORDS,
+  RECORD,
+  RECORD_WORDS,
+  VERSIONS,
+} from "../dist/table/layout.js";
 import { run as runLock } from "./lock.bench.js";
 import { benchClient } from "./reference/clients.js";
 
@@ -180,16 +188,18 @@ function compileReference() {
     PORT: RECORD.port,
     STARTED_AT: RECORD.startedAt,
     TEXT: RECORD.text,
+    NEAR_TEXT_WORDS,
+    DETAIL_WORDS,
   };
   const defines = Object.entries(offsets).map(([name, value]) => `-D${name}=${value}`);
   execFileSync("cc", ["-std=gnu11", "-O2", ...defines, "-o", program, join(here, "table-lookup.c"), "-lrt"]);
   const rate = (name, clients) => {
-    const { bucketMask, versions, buckets, records } = geometryOf(clients + 1);
+    const { bucketMask, versions, buckets, records, details } = geometryOf(clients + 1);
     const shm = SharedMemory.open(name, { readOnly: true });
     const header = new Uint32Array(shm.read(0, 256).buffer);
     shm.close();
     const seed = [header[HEADER.seed], header[HEADER.seed + 1]];
-    const numbers = [bucketMask, versions, buckets, records, ...seed, LOOKUPS, 1, clients, ROUNDS];
+    const numbers = [bucketMask, versions, buckets, records, details, ...seed, LOOKUPS, 1, clients, ROUNDS];
     return 1e9 / Number(execFileSync(program, [name, ...numbers.map(String)]).toString());
   };
   return { rate, remove: () => rmSync(folder, { recursive: true, force: true }) };

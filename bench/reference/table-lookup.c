@@ -1,5 +1,5 @@
 // The same lookup in C, over the same table: what the memory itself allows. Offsets come from lib/table/layout.ts by -D.
-// Arguments: object name, bucket mask, word offsets of versions, buckets and records, seed words, number of lookups, seed of
+// Arguments: object name, bucket mask, word offsets of versions, buckets, records and details, seed words, number of lookups, seed of
 // the choice, number of names, rounds. Prints nanoseconds of CPU time a lookup, the least of the rounds.
 #include <fcntl.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const uint32_t *words;
-static uint32_t mask, versions, buckets, records, seedLow, seedHigh;
+static uint32_t mask, versions, buckets, records, details, seedLow, seedHigh;
 
 struct entry {
   char name[33], key[45], host[65], addresses[160];
@@ -57,8 +57,9 @@ static int lookup(const char *name, struct entry *out) {
           if (fold > 64 || n > 32 || h > 64 || a > 159) return 0;
           out->port = load(at + PORT) & 0xffff;
           out->startedAt = load(at + STARTED_AT) + load(at + STARTED_AT + 1) * 4294967296.0;
-          uint64_t from = at + TEXT + (fold + 3) / 4;
-          for (uint32_t i = 0; i < (n + 44 + h + a + 3) / 4; i++) text[i] = load(from + i);
+          uint64_t far = details + (uint64_t)(link - 1) * DETAIL_WORDS - NEAR_TEXT_WORDS;
+          uint32_t from = (fold + 3) / 4, end = from + (n + 44 + h + a + 3) / 4;
+          for (uint32_t i = from; i < end; i++) text[i - from] = load(i < NEAR_TEXT_WORDS ? at + TEXT + i : far + i);
           if (load(at + SEQUENCE) != sequence) break;
           const char *p = (char *)text;
           memcpy(out->name, p, n), memcpy(out->key, p + n, 44), memcpy(out->host, p + n + 44, h);
@@ -75,14 +76,14 @@ static int lookup(const char *name, struct entry *out) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 12) return 64;
+  if (argc != 13) return 64;
   int fd = shm_open(argv[1], O_RDONLY, 0);
   struct stat status;
   if (fd < 0 || fstat(fd, &status)) return perror(argv[1]), 1;
   words = mmap(NULL, status.st_size, PROT_READ, MAP_SHARED, fd, 0);
-  mask = atoll(argv[2]), versions = atoll(argv[3]), buckets = atoll(argv[4]), records = atoll(argv[5]);
-  seedLow = atoll(argv[6]), seedHigh = atoll(argv[7]);
-  long lookups = atol(argv[8]), random = atol(argv[9]), names = atol(argv[10]), rounds = atol(argv[11]);
+  mask = atoll(argv[2]), versions = atoll(argv[3]), buckets = atoll(argv[4]), records = atoll(argv[5]), details = atoll(argv[6]);
+  seedLow = atoll(argv[7]), seedHigh = atoll(argv[8]);
+  long lookups = atol(argv[9]), random = atol(argv[10]), names = atol(argv[11]), rounds = atol(argv[12]);
   char(*wanted)[16] = malloc(lookups * 16);
   for (long i = 0; i < lookups; i++) {
     random = (random * 1103515245 + 12345) & 0xffffffff;

@@ -2,7 +2,8 @@
 // holds a number that depends on them. All numbers are 32-bit words in the byte order of the machine (the segment never
 // leaves it); a 53-bit number takes two words, low then high.
 //
-//   header | versions of the buckets | buckets: the head of a chain each | records, one more than the capacity
+//   header | versions of the buckets | buckets: the head of a chain each | records, one more than
+//   the capacity | details of the records
 //
 // Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../names.ts";
@@ -64,7 +65,10 @@ export const READY = { open: 1, closed: 2 } as const;
  */
 export const VERSIONS = 1024;
 
-const record = offsetsOf({
+export const TEXT_WORDS =
+  wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_HOST_BYTES + MAX_ADDRESSES_BYTES);
+
+const recordHead = {
   /** `version << 2 | state`, the word by which a record appears and disappears; see {@link STATE}. */
   sequence: 1,
   hash: 1,
@@ -78,26 +82,40 @@ const record = offsetsOf({
   lookupLow: 1,
   lookupHigh: 1,
   startedAt: 2,
-  // Folded name, padded with zeros to whole words; then, packed: name, key, host, addresses. Beside the fields above so that
-  // a lookup of a usual record touches two cache lines.
-  text: wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_HOST_BYTES + MAX_ADDRESSES_BYTES),
+};
+const HEAD_WORDS = offsetsOf(recordHead).words;
+
+/** Two cache lines: all that a lookup of a usual record touches, and so close together that a million make few pages. */
+export const RECORD_WORDS = 2 * LINE_WORDS;
+/** Words of the text that lie in the record; the rest lies in its detail. */
+export const NEAR_TEXT_WORDS = RECORD_WORDS - HEAD_WORDS;
+
+const record = offsetsOf({
+  ...recordHead,
+  /** Folded name, padded with zeros to whole words; then, packed: name, key, host, addresses. */
+  text: NEAR_TEXT_WORDS,
+});
+export const RECORD = record.at;
+
+const detail = offsetsOf({
+  /** What did not fit into the record's own text. */
+  text: TEXT_WORDS - NEAR_TEXT_WORDS,
   pid: 1,
   startTime: 2,
   owner: 1,
   connection: 1,
-  /** While the state is `moving`: the slot that stands in for this one, as a link. */
+  /** While the record is `moving`: the slot that stands in for it, as a link. */
   standIn: 1,
-  /** 1 while this record stands in for another: readers of pages pass it by. */
-  isStandIn: 1,
 });
-export const RECORD = record.at;
-/** Whole cache lines, an odd number of them: the same field of consecutive records falls into different cache sets. */
-export const RECORD_WORDS = (fullLines(record.words) | 1) * LINE_WORDS;
-/** Words of a record up to the end of its text: what a lookup may copy. */
-export const TEXT_WORDS = RECORD.pid - RECORD.text;
+export const DETAIL = detail.at;
+export const DETAIL_WORDS = fullLines(detail.words) * LINE_WORDS;
 
-/** Low two bits of a record's sequence. */
-export const STATE = { free: 0, live: 1, moving: 2 } as const;
+/**
+ * Low two bits of a record's sequence. The lowest tells lookups and repairs that the record is there. `standIn` is there, too,
+ * but in place of one that is `moving`, where a walk over the slots looks for it; the walk passes it by.
+ */
+export const STATE = { free: 0, live: 1, moving: 2, standIn: 3 } as const;
+export const THERE = 1;
 export const STATE_BITS = 2;
 export const STATE_MASK = (1 << STATE_BITS) - 1;
 /** Versions count modulo this. */
@@ -121,6 +139,16 @@ export const MAX_CHAIN = 256;
 /** Twice as many buckets as records: one chain in eight has a second record to pass. */
 const BUCKETS_PER_RECORD = 2;
 
+/** First word of the slot's record. */
+export function recordAt(geometry: Geometry, slot: number): number {
+  return geometry.records + slot * RECORD_WORDS;
+}
+
+/** First word of the slot's detail. */
+export function detailAt(geometry: Geometry, slot: number): number {
+  return geometry.details + slot * DETAIL_WORDS;
+}
+
 /** The version word of a bucket, given by its word's offset. */
 export function versionOf(geometry: Geometry, bucket: number): number {
   return geometry.versions + ((bucket - geometry.buckets) & (VERSIONS - 1));
@@ -135,6 +163,7 @@ export interface Geometry {
   readonly versions: number;
   readonly buckets: number;
   readonly records: number;
+  readonly details: number;
   readonly bytes: number;
 }
 
@@ -144,6 +173,7 @@ export function geometryOf(capacity: number): Geometry {
   const slots = capacity + 1;
   const buckets = HEADER_WORDS + VERSIONS;
   const records = buckets + fullLines(bucketCount) * LINE_WORDS;
+  const details = records + slots * RECORD_WORDS;
   return {
     capacity,
     slots,
@@ -151,6 +181,7 @@ export function geometryOf(capacity: number): Geometry {
     versions: HEADER_WORDS,
     buckets,
     records,
-    bytes: (records + slots * RECORD_WORDS) * WORD_BYTES,
+    details,
+    bytes: (details + slots * DETAIL_WORDS) * WORD_BYTES,
   };
 }

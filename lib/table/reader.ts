@@ -6,7 +6,19 @@
 // a replaced record on its way out without seeing its successor at the head, finds another version. Nothing waits for a
 // writer: a version that stays odd after a crash is as good as an even one.
 // Every index that comes out of the table is checked, every loop has a bound.
-import { type Geometry, HEADER, MAX_CHAIN, RECORD, RECORD_WORDS, STATE, STATE_MASK, versionOf } from "./layout.ts";
+import {
+  DETAIL,
+  detailAt,
+  type Geometry,
+  HEADER,
+  MAX_CHAIN,
+  RECORD,
+  recordAt,
+  STATE,
+  STATE_MASK,
+  THERE,
+  versionOf,
+} from "./layout.ts";
 import { NameKey } from "./name-key.ts";
 import { Snapshot } from "./snapshot.ts";
 import { TableError } from "./table-error.ts";
@@ -66,19 +78,14 @@ export class TableReader {
 
   #follow(head: number, withOwner: boolean): number {
     const words = this.#words;
-    const { slots, records } = this.#geometry;
+    const geometry = this.#geometry;
     const hash = this.key.hash;
     let link = head;
-    for (let hops = 0; hops < MAX_CHAIN && link > 0 && link <= slots; hops++) {
-      const at = records + (link - 1) * RECORD_WORDS;
+    for (let hops = 0; hops < MAX_CHAIN && link > 0 && link <= geometry.slots; hops++) {
+      const at = recordAt(geometry, link - 1);
       const sequence = Atomics.load(words, at + RECORD.sequence);
-      if (
-        (sequence & STATE_MASK) === STATE.live &&
-        Atomics.load(words, at + RECORD.hash) === hash &&
-        this.#isKeyAt(at)
-      ) {
-        const sane = this.snapshot.copy(words, at, sequence);
-        if (withOwner) this.snapshot.copyOwner(words, at);
+      if ((sequence & THERE) !== 0 && Atomics.load(words, at + RECORD.hash) === hash && this.#isKeyAt(at)) {
+        const sane = this.#copy(link - 1, sequence, withOwner);
         if (Atomics.load(words, at + RECORD.sequence) !== sequence) return DISTURBED;
         if (sane && this.snapshot.foldBytes === this.key.byteLength) return link - 1;
       }
@@ -102,20 +109,19 @@ export class TableReader {
    */
   readSlot(slot: number, withOwner: boolean): boolean {
     const words = this.#words;
-    const at = this.#geometry.records + slot * RECORD_WORDS;
+    const at = recordAt(this.#geometry, slot);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const sequence = Atomics.load(words, at + RECORD.sequence);
       const state = sequence & STATE_MASK;
       if (state === STATE.live) {
-        const standsIn = Atomics.load(words, at + RECORD.isStandIn) !== 0;
-        const sane = this.#copyAt(at, sequence, withOwner);
-        if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane && !standsIn;
+        const sane = this.#copy(slot, sequence, withOwner);
+        if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane;
       } else if (state === STATE.moving) {
-        const link = Atomics.load(words, at + RECORD.standIn);
+        const link = Atomics.load(words, detailAt(this.#geometry, slot) + DETAIL.standIn);
         if (link <= 0 || link > this.#geometry.slots) return false;
-        const standIn = this.#geometry.records + (link - 1) * RECORD_WORDS;
+        const standIn = recordAt(this.#geometry, link - 1);
         const other = Atomics.load(words, standIn + RECORD.sequence);
-        const sane = (other & STATE_MASK) === STATE.live && this.#copyAt(standIn, other, withOwner);
+        const sane = (other & THERE) !== 0 && this.#copy(link - 1, other, withOwner);
         // The slot still moving says that its stand-in was not yet dismissed.
         if (Atomics.load(words, standIn + RECORD.sequence) === other) {
           if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane;
@@ -127,9 +133,10 @@ export class TableReader {
     throw TableError.unsteady(this.#path);
   }
 
-  #copyAt(at: number, sequence: number, withOwner: boolean): boolean {
-    const sane = this.snapshot.copy(this.#words, at, sequence);
-    if (withOwner) this.snapshot.copyOwner(this.#words, at);
+  #copy(slot: number, sequence: number, withOwner: boolean): boolean {
+    const detail = detailAt(this.#geometry, slot);
+    const sane = this.snapshot.copy(this.#words, recordAt(this.#geometry, slot), detail, sequence);
+    if (withOwner) this.snapshot.copyOwner(this.#words, detail);
     return sane;
   }
 

@@ -5,16 +5,18 @@
 // link, what is missing is put in before what is wrong is taken out. May itself be killed anywhere and run again.
 import { MAX_FOLD_BYTES } from "../names.ts";
 import {
+  detailAt,
   type Geometry,
   HEADER,
   MAX_CHAIN,
   PORT_MASK,
   RECORD,
-  RECORD_WORDS,
+  recordAt,
   STATE,
   STATE_BITS,
   STATE_MASK,
   sequenceOf,
+  THERE,
   VERSION_MASK,
   versionOf,
 } from "./layout.ts";
@@ -66,7 +68,7 @@ class Repair {
   }
 
   #at(slot: number): number {
-    return this.#geometry.records + slot * RECORD_WORDS;
+    return recordAt(this.#geometry, slot);
   }
 
   /** Decides by the record alone whether it is to be kept, and lists it. */
@@ -74,7 +76,7 @@ class Repair {
     const words = this.#words;
     const at = this.#at(slot);
     const sequence = Atomics.load(words, at + RECORD.sequence);
-    if ((sequence & STATE_MASK) !== STATE.live || !this.#isSane(at, sequence)) return;
+    if ((sequence & THERE) === 0 || !this.#isSane(slot, sequence)) return;
 
     const index = Atomics.load(words, at + RECORD.hash) & this.#geometry.bucketMask;
     let previous = NONE;
@@ -98,13 +100,21 @@ class Repair {
     if (isLaterVersion(sequence >>> STATE_BITS, Atomics.load(words, HEADER.lastVersion))) {
       this.#noteVersion(sequence >>> STATE_BITS);
     }
-    if (Atomics.load(words, at + RECORD.isStandIn) !== 0) Atomics.store(words, at + RECORD.isStandIn, 0);
+    if ((sequence & STATE_MASK) === STATE.standIn) {
+      Atomics.store(words, at + RECORD.sequence, sequenceOf(sequence >>> STATE_BITS, STATE.live));
+    }
   }
 
-  #isSane(at: number, sequence: number): boolean {
+  #isSane(slot: number, sequence: number): boolean {
     const words = this.#words;
+    const at = this.#at(slot);
     const record = this.#snapshot;
-    if (!record.copy(words, at, sequence) || record.foldBytes === 0 || record.nameBytes === 0) return false;
+    if (
+      !record.copy(words, at, detailAt(this.#geometry, slot), sequence) ||
+      record.foldBytes === 0 ||
+      record.nameBytes === 0
+    )
+      return false;
     if ((Atomics.load(words, at + RECORD.port) & PORT_MASK) === 0) return false;
     const count = (record.foldBytes + 3) >> 2;
     for (let i = 0; i < count; i++) this.#fold[i] = Atomics.load(words, at + RECORD.text + i);

@@ -2,11 +2,13 @@
 // record's sequence unchanged before believing it, and even then the bytes may be a hostile process's.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../names.ts";
 import {
+  DETAIL,
   FLAG_ASCII,
   KEY_TEXT_BYTES,
   MAX_ADDRESSES_BYTES,
   MAX_HOST_BYTES,
   MAX_TIME,
+  NEAR_TEXT_WORDS,
   PORT_MASK,
   RECORD,
   STATE_BITS,
@@ -36,11 +38,12 @@ export class Snapshot {
 
   /**
    * Copies what a lookup shows. Every word by an atomic load: on arm64 a plain load may be made after a later check.
-   * @param at the record's first word
+   * @param at first word of the record
+   * @param detail first word of its detail
    * @param sequence the record's, as read before
    * @returns false if no writer made this, or if it changed meanwhile
    */
-  copy(words: Int32Array, at: number, sequence: number): boolean {
+  copy(words: Int32Array, at: number, detail: number, sequence: number): boolean {
     const lengths = Atomics.load(words, at + RECORD.lengths);
     const fold = lengths & 0xff;
     const name = (lengths >>> 8) & 0xff;
@@ -60,19 +63,22 @@ export class Snapshot {
     this.startedAt = loadNumber(words, at + RECORD.startedAt);
     this.lastLookupAt = loadLookupTime(words, at, this.version);
 
-    const from = at + RECORD.text + ((fold + 3) >> 2);
-    const count = (name + KEY_TEXT_BYTES + host + addresses + 3) >> 2;
+    const from = (fold + 3) >> 2;
+    const end = from + ((name + KEY_TEXT_BYTES + host + addresses + 3) >> 2);
+    const near = Math.min(end, NEAR_TEXT_WORDS);
     const copied = this.#words;
-    for (let i = 0; i < count; i++) copied[i] = Atomics.load(words, from + i);
+    for (let i = from; i < near; i++) copied[i - from] = Atomics.load(words, at + RECORD.text + i);
+    const far = detail + DETAIL.text - NEAR_TEXT_WORDS;
+    for (let i = near; i < end; i++) copied[i - from] = Atomics.load(words, far + i);
     return this.startedAt <= MAX_TIME;
   }
 
   /** Copies the rest, which only the server asks for. */
-  copyOwner(words: Int32Array, at: number): void {
-    this.#pid = Atomics.load(words, at + RECORD.pid);
-    this.#startTime = loadNumber(words, at + RECORD.startTime);
-    this.#owner = Atomics.load(words, at + RECORD.owner) >>> 0;
-    this.#connection = Atomics.load(words, at + RECORD.connection) >>> 0;
+  copyOwner(words: Int32Array, detail: number): void {
+    this.#pid = Atomics.load(words, detail + DETAIL.pid);
+    this.#startTime = loadNumber(words, detail + DETAIL.startTime);
+    this.#owner = Atomics.load(words, detail + DETAIL.owner) >>> 0;
+    this.#connection = Atomics.load(words, detail + DETAIL.connection) >>> 0;
   }
 
   /** The four texts in the order in which they are packed. */

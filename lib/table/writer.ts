@@ -5,15 +5,19 @@
 // repair.ts makes again from the records. All stores are atomic ones: they keep their order on every processor.
 import { TalkError } from "../errors.ts";
 import {
+  DETAIL,
+  detailAt,
   type Geometry,
   HEADER,
   MAX_CHAIN,
+  NEAR_TEXT_WORDS,
   RECORD,
-  RECORD_WORDS,
+  recordAt,
   STATE,
   STATE_BITS,
   STATE_MASK,
   sequenceOf,
+  THERE,
   VERSION_MASK,
   versionOf,
 } from "./layout.ts";
@@ -48,8 +52,8 @@ export class TableWriter {
     const count = Atomics.load(this.#words, HEADER.count);
     if (count >= this.#geometry.capacity) throw TalkError.full(this.#geometry.capacity);
     const slot = this.#allocate();
-    const version = this.#write(slot, input);
-    this.#publish(slot, version, bucket);
+    const version = this.#write(slot, input, STATE.free);
+    this.#publish(slot, version, STATE.live, bucket);
     Atomics.store(this.#words, HEADER.count, count + 1);
     return { slot, version };
   }
@@ -68,17 +72,17 @@ export class TableWriter {
     const at = this.#at(slot);
     const oldVersion = Atomics.load(words, at + RECORD.sequence) >>> STATE_BITS;
     const standIn = this.#allocate();
-    const standInVersion = this.#write(standIn, input, STATE.free, 1);
-    this.#publish(standIn, standInVersion, bucket);
+    const standInVersion = this.#write(standIn, input, STATE.free);
+    this.#publish(standIn, standInVersion, STATE.standIn, bucket);
 
     this.#raise(bucket);
-    Atomics.store(words, at + RECORD.standIn, standIn + 1);
+    Atomics.store(words, detailAt(this.#geometry, slot) + DETAIL.standIn, standIn + 1);
     Atomics.store(words, at + RECORD.sequence, sequenceOf(oldVersion, STATE.moving));
     this.#unlink(slot, bucket);
     this.#raise(bucket);
 
     const version = this.#write(slot, input, STATE.moving);
-    this.#publish(slot, version, bucket);
+    this.#publish(slot, version, STATE.live, bucket);
     this.#retire(standIn, standInVersion, bucket);
     this.#free(standIn);
     return { slot, version };
@@ -117,7 +121,7 @@ export class TableWriter {
   }
 
   #at(slot: number): number {
-    return this.#geometry.records + slot * RECORD_WORDS;
+    return recordAt(this.#geometry, slot);
   }
 
   #bucket(hash: number = this.#key.hash): number {
@@ -138,10 +142,7 @@ export class TableWriter {
       // A chain this long is either damage or somebody who knows the seed: no room for one more.
       if (hops >= MAX_CHAIN - 1) throw TalkError.full(this.#geometry.capacity);
       const at = this.#atLink(link, "a chain");
-      if (
-        Atomics.load(words, at + RECORD.hash) === hash &&
-        (Atomics.load(words, at + RECORD.sequence) & STATE_MASK) === STATE.live
-      ) {
+      if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
         let i = 0;
         while (i < wordCount && Atomics.load(words, at + RECORD.text + i) === key[i]) i++;
         if (i === wordCount && (Atomics.load(words, at + RECORD.lengths) & 0xff) === this.#key.byteLength) return link;
@@ -176,8 +177,8 @@ export class TableWriter {
     return slot;
   }
 
-  /** Stores everything but the sequence's "live". @returns the new version */
-  #write(slot: number, input: ClientInput, state: number = STATE.free, isStandIn = 0): number {
+  /** Stores everything under a sequence of that state. @returns the new version */
+  #write(slot: number, input: ClientInput, state: number): number {
     const words = this.#words;
     const at = this.#at(slot);
     const image = this.#image;
@@ -190,21 +191,24 @@ export class TableWriter {
     Atomics.store(words, at + RECORD.lookupHigh, 0);
     Atomics.store(words, at + RECORD.lookupLow, 0);
     storeNumber(words, at + RECORD.startedAt, input.startedAt);
-    for (let i = 0; i < image.textWords; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);
-    Atomics.store(words, at + RECORD.pid, input.pid);
-    storeNumber(words, at + RECORD.startTime, input.startTime);
-    Atomics.store(words, at + RECORD.owner, input.owner | 0);
-    Atomics.store(words, at + RECORD.connection, input.connection | 0);
-    Atomics.store(words, at + RECORD.isStandIn, isStandIn);
+    const near = Math.min(image.textWords, NEAR_TEXT_WORDS);
+    for (let i = 0; i < near; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);
+    const detail = detailAt(this.#geometry, slot);
+    const far = detail + DETAIL.text - NEAR_TEXT_WORDS;
+    for (let i = near; i < image.textWords; i++) Atomics.store(words, far + i, image.text[i] as number);
+    Atomics.store(words, detail + DETAIL.pid, input.pid);
+    storeNumber(words, detail + DETAIL.startTime, input.startTime);
+    Atomics.store(words, detail + DETAIL.owner, input.owner | 0);
+    Atomics.store(words, detail + DETAIL.connection, input.connection | 0);
     return version;
   }
 
   /** From the first store on the record is in the table; from the second on lookups find it. */
-  #publish(slot: number, version: number, bucket: number): void {
+  #publish(slot: number, version: number, state: number, bucket: number): void {
     const words = this.#words;
     const at = this.#at(slot);
     Atomics.store(words, at + RECORD.next, Atomics.load(words, bucket));
-    Atomics.store(words, at + RECORD.sequence, sequenceOf(version, STATE.live));
+    Atomics.store(words, at + RECORD.sequence, sequenceOf(version, state));
     Atomics.store(words, bucket, slot + 1);
   }
 
