@@ -143,9 +143,9 @@ export class TableReader {
   /** @param slot one of the table's @returns null unless it holds a live record of its own */
   stamp(slot: number): Stamp | null {
     const words = this.#words;
-    const at = this.#geometry.records + slot * RECORD_WORDS;
+    const at = recordAt(this.#geometry, slot);
     const sequence = Atomics.load(words, at + RECORD.sequence);
-    if ((sequence & STATE_MASK) !== STATE.live || Atomics.load(words, at + RECORD.isStandIn) !== 0) return null;
+    if ((sequence & STATE_MASK) !== STATE.live) return null;
     const [low, high] = [Atomics.load(words, at + RECORD.lookupLow), Atomics.load(words, at + RECORD.lookupHigh)];
     return { at, sequence, low, high };
   }
