@@ -1,0 +1,274 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  COOKIE_REPLY_BYTES,
+  DATA_HEAD_BYTES,
+  DatagramType,
+  dataCounter,
+  datagramType,
+  decodeHandshakePayload,
+  encodeCookieReply,
+  encodeHandshakePayload,
+  encodeInit,
+  encodeResponse,
+  INIT_BYTES,
+  INIT_NOISE_BYTES,
+  initNoise,
+  MAX_DATAGRAM_BYTES,
+  MAX_PAYLOAD_BYTES,
+  RESPONSE_BYTES,
+  RESPONSE_NOISE_BYTES,
+  receiverIndex,
+  replyCookie,
+  responseNoise,
+  senderIndex,
+  TAG_BYTES,
+  writeDataHead,
+} from "../../lib/wire/datagram.ts";
+import {
+  ACK_HEAD_BYTES,
+  BASE_BYTES,
+  FRAGMENT_BYTES,
+  FRAGMENT_HEAD_BYTES,
+  type FrameHandler,
+  FrameWriter,
+  fragmentCount,
+  fragmentLength,
+  MAX_ACK_WORDS,
+  MAX_BODY_BYTES,
+  MAX_REFUSED,
+  readFrames,
+  SETTLED_HEAD_BYTES,
+} from "../../lib/wire/datagram-frames.ts";
+import { decodeMessage, encodeMessage } from "../../lib/wire/datagram-message.ts";
+
+const index = fc.nat({ max: 0xffff_ffff });
+
+function dataDatagram(length: number): Buffer {
+  const datagram = Buffer.alloc(length);
+  writeDataHead(datagram, 7, 9);
+  return datagram;
+}
+
+describe("datagrams", () => {
+  it("have the documented lengths, and an answer is never longer than its question", () => {
+    expect([INIT_BYTES, RESPONSE_BYTES, COOKIE_REPLY_BYTES, DATA_HEAD_BYTES, TAG_BYTES]).toEqual([180, 72, 24, 16, 16]);
+    expect(MAX_PAYLOAD_BYTES).toBe(1168);
+    expect(encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES))).toHaveLength(INIT_BYTES);
+  });
+
+  it("come back as they were written", () => {
+    fc.assert(
+      fc.property(index, index, fc.nat({ max: 2 ** 32 }), fc.nat({ max: 2 ** 20 }), (sender, receiver, low, high) => {
+        const noise = Buffer.alloc(INIT_NOISE_BYTES, low & 255);
+        const init = encodeInit(sender, noise);
+        expect([datagramType(init), senderIndex(init), initNoise(init)]).toEqual([DatagramType.init, sender, noise]);
+        const answer = Buffer.alloc(RESPONSE_NOISE_BYTES, low & 255);
+        const response = encodeResponse(sender, receiver, answer);
+        expect(datagramType(response)).toBe(DatagramType.response);
+        expect([senderIndex(response), receiverIndex(response), responseNoise(response)]).toEqual([
+          sender,
+          receiver,
+          answer,
+        ]);
+        const cookie = encodeCookieReply(receiver, Buffer.alloc(16, 5));
+        expect(datagramType(cookie)).toBe(DatagramType.cookie);
+        expect([receiverIndex(cookie), replyCookie(cookie)]).toEqual([receiver, Buffer.alloc(16, 5)]);
+        const counter = high * 2 ** 32 + (low >>> 0);
+        const data = Buffer.alloc(40);
+        writeDataHead(data, receiver, counter);
+        expect(datagramType(data)).toBe(DatagramType.data);
+        expect([receiverIndex(data), dataCounter(data)]).toEqual([receiver, counter]);
+      }),
+    );
+  });
+
+  it("of any other length, type or with anything but zeros behind the type are none", () => {
+    const good = [
+      encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES)),
+      encodeResponse(1, 2, Buffer.alloc(RESPONSE_NOISE_BYTES)),
+      encodeCookieReply(1, Buffer.alloc(16)),
+    ];
+    for (const datagram of good) {
+      expect(datagramType(datagram)).not.toBeNull();
+      for (let length = 0; length < datagram.length; length++)
+        expect(datagramType(datagram.subarray(0, length))).toBeNull();
+      expect(datagramType(Buffer.concat([datagram, Buffer.alloc(1)]))).toBeNull();
+    }
+    for (let length = 16; length <= MAX_DATAGRAM_BYTES + 1; length++) {
+      expect(datagramType(dataDatagram(length)) !== null).toBe(length >= 32 && length <= MAX_DATAGRAM_BYTES);
+    }
+    for (const at of [1, 2, 3]) {
+      const datagram = dataDatagram(40);
+      datagram[at] = 1;
+      expect(datagramType(datagram)).toBeNull();
+    }
+    for (let type = 0; type < 256; type++) {
+      const datagram = dataDatagram(40);
+      datagram[0] = type;
+      expect(datagramType(datagram) !== null).toBe(type === DatagramType.data);
+    }
+  });
+
+  it("a handshake payload of another version or length is none", () => {
+    const instance = Buffer.alloc(8, 3);
+    expect(decodeHandshakePayload(encodeHandshakePayload(instance, Buffer.alloc(32, 4)))).toEqual({
+      instance,
+      key: Buffer.alloc(32, 4),
+    });
+    expect(decodeHandshakePayload(encodeHandshakePayload(instance))).toEqual({ instance, key: Buffer.alloc(0) });
+    for (let length = 0; length < 60; length++) {
+      expect(decodeHandshakePayload(Buffer.alloc(length)) !== null).toBe(length === 12 || length === 44);
+    }
+    expect(decodeHandshakePayload(Buffer.alloc(12, 1))).toBeNull();
+  });
+});
+
+type Call = [kind: string, ...details: unknown[]];
+
+function record(calls: Call[]): FrameHandler {
+  const note = (...call: Call) => {
+    calls.push(call);
+    return true;
+  };
+  return {
+    onAck: (largest, words, count) => note("ack", largest, [...words.subarray(0, count)]),
+    onSettled: (upTo, refused) => note("settled", upTo, refused),
+    onBase: (number) => note("base", number),
+    onFragment: (number, total, at, bytes) => note("fragment", number, total, at, bytes.toString("hex")),
+    onPing: () => note("ping"),
+    onClose: () => note("close"),
+  };
+}
+
+const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; bytes: number }> = fc.oneof(
+  fc.tuple(index, fc.array(index, { minLength: 1, maxLength: MAX_ACK_WORDS })).map(([largest, words]) => ({
+    call: ["ack", largest, words] as Call,
+    write: (writer: FrameWriter) => writer.ack(largest, Uint32Array.from(words), words.length),
+    bytes: ACK_HEAD_BYTES + 4 * words.length,
+  })),
+  fc.tuple(index, fc.array(index, { maxLength: MAX_REFUSED })).map(([upTo, refused]) => ({
+    call: ["settled", upTo, refused] as Call,
+    write: (writer: FrameWriter) => writer.settled(upTo, refused),
+    bytes: SETTLED_HEAD_BYTES + 4 * refused.length,
+  })),
+  index.map((number) => ({
+    call: ["base", number] as Call,
+    write: (writer: FrameWriter) => writer.base(number),
+    bytes: BASE_BYTES,
+  })),
+  fc.tuple(index, fc.uint8Array({ maxLength: 300 })).map(([number, body]) => ({
+    call: ["fragment", number, body.length, 0, Buffer.from(body).toString("hex")] as Call,
+    write: (writer: FrameWriter) => writer.fragment(number, Buffer.from(body), 0),
+    bytes: FRAGMENT_HEAD_BYTES + body.length,
+  })),
+  fc.constant({ call: ["ping"] as Call, write: (writer: FrameWriter) => writer.ping(), bytes: 1 }),
+  fc.constant({ call: ["close"] as Call, write: (writer: FrameWriter) => writer.close(), bytes: 1 }),
+);
+
+describe("frames", () => {
+  it("come back as they were written; cut anywhere they are the whole ones before the cut, or malformed", () => {
+    fc.assert(
+      fc.property(fc.array(frame, { maxLength: 8 }), (frames) => {
+        const writer = new FrameWriter(Buffer.alloc(5000));
+        const ends = [0];
+        for (const { write, bytes } of frames) {
+          write(writer);
+          ends.push((ends.at(-1) as number) + bytes);
+          expect(writer.length).toBe(ends.at(-1));
+        }
+        const payload = writer.buffer.subarray(0, writer.length);
+        for (let cut = 0; cut <= payload.length; cut++) {
+          const calls: Call[] = [];
+          const ok = readFrames(payload.subarray(0, cut), record(calls));
+          const whole = ends.filter((end) => end <= cut).length - 1;
+          expect(calls).toEqual(frames.slice(0, whole).map(({ call }) => call));
+          expect(ok).toBe(ends.includes(cut));
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("of random bytes never throw, and never give a fragment outside its message", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 8 }), fc.uint8Array({ maxLength: 1168 }), (type, bytes) => {
+        const payload = Buffer.from([type, ...bytes]);
+        readFrames(payload, {
+          ...record([]),
+          onFragment: (_number, total, at, fragment) => {
+            expect(total).toBeLessThanOrEqual(MAX_BODY_BYTES);
+            expect(at).toBeLessThan(fragmentCount(total));
+            expect(fragment).toHaveLength(fragmentLength(total, at));
+            return true;
+          },
+        });
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it("the largest message's fragments fill datagrams and leave room for BASE and ACK", () => {
+    expect(FRAGMENT_BYTES + FRAGMENT_HEAD_BYTES + BASE_BYTES + ACK_HEAD_BYTES + 4 * MAX_ACK_WORDS).toBeLessThanOrEqual(
+      MAX_PAYLOAD_BYTES,
+    );
+    const body = Buffer.alloc(MAX_BODY_BYTES, 7);
+    let sum = 0;
+    for (let i = 0; i < fragmentCount(body.length); i++) {
+      const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
+      writer.fragment(1, body, i);
+      expect(writer.room).toBeGreaterThanOrEqual(0);
+      sum += writer.length - FRAGMENT_HEAD_BYTES;
+    }
+    expect(sum).toBe(body.length);
+    expect([
+      fragmentCount(0),
+      fragmentCount(1),
+      fragmentCount(FRAGMENT_BYTES),
+      fragmentCount(FRAGMENT_BYTES + 1),
+    ]).toEqual([1, 1, 1, 2]);
+  });
+});
+
+describe("message bodies", () => {
+  const short = fc.string({ unit: "grapheme", maxLength: 12 }).filter((text) => Buffer.byteLength(text) <= 64);
+
+  it("come back as they were written", () => {
+    fc.assert(
+      fc.property(
+        short.filter((id) => id !== ""),
+        short,
+        fc.string({ unit: "grapheme", maxLength: 300 }),
+        (id, from, text) => {
+            expect(decodeMessage(encodeMessage({ id, from, text }))).toEqual({ id, from, text });
+        },
+      ),
+    );
+  });
+
+  it("that are changed or cut are other messages or none, and never throw", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        const message = decodeMessage(Buffer.from(bytes));
+        if (message) expect(encodeMessage(message)).toEqual(Buffer.from(bytes));
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it("do not let a character reach from one field into the next", () => {
+    const body = encodeMessage({ id: "i", from: "ab", text: "cd" });
+    for (const [at, value] of [
+      [4, 0xc3],
+      [5, 0xc3],
+      [2, 0xc3],
+    ] as const) {
+      const changed = Buffer.from(body);
+      changed[at] = value;
+      changed[at + 1] = 0xa9;
+      expect(decodeMessage(changed)?.from ?? "").not.toContain("\ufffd");
+    }
+    const split = Buffer.concat([Buffer.from([0, 1, 0x69, 1, 0xc3]), Buffer.from([0xa9])]);
+    expect(decodeMessage(split)).toBeNull();
+  });
+});
