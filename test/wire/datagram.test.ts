@@ -240,7 +240,7 @@ describe("message bodies", () => {
         short,
         fc.string({ unit: "grapheme", maxLength: 300 }),
         (id, from, text) => {
-            expect(decodeMessage(encodeMessage({ id, from, text }))).toEqual({ id, from, text });
+          expect(decodeMessage(encodeMessage({ id, from, text }))).toEqual({ id, from, text });
         },
       ),
     );
