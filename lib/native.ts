@@ -82,6 +82,8 @@ export interface Native {
 
   /** Sends one datagram to a Unix socket; "@name" is in the abstract namespace. */
   notify(path: string, text: string): void;
+  /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
+  setUserTimeout(fd: number, ms: number): void;
 }
 
 /** What a claim does with its signal. */

@@ -28,7 +28,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddWaits(env, exports);
   AddSignals(env, exports);
   AddProcesses(env, exports);
-  AddNotify(env, exports);
+  AddSockets(env, exports);
   return exports;
 }
 

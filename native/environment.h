@@ -58,7 +58,7 @@ void AddSemaphores(Napi::Env env, Napi::Object exports);
 void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
-void AddNotify(Napi::Env env, Napi::Object exports);
+void AddSockets(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);
 inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback callback) {

@@ -40,6 +40,9 @@ export const STUCK_MS = 30_000;
 /** Seconds of silence after which the kernel probes a connection; it gives up ten unanswered seconds later (tcp(7)). */
 export const KEEPALIVE_MS = 10_000;
 
+/** Ms that what was sent may stay unacknowledged before the kernel gives the connection up. */
+export const UNACKNOWLEDGED_MS = 20_000;
+
 /** Ms of silence after which a client that registered with PROBE is sent one, and ms it has to say anything. */
 export const PROBE_AFTER_MS = 10_000;
 export const PROBE_ANSWER_MS = 10_000;

@@ -2,6 +2,7 @@
 // or part of its host's is known only to whoever makes it.
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import { setUserTimeout } from "../ipc/sockets.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
@@ -9,7 +10,15 @@ import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
 import { Bindings } from "./bindings.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
-import { CONCURRENT_ALLS, HANDSHAKE_MS, KEEPALIVE_MS, PROBE_AFTER_MS, PROBE_ANSWER_MS, WATCHMAN_MS } from "./limits.ts";
+import {
+  CONCURRENT_ALLS,
+  HANDSHAKE_MS,
+  KEEPALIVE_MS,
+  PROBE_AFTER_MS,
+  PROBE_ANSWER_MS,
+  UNACKNOWLEDGED_MS,
+  WATCHMAN_MS,
+} from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
@@ -121,6 +130,7 @@ export class Worker {
     socket.allowHalfOpen = true; // who has sent everything still gets the replies
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
+    setUserTimeout(socket, UNACKNOWLEDGED_MS);
     const id = ++this.#lastConnection;
     const stream = this.#context === null ? socket : secured(socket, this.#context);
     this.#service.connections.set(id, new Connection(id, stream, address, this.#host, stream === socket));

@@ -1,4 +1,6 @@
-// sd_notify(3) without its library: one datagram to a Unix socket (unix(7)).
+// What Node's sockets cannot do: sd_notify(3)'s one datagram to a Unix socket (unix(7)), and TCP_USER_TIMEOUT (tcp(7)).
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -32,6 +34,16 @@ static Napi::Value Notify(const Napi::CallbackInfo& info) {
   return sent < 0 ? Fail(env, "sendto", path, error) : env.Undefined();
 }
 
-void AddNotify(Napi::Env env, Napi::Object exports) { Add(env, exports, "notify", Notify); }
+// setUserTimeout(fd, ms)
+static Napi::Value SetUserTimeout(const Napi::CallbackInfo& info) {
+  const unsigned int ms = static_cast<unsigned int>(Int(info, 1));
+  const int failed = setsockopt(Int(info, 0), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+  return failed != 0 ? Fail(info.Env(), "setsockopt") : info.Env().Undefined();
+}
+
+void AddSockets(Napi::Env env, Napi::Object exports) {
+  Add(env, exports, "notify", Notify);
+  Add(env, exports, "setUserTimeout", SetUserTimeout);
+}
 
 }  // namespace ptalk
