@@ -48,6 +48,8 @@ export interface EngineOptions {
 
 export class PeerEngine {
   readonly counters = new Counters();
+  /** How many messages waited for the peer that the last one was sent to, with that one. */
+  pendingAtLast = 0;
   readonly #options: EngineOptions;
   readonly #keys: StaticKeys;
   readonly #answerer: Answerer;
@@ -111,11 +113,12 @@ export class PeerEngine {
     correspondent.name = name;
     this.#moveTo(correspondent, peer.addresses);
     const number = correspondent.enqueue(body, waiter);
+    this.pendingAtLast = correspondent.outbox.pending;
     this.#active.add(correspondent);
     this.#service(correspondent, waiter.since);
     return () => {
       correspondent.cancel(number);
-      this.#mayFlush(correspondent);
+      if (correspondent.session) this.#mayFlush(correspondent.session);
     };
   }
 
@@ -132,6 +135,11 @@ export class PeerEngine {
     this.counters.onReceived(datagram.length);
     const reason = this.#read(datagram, address, port, now);
     if (reason) this.counters.drop(reason);
+  }
+
+  /** False when flush() would do nothing. */
+  wantsToFlush(): boolean {
+    return this.#dirty.length > 0;
   }
 
   /** Sends whatever is due. */
@@ -213,9 +221,9 @@ export class PeerEngine {
       return reason;
     }
     if (!session.confirmed) this.#onConfirmed(session, now);
-    this.#markDirty(session);
-    this.#mayFlush(correspondent);
     this.#deliver(session);
+    this.#mayFlush(session);
+    if (correspondent.session && correspondent.session !== session) this.#mayFlush(correspondent.session);
     if (session.closed) this.#onClosed(session, now);
     return null;
   }
@@ -425,7 +433,7 @@ export class PeerEngine {
       for (const address of correspondent.addresses) this.#transmit(dial.datagram, address);
       dial.onSent(now);
     }
-    this.#mayFlush(correspondent);
+    if (correspondent.session) this.#mayFlush(correspondent.session);
   }
 
   #dial(correspondent: Correspondent, now: number): void {
@@ -447,8 +455,8 @@ export class PeerEngine {
     return this.#sessions.newIndex((index) => this.#dials.has(index));
   }
 
-  #mayFlush({ session }: Correspondent): void {
-    if (session) this.#markDirty(session);
+  #mayFlush(session: Session): void {
+    if (session.wantsToSend()) this.#markDirty(session);
   }
 
   #markDirty(session: Session): void {

@@ -103,6 +103,12 @@ export class Session implements FrameHandler {
     return "reassembly-full";
   }
 
+  /** True when next() would give something. */
+  wantsToSend(): boolean {
+    if (this.#acks.due || this.settleDue || this.closeDue) return true;
+    return this.confirmed && this.correspondent.session === this && this.correspondent.outbox.wantsToSend();
+  }
+
   /** The next datagram that has to go out, or null. */
   next(now: number): Buffer | null {
     writer.reset();

@@ -41,7 +41,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
   #receivedAt = 0;
-  #turnBegun = false;
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
 
@@ -73,8 +72,13 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
       this.#engine.receive(datagram, displayAddress(from), fromPort, at);
       // A lone datagram is answered at once. One that comes with others waits until all that the kernel has are read
       // (setImmediate runs after them): one ACK for the batch.
-      if (at - this.#receivedAt < BATCH_GAP) this.#flushAfterReads();
-      else if (!this.#flushQueued) this.#flush();
+      if (this.#engine.wantsToFlush() && !this.#flushQueued) {
+        if (at - this.#receivedAt < BATCH_GAP) this.#flushAfterReads();
+        else this.#flushAt(at);
+      } else {
+        this.#schedule(); // an ACK may have brought a deadline nearer
+        this.#afterFlush?.();
+      }
       this.#receivedAt = at;
     });
     socket.on("error", (error) => {
@@ -86,8 +90,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
 
   send(peer: Peer, message: OutgoingMessage, options: SendOptions = {}): Promise<{ ms: number }> {
     return new Promise((resolve, reject) => {
-      const problem = sendProblem(message, options);
-      if (problem) return reject(problem);
+      const body = encodeMessage(message);
+      const problem = body ? timeoutProblem(options) : messageProblem(message);
+      if (!body || problem) return reject(problem);
       const { signal, timeoutMs = DEFAULT_SEND_TIMEOUT } = options;
       if (signal?.aborted) return reject(signal.reason);
       if (this.#closed) return reject(TalkError.closed("the peer transport"));
@@ -99,7 +104,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         else resolve({ ms });
         if (!error) this.#engine.counters.messagesDelivered++;
       };
-      const cancel = this.#engine.send(peer, encodeMessage(message), { since, expiresAt: since + timeoutMs, done });
+      const cancel = this.#engine.send(peer, body, { since, expiresAt: since + timeoutMs, done });
       if (cancel instanceof TalkError) return reject(cancel);
       if (signal) {
         onAbort = () => {
@@ -109,7 +114,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         };
         signal.addEventListener("abort", onAbort, { once: true });
       }
-      this.#flushFirst();
+      // Alone it goes out at once. Others in the same turn find it under way, and go together when the turn is over.
+      if (this.#flushQueued || this.#engine.pendingAtLast > 1) this.#flushSoon();
+      else this.#flushAt(since);
     });
   }
 
@@ -165,21 +172,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     });
   }
 
-  // The first message of a turn of the event loop goes out at once, the others together when the turn is over.
-  #flushFirst(): void {
-    if (this.#turnBegun || this.#flushQueued) {
-      this.#flushSoon();
-      return;
-    }
-    this.#turnBegun = true;
-    setImmediate(this.#endTurn);
-    this.#flush();
-  }
-
-  readonly #endTurn = (): void => {
-    this.#turnBegun = false;
-  };
-
   // Everything that is sent until the present callback returns goes into as few datagrams as it fits.
   #flushSoon(): void {
     if (this.#flushQueued) return;
@@ -195,10 +187,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
 
   readonly #flush = (): void => {
     this.#flushQueued = false;
-    this.#engine.flush(now());
+    this.#flushAt(now());
+  };
+
+  #flushAt(at: number): void {
+    this.#engine.flush(at);
     this.#schedule();
     this.#afterFlush?.();
-  };
+  }
 
   // One timer, moved only to an earlier time: firing early costs less than being set anew for each datagram.
   #schedule(): void {
@@ -222,18 +218,19 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   }
 }
 
-function sendProblem(message: OutgoingMessage, { timeoutMs }: SendOptions): TalkError | null {
+function messageProblem(message: OutgoingMessage): TalkError {
   const bytes = Buffer.byteLength(message.text);
   if (bytes > MAX_TEXT_BYTES) return TalkError.tooLong(bytes, MAX_TEXT_BYTES);
   const from = Buffer.byteLength(message.from);
-  if (from > MAX_FROM_BYTES)
+  if (from > MAX_FROM_BYTES) {
     return TalkError.badData(`the sender's name has ${from} bytes; the limit is ${MAX_FROM_BYTES}`);
-  const id = Buffer.byteLength(message.id);
-  if (id < 1 || id > MAX_ID_BYTES) return TalkError.badData(`a message's id has 1 to ${MAX_ID_BYTES} bytes, not ${id}`);
-  if (timeoutMs !== undefined && !(timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) {
-    return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
   }
-  return null;
+  return TalkError.badData(`a message's id has 1 to ${MAX_ID_BYTES} bytes, not ${Buffer.byteLength(message.id)}`);
+}
+
+function timeoutProblem({ timeoutMs }: SendOptions): TalkError | null {
+  if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) return null;
+  return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
 }
 
 async function bind(address: string | undefined, port: number): Promise<Socket> {

@@ -19,19 +19,35 @@ export interface MessageBody {
   readonly text: string;
 }
 
-/** Caller has checked the three lengths. */
-export function encodeMessage({ id, from, text }: MessageBody): Buffer {
-  const idBytes = Buffer.byteLength(id);
-  const fromBytes = Buffer.byteLength(from);
-  const body = Buffer.allocUnsafe(HEAD_BYTES + idBytes + fromBytes + Buffer.byteLength(text));
-  let at = 0;
-  body[at++] = VERSION;
-  body[at++] = idBytes;
-  at += body.write(id, at);
-  body[at++] = fromBytes;
-  at += body.write(from, at);
-  body.write(text, at);
-  return body;
+// Most messages are short: they are written here first, so that no string has to be measured before it is written.
+const scratch = Buffer.alloc(4096);
+const MAX_BYTES_PER_UNIT = 3; // UTF-8 for one UTF-16 unit
+
+/** The body, or null when the id, the name or the text is too long (or the id empty). */
+export function encodeMessage({ id, from, text }: MessageBody): Buffer | null {
+  const most = HEAD_BYTES + MAX_BYTES_PER_UNIT * (id.length + from.length + text.length);
+  if (most > scratch.length) {
+    const length = HEAD_BYTES + Buffer.byteLength(id) + Buffer.byteLength(from) + Buffer.byteLength(text);
+    if (length > MAX_BODY_BYTES) return null;
+    const body = Buffer.allocUnsafe(length);
+    return writeMessage(body, id, from, text) < 0 ? null : body;
+  }
+  const length = writeMessage(scratch, id, from, text);
+  return length < 0 ? null : Buffer.from(scratch.subarray(0, length));
+}
+
+// Returns the length, or -1 when one of the three is out of bounds. Caller knows that all of it fits.
+function writeMessage(body: Buffer, id: string, from: string, text: string): number {
+  const idBytes = body.write(id, 2);
+  const fromStart = 3 + idBytes;
+  const fromBytes = body.write(from, fromStart);
+  const textStart = fromStart + fromBytes;
+  const textBytes = body.write(text, textStart);
+  if (idBytes < 1 || idBytes > MAX_ID_BYTES || fromBytes > MAX_FROM_BYTES || textBytes > MAX_TEXT_BYTES) return -1;
+  body[0] = VERSION;
+  body[1] = idBytes;
+  body[2 + idBytes] = fromBytes;
+  return textStart + textBytes;
 }
 
 /** Null when the bytes are no message: lengths that do not add up, empty id, or text that is not UTF-8. */

@@ -87,7 +87,7 @@ export class Program {
       if (error === null && !this.world.accepted.has(text)) throw new Error(`${text}: delivered is a lie`);
       sent.outcome = error;
     };
-    const cancel = this.engine.send(peer, encodeMessage({ id: "1", from: "x", text }), {
+    const cancel = this.engine.send(peer, encodeMessage({ id: "1", from: "x", text }) as Buffer, {
       since,
       expiresAt: since + timeoutMs,
       done,

@@ -240,7 +240,7 @@ describe("message bodies", () => {
         short,
         fc.string({ unit: "grapheme", maxLength: 300 }),
         (id, from, text) => {
-          expect(decodeMessage(encodeMessage({ id, from, text }))).toEqual({ id, from, text });
+          expect(decodeMessage(encodeMessage({ id, from, text }) as Buffer)).toEqual({ id, from, text });
         },
       ),
     );
@@ -256,8 +256,17 @@ describe("message bodies", () => {
     );
   });
 
+  it("within their bounds only, also where the bytes and not the characters are too many", () => {
+    const fits = { id: "é".repeat(32), from: "é".repeat(32), text: "é".repeat(32_768) };
+    expect(decodeMessage(encodeMessage(fits) as Buffer)).toEqual(fits);
+    for (const wrong of [{ id: "" }, { id: `${fits.id}x` }, { from: `${fits.from}x` }, { text: `${fits.text}x` }]) {
+      expect(encodeMessage({ ...fits, ...wrong })).toBeNull();
+      expect(encodeMessage({ ...fits, text: "short", ...wrong })).toBeNull();
+    }
+  });
+
   it("do not let a character reach from one field into the next", () => {
-    const body = encodeMessage({ id: "i", from: "ab", text: "cd" });
+    const body = encodeMessage({ id: "i", from: "ab", text: "cd" }) as Buffer;
     for (const [at, value] of [
       [4, 0xc3],
       [5, 0xc3],
