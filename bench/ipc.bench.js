@@ -32,7 +32,7 @@ function compileReference() {
   const folder = mkdtempSync(join(tmpdir(), "ptalk-bench-"));
   const program = join(folder, "ipc");
   execFileSync("cc", ["-O2", "-o", program, join(import.meta.dirname, "ipc.c"), "-pthread", "-lrt"]);
-  const run = (what) => (count) => Number(execFileSync(program, [what, String(count)]));
+  const run = (what) => (count) => Number(execFileSync(program, [what, String(count)], { timeout: 60_000 }));
   return { pairs: run("pairs"), signals: run("signals"), remove: () => rmSync(folder, { recursive: true }) };
 }
 

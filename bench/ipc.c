@@ -34,7 +34,7 @@ static int pairs(long count) {
   return 0;
 }
 
-static int ends[2];
+static int ends[2];  // this process's own pipe, made before anyone can signal it
 
 static void on_signal(int signo, siginfo_t* info, void* context) {
   (void)signo, (void)context;
@@ -57,14 +57,16 @@ static int signals(long count) {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigaction(SIGRTMIN + 1, &action, NULL);
+  int parents[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(parents, O_CLOEXEC | O_NONBLOCK) < 0) return 1;
   const pid_t parent = getpid(), child = fork();
-  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return 1;
   if (child == 0) {
     for (;;) sigqueue(parent, SIGRTMIN + 1, (union sigval){.sival_int = next()});
   }
-  usleep(50000);  // the child has its pipe by then
-  const double start = now();
-  for (long i = 0; i < count; i++) {
+  memcpy(ends, parents, sizeof ends);  // nobody signals us before we signal the child
+  double start = 0;
+  for (long i = -1; i < count; i++) {
+    if (i == 0) start = now();  // once the child has answered: it runs
     sigqueue(child, SIGRTMIN + 1, (union sigval){.sival_int = (int)i});
     next();
   }
