@@ -18,7 +18,7 @@ export class RecordPipe {
       }
       return true;
     };
-    // With `onread` libuv reads into our buffer, and no stream stands between (a third of the latency, measured).
+    // `onread` because it lets us choose how much is read at once.
     const options: SocketConstructorOpts & { onread: OnReadOpts } = {
       fd,
       readable: true,
