@@ -5,7 +5,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { PeerTransport } from "../dist/client/peer-transport.js";
+import { PeerTransport } from "../dist/client/peer/transport.js";
 import { Identity } from "../dist/crypto/identity.js";
 import { quantile, startReceiver } from "./talk/common.js";
 import { RELAYS, startRelay } from "./talk/relays.js";

@@ -1,7 +1,7 @@
 // Runs in a network namespace of its own whose firewall drops 30 % of all UDP datagrams, each way. Sends messages one
 // after the other, then opens new transports for handshakes, and prints what that took.
 import { execFileSync } from "node:child_process";
-import { PeerTransport } from "../../dist/client/peer-transport.js";
+import { PeerTransport } from "../../dist/client/peer/transport.js";
 import { Identity } from "../../dist/crypto/identity.js";
 import { quantile, startReceiver } from "./common.js";
 

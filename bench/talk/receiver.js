@@ -3,7 +3,7 @@
 // has arrived; ends with its standard input.
 import { createSocket } from "node:dgram";
 import { createInterface } from "node:readline";
-import { PeerTransport } from "../../dist/client/peer-transport.js";
+import { PeerTransport } from "../../dist/client/peer/transport.js";
 import { Identity } from "../../dist/crypto/identity.js";
 import { RELAYS } from "./relays.js";
 

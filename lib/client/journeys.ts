@@ -2,7 +2,7 @@
 // networks), what is on its way to the old place follows it. Knows nothing of names' trust or of the server.
 import { foldName } from "../names.ts";
 import type { DirectoryRecord } from "./directory-record.ts";
-import type { Peer, PeerTransport } from "./peer-types.ts";
+import type { Peer, PeerTransport } from "./peer/types.ts";
 
 interface Journey {
   record: DirectoryRecord;

@@ -84,7 +84,7 @@ export function receiverIndex(datagram: Buffer): number {
 }
 
 export function dataCounter(datagram: Buffer): number {
-  // Counters stay far below 2^53: a session is replaced long before (peer-limits.ts).
+  // Counters stay far below 2^53: a session is replaced long before (lib/client/peer/limits.ts).
   return datagram.readUInt32BE(DATA_COUNTER) * 0x1_0000_0000 + datagram.readUInt32BE(DATA_COUNTER + 4);
 }
 

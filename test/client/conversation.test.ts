@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDirectory } from "../../lib/client/directory-reader.ts";
-import { PeerTransport } from "../../lib/client/peer-transport.ts";
+import { PeerTransport } from "../../lib/client/peer/transport.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { freshStateDir, ServerProcess } from "../helpers/lookup-server.ts";

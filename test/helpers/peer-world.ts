@@ -1,8 +1,8 @@
 // Real engines (real keys, real seals) on a network and a clock that only the test moves. Each datagram meets the next
 // fate of a list; when the list is used up the network is perfect.
-import { PeerEngine } from "../../lib/client/peer-engine.ts";
-import { DEFAULT_LIMITS } from "../../lib/client/peer-limits.ts";
-import type { IncomingMessage, PeerAddress, PeerLimits } from "../../lib/client/peer-types.ts";
+import { PeerEngine } from "../../lib/client/peer/engine.ts";
+import { DEFAULT_LIMITS } from "../../lib/client/peer/limits.ts";
+import type { IncomingMessage, PeerAddress, PeerLimits } from "../../lib/client/peer/types.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import type { TalkError } from "../../lib/errors.ts";
 import { encodeMessage } from "../../lib/wire/datagram-message.ts";

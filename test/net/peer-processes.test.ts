@@ -2,8 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { PeerTransport } from "../../lib/client/peer-transport.ts";
-import type { Peer } from "../../lib/client/peer-types.ts";
+import { PeerTransport } from "../../lib/client/peer/transport.ts";
+import type { Peer } from "../../lib/client/peer/types.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { LossyProxy } from "../helpers/lossy-proxy.ts";
 import { Program } from "../helpers/program.ts";

@@ -1,8 +1,9 @@
 // The inboxes of all sending processes: what makes "exactly once" outlive sessions. Each is remembered after its last
 // session has gone, as long as there is room; forgetting one of a process that still runs and still repeats a message
 // whose confirmation was lost would deliver it twice, and takes MAX_INBOXES other processes in the meantime.
-import { MAX_INBOXES } from "./peer-limits.ts";
-import { type Budget, Inbox } from "./reliability/inbox.ts";
+
+import { type Budget, Inbox } from "../reliability/inbox.ts";
+import { MAX_INBOXES } from "./limits.ts";
 
 export interface InboxEntry {
   readonly inbox: Inbox;

@@ -1,6 +1,6 @@
 // Every bound that the network can push against, with its reason. Times in milliseconds.
-import { MAX_BODY_BYTES } from "../wire/datagram-frames.ts";
-import type { PeerLimits } from "./peer-types.ts";
+import { MAX_BODY_BYTES } from "../../wire/datagram-frames.ts";
+import type { PeerLimits } from "./types.ts";
 
 export const DEFAULT_LIMITS: PeerLimits = {
   // About 1.5 KiB each; more people than anybody talks to at once.
@@ -27,7 +27,7 @@ export const MAX_TRACKED_ADDRESSES = 4096;
 export const COOKIE_REPLIES = 2000;
 
 export const MAX_PEER_ADDRESSES = 8;
-/** Sending processes remembered for exactly-once; see peer-inboxes.ts. */
+/** Sending processes remembered for exactly-once; see inboxes.ts. */
 export const MAX_INBOXES = 4096;
 
 /** First wait for the answer to an INIT; RFC 6298's second is for strangers across the Internet, with no person waiting. */

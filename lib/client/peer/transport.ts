@@ -1,11 +1,11 @@
-// The peer transport: one UDP socket and one timer around the engine (peer-engine.ts), and promises for those who send.
+// The peer transport: one UDP socket and one timer around the engine (engine.ts), and promises for those who send.
 import { createSocket, type Socket } from "node:dgram";
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
-import { TalkError } from "../errors.ts";
-import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
-import { canonicalAddress, displayAddress, socketAddress } from "./peer-address.ts";
-import { PeerEngine } from "./peer-engine.ts";
+import { TalkError } from "../../errors.ts";
+import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../../wire/datagram-message.ts";
+import { canonicalAddress, displayAddress, socketAddress } from "./address.ts";
+import { PeerEngine } from "./engine.ts";
 import {
   CLOSE_INTERVAL,
   CLOSE_WAIT,
@@ -14,7 +14,7 @@ import {
   DEFAULT_SEND_TIMEOUT,
   MAX_SEND_TIMEOUT,
   SOCKET_BUFFER_BYTES,
-} from "./peer-limits.ts";
+} from "./limits.ts";
 import type {
   OutgoingMessage,
   Peer,
@@ -24,7 +24,7 @@ import type {
   PeerTransportOptions,
   PeerTransport as PeerTransportType,
   SendOptions,
-} from "./peer-types.ts";
+} from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
 /** Datagrams closer together than this, in milliseconds, are a batch: reading one takes about 0.01 ms. */

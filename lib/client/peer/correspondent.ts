@@ -1,12 +1,12 @@
 // A program we send to or hear from: one Ed25519 key at one place. Holds the outbox, who waits for what in it, where the peer may be
 // reached, and which session is used for sending. No socket, no timer.
 import { randomBytes } from "node:crypto";
-import { TalkError } from "../errors.ts";
-import type { Dial } from "./peer-dial.ts";
-import { SILENCE, SILENT_PROBES } from "./peer-limits.ts";
-import type { Session } from "./peer-session.ts";
-import type { PeerAddress } from "./peer-types.ts";
-import { Outbox } from "./reliability/outbox.ts";
+import { TalkError } from "../../errors.ts";
+import { Outbox } from "../reliability/outbox.ts";
+import type { Dial } from "./dial.ts";
+import { SILENCE, SILENT_PROBES } from "./limits.ts";
+import type { Session } from "./session.ts";
+import type { PeerAddress } from "./types.ts";
 
 /** As many as fit into a handshake's payload (lib/wire/datagram.ts); enough that no two streams ever share one. */
 const INSTANCE_BYTES = 8;

@@ -1,16 +1,16 @@
 // One session: keys, counters, and what has to be told to the other end. Reads and writes DATA datagrams; which messages
 // they carry is the outbox's and the inbox's business (reliability/).
 
-import type { HandshakeKeys } from "../crypto/noise.ts";
-import { ReplayWindow } from "../crypto/replay-window.ts";
-import { open, SEAL_BYTES, seal } from "../crypto/seal.ts";
-import { DATA_HEAD_BYTES, dataCounter, MAX_DATAGRAM_BYTES, writeDataHead } from "../wire/datagram.ts";
-import { type FrameHandler, FrameWriter, readFrames, SETTLED_HEAD_BYTES } from "../wire/datagram-frames.ts";
-import type { Correspondent } from "./peer-correspondent.ts";
-import type { InboxEntry } from "./peer-inboxes.ts";
-import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS } from "./peer-limits.ts";
-import type { PeerAddress } from "./peer-types.ts";
-import { Acknowledger } from "./reliability/acknowledger.ts";
+import type { HandshakeKeys } from "../../crypto/noise.ts";
+import { ReplayWindow } from "../../crypto/replay-window.ts";
+import { open, SEAL_BYTES, seal } from "../../crypto/seal.ts";
+import { DATA_HEAD_BYTES, dataCounter, MAX_DATAGRAM_BYTES, writeDataHead } from "../../wire/datagram.ts";
+import { type FrameHandler, FrameWriter, readFrames, SETTLED_HEAD_BYTES } from "../../wire/datagram-frames.ts";
+import { Acknowledger } from "../reliability/acknowledger.ts";
+import type { Correspondent } from "./correspondent.ts";
+import type { InboxEntry } from "./inboxes.ts";
+import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS } from "./limits.ts";
+import type { PeerAddress } from "./types.ts";
 
 export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassembly-full";
 

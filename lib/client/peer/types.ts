@@ -1,6 +1,6 @@
 // What the peer transport takes and gives: the contract between it and the conversation above. Types only.
 import type { EventEmitter } from "node:events";
-import type { Identity } from "../crypto/identity.ts";
+import type { Identity } from "../../crypto/identity.ts";
 
 /** Where a peer receives datagrams. `address` is a numeric IPv4 or IPv6 address, never a host name. */
 export interface PeerAddress {
@@ -67,7 +67,7 @@ export interface PeerTransportOptions {
   readonly limits?: Partial<PeerLimits>;
 }
 
-/** Every bound that a hostile network can push against; defaults and reasons in peer-limits.ts. */
+/** Every bound that a hostile network can push against; defaults and reasons in limits.ts. */
 export interface PeerLimits {
   /** Established sessions; the longest idle one makes room. */
   readonly sessions: number;

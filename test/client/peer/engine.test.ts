@@ -1,7 +1,7 @@
 // The whole peer protocol, handshakes and seals included, on a network that fast-check controls.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { CANCELLED, type Fate, PeerWorld, type Program } from "../helpers/peer-world.ts";
+import { CANCELLED, type Fate, PeerWorld, type Program } from "../../helpers/peer-world.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
   { weight: 3, arbitrary: fc.constant([]) },

@@ -1,7 +1,7 @@
 // The called side of handshakes: decides what an INIT deserves, cheapest check first, so that a flood costs next to
 // nothing: mac (a microsecond), repetition, rate of the address and of everybody, and only then Diffie-Hellman.
-import { Cookies, hasValidMac, macKey } from "../crypto/handshake-mac.ts";
-import { Responder, type StaticKeys, toX25519 } from "../crypto/noise.ts";
+import { Cookies, hasValidMac, macKey } from "../../crypto/handshake-mac.ts";
+import { Responder, type StaticKeys, toX25519 } from "../../crypto/noise.ts";
 import {
   decodeHandshakePayload,
   encodeCookieReply,
@@ -10,10 +10,10 @@ import {
   initCookie,
   initNoise,
   senderIndex,
-} from "../wire/datagram.ts";
-import { Gate } from "./peer-gate.ts";
-import { HALF_OPEN_LIFE } from "./peer-limits.ts";
-import type { PeerLimits } from "./peer-types.ts";
+} from "../../wire/datagram.ts";
+import { Gate } from "./gate.ts";
+import { HALF_OPEN_LIFE } from "./limits.ts";
+import type { PeerLimits } from "./types.ts";
 
 export interface Call {
   readonly kind: "call";

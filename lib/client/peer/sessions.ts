@@ -1,9 +1,9 @@
 // All sessions by their index, within their bounds. Half-open ones (called, not yet confirmed) are counted apart, so that
 // a flood of them pushes out nothing else.
 import { randomBytes } from "node:crypto";
-import { HALF_OPEN_LIFE, IDLE_SESSION } from "./peer-limits.ts";
-import type { Session } from "./peer-session.ts";
-import type { PeerLimits } from "./peer-types.ts";
+import { HALF_OPEN_LIFE, IDLE_SESSION } from "./limits.ts";
+import type { Session } from "./session.ts";
+import type { PeerLimits } from "./types.ts";
 
 export class Sessions {
   halfOpen = 0;

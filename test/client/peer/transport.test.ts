@@ -1,9 +1,9 @@
 // Real sockets: what a program that uses the transport can rely on.
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { PeerTransport } from "../../lib/client/peer-transport.ts";
-import type { IncomingMessage, Peer, PeerTransportOptions } from "../../lib/client/peer-types.ts";
-import { Identity } from "../../lib/crypto/identity.ts";
+import { PeerTransport } from "../../../lib/client/peer/transport.ts";
+import type { IncomingMessage, Peer, PeerTransportOptions } from "../../../lib/client/peer/types.ts";
+import { Identity } from "../../../lib/crypto/identity.ts";
 
 const open: PeerTransport[] = [];
 afterEach(async () => {

@@ -1,8 +1,8 @@
 // Numeric addresses: one spelling each, so that they can be compared, and IPv4 through a dual-stack socket (RFC 4291
 // section 2.5.5.2).
 import { isIP, isIPv4, SocketAddress } from "node:net";
-import { MAX_PEER_ADDRESSES } from "./peer-limits.ts";
-import type { PeerAddress } from "./peer-types.ts";
+import { MAX_PEER_ADDRESSES } from "./limits.ts";
+import type { PeerAddress } from "./types.ts";
 
 const MAPPED = "::ffff:";
 

@@ -1,7 +1,7 @@
 // Who may begin a handshake now: token buckets, asked before any Diffie-Hellman. Pure; the clock is an argument.
 import { isIPv6 } from "node:net";
-import { BURST_SECONDS, COOKIE_REPLIES, MAX_TRACKED_ADDRESSES } from "./peer-limits.ts";
-import type { PeerLimits } from "./peer-types.ts";
+import { BURST_SECONDS, COOKIE_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
+import type { PeerLimits } from "./types.ts";
 
 export class TokenBucket {
   readonly #rate: number; // a second

@@ -1,13 +1,13 @@
 // What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { Dial } from "../../lib/client/peer-dial.ts";
-import { Identity } from "../../lib/crypto/identity.ts";
-import { staticKeys } from "../../lib/crypto/noise.ts";
-import { seal } from "../../lib/crypto/seal.ts";
-import { DatagramType, senderIndex, writeDataHead } from "../../lib/wire/datagram.ts";
-import { FrameWriter } from "../../lib/wire/datagram-frames.ts";
-import { PeerWorld, type Program } from "../helpers/peer-world.ts";
+import { Dial } from "../../../lib/client/peer/dial.ts";
+import { Identity } from "../../../lib/crypto/identity.ts";
+import { staticKeys } from "../../../lib/crypto/noise.ts";
+import { seal } from "../../../lib/crypto/seal.ts";
+import { DatagramType, senderIndex, writeDataHead } from "../../../lib/wire/datagram.ts";
+import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
+import { PeerWorld, type Program } from "../../helpers/peer-world.ts";
 
 const COUNT = Number(process.env["PTALK_HOSTILE_DATAGRAMS"] ?? 100_000);
 

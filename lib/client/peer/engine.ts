@@ -1,8 +1,8 @@
 // The peer protocol without its socket: datagrams and messages in, datagrams and messages out, the clock as an argument.
-// peer-transport.ts gives it a socket and a timer; tests give it a network of their own.
-import type { Identity } from "../crypto/identity.ts";
-import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
-import { TalkError } from "../errors.ts";
+// transport.ts gives it a socket and a timer; tests give it a network of their own.
+import type { Identity } from "../../crypto/identity.ts";
+import { type StaticKeys, staticKeys, toX25519 } from "../../crypto/noise.ts";
+import { TalkError } from "../../errors.ts";
 import {
   DatagramType,
   datagramType,
@@ -11,19 +11,19 @@ import {
   encodeResponse,
   receiverIndex,
   senderIndex,
-} from "../wire/datagram.ts";
-import { decodeMessage } from "../wire/datagram-message.ts";
-import { addressProblem, canonicalAddress, sameAddresses } from "./peer-address.ts";
-import { Answerer, type Call, type InitDropReason } from "./peer-answerer.ts";
-import { Correspondent, type Waiter } from "./peer-correspondent.ts";
-import { Counters } from "./peer-counters.ts";
-import { Dial } from "./peer-dial.ts";
-import { Inboxes } from "./peer-inboxes.ts";
-import { CLOSE_RECENT, SWEEP } from "./peer-limits.ts";
-import { Session, type SessionDropReason } from "./peer-session.ts";
-import { Sessions } from "./peer-sessions.ts";
-import type { IncomingMessage, Peer, PeerAddress, PeerLimits } from "./peer-types.ts";
-import type { Received } from "./reliability/inbox.ts";
+} from "../../wire/datagram.ts";
+import { decodeMessage } from "../../wire/datagram-message.ts";
+import type { Received } from "../reliability/inbox.ts";
+import { addressProblem, canonicalAddress, sameAddresses } from "./address.ts";
+import { Answerer, type Call, type InitDropReason } from "./answerer.ts";
+import { Correspondent, type Waiter } from "./correspondent.ts";
+import { Counters } from "./counters.ts";
+import { Dial } from "./dial.ts";
+import { Inboxes } from "./inboxes.ts";
+import { CLOSE_RECENT, SWEEP } from "./limits.ts";
+import { Session, type SessionDropReason } from "./session.ts";
+import { Sessions } from "./sessions.ts";
+import type { IncomingMessage, Peer, PeerAddress, PeerLimits } from "./types.ts";
 
 /** Why a datagram was dropped; stats() counts them. */
 export type DropReason =

@@ -1,6 +1,6 @@
 // A handshake that we have begun: one INIT, repeated until somebody with the right key answers. Pure.
-import { macKey, writeMac } from "../crypto/handshake-mac.ts";
-import { Initiator, type StaticKeys } from "../crypto/noise.ts";
+import { macKey, writeMac } from "../../crypto/handshake-mac.ts";
+import { Initiator, type StaticKeys } from "../../crypto/noise.ts";
 import {
   encodeHandshakePayload,
   encodeInit,
@@ -8,8 +8,8 @@ import {
   INIT_MAC,
   replyCookie,
   responseNoise,
-} from "../wire/datagram.ts";
-import { DIAL_BACKOFF, DIAL_TIMEOUT, MAX_DIAL_TIMEOUT } from "./peer-limits.ts";
+} from "../../wire/datagram.ts";
+import { DIAL_BACKOFF, DIAL_TIMEOUT, MAX_DIAL_TIMEOUT } from "./limits.ts";
 
 export interface DialParts {
   readonly index: number;
