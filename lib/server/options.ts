@@ -1,14 +1,14 @@
 // What a server is told, checked and completed.
 import { availableParallelism } from "node:os";
 import { TalkError } from "../errors.ts";
-import { DEFAULT_SERVER, parseServerAddress, type ServerAddress } from "../server-address.ts";
+import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../server-address.ts";
 import { MAX_CAPACITY } from "../table/layout.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
 export interface ServerOptions {
-  /** HOST:PORT or [IPV6]:PORT; port 0 lets the system pick. Default 127.0.0.1:5518. */
-  readonly listen?: string;
+  /** HOST:PORT, [IPV6]:PORT or the two apart; port 0 lets the system pick. Default 127.0.0.1:5518. */
+  readonly listen?: string | ServerAddress;
   /**
    * Worker processes, 0 to 64. Default: one per core, at most 4. With 0 everything runs in the calling process: for tests and
    * small embedded servers. Processes are made with node:cluster, so a cluster worker can only have 0.
@@ -69,7 +69,7 @@ export function readOptions(options: ServerOptions): Settings {
     );
   }
   return {
-    listen: parseServerAddress(options.listen ?? DEFAULT_SERVER, "--listen", 0),
+    listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "--listen", 0),
     listenFd: options.listenFd ?? null,
     workers: whole(
       "workers",
@@ -90,6 +90,10 @@ export function readOptions(options: ServerOptions): Settings {
     json: options.json ?? false,
     quiet: options.log === undefined,
   };
+}
+
+function listenText(listen: string | ServerAddress): string {
+  return typeof listen === "string" ? listen : formatServerAddress(listen);
 }
 
 function whole(name: string, value: number, min: number, max: number): number {

@@ -6,6 +6,8 @@ export interface OpenQuestion {
   close(): void;
 }
 
+const ignore = () => {};
+
 /**
  * Asks on stderr, reads stdin.
  * @param done "yes" for y, yes, and Ctrl-C; "no" for anything else and for the end of input
@@ -17,9 +19,16 @@ export function askOnTerminal(text: string, done: (answer: "yes" | "no") => void
   const finish = (answer: "yes" | "no" | null) => {
     if (!open) return;
     open = false;
-    lines.close();
+    try {
+      lines.close();
+    } catch {
+      // The terminal has gone: there is no mode to put back.
+    }
     if (answer !== null) done(answer);
   };
+  // A terminal that goes away is an error (EIO), now or a moment after the question was taken back.
+  lines.on("error", () => finish("no"));
+  if (!process.stdin.listeners("error").includes(ignore)) process.stdin.on("error", ignore);
   // readline's raw mode turns Ctrl-C into a key: it is the second SIGINT all the same.
   lines.on("SIGINT", () => {
     process.stderr.write("\n");

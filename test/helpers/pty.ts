@@ -46,6 +46,12 @@ export class Pty implements Disposable {
     this.#pty.resize(columns, rows);
   }
 
+  /** The terminal is closed, as by a window manager or a lost connection: SIGHUP, then end of input and errors. */
+  hangUp(): void {
+    const { _socket } = this.#pty as unknown as { _socket: { destroy(): void } };
+    _socket.destroy();
+  }
+
   /** All lines, scrolled away or not, without trailing blanks; wrapped rows joined as the terminal knows them. */
   lines(): string[] {
     const buffer = this.#screen.buffer.active;

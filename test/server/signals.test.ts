@@ -104,7 +104,32 @@ describe("SIGINT at a terminal", () => {
   });
 });
 
+describe("a terminal that goes away", () => {
+  it.each(["while it serves", "while it asks"])("ends the server in good order, %s", async (when) => {
+    const { pty, port } = await serveAtTerminal();
+    if (when === "while it asks") {
+      pty.type("\x03");
+      await pty.shows(QUESTION);
+    }
+    pty.hangUp();
+    await until("the server to clean up", () => remains(port).length === 0);
+  });
+});
+
 describe("without a terminal", () => {
+  it("goes on when nobody reads its output any more", async () => {
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+    server.child.stdout?.destroy();
+    server.child.stderr?.destroy();
+    server.child.kill("SIGINT");
+    const client = await server.client();
+    await client.register("bob", newKeys());
+    client.close();
+    await serves(server.port);
+    expect(await server.stop()).toBe(0);
+    expect(remains(server.port)).toEqual([]);
+  });
+
   it("asks on stderr and reads stdin", async () => {
     const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
     server.child.kill("SIGINT");
