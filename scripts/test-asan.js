@@ -46,7 +46,8 @@ if (run("npm", ["run", "--silent", "build"]) !== 0) process.exit(1);
 const logs = mkdtempSync(join(tmpdir(), "ptalk-asan-"));
 // Tests run processes as other users, which report too.
 chmodSync(logs, 0o1777);
-const status = run("npx", ["vitest", "run", ...(process.argv.length > 2 ? process.argv.slice(2) : suite)], {
+const slow = ["--testTimeout=300000", "--hookTimeout=300000"];
+const status = run("npx", ["vitest", "run", ...slow, ...(process.argv.length > 2 ? process.argv.slice(2) : suite)], {
   PTALK_ADDON: addon,
   LD_PRELOAD: [runtime("libasan.so"), runtime("libubsan.so")].join(":"),
   ASAN_OPTIONS: `log_path=${join(logs, "asan")}:detect_leaks=1:detect_stack_use_after_return=1:strict_init_order=1`,
