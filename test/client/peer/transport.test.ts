@@ -56,7 +56,7 @@ describe("a message between two transports", () => {
       address: { address: "127.0.0.1", port: alice.transport.port },
     });
     expect(Math.abs((bob.received[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
-    expect(alice.transport.stats()).toMatchObject({ messagesDelivered: 1, sessions: 1, handshakes: 1, dropped: {} });
+    expect(alice.transport.stats()).toMatchObject({ messagesDelivered: 1, sessions: 1, handshakes: 1 });
   });
 
   it("may have 64 KiB, not one byte more, and may be empty", async () => {
@@ -101,7 +101,8 @@ describe("a message between two transports", () => {
     const addresses = [{ address: "127.0.0.1", port: nobody.transport.port }, ...bob.peer.addresses];
     await alice.transport.send({ ...bob.peer, addresses }, message("hi"));
     expect(texts(bob)).toEqual(["hi"]);
-    expect(nobody.transport.stats().dropped).toEqual({ "wrong-key": 1 });
+    // Once for each INIT, and a slow machine repeats it.
+    expect(nobody.transport.stats().dropped).toEqual({ "wrong-key": expect.any(Number) });
   });
 
   it("can be sent to oneself", async () => {
@@ -135,6 +136,25 @@ describe("delivered means delivered", () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const first = alice.transport.send(bob.peer, message("one"), { timeoutMs: 100 });
     await expect(first).rejects.toMatchObject({ code: "not-delivered", message: expect.stringContaining("0.1 s") });
+    bob.transport.on("message", (_message, accept) => accept());
+    await alice.transport.send(bob.peer, message("two"));
+    expect(texts(bob)).toEqual(["one", "two"]);
+  });
+
+  it("a listener that throws does not end the conversation", async () => {
+    const bob = await start({ mode: "hold" });
+    const alice = await start();
+    const thrown = new Promise((resolve) => process.once("uncaughtException", resolve));
+    const listeners = process.listeners("uncaughtException").slice(0, -1);
+    for (const listener of listeners) process.off("uncaughtException", listener);
+    bob.transport.once("message", () => {
+      throw new Error("the listener's own");
+    });
+    const first = alice.transport.send(bob.peer, message("one"), { timeoutMs: 300 });
+    const failed = expect(first).rejects.toMatchObject({ code: "not-delivered" });
+    await expect(thrown).resolves.toMatchObject({ message: "the listener's own" });
+    for (const listener of listeners) process.on("uncaughtException", listener);
+    await failed;
     bob.transport.on("message", (_message, accept) => accept());
     await alice.transport.send(bob.peer, message("two"));
     expect(texts(bob)).toEqual(["one", "two"]);
