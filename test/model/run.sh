@@ -51,6 +51,7 @@ check() {
     grep -qE "max search depth too small|out of memory|reached -DMEMLIM" "$log" 2>/dev/null && verdict=INCOMPLETE
   else
     [ "${errors:-0}" != 0 ] && [[ "$found" == *"$expect"* ]] || verdict=FAILED
+    grep -q "invalid array index" "$log" 2>/dev/null && verdict=FAILED   # the model broke, not the algorithm
   fi
   printf '%-10s %-24s %-52s %10s states  errors: %s%s  %ss\n' "$verdict" "$name" "$property" "${states:--}" "${errors:--}" "${found:+ ($found)}" "$((SECONDS - start))"
   if [ "$verdict" = ok ]; then touch "$dir/ok"; else tail -5 "$dir/spin.log" "$log" 2>/dev/null | sed 's/^/    /'; fi

@@ -345,14 +345,14 @@ R6: /* one store for each dead slot, all of them held since R4 */
          if :: s < NS -> phase[s] = IDLE; kind[s] = 0 :: else fi; goto R6);
 #ifdef MUT_NO_R3
 R7:
-  STEP(true -> Q(epoch + 2) = 1; M(epoch + 2) = 1);
+  STEP(true -> Q((epoch | 1) + 1) = 1; M((epoch | 1) + 1) = 1);
 R8:
-  STEP(true -> tag = epoch + 2; count = 0; epoch = epoch + 2; tidy((epoch - 2)));
+  STEP(true -> tag = (epoch | 1) + 1; count = 0; epoch = (epoch | 1) + 1);
 #else
-  STEP(true -> tag = epoch + 1; count = 0);
 R7:
   STEP(true -> assert((epoch + 1) >> 1 < ROUNDS); Q(epoch + 1) = 1);
   STEP(true -> M(epoch + 1) = 1);
+  STEP(true -> tag = epoch + 1; count = 0);   /* R6, its last store */
 R8:
   STEP(true -> epoch = epoch + 1);
 #endif

@@ -120,21 +120,25 @@ function elderMoves(p: Participant): boolean {
 }
 
 // E4. The semaphore lets whoever is awake barge past those it has to wake, so the entrant itself looks for a sleeper that was
-// there before it. Nobody is passed over more than once by each of the others, except while it does not use its grace.
+// there before it: the eldest of them. (Were it any elder, two that give up and come back could yield to each other for ever, and
+// the eldest sleep on.) Nobody is passed over more than once by each of the others, except while it does not use its grace.
 function findElder(p: Participant, epoch: number): boolean {
   const { ledger } = p;
   const { tickets } = ledger;
   if (tickets === p.quietAt) return false;
   let quiet = true;
+  let found = false;
   for (let slot = 0, used = ledger.slotsUsed; slot < used; slot++) {
     if (ledger.phase(slot) !== Phase.want || slot === p.slot) continue;
     const ticket = ledger.load(slot, Slot.ticket);
     if (ticket === 0) continue;
     quiet = false;
     if (ledger.load(slot, Slot.epoch) !== epoch || isYounger(p, ticket) || wasVain(p, slot, ticket)) continue;
+    if (found && ((ticket - p.elder.ticket) | 0) > 0) continue;
     p.elder = { slot, ticket };
-    return true;
+    found = true;
   }
+  if (found) return true;
   // Whoever sleeps from now on counts `tickets` up after showing its own.
   p.quietAt = quiet ? tickets : Number.NaN;
   return false;
