@@ -130,7 +130,8 @@ export class PeerEngine {
   /** One datagram from the socket; flush() answers. */
   receive(datagram: Buffer, address: string, port: number, now: number): void {
     this.counters.onReceived(datagram.length);
-    const reason = this.#read(datagram, address, port, now);
+    // Nobody can be answered at port 0, and the socket would throw; a forger can write it into a datagram.
+    const reason = port === 0 ? "malformed" : this.#read(datagram, address, port, now);
     if (reason) this.counters.drop(reason);
   }
 

@@ -41,6 +41,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
   #receivedAt = 0;
+  #socketClosed = false;
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
 
@@ -153,6 +154,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     }
     clearTimeout(this.#timer);
     this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
+    this.#socketClosed = true;
     await new Promise<void>((resolve) => this.#socket.close(resolve));
   }
 
@@ -212,6 +214,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   };
 
   #transmit(datagram: Buffer, address: string, port: number): void {
+    if (this.#socketClosed) return; // the application may accept a message whenever it likes
     // Failures (ENETUNREACH, a firewall's EPERM) are losses: the retransmission or the timeout sees to it. A callback for
     // them would cost a tick for each datagram.
     this.#socket.send(datagram, port, socketAddress(address, this.#isIPv6));

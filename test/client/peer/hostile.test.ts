@@ -232,6 +232,13 @@ describe("a flood of handshakes", () => {
     expect(honest.outcome).toBe(null);
   });
 
+  it("from port 0 is no handshake: nobody can be answered there", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    bob.engine.receive(initTo(bob).datagram, "192.0.2.1", 0, world.now);
+    expect(bob.engine.counters).toMatchObject({ dropped: { malformed: 1 }, datagramsSent: 0 });
+  });
+
   it("a forged COOKIE or RESPONSE does not stop a caller", () => {
     const world = new PeerWorld();
     const [alice, bob] = [world.program(1), world.program(2)];

@@ -246,6 +246,20 @@ describe("close", () => {
     await failed;
   });
 
+  it("a message accepted after it is no error", async () => {
+    const [alice, bob] = [await start(), await start({ mode: "hold" })];
+    const accepted = new Promise<() => void>((resolve) =>
+      bob.transport.on("message", (_message, accept) => resolve(accept)),
+    );
+    const sent = alice.transport.send(bob.peer, message("x"), { timeoutMs: 500 });
+    const failed = expect(sent).rejects.toMatchObject({ code: "not-delivered" });
+    const accept = await accepted;
+    await bob.transport.close();
+    accept();
+    await failed;
+    await expect(bob.transport.send(alice.peer, message("x"))).rejects.toMatchObject({ code: "closed" });
+  });
+
   it("reports a port that is taken", async () => {
     const alice = await start();
     await expect(start({ port: alice.transport.port })).rejects.toMatchObject({ code: "EADDRINUSE" });
