@@ -120,7 +120,8 @@ describe("a client of this user", () => {
     LocalTable.join(row).leave();
     const before = count();
     for (let i = 0; i < 20; i++) LocalTable.join(row).leave();
-    expect(count()).toBe(before);
+    // Fewer when the garbage collector closed what earlier tests forgot.
+    expect(count()).toBeLessThanOrEqual(before);
   });
 });
 
