@@ -2,7 +2,7 @@
 import { createRequire } from "node:module";
 import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
-import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
+import { formatServerAddress, isLoopback } from "../server-address.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { Acceptor, listenError } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
