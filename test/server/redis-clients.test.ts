@@ -47,9 +47,7 @@ describe.skipIf(!has("redis-cli"))("redis-cli (skipped where it is not installed
     pty.type("COUNT\r");
     await pty.shows("(integer) 1");
     await prompt();
-    expect(pty.raw).not.toMatch(/error|ERR/i);
-    pty.type("QUIT\r");
-    await pty.ended;
+    expect(pty.raw).not.toContain("(error)");
   });
 
   it("reports errors", async () =>
