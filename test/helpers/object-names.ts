@@ -10,7 +10,8 @@ export class ObjectNames {
   #count = 0;
 
   constructor(what: string) {
-    this.prefix = `/ptalk-test-${what}-${process.pid}-${randomBytes(4).toString("hex")}`;
+    // Not "/ptalk-…": those are for `ptalk ipc --clean` to take away, whoever runs it meanwhile.
+    this.prefix = `/test-ptalk-${what}-${process.pid}-${randomBytes(4).toString("hex")}`;
   }
 
   /** A name ("/…") not used before. */
