@@ -58,7 +58,8 @@ export class WorkerPool {
 
   /** Tells a worker whose process has begun what to do. */
   brief(id: number): void {
-    this.#workers.get(id)?.send({ type: "start", config: this.#owner.configOf(id), owners: this.#hub.owners });
+    if (this.#stopping) this.#workers.get(id)?.send({ type: "stop", reason: "shutdown" });
+    else this.#workers.get(id)?.send({ type: "start", config: this.#owner.configOf(id), owners: this.#hub.owners });
   }
 
   ready(id: number): void {

@@ -38,7 +38,7 @@ export class WorkerProcess implements Endpoint {
 
   constructor(watcher: WorkerWatcher) {
     // Set before every fork: the settings are the process's, and another server may have changed them.
-    cluster.setupPrimary({ exec: workerProgram(), args: [], serialization: "json" });
+    cluster.setupPrimary({ exec: workerProgram(), args: [], execArgv: workerOptions(), serialization: "json" });
     this.#watcher = watcher;
     const child = cluster.fork();
     this.#child = child;
@@ -110,6 +110,14 @@ export class WorkerProcess implements Endpoint {
   kill(): void {
     this.#child.process.kill("SIGKILL");
   }
+}
+
+/** Node's options of this process, unless they are a program themselves (`node -e`): a worker would run that, and fork again. */
+function workerOptions(): string[] {
+  const isProgram = process.execArgv.some((option) =>
+    /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/.test(option),
+  );
+  return isProgram ? [] : process.execArgv;
 }
 
 /** Compiled, as it is published; the tests run the sources of everything else. */
