@@ -6,7 +6,7 @@
  * the dead at any moment, a stopped process is one that is not scheduled, a recovery may have no reason (SPURIOUS).
  * Every participant may also retire at any rest, and the killed may stay away: so a state in which one waits for something that
  * only a newcomer would repair ends the run there, and spin reports it as an invalid end state.
- * Not here: tickets and who gets in first (liveness.pml), creation and unlink of the segment (names.pml), words written by a hostile process.
+ * Not here: tickets and who gets in first (liveness.pml), creation and unlink of the segment, words written by a hostile process.
  *
  * The MUT_* switches break one step each; run.sh shows that spin finds the error for every one of them.
  */
