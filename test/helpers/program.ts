@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /** Far beyond what any answer takes; only there so that a hang fails with a message. */
-const WATCHDOG_MS = 30_000;
+const WATCHDOG_MS = 60_000;
 
 export interface ProgramEnd {
   code: number | null;
