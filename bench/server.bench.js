@@ -123,8 +123,8 @@ async function besideRedis(report) {
   const fields = [...(await bob.ask("LOOKUP", "bob"))].flatMap(([field, value]) => [field, String(value)]);
   execFileSync("redis-cli", ["-p", String(redis.port), "HSET", "bob-hash", ...fields]);
   const cases = [
-    { what: "-c 50", options: ["-c", "50"], requests: 100_000 },
-    { what: "-c 50 -P 50", options: ["-c", "50", "-P", "50"], requests: 1_000_000 },
+    { what: "-c 50", options: ["-c", "50"], requests: 50_000 },
+    { what: "-c 50 -P 50", options: ["-c", "50", "-P", "50"], requests: 500_000 },
   ];
   for (const { what, options, requests } of cases) {
     const lookups = [];
@@ -170,7 +170,7 @@ async function crowd(report) {
   const pids = [ptalk.pid, ...(await workerPids(first))];
   const memory = () => pids.reduce((sum, pid) => sum + residentBytes(pid), 0);
   const lookupRate = () =>
-    median([1, 2, 3].map(() => load(ptalk.port, ptalk.pid, 50_000, ["-c", "20"], ["LOOKUP", "bob"]).rate));
+    median([1, 2, 3].map(() => load(ptalk.port, ptalk.pid, 20_000, ["-c", "20"], ["LOOKUP", "bob"]).rate));
   const [memoryBefore, rateBefore] = [memory(), lookupRate()];
 
   const began = performance.now();

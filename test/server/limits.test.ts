@@ -1,5 +1,5 @@
 // What one client may do to the others: nothing.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
@@ -10,12 +10,15 @@ import { Client, freshStateDir, newKeys, ServerProcess, until, within } from "..
 let state: ReturnType<typeof freshStateDir>;
 let server: ServerProcess | null = null;
 let local: LookupServer | null = null;
+let cramped: ChildProcess | null = null;
 beforeEach(() => {
   state = freshStateDir();
 });
 afterEach(async () => {
   if (server?.child.exitCode === null && server.child.signalCode === null) await server.stop();
   await local?.stop();
+  if (cramped?.exitCode === null) cramped.kill("SIGTERM");
+  cramped = null;
   server = null;
   local = null;
   state.remove();
@@ -107,6 +110,7 @@ it("running out of descriptors is survived and reported", { timeout: 120_000 }, 
   const args = ["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", state.path];
   const command = `ulimit -n 60; exec "$0" bin/ptalk.js ${args.join(" ")}`;
   const child = spawn("sh", ["-c", command, process.execPath], { stdio: ["ignore", "pipe", "pipe"] });
+  cramped = child;
   let output = "";
   let log = "";
   child.stdout.on("data", (chunk) => {
