@@ -94,11 +94,12 @@ async function beside(report, name) {
 /** Sections per second of each process, running at once. */
 async function together(name, kinds) {
   const workers = kinds.map((kind) => fork(join(here, "lock-worker.js"), [name, kind, String(MEASURE_MS)]));
+  const ended = workers.map((worker) => once(worker, "exit")); // one may be gone before the other has its figure
   await Promise.all(workers.map((worker) => once(worker, "message")));
   const rates = workers.map((worker) => once(worker, "message").then(([rate]) => rate));
   for (const worker of workers) worker.send("go");
   const result = await Promise.all(rates);
-  await Promise.all(workers.map((worker) => once(worker, "exit")));
+  await Promise.all(ended);
   return result;
 }
 
