@@ -94,11 +94,6 @@ export class Session extends EventEmitter<SessionEvents> {
     return allRecords(this.#connection);
   }
 
-  /** Tells a client that this one is about to talk to it. Best effort: the conversation does not depend on it. */
-  call(name: string): void {
-    if (this.connected && this.#listed) this.#connection.command("CALL", name).catch(() => {});
-  }
-
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; AbortError */
   async whenConnected(signal: AbortSignal): Promise<void> {
     while (!this.connected) {
