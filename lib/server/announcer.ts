@@ -4,20 +4,22 @@ import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
 import { EVENTS_PER_MESSAGE } from "./limits.ts";
-import type { DirectoryEvent, ToPrimary } from "./messages.ts";
+import type { DirectoryEvent, SendToPrimary } from "./messages.ts";
 
 /** News overtake each other by milliseconds: this many names are more than leave in that time. */
 const REMEMBERED = 4096;
 
 export class Announcer {
   readonly #watchers = new Set<Connection>();
-  readonly #send: (message: ToPrimary) => void;
+  readonly #send: SendToPrimary;
   readonly #out = new ReplyWriter(4096);
   /** Who left last, and which record it was. */
   readonly #left = new Map<string, number>();
   #batch: DirectoryEvent[] = [];
+  #telling = false;
+  #toldWatching = false;
 
-  constructor(send: (message: ToPrimary) => void) {
+  constructor(send: SendToPrimary) {
     this.#send = send;
   }
 
@@ -25,14 +27,26 @@ export class Announcer {
     if (connection.watching) return;
     connection.watching = true;
     this.#watchers.add(connection);
-    if (this.#watchers.size === 1) this.#send({ type: "watching", on: true });
+    this.#tellWatching();
   }
 
   unwatch(connection: Connection): void {
     if (!connection.watching) return;
     connection.watching = false;
     this.#watchers.delete(connection);
-    if (this.#watchers.size === 0) this.#send({ type: "watching", on: false });
+    this.#tellWatching();
+  }
+
+  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
+  #tellWatching(): void {
+    const on = this.#watchers.size > 0;
+    if (this.#telling || on === this.#toldWatching) return;
+    this.#telling = true;
+    this.#toldWatching = on;
+    void this.#send({ type: "watching", on }).then(() => {
+      this.#telling = false;
+      this.#tellWatching();
+    });
   }
 
   /** Tells everybody what happened here. */
@@ -69,7 +83,7 @@ export class Announcer {
     }
     const bytes = Buffer.from(this.#out.bytes());
     this.#out.clear();
-    for (const watcher of this.#watchers) watcher.send(bytes);
+    for (const watcher of this.#watchers) watcher.push(bytes);
   }
 
   #remember(name: string, version: number): void {
@@ -83,7 +97,7 @@ export class Announcer {
     if (this.#batch.length === 0) return;
     const events = this.#batch;
     this.#batch = [];
-    this.#send({ type: "events", events });
+    void this.#send({ type: "events", events });
   }
 }
 

@@ -64,6 +64,9 @@ export type ToPrimary =
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "unlucky"; reason: string };
 
+/** Resolves when the message has left this process: whoever waits for it never fills the channel. */
+export type SendToPrimary = (message: ToPrimary) => Promise<void>;
+
 export type ToWorker =
   | { type: "start"; config: WorkerConfig; owners: readonly number[] }
   | { type: "connection"; address: string; ticket: number }

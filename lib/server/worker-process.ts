@@ -8,6 +8,9 @@ import type { ToPrimary, ToWorker } from "./messages.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
+/** Messages that may wait for a worker that is to be told of calls: beyond, the call is not told, as to one who does not listen. */
+const MAX_CALL_BACKLOG = 1_000;
+
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
 const ARRIVAL_MS = 5_000;
 
@@ -58,6 +61,8 @@ export class WorkerProcess implements Endpoint {
   }
 
   send(message: ToWorker): void {
+    // Anybody may send calls to anybody: they are no reason to take a worker for hung.
+    if (message.type === "call" && this.#backlog > MAX_CALL_BACKLOG) return;
     this.#send(message);
   }
 

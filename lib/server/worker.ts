@@ -21,7 +21,7 @@ import {
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
-import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Service } from "./service.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { Turns } from "./turns.ts";
@@ -32,7 +32,7 @@ export interface WorkerParts {
   readonly owners: readonly number[];
   readonly writes: Writes;
   readonly log: Log;
-  readonly send: (message: ToPrimary) => void;
+  readonly send: SendToPrimary;
 }
 
 export class Worker {
@@ -67,7 +67,7 @@ export class Worker {
     };
     this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
     this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
-    send({ type: "ready" });
+    void send({ type: "ready" });
   }
 
   /** Does what the primary says. */
@@ -86,7 +86,7 @@ export class Worker {
         service.announcer.tellOfOthers(message.events, (name) => service.table.find(name) !== null);
         break;
       case "call":
-        this.#callee(message.to)?.send(callPush(message.from));
+        this.#callee(message.to)?.push(callPush(message.from));
         break;
       case "replaced":
         this.#replaced(message.to);
@@ -95,7 +95,7 @@ export class Worker {
         service.answerInfo(message.id, message.text);
         break;
       case "ask-load":
-        service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
+        void service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
         break;
       case "start":
       case "stop":
@@ -109,7 +109,7 @@ export class Worker {
     this.#delay.stop();
     const push = closingPush(reason);
     for (const connection of this.#service.connections.values()) {
-      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.send(push);
+      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.push(push);
       connection.client = null;
       connection.end();
     }
@@ -138,15 +138,15 @@ export class Worker {
 
   #lostConnection(address: string): void {
     this.#service.refused("no descriptor");
-    this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
-    this.#service.send({ type: "closed", address });
+    void this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
+    void this.#service.send({ type: "closed", address });
   }
 
   #closed(connection: Connection): void {
     const service = this.#service;
     service.connections.delete(connection.id);
     service.announcer.unwatch(connection);
-    service.send({ type: "closed", address: connection.address });
+    void service.send({ type: "closed", address: connection.address });
     void service.unregister(connection);
   }
 
@@ -158,7 +158,7 @@ export class Worker {
   #replaced({ connection, name }: Callee): void {
     const found = this.#service.connections.get(connection);
     if (found?.client?.name !== name) return;
-    if (found.protocol === 3) found.send(closingPush("replaced"));
+    if (found.protocol === 3) found.push(closingPush("replaced"));
     found.end();
   }
 
@@ -167,8 +167,7 @@ export class Worker {
     const now = performance.now();
     for (const connection of this.#service.connections.values()) {
       if (connection.isStuck(now)) {
-        this.#service.refused("slow reader");
-        connection.destroy();
+        connection.tooSlow();
       } else if (connection.client?.probe && connection.protocol === 3) {
         this.#probe(connection, now);
       }
@@ -177,14 +176,15 @@ export class Worker {
 
   #probe(connection: Connection, now: number): void {
     const { silence } = connection;
-    if (connection.heard) {
+    // Who is reading a long reply has its own time for that; a probe would wait behind the reply.
+    if (connection.heard || connection.replying) {
       connection.heard = false;
       silence.since = now;
       silence.probedAt = null;
     } else if (silence.probedAt === null) {
       if (now - silence.since < PROBE_AFTER_MS) return;
       silence.probedAt = now;
-      connection.send(probePush());
+      connection.push(probePush());
     } else if (now - silence.probedAt > PROBE_ANSWER_MS) {
       this.#service.refused("silent");
       connection.destroy();

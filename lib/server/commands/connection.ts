@@ -20,6 +20,7 @@ export const hello: Handler = (service, connection, args, out) => {
     }
   }
   if (version !== undefined) connection.protocol = version === "3" ? 3 : 2;
+  if (connection.protocol === 2) service.announcer.unwatch(connection); // RESP2 has no pushes
   connection.nonce = service.newNonce();
   out.map(9, connection.protocol);
   out.bulk("server");

@@ -88,7 +88,7 @@ async function enter(
   service.clients++;
   if (before !== null && service.owners.has(before.record.owner)) {
     const { owner, connection: older, name: olderName } = before.record;
-    service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
+    void service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
   }
   if (connection.gone) {
     await service.unregister(connection); // it left while it waited for the lock
