@@ -103,16 +103,16 @@ describe("everyone at once", () => {
       stateDir: state.path,
       limits: { longReplyMs: 1000 },
     });
-    const [witness] = await crowd(local.port, 100);
+    const [witness] = (await crowd(local.port, 100)) as [Client];
     const slow = await on(local.port);
     slow.socket.pause();
     slow.socket.write(FLOOD.repeat(4));
     const trickle = setInterval(() => slow.socket.read(1), 50);
     await until("it to be closed", async () =>
-      ((await witness?.ask("INFO")) as string).includes("refused_slow_reader:1"),
+      ((await witness.ask("INFO")) as string).includes("refused_slow_reader:1"),
     );
     clearInterval(trickle);
-    expect(await witness?.ask("PING")).toBe("PONG");
+    expect(await witness.ask("PING")).toBe("PONG");
   });
 
   it("ends the one that waits longest when too much waits", async () => {
@@ -122,7 +122,7 @@ describe("everyone at once", () => {
       stateDir: state.path,
       limits: { longReplyBytes: 200_000 },
     });
-    const [witness] = await crowd(local.port, 300);
+    const [witness] = (await crowd(local.port, 300)) as [Client];
     const deaf = Array.from({ length: 4 }, () => connect((local as LookupServer).port, "127.0.0.1"));
     for (const socket of deaf)
       socket
@@ -130,9 +130,9 @@ describe("everyone at once", () => {
         .pause()
         .write(FLOOD);
     await until("some to be closed", async () =>
-      /refused_slow_reader:[1-9]/.test((await witness?.ask("INFO")) as string),
+      /refused_slow_reader:[1-9]/.test((await witness.ask("INFO")) as string),
     );
-    expect(await within("everyone", witness?.ask("ALL") as Promise<unknown>)).toHaveLength(300);
+    expect(await within("everyone", witness.ask("ALL"))).toHaveLength(300);
     for (const socket of deaf) socket.destroy();
   });
 });
