@@ -1,5 +1,6 @@
 // Who has come and gone: told to this worker's watchers at once, and to the other workers in batches through the primary.
 import { foldName } from "../names.ts";
+import { isLaterVersion } from "../table/repair.ts";
 import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
@@ -60,16 +61,18 @@ export class Announcer {
   /**
    * Tells this worker's watchers what happened at other workers. Their news travel on different roads, so what happened to one
    * name there and here may arrive in the wrong order: what is known to be overtaken is not told.
-   * @param isOn whether somebody of that name is on now
+   * @param on version of the record that is on under that name now, null if none is
    */
-  tellOfOthers(events: readonly DirectoryEvent[], isOn: (name: string) => boolean): void {
+  tellOfOthers(events: readonly DirectoryEvent[], on: (name: string) => number | null): void {
     if (this.#watchers.size === 0) return;
     this.tell(
       events.filter((event) => {
         // Who is on under that name is a later client, whose coming is told, too.
-        if (event.kind === "left") return !isOn(event.name);
-        const left = this.#left.get(foldName(event.client.name));
-        return left === undefined || left < event.version;
+        if (event.kind === "left") return on(event.name) === null;
+        const { name } = event.client;
+        const [left, now] = [this.#left.get(foldName(name)), on(name)];
+        if (left !== undefined && !isLaterVersion(event.version, left)) return false;
+        return now === null || !isLaterVersion(now, event.version);
       }),
     );
   }

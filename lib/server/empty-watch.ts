@@ -9,6 +9,7 @@ export class EmptyWatch {
   readonly #clients: () => number;
   readonly #stop: () => void;
   #timer: NodeJS.Timeout | null = null;
+  #hadClients = false;
   #over = false;
 
   constructor(clients: () => number, stop: () => void) {
@@ -22,9 +23,19 @@ export class EmptyWatch {
 
   /** A client came or went. */
   look(): void {
+    this.#hadClients = true;
+    this.lookAgain();
+  }
+
+  /** Clients may have come or gone: a worker died, and its news with it. */
+  lookAgain(): void {
     if (this.#over) return;
-    if (this.#clients() > 0) this.#clear();
-    else this.#wait(EMPTY_MS);
+    if (this.#clients() > 0) {
+      this.#hadClients = true;
+      this.#clear();
+    } else if (this.#hadClients) {
+      this.#wait(EMPTY_MS);
+    }
   }
 
   stop(): void {

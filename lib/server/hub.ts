@@ -22,8 +22,8 @@ interface Member {
 const LOAD_TIMEOUT_MS = 500;
 
 export interface HubOwner {
-  /** A client came or went, somewhere. */
-  changed(events: readonly DirectoryEvent[]): void;
+  /** Clients came or went at worker `id`. */
+  changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
   up(id: number): void;
   /** A worker takes connections. */
@@ -114,7 +114,7 @@ export class Hub {
         break;
       case "events":
         this.announce(message.events, id);
-        this.#owner.changed(message.events);
+        this.#owner.changed(id, message.events);
         break;
       case "watching":
         member.watching = message.on;

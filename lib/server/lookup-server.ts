@@ -76,7 +76,10 @@ export class LookupServer implements AsyncDisposable {
     this.#lock = ReadersWriterLock.create(ownership.names.lock, { repair: () => this.#repair() });
     this.#writes = new Writes(this.#lock);
     this.#hub = new Hub({
-      changed: () => this.#empty?.look(),
+      changed: (id, events) => {
+        this.#orphans.note(id, events);
+        this.#empty?.look();
+      },
       up: (id) => this.#pool.brief(id),
       ready: (id) => this.#pool.ready(id),
       unlucky: (reason) => settings.log.error(reason),
@@ -94,9 +97,9 @@ export class LookupServer implements AsyncDisposable {
       },
       settings.log,
     );
-    this.#orphans = new Orphans(table, this.#writes, (events) => {
-      this.#hub.announce(events);
-      this.#empty?.look();
+    this.#orphans = new Orphans(table, this.#writes, {
+      announce: (events) => this.#hub.announce(events),
+      settled: () => this.#empty?.lookAgain(),
     });
     this.#empty = settings.exitWhenEmpty
       ? new EmptyWatch(

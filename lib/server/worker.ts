@@ -83,7 +83,7 @@ export class Worker {
         service.owners = new Set(message.owners);
         break;
       case "events":
-        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name) !== null);
+        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name)?.record.version ?? null);
         break;
       case "call":
         this.#callee(message.to)?.push(callPush(message.from));
