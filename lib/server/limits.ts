@@ -30,7 +30,7 @@ export function defaultLimits(capacity: number): Limits {
     // Three of the longest there can be.
     longReplyBytes: 128 * 1024 * 1024,
     longReplyMs: 60_000,
-    // 100 MB of memory in each worker at the very most.
+    // A million, each with a key of its own, take 300 MB in each worker (measured with a script that fills a NameBook).
     names: Math.max(65_536, Math.min(4 * capacity, 1_048_576)),
   };
 }

@@ -48,7 +48,7 @@ export class Worker {
       config,
       table: ClientTable.open(config.table),
       writes,
-      bindings: new Bindings(config.names, config.limits.names),
+      bindings: new Bindings(config.names, config.limits.names, log),
       announcer: new Announcer(send),
       alls: new Turns(CONCURRENT_ALLS),
       log,

@@ -58,7 +58,7 @@ async function enter(
   request: RegisterArguments,
   folded: string,
 ): Promise<void> {
-  const { table, config, writes } = service;
+  const { table, config, writes, bindings } = service;
   const addresses = request.addresses.length > 0 ? request.addresses : [connection.address];
   const { name, key, port, host } = request;
   const startedAt = Date.now();
@@ -78,7 +78,15 @@ async function enter(
   const { handle, before } = await writes
     .run(() => {
       const before = checkRoom(service, request, folded);
-      return { before, handle: before === null ? table.insert(input) : table.replace(before.slot, input) };
+      const handle = before === null ? table.insert(input) : table.replace(before.slot, input);
+      // Only now: what the table refuses binds no name.
+      try {
+        bindings.note(folded, key);
+      } catch (error) {
+        table.remove(handle.slot, handle.version);
+        throw error;
+      }
+      return { before, handle };
     })
     .catch((error) => {
       throw asCommandError(error);
@@ -123,12 +131,9 @@ function checkRoom(service: Service, request: RegisterArguments, folded: string)
     const mayReplace = record.key === request.key && (request.takeover || !service.owners.has(record.owner));
     if (!mayReplace) throw new CommandError("TAKEN the name is in use");
   } else if (table.count >= table.capacity) {
-    throw new CommandError(`FULL there is room for ${table.capacity} clients`);
+    throw new CommandError(`FULL there is room for ${table.capacity} clients: try again when somebody has left`);
   }
-  if (owner === undefined) {
-    if (bindings.full) throw new CommandError("FULL no more names can be remembered");
-    bindings.add(folded, request.key);
-  }
+  bindings.checkRoom(folded, request.key);
   return before;
 }
 
