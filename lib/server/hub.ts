@@ -6,8 +6,8 @@ import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerLoad } from "./
 export interface Endpoint {
   readonly id: number;
   send(message: ToWorker): void;
-  /** Gives it a connection, for good. */
-  hand(socket: Socket, address: string): void;
+  /** Gives it a connection, for good. @param full see {@link ToWorker} */
+  hand(socket: Socket, address: string, full: boolean): void;
 }
 
 interface Member {
@@ -76,7 +76,7 @@ export class Hub {
   }
 
   /** Gives a connection to a worker. */
-  hand(id: number, socket: Socket, address: string): void {
+  hand(id: number, socket: Socket, address: string, full: boolean): void {
     const member = this.#members.get(id);
     if (member === undefined) {
       socket.destroy();
@@ -84,7 +84,7 @@ export class Hub {
     }
     member.connections++;
     member.addresses.set(address, (member.addresses.get(address) ?? 0) + 1);
-    member.endpoint.hand(socket, address);
+    member.endpoint.hand(socket, address, full);
   }
 
   broadcast(message: ToWorker): void {

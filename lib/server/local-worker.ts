@@ -26,8 +26,8 @@ export class LocalWorker implements Endpoint {
     setImmediate(() => this.#worker.handle(message));
   }
 
-  hand(socket: Socket, address: string): void {
-    this.#worker.handle({ type: "connection", address, ticket: 0 }, socket);
+  hand(socket: Socket, address: string, full: boolean): void {
+    this.#worker.handle({ type: "connection", address, ticket: 0, full }, socket);
   }
 
   async stop(reason: string): Promise<void> {

@@ -13,6 +13,7 @@ import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { livingOwner, Ownership } from "./objects.ts";
 import { readOptions, type ServerOptions, type Settings } from "./options.ts";
 import { Orphans } from "./orphans.ts";
+import { NO_DESCRIPTOR } from "./refusal.ts";
 import { openStateDir, type StateDir } from "./state-dir.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -94,6 +95,7 @@ export class LookupServer implements AsyncDisposable {
           this.#orphans.expect(id);
           for (const { socket, address } of stranded) acceptor.offer(socket, address);
         },
+        lost: ({ socket }) => acceptor.turnAway(socket, NO_DESCRIPTOR),
       },
       settings.log,
     );
@@ -272,9 +274,9 @@ function refuseExposure({ tls, insecure }: Settings, host: string): void {
   );
 }
 
-async function listen({ listen: address, listenFd, limits, log }: Settings): Promise<Acceptor> {
+async function listen({ listen: address, listenFd, tls, limits, log }: Settings): Promise<Acceptor> {
   try {
-    return await Acceptor.listen({ address, fd: listenFd }, limits, log);
+    return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
     throw listenError(error, address, livingOwner(address.port));
   }

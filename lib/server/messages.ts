@@ -69,7 +69,8 @@ export type SendToPrimary = (message: ToPrimary) => Promise<void>;
 
 export type ToWorker =
   | { type: "start"; config: WorkerConfig; owners: readonly number[] }
-  | { type: "connection"; address: string; ticket: number }
+  /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
+  | { type: "connection"; address: string; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "call"; to: Callee; from: ClientEntry }

@@ -22,6 +22,8 @@ export interface PoolOwner {
   readyChanged(ids: readonly number[]): void;
   /** A worker is gone, with whatever it was doing. */
   died(id: number, stranded: readonly HandedConnection[]): void;
+  /** No worker has a descriptor for that one. */
+  lost(connection: HandedConnection): void;
 }
 
 export class WorkerPool {
@@ -88,9 +90,10 @@ export class WorkerPool {
     const bornAt = performance.now();
     const worker = new WorkerProcess({
       message: (id, message: ToPrimary) => this.#hub.receive(id, message),
-      lost: (id, address) => {
+      lost: (id, connection) => {
         this.#hub.receive(id, { type: "unlucky", reason: "a worker has no descriptor left for a connection" });
-        this.#hub.receive(id, { type: "closed", address });
+        this.#hub.receive(id, { type: "closed", address: connection.address });
+        this.#owner.lost(connection);
       },
       exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
     });

@@ -22,6 +22,7 @@ import {
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { refuse, TOO_MANY } from "./refusal.ts";
 import { Service } from "./service.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { Turns } from "./turns.ts";
@@ -77,6 +78,7 @@ export class Worker {
       case "connection":
         // The descriptor is lost on its way when this process has no room for one more.
         if (socket === undefined || socket === null) this.#lostConnection(message.address);
+        else if (message.full && !this.#makeRoom()) this.#turnAway(socket, message.address);
         else this.#adopt(socket, message.address);
         break;
       case "owners":
@@ -134,6 +136,24 @@ export class Worker {
     const id = ++this.#lastConnection;
     const stream = this.#context === null ? socket : secured(socket, this.#context);
     this.#service.connections.set(id, new Connection(id, stream, address, this.#host, stream === socket));
+  }
+
+  /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
+  #makeRoom(): boolean {
+    for (const connection of this.#service.connections.values()) {
+      if (connection.client !== null) continue;
+      this.#service.refused("made room");
+      if (connection.protocol === 3) connection.push(closingPush("full"));
+      connection.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  #turnAway(socket: Socket, address: string): void {
+    this.#service.refused(TOO_MANY);
+    refuse(socket, TOO_MANY, this.#context !== null);
+    void this.#service.send({ type: "closed", address });
   }
 
   #lostConnection(address: string): void {
