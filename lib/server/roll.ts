@@ -52,10 +52,13 @@ export class Roll {
 
   async *#untoldLeft(owner: number): AsyncGenerator<readonly DirectoryEvent[]> {
     let looked = 0;
-    for (const known of this.#known.values()) {
-      if (++looked % RECORDS_PER_TURN === 0) await nextTurn();
-      if (known.owner !== owner || this.#table.find(known.name) !== null) continue;
-      yield [{ kind: "left", version: known.version, name: known.name }];
+    const events: DirectoryEvent[] = [];
+    for (const { name, owner: whose, version } of this.#known.values()) {
+      if (whose === owner && this.#table.find(name) === null) events.push({ kind: "left", version, name });
+      if (++looked % RECORDS_PER_TURN !== 0) continue;
+      yield events.splice(0);
+      await nextTurn();
     }
+    yield events;
   }
 }

@@ -117,7 +117,8 @@ export class WorkerProcess implements Endpoint {
         this.kill();
         return;
       } else {
-        this.send({ type: "ask-load", id: 0 }); // anything that it says will do
+        this.send({ type: "ask-load", id: 0 }); // anything that it says will do, for the later ones as well
+        return;
       }
     }
   }
