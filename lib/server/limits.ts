@@ -3,7 +3,7 @@
 export interface Limits {
   /** Open connections of one address. Loopback is exempt: it is everybody on this machine. */
   readonly connectionsPerAddress: number;
-  /** Open connections in all; the bound of descriptors may be lower and then counts. */
+  /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
   /** Requests of one connection in one second. */
   readonly requestsPerSecond: number;
