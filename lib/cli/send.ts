@@ -22,7 +22,8 @@ export async function send(names: string, words: readonly string[], { config, js
   for (const recipient of recipients) validateName(recipient);
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
-  using life = openLifetime();
+  // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
+  using life = openLifetime({ endsWithOutput: false });
   const { signal } = life;
   const client = await connectClient(config, { name, register: "if-free", signal });
   if (json) showJson(client);
@@ -31,7 +32,7 @@ export async function send(names: string, words: readonly string[], { config, js
     const limits = timeoutMs === undefined ? { signal } : { signal, timeoutMs };
     const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) await report(outcomes);
+    if (!json) report(outcomes);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
   } finally {
@@ -40,19 +41,21 @@ export async function send(names: string, words: readonly string[], { config, js
 }
 
 function showJson(client: TalkConnection): void {
-  const show = (value: unknown): void => void print(jsonLine(value)).catch(() => {});
+  const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-async function report(outcomes: readonly PromiseSettledResult<SendResult>[]): Promise<void> {
+function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled") {
-      await print(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
-    }
+    if (outcome.status === "fulfilled")
+      tell(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) note(describeError(reason).message);
 }
+
+/** A failure to print changes nothing: of one that is worth a word stdout's own "error" has told. */
+const tell = (line: string): void => void print(line).catch(() => {});
