@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { configFile, loadConfig, loadServeConfig, stateDir } from "../lib/config.ts";
+import { configFile, defaultStateDir, loadConfig, loadServeConfig } from "../lib/config.ts";
 
 let home: string;
 beforeAll(() => {
@@ -11,7 +11,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(home, { recursive: true }));
 const env = (more: Record<string, string> = {}) => ({ HOME: home, ...more });
-const file = (text: string): void => writeFileSync(configFile(env()), text);
+const file = (text: string): void => writeFileSync(configFile(env()) ?? "", text);
 
 describe("settings", () => {
   it("have defaults", async () => {
@@ -53,8 +53,8 @@ describe("settings", () => {
   it("ignore empty variables and relative XDG folders", async () => {
     file("");
     expect((await loadConfig({}, env({ PTALK_SERVER: "" }))).serverConfigured).toBe(false);
-    expect(stateDir(env({ XDG_STATE_HOME: "relative" }))).toBe(join(home, ".local/state/ptalk"));
-    expect(stateDir(env({ XDG_STATE_HOME: "/abs" }))).toBe("/abs/ptalk");
+    expect(defaultStateDir(env({ XDG_STATE_HOME: "relative" }))).toBe(join(home, ".local/state/ptalk"));
+    expect(defaultStateDir(env({ XDG_STATE_HOME: "/abs" }))).toBe("/abs/ptalk");
   });
 
   it.each([

@@ -3,15 +3,22 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { debuglog } from "node:util";
+import { defaultStateDir } from "../config.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
-import { loadOrCreateIdentity } from "../crypto/identity.ts";
+import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import { validateName } from "../names.ts";
-import { DEFAULT_SERVER, formatServerAddress, isLoopback, parseServerAddress } from "../server-address.ts";
+import {
+  DEFAULT_SERVER,
+  formatServerAddress,
+  isLoopback,
+  parseServerAddress,
+  type ServerAddress,
+} from "../server-address.ts";
 import { listLocal } from "../table/local-list.ts";
 import { AddressBook } from "./address-book.ts";
 import { publicRecord } from "./directory-record.ts";
-import { ensureServer } from "./embedded-server.ts";
+import { withEmbeddedServer } from "./embedded-server.ts";
 import { Journeys } from "./journeys.ts";
 import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
@@ -19,7 +26,7 @@ import { PeerTransport } from "./peer/transport.ts";
 import type { IncomingMessage } from "./peer/types.ts";
 import { failedCode, sendFailure } from "./send-failure.ts";
 import { Session } from "./session.ts";
-import { defaultStateDir, keyFile } from "./state-dir.ts";
+import { keyFile } from "./state-dir.ts";
 import type {
   ClientRecord,
   ConnectOptions,
@@ -105,7 +112,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const { stateDir = defaultStateDir(), signal } = options;
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    if (options.startServer) await ensureServer(address, stateDir, signal);
+    const join = () => TalkClient.#join(options, { address, stateDir, identity });
+    return options.startServer ? withEmbeddedServer({ address, stateDir, signal }, join) : join();
+  }
+
+  static async #join(options: ConnectOptions, { address, stateDir, identity }: Place): Promise<TalkClient> {
+    const { signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
     const session = await Session.open({
@@ -256,6 +268,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#ended ??= error;
     if (this.listenerCount("error") > 0) this.emit("error", error);
   }
+}
+
+interface Place {
+  readonly address: ServerAddress;
+  readonly stateDir: string;
+  readonly identity: Identity;
 }
 
 interface Parts {
