@@ -1,7 +1,6 @@
 // What `ptalk send` does, however its command line was read.
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { TalkError } from "../errors.ts";
-import { validateName } from "../names.ts";
 import { connectClient } from "./connect.ts";
 import { deliveredJson, sentJson } from "./json.ts";
 import { openLifetime } from "./lifetime.ts";
@@ -9,7 +8,7 @@ import { describeError, jsonLine, note, print } from "./output.ts";
 import { visible } from "./sanitise.ts";
 import { milliseconds, ownName, type Settings } from "./settings.ts";
 import { readText } from "./stdin-text.ts";
-import { parseRecipients } from "./talk/input.ts";
+import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
 /**
@@ -19,7 +18,9 @@ import { duration } from "./times.ts";
 export async function send(names: string, words: readonly string[], { config, json }: Settings): Promise<void> {
   const name = ownName(config);
   const recipients = parseRecipients(names);
-  for (const recipient of recipients) validateName(recipient);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.

@@ -83,6 +83,16 @@ describe("ptalk send", () => {
     expect(JSON.parse(await inbox.line())).toMatchObject({ text: "hi" });
   });
 
+  it("to one name in several spellings goes once, and with a name that cannot be to nobody", async () => {
+    const inbox = await receiver(bob, "bob", "--count", "1");
+    const wrong = await alice.run(["send", "--as", "alice", "bob,bad!,worse!", "hi"]);
+    expect(wrong).toMatchObject({ code: 65, stdout: "" });
+    expect(wrong.stderr).toMatch(/^ptalk: "worse!".*\nptalk: "bad!".*\n$/);
+    const sent = await alice.run(["send", "--as", "alice", "--json", "bob,BOB", "hello"]);
+    expect(parse(sent.stdout).map(({ type }) => type)).toEqual(["sent", "delivered"]);
+    expect(JSON.parse(await inbox.line())).toMatchObject({ text: "hello" });
+  });
+
   it("as the same user while that user's own client runs arrives under the same name", async () => {
     const own = await receiver(alice, "alice");
     const inbox = await receiver(bob, "bob");
@@ -130,6 +140,17 @@ describe("ptalk recv", () => {
 
   it("ends with 75 when the time is up before anything has come", async () => {
     expect(await bob.run(["recv", "--as", "bob", "--timeout", "0.5"])).toMatchObject({ code: 75, stdout: "" });
+  });
+
+  it("says how many have come when the time is up before all have", async () => {
+    const inbox = await receiver(bob, "bob", "--count", "3", "--timeout", "3");
+    for (const text of ["one", "two"])
+      expect(await alice.run(["send", "--as", "alice", "bob", text])).toMatchObject({ code: 0 });
+    const { code, stderr } = await inbox.ended;
+    expect({ code, error: JSON.parse(stderr) }).toMatchObject({
+      code: 75,
+      error: { message: "2 of 3 messages within 3 s" },
+    });
   });
 
   it("is not ended by the setting for how long a message may take", async () => {

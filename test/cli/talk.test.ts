@@ -114,6 +114,26 @@ describe("on a pipe with --json", () => {
     expect(await next(bob, "peer")).toEqual({ type: "peer", name: "alice", state: "left" });
   });
 
+  it("a message to several goes to everybody, once, or with a mistake among the names to nobody", async () => {
+    const bob = await talk("bob");
+    const carol = await talk("carol");
+    const alice = await talk("alice");
+    alice.say("bob,bad!,carol,worse! hi");
+    for (const name of ["bad!", "worse!"]) {
+      expect(await next(alice, "error")).toMatchObject({ code: "bad-name", message: expect.stringContaining(name) });
+    }
+    alice.say("bob,BOB,carol hello");
+    alice.say("Exit");
+    const sent = [(await next(alice, "sent")).to, (await next(alice, "sent")).to];
+    expect(sent).toEqual(["bob", "carol"]);
+    expect(await alice.ended).toMatchObject({ code: 0 });
+    for (const one of [bob, carol]) {
+      expect(await next(one, "message")).toMatchObject({ text: "hello" });
+      // Whatever else was sent comes before she leaves.
+      expect(await event(one)).toMatchObject({ type: "peer", name: "alice", state: "left" });
+    }
+  });
+
   it("the end of input waits for what is under way", async () => {
     const bob = await talk("bob");
     const alice = await talk("alice");

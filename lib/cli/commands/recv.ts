@@ -87,6 +87,12 @@ class Inbox {
     return this.#count === Number.POSITIVE_INFINITY && this.#received > 0;
   }
 
+  /** "2 of 3 messages" */
+  get progress(): string {
+    if (this.#received === 0) return "no message";
+    return `${this.#received} of ${this.#count} messages`;
+  }
+
   /** From here on messages are printed: what comes earlier waits for the line that says who we are. */
   open(): void {
     this.#settle.open();
@@ -109,17 +115,17 @@ class Inbox {
 
 async function untilDone(inbox: Inbox, timeoutMs: number | undefined, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const ended = new Promise<never>((_, reject) => {
+  const ended = new Promise<void>((resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (signal.aborted) reject(signal.reason);
     if (timeoutMs === undefined) return;
-    timer = setTimeout(() => reject(TalkError.timeout("messages", timeoutMs)), timeoutMs);
+    timer = setTimeout(() => {
+      if (inbox.enoughAtTimeout) resolve();
+      else reject(new TalkError("timeout", `${inbox.progress} within ${timeoutMs / 1000} s`));
+    }, timeoutMs);
   });
   try {
     await Promise.race([inbox.full, ended]);
-  } catch (error) {
-    const enough = error instanceof TalkError && error.code === "timeout" && inbox.enoughAtTimeout;
-    if (!enough) throw error;
   } finally {
     clearTimeout(timer);
   }

@@ -1,8 +1,7 @@
 // A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
 // the view's; no streams, no screen.
 import type { SentEvent, TalkConnection } from "../../client/types.ts";
-import { validateName } from "../../names.ts";
-import { parseTalkInput } from "./input.ts";
+import { nameMistakes, parseTalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way at once: a script that pipes in a file is read no faster than its lines are delivered. */
@@ -46,7 +45,7 @@ export class Conversation {
       if (input.type === "help") this.#view.help();
       if (input.type === "all") this.#view.all(await this.#client.all());
       if (input.type === "list") this.#view.list(await this.#client.list());
-      if (input.type === "send") for (const to of input.to) await this.#send(to, input.text);
+      if (input.type === "send") await this.#sendAll(input.to, input.text);
     } catch (error) {
       this.#view.error(error);
     }
@@ -58,8 +57,13 @@ export class Conversation {
     await Promise.all(this.#underWay);
   }
 
+  async #sendAll(names: readonly string[], text: string): Promise<void> {
+    const mistakes = nameMistakes(names);
+    for (const mistake of mistakes) this.#view.error(mistake);
+    if (mistakes.length === 0) for (const to of names) await this.#send(to, text);
+  }
+
   async #send(to: string, text: string): Promise<void> {
-    validateName(to); // nobody can have such a name: a mistake in the line, not a message
     while (this.#underWay.size >= UNDER_WAY_LIMIT) await Promise.race(this.#underWay);
     const { timeoutMs, signal } = this.#options;
     this.#sending = text; // "sent" is emitted before send() returns
