@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { boolean, fileMode, integer, listen, type Origin, path, seconds, server, text } from "./config-values.ts";
+import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
 import { TalkError } from "./errors.ts";
 import { DEFAULT_SERVER } from "./server-address.ts";
 
@@ -20,7 +20,7 @@ interface Setting<T> {
 
 const CLIENT_SETTINGS = {
   server: { env: "SERVER", key: "server", read: server },
-  name: { env: "NAME", key: "name", read: text },
+  name: { env: "NAME", key: "name", read: name },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path },
   port: { env: "PORT", key: "port", read: integer(0, 65_535) },
   timeout: { env: "TIMEOUT", key: "timeout", read: seconds },

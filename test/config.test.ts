@@ -55,6 +55,7 @@ describe("settings", () => {
     expect((await loadConfig({}, env({ PTALK_SERVER: "" }))).serverConfigured).toBe(false);
     expect(defaultStateDir(env({ XDG_STATE_HOME: "relative" }))).toBe(join(home, ".local/state/ptalk"));
     expect(defaultStateDir(env({ XDG_STATE_HOME: "/abs" }))).toBe("/abs/ptalk");
+    expect(configFile(env({ XDG_CONFIG_HOME: "relative" }))).toBe(join(home, ".config/ptalk/config.toml"));
   });
 
   it.each([
@@ -66,7 +67,7 @@ describe("settings", () => {
     ["timeout = -1", /config\.toml: timeout: expected seconds/],
     ["port = 70000", /config\.toml: port: expected a whole number from 0 to 65535/],
     ["insecure = 'maybe'", /expected true or false/],
-    ["server = ", /config\.toml: .*/],
+    ["server = ", /config\.toml: [^\n]* \(line 1, column \d+\)$/],
   ])("refuse %j with a sentence that names file and key", async (text, message) => {
     file(text);
     await expect(loadConfig({}, env())).rejects.toMatchObject({
