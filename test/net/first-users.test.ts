@@ -32,8 +32,11 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
     },
   );
 
-  it("whoever comes while the server is leaving has the next one", async () => {
-    host = onFreshHost(restarts, ["15", "24"], userOf("restarts"));
+  it.each([
+    ["whoever comes after the last one has gone", ["20", "16"]],
+    ["whoever comes while another leaves", ["25", "12", "pairs"]],
+  ])("%s has a server, the old one or the next", async (_, args) => {
+    host = onFreshHost(restarts, args, userOf("restarts"));
     const outcomes = JSON.parse(await host.line());
     expect(new Set(outcomes)).toEqual(new Set(["0 registered exit"]));
     expect((await host.ended).stderr).toBe("");
