@@ -139,6 +139,19 @@ describe("on one port", () => {
     },
   );
 
+  it.skipIf(outward === undefined)("ptalk doctor tells which it is (skipped on loopback alone)", async () => {
+    const { port } = server as ServerProcess;
+    using user = new User();
+    for (const [host, detail] of [
+      ["127.0.0.1", /: ptalk \S+, plain TCP$/],
+      [outward, /: ptalk \S+, TLS, certificate sha256:[0-9a-f]{64}$/],
+    ] as const) {
+      const findings = JSON.parse((await user.run(["doctor", "--json", "--server", `${host}:${port}`])).stdout);
+      const found = findings.find(({ name }: { name: string }) => name === "server");
+      expect(found).toMatchObject({ state: "ok", detail: expect.stringMatching(detail) });
+    }
+  });
+
   it("who says nothing, or goes before it has, is forgotten", async () => {
     const { port } = server as ServerProcess;
     const silent = await Client.connect(port);
