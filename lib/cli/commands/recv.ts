@@ -3,6 +3,7 @@ import { Command } from "commander";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
 import { TalkError } from "../../errors.ts";
 import { connectClient } from "../connect.ts";
+import { Deadline } from "../deadline.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson } from "../json.ts";
 import { openLifetime } from "../lifetime.ts";
@@ -36,14 +37,18 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
   const name = ownName(config);
   const paint = painter(process.stdout);
   using life = openLifetime();
+  // Only the option: the setting of that name is how long a message may take.
+  const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new Inbox(count ?? Number.POSITIVE_INFINITY, (message) =>
     json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
   );
   const client = await connectClient(config, {
     name,
-    signal: life.signal,
+    signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
+  }).catch((error: unknown) => {
+    throw deadline.over && !life.signal.aborted ? nothingCame(deadline) : error;
   });
   try {
     if (json) await printJson(registeredJson(client));
@@ -52,8 +57,7 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
     client.on("refused", ({ message }) => note(message));
     client.on("error", (error) => inbox.fail(error));
     inbox.open();
-    // Only the option: the setting of that name is how long a message may take.
-    await untilDone(inbox, timeout === undefined ? undefined : milliseconds(config.timeout), life.signal);
+    await untilDone(inbox, deadline, life.signal);
   } finally {
     await client.close();
   }
@@ -107,13 +111,13 @@ class Inbox {
   }
 }
 
-async function untilDone(inbox: Inbox, timeoutMs: number | undefined, signal: AbortSignal): Promise<void> {
+async function untilDone(inbox: Inbox, deadline: Deadline, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const ended = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (signal.aborted) reject(signal.reason);
-    if (timeoutMs === undefined) return;
-    timer = setTimeout(() => reject(TalkError.timeout("messages", timeoutMs)), timeoutMs);
+    const { timeoutMs } = deadline.left;
+    if (timeoutMs !== undefined) timer = setTimeout(() => reject(nothingCame(deadline)), timeoutMs);
   });
   try {
     await Promise.race([inbox.full, ended]);
@@ -124,6 +128,8 @@ async function untilDone(inbox: Inbox, timeoutMs: number | undefined, signal: Ab
     clearTimeout(timer);
   }
 }
+
+const nothingCame = ({ totalMs = 0 }: Deadline): TalkError => TalkError.timeout("messages", totalMs);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");
