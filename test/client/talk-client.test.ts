@@ -101,11 +101,11 @@ describe("a message for a program that does not listen yet", () => {
 describe("one who only sends", () => {
   it("is verified under the name, also many at once, beside the user's own client, which nobody loses sight of", async () => {
     const bob = await on();
-    const alice = await on({ name: "alice" });
     const messages: TalkMessage[] = [];
     bob.on("message", (message) => void messages.push(message));
     const seen: string[] = [];
     bob.on("peer", ({ name, state }) => seen.push(`${name} ${state}`));
+    const alice = await on({ name: "alice" });
     const senders = await Promise.all(Array.from({ length: 5 }, () => on({ name: "alice", register: "never" })));
     await Promise.all(senders.map((sender, i) => sender.send(bob.name, `number ${i}`)));
     await Promise.all(senders.map((sender) => sender.close()));

@@ -12,6 +12,8 @@ export class ScriptedServer implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   /** "127.0.0.1:PORT" */
   readonly address: string;
+  /** What it was asked. */
+  readonly requests: (readonly string[])[] = [];
 
   private constructor(server: Server, address: string) {
     this.#server = server;
@@ -38,6 +40,7 @@ export class ScriptedServer implements AsyncDisposable {
     socket.on("data", (chunk) => {
       requests.push(chunk);
       for (let next = requests.next(); next !== undefined; next = requests.next()) {
+        this.requests.push(next.value as string[]);
         const reply = script(next.value as string[], socket);
         if (reply !== null) socket.write(reply);
       }
