@@ -2,6 +2,7 @@
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { TalkError } from "../errors.ts";
 import { connectClient } from "./connect.ts";
+import { Deadline } from "./deadline.ts";
 import { deliveredJson, sentJson } from "./json.ts";
 import { openLifetime } from "./lifetime.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
@@ -26,11 +27,18 @@ export async function send(names: string, words: readonly string[], { config, js
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = openLifetime({ endsWithOutput: false });
   const { signal } = life;
-  const client = await connectClient(config, { name, register: "if-free", signal });
+  const deadline = new Deadline(milliseconds(config.timeout));
+  const client = await connectClient(config, {
+    name,
+    register: "never",
+    recipients,
+    signal: deadline.with(signal),
+  }).catch((error: unknown) => {
+    throw deadline.over && !signal.aborted ? unanswered(names, deadline) : error;
+  });
   if (json) showJson(client);
   try {
-    const timeoutMs = milliseconds(config.timeout);
-    const limits = timeoutMs === undefined ? { signal } : { signal, timeoutMs };
+    const limits = { signal, ...deadline.left };
     const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
     if (!json) report(outcomes);
@@ -40,6 +48,9 @@ export async function send(names: string, words: readonly string[], { config, js
     await client.close();
   }
 }
+
+const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
+  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
 
 function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));

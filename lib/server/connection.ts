@@ -37,7 +37,7 @@ export class Connection {
   /** As the server sees it; an IPv4 address in IPv4 notation. */
   readonly address: string;
   protocol: Protocol = 2;
-  /** What the next REGISTER signs; null before HELLO and once used. */
+  /** What the next REGISTER or CLAIM signs; null before HELLO and once used. */
   nonce: string | null = null;
   client: Registered | null = null;
   watching = false;
