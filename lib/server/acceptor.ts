@@ -23,6 +23,8 @@ export interface ListenTarget {
 
 export class Acceptor {
   readonly refusals = new Map<string, number>();
+  /** When the last connection came, on the clock of performance.now(). */
+  acceptedAt = Number.NEGATIVE_INFINITY;
   readonly #server: Server;
   readonly #limits: Limits;
   readonly #log: Log;
@@ -85,6 +87,7 @@ export class Acceptor {
 
   #accept(socket: Socket): void {
     socket.on("error", () => {});
+    this.acceptedAt = performance.now();
     const address = plainAddress(socket.remoteAddress);
     this.offer(socket, address);
   }

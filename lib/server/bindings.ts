@@ -1,4 +1,4 @@
-// Which key a name belongs to: a log in the state directory, one line for each name's first registration.
+// Which key a name belongs to: a log in the state directory, one line for each name's first registration or claim.
 //
 //     ptalk-names-v1
 //     <crc32 of what follows, 8 hex digits> <key, base64> <folded name>
@@ -55,7 +55,12 @@ export class Bindings {
     return this.#keys.get(folded);
   }
 
-  /** Reads what others have added. Lines without their end stay unread. */
+  /** Whether others have added something since the last refresh(). */
+  get isBehind(): boolean {
+    return fstatSync(this.#fd).size > this.#offset;
+  }
+
+  /** Reads what others have added. Lines without their end stay unread. Caller holds the write lock. */
   refresh(): void {
     const size = fstatSync(this.#fd).size;
     if (size <= this.#offset) return;

@@ -101,6 +101,7 @@ export class LookupServer implements AsyncDisposable {
     this.#empty = settings.exitWhenEmpty
       ? new EmptyWatch(
           () => this.clients,
+          () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
         )
       : null;

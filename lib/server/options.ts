@@ -21,7 +21,10 @@ export interface ServerOptions {
   /** PEM files of a certificate (with its chain) and its key. Both or neither. */
   readonly tlsCert?: string;
   readonly tlsKey?: string;
-  /** Serve with TLS; without tlsCert, with a certificate that is made once and kept in the state directory. */
+  /**
+   * Serve with TLS; without tlsCert, with a certificate that is made once and kept in the state directory. False: without,
+   * even if there is a tlsCert.
+   */
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
@@ -79,7 +82,7 @@ export function readOptions(options: ServerOptions): Settings {
     ),
     capacity,
     exitWhenEmpty: options.exitWhenEmpty ?? false,
-    tls: options.tls === true || options.tlsCert !== undefined,
+    tls: options.tls ?? options.tlsCert !== undefined,
     tlsCert: options.tlsCert ?? null,
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,

@@ -1,8 +1,8 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
 import { closeSync, constants, openSync } from "node:fs";
 import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { defaultStateDir } from "../config.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import { Roster } from "../ipc/roster.ts";
@@ -21,7 +21,7 @@ export interface StateDir {
 
 /** @param path null: the default, one for each port, so that servers of one user do not meet */
 export async function openStateDir(path: string | null, port: number, log: Log): Promise<StateDir> {
-  const directory = path ?? join(stateHome(), "ptalk", `server-${port}`);
+  const directory = path ?? join(defaultStateDir(), `server-${port}`);
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const release = lockDirectory(directory);
@@ -53,12 +53,6 @@ function lockDirectory(directory: string): () => void {
     "unreachable",
     `another server is using the state directory ${directory}: give --state-dir another`,
   );
-}
-
-function stateHome(): string {
-  const home = process.env.XDG_STATE_HOME;
-  // Relative values are to be ignored (XDG Base Directory Specification).
-  return home?.startsWith("/") ? home : join(homedir(), ".local", "state");
 }
 
 /**
