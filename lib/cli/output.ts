@@ -17,7 +17,8 @@ const outputListeners = new Set<OutputListener>();
 export function quietBrokenPipes(): void {
   process.stdout.on("error", (error) => {
     const ended = outputEnd(error);
-    if (outputListeners.size === 0) process.exit(ended.exitCode);
+    // Told late, the command may have come to its end already: that counts then.
+    if (outputListeners.size === 0) process.exit(process.exitCode ?? ended.exitCode);
     for (const listener of outputListeners) listener(ended);
   });
   process.stderr.on("error", () => {});
