@@ -29,6 +29,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddSockets(env, exports);
+  AddTerminals(env, exports);
   return exports;
 }
 

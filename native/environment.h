@@ -59,6 +59,7 @@ void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
+void AddTerminals(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);
 inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback callback) {

@@ -1,7 +1,7 @@
 // Where a user's key, known peers and logs are. Knows paths and permissions, nothing of what is in the files.
-import { mkdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { makeFolder } from "../make-folder.ts";
 
 /** $XDG_STATE_HOME/ptalk, or ~/.local/state/ptalk (XDG Base Directory Specification: a relative value is ignored). */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -11,9 +11,7 @@ export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** Makes the folder, for its owner only, if it is not there. @throws the system's error (EACCES, ENOTDIR, ENOSPC...) */
-export function ensureStateDir(dir: string): void {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-}
+export const ensureStateDir = (dir: string): void => makeFolder(dir);
 
 export const keyFile = (dir: string): string => join(dir, "key");
 export const knownPeersFile = (dir: string): string => join(dir, "known_peers");

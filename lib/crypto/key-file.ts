@@ -6,7 +6,6 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readSync,
   unlinkSync,
@@ -14,6 +13,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { TalkError } from "../errors.ts";
+import { makeFolder } from "../make-folder.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
 const LINE = /^ptalk-key-1 ([A-Za-z0-9+/]{43}=)\n?$/;
@@ -44,7 +44,7 @@ export function readSeedFile(path: string): Buffer | null {
 /** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
 export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
   const fd = openSync(temporary, "wx", 0o600);
   try {

@@ -14,7 +14,8 @@ export const silentLog: Log = { error() {}, warn() {}, info() {} };
 
 type Level = "error" | "warn" | "info";
 
-const STDERR = 2;
+export const STDOUT = 1;
+export const STDERR = 2;
 
 /** @param worker number of the worker that writes, undefined for the primary */
 export async function openLog(json: boolean, worker?: number): Promise<Log> {
@@ -30,9 +31,7 @@ type WriteEvent = (level: Level, event: string, fields?: LogFields) => void;
 
 async function machineLines(worker: number | undefined): Promise<WriteEvent> {
   const { pino } = await import("pino");
-  // Written at once: what a process logged before it was killed is what one wants to read.
-  const destination = pino.destination({ fd: STDERR, sync: true });
-  destination.on("error", () => {}); // nobody reads: the server goes on
+  const destination = { write: (line: string) => writeOrForget(STDERR, line) };
   const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
   const logger = pino(
     { base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
@@ -46,12 +45,20 @@ function humanLines(worker: number | undefined): WriteEvent {
   return (level, event, fields) => {
     const details = Object.entries(plain(fields)).map(([field, value]) => ` ${field}=${word(value)}`);
     const mark = level === "info" ? "" : ` ${level}:`;
-    try {
-      writeSync(STDERR, `${new Date().toISOString()}${mark}${who} ${event}${details.join("")}\n`);
-    } catch {
-      // nobody reads: the server goes on
-    }
+    writeOrForget(STDERR, `${new Date().toISOString()}${mark}${who} ${event}${details.join("")}\n`);
   };
+}
+
+/**
+ * Writes at once (what a process said before it was killed is what one wants to read), or not at all: a server goes on when the
+ * disk is full, the terminal is gone, or nobody reads.
+ */
+export function writeOrForget(fd: number, text: string): void {
+  try {
+    writeSync(fd, text);
+  } catch {
+    // ENOSPC, EPIPE, EIO…
+  }
 }
 
 /** Errors by their message and code: stacks are for NODE_DEBUG. */

@@ -4,6 +4,7 @@ import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { formatServerAddress, isLoopback } from "../server-address.ts";
 import { ClientTable } from "../table/client-table.ts";
+import { unlessAborted } from "./abort.ts";
 import { Acceptor, listenError } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
 import { Hub } from "./hub.ts";
@@ -109,12 +110,13 @@ export class LookupServer implements AsyncDisposable {
   /**
    * Starts a server and waits until it takes connections.
    * @throws TalkError usage (options), unreachable (the address or port is in use, with the pid of the server that has it),
-   * refused (permissions, a state directory that is in use)
+   * refused (permissions, a state directory that is in use); AbortError
    */
   static async start(options: ServerOptions = {}): Promise<LookupServer> {
     const settings = readOptions(options);
+    const { signal } = settings;
     if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
-    const acceptor = await listen(settings);
+    const acceptor = await unlessAborted(listen(settings), signal, (late) => late.close());
     const undo: (() => void)[] = [() => acceptor.close()];
     try {
       refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
@@ -122,9 +124,10 @@ export class LookupServer implements AsyncDisposable {
       const ownership = Ownership.claim(port);
       undo.push(() => ownership.release());
       if (ownership.discardRemains()) settings.log.warn("removed what a killed server left", { port });
-      const state = await openStateDir(settings.stateDir, port, settings.log);
+      const opening = openStateDir(settings.stateDir, port, settings.log);
+      const state = await unlessAborted(opening, signal, (late) => late.release());
       undo.push(() => state.release());
-      const tls = await loadTls(settings, state.path);
+      const tls = await unlessAborted(loadTls(settings, state.path), signal);
       const table = ClientTable.create(ownership.names.table, {
         capacity: settings.capacity,
         mode: settings.tableMode,
@@ -136,9 +139,9 @@ export class LookupServer implements AsyncDisposable {
       const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
       undo.length = 0; // from here on the server cleans up after itself
       try {
-        await server.#begin();
+        await unlessAborted(server.#begin(), signal);
       } catch (error) {
-        await server.stop("failed");
+        await server.stop(signal?.aborted ? "aborted" : "failed");
         throw error;
       }
       return server;

@@ -35,6 +35,8 @@ export interface ServerOptions {
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
   readonly json?: boolean;
+  /** Breaks off the start: nothing is left of it. A server that has started is stopped with stop(). */
+  readonly signal?: AbortSignal;
 }
 
 export interface Settings {
@@ -52,6 +54,7 @@ export interface Settings {
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
+  readonly signal: AbortSignal | null;
   /** Nobody wants a log. */
   readonly quiet: boolean;
 }
@@ -88,6 +91,7 @@ export function readOptions(options: ServerOptions): Settings {
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,
     json: options.json ?? false,
+    signal: options.signal ?? null,
     quiet: options.log === undefined,
   };
 }

@@ -1,11 +1,12 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
 import { closeSync, constants, openSync } from "node:fs";
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { open, readFile, rename } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import { Roster } from "../ipc/roster.ts";
+import { makeFolder } from "../make-folder.ts";
 import { NAMES_HEADER, nameLine, readNameLine } from "./bindings.ts";
 import type { Log } from "./log.ts";
 
@@ -23,7 +24,7 @@ export interface StateDir {
 export async function openStateDir(path: string | null, port: number, log: Log): Promise<StateDir> {
   const directory = path ?? join(stateHome(), "ptalk", `server-${port}`);
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    makeFolder(directory);
     const release = lockDirectory(directory);
     try {
       const names = join(directory, "server-names");

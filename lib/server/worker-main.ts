@@ -5,6 +5,7 @@ import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { letGoOfTerminal } from "./terminal.ts";
 import { Worker } from "./worker.ts";
 import { Writes } from "./writes.ts";
 
@@ -14,6 +15,7 @@ const FAREWELL_MS = 300;
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
+process.on("exit", letGoOfTerminal);
 process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
 
 let worker: Worker | null = null;
