@@ -69,8 +69,8 @@ export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   return seed;
 }
 
-// As ssh does: a secret that others can read is not a secret any more.
-function refuseUnlessPrivate(fd: number, path: string): void {
+/** As ssh does: a secret that others can read is not a secret any more. @throws TalkError refused, bad-data: no regular file */
+export function refuseUnlessPrivate(fd: number, path: string): void {
   const stat = fstatSync(fd);
   if (!stat.isFile()) throw TalkError.badData(`${path} is not a regular file`);
   const uid = process.geteuid?.() ?? stat.uid;

@@ -4,8 +4,7 @@ import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { formatServerAddress, isLoopback } from "../server-address.ts";
 import { ClientTable } from "../table/client-table.ts";
-import { unlessAborted } from "./abort.ts";
-import { Acceptor, listenError } from "./acceptor.ts";
+import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
 import { Hub } from "./hub.ts";
 import { infoText } from "./info-text.ts";
@@ -14,6 +13,7 @@ import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { livingOwner, Ownership } from "./objects.ts";
 import { readOptions, type ServerOptions, type Settings } from "./options.ts";
 import { Orphans } from "./orphans.ts";
+import { startError } from "./start-error.ts";
 import { openStateDir, type StateDir } from "./state-dir.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -24,8 +24,9 @@ const VERSION: string = (createRequire(import.meta.url)("../../package.json") as
 /**
  * A lookup server.
  *
- *     await using server = await LookupServer.start({ listen: "127.0.0.1:0" });
+ *     const server = await LookupServer.start({ listen: "127.0.0.1:0" });
  *     console.log(server.address);
+ *     await server.stop();
  *
  * It takes no signals and writes nothing to stdout: that is `ptalk serve`.
  */
@@ -116,18 +117,20 @@ export class LookupServer implements AsyncDisposable {
     const settings = readOptions(options);
     const { signal } = settings;
     if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
-    const acceptor = await unlessAborted(listen(settings), signal, (late) => late.close());
+    const acceptor = await listen(settings);
     const undo: (() => void)[] = [() => acceptor.close()];
     try {
+      signal?.throwIfAborted();
       refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
       const { port } = acceptor.address;
       const ownership = Ownership.claim(port);
       undo.push(() => ownership.release());
       if (ownership.discardRemains()) settings.log.warn("removed what a killed server left", { port });
-      const opening = openStateDir(settings.stateDir, port, settings.log);
-      const state = await unlessAborted(opening, signal, (late) => late.release());
+      const picked = settings.listenFd === null && settings.listen.port === 0;
+      const state = await openStateDir(settings.stateDir, picked ? null : port, settings.log);
       undo.push(() => state.release());
-      const tls = await unlessAborted(loadTls(settings, state.path), signal);
+      const tls = await loadTls(settings, state.path);
+      signal?.throwIfAborted();
       const table = ClientTable.create(ownership.names.table, {
         capacity: settings.capacity,
         mode: settings.tableMode,
@@ -139,7 +142,7 @@ export class LookupServer implements AsyncDisposable {
       const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
       undo.length = 0; // from here on the server cleans up after itself
       try {
-        await unlessAborted(server.#begin(), signal);
+        await server.#begin(signal);
       } catch (error) {
         await server.stop(signal?.aborted ? "aborted" : "failed");
         throw error;
@@ -147,7 +150,7 @@ export class LookupServer implements AsyncDisposable {
       return server;
     } catch (error) {
       for (const step of undo.reverse()) step();
-      throw error;
+      throw startError(error, settings.capacity);
     }
   }
 
@@ -176,13 +179,13 @@ export class LookupServer implements AsyncDisposable {
     return this.stop();
   }
 
-  async #begin(): Promise<void> {
+  async #begin(signal: AbortSignal | null): Promise<void> {
     this.#acceptor.serve(this.#hub);
     if (this.#settings.workers === 0) {
       this.#local = new LocalWorker(this.#hub, this.#workerConfig(0), this.#writes, this.#settings.log);
       this.#acceptor.setReady([0]);
     } else {
-      await this.#pool.start(this.#settings.workers);
+      await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
     }
     this.#empty?.start();
   }
@@ -272,10 +275,15 @@ function refuseExposure({ tls, insecure }: Settings, host: string): void {
   );
 }
 
+/** Rejects when the signal is aborted; without one it never settles. */
+function aborted(signal: AbortSignal | null): Promise<never> {
+  return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason), { once: true }));
+}
+
 async function listen({ listen: address, listenFd, limits, log }: Settings): Promise<Acceptor> {
   try {
     return await Acceptor.listen({ address, fd: listenFd }, limits, log);
   } catch (error) {
-    throw listenError(error, address, livingOwner(address.port));
+    throw listenFd === null ? listenError(error, address, livingOwner(address.port)) : wrongSocket(error);
   }
 }

@@ -25,7 +25,10 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
-  /** Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT. One server at a time. */
+  /**
+   * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
+   * removed at the end. One server at a time.
+   */
   readonly stateDir?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
   readonly tableMode?: number;

@@ -1,7 +1,7 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
-import { closeSync, constants, openSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { open, readFile, rename } from "node:fs/promises";
-import { homedir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
@@ -20,12 +20,19 @@ export interface StateDir {
   release(): void;
 }
 
-/** @param path null: the default, one for each port, so that servers of one user do not meet */
-export async function openStateDir(path: string | null, port: number, log: Log): Promise<StateDir> {
-  const directory = path ?? join(stateHome(), "ptalk", `server-${port}`);
+/**
+ * @param path null: the default, one for each port, so that servers of one user do not meet
+ * @param port null: the system picked one, which nobody will ask for again: the directory goes when the server goes
+ */
+export async function openStateDir(path: string | null, port: number | null, log: Log): Promise<StateDir> {
+  const directory = path ?? (port === null ? passingDirectory() : join(stateHome(), "ptalk", `server-${port}`));
   try {
     makeFolder(directory);
-    const release = lockDirectory(directory);
+    const unlock = lockDirectory(directory);
+    const release = () => {
+      if (path === null && port === null) rmSync(directory, { recursive: true, force: true });
+      unlock();
+    };
     try {
       const names = join(directory, "server-names");
       await compactNames(names, log);
@@ -37,7 +44,23 @@ export async function openStateDir(path: string | null, port: number, log: Log):
     }
   } catch (error) {
     if (error instanceof TalkError) throw error;
-    throw TalkError.refused(`state directory ${directory}: ${(error as Error).message}`, error);
+    throw directoryError(directory, error);
+  }
+}
+
+function directoryError(directory: string, error: unknown): TalkError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const full = code === "ENOSPC" || code === "EDQUOT";
+  return new TalkError(full ? "unreachable" : "refused", `state directory ${directory}: ${message}`, { cause: error });
+}
+
+/** Where the system tidies up if we are killed. */
+function passingDirectory(): string {
+  const prefix = join(tmpdir(), "ptalk-server-");
+  try {
+    return mkdtempSync(prefix);
+  } catch (error) {
+    throw directoryError(`${prefix}*`, error);
   }
 }
 
@@ -83,7 +106,7 @@ export async function compactNames(path: string, log: Log): Promise<number> {
   return keys.size;
 }
 
-export async function readIfThere(path: string): Promise<string> {
+async function readIfThere(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
