@@ -78,6 +78,7 @@ it("serves with a certificate that it is given", async () => {
   ]);
   const { client, fingerprint } = await secureClient(server.port);
   expect(fingerprint).toBe(new X509Certificate(readFileSync(cert)).fingerprint256);
+  expect(server.log).toContain("everybody on this host can reach the TLS key");
   expect(await client.ask("PING")).toBe("PONG");
   client.close();
 });
