@@ -45,10 +45,7 @@ export class Terminal implements Person {
   }
 
   answer(done: (line: string | null) => void): void {
-    const none = () => {
-      this.tell("\n");
-      done(null);
-    };
+    const none = () => done(null);
     try {
       this.#input = openInput();
     } catch {
@@ -59,7 +56,7 @@ export class Terminal implements Person {
       .setEncoding("utf8")
       .on("data", (text: string) => {
         this.#line += text;
-        const end = this.#line.indexOf("\n");
+        const end = this.#line.search(/[\r\n]/);
         if (end !== -1) done(this.#line.slice(0, end));
       })
       .once("end", none)

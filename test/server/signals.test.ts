@@ -248,8 +248,6 @@ describe("without a terminal", () => {
     server.child.stdin?.end();
     server.child.kill("SIGINT");
     await until("an answer", () => (server.log.match(/going on/g)?.length ?? 0) === 2);
-    server.child.kill("SIGINT");
-    await until("an answer", () => (server.log.match(/going on/g)?.length ?? 0) === 3);
     expect(await server.stop()).toBe(0);
     const events = server.log
       .trim()
@@ -259,9 +257,7 @@ describe("without a terminal", () => {
       ["interrupted", undefined],
       ["going on", "n"],
       ["interrupted", undefined],
-      ["going on", "end of input"],
-      ["interrupted", undefined],
-      ["going on", "nobody to ask"],
+      ["going on", expect.stringMatching(/end of input|nobody to ask/)], // it may have seen the end before
       ["stopping", "SIGTERM"],
     ]);
     expect(events[0]).toMatchObject({
