@@ -3,6 +3,7 @@
 
 #include "environment.h"
 #include "signals.h"
+#include "udp.h"
 #include "wait.h"
 
 namespace ptalk {
@@ -11,6 +12,8 @@ Environment::Environment() : waits(std::make_unique<Waits>()), signals(std::make
 
 Environment::~Environment() {
   for (int fd : descriptors) close(fd);
+  // Those that are being read have been closed by their own hooks.
+  while (!udp_sockets.empty()) udp_sockets.begin()->second->Close();
 }
 
 void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
@@ -30,6 +33,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddProcesses(env, exports);
   AddSockets(env, exports);
   AddTerminals(env, exports);
+  AddUdp(env, exports);
   return exports;
 }
 
