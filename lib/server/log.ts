@@ -1,6 +1,10 @@
 // The server's log: one line an event, on stderr, for people or with --json for machines. Keys, signatures and what people
 // say to each other never get here: callers pass names, addresses, counts and errors.
 import { writeSync } from "node:fs";
+import { createRequire } from "node:module";
+
+// Only those who want it pay for it. Not by import(): that works only once in a script whose compiled code is kept (Node 20).
+const require = createRequire(import.meta.url);
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -18,8 +22,8 @@ export const STDOUT = 1;
 export const STDERR = 2;
 
 /** @param worker number of the worker that writes, undefined for the primary */
-export async function openLog(json: boolean, worker?: number): Promise<Log> {
-  const write = json ? await machineLines(worker) : humanLines(worker);
+export function openLog(json: boolean, worker?: number): Log {
+  const write = json ? machineLines(worker) : humanLines(worker);
   return {
     error: (event, fields) => write("error", event, fields),
     warn: (event, fields) => write("warn", event, fields),
@@ -29,8 +33,8 @@ export async function openLog(json: boolean, worker?: number): Promise<Log> {
 
 type WriteEvent = (level: Level, event: string, fields?: LogFields) => void;
 
-async function machineLines(worker: number | undefined): Promise<WriteEvent> {
-  const { pino } = await import("pino");
+function machineLines(worker: number | undefined): WriteEvent {
+  const { pino } = require("pino") as typeof import("pino");
   const destination = { write: (line: string) => writeOrForget(STDERR, line) };
   const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
   const logger = pino(

@@ -18,7 +18,7 @@ const LAST_RESORT_MS = 10_000;
 export async function serve(options: ServerOptions): Promise<void> {
   const interrupts = new Interrupts(options.json ?? false);
   process.on("exit", letGoOfTerminal);
-  const log = await openLog(options.json ?? false);
+  const log = openLog(options.json ?? false);
   const failure = watchForFailure(log, () => interrupts.stop("failed"));
   try {
     const server = await LookupServer.start({ ...socketFromSystemd(), ...options, log, signal: interrupts.early });

@@ -2,12 +2,15 @@
 import { X509Certificate } from "node:crypto";
 import { constants } from "node:fs";
 import { open, readFile, stat } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { refuseUnlessPrivate } from "../crypto/key-file.ts";
 import { TalkError } from "../errors.ts";
 import type { Settings } from "./options.ts";
 import { replaceFile } from "./state-dir.ts";
+
+const require = createRequire(import.meta.url); // as in log.ts
 
 export interface TlsFiles {
   /** PEM. */
@@ -81,7 +84,7 @@ async function readPrivate(path: string): Promise<string | null> {
 }
 
 async function makeCertificate(): Promise<string> {
-  const { generate } = await import("selfsigned");
+  const { generate } = require("selfsigned") as typeof import("selfsigned");
   const notAfterDate = new Date();
   notAfterDate.setFullYear(notAfterDate.getFullYear() + VALID_YEARS);
   const { cert, private: key } = await generate([{ name: "commonName", value: "ptalk" }], {

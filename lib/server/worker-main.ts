@@ -22,7 +22,7 @@ let worker: Worker | null = null;
 send({ type: "up" });
 
 function receive(message: ToWorker, socket: Socket | undefined): void {
-  if (message.type === "start") void start(message.config, message.owners);
+  if (message.type === "start") start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
   else {
     // Said before anything is read: from here on the connection lives and dies with this process.
@@ -31,8 +31,8 @@ function receive(message: ToWorker, socket: Socket | undefined): void {
   }
 }
 
-async function start(config: WorkerConfig, owners: readonly number[]): Promise<void> {
-  const log = config.quiet ? silentLog : await openLog(config.json, config.id);
+function start(config: WorkerConfig, owners: readonly number[]): void {
+  const log = config.quiet ? silentLog : openLog(config.json, config.id);
   const table = ClientTable.open(config.table);
   const repair = () => {
     const { kept, discarded } = table.repair();

@@ -126,6 +126,15 @@ it("a port that the system picked leaves no state directory behind", async () =>
   expect(readdirSync(state.path)).toEqual(["tmp"]);
 });
 
+it("starts from compiled code that was kept, with all that is loaded when it is needed", async () => {
+  for (let start = 1; start <= 2; start++) {
+    const server = await ServerProcess.start(["--workers", "1", "--json", "--tls"], { XDG_CACHE_HOME: state.path });
+    expect(await server.stop()).toBe(0);
+    const events = server.log.trim().split("\n");
+    expect(events.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual(["stopping"]);
+  }
+});
+
 describe("exit-when-empty", () => {
   it.each(["the environment", "the file"])("from %s", async (where) => {
     const config = join(state.path, "ptalk");
