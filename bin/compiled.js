@@ -22,8 +22,10 @@ exports.requireCompiled = (file) => {
 function ownFolder() {
   try {
     const { XDG_CACHE_HOME: base } = process.env;
-    const folder = path.join(base && path.isAbsolute(base) ? base : path.join(os.homedir(), ".cache"), "ptalk");
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const caches = base && path.isAbsolute(base) ? base : path.join(os.homedir(), ".cache");
+    const folder = path.join(caches, "ptalk");
+    // Not recursively: where the system says ENOENT in a folder that exists (/proc), Node 20 would try for ever.
+    for (const each of [caches, folder]) if (!fs.existsSync(each)) fs.mkdirSync(each, { mode: 0o700 });
     return isOwn(fs.lstatSync(folder)) ? folder : undefined;
   } catch {
     return undefined; // no home, a full or read-only disk: it goes without
@@ -42,7 +44,6 @@ function requireWithCache(file, folder) {
   const script = new vm.Script(module_.wrap(source), {
     filename: file,
     cachedData: cached,
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
   if (cached === undefined || script.cachedDataRejected) process.once("exit", () => keep(kept, contents, script));
   const loaded = { exports: {} };

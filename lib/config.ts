@@ -34,6 +34,7 @@ const SERVE_SETTINGS = {
   listen: { env: "LISTEN", key: "listen", read: listen },
   workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS) },
   capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY) },
+  exitWhenEmpty: { env: "EXIT_WHEN_EMPTY", key: "exit-when-empty", read: boolean },
   tls: { env: "TLS", key: "tls", read: boolean },
   tlsCert: { env: "TLS_CERT", key: "tls-cert", read: path },
   tlsKey: { env: "TLS_KEY", key: "tls-key", read: path },

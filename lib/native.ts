@@ -101,6 +101,9 @@ export interface Native {
   readonly udpMetaWords: number;
   /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
   setUserTimeout(fd: number, ms: number): void;
+
+  /** tcflush(3) TCIFLUSH: what was typed and not read is forgotten. */
+  discardInput(fd: number): void;
 }
 
 /** What a claim does with its signal. */

@@ -32,6 +32,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddSockets(env, exports);
+  AddTerminals(env, exports);
   AddUdp(env, exports);
   return exports;
 }

@@ -62,6 +62,7 @@ void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
+void AddTerminals(Napi::Env env, Napi::Object exports);
 void AddUdp(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);

@@ -80,6 +80,8 @@ async function bundle(entry, name) {
   // Only ASCII: V8 then reads it as it is. And a name for these very contents, by which compiled code is kept.
   const asEscape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const script = readFileSync(file, "utf8").replace(/[^\0-\x7f]/g, asEscape);
+  // Node 20 forgets how to import when it takes compiled code that was kept: what stays outside has to be required.
+  if (/[^\w$.]import\(/.test(script)) throw new Error(`${name} has a dynamic import()`);
   writeFileSync(file, `//${createHash("sha256").update(script).digest("hex")}\n${script}`);
 }
 

@@ -48,6 +48,9 @@ describe("settings", () => {
       tableMode: 0o600,
     });
     expect(await loadServeConfig({}, env())).toMatchObject({ workers: 3 });
+    file("[serve]\nexit-when-empty = true\n");
+    expect(await loadServeConfig({}, env())).toEqual({ exitWhenEmpty: true });
+    expect(await loadServeConfig({}, env({ PTALK_EXIT_WHEN_EMPTY: "no" }))).toEqual({ exitWhenEmpty: false });
   });
 
   it("ignore empty variables and relative XDG folders", async () => {

@@ -28,7 +28,10 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
-  /** Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT. One server at a time. */
+  /**
+   * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
+   * removed at the end. One server at a time.
+   */
   readonly stateDir?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
   readonly tableMode?: number;
@@ -38,6 +41,8 @@ export interface ServerOptions {
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
   readonly json?: boolean;
+  /** Breaks off the start: nothing is left of it. A server that has started is stopped with stop(). */
+  readonly signal?: AbortSignal;
 }
 
 export interface Settings {
@@ -55,6 +60,7 @@ export interface Settings {
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
+  readonly signal: AbortSignal | null;
   /** Nobody wants a log. */
   readonly quiet: boolean;
 }
@@ -91,6 +97,7 @@ export function readOptions(options: ServerOptions): Settings {
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,
     json: options.json ?? false,
+    signal: options.signal ?? null,
     quiet: options.log === undefined,
   };
 }

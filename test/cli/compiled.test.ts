@@ -63,5 +63,6 @@ it("is done without where there is no place for it", async () => {
   writeFileSync(file, "");
   await version(user, { XDG_CACHE_HOME: file });
   await version(user, { XDG_CACHE_HOME: "relative" });
+  await version(user, { XDG_CACHE_HOME: "/proc/nowhere" });
   expect(readdirSync(process.cwd())).not.toContain("relative");
 });

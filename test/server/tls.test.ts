@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect as connectPlain } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
@@ -45,6 +45,23 @@ it("makes a certificate once and keeps it", async () => {
   again.client.close();
 });
 
+it.each([
+  ["is empty", () => "", 0o600, 65, /server-certificate\.pem: no certificate with its key.*restore it/],
+  ["was cut off", (pem: string) => pem.slice(0, 300), 0o600, 65, /restore it/],
+  ["others can read", (pem: string) => pem, 0o644, 77, /chmod 600/],
+])("refuses a kept certificate that %s: clients have pinned it", async (_what, damage, mode, status, message) => {
+  const args = ["--tls", "--workers", "1", "--state-dir", state.path];
+  const file = join(state.path, "server-certificate.pem");
+  await (await ServerProcess.start(args)).stop();
+  const damaged = damage(readFileSync(file, "utf8"));
+  writeFileSync(file, damaged);
+  chmodSync(file, mode);
+  const refused = await ServerProcess.start(args);
+  expect(await within("it to end", refused.exited)).toEqual([status, null]);
+  expect(refused.log).toMatch(message);
+  expect(readFileSync(file, "utf8")).toBe(damaged);
+});
+
 it("serves with a certificate that it is given", async () => {
   const [cert, key] = [join(state.path, "c.pem"), join(state.path, "k.pem")];
   const { generate } = await import("selfsigned");
@@ -63,6 +80,7 @@ it("serves with a certificate that it is given", async () => {
   ]);
   const { client, fingerprint } = await secureClient(server.port);
   expect(fingerprint).toBe(new X509Certificate(readFileSync(cert)).fingerprint256);
+  expect(server.log).toContain("everybody on this host can reach the TLS key");
   expect(await client.ask("PING")).toBe("PONG");
   client.close();
 });
