@@ -14,6 +14,12 @@ export function text(raw: unknown, origin: Origin): string {
   return raw;
 }
 
+/** A user's name; whether it is one is not for the settings to say, but how much it is text. */
+export function name(raw: unknown, origin: Origin): string {
+  if (typeof raw !== "string") throw bad(origin, raw, "a name");
+  return raw;
+}
+
 export function path(raw: unknown, origin: Origin): string {
   const value = text(raw, origin);
   if (value.includes("\0")) throw bad(origin, raw, "a path");

@@ -1,9 +1,9 @@
 // Settings: flags > PTALK_* environment > $XDG_CONFIG_HOME/ptalk/config.toml > defaults. One table describes them all.
 // Knows nothing of commands or sockets.
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
+import { userInfo } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { boolean, fileMode, integer, listen, type Origin, path, seconds, server, text } from "./config-values.ts";
+import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
 import { TalkError } from "./errors.ts";
 import { DEFAULT_SERVER } from "./server-address.ts";
 
@@ -20,7 +20,7 @@ interface Setting<T> {
 
 const CLIENT_SETTINGS = {
   server: { env: "SERVER", key: "server", read: server },
-  name: { env: "NAME", key: "name", read: text },
+  name: { env: "NAME", key: "name", read: name },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path },
   port: { env: "PORT", key: "port", read: integer(0, 65_535) },
   timeout: { env: "TIMEOUT", key: "timeout", read: seconds },
@@ -34,6 +34,7 @@ const SERVE_SETTINGS = {
   listen: { env: "LISTEN", key: "listen", read: listen },
   workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS) },
   capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY) },
+  exitWhenEmpty: { env: "EXIT_WHEN_EMPTY", key: "exit-when-empty", read: boolean },
   tls: { env: "TLS", key: "tls", read: boolean },
   tlsCert: { env: "TLS_CERT", key: "tls-cert", read: path },
   tlsKey: { env: "TLS_KEY", key: "tls-key", read: path },
@@ -63,7 +64,7 @@ export async function loadConfig(flags: Flags = {}, env: Environment = process.e
     ...values,
     server: values.server ?? DEFAULT_SERVER,
     serverConfigured: values.server !== undefined,
-    stateDir: values.stateDir ?? stateDir(env),
+    stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
   };
 }
@@ -74,19 +75,36 @@ export async function loadServeConfig(flags: Flags = {}, env: Environment = proc
   return resolve(SERVE_SETTINGS, flags, env, isTable(table) ? table : {}, "serve.");
 }
 
-/** $XDG_STATE_HOME/ptalk: the key, known_peers, the server's log. */
-export function stateDir(env: Environment = process.env): string {
-  return join(xdg(env, "XDG_STATE_HOME", ".local/state"), "ptalk");
+/**
+ * $XDG_STATE_HOME/ptalk: the key, known_peers, the server's log.
+ * @throws TalkError bad-config if nobody says where that is
+ */
+export function defaultStateDir(env: Environment = process.env): string {
+  const base = xdg(env, "XDG_STATE_HOME", ".local/state");
+  if (base !== null) return join(base, "ptalk");
+  throw TalkError.badConfig("no home directory", "set HOME or XDG_STATE_HOME, or give --state-dir");
 }
 
-export function configFile(env: Environment = process.env): string {
-  return join(xdg(env, "XDG_CONFIG_HOME", ".config"), "ptalk", "config.toml");
+/** Null where there can be none: this user has no home. */
+export function configFile(env: Environment = process.env): string | null {
+  const base = xdg(env, "XDG_CONFIG_HOME", ".config");
+  return base && join(base, "ptalk", "config.toml");
 }
 
 // XDG base directory specification: a relative path is invalid and ignored.
-function xdg(env: Environment, variable: string, fallback: string): string {
+function xdg(env: Environment, variable: string, fallback: string): string | null {
   const value = env[variable];
-  return value !== undefined && isAbsolute(value) ? value : join(env.HOME || homedir(), fallback);
+  if (value !== undefined && isAbsolute(value)) return value;
+  const home = env.HOME || homeByPasswd();
+  return home && join(home, fallback);
+}
+
+function homeByPasswd(): string | null {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return null; // a uid without an entry, as containers have it
+  }
 }
 
 function resolve<S extends Record<string, Setting<unknown>>>(
@@ -120,6 +138,7 @@ function asConfig<T>(read: () => T): T {
 
 async function readConfigFile(env: Environment): Promise<Readonly<Record<string, unknown>>> {
   const file = configFile(env);
+  if (file === null) return {};
   let source: string;
   try {
     source = readFileSync(file, "utf8");
@@ -137,8 +156,14 @@ function asToml<T>(file: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
-    throw TalkError.badConfig(file, error instanceof Error ? error.message : "not TOML", error);
+    throw TalkError.badConfig(file, error instanceof Error ? tomlReason(error) : "not TOML", error);
   }
+}
+
+// The parser's message goes on with a picture of the place, over several lines.
+function tomlReason(error: Error & { line?: number; column?: number }): string {
+  const [reason = ""] = error.message.split("\n");
+  return error.line === undefined ? reason : `${reason} (line ${error.line}, column ${error.column})`;
 }
 
 function checkKeys(file: string, table: Readonly<Record<string, unknown>>): void {

@@ -117,10 +117,6 @@ export class TalkError extends Error {
   static refused(reason: string, cause?: unknown): TalkError {
     return new TalkError("refused", reason, { cause });
   }
-  /** @param timeoutMs milliseconds that were waited */
-  static timeout(what: string, timeoutMs: number): TalkError {
-    return new TalkError("timeout", `${what}: nothing within ${timeoutMs / 1000} s`);
-  }
   static usage(reason: string): TalkError {
     return new TalkError("usage", reason);
   }

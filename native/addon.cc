@@ -3,6 +3,7 @@
 
 #include "environment.h"
 #include "signals.h"
+#include "udp.h"
 #include "wait.h"
 
 namespace ptalk {
@@ -11,6 +12,8 @@ Environment::Environment() : waits(std::make_unique<Waits>()), signals(std::make
 
 Environment::~Environment() {
   for (int fd : descriptors) close(fd);
+  // Those that are being read have been closed by their own hooks.
+  while (!udp_sockets.empty()) udp_sockets.begin()->second->Close();
 }
 
 void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
@@ -29,6 +32,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddSockets(env, exports);
+  AddTerminals(env, exports);
+  AddUdp(env, exports);
   return exports;
 }
 

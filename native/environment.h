@@ -5,6 +5,7 @@
 #include <napi.h>
 #include <semaphore.h>
 
+#include <map>
 #include <memory>
 #include <set>
 #include <vector>
@@ -22,8 +23,9 @@ class NamedSemaphore {
   const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1 when the guard is full
 };
 
-class Waits;    // wait.h
-class Signals;  // signals.h
+class Waits;       // wait.h
+class Signals;     // signals.h
+struct UdpSocket;  // udp.h
 
 class Environment {
  public:
@@ -39,6 +41,7 @@ class Environment {
 
   Napi::FunctionReference error_class;
   std::set<int> descriptors;
+  std::map<int, UdpSocket*> udp_sockets;  // by descriptor; each deletes itself when libuv has let go of it
   std::vector<std::shared_ptr<NamedSemaphore>> semaphores;
   std::vector<int32_t> free_handles;
   // One word that JavaScript writes and the hot calls read; see sem.cc. The reference keeps it in place.
@@ -59,6 +62,8 @@ void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
+void AddTerminals(Napi::Env env, Napi::Object exports);
+void AddUdp(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);
 inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback callback) {

@@ -1,31 +1,89 @@
-// Puts the modules that `ptalk send` needs into one folder of few files, dist/quick: reading some 80 small ones takes longer
-// than what they do. Run by `npm run build`, after the compiler. Outside stay the dependencies, and native.js, which finds the
-// addon from where it is and must be loaded once.
-import { join } from "node:path";
+// Makes the command one file, dist/ptalk.cjs, of what the compiler made of lib/cli and all it needs. Node takes longer to find,
+// read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled
+// code can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs.
+// Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { rolldown } from "rolldown";
 
 const dist = join(import.meta.dirname, "../dist");
 
-/** CommonJS, and used by default import only. Node parses such a module twice when it is imported, but not when required. */
-const REQUIRED = /^(noise-handshake|sodium-universal)$/;
-const VIRTUAL = "\0required:";
+/** Stay outside: made for a server that runs for months, and they find files of their own beside them. */
+const OUTSIDE = ["pino", "selfsigned"];
 
-const requireCommonJs = {
-  name: "require-commonjs",
-  resolveId: { filter: { id: REQUIRED }, handler: (id) => VIRTUAL + id },
+/** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
+const RARE = /^node:(cluster|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
+const VIRTUAL = "\0rare:";
+const rareParts = {
+  name: "rare-parts",
+  resolveId: { filter: { id: RARE }, handler: (id) => VIRTUAL + id },
   load: {
     filter: { id: new RegExp(`^${VIRTUAL}`) },
-    handler: (id) =>
-      `import { createRequire } from "node:module";
-       export default createRequire(import.meta.url)(${JSON.stringify(id.slice(VIRTUAL.length))});`,
+    handler: (id) => `module.exports = process.getBuiltinModule(${JSON.stringify(id.slice(VIRTUAL.length))});`,
   },
 };
 
-const bundle = await rolldown({
-  input: { send: join(dist, "cli/quick-send.js") },
-  platform: "node",
-  plugins: [requireCommonJs],
-  external: (id) => id.endsWith("/native.js") || !(/^[./]/.test(id) || REQUIRED.test(id) || id.startsWith(VIRTUAL)),
-  makeAbsoluteExternalsRelative: true,
-});
-await bundle.write({ dir: join(dist, "quick"), format: "esm", chunkFileNames: "[name].js" });
+/** sodium-native checks its arguments by node:assert, which takes 1 ms to load and is used for nothing else. */
+const plainAssert = {
+  name: "plain-assert",
+  resolveId: { filter: { id: /^assert$/ }, handler: () => "\0assert" },
+  load: {
+    filter: { id: /^\0assert$/ },
+    handler: () => `module.exports = (ok, message) => {
+      if (!ok) throw new Error(message);
+    };`,
+  },
+};
+
+/** A module in one file with others still means its own place by import.meta. */
+const ownPlace = {
+  name: "own-place",
+  transform: {
+    filter: { code: /import\.meta\./ },
+    handler(code, id) {
+      const place = (path) => `(__dirname + ${JSON.stringify(`/${relative(dist, path)}`)})`;
+      return code
+        .replaceAll("import.meta.dirname", place(dirname(id)))
+        .replaceAll("import.meta.url", `process.getBuiltinModule("node:url").pathToFileURL(${place(id)}).href`);
+    },
+  },
+};
+
+/** sodium-native looks for its addon through a dozen modules, 10 ms. It is in the package, by a name that is known here. */
+const sodiumAddon = {
+  name: "sodium-addon",
+  load: {
+    filter: { id: /sodium-native\/binding\.js$/ },
+    handler: () => `
+      const { createRequire } = require("node:module");
+      // From where it is a dependency: not every installer puts it where we would find it.
+      const requireNear = createRequire(require.resolve("sodium-universal"));
+      try {
+        module.exports = requireNear("sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node");
+      } catch {
+        module.exports = requireNear("sodium-native/binding.js"); // no prebuild: its own way finds it
+      }`,
+  },
+};
+
+/** One file of everything behind a module of lib/cli. */
+async function bundle(entry, name) {
+  const file = join(dist, name);
+  const modules = await rolldown({
+    input: join(dist, "cli", entry),
+    platform: "node",
+    external: OUTSIDE,
+    plugins: [rareParts, plainAssert, ownPlace, sodiumAddon],
+  });
+  await modules.write({ file, format: "cjs", codeSplitting: false, minify: { compress: false, mangle: false } });
+  // Only ASCII: V8 then reads it as it is. And a name for these very contents, by which compiled code is kept.
+  const asEscape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const script = readFileSync(file, "utf8").replace(/[^\0-\x7f]/g, asEscape);
+  // Node 20 forgets how to import when it takes compiled code that was kept: what stays outside has to be required.
+  if (/[^\w$.]import\(/.test(script)) throw new Error(`${name} has a dynamic import()`);
+  writeFileSync(file, `//${createHash("sha256").update(script).digest("hex")}\n${script}`);
+}
+
+await bundle("main.js", "ptalk.cjs");
+await bundle("quick-send.js", "send.cjs");

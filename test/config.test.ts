@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { configFile, loadConfig, loadServeConfig, stateDir } from "../lib/config.ts";
+import { configFile, defaultStateDir, loadConfig, loadServeConfig } from "../lib/config.ts";
 
 let home: string;
 beforeAll(() => {
@@ -11,7 +11,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(home, { recursive: true }));
 const env = (more: Record<string, string> = {}) => ({ HOME: home, ...more });
-const file = (text: string): void => writeFileSync(configFile(env()), text);
+const file = (text: string): void => writeFileSync(configFile(env()) ?? "", text);
 
 describe("settings", () => {
   it("have defaults", async () => {
@@ -48,13 +48,17 @@ describe("settings", () => {
       tableMode: 0o600,
     });
     expect(await loadServeConfig({}, env())).toMatchObject({ workers: 3 });
+    file("[serve]\nexit-when-empty = true\n");
+    expect(await loadServeConfig({}, env())).toEqual({ exitWhenEmpty: true });
+    expect(await loadServeConfig({}, env({ PTALK_EXIT_WHEN_EMPTY: "no" }))).toEqual({ exitWhenEmpty: false });
   });
 
   it("ignore empty variables and relative XDG folders", async () => {
     file("");
     expect((await loadConfig({}, env({ PTALK_SERVER: "" }))).serverConfigured).toBe(false);
-    expect(stateDir(env({ XDG_STATE_HOME: "relative" }))).toBe(join(home, ".local/state/ptalk"));
-    expect(stateDir(env({ XDG_STATE_HOME: "/abs" }))).toBe("/abs/ptalk");
+    expect(defaultStateDir(env({ XDG_STATE_HOME: "relative" }))).toBe(join(home, ".local/state/ptalk"));
+    expect(defaultStateDir(env({ XDG_STATE_HOME: "/abs" }))).toBe("/abs/ptalk");
+    expect(configFile(env({ XDG_CONFIG_HOME: "relative" }))).toBe(join(home, ".config/ptalk/config.toml"));
   });
 
   it.each([
@@ -66,7 +70,7 @@ describe("settings", () => {
     ["timeout = -1", /config\.toml: timeout: expected seconds/],
     ["port = 70000", /config\.toml: port: expected a whole number from 0 to 65535/],
     ["insecure = 'maybe'", /expected true or false/],
-    ["server = ", /config\.toml: .*/],
+    ["server = ", /config\.toml: [^\n]* \(line 1, column \d+\)$/],
   ])("refuse %j with a sentence that names file and key", async (text, message) => {
     file(text);
     await expect(loadConfig({}, env())).rejects.toMatchObject({

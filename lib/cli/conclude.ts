@@ -1,6 +1,6 @@
 // The end of every command: what is said, and the exit status.
 import { exitCodeOf } from "../errors.ts";
-import { Ended } from "./lifetime.ts";
+import { Ended } from "./ended.ts";
 import { reportError, wantsJson } from "./output.ts";
 
 const LINGER_MS = 2_000; // after the command's end: what still keeps the event loop then is not worth waiting for

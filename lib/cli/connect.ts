@@ -3,7 +3,7 @@ import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/
 import type { Config } from "../config.ts";
 import { TalkError } from "../errors.ts";
 
-type Wanted = Pick<ConnectOptions, "name" | "register" | "deliver" | "startServer" | "signal">;
+type Wanted = Pick<ConnectOptions, "name" | "register" | "recipients" | "deliver" | "startServer" | "signal">;
 
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {

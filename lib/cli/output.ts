@@ -1,34 +1,57 @@
-// What the commands print: results on stdout, everything else on stderr; a closed pipe ends the program quietly.
+// What the commands print: results on stdout, everything else on stderr. A reader who has gone ends the program quietly, a
+// stdout that cannot be written is told once; a stderr that cannot be written is nobody's loss.
 import { writeSync } from "node:fs";
 import { debuglog } from "node:util";
 import { EXIT, exitCodeOf, TalkError } from "../errors.ts";
+import { Ended } from "./ended.ts";
+import { visible } from "./sanitise.ts";
 
 const debug = debuglog("ptalk-cli");
 
-/** Listeners for a broken stdout; without any the process ends at once. */
-const brokenPipeListeners = new Set<() => void>();
+type OutputListener = (ended: Ended) => void;
 
-/** `ptalk all | head -1`: the reader has what it wanted, so there is nothing to complain about. */
+/** Who goes on, or ends in order, when stdout takes no more; without any the process ends at once. */
+const outputListeners = new Set<OutputListener>();
+
+/** `ptalk all | head -1`: the reader has what it wanted, so there is nothing to complain about. Nor is it a crash when the disk is full. */
 export function quietBrokenPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
-      if (brokenPipeListeners.size === 0) process.exit(EXIT.ok);
-      for (const listener of brokenPipeListeners) listener();
-    });
+  process.stdout.on("error", (error) => {
+    const ended = outputEnd(error);
+    // Told late, the command may have come to its end already: that counts then.
+    if (outputListeners.size === 0) process.exit(process.exitCode ?? ended.exitCode);
+    for (const listener of outputListeners) listener(ended);
+  });
+  process.stderr.on("error", () => {});
+}
+
+/** Calls back when stdout takes no more, instead of ending the process. */
+export function onOutputEnd(listener: OutputListener): Disposable {
+  outputListeners.add(listener);
+  return { [Symbol.dispose]: () => outputListeners.delete(listener) };
+}
+
+let outputFailureTold = false;
+
+/** What an error of stdout means to the command; says so, once, if it is not only that the reader has gone. */
+function outputEnd(error: NodeJS.ErrnoException): Ended {
+  // EIO of a terminal: it was hung up.
+  if (error.code === "EPIPE" || (error.code === "EIO" && process.stdout.isTTY))
+    return new Ended("stdout was closed", EXIT.ok);
+  if (!outputFailureTold) {
+    outputFailureTold = true;
+    const failure = TalkError.internal(`cannot write: ${error.code ?? error.message}`, error);
+    reportError(failure, wantsJson(process.argv.slice(2)));
   }
+  return new Ended("stdout cannot be written", EXIT.internal);
 }
 
-/** Calls back when nobody reads stdout any more, instead of ending the process. */
-export function onBrokenPipe(listener: () => void): Disposable {
-  brokenPipeListeners.add(listener);
-  return { [Symbol.dispose]: () => brokenPipeListeners.delete(listener) };
-}
-
-/** Prints one line on stdout; fulfilled once the operating system has it, rejected when it never will. */
+/**
+ * Prints one line on stdout; fulfilled once the operating system has it.
+ * @throws Ended when it never will
+ */
 export function print(line: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    process.stdout.write(`${line}\n`, (error) => (error ? reject(error) : resolve()));
+    process.stdout.write(`${line}\n`, (error) => (error ? reject(outputEnd(error)) : resolve()));
   });
 }
 
@@ -37,9 +60,9 @@ export function printJson(value: unknown): Promise<void> {
   return print(jsonLine(value));
 }
 
-/** A remark on stderr. */
+/** A remark on stderr, one line. What others may have put into it is made visible. */
 export function note(line: string): void {
-  process.stderr.write(`ptalk: ${line}\n`);
+  process.stderr.write(`ptalk: ${visible(line)}\n`);
 }
 
 // JSON.stringify leaves C1 controls and invisible format characters as they are, and a terminal would obey them.
@@ -64,7 +87,7 @@ export function wantsJson(args: readonly string[]): boolean {
 export function reportError(error: unknown, json: boolean): void {
   const { code, message } = describeError(error);
   debug("%s", error instanceof Error ? error.stack : error);
-  const line = json ? jsonLine({ type: "error", code, message }) : `ptalk: ${message}`;
+  const line = json ? jsonLine({ type: "error", code, message }) : `ptalk: ${visible(message)}`;
   try {
     writeSync(2, `${line}\n`); // synchronous: the process may be about to end
   } catch {
@@ -74,10 +97,12 @@ export function reportError(error: unknown, json: boolean): void {
 
 /** Code and one-line message of anything thrown. */
 export function describeError(error: unknown): { code: string; message: string } {
-  if (error instanceof TalkError) return { code: error.code, message: error.message };
-  if (!(error instanceof Error)) return { code: "internal", message: String(error) };
+  if (error instanceof TalkError) return { code: error.code, message: oneLine(error.message) };
+  if (!(error instanceof Error)) return { code: "internal", message: oneLine(String(error)) };
   const code = "code" in error && typeof error.code === "string" ? error.code : "internal";
   const foreseen = code !== "internal" && exitCodeOf(error) !== EXIT.internal;
   const hint = foreseen ? "" : " (run with NODE_DEBUG=ptalk-cli for details)";
-  return { code, message: `${error.message}${hint}` };
+  return { code, message: `${oneLine(error.message)}${hint}` };
 }
+
+const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, " ");

@@ -36,7 +36,11 @@ export async function program(args: readonly string[]): Promise<Command> {
 
 function chosenCommand(args: readonly string[]): string | undefined {
   const operand = firstOperand(args);
-  if (operand === "help") return firstOperand(args.slice(args.indexOf("help") + 1));
+  if (operand === "help") {
+    const topic = firstOperand(args.slice(args.indexOf("help") + 1));
+    if (topic === undefined || Object.hasOwn(COMMANDS, topic)) return topic;
+    throw TalkError.usage(`no command ${JSON.stringify(topic)}; there are ${Object.keys(COMMANDS).join(", ")}`);
+  }
   if (operand !== undefined && Object.hasOwn(COMMANDS, operand)) return operand;
   return operand === undefined && args.includes("--help") ? undefined : DEFAULT_COMMAND;
 }

@@ -1,15 +1,15 @@
 // What `ptalk send` does, however its command line was read.
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { TalkError } from "../errors.ts";
-import { validateName } from "../names.ts";
 import { connectClient } from "./connect.ts";
+import { Deadline } from "./deadline.ts";
 import { deliveredJson, sentJson } from "./json.ts";
 import { openLifetime } from "./lifetime.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { visible } from "./sanitise.ts";
 import { milliseconds, ownName, type Settings } from "./settings.ts";
 import { readText } from "./stdin-text.ts";
-import { parseRecipients } from "./talk/input.ts";
+import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
 /**
@@ -19,19 +19,29 @@ import { duration } from "./times.ts";
 export async function send(names: string, words: readonly string[], { config, json }: Settings): Promise<void> {
   const name = ownName(config);
   const recipients = parseRecipients(names);
-  for (const recipient of recipients) validateName(recipient);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
-  using life = openLifetime();
+  // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
+  using life = openLifetime({ endsWithOutput: false });
   const { signal } = life;
-  const client = await connectClient(config, { name, register: "if-free", signal });
+  const deadline = new Deadline(milliseconds(config.timeout));
+  const client = await connectClient(config, {
+    name,
+    register: "never",
+    recipients,
+    signal: deadline.with(signal),
+  }).catch((error: unknown) => {
+    throw deadline.over && !signal.aborted ? unanswered(names, deadline) : error;
+  });
   if (json) showJson(client);
   try {
-    const timeoutMs = milliseconds(config.timeout);
-    const limits = timeoutMs === undefined ? { signal } : { signal, timeoutMs };
+    const limits = { signal, ...deadline.left };
     const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) await report(outcomes);
+    if (!json) report(outcomes);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
   } finally {
@@ -39,20 +49,25 @@ export async function send(names: string, words: readonly string[], { config, js
   }
 }
 
+const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
+  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
+
 function showJson(client: TalkConnection): void {
-  const show = (value: unknown): void => void print(jsonLine(value)).catch(() => {});
+  const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-async function report(outcomes: readonly PromiseSettledResult<SendResult>[]): Promise<void> {
+function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled") {
-      await print(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
-    }
+    if (outcome.status === "fulfilled")
+      tell(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) note(describeError(reason).message);
 }
+
+/** A failure to print changes nothing: of one that is worth a word stdout's own "error" has told. */
+const tell = (line: string): void => void print(line).catch(() => {});

@@ -28,9 +28,14 @@ export async function settingsOf({ json = false, ...flags }: Flags): Promise<Set
  * @throws TalkError bad-name
  */
 export function ownName({ name }: Config): string {
-  const own = name ?? loginName();
-  validateName(own);
-  return own;
+  if (name === undefined) return loginName();
+  try {
+    validateName(name);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TalkError("bad-name", `${reason} (the own name: ptalk NAME, --as NAME or PTALK_NAME)`, { cause });
+  }
+  return name;
 }
 
 /** Milliseconds of a timeout setting in seconds. */

@@ -1,26 +1,26 @@
 // Who is who: a name's key and addresses from the server, held against the key that was remembered of it. Both ways: whom
-// to send to, and whether an incoming message is from whom it says. Knows nothing of sockets and messages.
-import { performance } from "node:perf_hooks";
+// to send to, and whether an incoming message is from whom it says. A server that does not answer delays neither for long.
+// Knows nothing of sockets and messages.
 import { TalkError } from "../errors.ts";
 import { foldIfValid } from "../names.ts";
 import type { DirectoryRecord } from "./directory-record.ts";
 import type { KnownPeers } from "./known-peers.ts";
+import { type Question, Questions } from "./questions.ts";
+import { Records } from "./records.ts";
+import { InTurn } from "./waiting.ts";
 
-/** Records kept: one conversation each, for as long as the server is away. The one looked up longest ago makes room. */
-const MAX_RECORDS = 1024;
-/** Milliseconds after which a record is asked for again, should a push about it have been missed. */
-const FRESH_MS = 2_000;
+/** Milliseconds that a question about somebody known holds a message up; past them what was known before serves. */
+const KNOWN_PATIENCE_MS = 250;
+/** Milliseconds that an incoming message waits for the server's word on its sender; past them it is not verified. */
+const SENDER_PATIENCE_MS = 1_000;
 
 /** What the book needs of the session. */
 export interface DirectorySource {
   readonly connected: boolean;
   lookup(name: string): Promise<DirectoryRecord | null>;
+  /** The key (base64) that the name belongs to, null if to none. */
+  ownerOf(name: string): Promise<string | null>;
   whenConnected(signal: AbortSignal): Promise<void>;
-}
-
-interface Entry {
-  readonly record: Promise<DirectoryRecord | null>;
-  readonly askedAt: number;
 }
 
 /** What is known of a sender: verified if the server's binding and the remembered key agree, refused if one contradicts. */
@@ -30,7 +30,11 @@ export class AddressBook {
   readonly #server: string;
   readonly #source: DirectorySource;
   readonly #peers: KnownPeers;
-  readonly #entries = new Map<string, Entry>();
+  readonly #records = new Records();
+  readonly #places = new Questions<DirectoryRecord | null>(KNOWN_PATIENCE_MS);
+  readonly #owners = new Questions<string | null>(SENDER_PATIENCE_MS);
+  readonly #inTurn = new InTurn();
+  #hasWarned = false;
 
   constructor(server: string, source: DirectorySource, peers: KnownPeers) {
     this.#server = server;
@@ -40,22 +44,35 @@ export class AddressBook {
 
   /**
    * Where a message for this name goes. While the server is away the last known place serves; without one it is waited for.
-   * Sends that resolve one name keep their order.
+   * Of calls with one name, none is fulfilled before an earlier one is settled.
    * @throws TalkError no-such-user, key-mismatch, unreachable; the signal's reason
    */
-  async resolve(name: string, signal: AbortSignal): Promise<DirectoryRecord> {
+  resolve(name: string, signal: AbortSignal): Promise<DirectoryRecord> {
     const folded = foldIfValid(name);
-    if (folded === null) throw TalkError.noSuchUser(name);
-    if (!this.#source.connected && !this.#entries.has(folded)) await this.#source.whenConnected(signal);
-    const record = await this.#lookup(folded);
-    if (record === null) throw TalkError.noSuchUser(name);
-    this.#peers.check(this.#server, folded, record.key);
-    return record;
+    if (folded === null) return Promise.reject(TalkError.noSuchUser(name));
+    const find = async (): Promise<DirectoryRecord> => {
+      const record = await this.#find(folded, signal);
+      if (record === null) throw TalkError.noSuchUser(name);
+      this.#records.use(folded);
+      this.#peers.check(this.#server, folded, record.key);
+      return record;
+    };
+    return this.#inTurn.run(folded, find, signal);
   }
 
-  /** The handshake with this key has succeeded under this name: from now on no other key will do. */
+  /** Somebody is about to be written to: asks now where. */
+  lookAhead(name: string): void {
+    const folded = foldIfValid(name);
+    if (folded !== null) this.#ask(folded);
+  }
+
+  /** The handshake with this key has succeeded under this name, as it was given to resolve(): no other key will do now. */
   remember(name: string, key: string): void {
-    this.#peers.remember(this.#server, name, key);
+    try {
+      this.#pin(name, key);
+    } catch {
+      // Another process has met another key under this name just now: the next message to it is refused loudly.
+    }
   }
 
   /** @param key base64 of the key that the sender has proved to hold */
@@ -63,12 +80,10 @@ export class AddressBook {
     const folded = foldIfValid(name);
     if (folded === null) return { refused: TalkError.badName(name, "a sender calls itself so") };
     try {
-      const pinned = this.#peers.check(this.#server, folded, key) === "known";
-      const bound = await this.#boundKey(folded);
-      if (bound === key) {
-        if (!pinned) this.#peers.remember(this.#server, folded, key);
-        return { verified: true };
-      }
+      const pinned = this.#isPinned(folded, key);
+      const { inTime } = this.#owners.put(`${folded} ${key}`, () => this.#boundKey(folded, key));
+      const bound = (await inTime) ?? null;
+      if (bound === key) return { verified: pinned || this.#pin(folded, key) };
       // The name is somebody else's on the server: only who was met under it before is heard, and not as verified.
       if (bound !== null && !pinned) return { refused: TalkError.refused(`a stranger calls itself "${folded}"`) };
       return { verified: false };
@@ -78,52 +93,92 @@ export class AddressBook {
     }
   }
 
-  /** The server told of a client unasked. */
+  /** The server told of a client. */
   learn(record: DirectoryRecord): void {
     const folded = foldIfValid(record.name);
-    if (folded !== null) this.#keep(folded, { record: Promise.resolve(record), askedAt: performance.now() });
+    if (folded !== null) this.#records.keep(folded, record);
   }
 
   /** The client of this name has left. */
   forget(name: string): void {
     const folded = foldIfValid(name);
-    if (folded !== null) this.#entries.delete(folded);
+    if (folded !== null) this.#records.forget(folded);
   }
 
-  async #boundKey(folded: string): Promise<string | null> {
-    try {
-      const record = await this.#lookup(folded);
-      if (record !== null) return record.key;
-      // It may have registered a moment after we last asked.
-      this.#entries.delete(folded);
-      return (await this.#lookup(folded))?.key ?? null;
-    } catch {
-      return null; // no server, no binding: the message is shown, but not as verified
+  /** The server was away: what it told before may no longer be so. */
+  doubt(): void {
+    this.#records.doubt();
+  }
+
+  async #find(folded: string, signal: AbortSignal): Promise<DirectoryRecord | null> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (!this.#source.connected && !this.#records.get(folded)) await this.#source.whenConnected(signal);
+      try {
+        return await this.#current(folded);
+      } catch (error) {
+        if (this.#source.connected) throw error; // else it broke off: ask again when it is back
+      }
     }
   }
 
-  #lookup(folded: string): Promise<DirectoryRecord | null> {
-    const known = this.#entries.get(folded);
-    const now = performance.now();
-    if (known && (!this.#source.connected || now - known.askedAt < FRESH_MS)) return known.record;
-    const record = this.#source.lookup(folded);
-    const entry = { record, askedAt: now };
-    this.#keep(folded, entry);
-    record.catch(() => {
-      // The question failed, the answer to the one before it may still be right.
-      if (this.#entries.get(folded) !== entry) return;
-      if (known) this.#entries.set(folded, known);
-      else this.#entries.delete(folded);
+  /** The key that the name belongs to, as far as can be found out. */
+  async #boundKey(folded: string, key: string): Promise<string | null> {
+    const known = this.#records.get(folded);
+    if (!this.#source.connected) return known?.key ?? null;
+    // Most senders are on, and known soon; who only sends is in no directory, and asked for along with it.
+    const early = known?.key === key ? undefined : this.#source.ownerOf(folded).catch(() => null);
+    const listed = await this.#current(folded).catch(() => null);
+    if (listed?.key === key) return key;
+    const owner = await (early ?? this.#source.ownerOf(folded).catch(() => null));
+    return owner ?? listed?.key ?? null;
+  }
+
+  /** @throws TalkError unreachable, protocol if nothing was known before */
+  async #current(folded: string): Promise<DirectoryRecord | null> {
+    const known = this.#records.get(folded);
+    if (known && (this.#records.isFresh(folded) || !this.#source.connected)) return known;
+    const question = this.#ask(folded);
+    if (!known) return question.answer;
+    const answer = await question.inTime;
+    return answer !== undefined ? answer : (this.#records.get(folded) ?? known);
+  }
+
+  #ask(folded: string): Question<DirectoryRecord | null> {
+    return this.#places.put(folded, async () => {
+      const record = await this.#source.lookup(folded);
+      if (record) this.#records.keep(folded, record);
+      else this.#records.forget(folded);
+      return record;
     });
-    return known ? record.catch(() => known.record) : record;
   }
 
-  #keep(folded: string, entry: Entry): void {
-    this.#entries.delete(folded); // to the end: a Map keeps the order of insertion
-    this.#entries.set(folded, entry);
-    for (const oldest of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_RECORDS) break;
-      this.#entries.delete(oldest);
+  /** @throws TalkError key-mismatch. What cannot be read is not remembered. */
+  #isPinned(folded: string, key: string): boolean {
+    try {
+      return this.#peers.check(this.#server, folded, key) === "known";
+    } catch (error) {
+      this.#warnUnlessMismatch(error);
+      return false;
     }
+  }
+
+  /** @returns whether the key is remembered from now on. @throws TalkError key-mismatch: another process was quicker */
+  #pin(name: string, key: string): boolean {
+    try {
+      this.#peers.remember(this.#server, name, key);
+      return true;
+    } catch (error) {
+      this.#warnUnlessMismatch(error);
+      return false;
+    }
+  }
+
+  #warnUnlessMismatch(error: unknown): void {
+    if (error instanceof TalkError && error.code === "key-mismatch") throw error;
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const reason = error instanceof Error ? error.message : String(error);
+    process.emitWarning(`the keys of others are not remembered: ${reason}`, { code: "PTALK_NOT_REMEMBERED" });
   }
 }

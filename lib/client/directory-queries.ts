@@ -1,5 +1,6 @@
-// The questions that any connection may ask the server: who is this, who is on.
+// The questions that any connection may ask the server: who is this, who is on, whose is this name.
 import { TalkError } from "../errors.ts";
+import { decodeBase64, KEY_BYTES } from "../wire/registration.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
 import type { ServerConnection } from "./server-connection.ts";
@@ -8,7 +9,17 @@ const PAGE = 512; // clients asked for at once: a page is some 100 KiB
 const MAX_PAGES = 8192; // of a server whose cursor never ends
 
 export async function lookupRecord(connection: ServerConnection, name: string): Promise<DirectoryRecord | null> {
-  return directoryRecord(await connection.command("LOOKUP", name));
+  return directoryRecord(await connection.ask("LOOKUP", name));
+}
+
+/** The key (base64) that the name belongs to, whether its owner is on or not; null if to none. */
+export async function ownerOf(connection: ServerConnection, name: string): Promise<string | null> {
+  const reply = await connection.ask("KEY", name);
+  if (reply === null) return null;
+  if (typeof reply !== "string" || decodeBase64(reply, KEY_BYTES) === null) {
+    throw TalkError.protocol("KEY is not answered with a key");
+  }
+  return reply;
 }
 
 /** Everyone, page by page; who joins or leaves meanwhile may or may not be in it (as with SCAN), nobody is twice. */
@@ -16,7 +27,7 @@ export async function allRecords(connection: ServerConnection): Promise<Director
   const found = new Map<string, DirectoryRecord>();
   let cursor = "0";
   for (let page = 0; page < MAX_PAGES; page++) {
-    const reply: RespValue = await connection.command("ALL", "CURSOR", cursor, "COUNT", PAGE);
+    const reply: RespValue = await connection.ask("ALL", "CURSOR", cursor, "COUNT", PAGE);
     if (!Array.isArray(reply) || !Array.isArray(reply[1])) throw TalkError.protocol("ALL is not a cursor and a page");
     for (const item of reply[1]) {
       const record = directoryRecord(item);

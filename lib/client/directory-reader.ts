@@ -1,10 +1,10 @@
 // A look at the server's directory without being in it: `ptalk all`, `ptalk lookup`.
+import { defaultStateDir } from "../config.ts";
 import { parseServerAddress } from "../server-address.ts";
 import { allRecords, lookupRecord } from "./directory-queries.ts";
 import { publicRecord } from "./directory-record.ts";
 import { KnownServers } from "./known-peers.ts";
 import { ServerConnection } from "./server-connection.ts";
-import { defaultStateDir } from "./state-dir.ts";
 import type { OpenDirectory } from "./types.ts";
 
 /** @throws TalkError unreachable, refused (certificate), protocol; AbortError */

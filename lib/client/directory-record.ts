@@ -2,7 +2,9 @@
 import { isIP } from "node:net";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { TalkError } from "../errors.ts";
-import { readClientEntry } from "../wire/client-entry.ts";
+import { foldIfValid } from "../names.ts";
+import { type ClientEntry, readClientEntry } from "../wire/client-entry.ts";
+import { ProtocolError } from "../wire/protocol-error.ts";
 import { decodeBase64, KEY_BYTES } from "../wire/registration.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import type { ClientRecord } from "./types.ts";
@@ -15,10 +17,14 @@ export interface DirectoryRecord extends ClientRecord {
   readonly addresses: readonly string[];
 }
 
-/** @returns null for the reply "unknown". @throws TalkError protocol for anything that is no client */
+/**
+ * @returns null for the reply "unknown", and for a client whose name nobody can have: it could not be written to
+ * @throws TalkError protocol for anything that is no client
+ */
 export function directoryRecord(reply: RespValue): DirectoryRecord | null {
   if (reply === null) return null;
-  const entry = readClientEntry(reply);
+  const entry = read(reply);
+  if (foldIfValid(entry.name) === null) return null;
   const key = decodeBase64(entry.key, KEY_BYTES);
   const addresses = entry.addresses.filter((address) => isIP(address) !== 0);
   const [address] = addresses;
@@ -26,6 +32,14 @@ export function directoryRecord(reply: RespValue): DirectoryRecord | null {
     throw TalkError.protocol("a client's key, address or port is malformed");
   }
   return { ...entry, address, addresses, fingerprint: fingerprint(key) };
+}
+
+function read(reply: RespValue): ClientEntry {
+  try {
+    return readClientEntry(reply);
+  } catch (error) {
+    throw error instanceof ProtocolError ? TalkError.protocol(error.message, error) : error;
+  }
 }
 
 /** Without what only the transport needs. */

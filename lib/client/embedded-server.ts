@@ -1,74 +1,114 @@
 // The server that `ptalk NAME` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
-// process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner.
+// process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner. One that is
+// just leaving may still answer, or keep its successor away for a moment: then we try again.
 import { spawn } from "node:child_process";
 import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { TalkError } from "../errors.ts";
+import { EXIT, TalkError } from "../errors.ts";
 import { formatServerAddress, type ServerAddress } from "../server-address.ts";
-import { ensureStateDir, serveLogFile } from "./state-dir.ts";
+import { backoffMs } from "./backoff.ts";
+import { embeddedServerDir, ensureStateDir, serveLogFile } from "./state-dir.ts";
 
-const START_LIMIT_MS = 10_000; // a cold start takes some 300 ms; a loaded login node may take seconds
+/** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
+const START_LIMIT_MS = 10_000;
+const RETRY = { firstMs: 50, maxMs: 1_000 };
 const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
 const MAX_LOG_BYTES = 1024 * 1024; // an older log past this is emptied at the next start
 
 const PROGRAM = join(import.meta.dirname, "..", "..", "bin", "ptalk.js");
 
-/**
- * Makes sure that a server answers on a loopback address.
- * @returns true if this call started the process that now runs (or lost a race to another that did), false if one was there
- * @throws TalkError unreachable, with the log file to look into; AbortError
- */
-export async function ensureServer(address: ServerAddress, stateDir: string, signal?: AbortSignal): Promise<boolean> {
-  if (await answers(address)) return false;
-  const { path, ended } = startServer(address, stateDir);
-  let exit: string | undefined;
-  ended.then((how) => {
-    exit = how;
-  });
-  const deadline = performance.now() + START_LIMIT_MS;
-  while (performance.now() < deadline) {
-    await sleep(PROBE_EVERY_MS, undefined, signal ? { signal } : {});
-    // Ours may have ended because another client's was quicker: what counts is that one answers.
-    const gone = exit;
-    if (await answers(address)) return true;
-    if (gone !== undefined) throw failed(address, `the one started here ${gone}; see ${path}`);
-  }
-  throw failed(address, `the one started here is not ready after ${START_LIMIT_MS / 1000} s; see ${path}`);
+export interface EmbeddedServerOptions {
+  /** On loopback. */
+  readonly address: ServerAddress;
+  /** The client's own; log and state of the server are in it. */
+  readonly stateDir: string;
+  readonly signal?: AbortSignal | undefined;
 }
 
-function startServer(address: ServerAddress, stateDir: string): { path: string; ended: Promise<string> } {
+/**
+ * Makes sure that a server runs, and does `use` (connect and register) with it: again, while it turns out that the one that
+ * answered is gone.
+ * @throws TalkError unreachable, with the log file to look into; what `use` throws; AbortError
+ */
+export async function withEmbeddedServer<T>(options: EmbeddedServerOptions, use: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + START_LIMIT_MS;
+  for (let attempt = 0; ; attempt++) {
+    await ensureServer(options, deadline);
+    try {
+      return await use();
+    } catch (error) {
+      const gone = error instanceof TalkError && error.code === "unreachable";
+      if (!gone || performance.now() >= deadline) throw error;
+    }
+    await pause(backoffMs(attempt, RETRY), options.signal);
+  }
+}
+
+async function ensureServer({ address, stateDir, signal }: EmbeddedServerOptions, deadline: number): Promise<void> {
+  const log = serveLogFile(stateDir);
+  let started: Started | undefined;
+  for (let attempt = 0; ; ) {
+    // Asked before the probe: ours may have ended because another client's was quicker. What counts is that one answers.
+    const end = started?.end;
+    if (await answers(address)) return;
+    if (end !== undefined && !end.passing) throw failed(address, `the one started here ${end.how}; see ${log}`);
+    if (performance.now() >= deadline) {
+      throw failed(address, `none is ready after ${START_LIMIT_MS / 1000} s; see ${log}`);
+    }
+    if (end !== undefined) await pause(backoffMs(attempt++, RETRY), signal);
+    if (end !== undefined || started === undefined) started = startServer(address, stateDir);
+    await pause(PROBE_EVERY_MS, signal);
+  }
+}
+
+interface Started {
+  /** Undefined while it lives. `passing`: another server is, or was just now, in its place. */
+  end: { readonly how: string; readonly passing: boolean } | undefined;
+}
+
+function startServer(address: ServerAddress, stateDir: string): Started {
   ensureStateDir(stateDir);
-  const path = serveLogFile(stateDir);
-  const log = openSync(path, "a", 0o600);
+  const log = openSync(serveLogFile(stateDir), "a", 0o600);
   try {
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
-    const { PTALK_SERVER: _ours, ...env } = process.env;
+    const listen = formatServerAddress(address);
+    // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
+    const options = ["--exit-when-empty", "--no-tls", "--listen", listen];
     const child = spawn(
       process.execPath,
-      [PROGRAM, "serve", "--exit-when-empty", "--listen", formatServerAddress(address)],
+      [PROGRAM, "serve", ...options, "--state-dir", embeddedServerDir(stateDir, address.port)],
       {
         cwd: "/", // it must not keep a file system from being unmounted
         detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-        env,
+        env: withoutSettings(process.env),
         stdio: ["ignore", log, log],
       },
     );
     child.unref();
-    const ended = new Promise<string>((resolve) => {
-      child.once("error", (error) => resolve(`could not be started (${error.message})`));
-      child.once("exit", (code, killedBy) =>
-        resolve(killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`),
-      );
+    const started: Started = { end: undefined };
+    child.once("error", (error) => {
+      started.end = { how: `could not be started (${error.message})`, passing: false };
     });
-    return { path, ended };
+    child.once("exit", (code, killedBy) => {
+      const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
+      started.end = { how, passing: code === EXIT.unavailable };
+    });
+    return started;
   } finally {
     closeSync(log);
   }
 }
+
+/** The PTALK_ variables are meant for this command, or for a server that somebody starts on purpose. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("PTALK_")));
+}
+
+const pause = (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, signal ? { signal } : {});
 
 /** Whether something accepts connections there. */
 function answers({ host, port }: ServerAddress): Promise<boolean> {

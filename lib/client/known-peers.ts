@@ -68,14 +68,14 @@ export class KnownServers {
     this.#pins = new PinFile(knownServersFile(stateDir));
   }
 
-  /** @throws TalkError refused if the server showed another certificate before */
+  /** Remembers the certificate if none is remembered. @throws TalkError refused if the server showed another one before */
   remember(server: string, certificate: string): void {
-    const pinned = this.#pins.pin(server, certificate);
-    if (pinned === certificate) return;
-    throw TalkError.refused(
-      `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be ` +
-        `the server. If the change is expected, forget the old one with: ptalk key forget ${server}`,
-    );
+    agree(server, this.#pins.pin(server, certificate), certificate);
+  }
+
+  /** @throws TalkError refused if another one is remembered */
+  check(server: string, certificate: string): void {
+    agree(server, this.#pins.get(server) ?? certificate, certificate);
   }
 
   forget(server: string): boolean {
@@ -85,6 +85,14 @@ export class KnownServers {
   list(): { server: string; certificate: string }[] {
     return this.#pins.entries().map(([server, certificate]) => ({ server, certificate }));
   }
+}
+
+function agree(server: string, pinned: string, certificate: string): void {
+  if (pinned === certificate) return;
+  throw TalkError.refused(
+    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be ` +
+      `the server. If the change is expected, forget the old one with: ptalk key forget ${server}`,
+  );
 }
 
 const subjectOf = (server: string, name: string): string => `${server}/${foldName(name)}`;

@@ -9,7 +9,7 @@ import { LocalTable } from "../table/local-table.ts";
 const STANDARD_STREAMS = [0, 1, 2];
 
 export class LocalPresence {
-  readonly #table: LocalTable | undefined;
+  #table: LocalTable | undefined;
   #sent = 0;
   #received = 0;
 
@@ -47,6 +47,7 @@ export class LocalPresence {
 
   leave(): void {
     this.#table?.leave();
+    this.#table = undefined; // what is delivered or handed over in the last moment is shown to nobody
   }
 }
 

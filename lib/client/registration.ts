@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import type { Identity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
-import { registrationBytes } from "../wire/registration.ts";
+import { claimBytes, registrationBytes } from "../wire/registration.ts";
 import { ReplyError } from "../wire/resp-reply.ts";
 
 const MAX_HOST_BYTES = 64;
@@ -36,6 +36,12 @@ export function registrationRequest({
   return ["REGISTER", name, ...proof, "PROBE", ...(takeOver ? ["TAKEOVER"] : [])];
 }
 
+/** The command that proves the name to be ours without putting us into the directory. */
+export function claimRequest({ name, identity, nonce }: Omit<RegistrationRequest, "port" | "takeOver">): string[] {
+  const signature = identity.sign(claimBytes({ nonce, name })).toString("base64");
+  return ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+}
+
 /** A refusal in the words of this program; anything else as it is. */
 export function registrationError(error: unknown, name: string): unknown {
   if (!(error instanceof ReplyError)) return error;
@@ -48,7 +54,7 @@ export function registrationError(error: unknown, name: string): unknown {
       return TalkError.badName(name, error.message);
     case "BADSIG":
     case "NOAUTH":
-      return TalkError.refused(`the server refuses the registration: ${error.message}`, error);
+      return TalkError.refused(`the server refuses the name: ${error.message}`, error);
     default:
       return TalkError.protocol(error.message, error);
   }

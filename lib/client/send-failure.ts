@@ -1,20 +1,23 @@
 // Why a message failed, in the words and codes that send() promises. Pure.
-import { FAILED_CODES, type FailedCode, TalkError } from "../errors.ts";
+import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../errors.ts";
+
+/** Ends of the session or the transport: what they mean to a message is that nobody has confirmed it. */
+const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = ["unreachable", "closed", "protocol", "full", "name-taken"];
 
 /** What send() rejects with: our own deadline is "not delivered", the caller's abort stays what it is. */
-export function sendFailure(to: string, error: Error, timeoutMs: number): Error {
-  if (error.name === "TimeoutError")
+export function sendFailure(to: string, error: unknown, timeoutMs: number, signal?: AbortSignal): unknown {
+  if (signal?.aborted && error === signal.reason) return error;
+  if (error instanceof Error && error.name === "TimeoutError")
     return TalkError.notDelivered(to, `no confirmation within ${timeoutMs / 1000} s`, error);
   if (!(error instanceof TalkError)) return error;
   if (error.code === "refused") {
     return new TalkError("key-mismatch", `"${to}" refuses: it knows you under another key`, { cause: error });
   }
-  if (error.code === "unreachable") return TalkError.notDelivered(to, error.message, error);
-  return error;
+  return MEANS_NOT_DELIVERED.includes(error.code) ? TalkError.notDelivered(to, error.message, error) : error;
 }
 
 /** The `code` of the "failed" event. */
-export function failedCode(error: Error): FailedCode {
+export function failedCode(error: unknown): FailedCode {
   const code = error instanceof TalkError ? error.code : "";
   return FAILED_CODES.find((known) => known === code) ?? "not-delivered";
 }

@@ -1,32 +1,25 @@
 // One TCP (or TLS) connection to the lookup server that speaks RESP3: requests in order, replies in order, pushes aside.
 // Knows the protocol's framing, nothing of registrations or reconnecting.
 import { EventEmitter } from "node:events";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { TalkError } from "../errors.ts";
-import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
+import { formatServerAddress } from "../server-address.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
+import { openServerSocket, type ServerSocketOptions } from "./server-socket.ts";
+import { abortable } from "./waiting.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
-const CONNECT_LIMIT_MS = 5_000;
 /** Milliseconds in which a reply has to come: past it the server counts as gone. */
 const REPLY_LIMIT_MS = 10_000;
-
-export interface ServerConnectionOptions {
-  readonly address: ServerAddress;
-  /** Plain TCP to a server that is not on loopback. */
-  readonly insecure?: boolean;
-  /** Called with "sha256:HEX" of the server's certificate before anything is sent; throws to refuse it. */
-  readonly checkCertificate?: (certificate: string) => void;
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
+/** Characters of an error reply that are passed on. */
+const REPLY_SHOWN = 200;
 
 /** What the server says of itself in HELLO. */
 export interface ServerGreeting {
   readonly version: string;
-  /** base64; the next REGISTER on this connection signs it. */
+  /** base64; the next REGISTER or CLAIM on this connection signs it. */
   readonly nonce: string;
 }
 
@@ -45,15 +38,18 @@ interface ServerConnectionEvents {
 export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly server: string;
   readonly #socket: Socket;
+  readonly #signal: AbortSignal | undefined;
   readonly #decoder = new ReplyDecoder();
   readonly #pending: Pending[] = []; // oldest first
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
 
-  private constructor(server: string, socket: Socket) {
+  private constructor(socket: Socket, { address, signal }: ServerSocketOptions) {
     super();
+    const server = formatServerAddress(address);
     this.server = server;
     this.#socket = socket;
+    this.#signal = signal;
     this.#watchdog = setInterval(() => this.#expire(), 1_000).unref();
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
@@ -61,10 +57,20 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     socket.on("close", () => this.#end(TalkError.unreachable(server, "it closed the connection")));
   }
 
-  /** Connects and greets. @throws TalkError unreachable, refused (certificate), protocol; AbortError */
-  static async open(options: ServerConnectionOptions): Promise<ServerConnection> {
-    const socket = await openSocket(options);
-    return new ServerConnection(formatServerAddress(options.address), socket);
+  /** Connects; `signal` is heeded until hello() has its answer. @throws TalkError unreachable, refused (certificate) */
+  static async open(options: ServerSocketOptions): Promise<ServerConnection> {
+    return new ServerConnection(await openServerSocket(options), options);
+  }
+
+  /** Connects and says hello. @throws as open() and hello() */
+  static async greeted(options: ServerSocketOptions): Promise<{ connection: ServerConnection; nonce: string }> {
+    const connection = await ServerConnection.open(options);
+    try {
+      return { connection, nonce: (await connection.hello()).nonce };
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
   }
 
   /** The address of this machine as the server sees it, and whether it is loopback: where the chat socket belongs. */
@@ -76,8 +82,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     return this.#closed !== undefined;
   }
 
+  /** @throws TalkError unreachable, protocol, full; the reason of the signal given to open() */
   async hello(): Promise<ServerGreeting> {
-    const reply = await this.command("HELLO", 3);
+    const reply = await abortable(this.ask("HELLO", 3), this.#signal);
     if (!(reply instanceof Map)) throw TalkError.protocol("HELLO is not answered with a map");
     const [version, nonce] = [reply.get("version"), reply.get("nonce")];
     if (typeof version !== "string" || typeof nonce !== "string") throw TalkError.protocol("HELLO has no nonce");
@@ -92,8 +99,23 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
     return new Promise((resolve, reject) => {
       this.#pending.push({ resolve, reject, deadline: performance.now() + REPLY_LIMIT_MS });
+      // Everything that is asked until the present callback returns leaves together.
+      this.#socket.cork();
       this.#socket.write(encodeCommand(args));
+      process.nextTick(() => this.#socket.uncork());
     });
+  }
+
+  /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full */
+  async ask(...args: (string | number)[]): Promise<RespValue> {
+    try {
+      return await this.command(...args);
+    } catch (error) {
+      if (!(error instanceof ReplyError)) throw error;
+      const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
+      if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
+      throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
+    }
   }
 
   close(): void {
@@ -114,7 +136,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
         if (this.#closed) return;
       }
     } catch (error) {
-      this.#end(TalkError.protocol(error instanceof Error ? error.message : String(error), error));
+      const known = error instanceof TalkError;
+      this.#end(known ? error : TalkError.protocol(error instanceof Error ? error.message : String(error), error));
     }
   }
 
@@ -142,71 +165,5 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.#socket.destroy();
     for (const { reject } of this.#pending.splice(0)) reject(reason);
     this.emit("close", reason);
-  }
-}
-
-async function openSocket(options: ServerConnectionOptions): Promise<Socket> {
-  const { address, insecure = false, timeoutMs = CONNECT_LIMIT_MS, signal } = options;
-  signal?.throwIfAborted();
-  const server = formatServerAddress(address);
-  const secure = !insecure && !isLoopback(address.host);
-  // TLS costs a module and a handshake: only servers that are not on this machine need it.
-  const socket = secure ? (await import("node:tls")).connect({ ...tlsOptions(address) }) : connect(address);
-  await new Promise<void>((resolve, reject) => {
-    const fail = (error: Error): void => {
-      socket.destroy();
-      reject(error);
-    };
-    const onAbort = (): void => fail(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
-    const timer = setTimeout(
-      () => fail(TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`)),
-      timeoutMs,
-    );
-    signal?.addEventListener("abort", onAbort, { once: true });
-    socket.once("error", (error) => fail(TalkError.unreachable(server, connectReason(error), error)));
-    socket.once(secure ? "secureConnect" : "connect", resolve);
-    socket.once("close", () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-      reject(TalkError.unreachable(server, "it closed the connection"));
-    });
-    socket.once(secure ? "secureConnect" : "connect", () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-    });
-  });
-  socket.removeAllListeners("error").removeAllListeners("close");
-  try {
-    if (secure) options.checkCertificate?.(certificateOf(socket));
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
-  return socket;
-}
-
-// The certificate is pinned on first use, as a host key is (RFC 4251 section 4.1): no authority vouches for it.
-const tlsOptions = ({ host, port }: ServerAddress) =>
-  ({ host, port, rejectUnauthorized: false, minVersion: "TLSv1.3" }) as const;
-
-function certificateOf(socket: Socket): string {
-  const peer =
-    "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
-  if (peer === undefined) throw TalkError.refused("the server showed no certificate");
-  return `sha256:${peer.fingerprint256.replaceAll(":", "").toLowerCase()}`;
-}
-
-function connectReason(error: NodeJS.ErrnoException): string {
-  switch (error.code) {
-    case "ECONNREFUSED":
-      return "nothing listens there (start one with: ptalk serve)";
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return "the host's name is not known";
-    case "ENETUNREACH":
-    case "EHOSTUNREACH":
-      return "there is no way to that network from here";
-    default:
-      return error.message;
   }
 }

@@ -1,20 +1,23 @@
-// A client's standing with the lookup server: registered under its name for as long as it lives, whatever happens to the
+// A client's standing with the lookup server: its name is its own for as long as it lives, whatever happens to the
 // connection. Reconnects with backoff and jitter and takes its name up again. Knows nothing of messages.
-import { EventEmitter, once } from "node:events";
+import { EventEmitter } from "node:events";
 import type { Identity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import type { ServerAddress } from "../server-address.ts";
-import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
+import type { RespValue } from "../wire/resp-reply.ts";
 import { backoffMs } from "./backoff.ts";
-import { allRecords, lookupRecord } from "./directory-queries.ts";
+import { allRecords, lookupRecord, ownerOf } from "./directory-queries.ts";
 import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
-import { isPassing, registrationError, registrationRequest } from "./registration.ts";
+import { claimRequest, isPassing, registrationError, registrationRequest } from "./registration.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent } from "./types.ts";
+import { abortable, pause, within } from "./waiting.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
 const PING_EVERY_MS = 10_000;
+/** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
+const LEAVE_LIMIT_MS = 1_000;
 /** Why the server closes: another process of this user has taken the name over. */
 const REPLACED = "replaced";
 
@@ -24,15 +27,14 @@ export interface SessionOptions {
   readonly identity: Identity;
   readonly insecure: boolean;
   readonly checkCertificate: (certificate: string) => void;
-  /** "if-free": a client of the same key that holds the name already is no error; then we speak without being listed. */
-  readonly register: "always" | "if-free";
+  /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
 }
 
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
-  /** The server has told of a client unasked: it joined, or is about to talk to us. Comes before "peer". */
+  /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [record: DirectoryRecord];
   /** The name is lost for good. */
   gone: [error: Error];
@@ -42,11 +44,14 @@ export class Session extends EventEmitter<SessionEvents> {
   readonly #options: SessionOptions;
   #connection: ServerConnection;
   #nonce: string;
-  #port = 0;
+  /** Takes our place on a fresh connection. */
+  #enter: (takeOver: boolean) => Promise<void> = async () => {};
   #listed = false;
   #closing = false;
   #ended: Error | undefined;
   readonly #stop = new AbortController();
+  /** Those who wait for the connection to come back, or for the end. */
+  readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
   private constructor(options: SessionOptions, connection: ServerConnection, nonce: string) {
@@ -56,19 +61,15 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#nonce = nonce;
   }
 
-  /** Connects and greets; register() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
+  /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: SessionOptions): Promise<Session> {
-    const connection = await connectAndGreet(options, options.signal);
-    return new Session(options, connection.connection, connection.nonce);
+    const { connection, nonce } = await ServerConnection.greeted(options);
+    return new Session(options, connection, nonce);
   }
 
   /** This machine's address on the way to the server. */
   get localAddress(): string {
     return this.#connection.localAddress;
-  }
-  /** Whether the directory lists this client (see SessionOptions.register). */
-  get listed(): boolean {
-    return this.#listed;
   }
   get connected(): boolean {
     return !this.#connection.closed;
@@ -77,28 +78,48 @@ export class Session extends EventEmitter<SessionEvents> {
   /**
    * Puts this client into the directory and keeps it there.
    * @param port UDP port of the chat socket
-   * @throws TalkError name-taken, full, bad-name, refused, unreachable
+   * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
-  async register(port: number): Promise<void> {
-    this.#port = port;
-    await this.#register(false);
-    this.#watchOver();
+  register(port: number): Promise<void> {
+    return this.#begin((takeOver) => this.#register(port, takeOver));
   }
 
-  /** @throws TalkError unreachable while there is no connection */
-  lookup(name: string): Promise<DirectoryRecord | null> {
-    return lookupRecord(this.#connection, name);
+  /** Speaks under the name without being in the directory: nobody hears of it. @throws as register() */
+  claim(): Promise<void> {
+    const { name, identity } = this.#options;
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, nonce: this.#nonce })));
+  }
+
+  /** @throws TalkError unreachable while there is no connection; protocol */
+  async lookup(name: string): Promise<DirectoryRecord | null> {
+    const record = await lookupRecord(this.#connection, name);
+    if (record) this.emit("seen", record);
+    return record;
+  }
+
+  /** The key that a name belongs to. @throws as lookup() */
+  ownerOf(name: string): Promise<string | null> {
+    return ownerOf(this.#connection, name);
   }
 
   all(): Promise<DirectoryRecord[]> {
     return allRecords(this.#connection);
   }
 
-  /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; AbortError */
+  /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
   async whenConnected(signal: AbortSignal): Promise<void> {
     while (!this.connected) {
       if (this.#ended) throw this.#ended;
-      await once(this, "server", { signal: AbortSignal.any([signal, this.#stop.signal]) });
+      let wake = (): void => {};
+      const woken = new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      this.#waiting.add(wake);
+      try {
+        await abortable(woken, signal);
+      } finally {
+        this.#waiting.delete(wake);
+      }
     }
   }
 
@@ -108,32 +129,52 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#closing = true;
     this.#ended ??= TalkError.closed("the session");
     clearInterval(this.#ping);
-    if (this.connected && this.#listed) await this.#connection.command("UNREGISTER").catch(() => {});
-    this.#stop.abort(this.#ended);
-    this.#connection.close();
-  }
-
-  async #register(takeOver: boolean): Promise<void> {
-    const { name, identity } = this.#options;
-    try {
-      const request = { name, identity, nonce: this.#nonce, port: this.#port, takeOver };
-      await this.#connection.command(...registrationRequest(request));
-      this.#listed = true;
-    } catch (error) {
-      if (!(await this.#mayShareName(error))) throw registrationError(error, name);
+    if (this.connected && this.#listed) {
+      const left = this.#connection.command("UNREGISTER").catch(() => {});
+      await within(LEAVE_LIMIT_MS, left, undefined);
     }
-    await this.#connection.command("WATCH");
+    this.#end(this.#ended);
   }
 
-  async #mayShareName(error: unknown): Promise<boolean> {
-    if (this.#options.register !== "if-free" || !(error instanceof ReplyError) || error.code !== "TAKEN") return false;
-    const holder = await this.lookup(this.#options.name);
-    return holder?.key === this.#options.identity.publicKey.toString("base64");
+  #end(reason: Error): void {
+    this.#stop.abort(reason);
+    this.#connection.close();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  async #begin(enter: (takeOver: boolean) => Promise<void>): Promise<void> {
+    this.#enter = enter;
+    this.#listen();
+    await abortable(enter(false), this.#options.signal);
+    this.#watchOver();
+  }
+
+  async #register(port: number, takeOver: boolean): Promise<void> {
+    const { name, identity } = this.#options;
+    const request = registrationRequest({ name, identity, nonce: this.#nonce, port, takeOver });
+    await Promise.all([this.#prove(request), this.#connection.ask("WATCH")]);
+    this.#listed = true;
+  }
+
+  async #prove(request: (string | number)[]): Promise<void> {
+    try {
+      await this.#connection.command(...request);
+    } catch (error) {
+      throw registrationError(error, this.#options.name);
+    }
+  }
+
+  /** Before anything is asked on a connection: what is pushed comes right behind an answer. */
+  #listen(): void {
+    this.#connection.on("push", (values) => this.#pushed(values));
   }
 
   #watchOver(): void {
     const connection = this.#connection;
-    connection.on("push", (values) => this.#pushed(values));
     connection.once("close", () => this.#lost());
     if (connection.closed) this.#lost();
     clearInterval(this.#ping);
@@ -167,8 +208,7 @@ export class Session extends EventEmitter<SessionEvents> {
     this.#closing = true;
     this.#ended = error;
     clearInterval(this.#ping);
-    this.#stop.abort(error);
-    this.#connection.close();
+    this.#end(error);
     this.emit("gone", error);
   }
 
@@ -176,10 +216,11 @@ export class Session extends EventEmitter<SessionEvents> {
     for (let attempt = 0; ; attempt++) {
       await pause(backoffMs(attempt, RECONNECT), this.#stop.signal);
       try {
-        const fresh = await connectAndGreet(this.#options, this.#stop.signal);
+        const fresh = await ServerConnection.greeted({ ...this.#options, signal: this.#stop.signal });
         this.#connection = fresh.connection;
         this.#nonce = fresh.nonce;
-        await this.#register(this.#listed);
+        this.#listen();
+        await this.#enter(true);
         break;
       } catch (error) {
         this.#connection.close();
@@ -189,36 +230,6 @@ export class Session extends EventEmitter<SessionEvents> {
     if (this.#closing) return this.#connection.close();
     this.#watchOver();
     this.emit("server", { state: "back" });
+    this.#wake();
   }
-}
-
-async function connectAndGreet(options: SessionOptions, signal: AbortSignal | undefined) {
-  const connection = await ServerConnection.open({
-    address: options.address,
-    insecure: options.insecure,
-    checkCertificate: options.checkCertificate,
-    ...(signal && { signal }),
-  });
-  try {
-    return { connection, nonce: (await connection.hello()).nonce };
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
-}
-
-// Reconnecting never keeps a process alive that has nothing else to do; the chat socket does while it is open.
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

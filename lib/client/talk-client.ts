@@ -1,25 +1,32 @@
 // One user who is on: registered with the lookup server, listed on this machine, reachable by the others. Puts session,
 // address book, peer transport and the row of the local table together; each of them does its own work.
 import { randomUUID } from "node:crypto";
-import { EventEmitter, once } from "node:events";
-import { debuglog } from "node:util";
-import { fingerprint } from "../crypto/fingerprint.ts";
-import { loadOrCreateIdentity } from "../crypto/identity.ts";
+import { EventEmitter } from "node:events";
+import { defaultStateDir } from "../config.ts";
+import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import { validateName } from "../names.ts";
-import { DEFAULT_SERVER, formatServerAddress, isLoopback, parseServerAddress } from "../server-address.ts";
+import {
+  DEFAULT_SERVER,
+  formatServerAddress,
+  isLoopback,
+  parseServerAddress,
+  type ServerAddress,
+} from "../server-address.ts";
 import { listLocal } from "../table/local-list.ts";
 import { AddressBook } from "./address-book.ts";
-import { publicRecord } from "./directory-record.ts";
-import { ensureServer } from "./embedded-server.ts";
+import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
+import { withEmbeddedServer } from "./embedded-server.ts";
 import { Journeys } from "./journeys.ts";
 import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
 import { PeerTransport } from "./peer/transport.ts";
-import type { IncomingMessage } from "./peer/types.ts";
+import { Reception, raise } from "./reception.ts";
 import { failedCode, sendFailure } from "./send-failure.ts";
+import { checkSendRequest } from "./send-request.ts";
+import { Sending } from "./sending.ts";
 import { Session } from "./session.ts";
-import { defaultStateDir, keyFile } from "./state-dir.ts";
+import { keyFile } from "./state-dir.ts";
 import type {
   ClientRecord,
   ConnectOptions,
@@ -28,16 +35,7 @@ import type {
   SendResult,
   TalkClientEvents,
   TalkConnection,
-  TalkMessage,
 } from "./types.ts";
-
-const debug = debuglog("ptalk-client");
-
-/** Longest message, in bytes of UTF-8. */
-export const MAX_TEXT_BYTES = 65_536;
-export const DEFAULT_SEND_TIMEOUT_MS = 10_000;
-/** Messages under way at once; one more fails at once instead of queueing without end. */
-export const MAX_UNDER_WAY = 4096;
 
 /**
  * A user of a lookup server.
@@ -58,10 +56,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #session: Session;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
-  readonly #deliver: ConnectOptions["deliver"];
+  readonly #reception: Reception;
   #presence: LocalPresence | undefined;
   readonly #journeys: Journeys;
-  #underWay = 0;
+  readonly #sending: Sending;
   #ended: Error | undefined;
 
   private constructor(options: ConnectOptions, parts: Parts) {
@@ -73,17 +71,22 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#transport = parts.transport;
     this.#book = parts.book;
     this.#journeys = new Journeys(parts.transport);
-    this.#deliver = options.deliver;
+    this.#sending = new Sending({ ...parts, from: this.name, journeys: this.#journeys });
+    this.#reception = new Reception({
+      book: parts.book,
+      client: this,
+      deliver: options.deliver,
+      onReceived: () => this.#presence?.received(),
+    });
+    const { register } = options;
     this.#transport.on("message", (message, accept, refuse) => {
-      // An output that fails leaves the message undelivered; its sender is told nothing, which is the truth.
-      this.#receive(message, accept, refuse).catch((error: unknown) =>
-        debug("not handed over: %s", asError(error).message),
-      );
+      if (register === "never") refuse();
+      else void this.#reception.take(message, accept, refuse);
     });
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
       if (event.state === "back") this.#cameBack();
-      this.emit("server", event);
+      this.#tell("server", event);
     });
     this.#session.on("seen", (record) => {
       this.#book.learn(record);
@@ -91,21 +94,26 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#session.on("peer", (event) => {
       if (event.state === "left") this.#book.forget(event.name);
-      this.emit("peer", event);
+      this.#tell("peer", event);
     });
     this.#session.on("gone", (error) => this.#fail(error));
   }
 
   /**
    * Registers and begins to receive.
-   * @throws TalkError bad-name, name-taken, full, unreachable, refused (certificate, key file); AbortError
+   * @throws TalkError bad-name, name-taken, full, unreachable, protocol, refused (certificate, key file); the signal's reason
    */
   static async connect(options: ConnectOptions): Promise<TalkClient> {
     validateName(options.name);
     const { stateDir = defaultStateDir(), signal } = options;
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    if (options.startServer) await ensureServer(address, stateDir, signal);
+    const join = () => TalkClient.#join(options, { address, stateDir, identity });
+    return options.startServer ? withEmbeddedServer({ address, stateDir, signal }, join) : join();
+  }
+
+  static async #join(options: ConnectOptions, { address, stateDir, identity }: Place): Promise<TalkClient> {
+    const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
     const session = await Session.open({
@@ -114,7 +122,6 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       identity,
       insecure: options.insecure ?? false,
       checkCertificate: (certificate) => servers.remember(server, certificate),
-      register: options.register ?? "always",
       signal,
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
@@ -125,10 +132,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const book = new AddressBook(server, session, new KnownPeers(stateDir));
       const client = new TalkClient(options, { server, fingerprint: identity.fingerprint, session, transport, book });
-      await session.register(transport.port);
+      for (const name of recipients) book.lookAhead(name);
+      await (register === "never" ? session.claim() : session.register(transport.port));
       signal?.throwIfAborted();
-      // Who only sends one message is not "on": List need not show it, and its start is a few milliseconds shorter.
-      if (options.register !== "if-free") client.#presence = LocalPresence.join(client);
+      if (register === "always") client.#presence = LocalPresence.join(client);
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -148,27 +155,32 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /**
    * Sends one message; resolves when the receiving program has handed it to its output.
    * @param to a name; compared as the server does, case-folded
-   * @param text at most {@link MAX_TEXT_BYTES} bytes of UTF-8
-   * @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; the signal's reason (AbortError)
+   * @param text at most 65,536 bytes of UTF-8
+   * @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; the signal's reason; TypeError or RangeError for
+   * arguments that are none, and then nothing was sent and no event tells of it
    */
   async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
-    const { timeoutMs = DEFAULT_SEND_TIMEOUT_MS, signal } = options;
+    const timeoutMs = checkSendRequest(to, text, options);
+    const { signal } = options;
     signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
     const id = randomUUID();
     const startedAt = performance.now();
-    this.emit("sent", { id, to, at: Date.now() });
+    this.#tell("sent", { id, to, at: Date.now() });
+    let record: DirectoryRecord;
     try {
-      await this.#send(id, to, text, { deadline: startedAt + timeoutMs, timeoutMs, ...(signal && { signal }) });
-      const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
-      this.#presence?.sent();
-      this.emit("delivered", { id, to, at: Date.now(), ms });
-      return { id, to, ms };
+      record = await this.#sending.send(id, to, text, { timeoutMs, signal });
     } catch (error) {
-      const failure = sendFailure(to, asError(error), timeoutMs);
-      this.emit("failed", { id, to, code: failedCode(failure), message: failure.message });
+      const failure = sendFailure(to, error, timeoutMs, signal);
+      const message = failure instanceof Error ? failure.message : String(failure);
+      this.#tell("failed", { id, to, code: failedCode(failure), message });
       throw failure;
     }
+    const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
+    this.#book.remember(to, record.key);
+    this.#presence?.sent();
+    this.#tell("delivered", { id, to, at: Date.now(), ms });
+    return { id, to, ms };
   }
 
   /** @returns the client of that name, null if nobody of that name is on. @throws TalkError unreachable */
@@ -190,6 +202,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** Leaves: gives what is under way a second, then fails it, says goodbye and frees everything. */
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
+    this.#reception.close();
     await this.#transport.close();
     await this.#session.close();
     this.#presence?.leave();
@@ -199,63 +212,32 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.close();
   }
 
-  async #send(id: string, to: string, text: string, limits: SendLimits): Promise<void> {
-    const bytes = Buffer.byteLength(text);
-    if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
-    if (this.#underWay >= MAX_UNDER_WAY)
-      throw TalkError.notDelivered(to, `${MAX_UNDER_WAY} messages are already under way`);
-    this.#underWay++;
-    const timeout = AbortSignal.timeout(limits.timeoutMs);
-    const signal = limits.signal ? AbortSignal.any([limits.signal, timeout]) : timeout;
-    try {
-      const record = await this.#book.resolve(to, signal);
-      const timeoutMs = Math.max(1, limits.deadline - performance.now());
-      await this.#journeys.to(record, (peer) =>
-        this.#transport.send(peer, { from: this.name, text, id }, { timeoutMs, signal }),
-      );
-      this.#book.remember(record.name, record.key);
-    } finally {
-      this.#underWay--;
-    }
-  }
-
   #cameBack(): void {
     this.#presence?.moved(this.address);
     // Who was restarted while the server was away is announced to nobody.
-    for (const name of this.#journeys.names()) {
-      this.#book.forget(name);
-      this.#session.lookup(name).then(
-        (record) => record && this.#journeys.follow(record),
-        () => {},
-      );
-    }
+    this.#book.doubt();
+    for (const name of this.#journeys.names()) this.#session.lookup(name).catch(() => {});
   }
 
-  async #receive(incoming: IncomingMessage, accept: () => void, refuse: () => void): Promise<void> {
-    const standing = await this.#book.standingOf(incoming.from, incoming.key.toString("base64"));
-    if ("refused" in standing) {
-      refuse();
-      this.emit("refused", standing.refused);
-      return;
+  /** A listener's failure is neither the message's nor the connection's. */
+  #tell<E extends keyof TalkClientEvents>(event: E, ...args: TalkClientEvents[E]): void {
+    try {
+      (this as EventEmitter).emit(event, ...args);
+    } catch (error) {
+      raise(this, error);
     }
-    const { id, from, text, at } = incoming;
-    await this.#handOver({ id, from, text, at, fingerprint: fingerprint(incoming.key), verified: standing.verified });
-    accept();
-    this.#presence?.received();
-  }
-
-  // Nobody is told "delivered" before an output has the text: without one the message waits, and its sender with it.
-  async #handOver(message: TalkMessage): Promise<void> {
-    if (this.#deliver) await this.#deliver(message);
-    else while (this.listenerCount("message") === 0) await once(this, "newListener");
-    // Not emit(): a listener may be async, and its promise is the hand-over.
-    await Promise.all(this.rawListeners("message").map((listener) => listener.call(this, message)));
   }
 
   #fail(error: Error): void {
     this.#ended ??= error;
     if (this.listenerCount("error") > 0) this.emit("error", error);
   }
+}
+
+interface Place {
+  readonly address: ServerAddress;
+  readonly stateDir: string;
+  readonly identity: Identity;
 }
 
 interface Parts {
@@ -265,11 +247,3 @@ interface Parts {
   readonly transport: PeerTransport;
   readonly book: AddressBook;
 }
-
-interface SendLimits {
-  readonly deadline: number; // on the clock of performance.now()
-  readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
-}
-
-const asError = (value: unknown): Error => (value instanceof Error ? value : new Error(String(value)));

@@ -85,9 +85,13 @@ export interface TalkClientEvents {
   failed: [event: FailedEvent];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
-  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. */
+  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. Not told of every one. */
   refused: [error: Error];
-  /** The session ended for good (name lost to another, refused): send() fails from here on. */
+  /**
+   * The session ended for good (name lost to another, refused): send() fails from here on. Or a listener of this client
+   * threw, or its promise was rejected: whatever it threw, and nothing has ended; a message whose listener did so stays
+   * unconfirmed. Without a listener for "error" the first is passed over, and the second is an uncaught exception.
+   */
   error: [error: Error];
 }
 
@@ -107,10 +111,13 @@ export interface ConnectOptions {
   /** Start a server in the background when none answers on the default address. */
   readonly startServer?: boolean;
   /**
-   * "always" (default): be listed under the name, or fail with name-taken. "if-free": as `ptalk send` does, register
-   * unless a client with the same key already holds the name, then speak under the same name without being listed.
+   * "always" (default): be on under the name. "never": only send under it, as `ptalk send` does, also while another client
+   * of the same user is on; nobody sees this one come and go, and nothing can be sent to it. Both fail with name-taken if
+   * the name is another key's.
    */
-  readonly register?: "always" | "if-free";
+  readonly register?: "always" | "never";
+  /** Names that will be sent to at once: they are looked up along the way. */
+  readonly recipients?: readonly string[];
   /**
    * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
    * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
@@ -119,8 +126,9 @@ export interface ConnectOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered; default 10 000. */
+  /** Milliseconds until not-delivered, at most a day; default 10 000. */
   readonly timeoutMs?: number;
+  /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;
 }
 export interface SendResult {

@@ -6,7 +6,6 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readSync,
   unlinkSync,
@@ -14,6 +13,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { TalkError } from "../errors.ts";
+import { makeFolder } from "../make-folder.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
 const LINE = /^ptalk-key-1 ([A-Za-z0-9+/]{43}=)\n?$/;
@@ -44,7 +44,7 @@ export function readSeedFile(path: string): Buffer | null {
 /** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
 export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
   const fd = openSync(temporary, "wx", 0o600);
   try {
@@ -69,8 +69,8 @@ export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   return seed;
 }
 
-// As ssh does: a secret that others can read is not a secret any more.
-function refuseUnlessPrivate(fd: number, path: string): void {
+/** As ssh does: a secret that others can read is not a secret any more. @throws TalkError refused, bad-data: no regular file */
+export function refuseUnlessPrivate(fd: number, path: string): void {
   const stat = fstatSync(fd);
   if (!stat.isFile()) throw TalkError.badData(`${path} is not a regular file`);
   const uid = process.geteuid?.() ?? stat.uid;

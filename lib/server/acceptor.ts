@@ -27,6 +27,8 @@ export interface ListenTarget {
 
 export class Acceptor {
   readonly refusals = new Map<string, number>();
+  /** When the last connection came, on the clock of performance.now(). */
+  acceptedAt = Number.NEGATIVE_INFINITY;
   readonly #server: Server;
   readonly #limits: Limits;
   readonly #log: Log;
@@ -68,7 +70,9 @@ export class Acceptor {
   /** Where it listens, with the port that the system picked. */
   get address(): ServerAddress {
     const bound = this.#server.address();
-    if (bound === null || typeof bound === "string") throw TalkError.internal("the listening socket has no port");
+    if (bound === null || typeof bound === "string" || bound.port === undefined) {
+      throw wrongSocket();
+    }
     return { host: bound.address, port: bound.port };
   }
 
@@ -91,6 +95,7 @@ export class Acceptor {
 
   #accept(socket: Socket): void {
     socket.on("error", () => {});
+    this.acceptedAt = performance.now();
     const address = plainAddress(socket.remoteAddress);
     this.offer(socket, address);
   }
@@ -144,6 +149,13 @@ export class Acceptor {
     this.#complainedAt = now;
     this.#log.warn("connection refused", { reason });
   }
+}
+
+/** Of a descriptor that somebody else has opened. */
+export function wrongSocket(cause?: unknown): TalkError {
+  const reason =
+    "the descriptor that was handed over is no TCP socket that listens (in a socket unit: ListenStream=HOST:PORT)";
+  return new TalkError("usage", reason, { cause });
 }
 
 /** The error of a listen that failed, for people. @param owner pid of the server that is there already, if it is one */

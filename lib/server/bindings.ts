@@ -1,5 +1,5 @@
-// Which key a name belongs to: a log in the state directory, one line for each name's first registration, and one again when
-// the last is some days old.
+// Which key a name belongs to: a log in the state directory, one line for each name's first registration or claim, and one again
+// when the last is some days old.
 //
 //     ptalk-names-v1
 //     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch>
@@ -69,7 +69,18 @@ export class Bindings {
     );
   }
 
-  /** Reads what others have added. Lines without their end stay unread. */
+  /** Whether the name is that key's, and was registered or claimed a short time ago: then there is nothing to note. */
+  isNoted(folded: string, key: string): boolean {
+    const known = this.#book.get(folded);
+    return known?.key === key && today() - known.day < FRESH_DAYS;
+  }
+
+  /** Whether others have added something since the last refresh(). */
+  get isBehind(): boolean {
+    return fstatSync(this.#fd).size > this.#offset;
+  }
+
+  /** Reads what others have added. Lines without their end stay unread. Caller holds the write lock. */
   refresh(): void {
     const size = fstatSync(this.#fd).size;
     if (size <= this.#offset) return;
@@ -97,16 +108,15 @@ export class Bindings {
   }
 
   /**
-   * Notes that the key has registered the name, which is its own or free. Caller holds the write lock, has called refresh() under
+   * Notes that the key has registered or claimed the name, which is its own or free. Caller holds the write lock, has called refresh() under
    * it and then checkRoom(). A key that has {@link NAMES_PER_KEY} gets no further one.
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
   note(folded: string, key: string): void {
     const known = this.#book.get(folded);
-    const day = today();
-    if (known === undefined ? this.#hasAll(key) : day - known.day < FRESH_DAYS) return;
+    if (this.isNoted(folded, key) || (known === undefined && this.#hasAll(key))) return;
     try {
-      this.#append({ folded, key, day });
+      this.#append({ folded, key, day: today() });
     } catch (error) {
       if (known === undefined) throw error; // otherwise it only counts as older than it is
     }

@@ -37,7 +37,7 @@ export class Connection {
   /** As the server sees it; an IPv4 address in IPv4 notation. */
   readonly address: string;
   protocol: Protocol = 2;
-  /** What the next REGISTER signs; null before HELLO and once used. */
+  /** What the next REGISTER or CLAIM signs; null before HELLO and once used. */
   nonce: string | null = null;
   client: Registered | null = null;
   watching = false;
@@ -64,13 +64,13 @@ export class Connection {
   #sentAt = 0;
   #unsentAt = 0;
 
-  /** @param isPlain the socket is the connection itself, and nothing has read from it */
-  constructor(id: number, socket: Socket, address: string, host: ConnectionHost, isPlain: boolean) {
+  /** @param untouched the socket is the connection itself, and nothing has read from it */
+  constructor(id: number, socket: Socket, address: string, host: ConnectionHost, untouched: boolean) {
     this.id = id;
     this.address = address;
     this.#host = host;
     this.#socket =
-      (isPlain && withSharedBuffer(socket, host.readBuffer, (chunk) => this.#receive(chunk))) ||
+      (untouched && withSharedBuffer(socket, host.readBuffer, (chunk) => this.#receive(chunk))) ||
       socket.on("data", (chunk) => this.#receive(chunk));
     this.#watch(this.#socket);
     this.#socket.resume();

@@ -7,6 +7,7 @@ import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
 import { call, count, lookup, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
+import { claim, key } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import type { Connection } from "./connection.ts";
 import type { Service } from "./service.ts";
@@ -30,6 +31,8 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   COUNT: count,
   REGISTER: register,
   UNREGISTER: unregister,
+  CLAIM: claim,
+  KEY: key,
   CALL: call,
   WATCH: watch,
   UNWATCH: unwatch,

@@ -7,13 +7,16 @@ const EMPTY_MS = 250;
 
 export class EmptyWatch {
   readonly #clients: () => number;
+  readonly #quietMs: () => number;
   readonly #stop: () => void;
   #timer: NodeJS.Timeout | null = null;
   #hadClients = false;
   #over = false;
 
-  constructor(clients: () => number, stop: () => void) {
+  /** @param quietMs for how long nobody has connected: who has just come may be about to register */
+  constructor(clients: () => number, quietMs: () => number, stop: () => void) {
     this.#clients = clients;
+    this.#quietMs = quietMs;
     this.#stop = stop;
   }
 
@@ -46,7 +49,10 @@ export class EmptyWatch {
   #wait(ms: number): void {
     this.#clear();
     this.#timer = setTimeout(() => {
-      if (this.#clients() === 0) this.#stop();
+      if (this.#clients() > 0) return;
+      const quietMs = this.#quietMs();
+      if (quietMs < EMPTY_MS) this.#wait(EMPTY_MS - quietMs);
+      else this.#stop();
     }, ms);
   }
 

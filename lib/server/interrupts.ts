@@ -1,81 +1,108 @@
 // What ends `ptalk serve` from outside: SIGTERM and SIGHUP at once, SIGINT after a question.
-import { readFileSync } from "node:fs";
+import { isatty } from "node:tty";
 import { type SignalInfo, sigaction } from "../ipc/index.ts";
-import { askOnTerminal, type OpenQuestion } from "./question.ts";
+import { type Log, type LogFields, STDERR, silentLog, writeOrForget } from "./log.ts";
+import { findPerson, isYes, type Person } from "./question.ts";
 
 /** The server, as far as signals are concerned. */
 export interface Stoppable {
   readonly clients: number;
+  readonly stopping: Promise<void>;
   stop(reason: string): Promise<void>;
 }
 
-export class Interrupts implements Disposable {
-  readonly #actions: Disposable[];
+/** For the rest of the process: a terminal that closes sends SIGHUP, and its shell another one, which must not end us halfway. */
+export class Interrupts {
+  readonly #json: boolean;
+  readonly #early = new AbortController();
   #server: Stoppable | null = null;
-  #early: string | null = null;
-  #question: OpenQuestion | null = null;
+  #log: Log = silentLog;
+  /** Who is being asked. */
+  #asked: Person | null = null;
+  #over = false;
 
-  constructor() {
+  constructor(json: boolean) {
+    this.#json = json;
     // From the first moment on: a signal while the server starts must not leave half of it in shared memory.
-    this.#actions = [
-      sigaction("SIGINT", (info) => this.#interrupted(info)),
-      sigaction("SIGTERM", () => this.#stop("SIGTERM")),
-      sigaction("SIGHUP", () => this.#stop("SIGHUP")),
-    ];
+    sigaction("SIGINT", (info) => this.#interrupted(info));
+    sigaction("SIGTERM", () => this.stop("SIGTERM"));
+    sigaction("SIGHUP", hasTerminal() ? () => this.stop("SIGHUP") : "ignore");
+  }
+
+  /** Aborted by what would stop the server while there is none yet. */
+  get early(): AbortSignal {
+    return this.#early.signal;
   }
 
   /** From now on signals are about this server. */
-  watch(server: Stoppable): void {
+  watch(server: Stoppable, log: Log): void {
     this.#server = server;
-    if (this.#early !== null) void server.stop(this.#early);
+    this.#log = log;
+    if (this.early.aborted) void server.stop("aborted");
+    void server.stopping.then(() => {
+      this.#over = true;
+      this.#release();
+    });
   }
 
-  [Symbol.dispose](): void {
-    this.#question?.close();
-    for (const action of this.#actions) action[Symbol.dispose]();
-  }
-
-  #stop(reason: string): void {
-    this.#question?.close();
-    this.#question = null;
-    if (this.#server === null) this.#early = reason;
+  stop(reason: string): void {
+    this.#release();
+    if (this.#server === null) this.#early.abort();
     else void this.#server.stop(reason);
   }
 
+  #release(): void {
+    this.#asked?.release();
+    this.#asked = null;
+  }
+
   #interrupted(info: SignalInfo): void {
-    if (this.#server === null || this.#question !== null) {
-      this.#stop("SIGINT");
+    if (this.#over) return;
+    if (this.#server === null || this.#asked !== null) {
+      this.stop("SIGINT");
       return;
     }
-    const text = `${sender(info)}${this.#server.clients} clients are connected. Shut down? [y/N] `;
-    if (!canAsk()) {
-      process.stderr.write(`${text}\nptalk: nobody to ask: going on (SIGTERM shuts down)\n`);
+    const { clients } = this.#server;
+    const from = senderOf(info);
+    const person = findPerson();
+    const question = `${clients} clients are connected. Shut down? [y/N]`;
+    if (from === null) this.#say(person, question, "interrupted", { clients });
+    else this.#say(person, `SIGINT from ${from}. ${question}`, "interrupted", { clients, from });
+    if (person === null) {
+      this.#say(null, "ptalk: nobody to ask: going on (SIGTERM shuts down)", "going on", { reason: "nobody to ask" });
       return;
     }
-    this.#question = askOnTerminal(text, (answer) => {
-      this.#question = null;
-      if (answer === "yes") this.#stop("SIGINT");
-      else process.stderr.write("ptalk: going on\n");
+    this.#asked = person;
+    person.answer((answer) => {
+      if (isYes(answer)) {
+        this.stop("SIGINT");
+        return;
+      }
+      this.#say(person, "ptalk: going on", "going on", answer === null ? { reason: "end of input" } : { answer });
+      this.#release();
     });
+  }
+
+  /** To the person, and as an event to the log unless that is where the person reads it: a log for machines has only events. */
+  #say(person: Person | null, text: string, event: string, fields: LogFields): void {
+    const atTerminal = person?.atTerminal === true;
+    if (atTerminal) person.tell(`${text}\n`);
+    else if (!this.#json) writeOrForget(STDERR, `${text}\n`);
+    if (this.#json || (atTerminal && !isatty(STDERR))) this.#log.info(event, fields);
   }
 }
 
 /** Ctrl-C comes from the kernel; anything else has a sender, which belongs into the question. */
-function sender({ code, pid, uid }: SignalInfo): string {
-  return code !== SI_KERNEL && pid > 0 ? `SIGINT from pid ${pid} (uid ${uid}). ` : "";
+function senderOf({ code, pid, uid }: SignalInfo): string | null {
+  return code !== SI_KERNEL && pid > 0 ? `pid ${pid} (uid ${uid})` : null;
 }
 
 const SI_KERNEL = 0x80; // sigaction(2)
 
-/** A background process that reads from the terminal, or sets its mode, is stopped by it (setpgid(2), tcsetpgrp(3)). */
-function canAsk(): boolean {
-  if (!process.stdin.isTTY) return !process.stdin.readableEnded;
-  try {
-    // /proc/PID/stat behind the command's closing parenthesis: state, ppid, pgrp, session, tty_nr, tpgid
-    const stat = readFileSync("/proc/self/stat", "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[2] === fields[5];
-  } catch {
-    return true;
-  }
+/**
+ * Without a terminal SIGHUP says nothing about us. That is how `nohup` works here: it takes the terminal away; that the signal was
+ * ignored, which it also sees to, Node forgets when it starts.
+ */
+function hasTerminal(): boolean {
+  return [0, 1, 2].some((fd) => isatty(fd));
 }

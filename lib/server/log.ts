@@ -1,6 +1,10 @@
 // The server's log: one line an event, on stderr, for people or with --json for machines. Keys, signatures and what people
 // say to each other never get here: callers pass names, addresses, counts and errors.
 import { writeSync } from "node:fs";
+import { createRequire } from "node:module";
+
+// Only those who want it pay for it. Not by import(): that works only once in a script whose compiled code is kept (Node 20).
+const require = createRequire(import.meta.url);
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -14,11 +18,12 @@ export const silentLog: Log = { error() {}, warn() {}, info() {} };
 
 type Level = "error" | "warn" | "info";
 
-const STDERR = 2;
+export const STDOUT = 1;
+export const STDERR = 2;
 
 /** @param worker number of the worker that writes, undefined for the primary */
-export async function openLog(json: boolean, worker?: number): Promise<Log> {
-  const write = json ? await machineLines(worker) : humanLines(worker);
+export function openLog(json: boolean, worker?: number): Log {
+  const write = json ? machineLines(worker) : humanLines(worker);
   return {
     error: (event, fields) => write("error", event, fields),
     warn: (event, fields) => write("warn", event, fields),
@@ -28,11 +33,9 @@ export async function openLog(json: boolean, worker?: number): Promise<Log> {
 
 type WriteEvent = (level: Level, event: string, fields?: LogFields) => void;
 
-async function machineLines(worker: number | undefined): Promise<WriteEvent> {
-  const { pino } = await import("pino");
-  // Written at once: what a process logged before it was killed is what one wants to read.
-  const destination = pino.destination({ fd: STDERR, sync: true });
-  destination.on("error", () => {}); // nobody reads: the server goes on
+function machineLines(worker: number | undefined): WriteEvent {
+  const { pino } = require("pino") as typeof import("pino");
+  const destination = { write: (line: string) => writeOrForget(STDERR, line) };
   const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
   const logger = pino(
     { base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
@@ -46,12 +49,20 @@ function humanLines(worker: number | undefined): WriteEvent {
   return (level, event, fields) => {
     const details = Object.entries(plain(fields)).map(([field, value]) => ` ${field}=${word(value)}`);
     const mark = level === "info" ? "" : ` ${level}:`;
-    try {
-      writeSync(STDERR, `${new Date().toISOString()}${mark}${who} ${event}${details.join("")}\n`);
-    } catch {
-      // nobody reads: the server goes on
-    }
+    writeOrForget(STDERR, `${new Date().toISOString()}${mark}${who} ${event}${details.join("")}\n`);
   };
+}
+
+/**
+ * Writes at once (what a process said before it was killed is what one wants to read), or not at all: a server goes on when the
+ * disk is full, the terminal is gone, or nobody reads.
+ */
+export function writeOrForget(fd: number, text: string): void {
+  try {
+    writeSync(fd, text);
+  } catch {
+    // ENOSPC, EPIPE, EIO…
+  }
 }
 
 /** Errors by their message and code: stacks are for NODE_DEBUG. */

@@ -4,7 +4,7 @@ import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { formatServerAddress, isLoopback } from "../server-address.ts";
 import { ClientTable } from "../table/client-table.ts";
-import { Acceptor, listenError } from "./acceptor.ts";
+import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
 import { Hub } from "./hub.ts";
 import { infoText } from "./info-text.ts";
@@ -14,6 +14,7 @@ import { livingOwner, Ownership } from "./objects.ts";
 import { readOptions, type ServerOptions, type Settings } from "./options.ts";
 import { Orphans } from "./orphans.ts";
 import { NO_DESCRIPTOR } from "./refusal.ts";
+import { startError } from "./start-error.ts";
 import { openStateDir, type StateDir } from "./state-dir.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -24,8 +25,9 @@ const VERSION: string = (createRequire(import.meta.url)("../../package.json") as
 /**
  * A lookup server.
  *
- *     await using server = await LookupServer.start({ listen: "127.0.0.1:0" });
+ *     const server = await LookupServer.start({ listen: "127.0.0.1:0" });
  *     console.log(server.address);
+ *     await server.stop();
  *
  * It takes no signals and writes nothing to stdout: that is `ptalk serve`.
  */
@@ -106,6 +108,7 @@ export class LookupServer implements AsyncDisposable {
     this.#empty = settings.exitWhenEmpty
       ? new EmptyWatch(
           () => this.clients,
+          () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
         )
       : null;
@@ -114,22 +117,26 @@ export class LookupServer implements AsyncDisposable {
   /**
    * Starts a server and waits until it takes connections.
    * @throws TalkError usage (options), unreachable (the address or port is in use, with the pid of the server that has it),
-   * refused (permissions, a state directory that is in use)
+   * refused (permissions, a state directory that is in use); AbortError
    */
   static async start(options: ServerOptions = {}): Promise<LookupServer> {
     const settings = readOptions(options);
+    const { signal } = settings;
     if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
     const acceptor = await listen(settings);
     const undo: (() => void)[] = [() => acceptor.close()];
     try {
+      signal?.throwIfAborted();
       refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
       const { port } = acceptor.address;
       const ownership = Ownership.claim(port);
       undo.push(() => ownership.release());
       if (ownership.discardRemains()) settings.log.warn("removed what a killed server left", { port });
-      const state = await openStateDir(settings.stateDir, port, settings.log);
+      const picked = settings.listenFd === null && settings.listen.port === 0;
+      const state = await openStateDir(settings.stateDir, picked ? null : port, settings.log);
       undo.push(() => state.release());
       const tls = await loadTls(settings, state.path);
+      signal?.throwIfAborted();
       const table = ClientTable.create(ownership.names.table, {
         capacity: settings.capacity,
         mode: settings.tableMode,
@@ -141,15 +148,15 @@ export class LookupServer implements AsyncDisposable {
       const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
       undo.length = 0; // from here on the server cleans up after itself
       try {
-        await server.#begin();
+        await server.#begin(signal);
       } catch (error) {
-        await server.stop("failed");
+        await server.stop(signal?.aborted ? "aborted" : "failed");
         throw error;
       }
       return server;
     } catch (error) {
       for (const step of undo.reverse()) step();
-      throw error;
+      throw startError(error, settings.capacity);
     }
   }
 
@@ -178,13 +185,13 @@ export class LookupServer implements AsyncDisposable {
     return this.stop();
   }
 
-  async #begin(): Promise<void> {
+  async #begin(signal: AbortSignal | null): Promise<void> {
     this.#acceptor.serve(this.#hub);
     if (this.#settings.workers === 0) {
       this.#local = new LocalWorker(this.#hub, this.#workerConfig(0), this.#writes, this.#settings.log);
       this.#acceptor.setReady([0]);
     } else {
-      await this.#pool.start(this.#settings.workers);
+      await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
     }
     this.#empty?.start();
   }
@@ -274,10 +281,15 @@ function refuseExposure({ tls, insecure }: Settings, host: string): void {
   );
 }
 
+/** Rejects when the signal is aborted; without one it never settles. */
+function aborted(signal: AbortSignal | null): Promise<never> {
+  return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason), { once: true }));
+}
+
 async function listen({ listen: address, listenFd, tls, limits, log }: Settings): Promise<Acceptor> {
   try {
     return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
-    throw listenError(error, address, livingOwner(address.port));
+    throw listenFd === null ? listenError(error, address, livingOwner(address.port)) : wrongSocket(error);
   }
 }

@@ -21,11 +21,17 @@ export interface ServerOptions {
   /** PEM files of a certificate (with its chain) and its key. Both or neither. */
   readonly tlsCert?: string;
   readonly tlsKey?: string;
-  /** Serve with TLS; without tlsCert, with a certificate that is made once and kept in the state directory. */
+  /**
+   * Serve with TLS; without tlsCert, with a certificate that is made once and kept in the state directory. False: without,
+   * even if there is a tlsCert.
+   */
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
-  /** Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT. One server at a time. */
+  /**
+   * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
+   * removed at the end. One server at a time.
+   */
   readonly stateDir?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
   readonly tableMode?: number;
@@ -35,6 +41,8 @@ export interface ServerOptions {
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
   readonly json?: boolean;
+  /** Breaks off the start: nothing is left of it. A server that has started is stopped with stop(). */
+  readonly signal?: AbortSignal;
 }
 
 export interface Settings {
@@ -52,6 +60,7 @@ export interface Settings {
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
+  readonly signal: AbortSignal | null;
   /** Nobody wants a log. */
   readonly quiet: boolean;
 }
@@ -79,7 +88,7 @@ export function readOptions(options: ServerOptions): Settings {
     ),
     capacity,
     exitWhenEmpty: options.exitWhenEmpty ?? false,
-    tls: options.tls === true || options.tlsCert !== undefined,
+    tls: options.tls ?? options.tlsCert !== undefined,
     tlsCert: options.tlsCert ?? null,
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
@@ -88,6 +97,7 @@ export function readOptions(options: ServerOptions): Settings {
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,
     json: options.json ?? false,
+    signal: options.signal ?? null,
     quiet: options.log === undefined,
   };
 }

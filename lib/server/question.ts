@@ -1,43 +1,25 @@
-// One yes-or-no question, while everything else goes on.
-import { createInterface } from "node:readline";
+// Whom `ptalk serve` can ask, and what counts as yes.
+import { isatty } from "node:tty";
+import { StdinLines } from "./stdin-lines.ts";
+import { Terminal } from "./terminal.ts";
 
-export interface OpenQuestion {
-  /** Takes it back: nobody is called. */
-  close(): void;
+/** Asked once, then released. */
+export interface Person {
+  readonly atTerminal: boolean;
+  tell(text: string): void;
+  /** The next line; null when there will be none. Everything else goes on meanwhile. */
+  answer(done: (line: string | null) => void): void;
+  /** Done with, answered or not: nobody is called any more. */
+  release(): void;
 }
 
-const ignore = () => {};
+export const isYes = (answer: string | null): boolean => answer !== null && /^\s*y(es)?\s*$/i.test(answer);
 
-/**
- * Asks on stderr, reads stdin.
- * @param done "yes" for y, yes, and Ctrl-C; "no" for anything else and for the end of input
- */
-export function askOnTerminal(text: string, done: (answer: "yes" | "no") => void): OpenQuestion {
-  const terminal = process.stdin.isTTY === true;
-  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal });
-  let open = true;
-  const finish = (answer: "yes" | "no" | null) => {
-    if (!open) return;
-    open = false;
-    try {
-      lines.close();
-    } catch {
-      // The terminal has gone: there is no mode to put back.
-    }
-    if (answer !== null) done(answer);
-  };
-  // A terminal that goes away is an error (EIO), now or a moment after the question was taken back.
-  lines.on("error", () => finish("no"));
-  if (!process.stdin.listeners("error").includes(ignore)) process.stdin.on("error", ignore);
-  // readline's raw mode turns Ctrl-C into a key: it is the second SIGINT all the same.
-  lines.on("SIGINT", () => {
-    process.stderr.write("\n");
-    finish("yes");
-  });
-  lines.on("close", () => {
-    if (open && terminal) process.stderr.write("\n");
-    finish("no");
-  });
-  lines.question(text, (line) => finish(/^\s*y(es)?\s*$/i.test(line) ? "yes" : "no"));
-  return { close: () => finish(null) };
+let stdin: StdinLines | null = null;
+
+/** Who could answer: at the terminal, if standard input is one, else whoever writes to it. Null if nobody can. */
+export function findPerson(): Person | null {
+  if (stdin === null && isatty(0)) return Terminal.open();
+  stdin ??= new StdinLines();
+  return stdin.ended ? null : stdin;
 }

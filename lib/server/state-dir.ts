@@ -1,11 +1,13 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
-import { closeSync, constants, openSync } from "node:fs";
-import { mkdir, open, readFile, rename } from "node:fs/promises";
-import { homedir } from "node:os";
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
+import { open, readFile, rename } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { defaultStateDir } from "../config.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { TalkError } from "../errors.ts";
 import { Roster } from "../ipc/roster.ts";
+import { makeFolder } from "../make-folder.ts";
 import { NAMES_HEADER, nameLine, readNameLine } from "./bindings.ts";
 import type { Log } from "./log.ts";
 import { NameBook } from "./name-book.ts";
@@ -20,12 +22,19 @@ export interface StateDir {
   release(): void;
 }
 
-/** @param path null: the default, one for each port, so that servers of one user do not meet */
-export async function openStateDir(path: string | null, port: number, log: Log): Promise<StateDir> {
-  const directory = path ?? join(stateHome(), "ptalk", `server-${port}`);
+/**
+ * @param path null: the default, one for each port, so that servers of one user do not meet
+ * @param port null: the system picked one, which nobody will ask for again: the directory goes when the server goes
+ */
+export async function openStateDir(path: string | null, port: number | null, log: Log): Promise<StateDir> {
+  const directory = path ?? (port === null ? passingDirectory() : join(defaultStateDir(), `server-${port}`));
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const release = lockDirectory(directory);
+    makeFolder(directory);
+    const unlock = lockDirectory(directory);
+    const release = () => {
+      if (path === null && port === null) rmSync(directory, { recursive: true, force: true });
+      unlock();
+    };
     try {
       const names = join(directory, "server-names");
       await compactNames(names, log);
@@ -37,7 +46,23 @@ export async function openStateDir(path: string | null, port: number, log: Log):
     }
   } catch (error) {
     if (error instanceof TalkError) throw error;
-    throw TalkError.refused(`state directory ${directory}: ${(error as Error).message}`, error);
+    throw directoryError(directory, error);
+  }
+}
+
+function directoryError(directory: string, error: unknown): TalkError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const full = code === "ENOSPC" || code === "EDQUOT";
+  return new TalkError(full ? "unreachable" : "refused", `state directory ${directory}: ${message}`, { cause: error });
+}
+
+/** Where the system tidies up if we are killed. */
+function passingDirectory(): string {
+  const prefix = join(tmpdir(), "ptalk-server-");
+  try {
+    return mkdtempSync(prefix);
+  } catch (error) {
+    throw directoryError(`${prefix}*`, error);
   }
 }
 
@@ -54,12 +79,6 @@ function lockDirectory(directory: string): () => void {
     "unreachable",
     `another server is using the state directory ${directory}: give --state-dir another`,
   );
-}
-
-function stateHome(): string {
-  const home = process.env.XDG_STATE_HOME;
-  // Relative values are to be ignored (XDG Base Directory Specification).
-  return home?.startsWith("/") ? home : join(homedir(), ".local", "state");
 }
 
 /**
@@ -82,7 +101,7 @@ export async function compactNames(path: string, log: Log): Promise<number> {
   return book.size;
 }
 
-export async function readIfThere(path: string): Promise<string> {
+async function readIfThere(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {

@@ -1,11 +1,16 @@
 // The server's certificate: given, or made once and kept in the state directory.
 import { X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open, readFile, stat } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
+import { refuseUnlessPrivate } from "../crypto/key-file.ts";
 import { TalkError } from "../errors.ts";
 import type { Settings } from "./options.ts";
-import { readIfThere, replaceFile } from "./state-dir.ts";
+import { replaceFile } from "./state-dir.ts";
+
+const require = createRequire(import.meta.url); // as in log.ts
 
 export interface TlsFiles {
   /** PEM. */
@@ -18,13 +23,21 @@ export interface TlsFiles {
 /** Clients pin the certificate itself, so its end is only there because the format wants one. */
 const VALID_YEARS = 20;
 const FILE = "server-certificate.pem";
+/** Permission bits; a group may be there to read keys. */
+const OTHERS = 0o007;
 
 /** @throws TalkError refused, bad-data: files that cannot be read, or that are no certificate with its key */
 export async function loadTls(settings: Settings, stateDir: string): Promise<TlsFiles | null> {
   if (!settings.tls) return null;
-  const { tlsCert, tlsKey } = settings;
-  if (tlsCert === null || tlsKey === null) return checked(await keptCertificate(join(stateDir, FILE)), stateDir);
+  const { tlsCert, tlsKey, log } = settings;
+  if (tlsCert === null || tlsKey === null) {
+    const path = join(stateDir, FILE);
+    const advice = "restore it; or remove it to have another made, which clients that know the old one will refuse";
+    return checked(await keptCertificate(path), path, `; ${advice}`);
+  }
   const [cert, key] = await Promise.all([readPem(tlsCert), readPem(tlsKey)]);
+  if (((await stat(tlsKey)).mode & OTHERS) !== 0)
+    log.warn("everybody on this host can reach the TLS key", { path: tlsKey });
   return checked({ cert, key }, tlsCert);
 }
 
@@ -36,28 +49,42 @@ async function readPem(path: string): Promise<string> {
   }
 }
 
-function checked({ cert, key }: { cert: string; key: string }, where: string): TlsFiles {
+function checked({ cert, key }: { cert: string; key: string }, where: string, advice = ""): TlsFiles {
   try {
     createSecureContext({ cert, key });
     const digest = new X509Certificate(cert).fingerprint256.replaceAll(":", "");
     const fingerprint = `SHA256:${Buffer.from(digest, "hex").toString("base64").replace(/=+$/, "")}`;
     return { cert, key, fingerprint };
   } catch (error) {
-    throw TalkError.badData(`${where}: no certificate with its key: ${(error as Error).message}`, error);
+    throw TalkError.badData(`${where}: no certificate with its key (${(error as Error).message})${advice}`, error);
   }
 }
 
-/** Key and certificate in one file, so that no crash leaves one without the other. */
+/** Key and certificate in one file, so that no crash leaves one without the other. Made if there is no such file. */
 async function keptCertificate(path: string): Promise<{ cert: string; key: string }> {
-  const kept = await readIfThere(path);
-  const pem = kept === "" ? await makeCertificate() : kept;
-  if (kept === "") await replaceFile(path, pem);
-  const begin = pem.indexOf("-----BEGIN CERTIFICATE-----");
+  let pem = await readPrivate(path);
+  if (pem === null) {
+    pem = await makeCertificate();
+    await replaceFile(path, pem);
+  }
+  const begin = Math.max(0, pem.indexOf("-----BEGIN CERTIFICATE-----"));
   return { key: pem.slice(0, begin), cert: pem.slice(begin) };
 }
 
+async function readPrivate(path: string): Promise<string | null> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    refuseUnlessPrivate(file.fd, path);
+    return await file.readFile("utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    if (error instanceof TalkError) throw error;
+    throw TalkError.refused(`cannot read ${path}: ${(error as Error).message}`, error);
+  }
+}
+
 async function makeCertificate(): Promise<string> {
-  const { generate } = await import("selfsigned");
+  const { generate } = require("selfsigned") as typeof import("selfsigned");
   const notAfterDate = new Date();
   notAfterDate.setFullYear(notAfterDate.getFullYear() + VALID_YEARS);
   const { cert, private: key } = await generate([{ name: "commonName", value: "ptalk" }], {

@@ -5,6 +5,7 @@ import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { letGoOfTerminal } from "./terminal.ts";
 import { Worker } from "./worker.ts";
 import { Writes } from "./writes.ts";
 
@@ -14,13 +15,14 @@ const FAREWELL_MS = 300;
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
+process.on("exit", letGoOfTerminal);
 process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
 
 let worker: Worker | null = null;
 void send({ type: "up" });
 
 function receive(message: ToWorker, socket: Socket | undefined): void {
-  if (message.type === "start") void start(message.config, message.owners);
+  if (message.type === "start") start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
   else {
     // Said before anything is read: from here on the connection lives and dies with this process.
@@ -29,8 +31,8 @@ function receive(message: ToWorker, socket: Socket | undefined): void {
   }
 }
 
-async function start(config: WorkerConfig, owners: readonly number[]): Promise<void> {
-  const log = config.quiet ? silentLog : await openLog(config.json, config.id);
+function start(config: WorkerConfig, owners: readonly number[]): void {
+  const log = config.quiet ? silentLog : openLog(config.json, config.id);
   const table = ClientTable.open(config.table);
   const repair = () => {
     const { kept, discarded } = table.repair();

@@ -51,7 +51,13 @@ export class WorkerProcess implements Endpoint {
 
   constructor(watcher: WorkerWatcher) {
     // Set before every fork: the settings are the process's, and another server may have changed them.
-    cluster.setupPrimary({ exec: workerProgram(), args: [], execArgv: workerOptions(), serialization: "json" });
+    cluster.setupPrimary({
+      exec: workerProgram(),
+      args: [],
+      execArgv: workerOptions(),
+      serialization: "json",
+      stdio: ["ignore", "ignore", "inherit", "ipc"], // the log is all that a worker says
+    });
     this.#watcher = watcher;
     const child = cluster.fork();
     this.#child = child;

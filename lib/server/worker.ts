@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { setUserTimeout } from "../ipc/sockets.ts";
+import { isLoopback } from "../server-address.ts";
 import { ClientTable } from "../table/client-table.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
@@ -10,6 +11,7 @@ import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
 import { Bindings } from "./bindings.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
+import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
 import {
   CONCURRENT_ALLS,
   HANDSHAKE_MS,
@@ -42,6 +44,8 @@ export class Worker {
   readonly #delay = new LoopDelay();
   readonly #watchman: NodeJS.Timeout;
   readonly #context: SecureContext | null;
+  /** Connections to a TLS server that have not said yet whether they are plain. */
+  readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
 
   constructor({ config, owners, writes, log, send }: WorkerParts) {
@@ -109,6 +113,7 @@ export class Worker {
   stop(reason: string): void {
     clearInterval(this.#watchman);
     this.#delay.stop();
+    for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
     for (const connection of this.#service.connections.values()) {
       if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.push(push);
@@ -133,9 +138,24 @@ export class Worker {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     setUserTimeout(socket, UNACKNOWLEDGED_MS);
+    const context = this.#context;
+    if (context === null) this.#connect(socket, address, true);
+    else if (!isLoopback(address)) this.#connect(secured(socket, context), address, false);
+    else {
+      // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
+      this.#undecided.add(socket);
+      firstByte(socket, HANDSHAKE_MS, (byte) => {
+        this.#undecided.delete(socket);
+        if (byte === null) void this.#service.send({ type: "closed", address });
+        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, context) : socket, address, false);
+      });
+    }
+  }
+
+  /** @param untouched the socket is the connection itself, and nothing has read from it */
+  #connect(stream: Socket, address: string, untouched: boolean): void {
     const id = ++this.#lastConnection;
-    const stream = this.#context === null ? socket : secured(socket, this.#context);
-    this.#service.connections.set(id, new Connection(id, stream, address, this.#host, stream === socket));
+    this.#service.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
   }
 
   /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
@@ -147,7 +167,9 @@ export class Worker {
       connection.destroy();
       return true;
     }
-    return false;
+    const [undecided] = this.#undecided;
+    undecided?.destroy();
+    return undecided !== undefined;
   }
 
   #turnAway(socket: Socket, address: string): void {

@@ -19,15 +19,16 @@ export interface ClientEntry {
   readonly lastLookupAt: number | null;
 }
 
-const FIELDS = 8;
+const FIELDS = 7;
 
-/** Writes `name address port host key startedAt lastLookupAt addresses`, a map in RESP3, an array of pairs in RESP2. */
+/** Writes `name address port host key startedAt lastLookupAt [addresses]`, a map in RESP3, an array of pairs in RESP2. */
 export function writeClientEntry(out: ReplyWriter, client: ClientEntry, protocol: Protocol): void {
-  out.map(FIELDS, protocol);
+  const { addresses } = client;
+  out.map(addresses.length > 1 ? FIELDS + 1 : FIELDS, protocol);
   out.bulk("name");
   out.bulk(client.name);
   out.bulk("address");
-  out.bulk(client.addresses[0] ?? "");
+  out.bulk(addresses[0] ?? "");
   out.bulk("port");
   out.integer(client.port);
   out.bulk("host");
@@ -39,9 +40,12 @@ export function writeClientEntry(out: ReplyWriter, client: ClientEntry, protocol
   out.bulk("lastLookupAt");
   if (client.lastLookupAt === null) out.null(protocol);
   else out.integer(client.lastLookupAt);
-  out.bulk("addresses");
-  out.array(client.addresses.length);
-  for (const address of client.addresses) out.bulk(address);
+  // Few have several, and whoever takes a reply apart pays for each of its elements.
+  if (addresses.length > 1) {
+    out.bulk("addresses");
+    out.array(addresses.length);
+    for (const address of addresses) out.bulk(address);
+  }
 }
 
 /**
@@ -50,7 +54,7 @@ export function writeClientEntry(out: ReplyWriter, client: ClientEntry, protocol
  */
 export function readClientEntry(value: RespValue): ClientEntry {
   const fields = value instanceof Map ? value : pairs(value);
-  const addresses = fields.get("addresses");
+  const addresses = fields.get("addresses") ?? [text(fields, "address")];
   const lastLookupAt = fields.get("lastLookupAt");
   if (!Array.isArray(addresses) || !addresses.every((address) => typeof address === "string"))
     throw missing("addresses");

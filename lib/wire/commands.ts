@@ -31,6 +31,8 @@ export const COMMANDS = {
   COUNT: { min: 1, max: 1, summary: "How many are on" },
   REGISTER: { min: 8, max: 19, summary: "Puts this connection's client into the directory" },
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
+  CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
+  KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   WATCH: { min: 1, max: 1, summary: "Pushes joined, left and closing from now on (RESP3)" },
   UNWATCH: { min: 1, max: 1, summary: "Ends WATCH" },
@@ -94,6 +96,24 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
   if (addresses.length > MAX_ADDRESSES) throw CommandError.syntax(`at most ${MAX_ADDRESSES} ADDR`);
   const host = found.get("HOST") ?? "";
   return { name, key, port, addresses, host, signature, takeover: found.has("TAKEOVER"), probe: found.has("PROBE") };
+}
+
+export interface ClaimArguments {
+  name: string;
+  key: string;
+  signature: string;
+}
+
+/** @param args behind the command's name: `name KEY k SIG s` */
+export function parseClaim(args: readonly string[]): ClaimArguments {
+  const [name, ...options] = args;
+  const found = new Map<string, string>();
+  for (let i = 0; i < options.length; i += 2) found.set((options[i] as string).toUpperCase(), options[i + 1] as string);
+  const [key, signature] = [found.get("KEY"), found.get("SIG")];
+  if (name === undefined || key === undefined || signature === undefined) {
+    throw CommandError.syntax("CLAIM name KEY base64 SIG base64");
+  }
+  return { name, key, signature };
 }
 
 export interface AllArguments {

@@ -1,5 +1,5 @@
 // What a client signs when it registers: that the holder of the key wants this name at these endpoints, on this connection.
-// Ed25519 (RFC 8032) over a text with one field a line; a field cannot contain a line feed.
+// Or, when it only claims the name, that it wants the name. Ed25519 (RFC 8032) over a text with one field a line; a field cannot contain a line feed.
 import { createPublicKey, verify } from "node:crypto";
 
 export interface Registration {
@@ -28,18 +28,34 @@ export function registrationBytes(registration: Registration): Buffer {
   return Buffer.from(`${fields.join("\n")}\n`, "utf8");
 }
 
+/** The same for a CLAIM: the name alone. */
+export type Claim = Pick<Registration, "nonce" | "name">;
+
+export function claimBytes({ nonce, name }: Claim): Buffer {
+  return Buffer.from(`ptalk-claim-v1\n${nonce}\n${name}\n`, "utf8");
+}
+
 /**
  * @param key base64 of 32 bytes
  * @param signature base64 of 64 bytes
  * @returns whether the key's holder signed the registration; false for malformed keys and signatures as well
  */
 export function verifyRegistration(registration: Registration, key: string, signature: string): boolean {
+  return isSigned(registrationBytes(registration), key, signature);
+}
+
+/** As {@link verifyRegistration}. */
+export function verifyClaim(claim: Claim, key: string, signature: string): boolean {
+  return isSigned(claimBytes(claim), key, signature);
+}
+
+function isSigned(text: Buffer, key: string, signature: string): boolean {
   const keyBytes = decodeBase64(key, KEY_BYTES);
   const signatureBytes = decodeBase64(signature, SIGNATURE_BYTES);
   if (keyBytes === null || signatureBytes === null) return false;
   try {
     const publicKey = createPublicKey({ key: Buffer.concat([SPKI_PREFIX, keyBytes]), format: "der", type: "spki" });
-    return verify(null, registrationBytes(registration), publicKey, signatureBytes);
+    return verify(null, text, publicKey, signatureBytes);
   } catch {
     return false; // not a point of the curve
   }

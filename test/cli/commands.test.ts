@@ -1,9 +1,13 @@
 // The command line without a server: usage, exit statuses, what goes where, and the commands that need nobody else.
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
+import { canChangeUser } from "../helpers/privileges.ts";
+import { Serving } from "../helpers/serving.ts";
 
 const NOBODY = "127.0.0.1:1"; // tcpmux: nothing listens there
 let user: User;
@@ -41,6 +45,11 @@ describe("usage", () => {
     [["recv", "--count", "0"], 64, /--count <n>.*at least 1/],
     [["all", "extra"], 64, /too many arguments/],
     [["all", "--server", "nonsense:port"], 64, /--server "nonsense:port": the port/],
+    [["help", "nonsense"], 64, /^ptalk: no command "nonsense"; there are talk, serve,/],
+    [["help", "help"], 64, /no command "help"/],
+    [["send", "bob", "hi", "--as", ""], 65, /"" is not a valid name: it is empty .*--as NAME/],
+    [["recv", "--as", ""], 65, /"" is not a valid name: it is empty .*--as NAME/],
+    [["talk", ""], 65, /"" is not a valid name: it is empty .*ptalk NAME/],
     [["talk", "a", "b"], 64, /too many arguments/],
     [["send", "no/body", "hi"], 65, /"no\/body" is not a valid name/],
     [["send", "bob", "hi", "--as", "list"], 65, /"list" is not a valid name: it is a command/],
@@ -86,6 +95,39 @@ describe("settings", () => {
     expect(code).toBe(64);
     expect(stderr).toMatch(/config\.toml: sever: unknown key/);
   });
+
+  it("a file that is no TOML is named in one line, with the place", async () => {
+    using other = new User();
+    mkdirSync(join(other.home, "config/ptalk"), { recursive: true });
+    writeFileSync(join(other.home, "config/ptalk/config.toml"), "timeout = 5\nserver = \n");
+    const { code, stderr } = await other.run(["all"]);
+    expect(code).toBe(64);
+    expect(stderr).toMatch(/^ptalk: \S+\/config\.toml: [^\n]+ \(line 2, column \d+\)\n$/);
+  });
+
+  it.skipIf(!canChangeUser)(
+    "a user without a home is told what to set, and is not needed to see who is on",
+    async () => {
+      const homeless = async (...args: string[]) => {
+        const { HOME: _, XDG_STATE_HOME: __, XDG_CONFIG_HOME: ___, ...env } = user.env;
+        const child = spawn(process.execPath, [PTALK, ...args], { env, uid: 54_321, cwd: "/" });
+        let output = "";
+        for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
+        const [code] = await once(child, "close");
+        return { code, output };
+      };
+      expect(await homeless("list", "--json")).toMatchObject({ code: 0, output: expect.stringMatching(/^\[/) });
+      expect(await homeless("ipc", "--json")).toMatchObject({ code: 0 });
+      for (const args of [["all"], ["key"], ["send", "bob", "hi", "--as", "me"]]) {
+        const { code, output } = await homeless(...args);
+        expect({ code, output }).toEqual({
+          code: 64,
+          output: "ptalk: no home directory: set HOME or XDG_STATE_HOME, or give --state-dir\n",
+        });
+      }
+      expect(await homeless("all", "--state-dir", "/nonexistent", "--server", NOBODY)).toMatchObject({ code: 69 });
+    },
+  );
 
   it("the environment names the server", async () => {
     expect(await user.run(["all"], { env: { PTALK_SERVER: NOBODY } })).toMatchObject({ code: 69 });
@@ -135,6 +177,52 @@ describe("ptalk doctor", () => {
     expect(refused.of("server")).toMatchObject({ state: "fail", detail: expect.stringMatching(/no server at/) });
     const unknown = await findings(["--server", "no-such-host.invalid:5518"]);
     expect(unknown.of("server")).toMatchObject({ state: "fail", detail: expect.stringMatching(/cannot be resolved/) });
+  });
+
+  it("tells a ptalk server from others, and how it is spoken to", async () => {
+    await using server = await Serving.start();
+    const good = await findings(["--server", server.address]);
+    expect(good.of("server")).toMatchObject({ state: "ok", detail: `${server.address}: ptalk 0.1.0, plain TCP` });
+    const others: [string, (socket: Socket) => void, RegExp][] = [
+      ["mute", () => {}, /takes connections but does not answer/],
+      ["gone", (socket) => socket.destroy(), /closed the connection|ECONNRESET/],
+      ["ssh", (socket) => socket.write("SSH-2.0-OpenSSH_9.2\r\n"), /no ptalk server answers there/],
+      ["web", (socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"), /no ptalk server answers there/],
+      ["redis", (socket) => socket.write("-NOPROTO unsupported\r\n"), /no ptalk server answers there/],
+    ];
+    for (const [what, behave, detail] of others) {
+      const other = createServer((socket) => {
+        socket.on("error", () => {}).once("data", () => behave(socket));
+      }).listen(0, "127.0.0.1");
+      await once(other, "listening");
+      const { code, of } = await findings(["--server", `127.0.0.1:${(other.address() as AddressInfo).port}`]);
+      other.close();
+      expect({ what, code }).toEqual({ what, code: 69 });
+      expect(of("server")).toMatchObject({ state: "fail", detail: expect.stringMatching(detail) });
+    }
+  });
+
+  it("finds what is wrong with settings, state folder, key and known peers", async () => {
+    expect((await findings(["--state-dir", "/etc/passwd/x"])).of("state folder")).toMatchObject({
+      state: "fail",
+      detail: "/etc/passwd/x: /etc/passwd is no folder",
+    });
+    using other = new User();
+    const [config, state] = [join(other.home, "config/ptalk"), join(other.home, "state/ptalk")];
+    for (const folder of [config, state]) mkdirSync(folder, { recursive: true });
+    writeFileSync(join(state, "key"), "nonsense\n", { mode: 0o600 });
+    writeFileSync(join(state, "known_peers"), "one-word\n");
+    writeFileSync(join(state, "known_servers"), "a b c\n");
+    const corrupt = await findings([], other.env);
+    expect(corrupt.code).toBe(69);
+    expect(corrupt.of("key")).toMatchObject({ state: "fail", detail: expect.stringMatching(/holds no ptalk key/) });
+    expect(corrupt.of("known peers")).toMatchObject({ state: "fail", detail: expect.stringMatching(/line 1/) });
+    expect(corrupt.of("known servers")).toMatchObject({ state: "fail", detail: expect.stringMatching(/line 1/) });
+    writeFileSync(join(config, "config.toml"), "port = no");
+    const broken = await findings([], other.env);
+    expect(broken.code).toBe(69);
+    expect(broken.of("settings")).toMatchObject({ state: "fail", detail: expect.stringMatching(/config\.toml/) });
+    expect(broken.of("addon")).toMatchObject({ state: "ok" });
   });
 
   it("sees a locale that is not UTF-8, and says what to do", async () => {

@@ -1,17 +1,17 @@
 // `ptalk ipc`: objects of real processes, alive and killed. Other tests' objects are in the same /dev/shm, so --clean as a
 // command runs in a mount namespace with a /dev/shm of its own.
 import { spawnSync } from "node:child_process";
+import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean } from "../../lib/cli/ipc/clean.ts";
-import { type IpcGroup, inventory } from "../../lib/cli/ipc/inventory.ts";
+import { type IpcGroup, inventory, YOUNG_MS } from "../../lib/cli/ipc/inventory.ts";
 import { Semaphore, SharedMemory } from "../../lib/ipc/index.ts";
 import { PTALK, User } from "../helpers/cli.ts";
 import { Program } from "../helpers/program.ts";
 
 const MEMBER = join(import.meta.dirname, "../fixtures/cli/member.js");
 const OUR_UID = process.getuid?.() ?? 0;
-const YOUNG_MS = 5_000;
 const OWN_SHM = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh"] as const;
 const canHaveOwnShm = spawnSync(OWN_SHM[0], [...OWN_SHM.slice(1), "true"]).status === 0;
 
@@ -43,15 +43,28 @@ describe("objects", () => {
     clean(group(base) as IpcGroup);
   });
 
-  it("of a killed process are dead once they cannot be new any more, and are cleaned away", async () => {
+  it("of a killed process are dead at once, and are cleaned away", async () => {
     const base = newBase();
     await (await started(base)).kill();
-    expect(group(base)?.state).toBe("new");
-    await new Promise((resolve) => setTimeout(resolve, YOUNG_MS + 500));
     const dead = group(base) as IpcGroup;
-    expect(dead.state).toBe("dead");
+    expect(dead).toMatchObject({ state: "dead", passing: false });
     expect(clean(dead).map(({ name }) => name)).toEqual([base, `${base}.lock.7.queue`, `${base}.lock`]);
     expect(group(base)).toBeUndefined();
+  });
+
+  it("are new only while nobody could have taken a seat in them: without an anchor, or with an empty one", async () => {
+    const base = newBase();
+    using table = SharedMemory.create(base, { size: 64 });
+    expect(group(base)).toMatchObject({ state: "new", passing: true });
+    writeFileSync(`/dev/shm${base}.lock`, "");
+    expect(group(base)).toMatchObject({ state: "new", passing: true });
+    truncateSync(`/dev/shm${base}.lock`, 64);
+    expect(group(base)).toMatchObject({ state: "dead", passing: false });
+    truncateSync(`/dev/shm${base}.lock`, 0);
+    await new Promise((resolve) => setTimeout(resolve, YOUNG_MS + 100));
+    expect(group(base)).toMatchObject({ state: "dead", passing: false });
+    table.unlink();
+    SharedMemory.unlink(`${base}.lock`);
   });
 
   it("into which somebody moves between the look and the cleaning are left alone", async () => {
@@ -81,7 +94,6 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
       "$1" "$2" /ptalk-host-2 & live=$!
       while ! [ -e /dev/shm/sem.ptalk-host-1.lock.7.queue ] || ! [ -e /dev/shm/sem.ptalk-host-2.lock.7.queue ]; do sleep 0.05; done
       kill -9 $dead; wait $dead 2>/dev/null
-      sleep 5.5
       "$1" "$3" ipc --json
       "$1" "$3" ipc --clean --json
       "$1" "$3" ipc --json
@@ -109,5 +121,27 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
       [...each("/ptalk-host-1", "removed"), ...each("/ptalk-host-2", "live")],
       each("/ptalk-host-2", "live"),
     ]);
+  });
+
+  it("removes at once what a killed server, and a killed client, have left", () => {
+    const script = `
+      exec 3< <(exec "$1" "$3" serve --listen 127.0.0.1:0 --workers 2 2>/dev/null); serve=$!
+      read -r _ _ _ address <&3
+      exec 4< <(exec "$1" "$3" recv --json --as bob --server "$address"); recv=$!
+      read -r registered <&4
+      kill -9 $recv $serve
+      "$1" "$3" ipc --clean --json
+      ls /dev/shm`;
+    const run = spawnSync(
+      OWN_SHM[0],
+      [...OWN_SHM.slice(1), "bash", "-c", script, "sh", process.execPath, MEMBER, PTALK],
+      { env: user.env, encoding: "utf8", timeout: 50_000 },
+    );
+    expect(run.stderr).toBe("");
+    const [json = "", ...left] = run.stdout.trim().split("\n");
+    const states: string[] = JSON.parse(json).map(({ state }: { state: string }) => state);
+    expect(states.length).toBeGreaterThan(4);
+    expect(new Set(states)).toEqual(new Set(["removed"]));
+    expect(left).toEqual([]);
   });
 });

@@ -1,7 +1,9 @@
 // `ptalk send` and `ptalk recv` between real processes, through a real server: what the exit status promises.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
+import { until } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
+import { HELLO, ScriptedServer } from "../helpers/scripted-server.ts";
 import { Serving } from "../helpers/serving.ts";
 
 let server: Serving;
@@ -83,6 +85,16 @@ describe("ptalk send", () => {
     expect(JSON.parse(await inbox.line())).toMatchObject({ text: "hi" });
   });
 
+  it("to one name in several spellings goes once, and with a name that cannot be to nobody", async () => {
+    const inbox = await receiver(bob, "bob", "--count", "1");
+    const wrong = await alice.run(["send", "--as", "alice", "bob,bad!,worse!", "hi"]);
+    expect(wrong).toMatchObject({ code: 65, stdout: "" });
+    expect(wrong.stderr).toMatch(/^ptalk: "worse!".*\nptalk: "bad!".*\n$/);
+    const sent = await alice.run(["send", "--as", "alice", "--json", "bob,BOB", "hello"]);
+    expect(parse(sent.stdout).map(({ type }) => type)).toEqual(["sent", "delivered"]);
+    expect(JSON.parse(await inbox.line())).toMatchObject({ text: "hello" });
+  });
+
   it("as the same user while that user's own client runs arrives under the same name", async () => {
     const own = await receiver(alice, "alice");
     const inbox = await receiver(bob, "bob");
@@ -113,6 +125,52 @@ describe("ptalk send", () => {
     expect((await sending).code).toSatisfy((code: number) => code === 75 || code === 67);
   });
 
+  it("leaves no trace: nobody sees it come or go, and its user can be on meanwhile", async () => {
+    const watcher = bob.start(["talk", "bob", "--json"]);
+    running.push(watcher);
+    expect(JSON.parse(await watcher.line())).toMatchObject({ type: "registered" });
+    watcher.child.kill("SIGSTOP");
+    const sending = alice.run(["send", "--as", "alice", "bob", "one moment", "--timeout", "20"]);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const { stdout } = await alice.run(["all", "--json"]);
+    expect((JSON.parse(stdout) as Event[]).map(({ name }) => name)).toEqual(["bob"]);
+    const own = await receiver(alice, "alice");
+    watcher.child.kill("SIGCONT");
+    expect(await sending).toMatchObject({ code: 0 });
+    await own.kill();
+    const events: Event[] = [];
+    while (events.at(-1)?.state !== "left") events.push(JSON.parse(await watcher.line()));
+    const told = events.map(({ type, state, name, text }) => [type, state ?? text, name].filter(Boolean).join(" "));
+    expect(told.sort()).toEqual(["message one moment", "peer joined alice", "peer left alice"]);
+    expect(events.find(({ type }) => type === "message")).toMatchObject({ from: "alice", verified: true });
+  });
+
+  it("with a server that says nothing, or something else, ends when it should", async () => {
+    await using silent = await ScriptedServer.start();
+    await using greeting = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : null));
+    await using confused = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : "-ERR what?\r\n"));
+    for (const { address, requests } of [silent, greeting]) {
+      const [sent, received] = await Promise.all([
+        alice.run(["send", "--as", "alice", "bob", "hi", "--timeout", "1", "--server", address]),
+        alice.run(["recv", "--as", "alice", "--timeout", "1", "--server", address]),
+      ]);
+      expect(sent).toMatchObject({ code: 75, stdout: "", stderr: expect.stringMatching(/no answer.* within 1 s/) });
+      expect(received).toMatchObject({ code: 75, stdout: "" });
+      for (const [signal, code] of [["SIGTERM", 143] as const, ["SIGINT", 130] as const]) {
+        const asked = requests.length;
+        const program = alice.start(["send", "--as", "alice", "bob", "hi", "--server", address]);
+        running.push(program);
+        await until("it to ask", () => requests.length > asked);
+        program.child.kill(signal);
+        expect(await program.ended).toMatchObject({ code });
+      }
+    }
+    expect(await alice.run(["send", "bob", "hi", "--server", confused.address])).toMatchObject({
+      code: 69,
+      stderr: expect.stringMatching(/does not speak ptalk's protocol: .*what\?/),
+    });
+  });
+
   it("without a server ends with 69", async () => {
     expect(await alice.run(["send", "bob", "hi", "--server", "127.0.0.1:1"])).toMatchObject({ code: 69, stdout: "" });
   });
@@ -130,6 +188,17 @@ describe("ptalk recv", () => {
 
   it("ends with 75 when the time is up before anything has come", async () => {
     expect(await bob.run(["recv", "--as", "bob", "--timeout", "0.5"])).toMatchObject({ code: 75, stdout: "" });
+  });
+
+  it("says how many have come when the time is up before all have", async () => {
+    const inbox = await receiver(bob, "bob", "--count", "3", "--timeout", "3");
+    for (const text of ["one", "two"])
+      expect(await alice.run(["send", "--as", "alice", "bob", text])).toMatchObject({ code: 0 });
+    const { code, stderr } = await inbox.ended;
+    expect({ code, error: JSON.parse(stderr) }).toMatchObject({
+      code: 75,
+      error: { message: "2 of 3 messages within 3 s" },
+    });
   });
 
   it("is not ended by the setting for how long a message may take", async () => {

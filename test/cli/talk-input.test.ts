@@ -20,6 +20,7 @@ describe("a line of the conversation", () => {
     ["bob\thi", ["bob"], "hi"],
     ["  bob  hi", ["bob"], " hi"],
     ["bob,alice,bob hi", ["bob", "alice"], "hi"],
+    ["bob,BOB,Élise,élise hi", ["bob", "Élise"], "hi"],
     ["bob all", ["bob"], "all"],
     ["bob one\ntwo", ["bob"], "one\ntwo"],
     ["Élise 漢字", ["Élise"], "漢字"],

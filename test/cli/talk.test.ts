@@ -1,4 +1,5 @@
 // `ptalk talk` on a pipe and at a terminal: real processes, a real server, a real pseudo-terminal.
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
@@ -114,6 +115,26 @@ describe("on a pipe with --json", () => {
     expect(await next(bob, "peer")).toEqual({ type: "peer", name: "alice", state: "left" });
   });
 
+  it("a message to several goes to everybody, once, or with a mistake among the names to nobody", async () => {
+    const bob = await talk("bob");
+    const carol = await talk("carol");
+    const alice = await talk("alice");
+    alice.say("bob,bad!,carol,worse! hi");
+    for (const name of ["bad!", "worse!"]) {
+      expect(await next(alice, "error")).toMatchObject({ code: "bad-name", message: expect.stringContaining(name) });
+    }
+    alice.say("bob,BOB,carol hello");
+    alice.say("Exit");
+    const sent = [(await next(alice, "sent")).to, (await next(alice, "sent")).to];
+    expect(sent).toEqual(["bob", "carol"]);
+    expect(await alice.ended).toMatchObject({ code: 0 });
+    for (const one of [bob, carol]) {
+      expect(await next(one, "message")).toMatchObject({ text: "hello" });
+      // Whatever else was sent comes before she leaves.
+      expect(await event(one)).toMatchObject({ type: "peer", name: "alice", state: "left" });
+    }
+  });
+
   it("the end of input waits for what is under way", async () => {
     const bob = await talk("bob");
     const alice = await talk("alice");
@@ -193,6 +214,37 @@ describe("when the server goes", () => {
       .filter((row: Event) => row.server === own.address)
       .map((row: Event) => row.name);
     expect(names.sort()).toEqual(["alice", "bob"]);
+  });
+});
+
+describe("when the server hangs", () => {
+  it("All waits for it, and holds nothing else up", async () => {
+    using owner = new User();
+    const own = owner.start(["serve", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    programs.push(own);
+    const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await own.line()) ?? [];
+    const bob = await talk("bob", address);
+    const alice = await talk("alice", address);
+    alice.say("bob first");
+    await next(alice, "delivered");
+    const workers = execFileSync("ps", ["-o", "pid=", "--ppid", String(own.pid)], { encoding: "utf8" });
+    const pids = [own.pid, ...workers.trim().split(/\s+/).map(Number)];
+    for (const pid of pids) process.kill(pid, "SIGSTOP");
+    try {
+      alice.say("All");
+      alice.say("List");
+      alice.say("bob second");
+      const types = [];
+      while (types.length < 3) types.push((await event(alice)).type);
+      expect(types.sort()).toEqual(["delivered", "list", "sent"]);
+      expect(await next(bob, "message")).toMatchObject({ text: "first" });
+      expect(await next(bob, "message")).toMatchObject({ text: "second" });
+    } finally {
+      for (const pid of pids) process.kill(pid, "SIGCONT");
+    }
+    expect(await next(alice, "all")).toMatchObject({ clients: [{}, {}] });
+    own.child.kill("SIGTERM");
+    await own.ended;
   });
 });
 

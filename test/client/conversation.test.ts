@@ -2,7 +2,6 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openDirectory } from "../../lib/client/directory-reader.ts";
 import { PeerTransport } from "../../lib/client/peer/transport.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
@@ -100,13 +99,13 @@ describe("a conversation", () => {
   it("knows that a receiver killed before it printed the text has not got it", async () => {
     const bob = await on("bob");
     bob.program.child.kill("SIGSTOP");
-    const send = ptalk(user("alice"), ["send", "--as", "alice", "bob", "hello", "--timeout", "4"]);
-    // Killed before it is looked up, it would be nobody: its sender has to have asked.
-    const directory = await openDirectory({ server: server.address, stateDir: home.path });
-    while (!(await directory.lookup("alice"))?.lastLookupAt) await new Promise((resolve) => setTimeout(resolve, 10));
-    await directory.close();
+    // Killed before it is looked up, it would be nobody: "sent" is said once the server has answered.
+    const sender = Talker.start(user("alice"), "alice", ["send", "--as", "alice", "bob", "hello", "--timeout", "4"]);
+    talkers.push(sender);
+    await sender.event("sent");
     bob.program.child.kill("SIGKILL");
-    expect(await send).toMatchObject({ code: 75, stderr: expect.stringMatching(/not delivered to "bob"/) });
+    expect(await sender.event("failed")).toMatchObject({ to: "bob", code: "not-delivered" });
+    expect((await sender.program.ended).code).toBe(75);
   });
 
   it("carries 64 KiB, and refuses one byte more", async () => {

@@ -28,7 +28,6 @@ async function open(name: string, options: Partial<SessionOptions> = {}): Promis
     identity: Identity.generate(),
     insecure: false,
     checkCertificate: () => {},
-    register: "always",
     ...options,
   });
   sessions.push(session);
@@ -73,18 +72,28 @@ describe("a session", () => {
 
   it("cannot have a name that another key holds, in any spelling", async () => {
     await registered("alice");
-    for (const register of ["always", "if-free"] as const) {
-      await expect(registered("Alice", { register })).rejects.toMatchObject({ code: "name-taken" });
-    }
+    await expect(registered("Alice")).rejects.toMatchObject({ code: "name-taken" });
+    await expect((await open("Alice")).claim()).rejects.toMatchObject({ code: "name-taken" });
   });
 
-  it("may speak under the name that its own key holds already, without being listed", async () => {
+  it("may claim a name without being on, beside the session that is on under it", async () => {
     const identity = Identity.generate();
+    const watcher = await registered("watcher");
+    const events: string[] = [];
+    watcher.on("peer", ({ name, state }) => events.push(`${name} ${state}`));
+    const sender = await open("alice", { identity });
+    await sender.claim();
+    expect(await watcher.lookup("alice")).toBeNull();
+    expect(await watcher.ownerOf("ALICE")).toBe(identity.publicKey.toString("base64"));
     const first = await registered("alice", { identity });
-    const second = await registered("alice", { identity, register: "if-free" });
-    expect([first.listed, second.listed]).toEqual([true, false]);
-    await second.close();
+    const second = await open("alice", { identity });
+    await second.claim();
+    await Promise.all([sender.close(), second.close()]);
     expect(await first.lookup("alice")).not.toBeNull();
+    await expect(registered("alice")).rejects.toMatchObject({ code: "name-taken" });
+    await first.close();
+    await until("alice to leave", () => events.includes("alice left"));
+    expect(events).toEqual(["alice joined", "alice left"]);
   });
 
   it("comes back under its name after the server was killed and started again", async () => {

@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { registrationBytes } from "../../lib/wire/registration.ts";
+import { claimBytes, registrationBytes } from "../../lib/wire/registration.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
 import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
 
@@ -177,6 +177,11 @@ export function registerCommand(
     ...(host === "" ? [] : ["HOST", host]),
     ...["SIG", signature, ...extra],
   ];
+}
+
+export function claimCommand(nonce: string, name: string, keys: Keys): string[] {
+  const signature = sign(null, claimBytes({ nonce, name }), keys.privateKey).toString("base64");
+  return ["CLAIM", name, "KEY", keys.key, "SIG", signature];
 }
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {

@@ -1,5 +1,5 @@
 // The embedded default: nothing set up, no server, `ptalk NAME` works. On hosts of their own, since it is about the default port.
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
@@ -7,6 +7,7 @@ import { onFreshHost, whyNoHosts } from "../helpers/host.ts";
 import type { Program } from "../helpers/program.ts";
 
 const script = join(import.meta.dirname, "../fixtures/client/first-users.js");
+const restarts = join(import.meta.dirname, "../fixtures/client/restarts.js");
 const tmp = mkdtempSync(join(tmpdir(), "ptalk-hosts-"));
 let host: Program | undefined;
 afterEach(() => host?.kill());
@@ -30,4 +31,35 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
       });
     },
   );
+
+  it.each([
+    ["whoever comes after the last one has gone", ["20", "16"]],
+    ["whoever comes while another leaves", ["25", "12", "pairs"]],
+  ])("%s has a server, the old one or the next", async (_, args) => {
+    host = onFreshHost(restarts, args, userOf("restarts"));
+    const outcomes = JSON.parse(await host.line());
+    expect(new Set(outcomes)).toEqual(new Set(["0 registered exit"]));
+    expect((await host.ended).stderr).toBe("");
+  });
+
+  it("a server that is configured for others, with TLS, does not keep it from working", async () => {
+    const env = { ...userOf("tls"), PTALK_TLS: "1", PTALK_LISTEN: "127.0.0.1:1", PTALK_CAPACITY: "1" };
+    mkdirSync(join(env.XDG_CONFIG_HOME, "ptalk"), { recursive: true });
+    writeFileSync(join(env.XDG_CONFIG_HOME, "ptalk/config.toml"), "[serve]\ntls = true\ncapacity = 2\n");
+    host = onFreshHost(restarts, ["0", "0"], env);
+    expect(JSON.parse(await host.line())).toEqual(["0 registered exit"]);
+  });
+
+  it("log and state of the server are in the client's --state-dir", async () => {
+    const env = { ...userOf("dir"), PTALK_STATE_DIR: join(tmp, "dir/elsewhere") };
+    host = onFreshHost(restarts, ["0", "0"], env);
+    expect(JSON.parse(await host.line())).toEqual(["0 registered exit"]);
+    expect(readdirSync(env.PTALK_STATE_DIR).sort()).toEqual(["key", "serve.log", "server-5518"]);
+    expect(existsSync(env.XDG_STATE_HOME)).toBe(false);
+  });
 });
+
+function userOf(name: string) {
+  const home = join(tmp, name);
+  return { HOME: home, XDG_STATE_HOME: join(home, "state"), XDG_CONFIG_HOME: join(home, "config"), PTALK_SERVER: "" };
+}

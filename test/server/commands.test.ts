@@ -3,6 +3,7 @@ import { MAX_ARGUMENT_BYTES, MAX_ARGUMENTS, MAX_INLINE_BYTES } from "../../lib/w
 import { ReplyError } from "../../lib/wire/resp-reply.ts";
 import {
   type Client,
+  claimCommand,
   freshStateDir,
   newKeys,
   registerCommand,
@@ -147,6 +148,8 @@ describe("registration", () => {
     });
     expect(entry.get("startedAt")).toBeGreaterThanOrEqual(before);
     expect(await client.ask("COUNT")).toBe(1);
+    await bob.ask("ALL");
+    expect(((await client.ask("LOOKUP", "bob")) as Map<string, unknown>).get("lastLookupAt")).toBeNull();
     await bob.ask("LOOKUP", "nobody");
     expect(((await client.ask("LOOKUP", "bob")) as Map<string, unknown>).get("lastLookupAt")).toBeGreaterThanOrEqual(
       before,
@@ -210,6 +213,47 @@ describe("registration", () => {
     await until("erin to leave", async () => (await client.ask("LOOKUP", "erin")) === null);
     expect(await thief.register("erin", newKeys())).toEqual(error("TAKEN"));
     thief.close();
+  });
+
+  it("binds a name to a key that claims it, and tells whose it is, on every worker", async () => {
+    const keys = newKeys();
+    const [owner, thief] = [await server.client(), await server.client()];
+    const askers = await Promise.all(Array.from({ length: 4 }, () => server.client()));
+    expect(await client.ask("KEY", "Ivy")).toBeNull();
+    expect(await client.ask("KEY", "no name")).toBeNull();
+    expect(await owner.ask(...claimCommand(await nonceOf(owner), "Ivy", keys))).toBe("OK");
+    for (const asker of askers) expect(await asker.ask("KEY", "iVY")).toBe(keys.key);
+    expect(await client.ask("LOOKUP", "ivy")).toBeNull();
+    expect(await thief.register("ivy", newKeys())).toEqual(error("TAKEN"));
+    expect(await thief.ask(...claimCommand(await nonceOf(thief), "IVY", newKeys()))).toEqual(error("TAKEN"));
+    // Beside its owner's own client, and by the same connection that registers afterwards.
+    expect(await owner.register("ivy", keys)).toBe("OK");
+    const second = await server.client();
+    expect(await second.ask(...claimCommand(await nonceOf(second), "ivy", keys))).toBe("OK");
+    owner.close();
+    await until("ivy to leave", async () => (await client.ask("LOOKUP", "ivy")) === null);
+    expect(await client.ask("KEY", "ivy")).toBe(keys.key);
+    for (const c of [thief, second, ...askers]) c.close();
+  });
+
+  it("lets nobody claim a name without its proof", async () => {
+    const c = await server.client();
+    const keys = newKeys();
+    expect(await c.ask(...claimCommand(await nonceOf(c), "jim", { ...keys, key: newKeys().key }))).toEqual(
+      error("BADSIG"),
+    );
+    const used = claimCommand(await nonceOf(c), "jim", keys);
+    expect(await c.ask(...used)).toBe("OK");
+    expect(await c.ask(...used)).toEqual(error("NOAUTH"));
+    // A registration's signature is none for a claim.
+    const registration = registerCommand(await nonceOf(c), "jim", keys);
+    const signature = registration[registration.indexOf("SIG") + 1] as string;
+    expect(await c.ask("CLAIM", "jim", "KEY", keys.key, "SIG", signature)).toEqual(error("BADSIG"));
+    expect(await c.ask(...claimCommand(await nonceOf(c), "all", keys))).toEqual(error("BADNAME"));
+    expect(await c.ask("CLAIM", "jim", "KEY", keys.key, "WHAT", "x")).toEqual(error("ERR"));
+    expect(await c.ask("CLAIM", "jim")).toEqual(error("ERR"));
+    expect(await c.ask("KEY")).toEqual(error("ERR"));
+    c.close();
   });
 
   it("has room for so many and no more", async () => {

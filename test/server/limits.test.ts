@@ -5,7 +5,15 @@ import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LookupServer } from "../../lib/index.ts";
-import { Client, freshStateDir, newKeys, ServerProcess, until, within } from "../helpers/lookup-server.ts";
+import {
+  Client,
+  claimCommand,
+  freshStateDir,
+  newKeys,
+  ServerProcess,
+  until,
+  within,
+} from "../helpers/lookup-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
 let server: ServerProcess | null = null;
@@ -74,6 +82,19 @@ describe("bounds", () => {
     });
     expect((await clients[1]?.ask("INFO")) as string).toContain("refused_too_many_connections:");
     for (const client of clients) client.close();
+  });
+
+  it("names: whoever claims one counts as whoever registers one", async () => {
+    local = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, stateDir: state.path, limits: { names: 2 } });
+    const client = await Client.connect(local.port);
+    const nonce = async () => ((await client.ask("HELLO", 3)) as Map<string, string>).get("nonce") as string;
+    const keys = newKeys();
+    expect(await client.register("one", keys)).toBe("OK");
+    expect(await client.ask(...claimCommand(await nonce(), "two", keys))).toBe("OK");
+    expect(await client.ask(...claimCommand(await nonce(), "three", keys))).toMatchObject({ code: "FULL" });
+    expect(await client.ask("KEY", "three")).toBeNull();
+    expect(await client.ask(...claimCommand(await nonce(), "two", keys))).toBe("OK");
+    client.close();
   });
 
   it("requests in a second: whoever sends more is closed, others go on", async () => {

@@ -1,5 +1,6 @@
 // The question, at a real terminal. The program runs under a shell, as it does for people: Ctrl-C reaches the whole group.
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -22,9 +23,15 @@ beforeEach(() => {
 });
 afterEach(() => state.remove());
 
-async function serveAtTerminal(): Promise<{ pty: Pty; port: number }> {
-  const args = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--state-dir", state.path];
-  const pty = new Pty(process.execPath, args, { columns: 100 });
+const command = () => [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--state-dir", state.path];
+
+/** @param script what the shell does with "$@", the command */
+async function serveAtTerminal(script?: string): Promise<{ pty: Pty; port: number }> {
+  const args = command();
+  const pty =
+    script === undefined
+      ? new Pty(process.execPath, args, { columns: 100 })
+      : new Pty("/bin/sh", ["-c", script, "sh", process.execPath, ...args], { columns: 100 });
   await pty.shows(/serving on 127\.0\.0\.1:\d+/);
   return { pty, port: Number(/serving on 127\.0\.0\.1:(\d+)/.exec(pty.raw)?.[1]) };
 }
@@ -104,6 +111,71 @@ describe("SIGINT at a terminal", () => {
   });
 });
 
+describe("the terminal", () => {
+  it("has the question, and the log has not, when the log goes elsewhere", async () => {
+    const file = join(state.path, "err.log");
+    const { pty, port } = await serveAtTerminal(`exec "$@" 2>${file}`);
+    pty.type("\x03");
+    await pty.shows(QUESTION);
+    pty.type("n\r");
+    await pty.shows("going on");
+    pty.type("\x03");
+    await until("the question", () => questions(pty) === 2);
+    pty.type("y\r");
+    expect((await pty.ended).exitCode).toBe(0);
+    const log = readFileSync(file, "utf8");
+    expect(log).not.toContain("Shut down?");
+    expect(log.trim().split("\n")).toEqual([
+      expect.stringMatching(/^\S+Z interrupted clients=0$/),
+      expect.stringMatching(/^\S+Z "?going on"? answer=n$/),
+      expect.stringMatching(/^\S+Z interrupted clients=0$/),
+      expect.stringMatching(/^\S+Z stopping reason=SIGINT clients=0$/),
+    ]);
+    expect(remains(port)).toEqual([]);
+  });
+
+  it("has the question with --json as well, whose log has events only", async () => {
+    const file = join(state.path, "err.log");
+    const { pty } = await serveAtTerminal(`exec "$@" --json 2>${file}`);
+    pty.type("\x03");
+    await pty.shows(QUESTION);
+    pty.type("y\r");
+    expect((await pty.ended).exitCode).toBe(0);
+    const events = readFileSync(file, "utf8").trim().split("\n");
+    expect(events.map((line) => JSON.parse(line).msg)).toEqual(["interrupted", "stopping"]);
+  });
+
+  it.each([
+    ["a line", "y\r"],
+    ["half a line", "y"],
+  ])("does not answer with %s that was typed before the question", async (_what, keys) => {
+    const { pty, port } = await serveAtTerminal();
+    pty.type(keys);
+    await until("the echo", () => pty.raw.includes("y\r\n") || /y$/.test(pty.raw));
+    process.kill(pty.pid, "SIGINT");
+    await pty.shows(QUESTION);
+    pty.type("\r");
+    await pty.shows("going on");
+    await serves(port);
+    process.kill(pty.pid, "SIGTERM");
+    expect((await pty.ended).exitCode).toBe(0);
+  });
+
+  it("is as it was, even if the server is killed while it asks", async () => {
+    const { pty, port } = await serveAtTerminal('"$@"; stty -a');
+    await pty.shows(/pid \d+/);
+    const pid = Number(/pid (\d+)/.exec(pty.raw)?.[1]);
+    process.kill(pid, "SIGINT");
+    await pty.shows(QUESTION);
+    process.kill(pid, "SIGKILL");
+    await pty.shows(/[^-]icanon/);
+    await pty.ended;
+    const next = await ServerProcess.start(["--state-dir", state.path, "--listen", `127.0.0.1:${port}`]);
+    await next.stop(); // what the killed one left is gone
+    expect(remains(port)).toEqual([]);
+  });
+});
+
 describe("a terminal that goes away", () => {
   it.each(["while it serves", "while it asks"])("ends the server in good order, %s", async (when) => {
     const { pty, port } = await serveAtTerminal();
@@ -112,6 +184,20 @@ describe("a terminal that goes away", () => {
       await pty.shows(QUESTION);
     }
     pty.hangUp();
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
+    expect(remains(port)).toEqual([]);
+  });
+
+  it("does not matter under nohup", async () => {
+    const out = join(state.path, "out");
+    const script = `nohup "$@" >${out} 2>&1 & until grep -q pid ${out}; do sleep 0.1; done; cat ${out}; read answer`;
+    const { pty, port } = await serveAtTerminal(script);
+    await pty.shows(/pid \d+/);
+    const pid = Number(/pid (\d+)/.exec(pty.raw)?.[1]);
+    pty.hangUp();
+    await pty.ended;
+    await serves(port);
+    process.kill(pid, "SIGTERM");
     await until("the server to clean up", () => remains(port).length === 0);
   });
 });
@@ -141,6 +227,52 @@ describe("without a terminal", () => {
     server.child.stdin?.write("y\n");
     expect(await server.exited).toEqual([0, null]);
     expect(server.output.split("\n")[0]).toBe(`ptalk: serving on ${server.address}`);
+    expect(remains(server.port)).toEqual([]);
+  });
+
+  it("takes one line for each question", async () => {
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+    server.child.stdin?.write("n\ny\n");
+    server.child.kill("SIGINT");
+    await until("an answer", () => server.log.includes("going on"));
+    server.child.kill("SIGINT");
+    expect(await server.exited).toEqual([0, null]);
+    expect(remains(server.port)).toEqual([]);
+  });
+
+  it("with --json everything on stderr is events", async () => {
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path, "--json"]);
+    server.child.stdin?.write("n\n");
+    server.child.kill("SIGINT");
+    await until("an answer", () => server.log.includes("going on"));
+    server.child.stdin?.end();
+    server.child.kill("SIGINT");
+    await until("an answer", () => (server.log.match(/going on/g)?.length ?? 0) === 2);
+    expect(await server.stop()).toBe(0);
+    const events = server.log
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(events.map(({ msg, answer, reason }) => [msg, answer ?? reason])).toEqual([
+      ["interrupted", undefined],
+      ["going on", "n"],
+      ["interrupted", undefined],
+      ["going on", expect.stringMatching(/end of input|nobody to ask/)], // it may have seen the end before
+      ["stopping", "SIGTERM"],
+    ]);
+    expect(events[0]).toMatchObject({
+      level: "info",
+      clients: 0,
+      pid: server.pid,
+      from: `pid ${process.pid} (uid ${process.getuid?.()})`,
+    });
+  });
+
+  it("SIGHUP is about a terminal: it changes nothing", async () => {
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+    server.child.kill("SIGHUP");
+    await serves(server.port);
+    expect(await server.stop()).toBe(0);
     expect(remains(server.port)).toEqual([]);
   });
 

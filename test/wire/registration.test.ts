@@ -1,6 +1,12 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { type Registration, registrationBytes, verifyRegistration } from "../../lib/wire/registration.ts";
+import {
+  claimBytes,
+  type Registration,
+  registrationBytes,
+  verifyClaim,
+  verifyRegistration,
+} from "../../lib/wire/registration.ts";
 
 const registration: Registration = {
   nonce: "bm9uY2U=",
@@ -37,6 +43,15 @@ describe("registration", () => {
       wrong[bit >> 3] = (wrong[bit >> 3] as number) ^ (1 << (bit & 7));
       expect(verifyRegistration(registration, key, wrong.toString("base64"))).toBe(false);
     }
+  });
+
+  it("claims with another text, which stands for nothing else", () => {
+    expect(claimBytes(registration).toString()).toBe("ptalk-claim-v1\nbm9uY2U=\nbob\n");
+    const claim = sign(null, claimBytes(registration), privateKey).toString("base64");
+    expect(verifyClaim(registration, key, claim)).toBe(true);
+    expect(verifyClaim({ ...registration, name: "eve" }, key, claim)).toBe(false);
+    expect(verifyClaim(registration, key, signature)).toBe(false);
+    expect(verifyRegistration(registration, key, claim)).toBe(false);
   });
 
   it.each(["", "x", "A".repeat(44), key.replace("=", ""), `${key} `, key.slice(0, 40), `${key}${key}`])(

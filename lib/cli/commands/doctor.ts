@@ -1,10 +1,11 @@
 // `ptalk doctor`: checks the environment and says what to do. Exit status 69 if something keeps ptalk from working.
 import { Command } from "commander";
-import { EXIT } from "../../errors.ts";
-import type { Finding } from "../doctor/check.ts";
+import type { Config } from "../../config.ts";
+import { EXIT, TalkError } from "../../errors.ts";
+import { type Finding, fail } from "../doctor/check.ts";
 import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
 import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
-import { checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
+import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
 import { print, printJson } from "../output.ts";
 import { visible } from "../sanitise.ts";
 import { settings } from "../settings.ts";
@@ -21,7 +22,7 @@ export function command(): Command {
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { config, json } = await settings(command);
+  const { json } = command.optsWithGlobals<{ json?: boolean }>();
   const findings: Finding[] = [
     checkNode(),
     ...(await checkIpc()),
@@ -31,14 +32,27 @@ async function run(_options: unknown, command: Command): Promise<void> {
     checkRemoveIpc(process.getuid?.() ?? 0),
     checkInterfaces(),
     await checkUdp(),
-    await checkServer(config.server, config.serverConfigured),
     checkLocale(process.env),
     checkTerminal(process.env),
-    ...checkStateDir(config.stateDir),
+    ...(await checkConfigured(command)),
   ];
   if (json) await printJson(findings);
   else await print(findings.flatMap(lines).join("\n"));
   if (findings.some(({ state }) => state === "fail")) process.exitCode = EXIT.unavailable;
+}
+
+/** What the settings lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
+async function checkConfigured(command: Command): Promise<Finding[]> {
+  let config: Config;
+  try {
+    ({ config } = await settings(command));
+  } catch (error) {
+    if (!(error instanceof TalkError) || error.code !== "bad-config") throw error;
+    return [
+      fail("settings", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
+    ];
+  }
+  return [checkConfigFile(process.env), await checkServer(config), ...checkStateDir(config.stateDir)];
 }
 
 const COLOURS: Readonly<Record<Finding["state"], Colour>> = { ok: "green", warn: "yellow", fail: "red" };

@@ -1,16 +1,16 @@
 // `ptalk ipc [--clean]`: this user's ptalk objects under /dev/shm, live or left behind.
 import { userInfo } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { table } from "../format.ts";
 import { clean } from "../ipc/clean.ts";
-import { type IpcGroup, type IpcObject, inventory } from "../ipc/inventory.ts";
+import { type IpcGroup, type IpcObject, inventory, YOUNG_MS } from "../ipc/inventory.ts";
 import { note, print, printJson } from "../output.ts";
-import { settings } from "../settings.ts";
 import { painter } from "../style.ts";
 
 const HELP = `
 live: a process takes part. dead: whoever made it was killed; the next ptalk of that port or user takes it away,
-or --clean does now. new: made within the last seconds, still without a member.`;
+or --clean does now. new: is being made at this moment; --clean waits until it is live or dead.`;
 
 export function command(): Command {
   return new Command("ipc")
@@ -21,8 +21,9 @@ export function command(): Command {
 }
 
 async function run(options: { readonly clean?: boolean }, command: Command): Promise<void> {
-  const { json } = await settings(command);
-  const groups = inventory(process.getuid?.() ?? userInfo().uid);
+  const { json } = command.optsWithGlobals<{ json?: boolean }>();
+  const uid = process.getuid?.() ?? userInfo().uid;
+  const groups = options.clean ? await settledInventory(uid) : inventory(uid);
   const removed = new Set(options.clean ? groups.filter(({ state }) => state === "dead").flatMap(clean) : []);
   const rows = groups.flatMap((group) => group.objects.map((object) => row(group, object, removed.has(object))));
   if (json) return printJson(rows);
@@ -30,6 +31,19 @@ async function run(options: { readonly clean?: boolean }, command: Command): Pro
   const cells = rows.map(({ name, kind, size, mode, state }) => [name, kind, String(size), mode, state]);
   await print(table(["NAME", "KIND", "BYTES", "MODE", "STATE"], cells, painter(process.stdout)).join("\n"));
   if (!options.clean && groups.some(({ state }) => state === "dead")) note("ptalk ipc --clean removes the dead");
+}
+
+const SETTLE_MS = YOUNG_MS + 500; // what is new now is not by then; the workers of a killed server end within milliseconds
+const LOOK_EVERY_MS = 50;
+
+async function settledInventory(uid: number): Promise<IpcGroup[]> {
+  const deadline = performance.now() + SETTLE_MS;
+  let groups = inventory(uid);
+  while (groups.some(({ passing }) => passing) && performance.now() < deadline) {
+    await sleep(LOOK_EVERY_MS);
+    groups = inventory(uid);
+  }
+  return groups;
 }
 
 function row({ state }: IpcGroup, { name, kind, size, mode }: IpcObject, removed: boolean) {

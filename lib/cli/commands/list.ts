@@ -4,7 +4,6 @@ import type { LocalRecord } from "../../client/types.ts";
 import { localTable } from "../format.ts";
 import { localJson } from "../json.ts";
 import { print, printJson } from "../output.ts";
-import { settings } from "../settings.ts";
 import { painter } from "../style.ts";
 
 export function command(): Command {
@@ -13,8 +12,9 @@ export function command(): Command {
     .action(run);
 }
 
+// Reads no settings: it works for users without a home, too.
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { json } = await settings(command);
+  const { json } = command.optsWithGlobals<{ json?: boolean }>();
   const { listLocal } = await import("../../table/local-list.ts");
   const clients: LocalRecord[] = listLocal();
   if (json) await printJson(clients.map(localJson));

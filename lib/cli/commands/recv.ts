@@ -3,6 +3,7 @@ import { Command } from "commander";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
 import { TalkError } from "../../errors.ts";
 import { connectClient } from "../connect.ts";
+import { Deadline } from "../deadline.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson } from "../json.ts";
 import { openLifetime } from "../lifetime.ts";
@@ -36,14 +37,18 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
   const name = ownName(config);
   const paint = painter(process.stdout);
   using life = openLifetime();
+  // Only the option: the setting of that name is how long a message may take.
+  const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new Inbox(count ?? Number.POSITIVE_INFINITY, (message) =>
     json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
   );
   const client = await connectClient(config, {
     name,
-    signal: life.signal,
+    signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
+  }).catch((error: unknown) => {
+    throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
   });
   try {
     if (json) await printJson(registeredJson(client));
@@ -52,8 +57,7 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
     client.on("refused", ({ message }) => note(message));
     client.on("error", (error) => inbox.fail(error));
     inbox.open();
-    // Only the option: the setting of that name is how long a message may take.
-    await untilDone(inbox, timeout === undefined ? undefined : milliseconds(config.timeout), life.signal);
+    await untilDone(inbox, deadline, life.signal);
   } finally {
     await client.close();
   }
@@ -87,6 +91,12 @@ class Inbox {
     return this.#count === Number.POSITIVE_INFINITY && this.#received > 0;
   }
 
+  /** "2 of 3 messages" */
+  get progress(): string {
+    if (this.#received === 0) return "no message";
+    return `${this.#received} of ${this.#count} messages`;
+  }
+
   /** From here on messages are printed: what comes earlier waits for the line that says who we are. */
   open(): void {
     this.#settle.open();
@@ -107,23 +117,27 @@ class Inbox {
   }
 }
 
-async function untilDone(inbox: Inbox, timeoutMs: number | undefined, signal: AbortSignal): Promise<void> {
+async function untilDone(inbox: Inbox, deadline: Deadline, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const ended = new Promise<never>((_, reject) => {
+  const ended = new Promise<void>((resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     if (signal.aborted) reject(signal.reason);
+    const { timeoutMs } = deadline.left;
     if (timeoutMs === undefined) return;
-    timer = setTimeout(() => reject(TalkError.timeout("messages", timeoutMs)), timeoutMs);
+    timer = setTimeout(() => {
+      if (inbox.enoughAtTimeout) resolve();
+      else reject(timeIsUp(inbox, deadline));
+    }, timeoutMs);
   });
   try {
     await Promise.race([inbox.full, ended]);
-  } catch (error) {
-    const enough = error instanceof TalkError && error.code === "timeout" && inbox.enoughAtTimeout;
-    if (!enough) throw error;
   } finally {
     clearTimeout(timer);
   }
 }
+
+const timeIsUp = ({ progress }: Inbox, { totalMs = 0 }: Deadline): TalkError =>
+  new TalkError("timeout", `${progress} within ${totalMs / 1000} s`);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");

@@ -1,7 +1,7 @@
 // `ptalk serve`: the lookup server in the foreground. Its life is told in lib/server/main.ts.
 import { Command } from "commander";
 import { loadServeConfig } from "../../config.ts";
-import { onBrokenPipe } from "../output.ts";
+import { TalkError } from "../../errors.ts";
 
 const HELP = `
 On SIGINT (Ctrl-C) it asks before it shuts down; SIGTERM shuts down at once. The log is on stderr; with --json one JSON
@@ -15,6 +15,7 @@ export function command(): Command {
     .option("--capacity <n>", "clients that there is room for (default: 4096)")
     .option("--exit-when-empty", "exit when the last client has gone, or 60 s after starting alone")
     .option("--tls", "serve with TLS; without --tls-cert, with a certificate made once and kept")
+    .option("--no-tls", "plain TCP, whatever is configured")
     .option("--tls-cert <file>", "certificate (PEM)")
     .option("--tls-key <file>", "its private key (PEM)")
     .option("--insecure", "plain TCP on an address that other machines can reach")
@@ -25,10 +26,11 @@ export function command(): Command {
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { json, exitWhenEmpty, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  const { json, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  if (flags.server !== undefined) throw TalkError.usage("serve takes no --server: where it listens is --listen");
   const config = await loadServeConfig(flags);
-  // `ptalk serve | head -1` has read the ready line and is content; the server goes on.
-  using _readerGone = onBrokenPipe(() => {});
+  // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
+  for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});
   const { serve } = await import("../../server/main.ts");
-  await serve({ ...config, exitWhenEmpty: exitWhenEmpty === true, json: json === true });
+  await serve({ ...config, json: json === true });
 }

@@ -24,7 +24,7 @@ async function run(name: string | undefined, _options: unknown, command: Command
   const chosen = await settings(command, { name });
   const own = ownName(chosen.config);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
-  using life = openLifetime(["SIGTERM", "SIGHUP"]);
+  using life = openLifetime({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(chosen)) {
     const { talkAtTerminal } = await import("../talk/at-terminal.ts");
     await talkAtTerminal(own, chosen.config, life);

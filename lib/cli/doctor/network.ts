@@ -2,8 +2,11 @@
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
+import { KnownServers } from "../../client/known-peers.ts";
+import { ServerConnection } from "../../client/server-connection.ts";
+import type { Config } from "../../config.ts";
+import { TalkError } from "../../errors.ts";
 import { isLoopback, parseServerAddress } from "../../server-address.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 
@@ -37,9 +40,12 @@ export async function checkUdp(): Promise<Finding> {
   }
 }
 
-/** @param server "HOST:PORT"; `configured` is false for the built-in default, which starts by itself when needed */
-export async function checkServer(server: string, configured: boolean): Promise<Finding> {
-  const { host, port } = parseServerAddress(server);
+export type ServerSettings = Pick<Config, "server" | "serverConfigured" | "insecure" | "stateDir">;
+
+/** Greets the server, as every client begins. */
+export async function checkServer(settings: ServerSettings): Promise<Finding> {
+  const { server } = settings;
+  const { host } = parseServerAddress(server);
   try {
     await lookup(host);
   } catch (error) {
@@ -49,20 +55,39 @@ export async function checkServer(server: string, configured: boolean): Promise<
       "check --server / PTALK_SERVER, or the resolver",
     );
   }
-  const socket = connect({ host, port });
   try {
-    await once(socket, "connect", { signal: AbortSignal.timeout(PATIENCE_MS) });
-    return ok("server", `${server} accepts connections`);
+    return ok("server", `${server}: ${await greeting(settings)}`);
   } catch (error) {
-    return unreachable(server, configured, isLoopback(host), error);
-  } finally {
-    socket.destroy();
+    return unfriendly(settings, isLoopback(host), error);
   }
 }
 
-function unreachable(server: string, configured: boolean, local: boolean, error: unknown): Finding {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "ECONNREFUSED" && !configured) {
+async function greeting({ server, insecure, stateDir }: ServerSettings): Promise<string> {
+  let certificate: string | undefined;
+  const connection = await ServerConnection.open({
+    address: parseServerAddress(server),
+    insecure,
+    timeoutMs: PATIENCE_MS,
+    checkCertificate: (shown) => {
+      certificate = shown;
+    },
+  });
+  const impatient = setTimeout(() => connection.close(), PATIENCE_MS);
+  try {
+    const { version } = await connection.hello();
+    if (certificate === undefined) return `ptalk ${version}, plain TCP`;
+    new KnownServers(stateDir).check(server, certificate); // not remembered: that is for who talks
+    return `ptalk ${version}, TLS, certificate ${certificate}`;
+  } finally {
+    clearTimeout(impatient);
+    connection.close();
+  }
+}
+
+function unfriendly({ server, serverConfigured }: ServerSettings, local: boolean, error: unknown): Finding {
+  const cause = error instanceof TalkError && error.code === "unreachable" ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  if (code === "ECONNREFUSED" && !serverConfigured) {
     return ok("server", `none runs at ${server}: no server, but ptalk NAME starts one`);
   }
   if (code === "ECONNREFUSED") {
@@ -79,8 +104,27 @@ function unreachable(server: string, configured: boolean, local: boolean, error:
       "the server may well run: check cable, Wi-Fi, VPN and routes",
     );
   }
-  const where = local
-    ? "something listens but does not answer"
-    : "no answer: no network, or a packet filter in between";
-  return fail("server", `${server}: ${where} (${messageOf(error)})`, "check the way to it, then the server itself");
+  const what = error instanceof TalkError ? error.code : undefined;
+  if (what === "refused") return fail("server", messageOf(error), "ask who runs the server whether that is so");
+  if (what === "closed") {
+    return fail(
+      "server",
+      `${server}: something takes connections but does not answer`,
+      local ? "another program has that port, or the server hangs: see ss -ltnp" : "check the server there",
+    );
+  }
+  if (what !== "unreachable") {
+    return fail(
+      "server",
+      `${server}: no ptalk server answers there (${messageOf(error)})`,
+      "another program has that port: see ss -ltnp there, or give the right one with --server",
+    );
+  }
+  return fail(
+    "server",
+    messageOf(error),
+    local
+      ? "look at the server's log"
+      : "check the way to it, whether it has TLS (if not: --insecure), then the server itself",
+  );
 }

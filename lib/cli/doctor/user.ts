@@ -1,7 +1,10 @@
 // What belongs to the user: terminal and locale, the state folder and the key in it.
-import { accessSync, constants, statSync } from "node:fs";
-import { dirname, join } from "node:path";
-import type { Environment } from "../../config.ts";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { KnownPeers, KnownServers } from "../../client/known-peers.ts";
+import { keyFile } from "../../client/state-dir.ts";
+import { configFile, type Environment } from "../../config.ts";
+import { readSeedFile } from "../../crypto/key-file.ts";
 import { speaksUtf8 } from "../talk/locale.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 
@@ -25,16 +28,22 @@ export function checkTerminal(env: Environment): Finding {
   return ok("terminal", `${env.TERM}, ${process.stdout.columns} columns`);
 }
 
+export function checkConfigFile(env: Environment): Finding {
+  const file = configFile(env);
+  return ok("settings", file !== null && existsSync(file) ? file : "no config.toml: flags, environment and defaults");
+}
+
 export function checkStateDir(dir: string): Finding[] {
-  const folder = nearest(dir);
   try {
+    const folder = nearest(dir);
+    if (!statSync(folder).isDirectory()) throw new Error(`${folder} is no folder`);
     accessSync(folder, constants.W_OK | constants.X_OK);
+    const found = ok("state folder", folder === dir ? dir : `${dir} (made when needed)`);
+    return [found, checkKey(keyFile(dir)), checkPins("known peers", dir), checkPins("known servers", dir)];
   } catch (error) {
-    return [
-      fail("state folder", `${dir}: ${messageOf(error)}`, "make it writable, or choose another one: --state-dir DIR"),
-    ];
+    const advice = "make it writable, or choose another one: --state-dir DIR";
+    return [fail("state folder", `${dir}: ${messageOf(error)}`, advice)];
   }
-  return [ok("state folder", folder === dir ? dir : `${dir} (made when needed)`), checkKey(join(dir, "key"))];
 }
 
 function checkKey(file: string): Finding {
@@ -50,11 +59,39 @@ function checkKey(file: string): Finding {
       `chmod 600 ${file}; if others may have read it, remove it and start anew`,
     );
   }
-  return ok("key", `${file}, mode 600`);
+  try {
+    readSeedFile(file)?.fill(0);
+    return ok("key", `${file}, mode 600`);
+  } catch (error) {
+    return fail(
+      "key",
+      messageOf(error),
+      "take it from a backup; with a new key servers and peers know you as another one",
+    );
+  }
+}
+
+function checkPins(what: "known peers" | "known servers", dir: string): Finding {
+  try {
+    const pins = what === "known peers" ? new KnownPeers(dir) : new KnownServers(dir);
+    return ok(what, `${pins.list().length}`);
+  } catch (error) {
+    return fail(what, messageOf(error), "until then nobody's key can be checked, and nothing is sent");
+  }
 }
 
 /** The folder itself, or the first above it that exists: the one in which it would be made. */
 function nearest(dir: string): string {
   const above = dirname(dir);
-  return above === dir || statSync(dir, { throwIfNoEntry: false }) !== undefined ? dir : nearest(above);
+  return above === dir || isThere(dir) ? dir : nearest(above);
+}
+
+function isThere(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    // Below a file there is nothing.
+    if (error instanceof Error && "code" in error && error.code === "ENOTDIR") return false;
+    throw error;
+  }
 }

@@ -10,11 +10,8 @@ const PREFIX = "/ptalk-";
 const SHM_DIRECTORY = "/dev/shm";
 /** Seats asked for in one go: more than any roster has. The kernel answers for the whole range in one call. */
 const ALL_SEATS = 2 ** 20;
-/**
- * Without any living member a group this young (ms) may be one that is just being made: objects first, then the lock that
- * says "alive".
- */
-const YOUNG_MS = 5_000;
+/** A group this young (ms) may be one that is just being made, as long as nobody could take a seat in it yet. */
+export const YOUNG_MS = 5_000;
 
 export interface IpcObject {
   readonly name: string;
@@ -29,6 +26,8 @@ export interface IpcGroup {
   /** "/ptalk-server-5518", "/ptalk-host-1000" */
   readonly name: string;
   readonly state: "live" | "new" | "dead";
+  /** It will soon be live or dead for good: it is new, or its server has died and the workers are about to. */
+  readonly passing: boolean;
   readonly objects: readonly IpcObject[];
 }
 
@@ -45,10 +44,20 @@ export function inventory(uid: number): IpcGroup[] {
     group.newest = Math.max(group.newest, file.ctimeMs);
   }
   return [...groups].map(([name, { newest, objects }]) => {
-    const live = objects.some((object) => object.kind === "memory" && hasLivingMember(object.name));
-    const young = Date.now() - newest < YOUNG_MS;
-    return { name, objects, state: live ? "live" : young ? "new" : "dead" };
+    const memory = objects.filter(({ kind }) => kind === "memory");
+    const live = memory.some((object) => hasLivingMember(object.name));
+    const anchor = anchorOf(name, memory);
+    // The anchor is what a group is made with, and has a size before anything else is there.
+    const beingMade = !anchor?.size && Date.now() - newest < YOUNG_MS;
+    const state = live ? "live" : beingMade ? "new" : "dead";
+    return { name, objects, state, passing: live ? !(anchor && hasLivingMember(anchor.name)) : beingMade };
   });
+}
+
+/** The object in which the one who made the group has a seat for as long as the group is in use. */
+function anchorOf(group: string, memory: readonly IpcObject[]): IpcObject | undefined {
+  const named = (end: string) => memory.find(({ name }) => name === group + end);
+  return named(".owner") ?? named(".lock");
 }
 
 /** Whether some process holds a member's lock on the object. False too for what is not there any more. */

@@ -1,11 +1,11 @@
 // A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
 // the view's; no streams, no screen.
 import type { SentEvent, TalkConnection } from "../../client/types.ts";
-import { validateName } from "../../names.ts";
-import { parseTalkInput } from "./input.ts";
+import { abortable } from "../../client/waiting.ts";
+import { nameMistakes, parseTalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
-/** Messages under way at once: a script that pipes in a file is read no faster than its lines are delivered. */
+/** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
 const UNDER_WAY_LIMIT = 64;
 
 export interface ConversationOptions {
@@ -20,6 +20,8 @@ export class Conversation {
   readonly #view: View;
   readonly #options: ConversationOptions;
   readonly #underWay = new Set<Promise<void>>();
+  /** All and List: a server that does not answer one holds no message up. */
+  readonly #asked = new Set<Promise<void>>();
   /** The text given to send() until it has said "sent". */
   #sending: string | undefined;
 
@@ -44,38 +46,59 @@ export class Conversation {
       const input = parseTalkInput(line);
       if (input.type === "exit") return false;
       if (input.type === "help") this.#view.help();
-      if (input.type === "all") this.#view.all(await this.#client.all());
-      if (input.type === "list") this.#view.list(await this.#client.list());
-      if (input.type === "send") for (const to of input.to) await this.#send(to, input.text);
+      if (input.type === "all") await this.#ask(() => this.#client.all(), this.#view.all);
+      if (input.type === "list") await this.#ask(async () => this.#client.list(), this.#view.list);
+      if (input.type === "send") await this.#sendAll(input.to, input.text);
     } catch (error) {
       this.#view.error(error);
     }
     return true;
   }
 
-  /** Waits until everything sent is delivered or given up: bounded, since each message has its timeout. */
+  /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
   async drain(): Promise<void> {
-    await Promise.all(this.#underWay);
+    await Promise.all([...this.#underWay, ...this.#asked]);
+  }
+
+  async #ask<T>(question: () => Promise<T>, show: (answer: T) => void): Promise<void> {
+    const { signal } = this.#options;
+    await track(this.#asked, () => abortable(question(), signal).then(show, (error) => this.#fail(error)));
+  }
+
+  #fail(error: unknown): void {
+    if (!this.#options.signal.aborted) this.#view.error(error);
+  }
+
+  async #sendAll(names: readonly string[], text: string): Promise<void> {
+    const mistakes = nameMistakes(names);
+    for (const mistake of mistakes) this.#view.error(mistake);
+    if (mistakes.length === 0) for (const to of names) await this.#send(to, text);
   }
 
   async #send(to: string, text: string): Promise<void> {
-    validateName(to); // nobody can have such a name: a mistake in the line, not a message
-    while (this.#underWay.size >= UNDER_WAY_LIMIT) await Promise.race(this.#underWay);
-    const { timeoutMs, signal } = this.#options;
-    this.#sending = text; // "sent" is emitted before send() returns
-    const sending = this.#client.send(to, text, timeoutMs === undefined ? { signal } : { signal, timeoutMs });
-    const accepted = this.#sending === undefined;
-    const settled = sending.then(
-      () => {},
-      // Of an accepted message "failed" has told.
-      (error: unknown) => (accepted || signal.aborted ? undefined : this.#view.error(error)),
-    );
-    this.#underWay.add(settled);
-    void settled.then(() => this.#underWay.delete(settled));
+    await track(this.#underWay, () => {
+      const { timeoutMs, signal } = this.#options;
+      this.#sending = text; // "sent" is emitted before send() returns
+      const sending = this.#client.send(to, text, timeoutMs === undefined ? { signal } : { signal, timeoutMs });
+      const accepted = this.#sending === undefined;
+      return sending.then(
+        () => {},
+        // Of an accepted message "failed" has told.
+        (error: unknown) => (accepted ? undefined : this.#fail(error)),
+      );
+    });
   }
 
   #accepted(event: SentEvent): void {
     this.#view.sent(event, this.#sending ?? "");
     this.#sending = undefined;
   }
+}
+
+/** Begins something as soon as there is room, and returns then. What it begins does not reject. */
+async function track(underWay: Set<Promise<void>>, begin: () => Promise<void>): Promise<void> {
+  while (underWay.size >= UNDER_WAY_LIMIT) await Promise.race(underWay);
+  const settled = begin();
+  underWay.add(settled);
+  void settled.then(() => underWay.delete(settled));
 }

@@ -1,5 +1,6 @@
 // What a line typed in a conversation means. Pure.
 import { TalkError } from "../../errors.ts";
+import { foldName, validateName } from "../../names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
@@ -45,11 +46,24 @@ export function parseTalkInput(line: string): TalkInput {
   return { type: "send", to: parseRecipients(first), text: rest };
 }
 
-/** "NAME,NAME": each once, in the order given. @throws TalkError usage */
+/** "NAME,NAME": each once, however it is spelled, in the order given. @throws TalkError usage */
 export function parseRecipients(text: string): string[] {
-  const names = [...new Set(text.split(","))];
-  if (names.includes("")) throw TalkError.usage(`${JSON.stringify(text)}: a name is missing beside a comma`);
-  if (names.length > RECIPIENTS_LIMIT)
-    throw TalkError.usage(`${names.length} names; at most ${RECIPIENTS_LIMIT} at once`);
-  return names;
+  const names = new Map<string, string>();
+  for (const name of text.split(",")) if (!names.has(foldName(name))) names.set(foldName(name), name);
+  if (names.has("")) throw TalkError.usage(`${JSON.stringify(text)}: a name is missing beside a comma`);
+  if (names.size > RECIPIENTS_LIMIT) throw TalkError.usage(`${names.size} names; at most ${RECIPIENTS_LIMIT} at once`);
+  return [...names.values()];
+}
+
+/** What is wrong with names that nobody can have: with one of them a message is a mistake, and goes to nobody. */
+export function nameMistakes(names: readonly string[]): TalkError[] {
+  return names.flatMap((name) => {
+    try {
+      validateName(name);
+      return [];
+    } catch (error) {
+      if (error instanceof TalkError) return [error];
+      throw error;
+    }
+  });
 }

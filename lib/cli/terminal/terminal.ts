@@ -1,6 +1,7 @@
 // A person's terminal: raw mode, keys to the editor, the editor's block on the screen, stop and continue, resize, and the
 // terminal as it was when we leave. Should not know anything about messages.
 import type { ReadStream, WriteStream } from "node:tty";
+import { visible } from "../sanitise.ts";
 import { type CompletionSource, Editor, type Intention } from "./editor.ts";
 import { type Key, KeyDecoder } from "./keys.ts";
 import { Screen, type ScreenStyle } from "./screen.ts";
@@ -125,7 +126,7 @@ export class Terminal implements Disposable {
 
   #obey(intention: Intention): void {
     if (intention.type === "submit") this.#options.onLine(intention.line);
-    else if (intention.type === "choices") this.print([intention.choices.join("  ")]).catch(() => {});
+    else if (intention.type === "choices") this.print([intention.choices.map(visible).join("  ")]).catch(() => {});
     else if (intention.type === "bell") this.#options.output.write(BELL);
     else if (intention.type === "interrupt") this.#options.onInterrupt();
     // As the terminal itself would in cooked mode: to the whole foreground process group.

@@ -1,10 +1,11 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and promises for those who send.
-import { createSocket, type Socket } from "node:dgram";
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { TalkError } from "../../errors.ts";
+import { type DatagramReceiver, DatagramSocket } from "../../ipc/datagram-socket.ts";
+import { IpcError } from "../../ipc/error.ts";
 import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../../wire/datagram-message.ts";
-import { canonicalAddress, displayAddress, socketAddress } from "./address.ts";
+import { canonicalAddress } from "./address.ts";
 import { PeerEngine } from "./engine.ts";
 import {
   CLOSE_INTERVAL,
@@ -27,36 +28,42 @@ import type {
 } from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
-/** Datagrams closer together than this, in milliseconds, are a batch: reading one takes about 0.01 ms. */
-const BATCH_GAP = 0.02;
 const now = () => performance.now();
 
 export class PeerTransport extends EventEmitter<PeerTransportEvents> implements PeerTransportType {
   readonly port: number;
   readonly address: string;
-  readonly #socket: Socket;
-  readonly #isIPv6: boolean;
+  readonly #socket: DatagramSocket;
   readonly #engine: PeerEngine;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
-  #receivedAt = 0;
+  #readAt = 0; // when the present batch of datagrams was read; 0 between batches
   #socketClosed = false;
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
 
   /** Binds the socket. Rejects with the system's error: EADDRINUSE, EADDRNOTAVAIL, EACCES… */
   static async open(options: PeerTransportOptions): Promise<PeerTransport> {
-    return new PeerTransport(options, await bind(options.address, options.port ?? 0));
+    return new PeerTransport(options);
   }
 
-  private constructor(options: PeerTransportOptions, socket: Socket) {
+  private constructor(options: PeerTransportOptions) {
     super();
+    const { socket, address } = bind(options, {
+      onDatagram: (datagram, from, port) => {
+        if (this.#readAt === 0) this.#readAt = now();
+        this.#engine.receive(datagram, from, port, this.#readAt);
+      },
+      onRead: () => this.#answer(),
+      onError: (error) => {
+        debug("socket: %s", error.message);
+        if (this.listenerCount("error") > 0) this.emit("error", error);
+      },
+    });
     this.#socket = socket;
-    const { address, port, family } = socket.address();
-    this.port = port;
+    this.port = socket.port;
     this.address = address;
-    this.#isIPv6 = family === "IPv6";
     this.#engine = new PeerEngine({
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
@@ -67,24 +74,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         this.emit("message", message, accept, refuse);
       },
       wake: () => this.#flushSoon(),
-    });
-    socket.on("message", (datagram, { address: from, port: fromPort }) => {
-      const at = now();
-      this.#engine.receive(datagram, displayAddress(from), fromPort, at);
-      // A lone datagram is answered at once. One that comes with others waits until all that the kernel has are read
-      // (setImmediate runs after them): one ACK for the batch.
-      if (this.#engine.wantsToFlush() && !this.#flushQueued) {
-        if (at - this.#receivedAt < BATCH_GAP) this.#flushAfterReads();
-        else this.#flushAt(at);
-      } else {
-        this.#schedule(); // an ACK may have brought a deadline nearer
-        this.#afterFlush?.();
-      }
-      this.#receivedAt = at;
-    });
-    socket.on("error", (error) => {
-      debug("socket: %s", error.message);
-      if (this.listenerCount("error") > 0) this.emit("error", error);
     });
     this.#schedule();
   }
@@ -155,7 +144,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     clearTimeout(this.#timer);
     this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
     this.#socketClosed = true;
-    await new Promise<void>((resolve) => this.#socket.close(resolve));
+    this.#socket.close();
   }
 
   // Looks again after every flush.
@@ -174,17 +163,23 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     });
   }
 
+  // All that had arrived is read: one answer for all of it, with one ACK.
+  #answer(): void {
+    const at = this.#readAt;
+    this.#readAt = 0;
+    if (this.#engine.wantsToFlush() && !this.#flushQueued) {
+      this.#flushAt(at);
+    } else {
+      this.#schedule(); // an ACK may have brought a deadline nearer
+      this.#afterFlush?.();
+    }
+  }
+
   // Everything that is sent until the present callback returns goes into as few datagrams as it fits.
   #flushSoon(): void {
     if (this.#flushQueued) return;
     this.#flushQueued = true;
     process.nextTick(this.#flush);
-  }
-
-  #flushAfterReads(): void {
-    if (this.#flushQueued) return;
-    this.#flushQueued = true;
-    setImmediate(this.#flush);
   }
 
   readonly #flush = (): void => {
@@ -215,9 +210,8 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
 
   #transmit(datagram: Buffer, address: string, port: number): void {
     if (this.#socketClosed) return; // the application may accept a message whenever it likes
-    // Failures (ENETUNREACH, a firewall's EPERM) are losses: the retransmission or the timeout sees to it. A callback for
-    // them would cost a tick for each datagram.
-    this.#socket.send(datagram, port, socketAddress(address, this.#isIPv6));
+    // Failures (ENETUNREACH, a firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
+    this.#socket.send(datagram, address, port);
   }
 }
 
@@ -236,32 +230,18 @@ function timeoutProblem({ timeoutMs }: SendOptions): TalkError | null {
   return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
 }
 
-async function bind(address: string | undefined, port: number): Promise<Socket> {
-  if (address !== undefined) return bindOne(address, port);
+function bind(
+  { address, port = 0 }: PeerTransportOptions,
+  receiver: DatagramReceiver,
+): { socket: DatagramSocket; address: string } {
+  const bound = (at: string) => ({ socket: new DatagramSocket(at, port, SOCKET_BUFFER_BYTES, receiver), address: at });
+  if (address !== undefined) return bound(address);
   try {
-    return await bindOne("::", port);
+    return bound("::");
   } catch (error) {
     // A host without IPv6.
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = error instanceof IpcError ? error.code : undefined;
     if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL" && code !== "EINVAL") throw error;
-    return bindOne("0.0.0.0", port);
+    return bound("0.0.0.0");
   }
-}
-
-function bindOne(address: string, port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const type = address.includes(":") ? "udp6" : "udp4";
-    const socket = createSocket({
-      type,
-      recvBufferSize: SOCKET_BUFFER_BYTES,
-      sendBufferSize: SOCKET_BUFFER_BYTES,
-      // Addresses are numeric already: node:dgram's way through dns.lookup would cost a turn of the event loop each.
-      lookup: (host, _options, callback) => callback(null, host, type === "udp6" ? 6 : 4),
-    });
-    socket.once("error", reject);
-    socket.bind({ address, port, exclusive: true }, () => {
-      socket.off("error", reject);
-      resolve(socket);
-    });
-  });
 }

@@ -10,7 +10,6 @@ import type { Service } from "../service.ts";
 
 export const all: Handler = (service, connection, args, out) => {
   const { cursor, count } = parseAll(args);
-  service.noteLookup(connection);
   if (cursor === null) return everyone(service, connection);
   const page = service.table.page(cursor, count);
   out.array(2);

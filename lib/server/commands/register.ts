@@ -1,7 +1,5 @@
 // REGISTER and UNREGISTER: who is on. Whoever registers proves the key; who had the name first keeps it.
 import { isIP } from "node:net";
-import { TalkError } from "../../errors.ts";
-import { validateName } from "../../names.ts";
 import type { ClientInput, FoundRecord } from "../../table/types.ts";
 import type { ClientEntry } from "../../wire/client-entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
@@ -9,6 +7,7 @@ import { verifyRegistration } from "../../wire/registration.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
 import type { Service } from "../service.ts";
+import { asCommandError, checkName, checkOwner, takeNonce } from "./names.ts";
 
 export const register: Handler = (service, connection, args) => {
   const request = parseRegister(args);
@@ -16,7 +15,9 @@ export const register: Handler = (service, connection, args) => {
     throw new CommandError("ERR this connection has registered already: UNREGISTER first");
   const folded = checkName(request.name);
   for (const address of request.addresses) checkAddress(address);
-  checkProof(connection, request);
+  if (!verifyRegistration({ nonce: takeNonce(connection), ...request }, request.key, request.signature)) {
+    throw new CommandError("BADSIG the signature does not fit the key, the nonce, the name and the endpoints");
+  }
   return enter(service, connection, request, folded);
 };
 
@@ -26,29 +27,12 @@ export const unregister: Handler = async (service, connection) => {
   connection.write((out) => out.simple("OK"));
 };
 
-function checkName(name: string): string {
-  try {
-    return validateName(name);
-  } catch (error) {
-    throw asCommandError(error);
-  }
-}
-
 function checkAddress(address: string): void {
   const family = isIP(address);
   const useless =
     family === 4 ? /^(0|22[4-9]|2[3-5]\d)\./.test(address) : /^::$|^ff/i.test(address) || address.includes("%");
   if (family === 0 || useless) {
     throw new CommandError("ERR ADDR is an IPv4 or IPv6 address of one host, without a zone");
-  }
-}
-
-function checkProof(connection: Connection, request: RegisterArguments): void {
-  const { nonce } = connection;
-  if (nonce === null) throw new CommandError("NOAUTH say HELLO first: its nonce is signed, once");
-  connection.nonce = null;
-  if (!verifyRegistration({ nonce, ...request }, request.key, request.signature)) {
-    throw new CommandError("BADSIG the signature does not fit the key, the nonce, the name and the endpoints");
   }
 }
 
@@ -120,10 +104,7 @@ function entryOf({ name, key, port, host, addresses, startedAt }: ClientInput): 
 function checkRoom(service: Service, request: RegisterArguments, folded: string): FoundRecord | null {
   const { table, bindings } = service;
   bindings.refresh();
-  const owner = bindings.keyOf(folded);
-  if (owner !== undefined && owner !== request.key) {
-    throw new CommandError("TAKEN the name belongs to another key on this server");
-  }
+  checkOwner(bindings, folded, request.key);
   const before = table.find(request.name);
   if (before !== null) {
     const { record } = before;
@@ -135,12 +116,4 @@ function checkRoom(service: Service, request: RegisterArguments, folded: string)
   }
   bindings.checkRoom(folded, request.key);
   return before;
-}
-
-const CODE_WORDS: Readonly<Record<string, string>> = { "bad-name": "BADNAME", "name-taken": "TAKEN", full: "FULL" };
-
-function asCommandError(error: unknown): unknown {
-  if (!(error instanceof TalkError)) return error;
-  const word = CODE_WORDS[error.code] ?? (error.code === "bad-data" ? "ERR" : null);
-  return word === null ? error : new CommandError(`${word} ${error.message}`);
 }

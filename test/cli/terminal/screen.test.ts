@@ -91,6 +91,14 @@ describe("keys", () => {
     expect(screen.entered).toEqual(["bob!"]);
   });
 
+  it("Tab shows what names hold, and does not obey it", async () => {
+    screen = await TalkScreen.open();
+    await screen.does("know", ["zed\x1b]0;owned\x07a", "zed\x1b]0;owned\x07b"]);
+    screen.type("z\t\t");
+    await screen.shows("zed^[]0;owned^Ga  zed^[]0;owned^Gb");
+    expect(screen.raw).not.toContain("\x1b]0;");
+  });
+
   it("Tab completes names and offers choices", async () => {
     await open();
     screen.type("ali\t");

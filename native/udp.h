@@ -1,0 +1,41 @@
+// A UDP socket of one environment, read through its event loop.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "environment.h"
+
+namespace ptalk {
+
+constexpr int kUdpBatch = 32;     // datagrams read at once
+constexpr int kUdpMetaWords = 7;  // what is told of each: see udpReceive
+
+struct UdpSocket {
+  UdpSocket(Napi::Env env, int fd, bool ipv6);
+  // Nothing may touch it afterwards.
+  void Close();
+  static void OnReadable(uv_poll_t* poll, int status, int events);
+
+  const Napi::Env env;
+  const int fd;
+  const bool ipv6;
+  bool polling = false;
+  bool closing = false;
+  int32_t* meta = nullptr;
+  uv_poll_t poll;
+  napi_async_cleanup_hook_handle cleanup = nullptr;
+  Napi::AsyncContext context;
+  Napi::FunctionReference callback;
+  Napi::ObjectReference owners;  // keeps the memory that the kernel writes to
+  mmsghdr headers[kUdpBatch];
+  iovec slots[kUdpBatch];
+  sockaddr_in6 names[kUdpBatch];
+
+ private:
+  void Describe(int i);
+  void Call(int result);
+};
+
+}  // namespace ptalk

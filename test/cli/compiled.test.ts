@@ -1,0 +1,68 @@
+// Compiled code that the command keeps for its next start: used when it fits, never trusted from others, never in the way.
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import module from "node:module";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { User } from "../helpers/cli.ts";
+
+const nodeKeepsItself = "enableCompileCache" in module;
+
+function folderOf(user: User): string {
+  return join(user.home, ".cache", "ptalk");
+}
+
+async function version(user: User, env: NodeJS.ProcessEnv = {}): Promise<void> {
+  const { code, stdout, stderr } = await user.run(["--version"], { env });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+}
+
+function onlyFile(user: User): string {
+  const files = readdirSync(folderOf(user));
+  expect(files).toHaveLength(1);
+  return join(folderOf(user), files[0] as string);
+}
+
+it.skipIf(nodeKeepsItself)("is kept for oneself, and used again", async () => {
+  using user = new User();
+  await version(user);
+  const file = onlyFile(user);
+  expect(statSync(folderOf(user)).mode & 0o777).toBe(0o700);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const before = statSync(file, { bigint: true });
+  await version(user);
+  expect(statSync(file, { bigint: true })).toMatchObject({ ino: before.ino, mtimeNs: before.mtimeNs });
+});
+
+it.skipIf(nodeKeepsItself)("is made anew when it is of another program, or damaged", async () => {
+  using user = new User();
+  await version(user);
+  const good = readFileSync(onlyFile(user));
+  const other = Buffer.from(good);
+  other.write("0".repeat(64), "latin1");
+  const cut = good.subarray(0, good.length / 2);
+  const garbled = Buffer.from(good).fill(0xa5, 70, 200);
+  for (const bytes of [other, cut, garbled, Buffer.alloc(0)]) {
+    writeFileSync(onlyFile(user), bytes);
+    await version(user);
+    expect(readFileSync(onlyFile(user)).equals(bytes)).toBe(false);
+  }
+});
+
+it("is not looked for where others can write", async () => {
+  using user = new User();
+  mkdirSync(folderOf(user), { recursive: true });
+  chmodSync(folderOf(user), 0o777);
+  await version(user);
+  expect(readdirSync(folderOf(user))).toEqual([]);
+});
+
+it("is done without where there is no place for it", async () => {
+  using user = new User();
+  const file = join(user.home, "file");
+  writeFileSync(file, "");
+  await version(user, { XDG_CACHE_HOME: file });
+  await version(user, { XDG_CACHE_HOME: "relative" });
+  await version(user, { XDG_CACHE_HOME: "/proc/nowhere" });
+  expect(readdirSync(process.cwd())).not.toContain("relative");
+});

@@ -1,0 +1,333 @@
+// TalkClient as programs use it: what its promises and events say, whatever its server and its listeners do.
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { PeerTransport } from "../../lib/client/peer/transport.ts";
+import { TalkClient } from "../../lib/client/talk-client.ts";
+import type { ConnectOptions, TalkMessage } from "../../lib/client/types.ts";
+import { Identity, loadOrCreateIdentity } from "../../lib/crypto/identity.ts";
+import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
+import { Program } from "../helpers/program.ts";
+import { HELLO, ScriptedServer } from "../helpers/scripted-server.ts";
+
+const home = freshStateDir();
+let server: ServerProcess;
+let count = 0;
+const clients: TalkClient[] = [];
+const stopped: number[] = [];
+
+beforeAll(async () => {
+  server = await ServerProcess.start(["--state-dir", join(home.path, "server"), "--workers", "1"]);
+});
+afterEach(async () => {
+  for (const pid of stopped.splice(0)) process.kill(pid, "SIGCONT");
+  await Promise.all(clients.splice(0).map((client) => client.close()));
+});
+afterAll(async () => {
+  await server.stop();
+  home.remove();
+});
+
+const stateOf = (user: string): string => join(home.path, user);
+
+/** A client of a name of its own: names belong to keys for as long as the server runs. */
+async function on(options: Partial<ConnectOptions> = {}): Promise<TalkClient> {
+  const name = options.name ?? `user${++count}`;
+  const client = await TalkClient.connect({ server: server.address, stateDir: stateOf(name), ...options, name });
+  clients.push(client);
+  return client;
+}
+
+/** The server and its worker, until the end of the test. */
+function stopServer(): void {
+  const workers = execFileSync("ps", ["-o", "pid=", "--ppid", String(server.pid)], { encoding: "utf8" });
+  for (const pid of [server.pid, ...workers.trim().split(/\s+/).map(Number)]) {
+    process.kill(pid, "SIGSTOP");
+    stopped.push(pid);
+  }
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const textsOf = (client: TalkClient): string[] => {
+  const texts: string[] = [];
+  client.on("message", ({ text }) => void texts.push(text));
+  return texts;
+};
+
+describe("a message for a program that does not listen yet", () => {
+  it("waits without keeping the program from anything, and is delivered when it listens", async () => {
+    const alice = await on();
+    const script = join(import.meta.dirname, "../fixtures/client/late-listener.js");
+    const env = { XDG_STATE_HOME: stateOf("late") };
+    const late = new Program(process.execPath, [script, "late", server.address], { env });
+    try {
+      expect(await late.line()).toBe("on");
+      const sending = alice.send("late", "are you there?", { timeoutMs: 60_000 });
+      await sleep(300);
+      for (let i = 0; i < 3; i++) expect(await late.ask("?")).toBe("alive");
+      expect(await late.ask("listen")).toBe("alive");
+      expect(await late.line()).toBe("are you there?");
+      await sending;
+    } finally {
+      await late.kill();
+    }
+  });
+
+  it("does not keep it from closing", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const sending = alice.send(bob.name, "hello", { timeoutMs: 1_000 });
+    const failed = expect(sending).rejects.toMatchObject({ code: "not-delivered" });
+    await sleep(200);
+    await bob.close();
+    await failed;
+  });
+
+  it("is refused at once by one that only sends", async () => {
+    const sender = await on({ register: "never" });
+    const bob = await on();
+    expect(await bob.lookup(sender.name)).toBeNull();
+    await expect(bob.send(sender.name, "hello")).rejects.toMatchObject({ code: "no-such-user" });
+    const { publicKey } = loadOrCreateIdentity(join(stateOf(sender.name), "key"));
+    const peer = { key: publicKey, addresses: [{ address: "127.0.0.1", port: sender.port }] };
+    await using transport = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
+    await expect(transport.send(peer, { from: "x", text: "hello", id: "1" })).rejects.toMatchObject({
+      code: "refused",
+    });
+  });
+});
+
+describe("one who only sends", () => {
+  it("is verified under the name, also many at once, beside the user's own client, which nobody loses sight of", async () => {
+    const bob = await on();
+    const messages: TalkMessage[] = [];
+    bob.on("message", (message) => void messages.push(message));
+    const seen: string[] = [];
+    bob.on("peer", ({ name, state }) => seen.push(`${name} ${state}`));
+    const alice = await on({ name: "alice" });
+    const senders = await Promise.all(Array.from({ length: 5 }, () => on({ name: "alice", register: "never" })));
+    await Promise.all(senders.map((sender, i) => sender.send(bob.name, `number ${i}`)));
+    await Promise.all(senders.map((sender) => sender.close()));
+    expect(messages.map(({ verified, from }) => ({ verified, from }))).toEqual(
+      Array(5).fill({ verified: true, from: "alice" }),
+    );
+    const own = once(alice, "message");
+    await bob.send("alice", "for the client");
+    expect((await own)[0]).toMatchObject({ text: "for the client" });
+    await alice.close();
+    await until("alice to leave", () => seen.includes("alice left"));
+    expect(seen).toEqual(["alice joined", "alice left"]);
+    // And when the own client is gone, and when it comes again.
+    const late = await on({ name: "alice", register: "never" });
+    await late.send(bob.name, "after all");
+    expect(messages.at(-1)).toMatchObject({ verified: true, text: "after all" });
+    await on({ name: "alice" });
+  });
+
+  it("does not get a name that is another key's", async () => {
+    const owner = await on();
+    const other = { name: owner.name, stateDir: stateOf("thief"), register: "never" } as const;
+    await expect(on(other)).rejects.toMatchObject({ code: "name-taken" });
+  });
+});
+
+describe("the order of messages to one peer", () => {
+  it("is that of the calls, also when the directory is asked again meanwhile", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const texts = textsOf(bob);
+    await alice.send(bob.name, "0");
+    await sleep(2_300);
+    await Promise.all(["1", "2", "3", "4"].map((text) => alice.send(bob.name, text)));
+    expect(texts).toEqual(["0", "1", "2", "3", "4"]);
+  });
+});
+
+describe("a server that hangs", () => {
+  it("stops no conversation, and a stranger's message is shown as what it is", { timeout: 60_000 }, async () => {
+    const [alice, bob] = [await on(), await on()];
+    const messages: TalkMessage[] = [];
+    bob.on("message", (message) => void messages.push(message));
+    const carol = await on();
+    expect(await alice.lookup(bob.name)).not.toBeNull();
+    await carol.send(bob.name, "from carol");
+    stopServer();
+    await sleep(2_100);
+    // Well below the ten seconds after which the server counts as gone.
+    await carol.send(bob.name, "still there", { timeoutMs: 6_000 });
+    await alice.send(bob.name, "who am I?", { timeoutMs: 6_000 });
+    expect(messages.map(({ text, verified }) => [text, verified])).toEqual([
+      ["from carol", true],
+      ["still there", true],
+      ["who am I?", false],
+    ]);
+    const abort = new AbortController();
+    const sending = alice.send("somebody", "hello", { signal: abort.signal });
+    const code = sending.catch(({ name }: Error) => name);
+    abort.abort();
+    expect(await Promise.race([code, sleep(5_000)])).toBe("AbortError");
+    const late = alice.send("somebody", "hello", { timeoutMs: 300 }).catch((error: { code: string }) => error.code);
+    expect(await Promise.race([late, sleep(5_000)])).toBe("not-delivered");
+  });
+
+  it("does not keep anybody from giving up connecting", async () => {
+    await using silent = await ScriptedServer.start();
+    const signal = AbortSignal.timeout(300);
+    await expect(on({ server: silent.address, signal })).rejects.toMatchObject({ name: "TimeoutError" });
+    await using polite = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : null));
+    for (const register of ["always", "never"] as const) {
+      const registering = AbortSignal.timeout(300);
+      await expect(on({ server: polite.address, register, signal: registering })).rejects.toMatchObject({
+        name: "TimeoutError",
+      });
+    }
+  });
+});
+
+describe("a server that says something else", () => {
+  it.each([
+    ["an error to everything", () => "-ERR unknown command\r\n", /answered with "ERR unknown command"/],
+    ["no RESP", () => "HTTP/1.1 400 Bad Request\r\n\r\n", /does not speak/],
+    ["a greeting without a nonce", () => "%0\r\n", /no nonce/],
+  ])("is no lookup server: %s", async (_what, script, message) => {
+    await using other = await ScriptedServer.start(script);
+    await expect(on({ server: other.address })).rejects.toMatchObject({ code: "protocol", exitCode: 69, message });
+  });
+
+  it("about others: the question fails, with what it said", async () => {
+    const answers = {
+      LOOKUP: "%1\r\n+name\r\n+bob\r\n",
+      ALL: "-ERR no\r\n",
+      HELLO,
+      REGISTER: "+OK\r\n",
+      WATCH: "+OK\r\n",
+    };
+    await using other = await ScriptedServer.start(([command]) => answers[command as "ALL"] ?? "+OK\r\n");
+    const client = await on({ server: other.address });
+    await expect(client.lookup("bob")).rejects.toMatchObject({ code: "protocol" });
+    await expect(client.all()).rejects.toMatchObject({ code: "protocol", message: /"ERR no"/ });
+    await expect(client.send("bob", "hello")).rejects.toMatchObject({ code: "not-delivered" });
+  });
+
+  it("about names that nobody can have: those are left out", async () => {
+    const entry = (name: string) =>
+      `%7\r\n+name\r\n+${name}\r\n+port\r\n:4\r\n+host\r\n+h\r\n+key\r\n+${"A".repeat(43)}=\r\n` +
+      "+startedAt\r\n:1\r\n+lastLookupAt\r\n_\r\n+addresses\r\n*1\r\n+127.0.0.1\r\n";
+    const page = `*2\r\n+0\r\n*3\r\n${entry("../x")}${entry("bob")}${entry("all")}`;
+    await using other = await ScriptedServer.start(([command]) =>
+      command === "HELLO" ? HELLO : command === "ALL" ? page : command === "LOOKUP" ? entry("all") : "+OK\r\n",
+    );
+    const client = await on({ server: other.address });
+    expect((await client.all()).map(({ name }) => name)).toEqual(["bob"]);
+    expect(await client.lookup("bob")).toBeNull();
+  });
+});
+
+describe("what send() rejects with", () => {
+  it("is a mistake of the caller's before anything is said of the message", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    const events: unknown[] = [];
+    for (const event of ["sent", "failed", "delivered"] as const) alice.on(event, () => events.push(event));
+    for (const timeoutMs of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, 1e12, "5" as unknown as number]) {
+      await expect(alice.send(bob.name, "x", { timeoutMs })).rejects.toBeInstanceOf(RangeError);
+    }
+    for (const bad of [undefined, null, 7, Buffer.from("x")]) {
+      await expect(alice.send(bob.name, bad as unknown as string)).rejects.toBeInstanceOf(TypeError);
+      await expect(alice.send(bad as unknown as string, "x")).rejects.toBeInstanceOf(TypeError);
+    }
+    expect(events).toEqual([]);
+    await alice.send(bob.name, "x", { timeoutMs: 5000.5 });
+    expect(events).toHaveLength(2);
+  });
+
+  it("is not-delivered when the time is over, or the client closes, before the name is found", async () => {
+    const own = await ServerProcess.start(["--state-dir", join(home.path, "own"), "--workers", "1"]);
+    const alice = await on({ server: own.address });
+    const lost = once(alice, "server");
+    await own.stop();
+    await lost;
+    await until("the loss", async () => (await alice.lookup("x").catch(() => "gone")) === "gone");
+    await expect(alice.send("nobody", "x", { timeoutMs: 200 })).rejects.toMatchObject({
+      name: "TalkError",
+      code: "not-delivered",
+    });
+    const waiting = expect(alice.send("nobody", "x")).rejects.toMatchObject({ code: "not-delivered" });
+    await sleep(50);
+    await alice.close();
+    await waiting;
+  });
+
+  it("is the reason of the caller's own signal", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const abort = new AbortController();
+    const sending = alice.send(bob.name, "x", { signal: abort.signal });
+    const reason = expect(sending).rejects.toBe("enough");
+    abort.abort("enough");
+    await reason;
+  });
+});
+
+describe("only the delivery decides", () => {
+  it("also when the key cannot be remembered, on either side", async () => {
+    for (const name of ["forgetful", "forgetful2"]) {
+      mkdirSync(stateOf(name), { recursive: true });
+      symlinkSync(join(home.path, "gone", "file"), join(stateOf(name), "known_peers"));
+    }
+    const [alice, bob] = [await on({ name: "forgetful" }), await on({ name: "forgetful2" })];
+    const messages: TalkMessage[] = [];
+    bob.on("message", (message) => void messages.push(message));
+    const events: string[] = [];
+    for (const event of ["sent", "failed", "delivered"] as const) alice.on(event, () => events.push(event));
+    await alice.send(bob.name, "hello");
+    expect(messages).toMatchObject([{ text: "hello", verified: false }]);
+    expect(events).toEqual(["sent", "delivered"]);
+  });
+
+  it("and no listener that throws: the program hears of it as an error", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    const events: string[] = [];
+    alice.on("failed", () => events.push("failed"));
+    alice.on("delivered", () => {
+      throw new Error("my mistake");
+    });
+    const error = once(alice, "error");
+    await alice.send(bob.name, "hello");
+    expect((await error)[0]).toMatchObject({ message: "my mistake" });
+    expect(events).toEqual([]);
+  });
+
+  it("a message whose listener throws stays unconfirmed, and the program hears of it", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const errors: string[] = [];
+    bob.on("error", ({ message }) => errors.push(message));
+    bob.once("message", async () => {
+      throw new Error("no paper");
+    });
+    await expect(alice.send(bob.name, "print this", { timeoutMs: 500 })).rejects.toMatchObject({
+      code: "not-delivered",
+    });
+    expect(errors).toEqual(["no paper"]);
+    const next = once(bob, "message");
+    await alice.send(bob.name, "and this");
+    expect((await next)[0]).toMatchObject({ text: "and this" });
+  });
+});
+
+it("does not tell of every message that it refuses", async () => {
+  const [bob, alice] = [await on(), await on()];
+  let refused = 0;
+  bob.on("refused", () => refused++);
+  textsOf(bob);
+  await alice.send(bob.name, "it is me");
+  const { publicKey } = loadOrCreateIdentity(join(stateOf(bob.name), "key"));
+  const peer = { key: publicKey, addresses: [{ address: "127.0.0.1", port: bob.port }] };
+  await using mallory = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
+  for (let i = 0; i < 50; i++) {
+    const sending = mallory.send(peer, { from: alice.name, text: "it is I", id: String(i) });
+    await expect(sending).rejects.toMatchObject({ code: "refused" });
+  }
+  expect(refused).toBeGreaterThan(0);
+  expect(refused).toBeLessThan(50);
+});

@@ -1,0 +1,54 @@
+// Something that listens where a lookup server should: it answers each request as the test says, or not at all.
+import { createServer, type Server, type Socket } from "node:net";
+import { ReplyDecoder } from "../../lib/wire/resp-reply.ts";
+
+/** @returns the bytes of the reply; null for none */
+export type Script = (request: readonly string[], socket: Socket) => string | null;
+
+export const HELLO = "%2\r\n+version\r\n+0\r\n+nonce\r\n+bm9uY2U=\r\n";
+
+export class ScriptedServer implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  /** "127.0.0.1:PORT" */
+  readonly address: string;
+  /** What it was asked. */
+  readonly requests: (readonly string[])[] = [];
+
+  private constructor(server: Server, address: string) {
+    this.#server = server;
+    this.address = address;
+  }
+
+  static start(script: Script = () => null): Promise<ScriptedServer> {
+    return new Promise((resolve) => {
+      const server = createServer();
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address();
+        const port = typeof address === "object" && address !== null ? address.port : 0;
+        const scripted = new ScriptedServer(server, `127.0.0.1:${port}`);
+        server.on("connection", (socket) => scripted.#serve(socket, script));
+        resolve(scripted);
+      });
+    });
+  }
+
+  #serve(socket: Socket, script: Script): void {
+    this.#sockets.add(socket);
+    const requests = new ReplyDecoder(); // an array of strings looks the same both ways
+    socket.on("error", () => {});
+    socket.on("data", (chunk) => {
+      requests.push(chunk);
+      for (let next = requests.next(); next !== undefined; next = requests.next()) {
+        this.requests.push(next.value as string[]);
+        const reply = script(next.value as string[], socket);
+        if (reply !== null) socket.write(reply);
+      }
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}

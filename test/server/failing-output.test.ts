@@ -1,0 +1,78 @@
+// A disk that is full, and an error that nobody foresaw: the server goes on, or at least leaves nothing behind.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { Client, freshStateDir, newKeys, remains, ServerProcess, until, within } from "../helpers/lookup-server.ts";
+
+const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
+
+let state: ReturnType<typeof freshStateDir>;
+beforeEach(() => {
+  state = freshStateDir();
+});
+afterEach(() => state.remove());
+
+/** A port that was free just now: what the server says of its own goes to a full disk. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+function serveWith(port: number, options: readonly string[], streams: ("full" | "ignore")[]): ChildProcess {
+  const full = openSync("/dev/full", "w");
+  const args = [PROGRAM, "serve", "--listen", `127.0.0.1:${port}`, "--workers", "1", "--state-dir", state.path];
+  try {
+    return spawn(process.execPath, [...args, ...options], {
+      stdio: ["ignore", ...streams.map((stream) => (stream === "full" ? full : stream))],
+    });
+  } finally {
+    closeSync(full);
+  }
+}
+
+async function connected(port: number): Promise<Client> {
+  let client: Client | null = null;
+  await until("the server to serve", async () => {
+    client = await Client.connect(port).catch(() => null);
+    return client !== null;
+  });
+  return client as unknown as Client;
+}
+
+it.each([
+  ["stdout", [], ["full", "ignore"]],
+  ["stderr", [], ["ignore", "full"]],
+  ["both, and the log is JSON", ["--json"], ["full", "full"]],
+] as const)("a full disk behind %s: it serves, and stops in order", async (_what, options, streams) => {
+  const port = await freePort();
+  const child = serveWith(port, options, [...streams]);
+  const exited = once(child, "exit");
+  const client = await connected(port);
+  expect(await client.register("bob", newKeys())).toBe("OK");
+  child.kill("SIGINT"); // it asks, and nobody answers; another one while it asks would be the answer
+  for (let i = 0; i < 3; i++) expect(await client.ask("PING")).toBe("PONG");
+  child.kill("SIGTERM");
+  expect(await within("the server to stop", exited)).toEqual([0, null]);
+  expect(remains(port)).toEqual([]);
+});
+
+it("an error that nobody foresaw ends it with status 70, and nothing is left", async () => {
+  const bomb = `if (process.argv[1] === ${JSON.stringify(PROGRAM)}) process.on("SIGUSR2", () => { throw new Error("boom"); });`;
+  const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(bomb)}`,
+  });
+  const client = await server.client();
+  await client.register("bob", newKeys());
+  server.child.kill("SIGUSR2");
+  expect(await client.push("closing")).toEqual(["closing", "failed"]);
+  expect(await within("the server to stop", server.exited)).toEqual([70, null]);
+  expect(server.log).toContain("boom");
+  expect(remains(server.port)).toEqual([]);
+});
