@@ -101,10 +101,15 @@ export class Correspondent {
 
   /** There is something to send, and no session, or none that works, or none that is fresh. */
   needsHandshake(now: number): boolean {
-    if (this.dial || this.outbox.pending === 0 || this.addresses.length === 0) return false;
+    return !this.dial && this.outbox.pending > 0 && this.addresses.length > 0 && this.needsNewSession(now);
+  }
+
+  needsNewSession(now: number): boolean {
     const { session } = this;
     if (!session || session.needsRekey(now)) return true;
-    return this.outbox.unanswered >= SILENT_PROBES && now - session.heardAt >= SILENCE;
+    // The first answer on a long path takes as long as the handshake did: the probes before it prove nothing.
+    const silence = Math.max(SILENCE, 2 * session.handshakeMs);
+    return this.outbox.unanswered >= SILENT_PROBES && now - session.heardAt >= silence;
   }
 
   use(session: Session): void {

@@ -28,13 +28,14 @@ export class Dial {
   readonly datagram: Buffer;
   /** When to send it (again), monotonic milliseconds. */
   nextAt: number;
-  #sentAt = 0;
+  readonly #startedAt: number;
   #attempts = 0;
   readonly #initiator: Initiator;
 
   constructor(parts: DialParts) {
     this.index = parts.index;
     this.nextAt = parts.now;
+    this.#startedAt = parts.now;
     const payload = encodeHandshakePayload(parts.instance, parts.publicKey);
     this.#initiator = new Initiator(parts.keys, parts.remote, payload);
     this.datagram = encodeInit(parts.index, this.#initiator.message);
@@ -42,7 +43,6 @@ export class Dial {
   }
 
   onSent(now: number): void {
-    this.#sentAt = now;
     this.nextAt = now + Math.min(DIAL_TIMEOUT * DIAL_BACKOFF ** Math.min(this.#attempts++, 20), MAX_DIAL_TIMEOUT);
   }
 
@@ -54,15 +54,17 @@ export class Dial {
     this.nextAt = now;
   }
 
+  /** Since the INIT was first sent: no less than the round trip. */
+  durationMs(now: number): number {
+    return now - this.#startedAt;
+  }
+
   finish(response: Buffer): ReturnType<Initiator["finish"]> {
     return this.#initiator.finish(responseNoise(response));
   }
 
-  /**
-   * Since the INIT was last sent. When an earlier one was answered that is too little: the first acknowledgement corrects
-   * it, and until then a datagram may be repeated needlessly. (RFC 6298 would wait a second instead.)
-   */
+  /** 0, not measured, when the INIT was repeated: which one was answered nobody knows (Karn; RFC 6298 section 3). */
   roundTripMs(now: number): number {
-    return now - this.#sentAt;
+    return this.#attempts > 1 ? 0 : now - this.#startedAt;
   }
 }

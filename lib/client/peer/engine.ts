@@ -220,6 +220,10 @@ export class PeerEngine {
       return reason;
     }
     if (!session.confirmed) this.#onConfirmed(session, now);
+    // It answers after all: the call that its silence has caused would only make everything under way go out again.
+    if (correspondent.dial && correspondent.session === session && !correspondent.needsNewSession(now)) {
+      this.#handshakes.end(correspondent);
+    }
     this.#delivery.from(session);
     this.#mayFlush(session);
     if (correspondent.session && correspondent.session !== session) this.#mayFlush(correspondent.session);

@@ -89,6 +89,7 @@ export class Handshakes {
       address: from,
       initiated: true,
       roundTripMs: dial.roundTripMs(now),
+      handshakeMs: dial.durationMs(now),
       now,
     });
   }
@@ -116,6 +117,7 @@ export class Handshakes {
       address: from,
       initiated: false,
       roundTripMs: 0,
+      handshakeMs: 0,
       now,
     });
     const response = encodeResponse(session.localIndex, call.index, message);

@@ -27,6 +27,8 @@ export interface SessionParts {
   readonly initiated: boolean;
   /** Milliseconds, from the handshake; 0 when it was not measured. */
   readonly roundTripMs: number;
+  /** How long the handshake took, repetitions included: the round trip is not longer. 0 when somebody else began it. */
+  readonly handshakeMs: number;
   readonly now: number;
 }
 
@@ -43,6 +45,7 @@ export class Session implements FrameHandler {
   readonly createdAt: number;
   address: PeerAddress;
   roundTripMs: number;
+  readonly handshakeMs: number;
   heardAt: number;
   /** The other end has shown that it has the keys: a replayed INIT never gets here. Nothing is sent before. */
   confirmed: boolean;
@@ -71,6 +74,7 @@ export class Session implements FrameHandler {
     this.address = parts.address;
     this.confirmed = parts.initiated;
     this.roundTripMs = parts.roundTripMs;
+    this.handshakeMs = parts.handshakeMs;
     this.createdAt = parts.now;
     this.heardAt = parts.now;
   }

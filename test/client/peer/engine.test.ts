@@ -1,6 +1,10 @@
 // The whole peer protocol, handshakes and seals included, on a network that fast-check controls.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Dial } from "../../../lib/client/peer/dial.ts";
+import { Identity } from "../../../lib/crypto/identity.ts";
+import { staticKeys } from "../../../lib/crypto/noise.ts";
+import { DatagramType, datagramType, senderIndex } from "../../../lib/wire/datagram.ts";
 import { CANCELLED, type Fate, PeerWorld, type Program } from "../../helpers/peer-world.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
@@ -111,6 +115,48 @@ describe("the peer protocol", () => {
     a.send(b);
     world.run(100);
     expect(world.datagrams).toBe(6);
+  });
+
+  it("takes a path for what it is, however long: called once, little repeated, the window not closed", () => {
+    for (const roundTrip of [61, 151, 286, 290, 488, 700]) {
+      const world = new PeerWorld(new Array<Fate>(1000).fill([roundTrip / 2]));
+      world.capture = true;
+      const [a, b] = [world.program(1), world.program(2)];
+      for (let i = 0; i < 4; i++) a.send(b, 60_000, 10_000);
+      expect(world.run(10_000, () => a.sent.every(({ outcome }) => outcome === null))).toBe(true);
+      expect((world.now - 1000) / roundTrip).toBeLessThan(6.1); // handshake, then 10, 20, 40, 80 and the rest
+      const inits = world.captured.filter(({ datagram }) => datagramType(datagram) === DatagramType.init);
+      expect(new Set(inits.map(({ datagram }) => senderIndex(datagram))).size).toBe(1);
+      expect(a.engine.retransmissions).toBeLessThan(10); // of 224: probes before the first answer
+    }
+  });
+
+  it("a path that grows long in the middle of a message is waited for; the session that answers stays", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    a.send(b);
+    world.run(100);
+    let dials = 0;
+    world.transmit = (datagram, from, to) => {
+      if (datagramType(datagram) === DatagramType.init) dials++;
+      world.later(300, () => world.arrive(datagram, from.address, to));
+    };
+    const long = a.send(b, 60_000);
+    expect(world.run(10_000, () => long.outcome === null)).toBe(true);
+    world.run(1000);
+    expect(dials).toBeGreaterThan(0); // it looked dead
+    expect(a.engine.counters.handshakes).toBe(1);
+  });
+
+  it("the answer to a repeated INIT measures nothing: nobody knows which one was answered", () => {
+    const identity = Identity.generate();
+    const keys = staticKeys(identity);
+    const { publicKey } = identity;
+    const dial = new Dial({ index: 1, keys, remote: keys.publicKey, instance: Buffer.alloc(8), publicKey, now: 100 });
+    dial.onSent(100);
+    expect([dial.roundTripMs(130), dial.durationMs(130)]).toEqual([30, 30]);
+    dial.onSent(150);
+    expect([dial.roundTripMs(160), dial.durationMs(160)]).toEqual([0, 60]);
   });
 
   it("gets fresh keys when a session is old, without losing a message", () => {

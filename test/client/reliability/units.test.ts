@@ -5,7 +5,7 @@ import { addressOwner, Gate, TokenBucket } from "../../../lib/client/peer/gate.t
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/client/peer/limits.ts";
 import { Congestion } from "../../../lib/client/reliability/congestion.ts";
 import { Inbox } from "../../../lib/client/reliability/inbox.ts";
-import { BYTE_WINDOW, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/client/reliability/limits.ts";
+import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/client/reliability/limits.ts";
 import { Outbox } from "../../../lib/client/reliability/outbox.ts";
 import { Ring } from "../../../lib/client/reliability/ring.ts";
 import { RoundTrip } from "../../../lib/client/reliability/round-trip.ts";
@@ -128,7 +128,7 @@ describe("outbox", () => {
 describe("round trip and congestion", () => {
   it("backs off without falling below the floor or growing without bound", () => {
     const trip = new RoundTrip();
-    expect(trip.timeout(0)).toBe(100);
+    expect(trip.timeout(0)).toBe(INITIAL_TIMEOUT);
     trip.update(0.1);
     expect(trip.timeout(0)).toBe(4);
     expect([1, 5, 9, 12].map((probes) => trip.timeout(probes))).toEqual([8, 128, 128, 128]);
