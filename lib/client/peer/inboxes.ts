@@ -1,11 +1,14 @@
-// The inboxes of all sending processes: what makes "exactly once" outlive sessions. Each is remembered after its last
-// session has gone, as long as there is room; forgetting one of a process that still runs and still repeats a message
-// whose confirmation was lost would deliver it twice, and takes MAX_INBOXES other processes in the meantime.
+// The inboxes of all sending processes: what makes "exactly once" outlive sessions. One that has handed something over is
+// remembered after its last session has gone, as long as there is room. Forgetting one of a process that still runs and
+// still repeats a message whose confirmation was lost would deliver it twice; it takes MAX_INBOXES other processes in the
+// meantime of which a message was shown.
 
 import { type Budget, Inbox } from "../reliability/inbox.ts";
 import { MAX_INBOXES } from "./limits.ts";
 
 export interface InboxEntry {
+  /** The peer's key and its instance, as text. */
+  readonly sender: string;
   readonly inbox: Inbox;
   /** Sessions through which its sender can be heard. */
   sessions: number;
@@ -16,7 +19,8 @@ export interface InboxEntry {
 export class Inboxes {
   /** Bytes kept for all peers together. */
   bytes = 0;
-  readonly #entries = new Map<string, InboxEntry>(); // longest unused first
+  readonly #heard = new Map<string, InboxEntry>(); // with sessions, which have a bound of their own
+  readonly #remembered = new Map<string, InboxEntry>(); // without; longest gone first
   readonly #budget: Budget;
 
   constructor(limitBytes: number) {
@@ -32,31 +36,31 @@ export class Inboxes {
     };
   }
 
-  get size(): number {
-    return this.#entries.size;
-  }
-
   /** For a new session. @param sender the peer's key and its instance, as text */
   acquire(sender: string): InboxEntry {
-    const entry = this.#entries.get(sender) ?? { inbox: new Inbox(this.#budget), sessions: 0, delivering: false };
-    this.#entries.delete(sender);
-    this.#entries.set(sender, entry);
+    let entry = this.#heard.get(sender);
+    if (!entry) {
+      entry = this.#remembered.get(sender) ?? this.#newEntry(sender);
+      this.#remembered.delete(sender);
+      this.#heard.set(sender, entry);
+    }
     entry.sessions++;
-    if (this.#entries.size > MAX_INBOXES) this.#forgetOldest();
     return entry;
   }
 
   /** A session has gone. Fragments were acknowledged within sessions: after the last one they will all be sent again. */
   release(entry: InboxEntry): void {
     entry.sessions--;
-    if (entry.sessions === 0) entry.inbox.clear();
+    if (entry.sessions > 0) return;
+    this.#heard.delete(entry.sender);
+    entry.inbox.clear();
+    if (!entry.inbox.hasHandedOver) return;
+    this.#remembered.set(entry.sender, entry);
+    const [oldest] = this.#remembered.keys();
+    if (this.#remembered.size > MAX_INBOXES && oldest !== undefined) this.#remembered.delete(oldest);
   }
 
-  #forgetOldest(): void {
-    for (const [sender, entry] of this.#entries) {
-      if (entry.sessions > 0) continue;
-      this.#entries.delete(sender);
-      return;
-    }
+  #newEntry(sender: string): InboxEntry {
+    return { sender, inbox: new Inbox(this.#budget), sessions: 0, delivering: false };
   }
 }

@@ -27,7 +27,7 @@ export const MAX_TRACKED_ADDRESSES = 4096;
 export const COOKIE_REPLIES = 2000;
 
 export const MAX_PEER_ADDRESSES = 8;
-/** Sending processes remembered for exactly-once; see inboxes.ts. */
+/** Sending processes without a session that are remembered for exactly-once; see inboxes.ts. */
 export const MAX_INBOXES = 4096;
 
 /** First wait for the answer to an INIT; RFC 6298's second is for strangers across the Internet, with no person waiting. */

@@ -52,6 +52,10 @@ export class Inbox {
   get refused(): readonly number[] {
     return this.#refused;
   }
+  /** The application was given something. Otherwise forgetting this inbox loses nothing that will not come again. */
+  get hasHandedOver(): boolean {
+    return this.#handing > 0;
+  }
   /** Bytes kept; 0 means that nothing but `settledUpTo` would be lost by forgetting this inbox. */
   get bytes(): number {
     return this.#bytes;
@@ -99,7 +103,7 @@ export class Inbox {
     this.#next++;
   }
 
-  /** Frees everything kept. The inbox must not be used any more. */
+  /** Frees everything kept: all of it is sent again, or nobody waits for it. */
   clear(): void {
     this.#messages.forEach(({ number }) => {
       this.#drop(number);

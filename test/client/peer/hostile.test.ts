@@ -1,47 +1,15 @@
 // What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { Dial } from "../../../lib/client/peer/dial.ts";
-import { Identity } from "../../../lib/crypto/identity.ts";
-import { staticKeys } from "../../../lib/crypto/noise.ts";
-import { seal } from "../../../lib/crypto/seal.ts";
-import { DatagramType, senderIndex, writeDataHead } from "../../../lib/wire/datagram.ts";
+import { DatagramType } from "../../../lib/wire/datagram.ts";
 import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
-import { PeerWorld, type Program } from "../../helpers/peer-world.ts";
+import { PeerWorld } from "../../helpers/peer-world.ts";
+import { initTo, PING, rawSession } from "../../helpers/stranger.ts";
 
 const COUNT = Number(process.env["PTALK_HOSTILE_DATAGRAMS"] ?? 100_000);
 
 function sum(dropped: Readonly<Record<string, number>>): number {
   return Object.values(dropped).reduce((total, count) => total + count, 0);
-}
-
-function initTo(target: Program, identity = Identity.generate(), now = 0): Dial {
-  const keys = staticKeys(identity);
-  const remote = staticKeys(target.identity).publicKey;
-  const index = randomBytes(4).readUInt32BE();
-  return new Dial({ index, keys, remote, instance: randomBytes(8), publicKey: identity.publicKey, now });
-}
-
-/** A session with `target` of which the test has the keys: it can seal whatever it likes. */
-function rawSession(world: PeerWorld, target: Program): (payload: Buffer, counter: number) => void {
-  const dial = initTo(target);
-  let response: Buffer | undefined;
-  const transmit = world.transmit;
-  world.transmit = (datagram) => {
-    response = datagram;
-  };
-  target.engine.receive(dial.datagram, "192.0.2.77", 7, world.now);
-  world.transmit = transmit;
-  const finished = response && dial.finish(response);
-  if (!response || !finished) throw new Error("no answer to the handshake");
-  const index = senderIndex(response);
-  return (payload, counter) => {
-    const datagram = Buffer.alloc(16 + payload.length + 16);
-    writeDataHead(datagram, index, counter);
-    seal(finished.keys.send, counter, payload, datagram.subarray(16));
-    target.engine.receive(datagram, "192.0.2.77", 7, world.now);
-    target.engine.flush(world.now);
-  };
 }
 
 // Mulberry32: the same hostile datagrams each time.
@@ -121,7 +89,7 @@ describe("hostile datagrams", () => {
     const count = (reason: string) => bob.engine.counters.dropped[reason] ?? 0;
     let refused = 0;
     for (let i = 0; i < 300; i++) {
-      const send = rawSession(world, bob);
+      const { send } = rawSession(world, bob);
       const before = count("broken-peer");
       for (let n = 0; n < 5; n++) {
         const frames = randomBytes(1 + random(80));
@@ -144,22 +112,22 @@ describe("hostile datagrams", () => {
   it("a counter beyond every session's end is not believed: the session lives on", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
-    const send = rawSession(world, bob);
-    send(Buffer.from([5]), 0); // PING
+    const { send } = rawSession(world, bob);
+    send(PING, 0);
     expect(bob.engine.sessions).toBe(1);
-    send(Buffer.from([5]), 2 ** 32);
-    send(Buffer.from([5]), 2 ** 52);
+    send(PING, 2 ** 32);
+    send(PING, 2 ** 52);
     expect(bob.engine.sessions).toBe(1);
     expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
-    send(Buffer.from([5]), 2 ** 32 - 1);
-    send(Buffer.from([5]), 2 ** 32 - 2);
+    send(PING, 2 ** 32 - 1);
+    send(PING, 2 ** 32 - 2);
     expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
   });
 
   it("a message that is no message is refused, not handed over", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
-    const send = rawSession(world, bob);
+    const { send } = rawSession(world, bob);
     const writer = new FrameWriter(Buffer.alloc(1200));
     const bodies = [
       "",
