@@ -47,7 +47,7 @@ export class PeerEngine {
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    this.#inboxes = new Inboxes(options.limits.reassemblyBytes);
+    this.#inboxes = new Inboxes(options.limits.reassemblyBytes, (entry) => this.#sessions.end(entry));
     this.#sessions = new Sessions(options.limits, (session) => this.#onGone(session));
     this.#handshakes = new Handshakes({
       identity: options.identity,

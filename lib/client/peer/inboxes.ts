@@ -21,19 +21,13 @@ export class Inboxes {
   bytes = 0;
   readonly #heard = new Map<string, InboxEntry>(); // with sessions, which have a bound of their own
   readonly #remembered = new Map<string, InboxEntry>(); // without; longest gone first
-  readonly #budget: Budget;
+  readonly #limitBytes: number;
+  readonly #end: (entry: InboxEntry) => void;
 
-  constructor(limitBytes: number) {
-    this.#budget = {
-      take: (bytes) => {
-        if (this.bytes + bytes > limitBytes) return false;
-        this.bytes += bytes;
-        return true;
-      },
-      give: (bytes) => {
-        this.bytes -= bytes;
-      },
-    };
+  /** @param end ends all sessions of an entry: its sender then begins again, and nothing of it is kept any more */
+  constructor(limitBytes: number, end: (entry: InboxEntry) => void) {
+    this.#limitBytes = limitBytes;
+    this.#end = end;
   }
 
   /** For a new session. @param sender the peer's key and its instance, as text */
@@ -61,6 +55,29 @@ export class Inboxes {
   }
 
   #newEntry(sender: string): InboxEntry {
-    return { sender, inbox: new Inbox(this.#budget), sessions: 0, delivering: false };
+    const budget: Budget = {
+      take: (bytes) => {
+        if (this.bytes + bytes > this.#limitBytes && !this.#makeRoom(entry, bytes)) return false;
+        this.bytes += bytes;
+        return true;
+      },
+      give: (bytes) => {
+        this.bytes -= bytes;
+      },
+    };
+    const entry: InboxEntry = { sender, inbox: new Inbox(budget), sessions: 0, delivering: false };
+    return entry;
+  }
+
+  // Max-min fairness: who keeps most gives way to who will still keep less. Otherwise a few strangers with long messages
+  // that never end would silence everybody else for good.
+  #makeRoom(asking: InboxEntry, bytes: number): boolean {
+    while (this.bytes + bytes > this.#limitBytes) {
+      let most = asking;
+      for (const entry of this.#heard.values()) if (entry.inbox.bytes > most.inbox.bytes) most = entry;
+      if (most.inbox.bytes <= asking.inbox.bytes + bytes) return false;
+      this.#end(most);
+    }
+    return true;
   }
 }
