@@ -64,7 +64,7 @@ export class Answerer {
     if (answered) return { kind: "reply", datagram: answered.response, isCookie: false };
 
     const proven = this.#cookies.isValid(initCookie(init), address, port, now);
-    switch (this.#gate.ask(address, proven, now)) {
+    switch (this.#gate.ask(address, port, proven, now)) {
       case "cookie": {
         const cookie = this.#cookies.make(address, port, now);
         return { kind: "reply", datagram: encodeCookieReply(senderIndex(init), cookie), isCookie: true };

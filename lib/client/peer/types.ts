@@ -73,7 +73,7 @@ export interface PeerLimits {
   readonly sessions: number;
   /** Sessions whose initiator has not yet proved to be there. */
   readonly halfOpen: number;
-  /** Handshakes begun per second from one address (an IPv6 /64 counts as one). */
+  /** Handshakes begun per second from one address (an IPv6 /64 counts as one): so many without a cookie, and with one. */
   readonly handshakesPerAddress: number;
   /** Handshakes begun per second from everywhere, before a cookie is asked for. */
   readonly handshakesWithoutCookie: number;

@@ -195,9 +195,26 @@ describe("gate", () => {
   it("remembers a bounded number of addresses", () => {
     const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 0.5, handshakesWithoutCookie: 1e9 };
     const gate = new Gate(limits, 0);
-    expect([gate.ask("a", false, 0), gate.ask("a", false, 0)]).toEqual(["pass", "address"]);
-    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, false, 0);
-    expect(gate.ask("a", false, 0)).toBe("pass"); // forgotten
+    expect([gate.ask("a", 1, false, 0), gate.ask("a", 1, false, 0)]).toEqual(["pass", "cookie"]);
+    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, 1, false, 0);
+    expect(gate.ask("a", 1, false, 0)).toBe("pass"); // forgotten
+  });
+
+  it("gives who has proved its address a share that nobody else can use up", () => {
+    const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 1, handshakesWithoutCookie: 3, handshakesWithCookie: 4 };
+    const gate = new Gate(limits, 0);
+    const ask = (address: string, port: number, proven: boolean) =>
+      [1, 2, 3].map(() => gate.ask(address, port, proven, 0));
+    expect(ask("192.0.2.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("192.0.2.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("192.0.2.1", 3, true)).toEqual(["address", "address", "address"]);
+    // Loopback is everybody's here: each port by itself.
+    expect(ask("127.0.0.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("127.0.0.1", 2, false)).toEqual(["cookie", "cookie", "cookie"]);
+    expect(ask("127.0.0.1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("127.0.0.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 2, true)).toEqual(["global", "global", "address"]); // all together
   });
 
   it("knows what one party owns", () => {
