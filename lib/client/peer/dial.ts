@@ -30,6 +30,7 @@ export class Dial {
   nextAt: number;
   readonly #startedAt: number;
   #attempts = 0;
+  #hurried = 0; // attempts, up to the last one that a COOKIE has hastened
   readonly #initiator: Initiator;
 
   constructor(parts: DialParts) {
@@ -51,6 +52,9 @@ export class Dial {
     const cookie = replyCookie(reply);
     if (cookie.equals(this.datagram.subarray(INIT_COOKIE))) return; // forged or late: the timer goes on
     this.datagram.set(cookie, INIT_COOKIE);
+    // One early repetition for each regular one: whoever invents cookies must not make us a flood.
+    if (this.#attempts <= this.#hurried) return;
+    this.#hurried = this.#attempts + 1;
     this.nextAt = now;
   }
 

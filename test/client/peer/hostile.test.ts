@@ -1,7 +1,7 @@
 // What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { DatagramType } from "../../../lib/wire/datagram.ts";
+import { DatagramType, encodeCookieReply, senderIndex } from "../../../lib/wire/datagram.ts";
 import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
 import { PeerWorld } from "../../helpers/peer-world.ts";
 import { initTo, PING, rawSession } from "../../helpers/stranger.ts";
@@ -239,6 +239,24 @@ describe("a flood of handshakes", () => {
     world.run(1000);
     expect(sent.outcome).toBe(null);
     expect(alice.engine.counters.dropped).toEqual({ "unknown-session": 1000 });
+  });
+
+  it("forged COOKIEs do not make a caller flood the addresses that it calls", () => {
+    const world = new PeerWorld();
+    world.capture = true;
+    const [alice, bob] = [world.program(1), world.program(2)];
+    world.arrive = () => {}; // nobody answers
+    alice.send(bob);
+    const index = senderIndex(world.captured[0]?.datagram as Buffer);
+    for (let i = 0; i < 1000; i++) {
+      alice.engine.receive(encodeCookieReply(index, randomBytes(16)), "192.0.2.1", 1, world.now);
+      world.run(1);
+    }
+    const quiet = new PeerWorld();
+    quiet.arrive = () => {};
+    quiet.program(1).send(quiet.program(2));
+    quiet.run(1000);
+    expect(world.datagrams).toBeLessThanOrEqual(2 * quiet.datagrams);
   });
 
   it("sessions are bounded: the longest idle one makes room, one in use does not", () => {
