@@ -1,7 +1,7 @@
 // Who may begin a handshake now: token buckets, asked before any Diffie-Hellman. Pure; the clock is an argument.
 import { isIPv6 } from "node:net";
 import { isLoopback } from "../../server-address.ts";
-import { BURST_SECONDS, COOKIE_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
+import { BURST_SECONDS, CHEAP_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
 import type { PeerLimits } from "./types.ts";
 
 export class TokenBucket {
@@ -40,7 +40,7 @@ export class Gate {
     this.#limits = limits;
     this.#open = new TokenBucket(limits.handshakesWithoutCookie, now);
     this.#proven = new TokenBucket(limits.handshakesWithCookie, now);
-    this.#replies = new TokenBucket(COOKIE_REPLIES, now);
+    this.#replies = new TokenBucket(CHEAP_REPLIES, now);
   }
 
   /** @param proven the INIT had a valid cookie: its source address is no lie */
@@ -55,6 +55,11 @@ export class Gate {
     // A forged source can use up only what its victim has without a proof: who is refused here is asked for one.
     if (this.#share(this.#shares, owner, now).take(now) && this.#open.take(now)) return "pass";
     return this.#replies.take(now) ? "cookie" : "global";
+  }
+
+  /** An answer that costs no Diffie-Hellman: to an INIT that was answered before. */
+  mayReply(now: number): boolean {
+    return this.#replies.take(now);
   }
 
   #share(shares: Map<string, TokenBucket>, owner: string, now: number): TokenBucket {

@@ -23,8 +23,8 @@ export const DEFAULT_LIMITS: PeerLimits = {
 export const BURST_SECONDS = 2;
 /** Addresses whose rate is remembered; the oldest makes room. */
 export const MAX_TRACKED_ADDRESSES = 4096;
-/** COOKIE answers per second: they cost a hash and a system call. */
-export const COOKIE_REPLIES = 2000;
+/** COOKIEs, and answers to repeated INITs, per second: they cost a hash and a system call. */
+export const CHEAP_REPLIES = 2000;
 
 export const MAX_PEER_ADDRESSES = 8;
 /** Sending processes without a session that are remembered for exactly-once; see inboxes.ts. */
