@@ -1,8 +1,9 @@
 // What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { BURST_SECONDS, CHEAP_REPLIES } from "../../../lib/client/peer/limits.ts";
+import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../../lib/client/peer/limits.ts";
 import { macKey, writeMac } from "../../../lib/crypto/handshake-mac.ts";
+import { Identity } from "../../../lib/crypto/identity.ts";
 import { staticKeys } from "../../../lib/crypto/noise.ts";
 import {
   DatagramType,
@@ -161,6 +162,7 @@ describe("hostile datagrams", () => {
 const INDEX_OFFSET = 4; // in an INIT
 
 describe("a flood of handshakes", () => {
+  const mallory = Identity.generate();
   const limits = { handshakesPerAddress: 5, handshakesWithoutCookie: 50, handshakesWithCookie: 100, halfOpen: 16 };
 
   it("from one address costs it its own share only", () => {
@@ -229,6 +231,27 @@ describe("a flood of handshakes", () => {
     });
     world.run(5000);
     expect(sent.map(({ outcome }) => outcome)).toEqual([null, null, null, null, null]);
+  });
+
+  it("at the greatest rate does not push a caller with a long round trip out", { timeout: 60_000 }, () => {
+    const world = new PeerWorld();
+    const { handshakesWithoutCookie, handshakesWithCookie } = DEFAULT_LIMITS;
+    const rate = handshakesWithoutCookie + handshakesWithCookie;
+    const unlimited = { handshakesWithoutCookie: 1e9, handshakesPerAddress: 1e9 };
+    const [alice, bob] = [world.program(1), world.program(2, undefined, unlimited)];
+    const arrive = world.arrive.bind(world);
+    world.arrive = (datagram, from, to) => world.later(350, () => arrive(datagram, from, to));
+    let floods = true;
+    const flood = () => {
+      bob.engine.receive(initTo(bob, mallory).datagram, "203.0.113.1", 1, world.now);
+      if (floods) world.later(1000 / rate, flood);
+    };
+    flood();
+    world.run(1000); // all places are taken
+    const sent = alice.send(bob);
+    world.run(2000, () => sent.outcome === null);
+    floods = false;
+    expect([sent.outcome, alice.engine.counters.handshakes]).toEqual([null, 1]);
   });
 
   it("an INIT that was heard before is answered again, within the rate of cheap answers", () => {
