@@ -159,6 +159,27 @@ describe("the peer protocol", () => {
     expect([dial.roundTripMs(160), dial.durationMs(160)]).toEqual([0, 60]);
   });
 
+  it("a message for a killed program comes before later ones, also when its successor calls before it is announced", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    alice.send(bob);
+    world.run(100);
+    const old = bob.address;
+    const { transmit } = world;
+    world.transmit = () => {};
+    const first = alice.send(bob, 21);
+    world.transmit = transmit;
+    bob.restart();
+    bob.address = { address: old.address, port: 7777 };
+    bob.send(alice);
+    world.run(30);
+    alice.engine.move(bob.identity.publicKey, [old], [bob.address], world.now);
+    const second = alice.send(bob, 22);
+    world.run(1000);
+    expect([first.outcome, second.outcome]).toEqual([null, null]);
+    expect(bob.received[1]).toEqual([first.text, second.text]);
+  });
+
   it("gets fresh keys when a session is old, without losing a message", () => {
     const world = new PeerWorld();
     const [a, b] = [world.program(1), world.program(2)];
