@@ -9,7 +9,7 @@ import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../..
 import { Outbox } from "../../../lib/client/reliability/outbox.ts";
 import { Ring } from "../../../lib/client/reliability/ring.ts";
 import { RoundTrip } from "../../../lib/client/reliability/round-trip.ts";
-import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
+import { FrameWriter, MAX_REFUSED } from "../../../lib/wire/datagram-frames.ts";
 import { CountingBudget } from "../../helpers/reliability-world.ts";
 
 function put(inbox: Inbox, number: number, text = `${number}`): string {
@@ -67,6 +67,48 @@ describe("inbox", () => {
     expect([taken, inbox.refused.length]).toEqual([16, 16]);
     inbox.onBase(17);
     expect([inbox.refused.length, inbox.take()?.number]).toEqual([0, 17]);
+  });
+});
+
+describe("the memory of an inbox", () => {
+  const bodies = (inbox: Inbox, refuse = false) => {
+    const own: boolean[] = [];
+    for (let message = inbox.take(); message; message = inbox.take()) {
+      own.push(message.body.buffer.byteLength === message.body.length);
+      inbox.settle(message.number, refuse);
+    }
+    return own;
+  };
+
+  it("is Buffer's pool for messages that pass, and their own for those that wait: these would hold the pool", () => {
+    const inbox = new Inbox(new CountingBudget());
+    for (const number of [1, 2, 3]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([false, false, false]);
+
+    for (const number of [5, 6, 4, 7]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([true, true, true, false]);
+
+    put(inbox, 8);
+    const held = inbox.take()?.number ?? 0; // the application takes its time
+    for (const number of [9, 10]) put(inbox, number);
+    inbox.settle(held, false);
+    expect(bodies(inbox)).toEqual([true, true]);
+
+    const long = Buffer.alloc(1088);
+    inbox.onFragment(11, 2000, 0, long);
+    for (const number of [12, 13]) put(inbox, number); // behind one that is not complete
+    inbox.onFragment(11, 2000, 1, long.subarray(0, 2000 - 1088));
+    expect(bodies(inbox)).toEqual([true, true, true]);
+    inbox.onFragment(14, 2000, 0, long);
+    inbox.onBase(15); // given up
+    put(inbox, 15);
+    expect(bodies(inbox)).toEqual([false]);
+
+    for (let number = 16; number < 16 + MAX_REFUSED; number++) put(inbox, number);
+    bodies(inbox, true);
+    put(inbox, 16 + MAX_REFUSED); // waits until the sender has heard of the refusals
+    inbox.onBase(16 + MAX_REFUSED);
+    expect(bodies(inbox)).toEqual([true]);
   });
 });
 
