@@ -53,6 +53,12 @@ export const HALF_OPEN_LIFE = 10_000;
 /** How often the forgetting is done. */
 export const SWEEP = 5_000;
 
+/**
+ * Whoever shares a session with us can write any address into its datagrams. Answers to one that no handshake has proved are
+ * at most so many times as long as what came from there (RFC 9000 section 8).
+ */
+export const UNPROVEN_FACTOR = 3;
+
 /** close() repeats its goodbye so often and so long. */
 export const CLOSE_INTERVAL = 20;
 export const CLOSE_WAIT = 300;

@@ -13,9 +13,9 @@ import {
   INIT_MAC,
   senderIndex,
 } from "../../../lib/wire/datagram.ts";
-import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
+import { FrameWriter, MAX_REFUSED } from "../../../lib/wire/datagram-frames.ts";
 import { PeerWorld } from "../../helpers/peer-world.ts";
-import { initTo, PING, rawSession } from "../../helpers/stranger.ts";
+import { fragment, initTo, PING, rawSession } from "../../helpers/stranger.ts";
 
 const COUNT = Number(process.env["PTALK_HOSTILE_DATAGRAMS"] ?? 100_000);
 
@@ -161,6 +161,43 @@ describe("hostile datagrams", () => {
 
 const INDEX_OFFSET = 4; // in an INIT
 
+describe("an address that no handshake has proved", () => {
+  const victim = { address: "203.0.113.5", port: 53 };
+
+  it("gets answers of three times what came from there, at most", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const { send } = rawSession(world, bob);
+    for (let number = 1; number <= MAX_REFUSED; number++) send(fragment(number, Buffer.from([255])));
+    let [sent, answered] = [0, 0];
+    world.transmit = (datagram, _from, to) => {
+      expect(to.address).toEqual(victim.address);
+      answered += datagram.length;
+    };
+    for (let counter = 64; counter < 6400; counter += 64) {
+      send(PING, counter, victim); // every ACK and SETTLED as long as they get
+      sent += 16 + PING.length + 16;
+    }
+    expect(answered / sent).toBeGreaterThan(1); // it is answered
+    expect(answered / sent).toBeLessThanOrEqual(3);
+    answered = 0;
+    send(PING, 6400, { ...victim, port: 54 }); // a new one begins from nothing
+    expect(answered).toBeLessThanOrEqual(3 * (16 + PING.length + 16));
+  });
+
+  it("does not keep a peer who moves from being heard, nor from hearing", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    alice.send(bob);
+    world.run(100);
+    alice.address = { address: "10.0.9.9", port: 4242 }; // nobody tells bob
+    const sent = [alice.send(bob, 60_000), alice.send(bob)];
+    world.run(100);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
+    expect(alice.engine.counters.handshakes).toBe(1);
+  });
+});
+
 describe("a flood of handshakes", () => {
   const mallory = Identity.generate();
   const limits = { handshakesPerAddress: 5, handshakesWithoutCookie: 50, handshakesWithCookie: 100, halfOpen: 16 };
@@ -235,9 +272,10 @@ describe("a flood of handshakes", () => {
 
   it("at the greatest rate does not push a caller with a long round trip out", { timeout: 60_000 }, () => {
     const world = new PeerWorld();
-    const { handshakesWithoutCookie, handshakesWithCookie } = DEFAULT_LIMITS;
-    const rate = handshakesWithoutCookie + handshakesWithCookie;
-    const unlimited = { handshakesWithoutCookie: 1e9, handshakesPerAddress: 1e9 };
+    const { handshakesWithoutCookie, handshakesWithCookie, halfOpen } = DEFAULT_LIMITS;
+    const scale = 8; // a flood costs time
+    const rate = (handshakesWithoutCookie + handshakesWithCookie) / scale;
+    const unlimited = { handshakesWithoutCookie: 1e9, handshakesPerAddress: 1e9, halfOpen: halfOpen / scale };
     const [alice, bob] = [world.program(1), world.program(2, undefined, unlimited)];
     const arrive = world.arrive.bind(world);
     world.arrive = (datagram, from, to) => world.later(350, () => arrive(datagram, from, to));
