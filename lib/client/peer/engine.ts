@@ -81,6 +81,10 @@ export class PeerEngine {
     for (const correspondent of this.#active) count += correspondent.waiting;
     return count;
   }
+  /** Messages that the application was given and has neither accepted nor refused. */
+  get inHand(): number {
+    return this.#delivery.inHand;
+  }
   get retransmissions(): number {
     let count = this.counters.retransmissions;
     for (const correspondent of this.#places.all()) count += correspondent.outbox.retransmissions;

@@ -59,6 +59,8 @@ export const SWEEP = 5_000;
  */
 export const UNPROVEN_FACTOR = 3;
 
+/** close() waits so long for the application to take the message that it was given: outputs take milliseconds. */
+export const CLOSE_OUTPUT_WAIT = 500;
 /** close() repeats its goodbye so often and so long. */
 export const CLOSE_INTERVAL = 20;
 export const CLOSE_WAIT = 300;

@@ -115,7 +115,10 @@ export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
   move(key: Uint8Array, from: readonly PeerAddress[], to: readonly PeerAddress[]): void;
   stats(): PeerStats;
-  /** Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then says goodbye. */
+  /**
+   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
+   * application was given last, at most half a second, then says goodbye.
+   */
   close(options?: { timeoutMs?: number }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
