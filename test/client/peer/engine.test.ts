@@ -148,6 +148,34 @@ describe("the peer protocol", () => {
     expect(a.engine.counters.handshakes).toBe(1);
   });
 
+  it("calls again soon, then more seldom, and at least every second", () => {
+    const world = new PeerWorld();
+    const times: number[] = [];
+    world.transmit = () => void times.push(world.now - 1000);
+    world.program(1).send(world.program(2), 20, 10_000);
+    world.run(20_000);
+    const gaps = times.slice(1).map((time, i) => time - (times[i] as number));
+    expect(gaps.slice(0, 3)).toEqual([20, 25, 31.25]);
+    expect(gaps.slice(-5)).toEqual([1000, 1000, 1000, 1000, 1000]);
+    expect(times.length).toBeLessThan(30);
+  });
+
+  it("gets the first message through 30 % loss each way within 600 ms, 99 times in 100", () => {
+    const identities = [Identity.generate(), Identity.generate()] as const;
+    let state = 1;
+    const random = () => {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+      return state / 0x8000_0000;
+    };
+    const times = Array.from({ length: 400 }, () => {
+      const world = new PeerWorld(Array.from({ length: 200 }, () => (random() < 0.3 ? [] : [0.5])));
+      const sent = world.program(1, identities[0]).send(world.program(2, identities[1]));
+      world.run(60_000, () => sent.outcome === null);
+      return world.now - 1000;
+    }).sort((x, y) => x - y);
+    expect(times[396]).toBeLessThan(600); // of the world's clock
+  });
+
   it("the answer to a repeated INIT measures nothing: nobody knows which one was answered", () => {
     const identity = Identity.generate();
     const keys = staticKeys(identity);
