@@ -4,12 +4,18 @@ import { describe, expect, it } from "vitest";
 import { addressOwner, Gate, TokenBucket } from "../../../lib/client/peer/gate.ts";
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/client/peer/limits.ts";
 import { Congestion } from "../../../lib/client/reliability/congestion.ts";
-import { Inbox } from "../../../lib/client/reliability/inbox.ts";
-import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/client/reliability/limits.ts";
+import { type FragmentOutcome, Inbox } from "../../../lib/client/reliability/inbox.ts";
+import {
+  BYTE_WINDOW,
+  INITIAL_TIMEOUT,
+  MESSAGE_OVERHEAD,
+  MESSAGE_WINDOW,
+  MIN_TIMEOUT,
+} from "../../../lib/client/reliability/limits.ts";
 import { Outbox } from "../../../lib/client/reliability/outbox.ts";
 import { Ring } from "../../../lib/client/reliability/ring.ts";
 import { RoundTrip } from "../../../lib/client/reliability/round-trip.ts";
-import { FrameWriter, MAX_REFUSED } from "../../../lib/wire/datagram-frames.ts";
+import { FrameWriter, MAX_REFUSED, readFrames } from "../../../lib/wire/datagram-frames.ts";
 import { CountingBudget } from "../../helpers/reliability-world.ts";
 
 function put(inbox: Inbox, number: number, text = `${number}`): string {
@@ -154,6 +160,72 @@ describe("outbox", () => {
     const bytes = writer();
     expect(box.fill(bytes, 1, 1)).toBe(true);
     expect([...bytes.buffer.subarray(0, bytes.length)]).toEqual([3, 0, 0, 0, 2, 5]);
+  });
+
+  it("a lost datagram takes back nothing that a later one has brought, or is bringing", () => {
+    const { box } = outbox();
+    const later = MIN_TIMEOUT + 1;
+    box.enqueue(Buffer.from("a"), "a");
+    box.fill(writer(), 0, 0);
+    box.onTimer(MIN_TIMEOUT);
+    box.fill(writer(), 1, MIN_TIMEOUT); // the probe repeats it
+    box.enqueue(Buffer.from("b"), "b");
+    box.fill(writer(), 2, MIN_TIMEOUT);
+    box.onAck(2, Uint32Array.of(0b100), 1, later); // 0 is long overtaken and lost, 1 is on its way
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+    box.onAck(2, Uint32Array.of(0b110), 1, later);
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+
+    box.enqueue(Buffer.from("c"), "c");
+    box.fill(writer(), 3, 100);
+    box.onTimer(200);
+    box.fill(writer(), 4, 200);
+    box.onAck(4, Uint32Array.of(0b10000), 1, 201); // 3 is lost, what it carried has arrived
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 2]);
+  });
+
+  it("what a receiver may still keep of cancelled messages counts in the next session too", () => {
+    const { box } = outbox();
+    const inbox = new Inbox(new CountingBudget()); // outlives the session, and its application takes nothing
+    const outcomes = new Map<number, Set<FragmentOutcome>>();
+    let counter = 0;
+    const pump = () => {
+      for (let bytes = writer(); box.fill(bytes, counter, 0); bytes = writer()) {
+        readFrames(bytes.buffer.subarray(0, bytes.length), {
+          onBase: (number) => {
+            inbox.onBase(number);
+            return true;
+          },
+          onFragment: (number, total, index, fragment) => {
+            const outcome = inbox.onFragment(number, total, index, fragment);
+            outcomes.set(number, (outcomes.get(number) ?? new Set()).add(outcome));
+            return true;
+          },
+          onPing: () => true,
+          onClose: () => true,
+          onAck: () => true,
+          onSettled: () => true,
+        });
+        box.onAck(counter, Uint32Array.of(1 << (counter & 31)), 1, 0);
+        counter++;
+      }
+    };
+    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - MESSAGE_OVERHEAD);
+    for (const tag of ["1", "2", "3", "4"]) box.enqueue(quarter, tag);
+    pump();
+    expect(inbox.bytes).toBe(BYTE_WINDOW);
+    for (const number of [2, 3, 4]) box.cancel(number); // behind 1, which nobody takes: the receiver keeps them
+    box.attach(1);
+    counter = 0;
+    box.enqueue(quarter, "5");
+    pump();
+    expect([...outcomes.keys()]).toEqual([1, 2, 3, 4]); // 5 does not fit
+    expect(outcomes.get(1)).toEqual(new Set(["kept", "duplicate"]));
+    inbox.settle(inbox.take()?.number ?? 0, false);
+    box.onSettled(1, [], 0);
+    pump();
+    expect(outcomes.get(5)).toEqual(new Set(["kept"]));
+    expect(inbox.bytes).toBe(BYTE_WINDOW / 4);
   });
 
   it("has no deadline when nothing is pending", () => {
