@@ -49,7 +49,10 @@ export class PeerEngine {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#inboxes = new Inboxes(options.limits.reassemblyBytes, (entry) => this.#sessions.end(entry));
-    this.#routes = new Routes(options.limits);
+    this.#routes = new Routes(options.limits, (correspondent) => {
+      this.#handshakes.end(correspondent);
+      this.counters.retransmissions += correspondent.outbox.retransmissions;
+    });
     this.#due = new DueSessions((datagram, to) => this.#transmit(datagram, to));
     this.#sessions = new Sessions(options.limits, (session) => {
       this.#routes.gone(session);
@@ -242,9 +245,6 @@ export class PeerEngine {
     this.#sweepAt = now + SWEEP;
     this.#sessions.sweep(now);
     this.#handshakes.sweep(now);
-    this.#routes.forgetIdle((correspondent) => {
-      this.#handshakes.end(correspondent);
-      this.counters.retransmissions += correspondent.outbox.retransmissions;
-    });
+    this.#routes.forgetIdle();
   }
 }

@@ -18,6 +18,8 @@ export const DEFAULT_LIMITS: PeerLimits = {
   // 64 of the longest messages.
   reassemblyBytes: 64 * MAX_BODY_BYTES,
   queuedMessages: 4096,
+  // Numbers have 32 bits; twice as many is the end.
+  streamMessages: 2 ** 31 - 1,
 };
 
 /** A token bucket holds twice its rate: a burst is not yet a flood. */

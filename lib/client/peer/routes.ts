@@ -11,9 +11,11 @@ import type { Peer, PeerAddress, PeerLimits } from "./types.ts";
 export class Routes {
   readonly #places = new Places();
   readonly #limits: PeerLimits;
+  readonly #onForget: (correspondent: Correspondent) => void;
 
-  constructor(limits: PeerLimits) {
+  constructor(limits: PeerLimits, onForget: (correspondent: Correspondent) => void) {
     this.#limits = limits;
+    this.#onForget = onForget;
   }
 
   all(): Set<Correspondent> {
@@ -32,7 +34,14 @@ export class Routes {
       known ??= this.#places.find(keyText, peer.addresses.map(canonicalAddress));
       if (!known && !toX25519(key)) return TalkError.badData(`the key of ${name} is no usable public key`);
     }
+    if (known && known.outbox.numbered >= this.#limits.streamMessages && known.outbox.pending === 0) {
+      this.#forget(known); // another one has another instance, whose numbers begin again
+      known = undefined;
+    }
     const correspondent = known ?? new Correspondent(Buffer.from(key));
+    if (correspondent.outbox.numbered >= 2 * this.#limits.streamMessages) {
+      return TalkError.notDelivered(name, "no message has a number left before those under way are settled");
+    }
     if (correspondent.waiting >= this.#limits.queuedMessages) {
       return TalkError.notDelivered(name, `${correspondent.waiting} messages are waiting for it already`);
     }
@@ -77,12 +86,16 @@ export class Routes {
   }
 
   /** Forgets those whom nothing leads to, and for whom nothing waits. */
-  forgetIdle(onForget: (correspondent: Correspondent) => void): void {
+  forgetIdle(): void {
     for (const correspondent of this.#places.all()) {
       if (correspondent.sessions.size > 0 || correspondent.outbox.pending > 0 || correspondent.waiting > 0) continue;
-      onForget(correspondent);
-      this.#places.remove(correspondent);
+      this.#forget(correspondent);
     }
+  }
+
+  #forget(correspondent: Correspondent): void {
+    this.#onForget(correspondent);
+    this.#places.remove(correspondent);
   }
 
   // The directory's word counts: when the peer has moved, an old session may lead to another program of the same user.

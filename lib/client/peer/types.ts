@@ -83,6 +83,8 @@ export interface PeerLimits {
   readonly reassemblyBytes: number;
   /** Messages that wait for one peer. */
   readonly queuedMessages: number;
+  /** Messages after which a stream to one peer ends and another one begins, as soon as none is under way; at most 2^31 - 1. */
+  readonly streamMessages: number;
 }
 
 export interface PeerStats {

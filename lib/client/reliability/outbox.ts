@@ -57,6 +57,10 @@ export class Outbox<Tag = undefined> {
   get pending(): number {
     return this.#messages.size;
   }
+  /** Messages that have had a number. */
+  get numbered(): number {
+    return this.#next - FIRST_NUMBER;
+  }
   /** Timeouts since anything was acknowledged: several mean that nobody is there. */
   get unanswered(): number {
     return this.#flight.probes;

@@ -208,6 +208,27 @@ describe("the peer protocol", () => {
     expect(bob.received[1]).toEqual([first.text, second.text]);
   });
 
+  it("a stream whose numbers are used up is followed by another one, in order", () => {
+    const world = new PeerWorld(new Array<Fate>(50).fill([0.5]));
+    const alice = world.program(1, undefined, { streamMessages: 5 });
+    const bob = world.program(2);
+    for (let i = 0; i < 12; i++) {
+      alice.send(bob);
+      bob.send(alice);
+      world.run(20);
+    }
+    expect(alice.engine.counters.handshakes).toBeGreaterThanOrEqual(3);
+    for (let i = 0; i < 8; i++) alice.send(bob); // 2 are numbered already
+    expect(() => alice.send(bob)).toThrow(/number/);
+    alice.sent.pop();
+    world.run(100);
+    alice.send(bob);
+    world.run(100);
+    expect(texts(bob)).toEqual(alice.sent.map(({ text }) => text));
+    expect(texts(alice)).toEqual(bob.sent.map(({ text }) => text));
+    expect([...alice.sent, ...bob.sent].every(({ outcome }) => outcome === null)).toBe(true);
+  });
+
   it("gets fresh keys when a session is old, without losing a message", () => {
     const world = new PeerWorld();
     const [a, b] = [world.program(1), world.program(2)];
