@@ -1,5 +1,5 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and promises for those who send.
-import type { Socket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { TalkError } from "../../errors.ts";
@@ -14,8 +14,8 @@ import {
   DEFAULT_LIMITS,
   DEFAULT_SEND_TIMEOUT,
   MAX_SEND_TIMEOUT,
+  SOCKET_BUFFER_BYTES,
 } from "./limits.ts";
-import { bind } from "./socket.ts";
 import type {
   OutgoingMessage,
   Peer,
@@ -237,4 +237,34 @@ function messageProblem(message: OutgoingMessage): TalkError {
 function timeoutProblem({ timeoutMs }: SendOptions): TalkError | null {
   if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) return null;
   return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
+}
+
+async function bind(address: string | undefined, port: number): Promise<Socket> {
+  if (address !== undefined) return bindOne(address, port);
+  try {
+    return await bindOne("::", port);
+  } catch (error) {
+    // A host without IPv6.
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL" && code !== "EINVAL") throw error;
+    return bindOne("0.0.0.0", port);
+  }
+}
+
+function bindOne(address: string, port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const type = address.includes(":") ? "udp6" : "udp4";
+    const socket = createSocket({
+      type,
+      recvBufferSize: SOCKET_BUFFER_BYTES,
+      sendBufferSize: SOCKET_BUFFER_BYTES,
+      // Addresses are numeric already: node:dgram's way through dns.lookup would cost a turn of the event loop each.
+      lookup: (host, _options, callback) => callback(null, host, type === "udp6" ? 6 : 4),
+    });
+    socket.once("error", reject);
+    socket.bind({ address, port, exclusive: true }, () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+  });
 }
