@@ -158,7 +158,11 @@ export class PeerEngine {
       this.#service(correspondent, now);
       if (correspondent.waiting === 0 && correspondent.outbox.pending === 0) this.#active.delete(correspondent);
     }
-    if (now >= this.#sweepAt) this.#sweep(now);
+    if (now < this.#sweepAt) return;
+    this.#sweepAt = now + SWEEP;
+    this.#sessions.sweep(now);
+    this.#handshakes.sweep(now);
+    this.#routes.forgetIdle();
   }
 
   /** No new messages in or out; those on their way go on. */
@@ -239,12 +243,5 @@ export class PeerEngine {
   #transmit(datagram: Buffer, to: PeerAddress): void {
     this.counters.onSent(datagram.length);
     this.#options.transmit(datagram, to);
-  }
-
-  #sweep(now: number): void {
-    this.#sweepAt = now + SWEEP;
-    this.#sessions.sweep(now);
-    this.#handshakes.sweep(now);
-    this.#routes.forgetIdle();
   }
 }

@@ -45,6 +45,8 @@ export const MAX_DIAL_TIMEOUT = 1000;
 /** A session is given up for a new handshake after so many unanswered probes and so long a silence. */
 export const SILENT_PROBES = 4;
 export const SILENCE = 100;
+/** The longest silence that a slow handshake explains: its peer may only have come late. */
+export const MAX_SILENCE = 2000;
 
 /** A session in use gets fresh keys after this (time or datagrams), whoever sends next asks for them… */
 export const REKEY_AFTER = 10 * 60_000;

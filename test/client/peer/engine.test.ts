@@ -148,6 +148,37 @@ describe("the peer protocol", () => {
     expect(a.engine.counters.handshakes).toBe(1);
   });
 
+  it("a peer that came late is missed as soon as any other when it is killed", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const { arrive } = world;
+    world.arrive = () => {};
+    const first = alice.send(bob);
+    world.run(20_000);
+    world.arrive = arrive;
+    expect(world.run(2000, () => first.outcome === null)).toBe(true);
+    for (let life = 0; life < 2; life++) {
+      bob.restart();
+      const next = alice.send(bob);
+      expect(world.run(3000, () => next.outcome === null)).toBe(true);
+    }
+  });
+
+  it("a peer that came late and is killed before its first answer is called again within seconds", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const { arrive } = world;
+    world.arrive = (datagram, from, to) => {
+      const late = world.now > 20_000 && datagramType(datagram) !== DatagramType.data; // the handshake, and no more
+      if (late) arrive.call(world, datagram, from, to);
+    };
+    const sent = alice.send(bob);
+    world.run(25_000, () => alice.engine.sessions > 0);
+    world.arrive = arrive;
+    bob.restart();
+    expect(world.run(5000, () => sent.outcome === null)).toBe(true);
+  });
+
   it("calls again soon, then more seldom, and at least every second", () => {
     const world = new PeerWorld();
     const times: number[] = [];
