@@ -16,7 +16,6 @@ import {
 import { listLocal } from "../table/local-list.ts";
 import { AddressBook } from "./address-book.ts";
 import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
-import { withEmbeddedServer } from "./embedded-server.ts";
 import { Journeys } from "./journeys.ts";
 import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
@@ -110,7 +109,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = () => TalkClient.#join(options, { address, stateDir, identity });
-    return options.startServer ? withEmbeddedServer({ address, stateDir, signal }, join) : join();
+    if (!options.startServer) return join();
+    const { withEmbeddedServer } = await import("./embedded-server.ts");
+    return withEmbeddedServer({ address, stateDir, signal }, join);
   }
 
   static async #join(options: ConnectOptions, { address, stateDir, identity }: Place): Promise<TalkClient> {
