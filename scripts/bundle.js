@@ -13,7 +13,7 @@ const dist = join(import.meta.dirname, "../dist");
 const OUTSIDE = ["pino", "selfsigned"];
 
 /** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
-const RARE = /^node:(cluster|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
+const RARE = /^node:(child_process|cluster|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
 const VIRTUAL = "\0rare:";
 const rareParts = {
   name: "rare-parts",
@@ -56,13 +56,17 @@ const sodiumAddon = {
   load: {
     filter: { id: /sodium-native\/binding\.js$/ },
     handler: () => `
-      const { createRequire } = require("node:module");
-      // From where it is a dependency: not every installer puts it where we would find it.
-      const requireNear = createRequire(require.resolve("sodium-universal"));
+      const addon = "sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node";
       try {
-        module.exports = requireNear("sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node");
+        module.exports = require(addon);
       } catch {
-        module.exports = requireNear("sodium-native/binding.js"); // no prebuild: its own way finds it
+        // Not where we look, or not prebuilt: as its dependent finds it, or in its own way.
+        const near = require("node:module").createRequire(require.resolve("sodium-universal"));
+        try {
+          module.exports = near(addon);
+        } catch {
+          module.exports = near("sodium-native/binding.js");
+        }
       }`,
   },
 };

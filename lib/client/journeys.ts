@@ -24,6 +24,7 @@ export class Journeys {
     const name = foldName(record.name);
     const journey = this.#journeys.get(name) ?? { record, count: 0 };
     this.#journeys.set(name, journey);
+    this.follow(record); // what is on its way to an older place goes on to this one, and first
     journey.record = record;
     journey.count++;
     try {
@@ -41,7 +42,7 @@ export class Journeys {
   /** The directory says where somebody is now. Another key is another program: nothing of ours is for it. */
   follow(record: DirectoryRecord): void {
     const journey = this.#journeys.get(foldName(record.name));
-    if (!journey || journey.record.key !== record.key) return;
+    if (!journey || journey.record === record || journey.record.key !== record.key) return;
     const [from, to] = [peerOf(journey.record), peerOf(record)];
     journey.record = record;
     this.#transport.move(to.key, from.addresses, to.addresses);

@@ -1,7 +1,7 @@
 // A file of pins, subject -> value, that only grows: `pin` appends a line, `forget` appends its retraction. The first pin of
 // a subject holds until it is forgotten, so of two processes that pin at once one wins and both read the same winner.
 // Knows nothing of keys or certificates.
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { TalkError } from "../errors.ts";
 import { ensureStateDir } from "./state-dir.ts";
@@ -33,12 +33,19 @@ export class PinFile {
     return [...this.#pins];
   }
 
-  /** Pins unless pinned. @returns the value that holds afterwards: the given one, or the one that was there first */
+  /**
+   * Pins unless pinned.
+   * @returns the value that holds afterwards: the given one, or the one that was there first
+   * @throws TalkError bad-config if none does
+   */
   pin(subject: string, value: string): string {
     const known = this.get(subject);
     if (known !== undefined) return known;
     this.#append(subject, value);
-    return this.get(subject) ?? value;
+    const held = this.get(subject);
+    if (held === undefined)
+      throw TalkError.badConfig(this.path, `what was remembered of ${subject} is not in it afterwards`);
+    return held;
   }
 
   /** @returns whether there was such a pin */
@@ -52,12 +59,12 @@ export class PinFile {
     if (!WORD.test(subject) || !WORD.test(value)) {
       throw TalkError.internal(`a pin is two words: ${JSON.stringify([subject, value])}`);
     }
-    const bytes = Buffer.from(`${subject} ${value}\n`);
     ensureStateDir(dirname(this.path));
     // O_APPEND: one write is one line, whatever other processes of this user append meanwhile (POSIX write()).
     const fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND, 0o600);
     try {
       const before = fstatSync(fd).size;
+      const bytes = Buffer.from(`${endsMidLine(fd, before) ? "\n" : ""}${subject} ${value}\n`);
       if (before + bytes.length > MAX_PIN_FILE_BYTES) {
         throw TalkError.badConfig(
           this.path,
@@ -112,4 +119,11 @@ export class PinFile {
       else if (!this.#pins.has(subject)) this.#pins.set(subject, value);
     }
   }
+}
+
+// Editors leave the last line without its end: what is appended would be a part of it.
+function endsMidLine(fd: number, size: number): boolean {
+  const last = Buffer.from("\n");
+  if (size > 0) readSync(fd, last, 0, 1, size - 1);
+  return last.toString() !== "\n";
 }

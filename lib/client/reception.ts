@@ -7,6 +7,7 @@ import { TalkError } from "../errors.ts";
 import type { AddressBook } from "./address-book.ts";
 import { TokenBucket } from "./peer/gate.ts";
 import type { IncomingMessage } from "./peer/types.ts";
+import { raise, tell } from "./tell.ts";
 import type { ConnectOptions, TalkClientEvents, TalkMessage } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -32,9 +33,6 @@ export class Reception {
 
   constructor(parts: ReceptionParts) {
     this.#parts = parts;
-    (parts.client as EventEmitter).on("newListener", (event) => {
-      if (event === "message") this.#wake();
-    });
   }
 
   /** Calls `accept` when the program has the message, `refuse` when it must not have it; else its sender hears nothing. */
@@ -43,7 +41,7 @@ export class Reception {
       const standing = await this.#parts.book.standingOf(incoming.from, incoming.key.toString("base64"));
       if ("refused" in standing) {
         refuse();
-        if (this.#refusals.take(performance.now())) this.#parts.client.emit("refused", standing.refused);
+        if (this.#refusals.take(performance.now())) tell(this.#parts.client, "refused", standing.refused);
         return;
       }
       const { id, from, text, at } = incoming;
@@ -74,21 +72,22 @@ export class Reception {
   }
 
   async #untilListened(): Promise<void> {
-    while (this.#parts.client.listenerCount("message") === 0) {
+    const client: EventEmitter = this.#parts.client;
+    while (client.listenerCount("message") === 0) {
       if (this.#closed) throw TalkError.closed("the client");
+      // The program may have removed it with all others.
+      if (!client.listeners("newListener").includes(this.#onListener)) client.on("newListener", this.#onListener);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }
 
-  // "newListener" comes before the listener is there: whoever waits looks when the present callback has returned.
+  // It comes before the listener is there: whoever waits looks when the present callback has returned.
+  readonly #onListener = (event: string | symbol): void => {
+    if (event === "message") this.#wake();
+  };
+
   #wake(): void {
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
-}
-
-/** A listener has thrown: the program hears of it as of a rejection under `captureRejections`, and nobody else suffers. */
-export function raise(client: EventEmitter<TalkClientEvents>, reason: unknown): void {
-  const error = reason instanceof Error ? reason : new Error(String(reason));
-  process.nextTick(() => client.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
 }

@@ -1,6 +1,5 @@
 // Where others are, as far as is known: two bounded maps, so that strangers who write to us, and everybody who comes on, do
 // not push out those we write to. In each, the one used longest ago makes room. Knows no server.
-import { performance } from "node:perf_hooks";
 import type { DirectoryRecord } from "./directory-record.ts";
 
 /** People we write to: one conversation each, for as long as the server is away. */

@@ -16,17 +16,17 @@ import {
 import { listLocal } from "../table/local-list.ts";
 import { AddressBook } from "./address-book.ts";
 import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
-import { withEmbeddedServer } from "./embedded-server.ts";
 import { Journeys } from "./journeys.ts";
 import { KnownPeers, KnownServers } from "./known-peers.ts";
 import { LocalPresence } from "./local-presence.ts";
 import { PeerTransport } from "./peer/transport.ts";
-import { Reception, raise } from "./reception.ts";
+import { Reception } from "./reception.ts";
 import { failedCode, sendFailure } from "./send-failure.ts";
 import { checkSendRequest } from "./send-request.ts";
 import { Sending } from "./sending.ts";
 import { Session } from "./session.ts";
 import { keyFile } from "./state-dir.ts";
+import { tell } from "./tell.ts";
 import type {
   ClientRecord,
   ConnectOptions,
@@ -86,7 +86,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
       if (event.state === "back") this.#cameBack();
-      this.#tell("server", event);
+      tell(this, "server", event);
     });
     this.#session.on("seen", (record) => {
       this.#book.learn(record);
@@ -94,7 +94,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#session.on("peer", (event) => {
       if (event.state === "left") this.#book.forget(event.name);
-      this.#tell("peer", event);
+      tell(this, "peer", event);
     });
     this.#session.on("gone", (error) => this.#fail(error));
   }
@@ -109,7 +109,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = () => TalkClient.#join(options, { address, stateDir, identity });
-    return options.startServer ? withEmbeddedServer({ address, stateDir, signal }, join) : join();
+    if (!options.startServer) return join();
+    const { withEmbeddedServer } = await import("./embedded-server.ts");
+    return withEmbeddedServer({ address, stateDir, signal }, join);
   }
 
   static async #join(options: ConnectOptions, { address, stateDir, identity }: Place): Promise<TalkClient> {
@@ -166,20 +168,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (this.#ended) throw this.#ended;
     const id = randomUUID();
     const startedAt = performance.now();
-    this.#tell("sent", { id, to, at: Date.now() });
+    tell(this, "sent", { id, to, at: Date.now() });
     let record: DirectoryRecord;
     try {
       record = await this.#sending.send(id, to, text, { timeoutMs, signal });
     } catch (error) {
       const failure = sendFailure(to, error, timeoutMs, signal);
       const message = failure instanceof Error ? failure.message : String(failure);
-      this.#tell("failed", { id, to, code: failedCode(failure), message });
+      tell(this, "failed", { id, to, code: failedCode(failure), message });
       throw failure;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#book.remember(to, record.key);
     this.#presence?.sent();
-    this.#tell("delivered", { id, to, at: Date.now(), ms });
+    tell(this, "delivered", { id, to, at: Date.now(), ms });
     return { id, to, ms };
   }
 
@@ -219,18 +221,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     for (const name of this.#journeys.names()) this.#session.lookup(name).catch(() => {});
   }
 
-  /** A listener's failure is neither the message's nor the connection's. */
-  #tell<E extends keyof TalkClientEvents>(event: E, ...args: TalkClientEvents[E]): void {
-    try {
-      (this as EventEmitter).emit(event, ...args);
-    } catch (error) {
-      raise(this, error);
-    }
-  }
-
   #fail(error: Error): void {
     this.#ended ??= error;
-    if (this.listenerCount("error") > 0) this.emit("error", error);
+    if (this.listenerCount("error") > 0) tell(this, "error", error);
   }
 }
 

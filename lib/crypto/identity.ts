@@ -1,6 +1,8 @@
 // Who a user is: one Ed25519 key pair. The lookup server binds the name to it, peers pin its fingerprint, and the Noise
 // handshake uses its X25519 form. Knows nothing of sockets, names or directories.
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign, verify } from "node:crypto";
+// libsodium signs: it is loaded anyway for sessions, and node:crypto takes 3 ms to make its first key.
+import { createHash, randomBytes } from "node:crypto";
+import sodium from "sodium-universal";
 import { fingerprint } from "./fingerprint.ts";
 import { readSeedFile, writeSeedFileOnce } from "./key-file.ts";
 
@@ -9,9 +11,8 @@ export const SEED_BYTES = 32;
 export const PUBLIC_KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 
-// RFC 8410: the fixed DER heads in front of a raw Ed25519 seed (PKCS #8) and of a raw public key (SubjectPublicKeyInfo).
-const PKCS8_HEAD = Buffer.from("302e020100300506032b657004220420", "hex");
-const SPKI_HEAD = Buffer.from("302a300506032b6570032100", "hex");
+/** libsodium's form of the secret: seed and public key. */
+const SECRET_BYTES = SEED_BYTES + PUBLIC_KEY_BYTES;
 
 export class Identity {
   /** Ed25519 public key, 32 bytes. On the wire to the server: its base64. */
@@ -20,15 +21,14 @@ export class Identity {
   readonly fingerprint: string;
   // Private fields: neither util.inspect nor JSON.stringify ever shows them.
   readonly #seed: Buffer;
-  readonly #key: KeyObject;
+  readonly #secret = Buffer.alloc(SECRET_BYTES);
 
   /** @param seed the 32 secret bytes of RFC 8032; copied */
   constructor(seed: Uint8Array) {
     if (seed.length !== SEED_BYTES) throw new RangeError(`an Ed25519 seed has ${SEED_BYTES} bytes, not ${seed.length}`);
     this.#seed = Buffer.from(seed);
-    this.#key = createPrivateKey({ key: Buffer.concat([PKCS8_HEAD, this.#seed]), format: "der", type: "pkcs8" });
-    const spki = createPublicKey(this.#key).export({ format: "der", type: "spki" });
-    this.publicKey = Buffer.from(spki.subarray(SPKI_HEAD.length));
+    this.publicKey = Buffer.alloc(PUBLIC_KEY_BYTES);
+    sodium.crypto_sign_seed_keypair(this.publicKey, this.#secret, this.#seed);
     this.fingerprint = fingerprint(this.publicKey);
   }
 
@@ -39,7 +39,9 @@ export class Identity {
 
   /** Ed25519 signature (RFC 8032), 64 bytes. */
   sign(bytes: Uint8Array): Buffer {
-    return sign(null, bytes, this.#key);
+    const signature = Buffer.alloc(SIGNATURE_BYTES);
+    sodium.crypto_sign_detached(signature, bytes, this.#secret);
+    return signature;
   }
 
   /**
@@ -63,15 +65,4 @@ export class Identity {
  */
 export function loadOrCreateIdentity(path: string): Identity {
   return new Identity(readSeedFile(path) ?? writeSeedFileOnce(path, randomBytes(SEED_BYTES)));
-}
-
-/** True when `signature` is a valid Ed25519 signature of `bytes`; false for anything else, malformed input included. */
-export function verifySignature(publicKey: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean {
-  if (publicKey.length !== PUBLIC_KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
-  try {
-    const key = createPublicKey({ key: Buffer.concat([SPKI_HEAD, publicKey]), format: "der", type: "spki" });
-    return verify(null, bytes, key, signature);
-  } catch {
-    return false; // OpenSSL refuses some 32-byte strings that are no point of the curve
-  }
 }

@@ -41,11 +41,12 @@ export function fragmentLength(total: number, index: number): number {
   return Math.min(FRAGMENT_BYTES, total - index * FRAGMENT_BYTES);
 }
 
-/** Writes frames into a buffer of MAX_PAYLOAD_BYTES from `start`. Callers ask `room` first; nothing is checked twice. */
+/** Writes frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
 export class FrameWriter {
   readonly buffer: Buffer;
   readonly start: number;
   offset: number;
+  limit = MAX_PAYLOAD_BYTES;
 
   constructor(buffer: Buffer, start = 0) {
     this.buffer = buffer;
@@ -57,7 +58,7 @@ export class FrameWriter {
     return this.offset - this.start;
   }
   get room(): number {
-    return MAX_PAYLOAD_BYTES - this.length;
+    return this.limit - this.length;
   }
   reset(): void {
     this.offset = this.start;

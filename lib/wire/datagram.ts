@@ -12,7 +12,7 @@
 //   COOKIE    type 1, zero 3, receiver index 4, cookie 16                                         24 bytes
 //   DATA      type 1, zero 3, receiver index 4, counter 8, sealed payload 16 to 1184      32 to 1200 bytes
 //
-// No answer is longer than what it answers, so nobody can use a client to amplify a flood.
+// No answer of the handshake is longer than what it answers, so no stranger can use a client to amplify a flood.
 
 /** The largest datagram ever sent, in bytes of UDP payload: under the 1280-byte IPv6 minimum MTU with room for tunnels. */
 export const MAX_DATAGRAM_BYTES = 1200;

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -50,6 +50,18 @@ describe("a pin file", () => {
     new PinFile(path()).pin("a", "1");
     appendFileSync(path(), "# met at the workshop\n");
     expect(new PinFile(path()).get("a")).toBe("1");
+  });
+
+  it.each(["# met at the workshop", "b 2"])("appends to a file whose last line has no end (%s)", (last) => {
+    mkdirSync(join(dir, "deep"), { recursive: true });
+    writeFileSync(path(), last);
+    const pins = new PinFile(path());
+    expect([pins.pin("a", "1"), pins.pin("a", "2"), new PinFile(path()).get("a")]).toEqual(["1", "1", "1"]);
+    expect(readFileSync(path(), "utf8")).toBe(`${last}\na 1\n`);
+  });
+
+  it("says so when a pin did not stay", () => {
+    expect(() => new PinFile(path()).pin("#a", "1")).toThrow(/#a is not in it/); // a comment
   });
 
   it("refuses what would not be one line of two words", () => {

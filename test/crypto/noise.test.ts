@@ -78,7 +78,7 @@ describe("Noise_IK_25519_ChaChaPoly_BLAKE2b", () => {
     const smallOrder = [
       "00".repeat(32),
       `01${"00".repeat(31)}`,
-      "ec".padEnd(62, "f") + "7f",
+      `${"ec".padEnd(62, "f")}7f`,
       "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
     ];
     for (const key of smallOrder) expect(toX25519(hex(key))).toBeNull();

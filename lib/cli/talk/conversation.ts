@@ -61,7 +61,8 @@ export class Conversation {
   }
 
   async #ask<T>(question: () => Promise<T>, show: (answer: T) => void): Promise<void> {
-    const { signal } = this.#options;
+    // Of its own: Node warns of a signal to which more than ten listen.
+    const signal = AbortSignal.any([this.#options.signal]);
     await track(this.#asked, () => abortable(question(), signal).then(show, (error) => this.#fail(error)));
   }
 

@@ -18,11 +18,6 @@ export function displayAddress(address: string): string {
   return address.startsWith(MAPPED) && isIPv4(address.slice(MAPPED.length)) ? address.slice(MAPPED.length) : address;
 }
 
-/** What the socket wants to hear. */
-export function socketAddress(address: string, isIPv6Socket: boolean): string {
-  return isIPv6Socket && !address.includes(":") ? MAPPED + address : address;
-}
-
 export function sameAddresses(a: readonly PeerAddress[], b: readonly PeerAddress[]): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) {

@@ -35,8 +35,6 @@ export type InitAnswer =
   | { readonly kind: "reply"; readonly datagram: Buffer; readonly isCookie: boolean }
   | { readonly kind: "drop"; readonly reason: InitDropReason };
 
-const EPHEMERAL_BYTES = 32;
-
 export class Answerer {
   readonly #keys: StaticKeys;
   readonly #macKey: Buffer;
@@ -58,13 +56,17 @@ export class Answerer {
     if (!hasValidMac(this.#macKey, init.subarray(0, INIT_MAC), init.subarray(INIT_MAC, INIT_COOKIE))) {
       return { kind: "drop", reason: "wrong-key" };
     }
-    const noise = initNoise(init);
-    const id = noise.toString("latin1", 0, EPHEMERAL_BYTES);
+    // All that the mac covers: the index is not Noise's, and somebody may repeat the rest under another one.
+    const id = init.toString("latin1", 0, INIT_MAC);
     const answered = this.#answered.get(id);
-    if (answered) return { kind: "reply", datagram: answered.response, isCookie: false };
+    if (answered) {
+      return this.#gate.mayReply(now)
+        ? { kind: "reply", datagram: answered.response, isCookie: false }
+        : { kind: "drop", reason: "flood" };
+    }
 
     const proven = this.#cookies.isValid(initCookie(init), address, port, now);
-    switch (this.#gate.ask(address, proven, now)) {
+    switch (this.#gate.ask(address, port, proven, now)) {
       case "cookie": {
         const cookie = this.#cookies.make(address, port, now);
         return { kind: "reply", datagram: encodeCookieReply(senderIndex(init), cookie), isCookie: true };
@@ -76,7 +78,7 @@ export class Answerer {
       case "pass":
         break;
     }
-    const responder = Responder.read(this.#keys, noise);
+    const responder = Responder.read(this.#keys, initNoise(init));
     const payload = responder && decodeHandshakePayload(responder.payload);
     if (!payload || !toX25519(payload.key)?.equals(responder.remote)) return { kind: "drop", reason: "bad-handshake" };
     const instance = payload.instance.toString("base64");

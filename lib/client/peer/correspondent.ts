@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { TalkError } from "../../errors.ts";
 import { Outbox } from "../reliability/outbox.ts";
 import type { Dial } from "./dial.ts";
-import { SILENCE, SILENT_PROBES } from "./limits.ts";
+import { MAX_SILENCE, SILENCE, SILENT_PROBES } from "./limits.ts";
 import type { Session } from "./session.ts";
 import type { PeerAddress } from "./types.ts";
 
@@ -101,10 +101,16 @@ export class Correspondent {
 
   /** There is something to send, and no session, or none that works, or none that is fresh. */
   needsHandshake(now: number): boolean {
-    if (this.dial || this.outbox.pending === 0 || this.addresses.length === 0) return false;
+    return !this.dial && this.outbox.pending > 0 && this.addresses.length > 0 && this.needsNewSession(now);
+  }
+
+  needsNewSession(now: number): boolean {
     const { session } = this;
     if (!session || session.needsRekey(now)) return true;
-    return this.outbox.unanswered >= SILENT_PROBES && now - session.heardAt >= SILENCE;
+    if (this.outbox.unanswered < SILENT_PROBES) return false;
+    // Before the first measurement the probes go by a guess: on a long path the first answer takes as long as the handshake.
+    const guessed = this.outbox.roundTripMs === 0 ? Math.min(2 * session.handshakeMs, MAX_SILENCE) : 0;
+    return now - session.heardAt >= Math.max(SILENCE, guessed);
   }
 
   use(session: Session): void {

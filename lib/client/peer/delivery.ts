@@ -17,6 +17,8 @@ export interface DeliveryParts {
 export class Delivery {
   /** Nothing is handed over any more: the program is ending. */
   stopped = false;
+  /** Messages that the application was given and has neither accepted nor refused. */
+  inHand = 0;
   readonly #parts: DeliveryParts;
 
   constructor(parts: DeliveryParts) {
@@ -44,10 +46,12 @@ export class Delivery {
       return;
     }
     counters.messagesReceived++;
+    this.inHand++;
     let settled = false;
     const settle = (refused: boolean) => {
       if (settled) return;
       settled = true;
+      this.inHand--;
       this.#settle(session, number, refused);
     };
     const { id, from, text } = message;

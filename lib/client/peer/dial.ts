@@ -28,13 +28,15 @@ export class Dial {
   readonly datagram: Buffer;
   /** When to send it (again), monotonic milliseconds. */
   nextAt: number;
-  #sentAt = 0;
+  readonly #startedAt: number;
   #attempts = 0;
+  #hurried = 0; // attempts, up to the last one that a COOKIE has hastened
   readonly #initiator: Initiator;
 
   constructor(parts: DialParts) {
     this.index = parts.index;
     this.nextAt = parts.now;
+    this.#startedAt = parts.now;
     const payload = encodeHandshakePayload(parts.instance, parts.publicKey);
     this.#initiator = new Initiator(parts.keys, parts.remote, payload);
     this.datagram = encodeInit(parts.index, this.#initiator.message);
@@ -42,7 +44,6 @@ export class Dial {
   }
 
   onSent(now: number): void {
-    this.#sentAt = now;
     this.nextAt = now + Math.min(DIAL_TIMEOUT * DIAL_BACKOFF ** Math.min(this.#attempts++, 20), MAX_DIAL_TIMEOUT);
   }
 
@@ -51,18 +52,23 @@ export class Dial {
     const cookie = replyCookie(reply);
     if (cookie.equals(this.datagram.subarray(INIT_COOKIE))) return; // forged or late: the timer goes on
     this.datagram.set(cookie, INIT_COOKIE);
+    // One early repetition for each regular one: whoever invents cookies must not make us a flood.
+    if (this.#attempts <= this.#hurried) return;
+    this.#hurried = this.#attempts + 1;
     this.nextAt = now;
+  }
+
+  /** Since the INIT was first sent: no less than the round trip. */
+  durationMs(now: number): number {
+    return now - this.#startedAt;
   }
 
   finish(response: Buffer): ReturnType<Initiator["finish"]> {
     return this.#initiator.finish(responseNoise(response));
   }
 
-  /**
-   * Since the INIT was last sent. When an earlier one was answered that is too little: the first acknowledgement corrects
-   * it, and until then a datagram may be repeated needlessly. (RFC 6298 would wait a second instead.)
-   */
+  /** 0, not measured, when the INIT was repeated: which one was answered nobody knows (Karn; RFC 6298 section 3). */
   roundTripMs(now: number): number {
-    return now - this.#sentAt;
+    return this.#attempts > 1 ? 0 : now - this.#startedAt;
   }
 }

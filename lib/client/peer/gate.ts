@@ -1,6 +1,7 @@
 // Who may begin a handshake now: token buckets, asked before any Diffie-Hellman. Pure; the clock is an argument.
 import { isIPv6 } from "node:net";
-import { BURST_SECONDS, COOKIE_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
+import { isLoopback } from "../../server-address.ts";
+import { BURST_SECONDS, CHEAP_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
 import type { PeerLimits } from "./types.ts";
 
 export class TokenBucket {
@@ -32,31 +33,42 @@ export class Gate {
   readonly #open: TokenBucket;
   readonly #proven: TokenBucket;
   readonly #replies: TokenBucket;
-  readonly #addresses = new Map<string, TokenBucket>();
+  readonly #shares = new Map<string, TokenBucket>(); // of each owner, without a proof
+  readonly #provenShares = new Map<string, TokenBucket>();
 
   constructor(limits: PeerLimits, now: number) {
     this.#limits = limits;
     this.#open = new TokenBucket(limits.handshakesWithoutCookie, now);
     this.#proven = new TokenBucket(limits.handshakesWithCookie, now);
-    this.#replies = new TokenBucket(COOKIE_REPLIES, now);
+    this.#replies = new TokenBucket(CHEAP_REPLIES, now);
   }
 
   /** @param proven the INIT had a valid cookie: its source address is no lie */
-  ask(address: string, proven: boolean, now: number): GateAnswer {
-    // A forged source must not use up its victim's share: that is only charged while there is no flood, or when proven.
-    if (!proven && !this.#open.take(now)) return this.#replies.take(now) ? "cookie" : "global";
-    if (!this.#bucket(address, now).take(now)) return "address";
-    return proven && !this.#proven.take(now) ? "global" : "pass";
+  ask(address: string, port: number, proven: boolean, now: number): GateAnswer {
+    const owner = addressOwner(address);
+    if (proven) {
+      // Users of one machine share its loopback address, and the cookie has proved the port too.
+      const caller = isLoopback(address) ? `${address} ${port}` : owner;
+      if (!this.#share(this.#provenShares, caller, now).take(now)) return "address";
+      return this.#proven.take(now) ? "pass" : "global";
+    }
+    // A forged source can use up only what its victim has without a proof: who is refused here is asked for one.
+    if (this.#share(this.#shares, owner, now).take(now) && this.#open.take(now)) return "pass";
+    return this.#replies.take(now) ? "cookie" : "global";
   }
 
-  #bucket(address: string, now: number): TokenBucket {
-    const owner = addressOwner(address);
-    let bucket = this.#addresses.get(owner);
+  /** An answer that costs no Diffie-Hellman: to an INIT that was answered before. */
+  mayReply(now: number): boolean {
+    return this.#replies.take(now);
+  }
+
+  #share(shares: Map<string, TokenBucket>, owner: string, now: number): TokenBucket {
+    let bucket = shares.get(owner);
     if (!bucket) {
-      const [oldest] = this.#addresses.keys();
-      if (this.#addresses.size >= MAX_TRACKED_ADDRESSES && oldest !== undefined) this.#addresses.delete(oldest);
+      const [oldest] = shares.keys();
+      if (shares.size >= MAX_TRACKED_ADDRESSES && oldest !== undefined) shares.delete(oldest);
       bucket = new TokenBucket(this.#limits.handshakesPerAddress, now);
-      this.#addresses.set(owner, bucket);
+      shares.set(owner, bucket);
     }
     return bucket;
   }

@@ -10,10 +10,10 @@ import {
   senderIndex,
 } from "../../wire/datagram.ts";
 import { Answerer, type Call, type InitDropReason } from "./answerer.ts";
-import { Correspondent } from "./correspondent.ts";
+import type { Correspondent } from "./correspondent.ts";
 import { Dial } from "./dial.ts";
 import type { Inboxes } from "./inboxes.ts";
-import type { Places } from "./places.ts";
+import type { Routes } from "./routes.ts";
 import { Session, type SessionParts } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { PeerAddress, PeerLimits } from "./types.ts";
@@ -27,7 +27,7 @@ export interface HandshakeParts {
   readonly now: number;
   readonly sessions: Sessions;
   readonly inboxes: Inboxes;
-  readonly places: Places;
+  readonly routes: Routes;
   readonly transmit: (datagram: Buffer, to: PeerAddress) => void;
 }
 
@@ -43,8 +43,17 @@ export class Handshakes {
     this.#answerer = new Answerer(this.#keys, parts.limits, parts.now);
   }
 
-  /** Caller has checked that there is none under way and that the key is usable. */
-  begin(correspondent: Correspondent, now: number): void {
+  /** Begins, repeats or ends our call, as the correspondent needs it. */
+  drive(correspondent: Correspondent, now: number): void {
+    if (correspondent.dial && correspondent.outbox.pending === 0) this.end(correspondent);
+    if (correspondent.needsHandshake(now)) this.#begin(correspondent, now);
+    const { dial } = correspondent;
+    if (!dial || now < dial.nextAt) return;
+    for (const address of correspondent.addresses) this.#parts.transmit(dial.datagram, address);
+    dial.onSent(now);
+  }
+
+  #begin(correspondent: Correspondent, now: number): void {
     const remote = toX25519(correspondent.key);
     if (!remote) return;
     const index = this.#newIndex();
@@ -89,15 +98,18 @@ export class Handshakes {
       address: from,
       initiated: true,
       roundTripMs: dial.roundTripMs(now),
+      handshakeMs: dial.durationMs(now),
       now,
     });
   }
 
-  /** Whom to call again at once, with the cookie; null when it is for no call of ours. */
-  onCookie(reply: Buffer, now: number): Correspondent | null {
+  /** We are to call again at once, with the cookie. */
+  onCookie(reply: Buffer, now: number): HandshakeDropReason | null {
     const correspondent = this.#dials.get(receiverIndex(reply));
-    correspondent?.dial?.onCookie(reply, now);
-    return correspondent ?? null;
+    if (!correspondent?.dial) return "unknown-session";
+    correspondent.dial.onCookie(reply, now);
+    this.drive(correspondent, now);
+    return null;
   }
 
   sweep(now: number): void {
@@ -105,9 +117,8 @@ export class Handshakes {
   }
 
   #answer(call: Call, from: PeerAddress, now: number): void {
-    const { places, transmit } = this.#parts;
-    const known = places.find(call.key.toString("base64"), [from]);
-    const correspondent = known ?? places.put(new Correspondent(call.key), [from]);
+    const { routes, transmit } = this.#parts;
+    const correspondent = routes.caller(call.key, from);
     const { message, keys } = call.responder.answer(encodeHandshakePayload(correspondent.instance));
     const session = this.#newSession(correspondent, call.instance, {
       localIndex: this.#newIndex(),
@@ -116,6 +127,7 @@ export class Handshakes {
       address: from,
       initiated: false,
       roundTripMs: 0,
+      handshakeMs: 0,
       now,
     });
     const response = encodeResponse(session.localIndex, call.index, message);

@@ -15,12 +15,20 @@ export class Places {
     return undefined;
   }
 
-  /** Takes it from where it was. Who is at a place already stays: two outboxes do not merge, each ends by itself. */
+  /**
+   * Takes it from where it was. Who is at a place already, with messages of its own on their way, stays: two outboxes do not
+   * merge, each ends by itself. One that has only called us gives way: what is sent from now on comes behind what the moved
+   * one still holds.
+   */
   put(correspondent: Correspondent, addresses: readonly PeerAddress[]): Correspondent {
     this.remove(correspondent);
     for (const address of addresses) {
       const place = placeOf(correspondent.keyText, address);
-      if (this.#correspondents.has(place)) continue;
+      const present = this.#correspondents.get(place);
+      if (present) {
+        if (present.outbox.pending > 0 || correspondent.outbox.pending === 0) continue;
+        present.places.splice(present.places.indexOf(place), 1);
+      }
       this.#correspondents.set(place, correspondent);
       correspondent.places.push(place);
     }

@@ -4,12 +4,24 @@
 import type { HandshakeKeys } from "../../crypto/noise.ts";
 import { ReplayWindow } from "../../crypto/replay-window.ts";
 import { open, SEAL_BYTES, seal } from "../../crypto/seal.ts";
-import { DATA_HEAD_BYTES, dataCounter, MAX_DATAGRAM_BYTES, writeDataHead } from "../../wire/datagram.ts";
-import { type FrameHandler, FrameWriter, readFrames, SETTLED_HEAD_BYTES } from "../../wire/datagram-frames.ts";
+import {
+  DATA_HEAD_BYTES,
+  dataCounter,
+  MAX_DATAGRAM_BYTES,
+  MAX_PAYLOAD_BYTES,
+  writeDataHead,
+} from "../../wire/datagram.ts";
+import {
+  ACK_HEAD_BYTES,
+  type FrameHandler,
+  FrameWriter,
+  readFrames,
+  SETTLED_HEAD_BYTES,
+} from "../../wire/datagram-frames.ts";
 import { Acknowledger } from "../reliability/acknowledger.ts";
 import type { Correspondent } from "./correspondent.ts";
 import type { InboxEntry } from "./inboxes.ts";
-import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS } from "./limits.ts";
+import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS, UNPROVEN_FACTOR } from "./limits.ts";
 import type { PeerAddress } from "./types.ts";
 
 export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassembly-full";
@@ -27,6 +39,8 @@ export interface SessionParts {
   readonly initiated: boolean;
   /** Milliseconds, from the handshake; 0 when it was not measured. */
   readonly roundTripMs: number;
+  /** How long the handshake took, repetitions included: the round trip is not longer. 0 when somebody else began it. */
+  readonly handshakeMs: number;
   readonly now: number;
 }
 
@@ -43,6 +57,7 @@ export class Session implements FrameHandler {
   readonly createdAt: number;
   address: PeerAddress;
   roundTripMs: number;
+  readonly handshakeMs: number;
   heardAt: number;
   /** The other end has shown that it has the keys: a replayed INIT never gets here. Nothing is sent before. */
   confirmed: boolean;
@@ -58,6 +73,8 @@ export class Session implements FrameHandler {
   readonly #keys: HandshakeKeys;
   readonly #window = new ReplayWindow();
   readonly #acks = new Acknowledger(this.#window);
+  readonly #proven: PeerAddress; // the handshake was answered from there, or to there
+  #mayAnswer = 0; // bytes to another address
   #counter = 0;
   #noRoom = false;
 
@@ -69,8 +86,10 @@ export class Session implements FrameHandler {
     this.entry = parts.entry;
     this.instance = parts.instance;
     this.address = parts.address;
+    this.#proven = parts.address;
     this.confirmed = parts.initiated;
     this.roundTripMs = parts.roundTripMs;
+    this.handshakeMs = parts.handshakeMs;
     this.createdAt = parts.now;
     this.heardAt = parts.now;
   }
@@ -94,7 +113,10 @@ export class Session implements FrameHandler {
     this.#window.mark(counter);
     this.heardAt = now;
     // Roaming: answers go where the newest authentic datagram came from; an overtaken one must not turn it back.
-    if (newest && (this.address.port !== port || this.address.address !== address)) this.address = { address, port };
+    if (!isAt(this.address, address, port) && newest) this.#moveTo(address, port);
+    if (this.address !== this.#proven && isAt(this.address, address, port)) {
+      this.#mayAnswer += UNPROVEN_FACTOR * datagram.length;
+    }
     this.#noRoom = false;
     if (readFrames(payload, this)) return null;
     if (!this.#noRoom) return "broken-peer";
@@ -112,12 +134,18 @@ export class Session implements FrameHandler {
   /** The next datagram that has to go out, or null. */
   next(now: number): Buffer | null {
     writer.reset();
-    if (this.#acks.due) this.#acks.write(writer);
+    const limited = this.address !== this.#proven;
+    if (limited) writer.limit = Math.min(this.#mayAnswer - DATA_HEAD_BYTES - SEAL_BYTES, MAX_PAYLOAD_BYTES);
+    if (this.#acks.due && writer.room >= ACK_HEAD_BYTES + 4) this.#acks.write(writer);
     const { inbox } = this.entry;
     if (this.settleDue && inbox.settledUpTo > 0 && writer.room >= SETTLED_HEAD_BYTES + 4 * inbox.refused.length) {
       writer.settled(inbox.settledUpTo, inbox.refused);
     }
     this.settleDue = false;
+    if (limited) {
+      writer.limit = MAX_PAYLOAD_BYTES;
+      if (writer.length > 0) this.#mayAnswer -= DATA_HEAD_BYTES + SEAL_BYTES + writer.length;
+    }
     const { correspondent } = this;
     if (correspondent.session === this && this.confirmed) correspondent.outbox.fill(writer, this.#counter, now);
     if (this.closeDue && writer.room > 0) {
@@ -126,6 +154,11 @@ export class Session implements FrameHandler {
     }
     if (writer.length === 0) return null;
     return this.#seal(writer.buffer.subarray(0, writer.length));
+  }
+
+  #moveTo(address: string, port: number): void {
+    this.address = isAt(this.#proven, address, port) ? this.#proven : { address, port };
+    this.#mayAnswer = 0;
   }
 
   #seal(payload: Buffer): Buffer {
@@ -170,3 +203,6 @@ export class Session implements FrameHandler {
     return true;
   }
 }
+
+const isAt = (place: PeerAddress, address: string, port: number): boolean =>
+  place.port === port && place.address === address;

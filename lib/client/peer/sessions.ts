@@ -1,6 +1,7 @@
 // All sessions by their index, within their bounds. Half-open ones (called, not yet confirmed) are counted apart, so that
 // a flood of them pushes out nothing else.
 import { randomBytes } from "node:crypto";
+import type { InboxEntry } from "./inboxes.ts";
 import { HALF_OPEN_LIFE, IDLE_SESSION } from "./limits.ts";
 import type { Session } from "./session.ts";
 import type { PeerLimits } from "./types.ts";
@@ -54,6 +55,11 @@ export class Sessions {
     if (!this.#byIndex.delete(session.localIndex)) return;
     if (!session.confirmed) this.halfOpen--;
     this.#onGone(session);
+  }
+
+  /** Ends all through which the sender of this inbox is heard. */
+  end(entry: InboxEntry): void {
+    for (const session of this.#byIndex.values()) if (session.entry === entry) this.remove(session);
   }
 
   sweep(now: number): void {

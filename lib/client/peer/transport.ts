@@ -9,6 +9,7 @@ import { canonicalAddress } from "./address.ts";
 import { PeerEngine } from "./engine.ts";
 import {
   CLOSE_INTERVAL,
+  CLOSE_OUTPUT_WAIT,
   CLOSE_WAIT,
   DEFAULT_CLOSE_TIMEOUT,
   DEFAULT_LIMITS,
@@ -133,11 +134,13 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     const end = now() + timeoutMs;
     await this.#until(() => this.#engine.pending === 0, end);
     this.#engine.stopSending(now());
+    // What is being shown right now is confirmed before the goodbye.
+    await this.#until(() => this.#engine.inHand === 0, now() + Math.min(timeoutMs, CLOSE_OUTPUT_WAIT));
     // The last confirmations may have been lost: the goodbye repeats them until it is answered, for a bounded time.
     const goodbyeEnd = now() + CLOSE_WAIT;
-    const answered = () => this.#engine.unansweredGoodbyes(now()) === 0;
+    const answered = () => this.#engine.goodbyes.unanswered(now()) === 0;
     while (now() < goodbyeEnd && !answered()) {
-      this.#engine.goodbye(now());
+      this.#engine.goodbyes.say(now());
       this.#flush();
       await this.#until(answered, now() + CLOSE_INTERVAL);
     }

@@ -73,7 +73,7 @@ export interface PeerLimits {
   readonly sessions: number;
   /** Sessions whose initiator has not yet proved to be there. */
   readonly halfOpen: number;
-  /** Handshakes begun per second from one address (an IPv6 /64 counts as one). */
+  /** Handshakes begun per second from one address (an IPv6 /64 counts as one): so many without a cookie, and with one. */
   readonly handshakesPerAddress: number;
   /** Handshakes begun per second from everywhere, before a cookie is asked for. */
   readonly handshakesWithoutCookie: number;
@@ -83,6 +83,8 @@ export interface PeerLimits {
   readonly reassemblyBytes: number;
   /** Messages that wait for one peer. */
   readonly queuedMessages: number;
+  /** Messages after which a stream to one peer ends and another one begins, as soon as none is under way; at most 2^31 - 1. */
+  readonly streamMessages: number;
 }
 
 export interface PeerStats {
@@ -115,7 +117,10 @@ export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
   move(key: Uint8Array, from: readonly PeerAddress[], to: readonly PeerAddress[]): void;
   stats(): PeerStats;
-  /** Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then says goodbye. */
+  /**
+   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
+   * application was given last, at most half a second, then says goodbye.
+   */
   close(options?: { timeoutMs?: number }): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }

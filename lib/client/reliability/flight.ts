@@ -85,7 +85,8 @@ export class Flight {
       this.probes++;
       // The second and later ones go out in pairs (RFC 9002 section 6.2.4): one may be lost.
       this.probesDue = this.probes === 1 ? 1 : 2;
-      if (this.probes === SILENCE_PROBES) this.congestion.onSilence();
+      // Before the first answer the round trip is only guessed, and the window is small anyway.
+      if (this.probes === SILENCE_PROBES && this.#largestArrived >= 0) this.congestion.onSilence();
     } else {
       this.#settleProbes++;
       this.probesDue = 1;

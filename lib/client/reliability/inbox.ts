@@ -36,6 +36,7 @@ export class Inbox {
   readonly #messages = new Ring<Partial>(); // from #next on, within MESSAGE_WINDOW
 
   #bytes = 0; // cost of #messages
+  #incomplete = 0; // of #messages
   #next = 1; // the lowest number that the application has not taken
   #handing = 0; // the number that it is being given, 0 for none
   #refused: number[] = []; // below #next, until the sender knows
@@ -51,6 +52,10 @@ export class Inbox {
   /** Numbers up to settledUpTo that the application has refused. */
   get refused(): readonly number[] {
     return this.#refused;
+  }
+  /** The application was given something. Otherwise forgetting this inbox loses nothing that will not come again. */
+  get hasHandedOver(): boolean {
+    return this.#handing > 0;
   }
   /** Bytes kept; 0 means that nothing but `settledUpTo` would be lost by forgetting this inbox. */
   get bytes(): number {
@@ -78,13 +83,14 @@ export class Inbox {
     if (message.missing === 0 || message.arrived?.[index] === 1) return "duplicate";
     if (message.arrived) message.arrived[index] = 1;
     message.missing--;
+    if (message.missing === 0) this.#incomplete--;
     bytes.copy(message.body, index * FRAGMENT_BYTES);
     return "kept";
   }
 
   /** The next message for the application, or null. It gets no other one before settle() was called for this one. */
   take(): Received | null {
-    if (this.#handing >= this.#next || this.#refused.length >= MAX_REFUSED) return null;
+    if (!this.#mayTake()) return null;
     const message = this.#messages.get(this.#next);
     if (!message || message.missing > 0) return null;
     this.#handing = this.#next;
@@ -99,11 +105,15 @@ export class Inbox {
     this.#next++;
   }
 
-  /** Frees everything kept. The inbox must not be used any more. */
+  /** Frees everything kept: all of it is sent again, or nobody waits for it. */
   clear(): void {
     this.#messages.forEach(({ number }) => {
       this.#drop(number);
     });
+  }
+
+  #mayTake(): boolean {
+    return this.#handing < this.#next && this.#refused.length < MAX_REFUSED;
   }
 
   #begin(number: number, total: number): Partial | FragmentOutcome {
@@ -112,16 +122,20 @@ export class Inbox {
     if (!this.#budget.take(bytes)) return "no-room";
     this.#bytes += bytes;
     const count = fragmentCount(total);
-    // Short bodies from Buffer's pool: an ArrayBuffer each would cost more than everything else here.
-    const body = count === 1 ? Buffer.allocUnsafe(total) : Buffer.allocUnsafeSlow(total);
+    // Short bodies from Buffer's pool: an ArrayBuffer each would cost more than everything else here. Not those that have to
+    // wait: each of them would keep 8 KiB of the pool from being freed.
+    const passes = this.#incomplete === 0 && this.#messages.size === number - this.#next && this.#mayTake();
+    const body = count === 1 && passes ? Buffer.allocUnsafe(total) : Buffer.allocUnsafeSlow(total);
     const message = { number, body, arrived: count === 1 ? null : new Uint8Array(count), missing: count };
     this.#messages.set(message);
+    this.#incomplete++;
     return message;
   }
 
   #drop(number: number): void {
     const message = this.#messages.delete(number);
     if (!message) return;
+    if (message.missing > 0) this.#incomplete--;
     this.#bytes -= cost(message.body.length);
     this.#budget.give(cost(message.body.length));
   }

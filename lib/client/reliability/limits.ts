@@ -36,7 +36,10 @@ export const FAST_PROBES = 12;
 export const FAST_BACKOFF_LIMIT = 5; // 2^5
 /** Beyond them doubling goes on up to this: nobody is there, or the path is dead. */
 export const MAX_TIMEOUT = 2000;
-/** Before the first sample (RFC 6298 says 1 s; the handshake's round trip is the first sample, so this is rarely used). */
-export const INITIAL_TIMEOUT = 100;
+/**
+ * Before the first sample, when the handshake had to be repeated and so measured nothing. RFC 6298 says 1 s; on a lossy LAN
+ * a person would wait for that. On a long path the first datagrams are repeated needlessly, a few times until the answer.
+ */
+export const INITIAL_TIMEOUT = 20;
 /** Everything has arrived but the application has not taken it: ask so often at first. */
 export const SETTLE_PROBE = 10;

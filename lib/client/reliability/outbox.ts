@@ -8,18 +8,8 @@
 // Only this side ever takes the initiative, so the receiver keeps no timer at all.
 import { BASE_BYTES, type FrameWriter } from "../../wire/datagram-frames.ts";
 import { Flight } from "./flight.ts";
-import { BYTE_WINDOW, MESSAGE_WINDOW } from "./limits.ts";
-import {
-  ARRIVED,
-  abandon,
-  frameBytes,
-  newOutgoing,
-  type Outgoing,
-  type Packet,
-  type Tagged,
-  UNSENT,
-} from "./outgoing.ts";
-import { Ring } from "./ring.ts";
+import { ARRIVED, frameBytes, type Outgoing, type Packet, UNSENT } from "./outgoing.ts";
+import { SendQueue } from "./send-queue.ts";
 
 /** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
 export type SettledCallback<Tag> = (tag: Tag, refused: boolean, number: number) => void;
@@ -29,21 +19,13 @@ interface LostFragment {
   readonly index: number;
 }
 
-const FIRST_NUMBER = 1; // zero is never a message's
-
 /** @typeParam Tag what the owner wants to have back when a message is settled */
 export class Outbox<Tag = undefined> {
   /** Fragments sent more than once. */
   retransmissions = 0;
 
   readonly #onSettled: SettledCallback<Tag>;
-  readonly #messages = new Ring<Tagged<Tag>>(); // base <= number < next, without gaps
-  #base = FIRST_NUMBER; // the lowest number that is not settled
-  #next = FIRST_NUMBER; // the next message's
-  #sentUpTo = FIRST_NUMBER - 1; // the highest number that any receiver can know of
-  #cursor = FIRST_NUMBER; // the message whose fragments go out next for the first time in this session…
-  #cursorIndex = 0; // …and the fragment
-  #startedBytes = 0; // cost of the started messages: what the receiver may have to keep
+  readonly #queue = new SendQueue<Tag>();
   #lost: LostFragment[] = [];
   #announceBase = false;
   #flight: Flight;
@@ -55,7 +37,11 @@ export class Outbox<Tag = undefined> {
 
   /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
   get pending(): number {
-    return this.#messages.size;
+    return this.#queue.size;
+  }
+  /** Messages that have had a number. */
+  get numbered(): number {
+    return this.#queue.numbered;
   }
   /** Timeouts since anything was acknowledged: several mean that nobody is there. */
   get unanswered(): number {
@@ -72,22 +58,12 @@ export class Outbox<Tag = undefined> {
 
   /** Takes the body over: it must not be changed any more. Returns the message's number. */
   enqueue(body: Buffer, tag: Tag): number {
-    const number = this.#next++;
-    this.#messages.set(newOutgoing(number, body, tag));
-    return number;
+    return this.#queue.add(body, tag);
   }
 
   /** Gives a message up: it is not sent any more, and those after it go on without it. It may have arrived already. */
   cancel(number: number): void {
-    const message = this.#messages.get(number);
-    if (!message || message.abandoned) return;
-    if (number === this.#next - 1 && number > this.#sentUpTo) {
-      this.#messages.delete(number); // nobody has heard of the number: it is free again
-      this.#next = number;
-    } else {
-      this.#messages.set(abandon(message));
-      if (number === this.#cursor) this.#advanceCursor();
-    }
+    this.#queue.cancel(number);
     this.#passAbandoned();
   }
 
@@ -99,29 +75,19 @@ export class Outbox<Tag = undefined> {
     this.#flight = this.#newFlight();
     if (roundTripMs > 0) this.#flight.roundTrip.update(roundTripMs);
     this.#lost = [];
-    this.#cursor = this.#base;
-    this.#cursorIndex = 0;
-    this.#messages.forEach((message) => {
-      if (message.abandoned) return; // the receiver may still keep it
-      if (message.started) this.#startedBytes -= message.cost;
-      message.started = false;
-      message.fragments.fill(UNSENT);
-      message.arrived = 0;
-    });
+    this.#queue.rewind();
   }
 
   /** All that are neither settled nor cancelled; cancelling the present one is allowed. */
   forEachPending(visit: (tag: Tag, number: number) => void): void {
-    this.#messages.forEach((message) => {
-      if (!message.abandoned) visit(message.tag, message.number);
-    });
+    this.#queue.forEachPending(visit);
   }
 
   /** True when fill() has something to write. */
   wantsToSend(): boolean {
-    if (this.#messages.size === 0) return false;
+    if (this.#queue.size === 0) return false;
     if (this.#flight.probesDue > 0 || this.#announceBase) return true;
-    return this.#flight.congestion.open && (this.#hasLost() || this.#mayStart());
+    return this.#flight.congestion.open && (this.#hasLost() || this.#queue.startable() !== null);
   }
 
   /**
@@ -132,7 +98,7 @@ export class Outbox<Tag = undefined> {
     if (!this.wantsToSend() || writer.room <= BASE_BYTES) return false;
     const packet: Packet = { counter, sentAt: now, messages: [], indexes: [], bytes: 0 };
     const start = writer.offset;
-    writer.base(this.#base);
+    writer.base(this.#queue.base);
     const probing = this.#flight.probesDue > 0;
     const { open } = this.#flight.congestion;
     if (open || probing) this.#fillLost(writer, packet);
@@ -158,11 +124,11 @@ export class Outbox<Tag = undefined> {
 
   /** False when it settles what was never sent: the peer is broken. */
   onSettled(upTo: number, refused: readonly number[], now: number): boolean {
-    if (upTo > this.#sentUpTo) return false;
-    if (upTo < this.#base) return true;
+    if (upTo > this.#queue.sentUpTo) return false;
+    if (upTo < this.#queue.base) return true;
     this.#flight.onProgress(now);
-    while (this.#base <= upTo) {
-      const message = this.#takeBase();
+    while (this.#queue.base <= upTo) {
+      const message = this.#queue.takeBase();
       if (message.abandoned) continue;
       message.abandoned = true; // tells the datagrams that carry it
       this.#onSettled(message.tag, refused.length > 0 && refused.includes(message.number), message.number);
@@ -173,12 +139,12 @@ export class Outbox<Tag = undefined> {
 
   /** When to call onTimer; Infinity when only an event from outside can change anything. */
   deadline(): number {
-    return this.#messages.size === 0 ? Number.POSITIVE_INFINITY : this.#flight.deadline(this.#base < this.#cursor);
+    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : this.#flight.deadline(this.#awaitsSettling);
   }
 
   /** fill() has to be called afterwards. */
   onTimer(now: number): void {
-    if (this.#messages.size > 0) this.#flight.onTimer(now, this.#base < this.#cursor);
+    if (this.#queue.size > 0) this.#flight.onTimer(now, this.#awaitsSettling);
   }
 
   #newFlight(): Flight {
@@ -187,41 +153,16 @@ export class Outbox<Tag = undefined> {
     });
   }
 
-  // Invariant: #startedBytes is the sum of the costs of the started messages.
-  #takeBase(): Tagged<Tag> {
-    const message = this.#messages.delete(this.#base++) as Tagged<Tag>;
-    if (message.started) this.#startedBytes -= message.cost;
-    return message;
+  get #awaitsSettling(): boolean {
+    return this.#queue.base < this.#queue.cursor;
   }
 
-  // The base moves over cancelled messages by itself; the receiver is told when others wait behind them.
+  // The receiver is told where the base is now when others wait behind the cancelled ones.
   #passAbandoned(): void {
-    while (this.#messages.get(this.#base)?.abandoned) {
-      this.#takeBase();
-      this.#announceBase = true;
-    }
-    this.#sentUpTo = Math.max(this.#sentUpTo, this.#base - 1);
-    if (this.#cursor < this.#base) {
-      this.#cursor = this.#base;
-      this.#cursorIndex = 0;
-    }
-    if (this.#messages.size === 0) {
-      this.#flight.forget();
-      this.#announceBase = false;
-    }
-  }
-
-  #mayStart(): boolean {
-    for (;;) {
-      const message = this.#messages.get(this.#cursor);
-      if (!message) return false;
-      if (!message.abandoned) {
-        if (message.started) return true;
-        const fits = this.#startedBytes + message.cost <= BYTE_WINDOW;
-        return fits && this.#cursor < this.#base + MESSAGE_WINDOW;
-      }
-      this.#advanceCursor();
-    }
+    if (this.#queue.passAbandoned()) this.#announceBase = true;
+    if (this.#queue.size > 0) return;
+    this.#flight.forget();
+    this.#announceBase = false;
   }
 
   #hasLost(): boolean {
@@ -243,11 +184,12 @@ export class Outbox<Tag = undefined> {
 
   // A probe carries the oldest of what may be missing: the receiver can go on with nothing else.
   #fillOldest(writer: FrameWriter, packet: Packet): void {
-    for (let number = this.#base; number <= this.#cursor; number++) {
-      const message = this.#messages.get(number);
+    const { base, cursor, cursorIndex } = this.#queue;
+    for (let number = base; number <= cursor; number++) {
+      const message = this.#queue.get(number);
       if (!message) return;
       if (message.abandoned || message.arrived === message.fragments.length) continue;
-      const sent = number < this.#cursor ? message.fragments.length : this.#cursorIndex;
+      const sent = number < cursor ? message.fragments.length : cursorIndex;
       for (let index = 0; index < sent; index++) {
         const state = message.fragments[index];
         if (state === ARRIVED || state === packet.counter) continue;
@@ -258,11 +200,11 @@ export class Outbox<Tag = undefined> {
   }
 
   #fillNew(writer: FrameWriter, packet: Packet): void {
-    while (this.#mayStart()) {
-      const message = this.#messages.get(this.#cursor) as Tagged<Tag>;
-      if (!this.#put(writer, packet, message, this.#cursorIndex)) return;
-      this.#cursorIndex++;
-      if (this.#cursorIndex === message.fragments.length) this.#advanceCursor();
+    const queue = this.#queue;
+    for (let message = queue.startable(); message; message = queue.startable()) {
+      if (!this.#put(writer, packet, message, queue.cursorIndex)) return;
+      queue.cursorIndex++;
+      if (queue.cursorIndex === message.fragments.length) queue.advance();
     }
   }
 
@@ -272,16 +214,7 @@ export class Outbox<Tag = undefined> {
     message.fragments[index] = packet.counter;
     packet.messages.push(message);
     packet.indexes.push(index);
-    if (!message.started) {
-      message.started = true;
-      this.#startedBytes += message.cost;
-      this.#sentUpTo = Math.max(this.#sentUpTo, message.number);
-    }
+    this.#queue.start(message);
     return true;
-  }
-
-  #advanceCursor(): void {
-    this.#cursor++;
-    this.#cursorIndex = 0;
   }
 }

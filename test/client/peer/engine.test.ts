@@ -1,6 +1,10 @@
 // The whole peer protocol, handshakes and seals included, on a network that fast-check controls.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Dial } from "../../../lib/client/peer/dial.ts";
+import { Identity } from "../../../lib/crypto/identity.ts";
+import { staticKeys } from "../../../lib/crypto/noise.ts";
+import { DatagramType, datagramType, senderIndex } from "../../../lib/wire/datagram.ts";
 import { CANCELLED, type Fate, PeerWorld, type Program } from "../../helpers/peer-world.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
@@ -111,6 +115,149 @@ describe("the peer protocol", () => {
     a.send(b);
     world.run(100);
     expect(world.datagrams).toBe(6);
+  });
+
+  it("takes a path for what it is, however long: called once, little repeated, the window not closed", () => {
+    for (const roundTrip of [61, 151, 286, 290, 488, 700]) {
+      const world = new PeerWorld(new Array<Fate>(1000).fill([roundTrip / 2]));
+      world.capture = true;
+      const [a, b] = [world.program(1), world.program(2)];
+      for (let i = 0; i < 4; i++) a.send(b, 60_000, 10_000);
+      expect(world.run(10_000, () => a.sent.every(({ outcome }) => outcome === null))).toBe(true);
+      expect((world.now - 1000) / roundTrip).toBeLessThan(6.1); // handshake, then 10, 20, 40, 80 and the rest
+      const inits = world.captured.filter(({ datagram }) => datagramType(datagram) === DatagramType.init);
+      expect(new Set(inits.map(({ datagram }) => senderIndex(datagram))).size).toBe(1);
+      expect(a.engine.retransmissions).toBeLessThan(10); // of 224: probes before the first answer
+    }
+  });
+
+  it("a path that grows long in the middle of a message is waited for; the session that answers stays", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    a.send(b);
+    world.run(100);
+    let dials = 0;
+    world.transmit = (datagram, from, to) => {
+      if (datagramType(datagram) === DatagramType.init) dials++;
+      world.later(300, () => world.arrive(datagram, from.address, to));
+    };
+    const long = a.send(b, 60_000);
+    expect(world.run(10_000, () => long.outcome === null)).toBe(true);
+    world.run(1000);
+    expect(dials).toBeGreaterThan(0); // it looked dead
+    expect(a.engine.counters.handshakes).toBe(1);
+  });
+
+  it("a peer that came late is missed as soon as any other when it is killed", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const { arrive } = world;
+    world.arrive = () => {};
+    const first = alice.send(bob);
+    world.run(20_000);
+    world.arrive = arrive;
+    expect(world.run(2000, () => first.outcome === null)).toBe(true);
+    for (let life = 0; life < 2; life++) {
+      bob.restart();
+      const next = alice.send(bob);
+      expect(world.run(3000, () => next.outcome === null)).toBe(true);
+    }
+  });
+
+  it("a peer that came late and is killed before its first answer is called again within seconds", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const { arrive } = world;
+    world.arrive = (datagram, from, to) => {
+      const late = world.now > 20_000 && datagramType(datagram) !== DatagramType.data; // the handshake, and no more
+      if (late) arrive.call(world, datagram, from, to);
+    };
+    const sent = alice.send(bob);
+    world.run(25_000, () => alice.engine.sessions > 0);
+    world.arrive = arrive;
+    bob.restart();
+    expect(world.run(5000, () => sent.outcome === null)).toBe(true);
+  });
+
+  it("calls again soon, then more seldom, and at least every second", () => {
+    const world = new PeerWorld();
+    const times: number[] = [];
+    world.transmit = () => void times.push(world.now - 1000);
+    world.program(1).send(world.program(2), 20, 10_000);
+    world.run(20_000);
+    const gaps = times.slice(1).map((time, i) => time - (times[i] as number));
+    expect(gaps.slice(0, 3)).toEqual([20, 25, 31.25]);
+    expect(gaps.slice(-5)).toEqual([1000, 1000, 1000, 1000, 1000]);
+    expect(times.length).toBeLessThan(30);
+  });
+
+  it("gets the first message through 30 % loss each way within 600 ms, 99 times in 100", () => {
+    const identities = [Identity.generate(), Identity.generate()] as const;
+    let state = 1;
+    const random = () => {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+      return state / 0x8000_0000;
+    };
+    const times = Array.from({ length: 400 }, () => {
+      const world = new PeerWorld(Array.from({ length: 200 }, () => (random() < 0.3 ? [] : [0.5])));
+      const sent = world.program(1, identities[0]).send(world.program(2, identities[1]));
+      world.run(60_000, () => sent.outcome === null);
+      return world.now - 1000;
+    }).sort((x, y) => x - y);
+    expect(times[396]).toBeLessThan(600); // of the world's clock
+  });
+
+  it("the answer to a repeated INIT measures nothing: nobody knows which one was answered", () => {
+    const identity = Identity.generate();
+    const keys = staticKeys(identity);
+    const { publicKey } = identity;
+    const dial = new Dial({ index: 1, keys, remote: keys.publicKey, instance: Buffer.alloc(8), publicKey, now: 100 });
+    dial.onSent(100);
+    expect([dial.roundTripMs(130), dial.durationMs(130)]).toEqual([30, 30]);
+    dial.onSent(150);
+    expect([dial.roundTripMs(160), dial.durationMs(160)]).toEqual([0, 60]);
+  });
+
+  it("a message for a killed program comes before later ones, also when its successor calls before it is announced", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    alice.send(bob);
+    world.run(100);
+    const old = bob.address;
+    const { transmit } = world;
+    world.transmit = () => {};
+    const first = alice.send(bob, 21);
+    world.transmit = transmit;
+    bob.restart();
+    bob.address = { address: old.address, port: 7777 };
+    bob.send(alice);
+    world.run(30);
+    alice.engine.move(bob.identity.publicKey, [old], [bob.address], world.now);
+    const second = alice.send(bob, 22);
+    world.run(1000);
+    expect([first.outcome, second.outcome]).toEqual([null, null]);
+    expect(bob.received[1]).toEqual([first.text, second.text]);
+  });
+
+  it("a stream whose numbers are used up is followed by another one, in order", () => {
+    const world = new PeerWorld(new Array<Fate>(50).fill([0.5]));
+    const alice = world.program(1, undefined, { streamMessages: 5 });
+    const bob = world.program(2);
+    for (let i = 0; i < 12; i++) {
+      alice.send(bob);
+      bob.send(alice);
+      world.run(20);
+    }
+    expect(alice.engine.counters.handshakes).toBeGreaterThanOrEqual(3);
+    for (let i = 0; i < 8; i++) alice.send(bob); // 2 are numbered already
+    expect(() => alice.send(bob)).toThrow(/number/);
+    alice.sent.pop();
+    world.run(100);
+    alice.send(bob);
+    world.run(100);
+    expect(texts(bob)).toEqual(alice.sent.map(({ text }) => text));
+    expect(texts(alice)).toEqual(bob.sent.map(({ text }) => text));
+    expect([...alice.sent, ...bob.sent].every(({ outcome }) => outcome === null)).toBe(true);
   });
 
   it("gets fresh keys when a session is old, without losing a message", () => {

@@ -1,47 +1,26 @@
 // What strangers and broken peers can do: have their datagrams dropped and counted. PTALK_HOSTILE_DATAGRAMS sets how many.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { Dial } from "../../../lib/client/peer/dial.ts";
+import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../../lib/client/peer/limits.ts";
+import { macKey, writeMac } from "../../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../../lib/crypto/identity.ts";
 import { staticKeys } from "../../../lib/crypto/noise.ts";
-import { seal } from "../../../lib/crypto/seal.ts";
-import { DatagramType, senderIndex, writeDataHead } from "../../../lib/wire/datagram.ts";
-import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
-import { PeerWorld, type Program } from "../../helpers/peer-world.ts";
+import {
+  DatagramType,
+  datagramType,
+  encodeCookieReply,
+  INIT_COOKIE,
+  INIT_MAC,
+  senderIndex,
+} from "../../../lib/wire/datagram.ts";
+import { FrameWriter, MAX_REFUSED } from "../../../lib/wire/datagram-frames.ts";
+import { PeerWorld } from "../../helpers/peer-world.ts";
+import { fragment, initTo, PING, rawSession } from "../../helpers/stranger.ts";
 
 const COUNT = Number(process.env["PTALK_HOSTILE_DATAGRAMS"] ?? 100_000);
 
 function sum(dropped: Readonly<Record<string, number>>): number {
   return Object.values(dropped).reduce((total, count) => total + count, 0);
-}
-
-function initTo(target: Program, identity = Identity.generate(), now = 0): Dial {
-  const keys = staticKeys(identity);
-  const remote = staticKeys(target.identity).publicKey;
-  const index = randomBytes(4).readUInt32BE();
-  return new Dial({ index, keys, remote, instance: randomBytes(8), publicKey: identity.publicKey, now });
-}
-
-/** A session with `target` of which the test has the keys: it can seal whatever it likes. */
-function rawSession(world: PeerWorld, target: Program): (payload: Buffer, counter: number) => void {
-  const dial = initTo(target);
-  let response: Buffer | undefined;
-  const transmit = world.transmit;
-  world.transmit = (datagram) => {
-    response = datagram;
-  };
-  target.engine.receive(dial.datagram, "192.0.2.77", 7, world.now);
-  world.transmit = transmit;
-  const finished = response && dial.finish(response);
-  if (!response || !finished) throw new Error("no answer to the handshake");
-  const index = senderIndex(response);
-  return (payload, counter) => {
-    const datagram = Buffer.alloc(16 + payload.length + 16);
-    writeDataHead(datagram, index, counter);
-    seal(finished.keys.send, counter, payload, datagram.subarray(16));
-    target.engine.receive(datagram, "192.0.2.77", 7, world.now);
-    target.engine.flush(world.now);
-  };
 }
 
 // Mulberry32: the same hostile datagrams each time.
@@ -121,7 +100,7 @@ describe("hostile datagrams", () => {
     const count = (reason: string) => bob.engine.counters.dropped[reason] ?? 0;
     let refused = 0;
     for (let i = 0; i < 300; i++) {
-      const send = rawSession(world, bob);
+      const { send } = rawSession(world, bob);
       const before = count("broken-peer");
       for (let n = 0; n < 5; n++) {
         const frames = randomBytes(1 + random(80));
@@ -144,22 +123,22 @@ describe("hostile datagrams", () => {
   it("a counter beyond every session's end is not believed: the session lives on", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
-    const send = rawSession(world, bob);
-    send(Buffer.from([5]), 0); // PING
+    const { send } = rawSession(world, bob);
+    send(PING, 0);
     expect(bob.engine.sessions).toBe(1);
-    send(Buffer.from([5]), 2 ** 32);
-    send(Buffer.from([5]), 2 ** 52);
+    send(PING, 2 ** 32);
+    send(PING, 2 ** 52);
     expect(bob.engine.sessions).toBe(1);
     expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
-    send(Buffer.from([5]), 2 ** 32 - 1);
-    send(Buffer.from([5]), 2 ** 32 - 2);
+    send(PING, 2 ** 32 - 1);
+    send(PING, 2 ** 32 - 2);
     expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
   });
 
   it("a message that is no message is refused, not handed over", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
-    const send = rawSession(world, bob);
+    const { send } = rawSession(world, bob);
     const writer = new FrameWriter(Buffer.alloc(1200));
     const bodies = [
       "",
@@ -180,7 +159,47 @@ describe("hostile datagrams", () => {
   });
 });
 
+const INDEX_OFFSET = 4; // in an INIT
+
+describe("an address that no handshake has proved", () => {
+  const victim = { address: "203.0.113.5", port: 53 };
+
+  it("gets answers of three times what came from there, at most", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const { send } = rawSession(world, bob);
+    for (let number = 1; number <= MAX_REFUSED; number++) send(fragment(number, Buffer.from([255])));
+    let [sent, answered] = [0, 0];
+    world.transmit = (datagram, _from, to) => {
+      expect(to.address).toEqual(victim.address);
+      answered += datagram.length;
+    };
+    for (let counter = 64; counter < 6400; counter += 64) {
+      send(PING, counter, victim); // every ACK and SETTLED as long as they get
+      sent += 16 + PING.length + 16;
+    }
+    expect(answered / sent).toBeGreaterThan(1); // it is answered
+    expect(answered / sent).toBeLessThanOrEqual(3);
+    answered = 0;
+    send(PING, 6400, { ...victim, port: 54 }); // a new one begins from nothing
+    expect(answered).toBeLessThanOrEqual(3 * (16 + PING.length + 16));
+  });
+
+  it("does not keep a peer who moves from being heard, nor from hearing", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    alice.send(bob);
+    world.run(100);
+    alice.address = { address: "10.0.9.9", port: 4242 }; // nobody tells bob
+    const sent = [alice.send(bob, 60_000), alice.send(bob)];
+    world.run(100);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
+    expect(alice.engine.counters.handshakes).toBe(1);
+  });
+});
+
 describe("a flood of handshakes", () => {
+  const mallory = Identity.generate();
   const limits = { handshakesPerAddress: 5, handshakesWithoutCookie: 50, handshakesWithCookie: 100, halfOpen: 16 };
 
   it("from one address costs it its own share only", () => {
@@ -189,21 +208,20 @@ describe("a flood of handshakes", () => {
     let answers = 0;
     world.transmit = () => void answers++;
     for (let i = 0; i < 60; i++) bob.engine.receive(initTo(bob).datagram, "192.0.2.1", 1000 + i, world.now);
-    expect(answers).toBe(10); // two seconds' worth at once
-    expect(bob.engine.counters.dropped).toEqual({ "flood-address": 50 });
-    expect(bob.engine.halfOpen).toBe(10);
+    // Two seconds' worth at once; the others are asked to prove the address, which somebody else may have written there.
+    expect(bob.engine.counters.dropped).toEqual({ "cookie-asked": 50 });
+    expect([answers, bob.engine.halfOpen]).toEqual([60, 10]);
     bob.engine.receive(initTo(bob).datagram, "192.0.2.2", 1000, world.now);
-    expect(answers).toBe(11);
+    expect(bob.engine.halfOpen).toBe(11);
   });
 
   it("from the addresses of one IPv6 /64 counts as one", () => {
     const world = new PeerWorld();
     const bob = world.program(2, undefined, limits);
-    let answers = 0;
-    world.transmit = () => void answers++;
+    world.transmit = () => {};
     for (let i = 0; i < 60; i++)
       bob.engine.receive(initTo(bob).datagram, `2001:db8:0:1::${i.toString(16)}`, 1, world.now);
-    expect(answers).toBe(10);
+    expect(bob.engine.halfOpen).toBe(10);
   });
 
   it("from forged addresses: bounded work and memory, cookies for the rest, and an honest caller gets through", () => {
@@ -232,6 +250,83 @@ describe("a flood of handshakes", () => {
     expect(honest.outcome).toBe(null);
   });
 
+  it.each([100, 190])("of %i a second with the callers' own address forged starves none of them", (rate) => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const forged = Array.from({ length: 600 }, () => initTo(bob).datagram);
+    let count = 0;
+    const flood = () => {
+      bob.engine.receive(Buffer.from(forged[count++ % forged.length] as Buffer), "10.0.0.1", 5555, world.now);
+      world.later(1000 / rate, flood);
+    };
+    flood();
+    world.run(5000);
+    const sent = Array.from({ length: 5 }, (_, i) => {
+      const caller = world.program(1);
+      caller.address = { address: "10.0.0.1", port: 3000 + i };
+      return caller.send(bob, 20, 10_000);
+    });
+    world.run(5000);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null, null, null, null]);
+  });
+
+  it("at the greatest rate does not push a caller with a long round trip out", { timeout: 60_000 }, () => {
+    const world = new PeerWorld();
+    const { handshakesWithoutCookie, handshakesWithCookie, halfOpen } = DEFAULT_LIMITS;
+    const scale = 8; // a flood costs time
+    const rate = (handshakesWithoutCookie + handshakesWithCookie) / scale;
+    const unlimited = { handshakesWithoutCookie: 1e9, handshakesPerAddress: 1e9, halfOpen: halfOpen / scale };
+    const [alice, bob] = [world.program(1), world.program(2, undefined, unlimited)];
+    const arrive = world.arrive.bind(world);
+    world.arrive = (datagram, from, to) => world.later(350, () => arrive(datagram, from, to));
+    let floods = true;
+    const flood = () => {
+      bob.engine.receive(initTo(bob, mallory).datagram, "203.0.113.1", 1, world.now);
+      if (floods) world.later(1000 / rate, flood);
+    };
+    flood();
+    world.run(1000); // all places are taken
+    const sent = alice.send(bob);
+    world.run(2000, () => sent.outcome === null);
+    floods = false;
+    expect([sent.outcome, alice.engine.counters.handshakes]).toEqual([null, 1]);
+  });
+
+  it("an INIT that was heard before is answered again, within the rate of cheap answers", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    let answers = 0;
+    world.transmit = () => void answers++;
+    const { datagram } = initTo(bob);
+    for (let i = 0; i < 20_000; i++) bob.engine.receive(datagram, `198.51.${i >> 8}.${i & 255}`, 9, world.now);
+    expect([answers, bob.engine.halfOpen]).toEqual([1 + CHEAP_REPLIES * BURST_SECONDS, 1]);
+    world.run(1000);
+    bob.engine.receive(datagram, "198.51.100.1", 9, world.now);
+    expect(answers).toBe(2 + CHEAP_REPLIES * BURST_SECONDS);
+  });
+
+  it("an INIT that somebody copies under another index does not take the caller's answer away", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    const transmit = world.transmit.bind(world);
+    world.transmit = (datagram, from, to) => {
+      if (datagramType(datagram) === DatagramType.init) {
+        const copy = Buffer.from(datagram);
+        copy.writeUInt32BE((senderIndex(datagram) ^ 1) >>> 0, INDEX_OFFSET);
+        writeMac(
+          macKey(staticKeys(bob.identity).publicKey),
+          copy.subarray(0, INIT_MAC),
+          copy.subarray(INIT_MAC, INIT_COOKIE),
+        );
+        world.arrive(copy, { address: "192.0.2.66", port: 66 }, bob.address); // it is there first
+      }
+      transmit(datagram, from, to);
+    };
+    const sent = alice.send(bob, 20, 10_000);
+    world.run(10_000);
+    expect(sent.outcome).toBe(null);
+  });
+
   it("from port 0 is no handshake: nobody can be answered there", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
@@ -249,6 +344,24 @@ describe("a flood of handshakes", () => {
     world.run(1000);
     expect(sent.outcome).toBe(null);
     expect(alice.engine.counters.dropped).toEqual({ "unknown-session": 1000 });
+  });
+
+  it("forged COOKIEs do not make a caller flood the addresses that it calls", () => {
+    const world = new PeerWorld();
+    world.capture = true;
+    const [alice, bob] = [world.program(1), world.program(2)];
+    world.arrive = () => {}; // nobody answers
+    alice.send(bob);
+    const index = senderIndex(world.captured[0]?.datagram as Buffer);
+    for (let i = 0; i < 1000; i++) {
+      alice.engine.receive(encodeCookieReply(index, randomBytes(16)), "192.0.2.1", 1, world.now);
+      world.run(1);
+    }
+    const quiet = new PeerWorld();
+    quiet.arrive = () => {};
+    quiet.program(1).send(quiet.program(2));
+    quiet.run(1000);
+    expect(world.datagrams).toBeLessThanOrEqual(2 * quiet.datagrams);
   });
 
   it("sessions are bounded: the longest idle one makes room, one in use does not", () => {

@@ -246,6 +246,24 @@ describe("close", () => {
     await failed;
   });
 
+  it("waits for the text that is being shown, and confirms it", async () => {
+    const [alice, bob] = [await start(), await start({ mode: "hold" })];
+    const given = new Promise<() => void>((resolve) =>
+      bob.transport.on("message", (_message, accept) => resolve(accept)),
+    );
+    const sends = ["shown", "too late"].map((text) =>
+      alice.transport.send(bob.peer, message(text), { timeoutMs: 1000 }),
+    );
+    const failed = expect(sends[1]).rejects.toMatchObject({ code: "not-delivered" });
+    const accept = await given;
+    const closed = bob.transport.close();
+    setTimeout(accept, 50);
+    await closed;
+    await sends[0];
+    await failed;
+    expect(texts(bob)).toEqual(["shown"]);
+  });
+
   it("a message accepted after it is no error", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const accepted = new Promise<() => void>((resolve) =>

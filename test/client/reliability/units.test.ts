@@ -4,12 +4,18 @@ import { describe, expect, it } from "vitest";
 import { addressOwner, Gate, TokenBucket } from "../../../lib/client/peer/gate.ts";
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/client/peer/limits.ts";
 import { Congestion } from "../../../lib/client/reliability/congestion.ts";
-import { Inbox } from "../../../lib/client/reliability/inbox.ts";
-import { BYTE_WINDOW, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/client/reliability/limits.ts";
+import { type FragmentOutcome, Inbox } from "../../../lib/client/reliability/inbox.ts";
+import {
+  BYTE_WINDOW,
+  INITIAL_TIMEOUT,
+  MESSAGE_OVERHEAD,
+  MESSAGE_WINDOW,
+  MIN_TIMEOUT,
+} from "../../../lib/client/reliability/limits.ts";
 import { Outbox } from "../../../lib/client/reliability/outbox.ts";
 import { Ring } from "../../../lib/client/reliability/ring.ts";
 import { RoundTrip } from "../../../lib/client/reliability/round-trip.ts";
-import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
+import { FrameWriter, MAX_REFUSED, readFrames } from "../../../lib/wire/datagram-frames.ts";
 import { CountingBudget } from "../../helpers/reliability-world.ts";
 
 function put(inbox: Inbox, number: number, text = `${number}`): string {
@@ -70,6 +76,48 @@ describe("inbox", () => {
   });
 });
 
+describe("the memory of an inbox", () => {
+  const bodies = (inbox: Inbox, refuse = false) => {
+    const own: boolean[] = [];
+    for (let message = inbox.take(); message; message = inbox.take()) {
+      own.push(message.body.buffer.byteLength === message.body.length);
+      inbox.settle(message.number, refuse);
+    }
+    return own;
+  };
+
+  it("is Buffer's pool for messages that pass, and their own for those that wait: these would hold the pool", () => {
+    const inbox = new Inbox(new CountingBudget());
+    for (const number of [1, 2, 3]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([false, false, false]);
+
+    for (const number of [5, 6, 4, 7]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([true, true, true, false]);
+
+    put(inbox, 8);
+    const held = inbox.take()?.number ?? 0; // the application takes its time
+    for (const number of [9, 10]) put(inbox, number);
+    inbox.settle(held, false);
+    expect(bodies(inbox)).toEqual([true, true]);
+
+    const long = Buffer.alloc(1088);
+    inbox.onFragment(11, 2000, 0, long);
+    for (const number of [12, 13]) put(inbox, number); // behind one that is not complete
+    inbox.onFragment(11, 2000, 1, long.subarray(0, 2000 - 1088));
+    expect(bodies(inbox)).toEqual([true, true, true]);
+    inbox.onFragment(14, 2000, 0, long);
+    inbox.onBase(15); // given up
+    put(inbox, 15);
+    expect(bodies(inbox)).toEqual([false]);
+
+    for (let number = 16; number < 16 + MAX_REFUSED; number++) put(inbox, number);
+    bodies(inbox, true);
+    put(inbox, 16 + MAX_REFUSED); // waits until the sender has heard of the refusals
+    inbox.onBase(16 + MAX_REFUSED);
+    expect(bodies(inbox)).toEqual([true]);
+  });
+});
+
 describe("outbox", () => {
   const outbox = () => {
     const settled: [string, boolean][] = [];
@@ -114,6 +162,72 @@ describe("outbox", () => {
     expect([...bytes.buffer.subarray(0, bytes.length)]).toEqual([3, 0, 0, 0, 2, 5]);
   });
 
+  it("a lost datagram takes back nothing that a later one has brought, or is bringing", () => {
+    const { box } = outbox();
+    const later = MIN_TIMEOUT + 1;
+    box.enqueue(Buffer.from("a"), "a");
+    box.fill(writer(), 0, 0);
+    box.onTimer(MIN_TIMEOUT);
+    box.fill(writer(), 1, MIN_TIMEOUT); // the probe repeats it
+    box.enqueue(Buffer.from("b"), "b");
+    box.fill(writer(), 2, MIN_TIMEOUT);
+    box.onAck(2, Uint32Array.of(0b100), 1, later); // 0 is long overtaken and lost, 1 is on its way
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+    box.onAck(2, Uint32Array.of(0b110), 1, later);
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+
+    box.enqueue(Buffer.from("c"), "c");
+    box.fill(writer(), 3, 100);
+    box.onTimer(200);
+    box.fill(writer(), 4, 200);
+    box.onAck(4, Uint32Array.of(0b10000), 1, 201); // 3 is lost, what it carried has arrived
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 2]);
+  });
+
+  it("what a receiver may still keep of cancelled messages counts in the next session too", () => {
+    const { box } = outbox();
+    const inbox = new Inbox(new CountingBudget()); // outlives the session, and its application takes nothing
+    const outcomes = new Map<number, Set<FragmentOutcome>>();
+    let counter = 0;
+    const pump = () => {
+      for (let bytes = writer(); box.fill(bytes, counter, 0); bytes = writer()) {
+        readFrames(bytes.buffer.subarray(0, bytes.length), {
+          onBase: (number) => {
+            inbox.onBase(number);
+            return true;
+          },
+          onFragment: (number, total, index, fragment) => {
+            const outcome = inbox.onFragment(number, total, index, fragment);
+            outcomes.set(number, (outcomes.get(number) ?? new Set()).add(outcome));
+            return true;
+          },
+          onPing: () => true,
+          onClose: () => true,
+          onAck: () => true,
+          onSettled: () => true,
+        });
+        box.onAck(counter, Uint32Array.of(1 << (counter & 31)), 1, 0);
+        counter++;
+      }
+    };
+    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - MESSAGE_OVERHEAD);
+    for (const tag of ["1", "2", "3", "4"]) box.enqueue(quarter, tag);
+    pump();
+    expect(inbox.bytes).toBe(BYTE_WINDOW);
+    for (const number of [2, 3, 4]) box.cancel(number); // behind 1, which nobody takes: the receiver keeps them
+    box.attach(1);
+    counter = 0;
+    box.enqueue(quarter, "5");
+    pump();
+    expect([...outcomes.keys()]).toEqual([1, 2, 3, 4]); // 5 does not fit
+    expect(outcomes.get(1)).toEqual(new Set(["kept", "duplicate"]));
+    inbox.settle(inbox.take()?.number ?? 0, false);
+    box.onSettled(1, [], 0);
+    pump();
+    expect(outcomes.get(5)).toEqual(new Set(["kept"]));
+    expect(inbox.bytes).toBe(BYTE_WINDOW / 4);
+  });
+
   it("has no deadline when nothing is pending", () => {
     const { box } = outbox();
     expect(box.deadline()).toBe(Number.POSITIVE_INFINITY);
@@ -128,7 +242,7 @@ describe("outbox", () => {
 describe("round trip and congestion", () => {
   it("backs off without falling below the floor or growing without bound", () => {
     const trip = new RoundTrip();
-    expect(trip.timeout(0)).toBe(100);
+    expect(trip.timeout(0)).toBe(INITIAL_TIMEOUT);
     trip.update(0.1);
     expect(trip.timeout(0)).toBe(4);
     expect([1, 5, 9, 12].map((probes) => trip.timeout(probes))).toEqual([8, 128, 128, 128]);
@@ -195,9 +309,26 @@ describe("gate", () => {
   it("remembers a bounded number of addresses", () => {
     const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 0.5, handshakesWithoutCookie: 1e9 };
     const gate = new Gate(limits, 0);
-    expect([gate.ask("a", false, 0), gate.ask("a", false, 0)]).toEqual(["pass", "address"]);
-    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, false, 0);
-    expect(gate.ask("a", false, 0)).toBe("pass"); // forgotten
+    expect([gate.ask("a", 1, false, 0), gate.ask("a", 1, false, 0)]).toEqual(["pass", "cookie"]);
+    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, 1, false, 0);
+    expect(gate.ask("a", 1, false, 0)).toBe("pass"); // forgotten
+  });
+
+  it("gives who has proved its address a share that nobody else can use up", () => {
+    const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 1, handshakesWithoutCookie: 3, handshakesWithCookie: 4 };
+    const gate = new Gate(limits, 0);
+    const ask = (address: string, port: number, proven: boolean) =>
+      [1, 2, 3].map(() => gate.ask(address, port, proven, 0));
+    expect(ask("192.0.2.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("192.0.2.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("192.0.2.1", 3, true)).toEqual(["address", "address", "address"]);
+    // Loopback is everybody's here: each port by itself.
+    expect(ask("127.0.0.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("127.0.0.1", 2, false)).toEqual(["cookie", "cookie", "cookie"]);
+    expect(ask("127.0.0.1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("127.0.0.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 2, true)).toEqual(["global", "global", "address"]); // all together
   });
 
   it("knows what one party owns", () => {
