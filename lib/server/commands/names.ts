@@ -76,7 +76,7 @@ function bind(bindings: Bindings, folded: string, key: string): void {
   bindings.checkRoom(folded, key);
   bindings.note(folded, key);
   if (bindings.keyOf(folded) !== key) {
-    throw new CommandError(`FULL ${NAMES_PER_KEY} names belong to this key, which is all that may`);
+    throw new CommandError(`FULL ${NAMES_PER_KEY} names belong to this key, and no more can: use one of those`);
   }
 }
 
