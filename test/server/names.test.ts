@@ -8,6 +8,7 @@ import { NAMES_HEADER, nameLine, readNameLine } from "../../lib/server/bindings.
 import { NAMES_PER_KEY, UNUSED_DAYS } from "../../lib/server/name-book.ts";
 import {
   Client,
+  claimCommand,
   freshStateDir,
   type Keys,
   newKeys,
@@ -103,6 +104,8 @@ it(`${NAMES_PER_KEY} names belong to a key; further ones while it is on`, async 
   expect(await visit("name0", newKeys())).toEqual(taken);
   expect(await visit(`name${NAMES_PER_KEY - 1}`, newKeys())).toEqual(taken);
   const client = await Client.connect(server?.port as number);
+  const { nonce } = Object.fromEntries((await client.ask("HELLO", 3)) as Map<string, string>);
+  expect(await client.ask(...claimCommand(nonce as string, "more", keys))).toEqual(full);
   expect(await client.register("more", keys)).toBe("OK");
   expect(await visit("more", newKeys())).toEqual(taken);
   await client.ask("UNREGISTER");
