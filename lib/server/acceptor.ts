@@ -7,11 +7,14 @@ import { descriptorsForConnections } from "./descriptors.ts";
 import type { Hub } from "./hub.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
+import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./refusal.ts";
 
 /** Connections that wait while no worker is up; the kernel's own queue waits behind them. */
 const MAX_WAITING = 1024;
 /** Connections that the kernel completes ahead of us; it has its own bound (net.core.somaxconn). */
 const BACKLOG = 4096;
+/** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
+const EXCHANGES = 4;
 /** Ms between two log lines about refused connections. */
 const COMPLAINT_MS = 10_000;
 
@@ -19,6 +22,7 @@ export interface ListenTarget {
   readonly address: ServerAddress;
   /** A descriptor that listens already. */
   readonly fd: number | null;
+  readonly tls: boolean;
 }
 
 export class Acceptor {
@@ -28,6 +32,7 @@ export class Acceptor {
   readonly #server: Server;
   readonly #limits: Limits;
   readonly #log: Log;
+  readonly #tls: boolean;
   readonly #waiting: { socket: Socket; address: string }[] = [];
   readonly #roomPerWorker = descriptorsForConnections();
   #hub: Hub | null = null;
@@ -35,7 +40,8 @@ export class Acceptor {
   #turn = 0;
   #complainedAt = -COMPLAINT_MS;
 
-  private constructor(limits: Limits, log: Log) {
+  private constructor(tls: boolean, limits: Limits, log: Log) {
+    this.#tls = tls;
     this.#limits = limits;
     this.#log = log;
     // Nothing is read here: every byte is the worker's. The connection itself is the worker's soon.
@@ -44,7 +50,7 @@ export class Acceptor {
 
   /** @throws TalkError unreachable if the address cannot be had */
   static async listen(target: ListenTarget, limits: Limits, log: Log): Promise<Acceptor> {
-    const acceptor = new Acceptor(limits, log);
+    const acceptor = new Acceptor(target.tls, limits, log);
     await new Promise<void>((resolve, reject) => {
       const server = acceptor.#server;
       const { host, port } = target.address;
@@ -97,38 +103,43 @@ export class Acceptor {
   /** A connection that needs a worker. */
   offer(socket: Socket, address: string): void {
     const hub = this.#hub;
-    if (hub !== null && hub.connections >= this.#limits.connections) {
-      this.#turnAway(socket, "FULL", "too many connections");
-    } else if (
-      hub !== null &&
-      !isLoopback(address) &&
-      hub.connectionsOf(address) >= this.#limits.connectionsPerAddress
-    ) {
-      this.#turnAway(socket, "FULL", "too many connections from your address");
+    if (hub !== null && !isLoopback(address) && hub.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
+      this.turnAway(socket, "too many connections from your address");
     } else if (this.#ready.length > 0) {
       this.#hand(socket, address);
     } else if (this.#waiting.length < MAX_WAITING) {
       this.#waiting.push({ socket, address });
     } else {
-      this.#turnAway(socket, "FULL", "the server is starting, try again");
+      this.turnAway(socket, "the server is starting, try again");
     }
   }
 
-  /** To the next worker in turn that has room. */
+  /** To the next worker in turn that has room, or that can make some. */
   #hand(socket: Socket, address: string): void {
+    const hub = this.#hub as Hub;
+    const over = hub.connections - this.#limits.connections;
+    const roomy = over < 0 ? this.#next(hub, this.#roomPerWorker) : null;
+    if (roomy !== null) {
+      hub.hand(roomy, socket, address, false);
+      return;
+    }
+    const exchange = over < EXCHANGES * this.#ready.length ? this.#next(hub, this.#roomPerWorker + EXCHANGES) : null;
+    if (exchange !== null) hub.hand(exchange, socket, address, true);
+    else this.turnAway(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY);
+  }
+
+  /** The next worker in turn that has fewer connections. */
+  #next(hub: Hub, connections: number): number | null {
     for (let i = 0; i < this.#ready.length; i++) {
       const id = this.#ready[this.#turn++ % this.#ready.length] as number;
-      if (this.#hub !== null && this.#hub.connectionsAt(id) < this.#roomPerWorker) {
-        this.#hub.hand(id, socket, address);
-        return;
-      }
+      if (hub.connectionsAt(id) < connections) return id;
     }
-    this.#turnAway(socket, "FULL", "no descriptor left for one more connection");
+    return null;
   }
 
-  #turnAway(socket: Socket, word: string, reason: string): void {
+  turnAway(socket: Socket, reason: string): void {
     this.#refuse(reason);
-    socket.end(`-${word} ${reason}\r\n`, () => socket.destroy());
+    refuse(socket, reason, this.#tls);
   }
 
   #refuse(reason: string): void {

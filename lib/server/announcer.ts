@@ -1,23 +1,26 @@
 // Who has come and gone: told to this worker's watchers at once, and to the other workers in batches through the primary.
 import { foldName } from "../names.ts";
+import { isLaterVersion } from "../table/repair.ts";
 import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
 import { EVENTS_PER_MESSAGE } from "./limits.ts";
-import type { DirectoryEvent, ToPrimary } from "./messages.ts";
+import type { DirectoryEvent, SendToPrimary } from "./messages.ts";
 
 /** News overtake each other by milliseconds: this many names are more than leave in that time. */
 const REMEMBERED = 4096;
 
 export class Announcer {
   readonly #watchers = new Set<Connection>();
-  readonly #send: (message: ToPrimary) => void;
+  readonly #send: SendToPrimary;
   readonly #out = new ReplyWriter(4096);
   /** Who left last, and which record it was. */
   readonly #left = new Map<string, number>();
   #batch: DirectoryEvent[] = [];
+  #telling = false;
+  #toldWatching = false;
 
-  constructor(send: (message: ToPrimary) => void) {
+  constructor(send: SendToPrimary) {
     this.#send = send;
   }
 
@@ -25,14 +28,26 @@ export class Announcer {
     if (connection.watching) return;
     connection.watching = true;
     this.#watchers.add(connection);
-    if (this.#watchers.size === 1) this.#send({ type: "watching", on: true });
+    this.#tellWatching();
   }
 
   unwatch(connection: Connection): void {
     if (!connection.watching) return;
     connection.watching = false;
     this.#watchers.delete(connection);
-    if (this.#watchers.size === 0) this.#send({ type: "watching", on: false });
+    this.#tellWatching();
+  }
+
+  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
+  #tellWatching(): void {
+    const on = this.#watchers.size > 0;
+    if (this.#telling || on === this.#toldWatching) return;
+    this.#telling = true;
+    this.#toldWatching = on;
+    void this.#send({ type: "watching", on }).then(() => {
+      this.#telling = false;
+      this.#tellWatching();
+    });
   }
 
   /** Tells everybody what happened here. */
@@ -46,16 +61,18 @@ export class Announcer {
   /**
    * Tells this worker's watchers what happened at other workers. Their news travel on different roads, so what happened to one
    * name there and here may arrive in the wrong order: what is known to be overtaken is not told.
-   * @param isOn whether somebody of that name is on now
+   * @param on version of the record that is on under that name now, null if none is
    */
-  tellOfOthers(events: readonly DirectoryEvent[], isOn: (name: string) => boolean): void {
+  tellOfOthers(events: readonly DirectoryEvent[], on: (name: string) => number | null): void {
     if (this.#watchers.size === 0) return;
     this.tell(
       events.filter((event) => {
         // Who is on under that name is a later client, whose coming is told, too.
-        if (event.kind === "left") return !isOn(event.name);
-        const left = this.#left.get(foldName(event.client.name));
-        return left === undefined || left < event.version;
+        if (event.kind === "left") return on(event.name) === null;
+        const { name } = event.client;
+        const [left, now] = [this.#left.get(foldName(name)), on(name)];
+        if (left !== undefined && !isLaterVersion(event.version, left)) return false;
+        return now === null || !isLaterVersion(now, event.version);
       }),
     );
   }
@@ -69,7 +86,7 @@ export class Announcer {
     }
     const bytes = Buffer.from(this.#out.bytes());
     this.#out.clear();
-    for (const watcher of this.#watchers) watcher.send(bytes);
+    for (const watcher of this.#watchers) watcher.push(bytes);
   }
 
   #remember(name: string, version: number): void {
@@ -83,7 +100,7 @@ export class Announcer {
     if (this.#batch.length === 0) return;
     const events = this.#batch;
     this.#batch = [];
-    this.#send({ type: "events", events });
+    void this.#send({ type: "events", events });
   }
 }
 

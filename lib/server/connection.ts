@@ -55,6 +55,10 @@ export class Connection {
   #rest: Uint8Array | null = null;
   #busy = false;
   #gone = false;
+  /** Pushes wait behind the reply then. */
+  #replying = false;
+  #pushes: Uint8Array[] = [];
+  #pushBytes = 0;
   #windowAt = 0;
   #requests = 0;
   #sentAt = 0;
@@ -83,21 +87,41 @@ export class Connection {
     return this.#gone;
   }
 
-  /** Writes replies or pushes outside of a dispatch. */
+  /** A command is at work on its reply. */
+  get replying(): boolean {
+    return this.#replying;
+  }
+
+  /** Writes replies outside of a dispatch. */
   write(fill: (out: ReplyWriter) => void): void {
     const { out } = this.#host;
     fill(out);
     this.#flush(out);
   }
 
-  /** @param bytes whole replies or pushes; not changed afterwards by the caller */
+  /** @param bytes replies, or a part of one; not changed afterwards by the caller */
   send(bytes: Uint8Array): void {
     if (this.#gone) return;
     this.#socket.write(bytes);
-    if (this.#socket.writableLength > this.#host.limits.unsentBytes) {
-      this.#host.refused("slow reader");
-      this.destroy();
+    if (this.#socket.writableLength > this.#host.limits.unsentBytes) this.tooSlow();
+  }
+
+  /** @param bytes whole pushes, which leave between two replies; not changed afterwards by the caller */
+  push(bytes: Uint8Array): void {
+    if (this.ended) return;
+    if (!this.#replying) {
+      this.send(bytes);
+      return;
     }
+    this.#pushes.push(bytes);
+    this.#pushBytes += bytes.length;
+    if (this.#pushBytes > this.#host.limits.unsentBytes) this.tooSlow();
+  }
+
+  /** More waits for the other side than may, or for longer. */
+  tooSlow(): void {
+    this.#host.refused("slow reader");
+    this.destroy();
   }
 
   /** Waits until most of what was written has left. Resolves as well when the connection ends. */
@@ -116,12 +140,12 @@ export class Connection {
     });
   }
 
-  /** Sends what is written, then closes; the other side gets a moment to read it. */
+  /** Sends what is written and the reply that is being made, then closes; the other side gets a moment to read it. */
   end(): void {
     if (this.ended) return;
     this.ended = true;
     this.#rest = null;
-    this.#socket.end();
+    if (!this.#replying) this.#socket.end();
     this.#socket.resume(); // what still comes is read and dropped: unread bytes would turn the close into a reset
     setTimeout(() => this.destroy(), LINGER_MS).unref();
   }
@@ -178,7 +202,7 @@ export class Connection {
     }
     const clogged = this.#flush(out);
     if (broken !== undefined || this.quitting) this.end();
-    else if (pending !== undefined) this.#pauseFor(pending);
+    else if (pending !== undefined) this.#reply(pending);
     else if (clogged) this.#pauseFor(this.drained());
   }
 
@@ -200,6 +224,18 @@ export class Connection {
       else out.clear();
     }
     return this.#socket.writableLength > CLOGGED_BYTES;
+  }
+
+  #reply(pending: Promise<void>): void {
+    this.#replying = true;
+    this.#pauseFor(
+      pending.then(() => {
+        this.#replying = false;
+        for (const push of this.#pushes.splice(0)) this.send(push);
+        this.#pushBytes = 0;
+        if (this.ended && !this.#gone) this.#socket.end();
+      }),
+    );
   }
 
   #pauseFor(pending: Promise<void>): void {

@@ -14,7 +14,7 @@ import type { Service } from "./service.ts";
 
 /**
  * Answers a request: into `out`, or later through connection.write() if it gives a promise.
- * @param args behind the command's name
+ * @param args behind the command's name, as text; as they came they are in `request` until the handler returns
  * @throws CommandError with the error reply
  */
 export type Handler = (
@@ -22,6 +22,7 @@ export type Handler = (
   connection: Connection,
   args: readonly string[],
   out: ReplyWriter,
+  request: RequestParser,
 ) => Promise<void> | undefined;
 
 const HANDLERS: Readonly<Record<CommandName, Handler>> = {
@@ -57,8 +58,15 @@ export function dispatch(
   out: ReplyWriter,
 ): Promise<void> | undefined {
   service.requests++;
-  if (isLookup(request) && lookupReady(service, connection, request, out)) return undefined;
-  return dispatchAny(service, connection, request, out);
+  const before = out.length;
+  try {
+    if (isLookup(request) && lookupReady(service, connection, request, out)) return undefined;
+    return dispatchAny(service, connection, request, out);
+  } catch (error) {
+    out.truncate(before);
+    fail(service, error, out);
+    return undefined;
+  }
 }
 
 /** Nearly every request is a LOOKUP, and nearly every LOOKUP has its answer ready: this is the way of those. */
@@ -88,23 +96,16 @@ function dispatchAny(
   request: RequestParser,
   out: ReplyWriter,
 ): Promise<void> | undefined {
-  const before = out.length;
-  try {
-    const name = request.text(0).toUpperCase();
-    if (!Object.hasOwn(COMMANDS, name)) throw new CommandError(`ERR unknown command ${printable(name)}`);
-    const { min, max } = COMMANDS[name as CommandName];
-    if (request.count < min || request.count > max) {
-      throw new CommandError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
-    }
-    const args: string[] = [];
-    for (let i = 1; i < request.count; i++) args.push(request.text(i));
-    const pending = HANDLERS[name as CommandName](service, connection, args, out);
-    return pending?.catch((error) => connection.write((later) => fail(service, error, later)));
-  } catch (error) {
-    out.truncate(before);
-    fail(service, error, out);
-    return undefined;
+  const name = request.text(0).toUpperCase();
+  if (!Object.hasOwn(COMMANDS, name)) throw new CommandError(`ERR unknown command ${printable(name)}`);
+  const { min, max } = COMMANDS[name as CommandName];
+  if (request.count < min || request.count > max) {
+    throw new CommandError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
   }
+  const args: string[] = [];
+  for (let i = 1; i < request.count; i++) args.push(request.text(i));
+  const pending = HANDLERS[name as CommandName](service, connection, args, out, request);
+  return pending?.catch((error) => connection.write((later) => fail(service, error, later)));
 }
 
 function fail(service: Service, error: unknown, out: ReplyWriter): void {

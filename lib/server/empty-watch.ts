@@ -10,6 +10,7 @@ export class EmptyWatch {
   readonly #quietMs: () => number;
   readonly #stop: () => void;
   #timer: NodeJS.Timeout | null = null;
+  #hadClients = false;
   #over = false;
 
   /** @param quietMs for how long nobody has connected: who has just come may be about to register */
@@ -25,9 +26,19 @@ export class EmptyWatch {
 
   /** A client came or went. */
   look(): void {
+    this.#hadClients = true;
+    this.lookAgain();
+  }
+
+  /** Clients may have come or gone: a worker died, and its news with it. */
+  lookAgain(): void {
     if (this.#over) return;
-    if (this.#clients() > 0) this.#clear();
-    else this.#wait(EMPTY_MS);
+    if (this.#clients() > 0) {
+      this.#hadClients = true;
+      this.#clear();
+    } else if (this.#hadClients) {
+      this.#wait(EMPTY_MS);
+    }
   }
 
   stop(): void {

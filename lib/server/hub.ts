@@ -6,8 +6,8 @@ import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerLoad } from "./
 export interface Endpoint {
   readonly id: number;
   send(message: ToWorker): void;
-  /** Gives it a connection, for good. */
-  hand(socket: Socket, address: string): void;
+  /** Gives it a connection, for good. @param full see {@link ToWorker} */
+  hand(socket: Socket, address: string, full: boolean): void;
 }
 
 interface Member {
@@ -22,8 +22,8 @@ interface Member {
 const LOAD_TIMEOUT_MS = 500;
 
 export interface HubOwner {
-  /** A client came or went, somewhere. */
-  changed(events: readonly DirectoryEvent[]): void;
+  /** Clients came or went at worker `id`. */
+  changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
   up(id: number): void;
   /** A worker takes connections. */
@@ -76,7 +76,7 @@ export class Hub {
   }
 
   /** Gives a connection to a worker. */
-  hand(id: number, socket: Socket, address: string): void {
+  hand(id: number, socket: Socket, address: string, full: boolean): void {
     const member = this.#members.get(id);
     if (member === undefined) {
       socket.destroy();
@@ -84,7 +84,7 @@ export class Hub {
     }
     member.connections++;
     member.addresses.set(address, (member.addresses.get(address) ?? 0) + 1);
-    member.endpoint.hand(socket, address);
+    member.endpoint.hand(socket, address, full);
   }
 
   broadcast(message: ToWorker): void {
@@ -114,7 +114,7 @@ export class Hub {
         break;
       case "events":
         this.announce(message.events, id);
-        this.#owner.changed(message.events);
+        this.#owner.changed(id, message.events);
         break;
       case "watching":
         member.watching = message.on;

@@ -3,12 +3,16 @@
 export interface Limits {
   /** Open connections of one address. Loopback is exempt: it is everybody on this machine. */
   readonly connectionsPerAddress: number;
-  /** Open connections in all; the bound of descriptors may be lower and then counts. */
+  /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
   /** Requests of one connection in one second. */
   readonly requestsPerSecond: number;
   /** Bytes of replies and pushes that wait for a reader, in one connection; beyond it is closed. */
   readonly unsentBytes: number;
+  /** Bytes of unpaged ALLs that wait for their readers in one worker; beyond, the one that waits longest is closed. */
+  readonly longReplyBytes: number;
+  /** Ms that one of them may take to be read. */
+  readonly longReplyMs: number;
   /** Names that are remembered with their keys, registered at the moment or not. */
   readonly names: number;
 }
@@ -23,7 +27,10 @@ export function defaultLimits(capacity: number): Limits {
     // Several times what one connection reaches with pipelining: only a runaway loop meets it.
     requestsPerSecond: 5_000_000,
     unsentBytes: 4 * 1024 * 1024,
-    // 100 MB of memory in each worker at the very most.
+    // Three of the longest there can be.
+    longReplyBytes: 128 * 1024 * 1024,
+    longReplyMs: 60_000,
+    // A million, each with a key of its own, take 300 MB in each worker (measured with a script that fills a NameBook).
     names: Math.max(65_536, Math.min(4 * capacity, 1_048_576)),
   };
 }
@@ -65,7 +72,7 @@ export const REMOVAL_RETRY_MS = 500;
 /** Records encoded before other connections get their turn: well under a millisecond. */
 export const RECORDS_PER_TURN = 256;
 
-/** Unpaged ALLs that one worker prepares at the same time; further ones wait in line. */
+/** Unpaged ALLs that one worker writes down at the same time; further ones wait in line. */
 export const CONCURRENT_ALLS = 4;
 
 /** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */

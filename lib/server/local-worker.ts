@@ -1,8 +1,9 @@
 // The worker of a server without worker processes: the same object, in the same process, with plain calls for messages.
 import type { Socket } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Endpoint, Hub } from "./hub.ts";
 import type { Log } from "./log.ts";
-import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Worker } from "./worker.ts";
 import type { Writes } from "./writes.ts";
 
@@ -14,7 +15,10 @@ export class LocalWorker implements Endpoint {
     this.id = config.id;
     hub.add(this);
     // Later, as between processes: nobody finds the other half in the middle of something.
-    const send = (message: ToPrimary) => setImmediate(() => hub.receive(config.id, message));
+    const send: SendToPrimary = async (message) => {
+      await nextTurn();
+      hub.receive(config.id, message);
+    };
     this.#worker = new Worker({ config, owners: hub.owners, writes, log, send });
   }
 
@@ -22,8 +26,8 @@ export class LocalWorker implements Endpoint {
     setImmediate(() => this.#worker.handle(message));
   }
 
-  hand(socket: Socket, address: string): void {
-    this.#worker.handle({ type: "connection", address, ticket: 0 }, socket);
+  hand(socket: Socket, address: string, full: boolean): void {
+    this.#worker.handle({ type: "connection", address, ticket: 0, full }, socket);
   }
 
   async stop(reason: string): Promise<void> {

@@ -13,6 +13,7 @@ import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { livingOwner, Ownership } from "./objects.ts";
 import { readOptions, type ServerOptions, type Settings } from "./options.ts";
 import { Orphans } from "./orphans.ts";
+import { NO_DESCRIPTOR } from "./refusal.ts";
 import { startError } from "./start-error.ts";
 import { openStateDir, type StateDir } from "./state-dir.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -78,7 +79,10 @@ export class LookupServer implements AsyncDisposable {
     this.#lock = ReadersWriterLock.create(ownership.names.lock, { repair: () => this.#repair() });
     this.#writes = new Writes(this.#lock);
     this.#hub = new Hub({
-      changed: () => this.#empty?.look(),
+      changed: (id, events) => {
+        this.#orphans.note(id, events);
+        this.#empty?.look();
+      },
       up: (id) => this.#pool.brief(id),
       ready: (id) => this.#pool.ready(id),
       unlucky: (reason) => settings.log.error(reason),
@@ -93,12 +97,13 @@ export class LookupServer implements AsyncDisposable {
           this.#orphans.expect(id);
           for (const { socket, address } of stranded) acceptor.offer(socket, address);
         },
+        lost: ({ socket }) => acceptor.turnAway(socket, NO_DESCRIPTOR),
       },
       settings.log,
     );
-    this.#orphans = new Orphans(table, this.#writes, (events) => {
-      this.#hub.announce(events);
-      this.#empty?.look();
+    this.#orphans = new Orphans(table, this.#writes, {
+      announce: (events) => this.#hub.announce(events),
+      settled: () => this.#empty?.lookAgain(),
     });
     this.#empty = settings.exitWhenEmpty
       ? new EmptyWatch(
@@ -281,9 +286,9 @@ function aborted(signal: AbortSignal | null): Promise<never> {
   return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
-async function listen({ listen: address, listenFd, limits, log }: Settings): Promise<Acceptor> {
+async function listen({ listen: address, listenFd, tls, limits, log }: Settings): Promise<Acceptor> {
   try {
-    return await Acceptor.listen({ address, fd: listenFd }, limits, log);
+    return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
     throw listenFd === null ? listenError(error, address, livingOwner(address.port)) : wrongSocket(error);
   }

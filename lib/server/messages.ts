@@ -64,9 +64,13 @@ export type ToPrimary =
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "unlucky"; reason: string };
 
+/** Resolves when the message has left this process: whoever waits for it never fills the channel. */
+export type SendToPrimary = (message: ToPrimary) => Promise<void>;
+
 export type ToWorker =
   | { type: "start"; config: WorkerConfig; owners: readonly number[] }
-  | { type: "connection"; address: string; ticket: number }
+  /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
+  | { type: "connection"; address: string; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "call"; to: Callee; from: ClientEntry }

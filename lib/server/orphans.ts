@@ -4,38 +4,72 @@ import type { ClientTable } from "../table/client-table.ts";
 import type { FoundRecord } from "../table/types.ts";
 import { RECORDS_PER_TURN, REMOVAL_RETRY_MS } from "./limits.ts";
 import type { DirectoryEvent } from "./messages.ts";
+import { Roll } from "./roll.ts";
 import type { Writes } from "./writes.ts";
 
 /** Ms that the clients of a dead worker have to register again before their names are free. */
 export const ORPHAN_GRACE_MS = 5_000;
 
+export interface OrphansOwner {
+  /** This has happened, and nobody has told it yet. */
+  announce(events: readonly DirectoryEvent[]): void;
+  /** Everything of a dead worker has been told, or removed. */
+  settled(): void;
+}
+
 export class Orphans {
   readonly #table: ClientTable;
   readonly #writes: Writes;
-  readonly #gone: (events: readonly DirectoryEvent[]) => void;
+  readonly #owner: OrphansOwner;
+  readonly #roll: Roll;
   readonly #timers = new Set<NodeJS.Timeout>();
   #stopped = false;
 
-  constructor(table: ClientTable, writes: Writes, gone: (events: readonly DirectoryEvent[]) => void) {
+  constructor(table: ClientTable, writes: Writes, owner: OrphansOwner) {
     this.#table = table;
     this.#writes = writes;
-    this.#gone = gone;
+    this.#owner = owner;
+    this.#roll = new Roll(table);
   }
 
-  /** Removes the records of `owner` once their grace is over. */
-  expect(owner: number, afterMs = ORPHAN_GRACE_MS): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      void this.#sweep(owner).catch(() => {
-        if (!this.#stopped) this.expect(owner, REMOVAL_RETRY_MS);
-      });
-    }, afterMs);
-    this.#timers.add(timer);
+  /** A worker has told this. */
+  note(owner: number, events: readonly DirectoryEvent[]): void {
+    this.#roll.note(owner, events);
+  }
+
+  /** The worker `owner` is dead: tells what it did not, and removes its records once their grace is over. */
+  expect(owner: number): void {
+    void this.#tellUntold(owner).catch(() => {}); // the table is closed: the server has stopped
+    this.#sweepIn(ORPHAN_GRACE_MS, owner);
   }
 
   stop(): void {
     this.#stopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  async #tellUntold(owner: number): Promise<void> {
+    for await (const events of this.#roll.untold(owner)) {
+      if (this.#stopped) return;
+      this.#announce(owner, events);
+    }
+    this.#owner.settled();
+  }
+
+  #announce(owner: number, events: readonly DirectoryEvent[]): void {
+    if (events.length === 0) return;
+    this.#roll.note(owner, events);
+    this.#owner.announce(events);
+  }
+
+  #sweepIn(ms: number, owner: number): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      void this.#sweep(owner).catch(() => {
+        if (!this.#stopped) this.#sweepIn(REMOVAL_RETRY_MS, owner);
+      });
+    }, ms);
+    this.#timers.add(timer);
   }
 
   async #sweep(owner: number): Promise<void> {
@@ -44,12 +78,13 @@ export class Orphans {
       const page = this.#table.page(cursor, RECORDS_PER_TURN);
       cursor = page.cursor;
       const orphans = page.records.filter(({ record }) => record.owner === owner);
-      if (orphans.length > 0) await this.#remove(orphans);
+      if (orphans.length > 0) await this.#remove(owner, orphans);
       await nextTurn();
     } while (cursor !== 0 && !this.#stopped);
+    this.#owner.settled();
   }
 
-  async #remove(orphans: readonly FoundRecord[]): Promise<void> {
+  async #remove(owner: number, orphans: readonly FoundRecord[]): Promise<void> {
     const events: DirectoryEvent[] = [];
     await this.#writes.run(() => {
       for (const { slot, record } of orphans) {
@@ -57,6 +92,6 @@ export class Orphans {
           events.push({ kind: "left", version: record.version, name: record.name });
       }
     });
-    this.#gone(events);
+    this.#announce(owner, events);
   }
 }

@@ -8,7 +8,8 @@ import type { Bindings } from "./bindings.ts";
 import type { Connection } from "./connection.ts";
 import { REMOVAL_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
-import type { ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import { LongReplies } from "./long-replies.ts";
+import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
 import type { Turns } from "./turns.ts";
 import type { Writes } from "./writes.ts";
 
@@ -22,7 +23,7 @@ export interface ServiceParts {
   readonly announcer: Announcer;
   readonly alls: Turns;
   readonly log: Log;
-  readonly send: (message: ToPrimary) => void;
+  readonly send: SendToPrimary;
 }
 
 /** One worker's view of the directory. */
@@ -34,7 +35,8 @@ export class Service implements ServiceParts {
   readonly announcer: Announcer;
   readonly alls: Turns;
   readonly log: Log;
-  readonly send: (message: ToPrimary) => void;
+  readonly send: SendToPrimary;
+  readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   /** Workers that are alive; records of others wait for their client's return. */
   owners: ReadonlySet<number> = new Set();
@@ -53,6 +55,7 @@ export class Service implements ServiceParts {
     this.bindings = parts.bindings;
     this.announcer = parts.announcer;
     this.alls = parts.alls;
+    this.longReplies = new LongReplies(parts.config.limits);
     this.log = parts.log;
     this.send = parts.send;
   }
@@ -104,7 +107,7 @@ export class Service implements ServiceParts {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       this.#questions.set(id, resolve);
-      this.send({ type: "ask-info", id });
+      void this.send({ type: "ask-info", id });
     });
   }
 

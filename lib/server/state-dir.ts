@@ -10,6 +10,7 @@ import { Roster } from "../ipc/roster.ts";
 import { makeFolder } from "../make-folder.ts";
 import { NAMES_HEADER, nameLine, readNameLine } from "./bindings.ts";
 import type { Log } from "./log.ts";
+import { NameBook } from "./name-book.ts";
 
 export interface StateDir {
   readonly path: string;
@@ -85,20 +86,19 @@ function lockDirectory(directory: string): () => void {
  * Caller is the only one who uses the directory.
  */
 export async function compactNames(path: string, log: Log): Promise<number> {
-  const keys = new Map<string, string>();
+  const book = new NameBook(Number.POSITIVE_INFINITY);
   let damaged = 0;
   const lines = (await readIfThere(path)).split("\n");
   for (const line of lines.slice(lines[0] === NAMES_HEADER.trim() ? 1 : 0)) {
     const entry = readNameLine(line);
-    // The first line of a name counts: it is never bound twice.
-    if (entry !== null && !keys.has(entry[0])) keys.set(entry[0], entry[1]);
-    else if (entry === null && line !== "") damaged++;
+    if (entry !== null) book.take(entry);
+    else if (line !== "") damaged++;
   }
   if (damaged > 0) log.warn("names: damaged lines left out", { path, lines: damaged });
   let text = NAMES_HEADER;
-  for (const [folded, key] of keys) text += nameLine(folded, key);
+  for (const line of book.lines()) text += nameLine(line);
   await replaceFile(path, text);
-  return keys.size;
+  return book.size;
 }
 
 async function readIfThere(path: string): Promise<string> {

@@ -19,14 +19,14 @@ process.on("exit", letGoOfTerminal);
 process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
 
 let worker: Worker | null = null;
-send({ type: "up" });
+void send({ type: "up" });
 
 function receive(message: ToWorker, socket: Socket | undefined): void {
   if (message.type === "start") start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
   else {
     // Said before anything is read: from here on the connection lives and dies with this process.
-    if (message.type === "connection") send({ type: "adopted", ticket: message.ticket });
+    if (message.type === "connection") void send({ type: "adopted", ticket: message.ticket });
     worker?.handle(message, socket);
   }
 }
@@ -42,8 +42,11 @@ function start(config: WorkerConfig, owners: readonly number[]): void {
   worker = new Worker({ config, owners, writes: new Writes(lock), log, send });
 }
 
-function send(message: ToPrimary): void {
-  if (process.connected) process.send?.(message, undefined, {}, () => {});
+function send(message: ToPrimary): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, {}, () => resolve());
+    else resolve();
+  });
 }
 
 function stop(reason: string): void {

@@ -12,6 +12,8 @@ const LONGEST_PAUSE_MS = 5_000;
 const HEALTHY_MS = 10_000;
 /** Workers that may die before the first one serves: then it is not bad luck. */
 const MAX_START_FAILURES = 5;
+/** Ms from a worker's fork until it takes connections; one that needs longer hangs, and is replaced. */
+const START_MS = 20_000;
 /** Ms that workers get to end by themselves. */
 const PATIENCE_MS = 3_000;
 
@@ -22,6 +24,8 @@ export interface PoolOwner {
   readyChanged(ids: readonly number[]): void;
   /** A worker is gone, with whatever it was doing. */
   died(id: number, stranded: readonly HandedConnection[]): void;
+  /** No worker has a descriptor for that one. */
+  lost(connection: HandedConnection): void;
 }
 
 export class WorkerPool {
@@ -48,7 +52,7 @@ export class WorkerPool {
     return [...this.#workers.values()].map(({ pid }) => pid);
   }
 
-  /** Forks `count` workers; resolves when all of them take connections. */
+  /** Forks `count` workers; resolves when all of them take connections, or some do and the others hang. */
   start(count: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#starting = { count, resolve, reject };
@@ -88,14 +92,42 @@ export class WorkerPool {
     const bornAt = performance.now();
     const worker = new WorkerProcess({
       message: (id, message: ToPrimary) => this.#hub.receive(id, message),
-      lost: (id, address) => {
+      lost: (id, connection) => {
         this.#hub.receive(id, { type: "unlucky", reason: "a worker has no descriptor left for a connection" });
-        this.#hub.receive(id, { type: "closed", address });
+        this.#hub.receive(id, { type: "closed", address: connection.address });
+        this.#owner.lost(connection);
       },
       exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
     });
     this.#workers.set(worker.id, worker);
     this.#hub.add(worker);
+    this.#later(START_MS, () => {
+      if (this.#ready.has(worker.id) || this.#workers.get(worker.id) !== worker) return;
+      if (this.#ready.size > 0) this.#starting?.resolve();
+      else this.#starting?.reject(TalkError.internal(`no worker took connections within ${START_MS / 1000} s`));
+      worker.kill();
+    });
+  }
+
+  /** Another worker, in a moment; when the system refuses, after a longer one. */
+  #forkLater(): void {
+    this.#later(this.#pause, () => {
+      try {
+        this.#fork();
+      } catch (error) {
+        this.#log.error("no new worker", { error });
+        this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+        this.#forkLater();
+      }
+    });
+  }
+
+  #later(ms: number, what: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      what();
+    }, ms);
+    this.#timers.add(timer);
   }
 
   #exited(id: number, how: string, stranded: readonly HandedConnection[], livedMs: number): void {
@@ -115,10 +147,6 @@ export class WorkerPool {
     this.#owner.died(id, stranded);
     this.replaced++;
     this.#pause = livedMs > HEALTHY_MS ? FIRST_PAUSE_MS : Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      this.#fork();
-    }, this.#pause);
-    this.#timers.add(timer);
+    this.#forkLater();
   }
 }

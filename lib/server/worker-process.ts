@@ -1,5 +1,6 @@
 // A worker in a process of its own, seen from the primary: forked, sent messages, noticed when it ends.
 import cluster, { type Worker as Child } from "node:cluster";
+import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { Endpoint } from "./hub.ts";
@@ -8,8 +9,18 @@ import type { ToPrimary, ToWorker } from "./messages.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
+/** Messages that may wait for a worker that is to be told of calls: beyond, the call is not told, as to one who does not listen. */
+const MAX_CALL_BACKLOG = 1_000;
+
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
 const ARRIVAL_MS = 5_000;
+
+/**
+ * Ms that a connection waits for a worker that somebody has stopped (SIGSTOP). It could go on at any moment, and serve what it was
+ * given: only when it is dead may another one have that.
+ */
+const STOPPED_MS = 1_000;
+const LOOK_MS = 500;
 
 export interface HandedConnection {
   readonly socket: Socket;
@@ -19,7 +30,7 @@ export interface HandedConnection {
 export interface WorkerWatcher {
   message(id: number, message: ToPrimary): void;
   /** A connection did not reach the worker: it has no descriptor left. */
-  lost(id: number, address: string): void;
+  lost(id: number, connection: HandedConnection): void;
   /** @param stranded connections that it had been given but had not taken */
   exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
 }
@@ -33,6 +44,8 @@ export class WorkerProcess implements Endpoint {
   readonly #watcher: WorkerWatcher;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
+  /** Looks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
+  #looksStopped = 0;
   #lastTicket = 0;
   #backlog = 0;
 
@@ -64,14 +77,16 @@ export class WorkerProcess implements Endpoint {
   }
 
   send(message: ToWorker): void {
+    // Anybody may send calls to anybody: they are no reason to take a worker for hung.
+    if (message.type === "call" && this.#backlog > MAX_CALL_BACKLOG) return;
     this.#send(message);
   }
 
-  hand(socket: Socket, address: string): void {
+  hand(socket: Socket, address: string, full: boolean): void {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, address, at: performance.now() });
-    this.#check ??= setInterval(() => this.#look(), ARRIVAL_MS / 2);
-    this.#send({ type: "connection", address, ticket }, socket);
+    this.#check ??= setInterval(() => this.#look(), LOOK_MS);
+    this.#send({ type: "connection", address, ticket, full }, socket);
   }
 
   #send(message: ToWorker, socket?: Socket): void {
@@ -93,17 +108,23 @@ export class WorkerProcess implements Endpoint {
   /** A worker without descriptors never sees the message, and one that is stopped sees nothing. */
   #look(): void {
     const now = performance.now();
-    for (const [ticket, { socket, address, at }] of this.#underway) {
+    this.#looksStopped = isStopped(this.pid) ? this.#looksStopped + 1 : 0;
+    for (const [ticket, connection] of this.#underway) {
+      const { at } = connection;
+      if (now - at > STOPPED_MS && this.#looksStopped > 1) {
+        this.kill(); // its connections go to another one
+        return;
+      }
       if (now - at < ARRIVAL_MS) return;
       if (this.#heardAt > at) {
         this.#underway.delete(ticket);
-        socket.end("-FULL no descriptor left for one more connection\r\n", () => socket.destroy());
-        this.#watcher.lost(this.id, address);
+        this.#watcher.lost(this.id, connection);
       } else if (now - at > 2 * ARRIVAL_MS) {
-        this.kill(); // its connections go to another one
+        this.kill();
         return;
       } else {
-        this.send({ type: "ask-load", id: 0 }); // anything that it says will do
+        this.send({ type: "ask-load", id: 0 }); // anything that it says will do, for the later ones as well
+        return;
       }
     }
   }
@@ -115,6 +136,14 @@ export class WorkerProcess implements Endpoint {
 
   kill(): void {
     this.#child.process.kill("SIGKILL");
+  }
+}
+
+function isStopped(pid: number): boolean {
+  try {
+    return /\) T /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false; // it has ended: 'exit' is on its way
   }
 }
 

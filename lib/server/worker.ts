@@ -23,7 +23,8 @@ import {
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
-import type { Callee, ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { refuse, TOO_MANY } from "./refusal.ts";
 import { Service } from "./service.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { Turns } from "./turns.ts";
@@ -34,7 +35,7 @@ export interface WorkerParts {
   readonly owners: readonly number[];
   readonly writes: Writes;
   readonly log: Log;
-  readonly send: (message: ToPrimary) => void;
+  readonly send: SendToPrimary;
 }
 
 export class Worker {
@@ -52,7 +53,7 @@ export class Worker {
       config,
       table: ClientTable.open(config.table),
       writes,
-      bindings: new Bindings(config.names, config.limits.names),
+      bindings: new Bindings(config.names, config.limits.names, log),
       announcer: new Announcer(send),
       alls: new Turns(CONCURRENT_ALLS),
       log,
@@ -71,7 +72,7 @@ export class Worker {
     };
     this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
     this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
-    send({ type: "ready" });
+    void send({ type: "ready" });
   }
 
   /** Does what the primary says. */
@@ -81,16 +82,17 @@ export class Worker {
       case "connection":
         // The descriptor is lost on its way when this process has no room for one more.
         if (socket === undefined || socket === null) this.#lostConnection(message.address);
+        else if (message.full && !this.#makeRoom()) this.#turnAway(socket, message.address);
         else this.#adopt(socket, message.address);
         break;
       case "owners":
         service.owners = new Set(message.owners);
         break;
       case "events":
-        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name) !== null);
+        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name)?.record.version ?? null);
         break;
       case "call":
-        this.#callee(message.to)?.send(callPush(message.from));
+        this.#callee(message.to)?.push(callPush(message.from));
         break;
       case "replaced":
         this.#replaced(message.to);
@@ -99,7 +101,7 @@ export class Worker {
         service.answerInfo(message.id, message.text);
         break;
       case "ask-load":
-        service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
+        void service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
         break;
       case "start":
       case "stop":
@@ -114,7 +116,7 @@ export class Worker {
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
     for (const connection of this.#service.connections.values()) {
-      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.send(push);
+      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.push(push);
       connection.client = null;
       connection.end();
     }
@@ -144,7 +146,7 @@ export class Worker {
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
-        if (byte === null) this.#service.send({ type: "closed", address });
+        if (byte === null) void this.#service.send({ type: "closed", address });
         else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, context) : socket, address, false);
       });
     }
@@ -156,17 +158,37 @@ export class Worker {
     this.#service.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
   }
 
+  /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
+  #makeRoom(): boolean {
+    for (const connection of this.#service.connections.values()) {
+      if (connection.client !== null) continue;
+      this.#service.refused("made room");
+      if (connection.protocol === 3) connection.push(closingPush("full"));
+      connection.destroy();
+      return true;
+    }
+    const [undecided] = this.#undecided;
+    undecided?.destroy();
+    return undecided !== undefined;
+  }
+
+  #turnAway(socket: Socket, address: string): void {
+    this.#service.refused(TOO_MANY);
+    refuse(socket, TOO_MANY, this.#context !== null);
+    void this.#service.send({ type: "closed", address });
+  }
+
   #lostConnection(address: string): void {
     this.#service.refused("no descriptor");
-    this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
-    this.#service.send({ type: "closed", address });
+    void this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
+    void this.#service.send({ type: "closed", address });
   }
 
   #closed(connection: Connection): void {
     const service = this.#service;
     service.connections.delete(connection.id);
     service.announcer.unwatch(connection);
-    service.send({ type: "closed", address: connection.address });
+    void service.send({ type: "closed", address: connection.address });
     void service.unregister(connection);
   }
 
@@ -178,7 +200,7 @@ export class Worker {
   #replaced({ connection, name }: Callee): void {
     const found = this.#service.connections.get(connection);
     if (found?.client?.name !== name) return;
-    if (found.protocol === 3) found.send(closingPush("replaced"));
+    if (found.protocol === 3) found.push(closingPush("replaced"));
     found.end();
   }
 
@@ -187,8 +209,7 @@ export class Worker {
     const now = performance.now();
     for (const connection of this.#service.connections.values()) {
       if (connection.isStuck(now)) {
-        this.#service.refused("slow reader");
-        connection.destroy();
+        connection.tooSlow();
       } else if (connection.client?.probe && connection.protocol === 3) {
         this.#probe(connection, now);
       }
@@ -197,14 +218,15 @@ export class Worker {
 
   #probe(connection: Connection, now: number): void {
     const { silence } = connection;
-    if (connection.heard) {
+    // Who is reading a long reply has its own time for that; a probe would wait behind the reply.
+    if (connection.heard || connection.replying) {
       connection.heard = false;
       silence.since = now;
       silence.probedAt = null;
     } else if (silence.probedAt === null) {
       if (now - silence.since < PROBE_AFTER_MS) return;
       silence.probedAt = now;
-      connection.send(probePush());
+      connection.push(probePush());
     } else if (now - silence.probedAt > PROBE_ANSWER_MS) {
       this.#service.refused("silent");
       connection.destroy();

@@ -236,8 +236,8 @@ class Repair {
   }
 }
 
-/** Versions wrap around; the two records of one name that a crash can leave are a few versions apart. */
-function isLaterVersion(a: number, b: number): boolean {
+/** Versions wrap around; the two records of one name that are compared are a few versions apart. */
+export function isLaterVersion(a: number, b: number): boolean {
   const ahead = (a - b) & VERSION_MASK;
   return ahead !== 0 && ahead <= VERSION_MASK >>> 1;
 }

@@ -87,6 +87,19 @@ describe("the connection", () => {
     expect(await conversation("PING\r\nQUIT\r\nPING\r\n")).toBe("+PONG\r\n+OK\r\n");
   });
 
+  it("gives back any bytes", async () => {
+    const bytes = Buffer.from([0xff, 0xfe, 0x00, 0x80]);
+    const asked = (name: string) =>
+      Buffer.concat([Buffer.from(`*2\r\n$4\r\n${name}\r\n$4\r\n`), bytes, Buffer.from("\r\n")]);
+    const raw = await server.client(2);
+    const chunks: Buffer[] = [];
+    raw.socket.removeAllListeners("data").on("data", (chunk) => chunks.push(chunk));
+    raw.socket.end(Buffer.concat([asked("ECHO"), asked("PING"), Buffer.from('ECHO "\\xff\\xfe\\x00\\x80"\r\n')]));
+    await raw.closed;
+    const reply = Buffer.concat([Buffer.from("$4\r\n"), bytes, Buffer.from("\r\n")]);
+    expect(Buffer.concat(chunks)).toEqual(Buffer.concat([reply, reply, reply]));
+  });
+
   it("reads requests cut anywhere", async () => {
     const bytes = Buffer.from("*2\r\n$4\r\nECHO\r\n$3\r\nabc\r\nPING\r\n");
     const raw = await server.client(2);

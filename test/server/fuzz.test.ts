@@ -69,6 +69,10 @@ const words = [
   "$",
   "\r\n",
   "NaN",
+  "'it\\'s'",
+  '"\\xff\\n"',
+  '"a b',
+  "*-1\r\n",
 ];
 
 /** A request, right, half right, or not at all. */

@@ -1,8 +1,9 @@
 // LookupServer as a program uses it, from the package's own entry.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Directory, LookupServer } from "../../lib/index.ts";
-import { Client, freshStateDir, newKeys, remains, until } from "../helpers/lookup-server.ts";
+import { Client, freshStateDir, newKeys, remains, until, within } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
 
 let state: ReturnType<typeof freshStateDir>;
@@ -99,6 +100,35 @@ describe("LookupServer", () => {
     expect(await program.line()).toBe("stopped");
     // Nothing of the server keeps the process alive.
     expect(await program.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("goes on when the system refuses a new worker, and has one when it does no longer", async () => {
+    const errors: string[] = [];
+    const log = { error: (event: string) => errors.push(event), warn() {}, info() {} };
+    const server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 1, stateDir: state.path, log });
+    const options = process.execArgv;
+    process.execArgv = ["\u0000"]; // no program can be started so
+    process.kill(server.workers[0] as number, "SIGKILL");
+    await until("a refusal", () => errors.includes("no new worker"));
+    process.execArgv = options;
+    await until("a new worker", () => server.workers.length === 1);
+    const client = await Client.connect(server.port);
+    expect(await client.ask("PING")).toBe("PONG");
+    client.close();
+    await server.stop();
+  });
+
+  it("starts with the workers that do, when another hangs", async () => {
+    const starting = LookupServer.start({ listen: "127.0.0.1:0", workers: 2, stateDir: state.path });
+    const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, "latin1").trim().split(" ");
+    await until("both to be forked", () => children().length === 2);
+    process.kill(Number(children()[0]), "SIGSTOP");
+    const server = await within("the start", starting);
+    const client = await Client.connect(server.port);
+    expect(await client.ask("PING")).toBe("PONG");
+    client.close();
+    await server.stop();
+    expect(remains(server.port)).toEqual([]);
   });
 
   it("stopped right after its start, or with a worker that has just died", async () => {

@@ -82,6 +82,18 @@ describe("a worker that is killed", () => {
     expect(await isOn(watcher, "gone")).toBe(false);
   });
 
+  it("whose clients are called: the caller hears that nobody is there, within the grace, too", async () => {
+    const server = await start("--workers", "2");
+    const [callee, caller] = [await server.client(), await server.client()];
+    await callee.register("callee", newKeys());
+    const info = (await caller.ask("INFO")) as string;
+    await caller.register("caller", newKeys());
+    process.kill(Number(/pid=(\d+),connections=\d+,clients=1,/.exec(info)?.[1]), "SIGKILL");
+    await callee.closed;
+    await until("the caller's worker to know", async () => (await caller.ask("CALL", "callee")) === null);
+    expect(await isOn(caller, "callee")).toBe(true);
+  });
+
   it("all of them at once: connections wait for the new ones", async () => {
     const server = await start("--workers", "2");
     const client = await server.client();
@@ -91,6 +103,22 @@ describe("a worker that is killed", () => {
     expect(await next.ask("PING")).toBe("PONG");
     next.close();
   });
+});
+
+it("a worker that is stopped is replaced, and what was on its way to it is served once", async () => {
+  const server = await start("--workers", "2");
+  const witness = await server.client();
+  const [one, other] = (await workers(witness)) as [number, number];
+  const own = /pid=(\d+),connections=1,/.exec((await witness.ask("INFO")) as string)?.[1];
+  const stopped = Number(own) === one ? other : one;
+  process.kill(stopped, "SIGSTOP");
+  const clients = await Promise.all(Array.from({ length: 4 }, () => server.client(2)));
+  const answers = Promise.all(clients.map((client) => client.ask("PING")));
+  await new Promise((resolve) => setTimeout(resolve, 6_000));
+  if (alive(stopped)) process.kill(stopped, "SIGCONT");
+  expect(await answers).toEqual(["PONG", "PONG", "PONG", "PONG"]);
+  expect(await workers(witness)).not.toContain(stopped);
+  for (const client of clients) expect(client.unasked).toEqual([]);
 });
 
 describe("a server that is killed", () => {

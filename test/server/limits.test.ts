@@ -50,10 +50,27 @@ async function closing(socket: Socket): Promise<string> {
 }
 
 describe("bounds", () => {
-  it("connections: one more is told so and closed; when one leaves there is room", async () => {
+  it("connections: the oldest that has not registered makes room for one more", async () => {
+    const { port } = await startSmall();
+    const clients: Client[] = [];
+    for (let i = 0; i < 20; i++) clients.push(await Client.connect(port));
+    const [first, second, third] = clients as [Client, Client, Client];
+    await first.register("first", newKeys());
+    await second.ask("HELLO", 3);
+    expect(await clients[19]?.ask("PING")).toBe("PONG");
+    const newcomer = await Client.connect(port);
+    expect(await newcomer.register("newcomer", newKeys())).toBe("OK");
+    await second.closed;
+    expect(second.pushes).toEqual([["closing", "full"]]);
+    expect(await first.ask("PING")).toBe("PONG");
+    expect(await third.ask("PING")).toBe("PONG");
+    for (const client of [...clients, newcomer]) client.close();
+  });
+
+  it("connections: when all have registered, one more is told so and closed; when one leaves there is room", async () => {
     const { port } = await startSmall();
     const clients = await Promise.all(Array.from({ length: 20 }, () => Client.connect(port)));
-    expect(await clients[19]?.ask("PING")).toBe("PONG");
+    for (const [i, client] of clients.entries()) expect(await client.register(`c${i}`, newKeys())).toBe("OK");
     const extra = connect(port, "127.0.0.1");
     expect(await closing(extra)).toMatch(/^-FULL too many connections/);
     clients[0]?.close();
@@ -127,9 +144,10 @@ describe("bounds", () => {
 });
 
 it("running out of descriptors is survived and reported", { timeout: 120_000 }, async () => {
-  // 60 descriptors for the server and each of its workers; the shell sets the limit, as an administrator would.
+  // 100 descriptors for the server and each of its workers, which need many at once when they load their modules; the shell sets the
+  // limit, as an administrator would.
   const args = ["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", state.path];
-  const command = `ulimit -n 60; exec "$0" bin/ptalk.js ${args.join(" ")}`;
+  const command = `ulimit -n 100; exec "$0" bin/ptalk.js ${args.join(" ")}`;
   const child = spawn("sh", ["-c", command, process.execPath], { stdio: ["ignore", "pipe", "pipe"] });
   cramped = child;
   let output = "";
@@ -157,6 +175,18 @@ it("running out of descriptors is survived and reported", { timeout: 120_000 }, 
   });
   child.kill("SIGTERM");
   expect((await within("it to stop", once(child, "exit")))[0]).toBe(0);
+});
+
+it("a TLS server says nothing to whom it turns away", async () => {
+  local = await LookupServer.start({
+    listen: "127.0.0.1:0",
+    workers: 0,
+    stateDir: state.path,
+    tls: true,
+    limits: { connections: 0 },
+  });
+  const extra = connect(local.port, "127.0.0.1");
+  expect(await closing(extra)).toBe("");
 });
 
 describe("silence", () => {

@@ -38,7 +38,27 @@ describe("requests", () => {
     ]);
   });
 
-  it("skips empty requests", () => expect(parseText("*0\r\n\r\nPING\r\n")).toEqual([["PING"]]));
+  it.each([
+    [`PING 'a b'`, ["PING", "a b"]],
+    [`PING 'it\\'s "so"' x`, ["PING", `it's "so"`, "x"]],
+    [`PING "\\n\\r\\t\\b\\a\\x41\\\\\\"\\q"`, ["PING", '\n\r\t\b\u0007A\\"q']],
+    [`PING "\\xZZ" '\\n'`, ["PING", "xZZ", "\\n"]],
+    [`PING a"b c" "" \\n`, ["PING", "ab c", "", "\\n"]],
+  ])("takes %s apart as Redis does", (line, words) => {
+    const bytes = Buffer.from(`${line}\r\nCOUNT\n*1\r\n$4\r\nPING\r\n`);
+    expect(parse([bytes])).toEqual([words, ["COUNT"], ["PING"]]);
+    expect(parse([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual([words, ["COUNT"], ["PING"]]);
+    expect(bytes.toString()).toContain(line); // the chunk is its owner's
+  });
+
+  it("gives arguments as they came", () => {
+    const parser = new RequestParser();
+    parser.open(null, Buffer.from([...Buffer.from("*2\r\n$4\r\nECHO\r\n$2\r\n"), 0xff, 0x00, 13, 10]));
+    expect(parser.next()).toBe(true);
+    expect([...parser.argument(1)]).toEqual([0xff, 0x00]);
+  });
+
+  it("skips empty requests", () => expect(parseText("*0\r\n\r\n*-1\r\n*-77\r\nPING\r\n")).toEqual([["PING"]]));
 
   it("reads the same at every cut, in two and byte by byte", () => {
     const bytes = Buffer.concat([
@@ -58,7 +78,8 @@ describe("requests", () => {
     ["*1\r\n+PING\r\n", "bulk strings"],
     ["*x\r\n", "digits"],
     ["*\r\n", "digits"],
-    ["*-1\r\n", "digits"],
+    ["*-\r\n", "digits"],
+    ["*--1\r\n", "digits"],
     ["*1\n", "digits"],
     ["*1\r\n$-1\r\n", "digits"],
     ["*1\r\n$4\r\nPINGxx", "CRLF"],
@@ -70,6 +91,9 @@ describe("requests", () => {
     ["x".repeat(MAX_INLINE_BYTES + 1), "inline"],
     [`${"x ".repeat(MAX_ARGUMENTS + 1)}\n`, "arguments"],
     ['ECHO "open\n', "quotes"],
+    ["ECHO 'open\n", "quotes"],
+    ['ECHO "a"b\n', "quotes"],
+    [`${"'x' ".repeat(MAX_ARGUMENTS + 1)}\n`, "arguments"],
   ])("refuses %j", (text, reason) => {
     expect(() => parseText(text)).toThrow(ProtocolError);
     expect(() => parseText(text)).toThrow(reason);

@@ -24,14 +24,9 @@ async function everyone(service: Service, connection: Connection): Promise<void>
   if (service.table.count > MAX_UNPAGED) {
     throw new CommandError(`ERR more than ${MAX_UNPAGED} clients are on: ask for pages with ALL CURSOR 0`);
   }
-  await service.alls.run(async () => {
-    const { count, chunks } = await writeDown(service, connection);
-    connection.write((out) => out.array(count));
-    for (const chunk of chunks) {
-      connection.send(chunk);
-      await connection.drained();
-    }
-  });
+  const { count, chunks } = await service.alls.run(() => writeDown(service, connection));
+  connection.write((out) => out.array(count));
+  await service.longReplies.send(connection, chunks);
 }
 
 async function writeDown(service: Service, connection: Connection): Promise<{ count: number; chunks: Buffer[] }> {

@@ -20,6 +20,7 @@ export const hello: Handler = (service, connection, args, out) => {
     }
   }
   if (version !== undefined) connection.protocol = version === "3" ? 3 : 2;
+  if (connection.protocol === 2) service.announcer.unwatch(connection); // RESP2 has no pushes
   connection.nonce = service.newNonce();
   out.map(9, connection.protocol);
   out.bulk("server");
@@ -43,14 +44,14 @@ export const hello: Handler = (service, connection, args, out) => {
   return undefined;
 };
 
-export const ping: Handler = (_service, _connection, [text], out) => {
-  if (text === undefined) out.simple("PONG");
-  else out.bulk(text);
+export const ping: Handler = (_service, _connection, args, out, request) => {
+  if (args.length === 0) out.simple("PONG");
+  else out.bulkBytes(request.argument(1));
   return undefined;
 };
 
-export const echo: Handler = (_service, _connection, [text], out) => {
-  out.bulk(text as string);
+export const echo: Handler = (_service, _connection, _args, out, request) => {
+  out.bulkBytes(request.argument(1));
   return undefined;
 };
 

@@ -35,12 +35,13 @@ export const call: Handler = (service, connection, [name], out) => {
   if (caller === null) throw new CommandError("NOAUTH only a registered client may call");
   service.noteLookup(connection);
   const callee = service.table.find(name as string);
-  if (callee === null) {
+  // The record of a worker that died waits for its client, which is not there to be told.
+  if (callee === null || !service.owners.has(callee.record.owner)) {
     out.null(connection.protocol);
     return undefined;
   }
-  const { owner, connection: number } = callee.record;
-  service.send({ type: "call", to: { owner, connection: number, name: callee.record.name }, from: caller.record });
-  out.simple("OK");
-  return undefined;
+  const { owner, connection: number, name: found } = callee.record;
+  return service
+    .send({ type: "call", to: { owner, connection: number, name: found }, from: caller.record })
+    .then(() => connection.write((later) => later.simple("OK")));
 };

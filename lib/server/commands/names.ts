@@ -6,6 +6,7 @@ import { verifyClaim } from "../../wire/registration.ts";
 import type { Bindings } from "../bindings.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
+import { NAMES_PER_KEY } from "../name-book.ts";
 
 export const claim: Handler = (service, connection, args, out) => {
   const request = parseClaim(args);
@@ -14,7 +15,7 @@ export const claim: Handler = (service, connection, args, out) => {
     throw new CommandError("BADSIG the signature does not fit the key, the nonce and the name");
   }
   const { bindings, writes } = service;
-  if (bindings.keyOf(folded) === request.key) {
+  if (bindings.isNoted(folded, request.key)) {
     out.simple("OK"); // what is bound stays bound: no need to look again under the lock
     return undefined;
   }
@@ -71,10 +72,12 @@ export function checkOwner(bindings: Bindings, folded: string, key: string): voi
 }
 
 /** From now on the name is this key's. Caller holds the write lock and has checked the owner. @throws CommandError FULL */
-export function bind(bindings: Bindings, folded: string, key: string): void {
-  if (bindings.keyOf(folded) !== undefined) return;
-  if (bindings.full) throw new CommandError("FULL no more names can be remembered");
-  bindings.add(folded, key);
+function bind(bindings: Bindings, folded: string, key: string): void {
+  bindings.checkRoom(folded, key);
+  bindings.note(folded, key);
+  if (bindings.keyOf(folded) !== key) {
+    throw new CommandError(`FULL ${NAMES_PER_KEY} names belong to this key, and no more can: use one of those`);
+  }
 }
 
 const CODE_WORDS: Readonly<Record<string, string>> = { "bad-name": "BADNAME", "name-taken": "TAKEN", full: "FULL" };

@@ -7,7 +7,7 @@ import { verifyRegistration } from "../../wire/registration.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
 import type { Service } from "../service.ts";
-import { asCommandError, bind, checkName, checkOwner, takeNonce } from "./names.ts";
+import { asCommandError, checkName, checkOwner, takeNonce } from "./names.ts";
 
 export const register: Handler = (service, connection, args) => {
   const request = parseRegister(args);
@@ -42,7 +42,7 @@ async function enter(
   request: RegisterArguments,
   folded: string,
 ): Promise<void> {
-  const { table, config, writes } = service;
+  const { table, config, writes, bindings } = service;
   const addresses = request.addresses.length > 0 ? request.addresses : [connection.address];
   const { name, key, port, host } = request;
   const startedAt = Date.now();
@@ -62,7 +62,15 @@ async function enter(
   const { handle, before } = await writes
     .run(() => {
       const before = checkRoom(service, request, folded);
-      return { before, handle: before === null ? table.insert(input) : table.replace(before.slot, input) };
+      const handle = before === null ? table.insert(input) : table.replace(before.slot, input);
+      // Only now: what the table refuses binds no name.
+      try {
+        bindings.note(folded, key);
+      } catch (error) {
+        table.remove(handle.slot, handle.version);
+        throw error;
+      }
+      return { before, handle };
     })
     .catch((error) => {
       throw asCommandError(error);
@@ -72,7 +80,7 @@ async function enter(
   service.clients++;
   if (before !== null && service.owners.has(before.record.owner)) {
     const { owner, connection: older, name: olderName } = before.record;
-    service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
+    void service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
   }
   if (connection.gone) {
     await service.unregister(connection); // it left while it waited for the lock
@@ -104,8 +112,8 @@ function checkRoom(service: Service, request: RegisterArguments, folded: string)
     const mayReplace = record.key === request.key && (request.takeover || !service.owners.has(record.owner));
     if (!mayReplace) throw new CommandError("TAKEN the name is in use");
   } else if (table.count >= table.capacity) {
-    throw new CommandError(`FULL there is room for ${table.capacity} clients`);
+    throw new CommandError(`FULL there is room for ${table.capacity} clients: try again when somebody has left`);
   }
-  bind(bindings, folded, request.key);
+  bindings.checkRoom(folded, request.key);
   return before;
 }

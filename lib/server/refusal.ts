@@ -1,0 +1,12 @@
+// Connections that nobody serves: closed, with the reason where it can be read.
+import type { Socket } from "node:net";
+
+export const TOO_MANY = "too many connections";
+export const NO_DESCRIPTOR = "no descriptor left for one more connection";
+
+/** @param tls the other side expects TLS: then the reason would be noise */
+export function refuse(socket: Socket, reason: string, tls: boolean): void {
+  socket.on("error", () => {});
+  if (tls) socket.destroy();
+  else socket.end(`-FULL ${reason}\r\n`, () => socket.destroy());
+}
