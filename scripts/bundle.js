@@ -3,7 +3,7 @@
 // code can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs.
 // Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { rolldown } from "rolldown";
 
@@ -80,14 +80,31 @@ async function bundle(entry, name) {
     external: OUTSIDE,
     plugins: [rareParts, plainAssert, ownPlace, sodiumAddon],
   });
-  await modules.write({ file, format: "cjs", codeSplitting: false, minify: { compress: false, mangle: false } });
+  const { output } = await modules.write({
+    file,
+    format: "cjs",
+    codeSplitting: false,
+    minify: { compress: false, mangle: false },
+  });
   // Only ASCII: V8 then reads it as it is. And a name for these very contents, by which compiled code is kept.
   const asEscape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   const script = readFileSync(file, "utf8").replace(/[^\0-\x7f]/g, asEscape);
   // Node 20 forgets how to import when it takes compiled code that was kept: what stays outside has to be required.
   if (/[^\w$.]import\(/.test(script)) throw new Error(`${name} has a dynamic import()`);
   writeFileSync(file, `//${createHash("sha256").update(script).digest("hex")}\n${script}`);
+  return output.flatMap(({ moduleIds = [] }) => moduleIds);
 }
 
-await bundle("main.js", "ptalk.cjs");
-await bundle("quick-send.js", "send.cjs");
+/** The licences of the packages that the files contain: they ask to go with every copy. */
+function writeLicences(moduleIds) {
+  const roots = new Set(moduleIds.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id) ?? []));
+  const licences = [...roots].sort().map((root) => {
+    const { name, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const file = readdirSync(root).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${name} comes without its licence`);
+    return `${name} ${version}\n\n${readFileSync(join(root, file), "utf8").trim()}\n`;
+  });
+  writeFileSync(join(dist, "LICENCES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
+}
+
+writeLicences([...(await bundle("main.js", "ptalk.cjs")), ...(await bundle("quick-send.js", "send.cjs"))]);
