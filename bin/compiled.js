@@ -23,16 +23,22 @@ function ownFolder() {
   try {
     const { XDG_CACHE_HOME: base } = process.env;
     const caches = base && path.isAbsolute(base) ? base : path.join(os.homedir(), ".cache");
+    if (!path.isAbsolute(caches)) return undefined; // an odd HOME: the present folder may be anybody's work
     const folder = path.join(caches, "ptalk");
     // Not recursively: where the system says ENOENT in a folder that exists (/proc), Node 20 would try for ever.
-    for (const each of [caches, folder]) if (!fs.existsSync(each)) fs.mkdirSync(each, { mode: 0o700 });
-    return isOwn(fs.lstatSync(folder)) ? folder : undefined;
+    for (const each of [caches, folder]) {
+      // With somebody else's home (sudo -E) a folder of ours would be in that user's way.
+      if (!isOurs(fs.statSync(path.dirname(each)))) return undefined;
+      if (!fs.existsSync(each)) fs.mkdirSync(each, { mode: 0o700 });
+    }
+    const found = fs.lstatSync(folder);
+    return isOurs(found) && (found.mode & 0o722) === 0o700 ? folder : undefined;
   } catch {
     return undefined; // no home, a full or read-only disk: it goes without
   }
 }
 
-const isOwn = ({ uid, mode }) => uid === process.geteuid() && (mode & 0o022) === 0;
+const isOurs = ({ uid }) => uid === process.geteuid();
 
 function requireWithCache(file, folder) {
   const vm = require("node:vm");
@@ -40,36 +46,48 @@ function requireWithCache(file, folder) {
   const [, contents] = CONTENTS.exec(source) ?? [];
   if (contents === undefined) return require(file);
   const kept = path.join(folder, `${path.basename(file)}-${process.version}-${process.arch}`);
-  const cached = readKept(kept, contents);
-  const script = new vm.Script(module_.wrap(source), {
-    filename: file,
-    cachedData: cached,
-  });
-  if (cached === undefined || script.cachedDataRejected) process.once("exit", () => keep(kept, contents, script));
+  const { size, mtimeMs } = fs.statSync(process.execPath);
+  const made = `${contents} ${size} ${mtimeMs}`; // of this program, by this very Node: V8 looks only at versions and lengths
+  const cachedData = readKept(kept, made);
+  const script = new vm.Script(module_.wrap(source), { filename: file, cachedData });
+  if (cachedData === undefined || script.cachedDataRejected) process.once("exit", () => keep(kept, made, script));
   const loaded = { exports: {} };
   script.runInThisContext()(loaded.exports, module_.createRequire(file), loaded, file, path.dirname(file));
   return loaded.exports;
 }
 
-/** What was kept for a script of these contents; V8 itself checks that it is of this V8. */
-function readKept(kept, contents) {
+const digest = (data) => require("node:crypto").createHash("sha256").update(data).digest("hex");
+
+/** The compiled code behind a line that says of what, by what, and its hash; undefined unless all of it is as it was written. */
+function readKept(kept, made) {
   try {
     const bytes = fs.readFileSync(kept);
-    return bytes.latin1Slice(0, contents.length) === contents ? bytes.subarray(contents.length) : undefined;
+    const end = bytes.indexOf("\n");
+    const data = bytes.subarray(end + 1);
+    return bytes.latin1Slice(0, end) === `${made} ${digest(data)}` ? data : undefined;
   } catch {
     return undefined;
   }
 }
 
-function keep(kept, contents, script) {
+function keep(kept, made, script) {
   const unfinished = `${kept}.${process.pid}`;
   try {
-    fs.writeFileSync(unfinished, Buffer.concat([Buffer.from(contents, "latin1"), script.createCachedData()]), {
+    const data = script.createCachedData();
+    fs.writeFileSync(unfinished, Buffer.concat([Buffer.from(`${made} ${digest(data)}\n`), data]), {
       flag: "wx",
       mode: 0o600,
     });
     fs.renameSync(unfinished, kept);
   } catch {
-    fs.rmSync(unfinished, { force: true }); // the next start tries again
+    remove(unfinished); // the next start tries again
+  }
+}
+
+function remove(file) {
+  try {
+    fs.rmSync(file, { force: true });
+  } catch {
+    // Nothing that the command should fail for.
   }
 }

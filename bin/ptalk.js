@@ -1,9 +1,15 @@
 #!/usr/bin/env node
 // Starts the command. CommonJS: Node is up 5 ms sooner than with a module. scripts/bundle.js makes the files.
+const { existsSync } = require("node:fs");
 const { join } = require("node:path");
 const { requireCompiled } = require("./compiled.js");
 
-const program = (file) => requireCompiled(join(__dirname, "../dist", file));
+function program(file) {
+  const path = join(__dirname, "../dist", file);
+  if (existsSync(path)) return requireCompiled(path);
+  console.error(`ptalk: ${path} is missing: install ptalk again, or in its checkout: npm run build`);
+  process.exit(70);
+}
 
 async function start(args) {
   const done = args[0] === "send" && (await program("send.cjs").quickSend(args));

@@ -12,8 +12,11 @@ Environment::Environment() : waits(std::make_unique<Waits>()), signals(std::make
 
 Environment::~Environment() {
   for (int fd : descriptors) close(fd);
-  // Those that are being read have been closed by their own hooks.
-  while (!udp_sockets.empty()) udp_sockets.begin()->second->Close();
+  // Those that are being read have been closed by their own hooks, earlier.
+  for (const auto& [fd, socket] : udp_sockets) {
+    close(fd);
+    delete socket;
+  }
 }
 
 void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {

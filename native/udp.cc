@@ -23,20 +23,36 @@ static socklen_t Length(bool ipv6) { return ipv6 ? sizeof(sockaddr_in6) : sizeof
 UdpSocket::UdpSocket(Napi::Env env, int fd, bool ipv6)
     : env(env), fd(fd), ipv6(ipv6), context(env, "ptalk:udp") {}
 
-// Datagrams, all that there are or kUdpBatch; the rest is asked for again by the loop, which is level-triggered.
 void UdpSocket::OnReadable(uv_poll_t* poll, int status, int) {
   auto* socket = static_cast<UdpSocket*>(poll->data);
-  int result = status;  // libuv's errors are negated errno
-  if (status == 0) {
-    for (mmsghdr& header : socket->headers) header.msg_hdr.msg_namelen = sizeof(sockaddr_in6);
-    do {
-      result = recvmmsg(socket->fd, socket->headers, kUdpBatch, MSG_DONTWAIT, nullptr);
-    } while (result < 0 && errno == EINTR);
-    if (result < 0) result = -errno;
-    if (result == -EAGAIN) return;
+  const int result = socket->Receive(status);
+  if (result == -EAGAIN) return;
+  if (result >= 0) {
+    socket->failures = 0;
+    for (int i = 0; i < result; i++) socket->Describe(i);
+  } else if (++socket->failures < kUdpFailures) {
+    uv_poll_start(poll, UV_READABLE, OnReadable);  // libuv has stopped it where the socket reported an error
+  } else {
+    uv_poll_stop(poll);
   }
-  for (int i = 0; i < result; i++) socket->Describe(i);
   socket->Call(result);
+}
+
+// How many datagrams, all that there are or kUdpBatch (the rest is asked for again by the loop, which is level-triggered), or a
+// negated errno.
+int UdpSocket::Receive(int status) {
+  if (status != 0) {
+    int error = 0;  // reading it clears it
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    return error != 0 ? -error : status;
+  }
+  for (mmsghdr& header : headers) header.msg_hdr.msg_namelen = sizeof(sockaddr_in6);
+  int result;
+  do {
+    result = recvmmsg(fd, headers, kUdpBatch, MSG_DONTWAIT, nullptr);
+  } while (result < 0 && errno == EINTR);
+  return result < 0 ? -errno : result;
 }
 
 void UdpSocket::Describe(int i) {
@@ -93,9 +109,10 @@ void UdpSocket::Close() {
 static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string address = Text(info, 0);
+  const int port = Int(info, 1);
   const bool ipv6 = Bool(info, 2);
   sockaddr_in6 own;
-  if (!Parse(address.c_str(), Int(info, 1), ipv6, &own)) return Fail(env, "bind", address, EINVAL);
+  if (port < 0 || port > 65535 || !Parse(address.c_str(), port, ipv6, &own)) return Fail(env, "bind", address, EINVAL);
   const int fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return Fail(env, "socket", address);
   const int off = 0;

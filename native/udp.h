@@ -11,6 +11,7 @@ namespace ptalk {
 
 constexpr int kUdpBatch = 32;     // datagrams read at once
 constexpr int kUdpMetaWords = 7;  // what is told of each: see udpReceive
+constexpr int kUdpFailures = 16;  // in a row, after which a socket is not read any more: the loop would spin
 
 struct UdpSocket {
   UdpSocket(Napi::Env env, int fd, bool ipv6);
@@ -23,6 +24,7 @@ struct UdpSocket {
   const bool ipv6;
   bool polling = false;
   bool closing = false;
+  int failures = 0;
   int32_t* meta = nullptr;
   uv_poll_t poll;
   napi_async_cleanup_hook_handle cleanup = nullptr;
@@ -34,6 +36,7 @@ struct UdpSocket {
   sockaddr_in6 names[kUdpBatch];
 
  private:
+  int Receive(int status);
   void Describe(int i);
   void Call(int result);
 };

@@ -56,17 +56,12 @@ const sodiumAddon = {
   load: {
     filter: { id: /sodium-native\/binding\.js$/ },
     handler: () => `
-      const addon = "sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node";
+      // From where it is a dependency: another package's sodium-native, of another version, may be nearer to us.
+      const near = require("node:module").createRequire(require.resolve("sodium-universal"));
       try {
-        module.exports = require(addon);
+        module.exports = near("sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node");
       } catch {
-        // Not where we look, or not prebuilt: as its dependent finds it, or in its own way.
-        const near = require("node:module").createRequire(require.resolve("sodium-universal"));
-        try {
-          module.exports = near(addon);
-        } catch {
-          module.exports = near("sodium-native/binding.js");
-        }
+        module.exports = near("sodium-native/binding.js"); // not prebuilt for this machine: its own way finds it
       }`,
   },
 };

@@ -20,13 +20,14 @@ export class Identity {
   /** "SHA256:…", see {@link fingerprint}. */
   readonly fingerprint: string;
   // Private fields: neither util.inspect nor JSON.stringify ever shows them.
-  readonly #seed: Buffer;
+  // Nor in the memory that small buffers share.
+  readonly #seed = Buffer.alloc(SEED_BYTES);
   readonly #secret = Buffer.alloc(SECRET_BYTES);
 
   /** @param seed the 32 secret bytes of RFC 8032; copied */
   constructor(seed: Uint8Array) {
     if (seed.length !== SEED_BYTES) throw new RangeError(`an Ed25519 seed has ${SEED_BYTES} bytes, not ${seed.length}`);
-    this.#seed = Buffer.from(seed);
+    this.#seed.set(seed);
     this.publicKey = Buffer.alloc(PUBLIC_KEY_BYTES);
     sodium.crypto_sign_seed_keypair(this.publicKey, this.#secret, this.#seed);
     this.fingerprint = fingerprint(this.publicKey);

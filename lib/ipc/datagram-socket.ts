@@ -36,9 +36,17 @@ export class DatagramSocket {
   constructor(address: string, port: number, bufferBytes: number, receiver: DatagramReceiver) {
     this.#isIPv6 = address.includes(":");
     this.#receiver = receiver;
+    if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
+      throw IpcError.of("EINVAL", "bind", address, `a port is a whole number from 0 to 65535, not ${port}`);
+    }
     this.#fd = native.udpOpen(address, port, this.#isIPv6, bufferBytes);
-    this.port = native.udpPort(this.#fd);
-    native.udpReceive(this.#fd, this.#bytes, this.#meta, (count) => this.#onReadable(count));
+    try {
+      this.port = native.udpPort(this.#fd);
+      native.udpReceive(this.#fd, this.#bytes, this.#meta, (count) => this.#onReadable(count));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /**
@@ -62,11 +70,17 @@ export class DatagramSocket {
       this.#receiver.onError(new IpcError(-count, "recvmmsg"));
       return;
     }
-    try {
-      for (let i = 0; i < count && !this.#closed; i++) this.#tell(i);
-    } finally {
-      if (!this.#closed) this.#receiver.onRead();
+    for (let i = 0; i < count && !this.#closed; i++) {
+      try {
+        this.#tell(i);
+      } catch (error) {
+        // As if each datagram had a callback of its own: those behind it may be from others.
+        process.nextTick(() => {
+          throw error;
+        });
+      }
     }
+    if (!this.#closed) this.#receiver.onRead();
   }
 
   #tell(index: number): void {

@@ -1,9 +1,10 @@
 // Compiled code that the command keeps for its next start: used when it fits, never trusted from others, never in the way.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { User } from "../helpers/cli.ts";
+import { PTALK, User } from "../helpers/cli.ts";
 
 const nodeKeepsItself = "enableCompileCache" in module;
 
@@ -42,7 +43,10 @@ it.skipIf(nodeKeepsItself)("is made anew when it is of another program, or damag
   other.write("0".repeat(64), "latin1");
   const cut = good.subarray(0, good.length / 2);
   const garbled = Buffer.from(good).fill(0xa5, 70, 200);
-  for (const bytes of [other, cut, garbled, Buffer.alloc(0)]) {
+  const zeroed = Buffer.from(good).fill(0, 4096); // what a power cut leaves of a file: V8 would run into it
+  const flipped = Buffer.from(good);
+  flipped.writeUInt8(flipped.readUInt8(10_000) ^ 1, 10_000);
+  for (const bytes of [other, cut, garbled, zeroed, flipped, Buffer.alloc(0)]) {
     writeFileSync(onlyFile(user), bytes);
     await version(user);
     expect(readFileSync(onlyFile(user)).equals(bytes)).toBe(false);
@@ -57,6 +61,25 @@ it("is not looked for where others can write", async () => {
   expect(readdirSync(folderOf(user))).toEqual([]);
 });
 
+it("is not looked for in the present folder, whatever HOME says", async () => {
+  using user = new User();
+  for (const home of ["", "here"]) {
+    const child = spawnSync(process.execPath, [PTALK, "--version"], {
+      cwd: user.home,
+      env: { ...user.env, HOME: home },
+    });
+    expect(child.status).toBe(0);
+  }
+  expect(readdirSync(user.home)).toEqual([]);
+});
+
+it.skipIf(process.getuid?.() !== 0)("leaves nothing in somebody else's home (needs root)", async () => {
+  using user = new User();
+  chownSync(user.home, 1234, 1234);
+  await version(user);
+  expect(readdirSync(user.home)).toEqual([]);
+});
+
 it("is done without where there is no place for it", async () => {
   using user = new User();
   const file = join(user.home, "file");
@@ -64,5 +87,8 @@ it("is done without where there is no place for it", async () => {
   await version(user, { XDG_CACHE_HOME: file });
   await version(user, { XDG_CACHE_HOME: "relative" });
   await version(user, { XDG_CACHE_HOME: "/proc/nowhere" });
+  mkdirSync(folderOf(user), { recursive: true });
+  chmodSync(folderOf(user), 0o600);
+  await version(user);
   expect(readdirSync(process.cwd())).not.toContain("relative");
 });

@@ -202,10 +202,13 @@ export class PeerEngine {
     if (correspondent.dial && correspondent.session === session && !correspondent.needsNewSession(now)) {
       this.#handshakes.end(correspondent);
     }
-    this.#delivery.from(session);
-    this.#due.addIfWanted(session);
-    if (correspondent.session && correspondent.session !== session) this.#due.addIfWanted(correspondent.session);
-    if (session.closed) this.#onClosed(session, now);
+    try {
+      this.#delivery.from(session); // an application may throw
+    } finally {
+      this.#due.addIfWanted(session);
+      if (correspondent.session && correspondent.session !== session) this.#due.addIfWanted(correspondent.session);
+      if (session.closed) this.#onClosed(session, now);
+    }
     return null;
   }
 
