@@ -1,22 +1,22 @@
-// The lookup server as an object: listen, claim the port's shared objects, start workers; and the way back.
+// The lookup server as an object: from what it needs (server-parts.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
-import { TalkError } from "../errors.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
-import { formatServerAddress, isLoopback } from "../server-address.ts";
-import { ClientTable } from "../table/client-table.ts";
-import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
+import { formatServerAddress } from "../server-address.ts";
+import type { ClientTable } from "../table/client-table.ts";
+import type { Acceptor } from "./acceptor.ts";
 import { EmptyWatch } from "./empty-watch.ts";
 import { Hub } from "./hub.ts";
 import { infoText } from "./info-text.ts";
 import { LocalWorker } from "./local-worker.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
-import { livingOwner, Ownership } from "./objects.ts";
+import type { Ownership } from "./objects.ts";
 import { readOptions, type ServerOptions, type Settings } from "./options.ts";
 import { Orphans } from "./orphans.ts";
 import { NO_DESCRIPTOR } from "./refusal.ts";
+import { acquireParts, type ServerParts } from "./server-parts.ts";
 import { startError } from "./start-error.ts";
-import { openStateDir, type StateDir } from "./state-dir.ts";
-import { loadTls, type TlsFiles } from "./tls.ts";
+import type { StateDir } from "./state-dir.ts";
+import type { TlsFiles } from "./tls.ts";
 import { WorkerPool } from "./worker-pool.ts";
 import { Writes } from "./writes.ts";
 
@@ -122,31 +122,8 @@ export class LookupServer implements AsyncDisposable {
   static async start(options: ServerOptions = {}): Promise<LookupServer> {
     const settings = readOptions(options);
     const { signal } = settings;
-    if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
-    const acceptor = await listen(settings);
-    const undo: (() => void)[] = [() => acceptor.close()];
     try {
-      signal?.throwIfAborted();
-      refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
-      const { port } = acceptor.address;
-      const ownership = Ownership.claim(port);
-      undo.push(() => ownership.release());
-      if (ownership.discardRemains()) settings.log.warn("removed what a killed server left", { port });
-      const picked = settings.listenFd === null && settings.listen.port === 0;
-      const state = await openStateDir(settings.stateDir, picked ? null : port, settings.log);
-      undo.push(() => state.release());
-      const tls = await loadTls(settings, state.path);
-      signal?.throwIfAborted();
-      const table = ClientTable.create(ownership.names.table, {
-        capacity: settings.capacity,
-        mode: settings.tableMode,
-      });
-      undo.push(
-        () => table.unlink(),
-        () => table.close(),
-      );
-      const server = new LookupServer({ settings, acceptor, ownership, table, state, tls });
-      undo.length = 0; // from here on the server cleans up after itself
+      const server = LookupServer.#of(await acquireParts(settings));
       try {
         await server.#begin(signal);
       } catch (error) {
@@ -155,8 +132,17 @@ export class LookupServer implements AsyncDisposable {
       }
       return server;
     } catch (error) {
-      for (const step of undo.reverse()) step();
       throw startError(error, settings.capacity);
+    }
+  }
+
+  /** From here on the server gives back itself what was acquired for it. */
+  static #of(parts: ServerParts): LookupServer {
+    try {
+      return new LookupServer(parts);
+    } catch (error) {
+      parts.giveBack();
+      throw error;
     }
   }
 
@@ -264,32 +250,7 @@ export class LookupServer implements AsyncDisposable {
   }
 }
 
-interface ServerParts {
-  readonly settings: Settings;
-  readonly acceptor: Acceptor;
-  readonly ownership: Ownership;
-  readonly table: ClientTable;
-  readonly state: StateDir;
-  readonly tls: TlsFiles | null;
-}
-
-function refuseExposure({ tls, insecure }: Settings, host: string): void {
-  if (isLoopback(host) || tls || insecure) return;
-  throw TalkError.usage(
-    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
-      "add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network",
-  );
-}
-
 /** Rejects when the signal is aborted; without one it never settles. */
 function aborted(signal: AbortSignal | null): Promise<never> {
   return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason), { once: true }));
-}
-
-async function listen({ listen: address, listenFd, tls, limits, log }: Settings): Promise<Acceptor> {
-  try {
-    return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
-  } catch (error) {
-    throw listenFd === null ? listenError(error, address, livingOwner(address.port)) : wrongSocket(error);
-  }
 }
