@@ -132,11 +132,16 @@ export class TalkError extends Error {
   }
 }
 
-/** Exit status for anything thrown: permission problems of the system are 77, what nobody foresaw is 70. */
+/** Files and folders that cannot be used as they are, and a disk without room: errno(3). */
+const UNUSABLE = new Set<unknown>(["EACCES", "EPERM", "EROFS", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
+const NO_ROOM = new Set<unknown>(["ENOSPC", "EDQUOT"]);
+
+/** Exit status for anything thrown: what the system does not allow is 77, a full disk 69, what nobody foresaw 70. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof TalkError) return error.exitCode;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return code === "EACCES" || code === "EPERM" ? EXIT.noPermission : EXIT.internal;
+  if (UNUSABLE.has(code)) return EXIT.noPermission;
+  return NO_ROOM.has(code) ? EXIT.unavailable : EXIT.internal;
 }
 
 // Names reach messages from the network and the command line: control and format characters are shown, never sent.

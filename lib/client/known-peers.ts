@@ -61,7 +61,7 @@ export class KnownPeers {
   }
 }
 
-/** The certificates of servers that are not on loopback: "sha256:HEX" of the DER, by "HOST:PORT". */
+/** The certificates of servers that are not on loopback: their fingerprints, by "HOST:PORT". */
 export class KnownServers {
   readonly #pins: PinFile;
   constructor(stateDir: string) {

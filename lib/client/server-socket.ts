@@ -1,6 +1,7 @@
 // The way to the lookup server: a TCP socket, or TLS with a pinned certificate where the server is on another machine.
 // Knows nothing of what is said on it.
 import { connect, type Socket } from "node:net";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { TalkError } from "../errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
 
@@ -10,7 +11,7 @@ export interface ServerSocketOptions {
   readonly address: ServerAddress;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
-  /** Called with "sha256:HEX" of the server's certificate before anything is sent; throws to refuse it. */
+  /** Called with the fingerprint of the server's certificate before anything is sent; throws to refuse it. */
   readonly checkCertificate?: (certificate: string) => void;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
@@ -65,7 +66,7 @@ function certificateOf(socket: Socket): string {
   const peer =
     "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
   if (peer === undefined) throw TalkError.refused("the server showed no certificate");
-  return `sha256:${peer.fingerprint256.replaceAll(":", "").toLowerCase()}`;
+  return fingerprint(peer.raw);
 }
 
 function connectReason(error: NodeJS.ErrnoException): string {

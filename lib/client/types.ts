@@ -72,6 +72,7 @@ export interface FailedEvent {
 }
 export interface PeerEvent {
   readonly name: string;
+  /** "joined" may come again without "left" between: who comes back after the server has died, is told of again. */
   readonly state: "joined" | "left";
 }
 export interface ServerEvent {

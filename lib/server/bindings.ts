@@ -10,7 +10,7 @@ import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, wri
 import { crc32 } from "node:zlib";
 import { CommandError } from "../wire/commands.ts";
 import type { Log } from "./log.ts";
-import { NAMES_PER_KEY, NameBook, type NameLine, UNUSED_DAYS } from "./name-book.ts";
+import { NameBook, type NameLine, UNUSED_DAYS } from "./name-book.ts";
 
 export const NAMES_HEADER = "ptalk-names-v1\n";
 const LF = 10;
@@ -63,7 +63,7 @@ export class Bindings {
 
   /** @throws CommandError FULL if the name would be bound to the key, and there is no room for one more */
   checkRoom(folded: string, key: string): void {
-    if (this.#book.hasRoom(today()) || this.#book.get(folded) !== undefined || this.#hasAll(key)) return;
+    if (this.#book.hasRoom(key, today()) || this.#book.get(folded) !== undefined) return;
     throw new CommandError(
       `FULL the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
     );
@@ -109,12 +109,12 @@ export class Bindings {
 
   /**
    * Notes that the key has registered or claimed the name, which is its own or free. Caller holds the write lock, has called refresh() under
-   * it and then checkRoom(). A key that has {@link NAMES_PER_KEY} gets no further one.
+   * it and then checkRoom(). A key that has all the names it may have gets no further one today: it stays unbound.
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
   note(folded: string, key: string): void {
     const known = this.#book.get(folded);
-    if (this.isNoted(folded, key) || (known === undefined && this.#hasAll(key))) return;
+    if (this.isNoted(folded, key) || (known === undefined && this.#book.hasAll(key, today()))) return;
     try {
       this.#append({ folded, key, day: today() });
     } catch (error) {
@@ -137,10 +137,6 @@ export class Bindings {
       this.#sync = null;
       fdatasync(this.#fd, () => {});
     }, SYNC_DELAY_MS).unref();
-  }
-
-  #hasAll(key: string): boolean {
-    return this.#book.namesOf(key) >= NAMES_PER_KEY;
   }
 
   #warn(): void {

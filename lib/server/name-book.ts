@@ -1,7 +1,10 @@
 // Which key a name belongs to, in memory: what the lines of the log (bindings.ts) say, one after the other. Which name gives
 // way to another is decided by the lines alone, so that whoever reads the same log knows the same.
 
-/** Names that belong to one key. Further ones are its own while it is on, and then anybody's: nobody can take them all. */
+/**
+ * Names that belong to one key: nobody can take them all. For a further one the key gives up the one that it has not used for
+ * longest, but none of this day's, or the log would grow with every visit. Beyond that names are its own only while it is on.
+ */
 export const NAMES_PER_KEY = 64;
 
 /** Days without a registration after which a name gives way to a new one, if there is no room otherwise. */
@@ -19,7 +22,8 @@ export class NameBook {
   readonly #limit: number;
   /** The name that was not registered for the longest time first. */
   readonly #lines = new Map<string, NameLine>();
-  readonly #namesOf = new Map<string, number>();
+  /** By key, in the same order. */
+  readonly #namesOf = new Map<string, Set<string>>();
 
   /** @param limit names that there is room for */
   constructor(limit: number) {
@@ -39,22 +43,33 @@ export class NameBook {
     return this.#lines.values();
   }
 
-  /** Names that belong to the key. */
-  namesOf(key: string): number {
-    return this.#namesOf.get(key) ?? 0;
+  /** Whether the key has all the names that it may have on that day. */
+  hasAll(key: string, day: number): boolean {
+    const given = this.#givenUp(key);
+    return given !== null && given.day >= day;
   }
 
-  /** Whether there is room for one more name on that day. */
-  hasRoom(day: number): boolean {
-    return this.#lines.size < this.#limit || this.#unused(day) !== null;
+  /** Whether there is room for one more name of the key on that day. */
+  hasRoom(key: string, day: number): boolean {
+    return this.#lines.size < this.#limit || this.#givenUp(key) !== null || this.#unused(day) !== null;
   }
 
   take(line: NameLine): void {
     this.#forget(line.folded);
-    const unused = this.#lines.size < this.#limit ? null : this.#unused(line.day);
-    if (unused !== null) this.#forget(unused);
+    const way = this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
+    if (way !== null) this.#forget(way);
     this.#lines.set(line.folded, line);
-    this.#namesOf.set(line.key, this.namesOf(line.key) + 1);
+    const names = this.#namesOf.get(line.key);
+    if (names === undefined) this.#namesOf.set(line.key, new Set([line.folded]));
+    else names.add(line.folded);
+  }
+
+  /** What the key would give up for one more name; null while it may have more. */
+  #givenUp(key: string): NameLine | null {
+    const names = this.#namesOf.get(key);
+    if (names === undefined || names.size < NAMES_PER_KEY) return null;
+    const [oldest] = names;
+    return this.#lines.get(oldest as string) ?? null;
   }
 
   #unused(day: number): string | null {
@@ -66,8 +81,8 @@ export class NameBook {
     const line = this.#lines.get(folded);
     if (line === undefined) return;
     this.#lines.delete(folded);
-    const left = this.namesOf(line.key) - 1;
-    if (left === 0) this.#namesOf.delete(line.key);
-    else this.#namesOf.set(line.key, left);
+    const names = this.#namesOf.get(line.key);
+    names?.delete(folded);
+    if (names?.size === 0) this.#namesOf.delete(line.key);
   }
 }

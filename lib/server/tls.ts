@@ -5,6 +5,7 @@ import { open, readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { refuseUnlessPrivate } from "../crypto/key-file.ts";
 import { TalkError } from "../errors.ts";
 import type { Settings } from "./options.ts";
@@ -16,7 +17,7 @@ export interface TlsFiles {
   /** PEM. */
   readonly cert: string;
   readonly key: string;
-  /** "SHA256:" and unpadded base64 of SHA-256 over the certificate (DER), as clients pin it. */
+  /** Of the certificate, as clients pin it. */
   readonly fingerprint: string;
 }
 
@@ -52,9 +53,7 @@ async function readPem(path: string): Promise<string> {
 function checked({ cert, key }: { cert: string; key: string }, where: string, advice = ""): TlsFiles {
   try {
     createSecureContext({ cert, key });
-    const digest = new X509Certificate(cert).fingerprint256.replaceAll(":", "");
-    const fingerprint = `SHA256:${Buffer.from(digest, "hex").toString("base64").replace(/=+$/, "")}`;
-    return { cert, key, fingerprint };
+    return { cert, key, fingerprint: fingerprint(new X509Certificate(cert).raw) };
   } catch (error) {
     throw TalkError.badData(`${where}: no certificate with its key (${(error as Error).message})${advice}`, error);
   }

@@ -165,6 +165,16 @@ describe("ptalk key", () => {
   });
 });
 
+it("a state folder that cannot be is no internal error", async () => {
+  using other = new User();
+  writeFileSync(join(other.home, "file"), "");
+  const below = join(other.home, "file", "folder");
+  for (const args of [["key"], ["send", "--server", NOBODY, "bob", "hi"]]) {
+    const { code, stderr } = await other.run([...args, "--state-dir", below]);
+    expect({ code, stderr }).toEqual({ code: 77, stderr: expect.stringMatching(/^ptalk: ENOTDIR: [^\n]*\n$/) });
+  }
+});
+
 describe("ptalk doctor", () => {
   const findings = async (args: string[], env: NodeJS.ProcessEnv = {}) => {
     const { code, stdout } = await user.run(["doctor", "--json", ...args], { env });

@@ -96,7 +96,7 @@ it.skipIf(!prlimit(process.pid, "unlimited"))("a name that cannot be written dow
   await own.stop();
 });
 
-it(`${NAMES_PER_KEY} names belong to a key; further ones while it is on`, async () => {
+it(`${NAMES_PER_KEY} names belong to a key; further ones of the same day while it is on`, async () => {
   await start();
   const keys = newKeys();
   for (let i = 0; i < NAMES_PER_KEY + 1; i++) expect(await visit(`name${i}`, keys)).toBe("OK");
@@ -105,12 +105,30 @@ it(`${NAMES_PER_KEY} names belong to a key; further ones while it is on`, async 
   expect(await visit(`name${NAMES_PER_KEY - 1}`, newKeys())).toEqual(taken);
   const client = await Client.connect(server?.port as number);
   const { nonce } = Object.fromEntries((await client.ask("HELLO", 3)) as Map<string, string>);
-  expect(await client.ask(...claimCommand(nonce as string, "more", keys))).toEqual(full);
+  expect(await client.ask(...claimCommand(nonce as string, "more", keys))).toBe("OK");
+  expect(await client.ask("KEY", "more")).toBeNull();
   expect(await client.register("more", keys)).toBe("OK");
   expect(await visit("more", newKeys())).toEqual(taken);
   await client.ask("UNREGISTER");
   client.close();
   expect(await visit("more", newKeys())).toBe("OK");
+  expect(lines()).toHaveLength(NAMES_PER_KEY + 1);
+});
+
+it("on another day the name that the key has not used for longest gives way to its new one", async () => {
+  await start();
+  const keys = newKeys();
+  for (let i = 0; i < NAMES_PER_KEY; i++) expect(await visit(`name${i}`, keys)).toBe("OK");
+  await server?.stop();
+  const older = lines().map((line, i) => nameLine({ ...line, day: line.day - (i < 2 ? 1 : 0) }));
+  writeFileSync(namesFile(), NAMES_HEADER + older.join(""));
+  await start();
+  for (const name of ["a", "b", "c"]) expect(await visit(name, keys)).toBe("OK");
+  for (const name of ["a", "b", "name2"]) expect(await visit(name, newKeys())).toEqual(taken);
+  await server?.stop();
+  await start(); // the same after a restart
+  for (const name of ["a", "b", "name2"]) expect(await visit(name, newKeys())).toEqual(taken);
+  for (const name of ["c", "name0", "name1"]) expect(await visit(name, newKeys())).toBe("OK");
 });
 
 it("when there is no room, names that nobody has used for long give way; otherwise the error says what to do", async () => {

@@ -162,12 +162,18 @@ describe("on one port", () => {
     using user = new User();
     for (const [host, detail] of [
       ["127.0.0.1", /: ptalk \S+, plain TCP$/],
-      [outward, /: ptalk \S+, TLS, certificate sha256:[0-9a-f]{64}$/],
+      [outward, /: ptalk \S+, TLS, certificate SHA256:[A-Za-z0-9+/]{43}$/],
     ] as const) {
       const findings = JSON.parse((await user.run(["doctor", "--json", "--server", `${host}:${port}`])).stdout);
       const found = findings.find(({ name }: { name: string }) => name === "server");
       expect(found).toMatchObject({ state: "ok", detail: expect.stringMatching(detail) });
     }
+    // What people compare: what the server prints, and what the client pins.
+    const printed = /certificate (SHA256:\S+)/.exec((server as ServerProcess).output)?.[1];
+    const args = ["lookup", "nobody", "--server", `${outward}:${port}`];
+    expect((await user.run(args)).code).toBe(67);
+    const { servers } = JSON.parse((await user.run(["key", "--json"])).stdout);
+    expect(servers).toEqual([{ server: `${outward}:${port}`, certificate: printed }]);
   });
 
   it("who says nothing, or goes before it has, is forgotten", async () => {

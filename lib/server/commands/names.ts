@@ -6,7 +6,6 @@ import { verifyClaim } from "../../wire/registration.ts";
 import type { Bindings } from "../bindings.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
-import { NAMES_PER_KEY } from "../name-book.ts";
 
 export const claim: Handler = (service, connection, args, out) => {
   const request = parseClaim(args);
@@ -71,13 +70,10 @@ export function checkOwner(bindings: Bindings, folded: string, key: string): voi
   }
 }
 
-/** From now on the name is this key's. Caller holds the write lock and has checked the owner. @throws CommandError FULL */
+/** From now on the name is this key's, unless that has too many. Caller holds the write lock and has checked the owner. @throws CommandError FULL */
 function bind(bindings: Bindings, folded: string, key: string): void {
   bindings.checkRoom(folded, key);
   bindings.note(folded, key);
-  if (bindings.keyOf(folded) !== key) {
-    throw new CommandError(`FULL ${NAMES_PER_KEY} names belong to this key, and no more can: use one of those`);
-  }
 }
 
 const CODE_WORDS: Readonly<Record<string, string>> = { "bad-name": "BADNAME", "name-taken": "TAKEN", full: "FULL" };
