@@ -62,7 +62,11 @@ async function enter(
   const { handle, before } = await writes
     .run(() => {
       const before = checkRoom(service, request, folded);
-      const handle = before === null ? table.insert(input) : table.replace(before.slot, input);
+      if (before !== null) {
+        bindings.note(folded, key); // first: if that fails, the older record stays
+        return { before, handle: table.replace(before.slot, input) };
+      }
+      const handle = table.insert(input);
       // Only now: what the table refuses binds no name.
       try {
         bindings.note(folded, key);
