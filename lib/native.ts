@@ -89,7 +89,7 @@ export interface Native {
   /**
    * From now on calls back when datagrams have come: how many, at most udpBatch, or a negated errno. Each is in its slot of `bytes`
    * (udpBatch slots of equal size), and told of in udpMetaWords words of `meta`: length, port, address (16 bytes), zone. Keeps the
-   * event loop alive. Once for a socket.
+   * event loop alive. Once for a socket. After 16 errors in a row it is not read any more.
    */
   udpReceive(fd: number, bytes: Uint8Array, meta: Int32Array, callback: (count: number) => void): void;
   /** The address of datagram `index` of the batch that was called back for last, as text. */

@@ -1,5 +1,5 @@
-// A UDP socket that costs a third of what node:dgram's does: no allocation for a datagram, no object for its sender, no turn of
-// the event loop to send. What has arrived is read at once, and told of one by one.
+// A UDP socket for those to whom node:dgram is too slow: no memory for each datagram, no object for its sender, no request to send.
+// With it a confirmed message takes a fifth less (npm run bench -- talk). What has arrived is read at once, and told of one by one.
 import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
 
@@ -13,6 +13,7 @@ export interface DatagramReceiver {
   onDatagram(datagram: Buffer, address: string, port: number): void;
   /** Everything that had arrived has been told: time to answer. */
   onRead(): void;
+  /** The socket goes on, unless it fails again and again: then it hears nothing more. */
   onError(error: IpcError): void;
 }
 
@@ -50,7 +51,7 @@ export class DatagramSocket {
   }
 
   /**
-   * Sends one datagram, or loses it: nothing waits.
+   * Sends one datagram, or loses it: nothing waits. After close() it does nothing.
    * @returns 0, or the errno: EAGAIN (the kernel's buffer is full), ENETUNREACH, EPERM (a firewall)…
    */
   send(datagram: Uint8Array, address: string, port: number): number {

@@ -31,3 +31,12 @@ export function isAlive(identity: ProcessIdentity): boolean {
   // A main thread may end before its others: then the process shows as a zombie with several threads, and lives.
   return !"ZXx".includes(found.state) || found.threads > 1;
 }
+
+/** Whether somebody has stopped it (SIGSTOP and the like): it may go on at any moment. False where that cannot be seen. */
+export function isStopped(pid: number): boolean {
+  try {
+    return native.processStart(pid)?.state === "T";
+  } catch {
+    return false; // no descriptor is left to look with, say
+  }
+}

@@ -1,8 +1,8 @@
 // A worker in a process of its own, seen from the primary: forked, sent messages, noticed when it ends.
 import cluster, { type Worker as Child } from "node:cluster";
-import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
+import { isStopped } from "../ipc/process.ts";
 import type { Endpoint } from "./hub.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 
@@ -136,14 +136,6 @@ export class WorkerProcess implements Endpoint {
 
   kill(): void {
     this.#child.process.kill("SIGKILL");
-  }
-}
-
-function isStopped(pid: number): boolean {
-  try {
-    return /\) T /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
-  } catch {
-    return false; // it has ended: 'exit' is on its way
   }
 }
 

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, expect, test, vi } from "vitest";
 import { isAlive, processIdentity } from "../../lib/ipc/index.ts";
+import { isStopped } from "../../lib/ipc/process.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 
 describe("processIdentity", () => {
@@ -68,5 +69,22 @@ describe("isAlive", () => {
     const identity = processIdentity(program.pid);
     expect(identity && isAlive(identity)).toBe(true);
     await program.kill();
+  });
+});
+
+describe("isStopped", () => {
+  test("from SIGSTOP to SIGCONT, and of nobody", async () => {
+    const child = spawn("sleep", ["60"]);
+    const pid = child.pid as number;
+    try {
+      expect(isStopped(pid)).toBe(false);
+      child.kill("SIGSTOP");
+      await vi.waitUntil(() => isStopped(pid), { timeout: 20_000 });
+      child.kill("SIGCONT");
+      await vi.waitUntil(() => !isStopped(pid), { timeout: 20_000 });
+      expect(isStopped(2 ** 22 + 3)).toBe(false);
+    } finally {
+      child.kill("SIGKILL");
+    }
   });
 });

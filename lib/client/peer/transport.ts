@@ -40,7 +40,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
   #readAt = 0; // when the present batch of datagrams was read; 0 between batches
-  #socketClosed = false;
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
 
@@ -146,7 +145,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     }
     clearTimeout(this.#timer);
     this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
-    this.#socketClosed = true;
     this.#socket.close();
   }
 
@@ -212,8 +210,8 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
   };
 
   #transmit(datagram: Buffer, address: string, port: number): void {
-    if (this.#socketClosed) return; // the application may accept a message whenever it likes
-    // Failures (ENETUNREACH, a firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
+    // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
+    // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
     this.#socket.send(datagram, address, port);
   }
 }
