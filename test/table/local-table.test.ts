@@ -24,6 +24,7 @@ import {
 import { listLocal } from "../../lib/table/local-list.ts";
 import { decodeRow, encodeRow, type OwnedRow } from "../../lib/table/local-row.ts";
 import { anchorName, LocalTable } from "../../lib/table/local-table.ts";
+import { descriptorsOf } from "../helpers/own-process.ts";
 import { Program } from "../helpers/program.ts";
 import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "./support/users.ts";
 
@@ -116,11 +117,7 @@ describe("a client of this user", () => {
   });
 
   it("leaves no descriptor behind", () => {
-    // Only its own: the test runner opens and closes files meanwhile.
-    const open = () => {
-      const listing = execFileSync("ls", ["-l", `/proc/${process.pid}/fd`], { encoding: "utf8" });
-      return listing.split("\n").filter((line) => line.includes("/dev/shm/ptalk-host-")).length;
-    };
+    const open = () => descriptorsOf("/dev/shm/ptalk-host-");
     const table = LocalTable.join(row);
     expect(open()).toBe(2);
     table.leave();
