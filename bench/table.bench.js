@@ -6,9 +6,8 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ReadersWriterLock, SharedMemory } from "../dist/ipc/index.js";
-import { ClientTable } from "../dist/table/client-table.js";
-import { Directory } from "../dist/table/directory.js";
+import { ClientTable } from "../dist/directory/shm/client-table.js";
+import { Directory } from "../dist/directory/shm/mapped-directory.js";
 import {
   DETAIL_WORDS,
   geometryOf,
@@ -17,7 +16,8 @@ import {
   RECORD,
   RECORD_WORDS,
   VERSIONS,
-} from "../dist/table/layout.js";
+} from "../dist/directory/shm/table-layout.js";
+import { ReadersWriterLock, SharedMemory } from "../dist/ipc/index.js";
 import { run as runLock } from "./lock.bench.js";
 import { benchClient } from "./reference/clients.js";
 

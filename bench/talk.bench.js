@@ -5,8 +5,8 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { PeerTransport } from "../dist/client/peer/transport.js";
 import { Identity } from "../dist/crypto/identity.js";
+import { PeerTransport } from "../dist/peer/transport.js";
 import { quantile, startReceiver } from "./talk/common.js";
 import { RELAYS, startRelay } from "./talk/relays.js";
 

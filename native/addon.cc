@@ -21,7 +21,7 @@ Environment::~Environment() {
 
 void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function = nullptr;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, &Of(env), &function);
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, &EnvironmentOf(env), &function);
   exports.Set(name, function);
 }
 

@@ -51,7 +51,7 @@ class Environment {
   const std::unique_ptr<Signals> signals;
 };
 
-inline Environment& Of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+inline Environment& EnvironmentOf(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
 // Each file's functions, added to the addon's exports.
 void AddErrors(Napi::Env env, Napi::Object exports);
@@ -73,7 +73,7 @@ inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback 
 void AddRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback);
 
 // The one path from errno to JavaScript: throws IpcError(errno, syscall, path) and returns an empty value.
-Napi::Value Fail(Napi::Env env, const char* syscall, const std::string& path = std::string(), int error = 0);
+Napi::Value ThrowErrno(Napi::Env env, const char* syscall, const std::string& path = std::string(), int error = 0);
 
 // The arguments as TypeScript passes them; a wrong type reads as -1, 0 or "" and the system call refuses it.
 inline int Int(const Napi::CallbackInfo& info, size_t i) {

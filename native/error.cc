@@ -7,9 +7,9 @@
 
 namespace ptalk {
 
-Napi::Value Fail(Napi::Env env, const char* syscall, const std::string& path, int error) {
+Napi::Value ThrowErrno(Napi::Env env, const char* syscall, const std::string& path, int error) {
   if (error == 0) error = errno;
-  Environment& mine = Of(env);
+  Environment& mine = EnvironmentOf(env);
   if (mine.error_class.IsEmpty()) {
     Napi::Error::New(env, std::string(syscall) + " " + path + ": " + strerror(error)).ThrowAsJavaScriptException();
     return Napi::Value();
@@ -22,8 +22,8 @@ Napi::Value Fail(Napi::Env env, const char* syscall, const std::string& path, in
 }
 
 static Napi::Value SetErrorClass(const Napi::CallbackInfo& info) {
-  if (!info[0].IsFunction()) return Fail(info.Env(), "setErrorClass", "", EINVAL);
-  Of(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
+  if (!info[0].IsFunction()) return ThrowErrno(info.Env(), "setErrorClass", "", EINVAL);
+  EnvironmentOf(info.Env()).error_class = Napi::Persistent(info[0].As<Napi::Function>());
   return info.Env().Undefined();
 }
 

@@ -8,13 +8,13 @@
 
 namespace ptalk {
 
-// Asks every thread but the main one to block the signal, whose handler (in place already) must call BlockHere, and waits
+// Asks every thread but the main one to block the signal, whose handler (in place already) must call BlockOnThisThread, and waits
 // for them to have done so.
-void LeaveToMainThread(int signo);
+void DeliverToMainThreadOnly(int signo);
 
 // In the handler: makes this thread, unless it is the main one, block the signal from its return on. True when the delivery
 // was nothing but that request.
-bool BlockHere(int signo, const siginfo_t* info, void* context);
+bool BlockOnThisThread(int signo, const siginfo_t* info, void* context);
 
 // Before the handler goes: a request that a thread has not seen yet would meet the next action, which may be to kill.
 // Discards the signal wherever it is pending in this process.

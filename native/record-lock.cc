@@ -28,19 +28,19 @@ static Napi::Value LockBytes(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(), true);
   }
   if (errno == EAGAIN || errno == EACCES) return Napi::Boolean::New(info.Env(), false);
-  return Fail(info.Env(), "fcntl");
+  return ThrowErrno(info.Env(), "fcntl");
 }
 
 static Napi::Value UnlockBytes(const Napi::CallbackInfo& info) {
   struct flock range;
-  if (LockCommand(info, F_OFD_SETLK, F_UNLCK, &range) < 0) return Fail(info.Env(), "fcntl");
+  if (LockCommand(info, F_OFD_SETLK, F_UNLCK, &range) < 0) return ThrowErrno(info.Env(), "fcntl");
   return info.Env().Undefined();
 }
 
 // The first byte of somebody else's lock in the range, or -1. Works on a read-only descriptor.
 static Napi::Value TestBytes(const Napi::CallbackInfo& info) {
   struct flock range;
-  if (LockCommand(info, F_OFD_GETLK, F_WRLCK, &range) < 0) return Fail(info.Env(), "fcntl");
+  if (LockCommand(info, F_OFD_GETLK, F_WRLCK, &range) < 0) return ThrowErrno(info.Env(), "fcntl");
   return Napi::Number::New(info.Env(), range.l_type == F_UNLCK ? -1 : static_cast<double>(range.l_start));
 }
 

@@ -48,16 +48,16 @@ bool Earlier(const timespec& a, const timespec& b) {
 
 static Napi::Value SemOpen(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  Environment& mine = Of(env);
+  Environment& mine = EnvironmentOf(env);
   const std::string name = Text(info, 0);
   sem_t* sem;
   do {
     sem = sem_open(name.c_str(), Int(info, 1), static_cast<mode_t>(Int(info, 2)),
                    static_cast<unsigned>(Int64(info, 3)));
   } while (sem == SEM_FAILED && errno == EINTR);
-  if (sem == SEM_FAILED) return Fail(env, "sem_open", name);
+  if (sem == SEM_FAILED) return ThrowErrno(env, "sem_open", name);
   auto semaphore = std::make_shared<NamedSemaphore>(sem);
-  if (semaphore->slot < 0) return Fail(env, "sem_open", name, EMFILE);
+  if (semaphore->slot < 0) return ThrowErrno(env, "sem_open", name, EMFILE);
   if (mine.free_handles.empty()) {
     mine.semaphores.push_back(std::move(semaphore));
     return Napi::Number::New(env, static_cast<double>(mine.semaphores.size() - 1));
@@ -70,14 +70,14 @@ static Napi::Value SemOpen(const Napi::CallbackInfo& info) {
 
 static Napi::Value SemUnlink(const Napi::CallbackInfo& info) {
   const std::string name = Text(info, 0);
-  if (sem_unlink(name.c_str()) < 0) return Fail(info.Env(), "sem_unlink", name);
+  if (sem_unlink(name.c_str()) < 0) return ThrowErrno(info.Env(), "sem_unlink", name);
   return info.Env().Undefined();
 }
 
 static Napi::Value SemClose(const Napi::CallbackInfo& info) {
-  Environment& mine = Of(info.Env());
+  Environment& mine = EnvironmentOf(info.Env());
   const int32_t handle = Int(info, 0);
-  if (mine.Find(handle) == nullptr) return Fail(info.Env(), "sem_close", "", EINVAL);
+  if (mine.Find(handle) == nullptr) return ThrowErrno(info.Env(), "sem_close", "", EINVAL);
   mine.semaphores[handle].reset();
   mine.free_handles.push_back(handle);
   return info.Env().Undefined();
@@ -99,15 +99,15 @@ static Napi::Value BlockingWait(Napi::Env env, std::shared_ptr<NamedSemaphore> s
     timespec slice = MonotonicIn(kSliceMs);
     if (limited && Earlier(deadline, slice)) slice = deadline;
     if (WaitUntil(semaphore->sem, slice)) return Napi::Boolean::New(env, true);
-    if (errno != ETIMEDOUT) return Fail(env, syscall);
+    if (errno != ETIMEDOUT) return ThrowErrno(env, syscall);
     if (limited && !Earlier(MonotonicIn(0), deadline)) return Napi::Boolean::New(env, false);
     if (IsEnding(env)) return Napi::Value();
   }
 }
 
 static Napi::Value SemTimedWait(const Napi::CallbackInfo& info) {
-  const auto* semaphore = Of(info.Env()).Find(Int(info, 0));
-  if (semaphore == nullptr) return Fail(info.Env(), "sem_timedwait", "", EINVAL);
+  const auto* semaphore = EnvironmentOf(info.Env()).Find(Int(info, 0));
+  if (semaphore == nullptr) return ThrowErrno(info.Env(), "sem_timedwait", "", EINVAL);
   return BlockingWait(info.Env(), *semaphore, "sem_timedwait", Double(info, 1));
 }
 
@@ -118,13 +118,13 @@ static const std::shared_ptr<NamedSemaphore>* Selected(napi_env env, napi_callba
   napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
   const Environment* mine = static_cast<Environment*>(data);
   const auto* found = mine->Find(*mine->hot_handle);
-  if (found == nullptr) Fail(env, syscall, "", EINVAL);
+  if (found == nullptr) ThrowErrno(env, syscall, "", EINVAL);
   return found;
 }
 
 static napi_value SemPost(napi_env env, napi_callback_info info) {
   const auto* semaphore = Selected(env, info, "sem_post");
-  if (semaphore != nullptr && sem_post((*semaphore)->sem) < 0) Fail(env, "sem_post");
+  if (semaphore != nullptr && sem_post((*semaphore)->sem) < 0) ThrowErrno(env, "sem_post");
   return nullptr;
 }
 
@@ -135,7 +135,7 @@ static napi_value SemTryWait(napi_env env, napi_callback_info info) {
   do {
     result = sem_trywait((*semaphore)->sem);
   } while (result < 0 && errno == EINTR);
-  if (result < 0 && errno != EAGAIN) return Fail(env, "sem_trywait");
+  if (result < 0 && errno != EAGAIN) return ThrowErrno(env, "sem_trywait");
   napi_value taken = nullptr;
   napi_get_boolean(env, result == 0, &taken);
   return taken;
@@ -151,14 +151,14 @@ static napi_value SemValue(napi_env env, napi_callback_info info) {
   const auto* semaphore = Selected(env, info, "sem_getvalue");
   if (semaphore == nullptr) return nullptr;
   int value = 0;
-  if (sem_getvalue((*semaphore)->sem, &value) < 0) return Fail(env, "sem_getvalue");
+  if (sem_getvalue((*semaphore)->sem, &value) < 0) return ThrowErrno(env, "sem_getvalue");
   napi_value result = nullptr;
   napi_create_int32(env, value, &result);
   return result;
 }
 
 void AddSemaphores(Napi::Env env, Napi::Object exports) {
-  Environment& mine = Of(env);
+  Environment& mine = EnvironmentOf(env);
   Napi::Int32Array handle = Napi::Int32Array::New(env, 1);
   mine.hot_handle = handle.Data();
   mine.hot_handle_owner = Napi::Persistent(handle.As<Napi::Object>());

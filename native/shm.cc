@@ -18,14 +18,14 @@ static Napi::Value ShmOpen(const Napi::CallbackInfo& info) {
   do {
     fd = shm_open(name.c_str(), Int(info, 1) | O_CLOEXEC | O_NONBLOCK, static_cast<mode_t>(Int(info, 2)));
   } while (fd < 0 && errno == EINTR);
-  if (fd < 0) return Fail(info.Env(), "shm_open", name);
-  Of(info.Env()).descriptors.insert(fd);
+  if (fd < 0) return ThrowErrno(info.Env(), "shm_open", name);
+  EnvironmentOf(info.Env()).descriptors.insert(fd);
   return Napi::Number::New(info.Env(), fd);
 }
 
 static Napi::Value ShmUnlink(const Napi::CallbackInfo& info) {
   const std::string name = Text(info, 0);
-  if (shm_unlink(name.c_str()) < 0) return Fail(info.Env(), "shm_unlink", name);
+  if (shm_unlink(name.c_str()) < 0) return ThrowErrno(info.Env(), "shm_unlink", name);
   return info.Env().Undefined();
 }
 
@@ -35,13 +35,13 @@ static Napi::Value Allocate(const Napi::CallbackInfo& info) {
   do {
     error = posix_fallocate(Int(info, 0), 0, Int64(info, 1));
   } while (error == EINTR);
-  if (error != 0) return Fail(info.Env(), "posix_fallocate", Text(info, 2), error);
+  if (error != 0) return ThrowErrno(info.Env(), "posix_fallocate", Text(info, 2), error);
   return info.Env().Undefined();
 }
 
 static Napi::Value Fstat(const Napi::CallbackInfo& info) {
   struct stat status;
-  if (fstat(Int(info, 0), &status) < 0) return Fail(info.Env(), "fstat");
+  if (fstat(Int(info, 0), &status) < 0) return ThrowErrno(info.Env(), "fstat");
   Napi::Object result = Napi::Object::New(info.Env());
   result.Set("size", static_cast<double>(status.st_size));
   result.Set("uid", static_cast<double>(status.st_uid));
@@ -54,13 +54,13 @@ static Napi::Value Fstat(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value Fchmod(const Napi::CallbackInfo& info) {
-  if (fchmod(Int(info, 0), static_cast<mode_t>(Int(info, 1))) < 0) return Fail(info.Env(), "fchmod");
+  if (fchmod(Int(info, 0), static_cast<mode_t>(Int(info, 1))) < 0) return ThrowErrno(info.Env(), "fchmod");
   return info.Env().Undefined();
 }
 
 static Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   const int fd = Int(info, 0);
-  if (Of(info.Env()).descriptors.erase(fd) == 0) return Fail(info.Env(), "close", "", EBADF);
+  if (EnvironmentOf(info.Env()).descriptors.erase(fd) == 0) return ThrowErrno(info.Env(), "close", "", EBADF);
   close(fd);  // Linux frees the number even when close reports an error
   return info.Env().Undefined();
 }
@@ -92,7 +92,7 @@ static Napi::Value Map(const Napi::CallbackInfo& info) {
   const bool writable = Bool(info, 2);
   const std::string name = Text(info, 3);
   void* address = mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, Int(info, 0), 0);
-  if (address == MAP_FAILED) return Fail(env, "mmap", name);
+  if (address == MAP_FAILED) return ThrowErrno(env, "mmap", name);
   Mapping* mapping = new Mapping{address, size, -1};
   mapping->slot = Guard(address, size, writable, mapping);
   napi_value buffer = nullptr;
@@ -106,7 +106,7 @@ static Napi::Value Map(const Napi::CallbackInfo& info) {
   }
   delete mapping;
   if (env.IsExceptionPending()) return Napi::Value();
-  return Fail(env, "mmap", name, ENOMEM);
+  return ThrowErrno(env, "mmap", name, ENOMEM);
 }
 
 static Mapping* Find(const Napi::Value& value) {
@@ -119,7 +119,7 @@ static Mapping* Find(const Napi::Value& value) {
 static Napi::Value Unmap(const Napi::CallbackInfo& info) {
   Mapping* mapping = Find(info[0]);
   if (mapping == nullptr) return info.Env().Undefined();
-  if (napi_detach_arraybuffer(info.Env(), info[0]) != napi_ok) return Fail(info.Env(), "munmap", "", EINVAL);
+  if (napi_detach_arraybuffer(info.Env(), info[0]) != napi_ok) return ThrowErrno(info.Env(), "munmap", "", EINVAL);
   Release(mapping);
   return info.Env().Undefined();
 }

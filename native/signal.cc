@@ -47,7 +47,7 @@ SignalRecord Record(int signo, int32_t claim, const siginfo_t* info) {
 
 void OnSignal(int signo, siginfo_t* info, void* context) {
   const int saved = errno;
-  if (signo >= SIGRTMIN && BlockHere(signo, info, context)) return;
+  if (signo >= SIGRTMIN && BlockOnThisThread(signo, info, context)) return;
   Route& route = routes[signo];
   route.in_handler.fetch_add(1);
   const int pipe = route.pipe.load() - 1;
@@ -126,7 +126,7 @@ int32_t Signals::Claim(int signo, SignalMode mode) {
     return 0;
   }
   claimed[signo] = mine;
-  if (mode == kHandle && signo >= SIGRTMIN) LeaveToMainThread(signo);
+  if (mode == kHandle && signo >= SIGRTMIN) DeliverToMainThreadOnly(signo);
   return id;
 }
 
@@ -157,31 +157,31 @@ Signals::~Signals() {
 }
 
 static Napi::Value Sigaction(const Napi::CallbackInfo& info) {
-  const int32_t id = Of(info.Env()).signals->Claim(Int(info, 0), static_cast<SignalMode>(Int(info, 1)));
-  if (id == 0) return Fail(info.Env(), "sigaction");
+  const int32_t id = EnvironmentOf(info.Env()).signals->Claim(Int(info, 0), static_cast<SignalMode>(Int(info, 1)));
+  if (id == 0) return ThrowErrno(info.Env(), "sigaction");
   return Napi::Number::New(info.Env(), id);
 }
 
 static Napi::Value Sigrestore(const Napi::CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Of(info.Env()).signals->Restore(Int(info, 0), Int(info, 1)));
+  return Napi::Boolean::New(info.Env(), EnvironmentOf(info.Env()).signals->Restore(Int(info, 0), Int(info, 1)));
 }
 
 static Napi::Value Sigcurrent(const Napi::CallbackInfo& info) {
   struct sigaction action;
-  if (sigaction(Int(info, 0), nullptr, &action) < 0) return Fail(info.Env(), "sigaction");
+  if (sigaction(Int(info, 0), nullptr, &action) < 0) return ThrowErrno(info.Env(), "sigaction");
   return Napi::String::New(info.Env(), Kind(action));
 }
 
 static Napi::Value Sigqueue(const Napi::CallbackInfo& info) {
   union sigval value = {};
   value.sival_int = Int(info, 2);
-  if (sigqueue(Int(info, 0), Int(info, 1), value) < 0) return Fail(info.Env(), "sigqueue");
+  if (sigqueue(Int(info, 0), Int(info, 1), value) < 0) return ThrowErrno(info.Env(), "sigqueue");
   return info.Env().Undefined();
 }
 
 static Napi::Value SignalFd(const Napi::CallbackInfo& info) {
-  const int fd = Of(info.Env()).signals->TakeReadEnd();
-  if (fd < 0) return Fail(info.Env(), "pipe2");
+  const int fd = EnvironmentOf(info.Env()).signals->TakeReadEnd();
+  if (fd < 0) return ThrowErrno(info.Env(), "pipe2");
   return Napi::Number::New(info.Env(), fd);
 }
 

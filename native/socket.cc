@@ -21,24 +21,24 @@ static Napi::Value Notify(const Napi::CallbackInfo& info) {
   const std::string text = info[1].As<Napi::String>().Utf8Value();
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) return Fail(env, "sendto", path, ENAMETOOLONG);
+  if (path.empty() || path.size() >= sizeof address.sun_path) return ThrowErrno(env, "sendto", path, ENAMETOOLONG);
   memcpy(address.sun_path, path.data(), path.size());
   if (path[0] == '@') address.sun_path[0] = '\0';
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return Fail(env, "socket", path);
+  if (fd < 0) return ThrowErrno(env, "socket", path);
   const socklen_t length = offsetof(sockaddr_un, sun_path) + path.size();
   const ssize_t sent =
       sendto(fd, text.data(), text.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), length);
   const int error = errno;
   close(fd);
-  return sent < 0 ? Fail(env, "sendto", path, error) : env.Undefined();
+  return sent < 0 ? ThrowErrno(env, "sendto", path, error) : env.Undefined();
 }
 
 // setUserTimeout(fd, ms)
 static Napi::Value SetUserTimeout(const Napi::CallbackInfo& info) {
   const unsigned int ms = static_cast<unsigned int>(Int(info, 1));
   const int failed = setsockopt(Int(info, 0), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
-  return failed != 0 ? Fail(info.Env(), "setsockopt") : info.Env().Undefined();
+  return failed != 0 ? ThrowErrno(info.Env(), "setsockopt") : info.Env().Undefined();
 }
 
 void AddSockets(Napi::Env env, Napi::Object exports) {

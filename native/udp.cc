@@ -85,7 +85,7 @@ void UdpSocket::Call(int result) {
 void UdpSocket::Close() {
   if (closing) return;
   closing = true;
-  Of(env).udp_sockets.erase(fd);
+  EnvironmentOf(env).udp_sockets.erase(fd);
   if (!polling) {
     close(fd);
     delete this;
@@ -112,9 +112,9 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   const int port = Int(info, 1);
   const bool ipv6 = Bool(info, 2);
   sockaddr_in6 own;
-  if (port < 0 || port > 65535 || !Parse(address.c_str(), port, ipv6, &own)) return Fail(env, "bind", address, EINVAL);
+  if (port < 0 || port > 65535 || !Parse(address.c_str(), port, ipv6, &own)) return ThrowErrno(env, "bind", address, EINVAL);
   const int fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return Fail(env, "socket", address);
+  if (fd < 0) return ThrowErrno(env, "socket", address);
   const int off = 0;
   if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
   // As much of it as the system allows (net.core.rmem_max).
@@ -124,14 +124,14 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   if (bind(fd, reinterpret_cast<sockaddr*>(&own), Length(ipv6)) < 0) {
     const int error = errno;
     close(fd);
-    return Fail(env, "bind", address, error);
+    return ThrowErrno(env, "bind", address, error);
   }
-  Of(env).udp_sockets[fd] = new UdpSocket(env, fd, ipv6);
+  EnvironmentOf(env).udp_sockets[fd] = new UdpSocket(env, fd, ipv6);
   return Napi::Number::New(env, fd);
 }
 
 static UdpSocket* Find(const Napi::CallbackInfo& info) {
-  auto& sockets = Of(info.Env()).udp_sockets;
+  auto& sockets = EnvironmentOf(info.Env()).udp_sockets;
   const auto found = sockets.find(Int(info, 0));
   return found == sockets.end() ? nullptr : found->second;
 }
@@ -139,7 +139,7 @@ static UdpSocket* Find(const Napi::CallbackInfo& info) {
 static Napi::Value UdpPort(const Napi::CallbackInfo& info) {
   sockaddr_in6 own;
   socklen_t length = sizeof own;
-  if (getsockname(Int(info, 0), reinterpret_cast<sockaddr*>(&own), &length) < 0) return Fail(info.Env(), "getsockname");
+  if (getsockname(Int(info, 0), reinterpret_cast<sockaddr*>(&own), &length) < 0) return ThrowErrno(info.Env(), "getsockname");
   return Napi::Number::New(info.Env(), ntohs(own.sin6_port));
 }
 
@@ -150,11 +150,11 @@ static Napi::Value UdpReceive(const Napi::CallbackInfo& info) {
   UdpSocket* socket = Find(info);
   uv_loop_t* loop = nullptr;
   if (socket == nullptr || socket->polling || napi_get_uv_event_loop(env, &loop) != napi_ok)
-    return Fail(env, "recvmmsg", "", EBADF);
+    return ThrowErrno(env, "recvmmsg", "", EBADF);
   auto bytes = info[1].As<Napi::Uint8Array>();
   auto meta = info[2].As<Napi::Int32Array>();
   const size_t slot = bytes.ByteLength() / kUdpBatch;
-  if (slot == 0 || meta.ElementLength() < kUdpBatch * kUdpMetaWords) return Fail(env, "recvmmsg", "", EINVAL);
+  if (slot == 0 || meta.ElementLength() < kUdpBatch * kUdpMetaWords) return ThrowErrno(env, "recvmmsg", "", EINVAL);
   socket->owners = Napi::Persistent(Napi::Object::New(env));
   socket->owners.Set("bytes", bytes);
   socket->owners.Set("meta", meta);
@@ -169,7 +169,7 @@ static Napi::Value UdpReceive(const Napi::CallbackInfo& info) {
     header.msg_iovlen = 1;
   }
   int error = uv_poll_init(loop, &socket->poll, socket->fd);
-  if (error != 0) return Fail(env, "epoll_ctl", "", -error);
+  if (error != 0) return ThrowErrno(env, "epoll_ctl", "", -error);
   socket->polling = true;
   socket->poll.data = socket;
   // The environment of a worker thread may end with the socket open: libuv's handle has to be closed first, which takes a turn.
@@ -177,7 +177,7 @@ static Napi::Value UdpReceive(const Napi::CallbackInfo& info) {
       env, [](napi_async_cleanup_hook_handle, void* data) { static_cast<UdpSocket*>(data)->Close(); }, socket,
       &socket->cleanup);
   error = uv_poll_start(&socket->poll, UV_READABLE, UdpSocket::OnReadable);
-  if (error != 0) return Fail(env, "epoll_ctl", "", -error);
+  if (error != 0) return ThrowErrno(env, "epoll_ctl", "", -error);
   return env.Undefined();
 }
 
@@ -186,7 +186,7 @@ static Napi::Value UdpSource(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   UdpSocket* socket = Find(info);
   const int i = Int(info, 1);
-  if (socket == nullptr || i < 0 || i >= kUdpBatch) return Fail(env, "recvmmsg", "", EINVAL);
+  if (socket == nullptr || i < 0 || i >= kUdpBatch) return ThrowErrno(env, "recvmmsg", "", EINVAL);
   const sockaddr_in6& from = socket->names[i];
   char text[INET6_ADDRSTRLEN + 1 + UV_IF_NAMESIZE];
   if (socket->ipv6) {

@@ -137,37 +137,37 @@ void Waits::Abandon() {
 
 // Milliseconds below 0 wait without limit. The id comes back through the completion pipe once the wait is over.
 static Napi::Value SemWaitStart(const Napi::CallbackInfo& info) {
-  Environment& mine = Of(info.Env());
+  Environment& mine = EnvironmentOf(info.Env());
   const auto* semaphore = mine.Find(Int(info, 0));
-  if (semaphore == nullptr) return Fail(info.Env(), "sem_wait", "", EINVAL);
+  if (semaphore == nullptr) return ThrowErrno(info.Env(), "sem_wait", "", EINVAL);
   int32_t id = 0;
   if (int error = mine.waits->Start(*semaphore, Double(info, 1), &id)) {
-    return Fail(info.Env(), "pthread_create", "", error);
+    return ThrowErrno(info.Env(), "pthread_create", "", error);
   }
   return Napi::Number::New(info.Env(), id);
 }
 
 static Napi::Value SemWaitCancel(const Napi::CallbackInfo& info) {
-  Of(info.Env()).waits->Cancel(Int(info, 0));
+  EnvironmentOf(info.Env()).waits->Cancel(Int(info, 0));
   return info.Env().Undefined();
 }
 
 // True when it was acquired (the token is the caller's now), false when it timed out, undefined for an id not known (any more).
 static Napi::Value SemWaitCollect(const Napi::CallbackInfo& info) {
-  const auto wait = Of(info.Env()).waits->Collect(Int(info, 0));
+  const auto wait = EnvironmentOf(info.Env()).waits->Collect(Int(info, 0));
   if (!wait) return info.Env().Undefined();
-  if (wait->state.load() == kFailed) return Fail(info.Env(), "sem_wait", "", wait->error);
+  if (wait->state.load() == kFailed) return ThrowErrno(info.Env(), "sem_wait", "", wait->error);
   return Napi::Boolean::New(info.Env(), wait->state.load() == kAcquired);
 }
 
 static Napi::Value SemWaitAbandon(const Napi::CallbackInfo& info) {
-  Of(info.Env()).waits->Abandon();
+  EnvironmentOf(info.Env()).waits->Abandon();
   return info.Env().Undefined();
 }
 
 static Napi::Value CompletionFd(const Napi::CallbackInfo& info) {
-  const int fd = Of(info.Env()).waits->TakeReadEnd();
-  if (fd < 0) return Fail(info.Env(), "pipe2");
+  const int fd = EnvironmentOf(info.Env()).waits->TakeReadEnd();
+  if (fd < 0) return ThrowErrno(info.Env(), "pipe2");
   return Napi::Number::New(info.Env(), fd);
 }
 

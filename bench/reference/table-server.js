@@ -3,8 +3,9 @@
 //   still    not at all
 //   turns    one insert or remove in a write section of its own in each turn of its event loop, as a server does
 //   hammer   the same without a pause
+
+import { ClientTable } from "../../dist/directory/shm/client-table.js";
 import { ReadersWriterLock } from "../../dist/ipc/index.js";
-import { ClientTable } from "../../dist/table/client-table.js";
 import { benchClient } from "./clients.js";
 
 const [, , name, clients, lockName, how] = process.argv;

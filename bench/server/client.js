@@ -1,6 +1,6 @@
 // A client of the lookup server, for benchmarks: asks, and registers.
 import { connect } from "node:net";
-import { registrationBytes } from "../../dist/wire/registration.js";
+import { registrationBytes } from "../../dist/crypto/signed-statements.js";
 import { encodeCommand } from "../../dist/wire/resp-command.js";
 import { ReplyDecoder } from "../../dist/wire/resp-reply.js";
 

@@ -18,7 +18,7 @@ export async function startReceiver() {
   const next = async () => JSON.parse((await once(lines, "line"))[0]);
   const { key, address, port, echo } = await next();
   return {
-    peer: { key: Buffer.from(key, "base64"), name: "receiver", addresses: [{ address, port }] },
+    peer: { key: Buffer.from(key, "base64"), name: "receiver", endpoints: [{ address, port }] },
     echoPort: echo,
     ask(line) {
       child.stdin.write(`${line}\n`);

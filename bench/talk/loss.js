@@ -1,8 +1,8 @@
 // Runs in a network namespace of its own whose firewall drops 30 % of all UDP datagrams, each way. Sends messages one
 // after the other, then opens new transports for handshakes, and prints what that took.
 import { execFileSync } from "node:child_process";
-import { PeerTransport } from "../../dist/client/peer/transport.js";
 import { Identity } from "../../dist/crypto/identity.js";
+import { PeerTransport } from "../../dist/peer/transport.js";
 import { quantile, startReceiver } from "./common.js";
 
 const MESSAGES = 2000;

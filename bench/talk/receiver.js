@@ -3,8 +3,8 @@
 // has arrived; ends with its standard input.
 import { createSocket } from "node:dgram";
 import { createInterface } from "node:readline";
-import { PeerTransport } from "../../dist/client/peer/transport.js";
 import { Identity } from "../../dist/crypto/identity.js";
+import { PeerTransport } from "../../dist/peer/transport.js";
 import { RELAYS } from "./relays.js";
 
 const address = "127.0.0.1";

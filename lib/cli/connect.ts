@@ -1,7 +1,8 @@
 // How the commands reach the client: its modules are loaded only when a command needs them, all settings passed on.
+
+import { TalkError } from "../base/errors.ts";
 import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/types.ts";
-import type { Config } from "../config.ts";
-import { TalkError } from "../errors.ts";
+import type { Config } from "./config.ts";
 
 type Wanted = Pick<ConnectOptions, "name" | "register" | "recipients" | "deliver" | "startServer" | "signal">;
 
@@ -21,7 +22,7 @@ export async function withDirectory<T>(config: Config, use: (directory: Director
   const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
   const signal = AbortSignal.timeout(timeoutMs);
   const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
-    throw signal.aborted ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error) : error;
+    throw signal.aborted ? TalkError.unreachable(server, `no answer withTimeout ${timeoutMs / 1000} s`, error) : error;
   });
   try {
     return await use(directory);

@@ -1,13 +1,13 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
 import type { ClientRecord, LocalRecord, TalkMessage } from "../client/types.ts";
-import { visible, visibleLines } from "./sanitise.ts";
+import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
 import { colourOfName, type Paint } from "./style.ts";
 import { time } from "./times.ts";
 
 /** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
-  const cells = [header, ...rows].map((row) => row.map(visible));
+  const cells = [header, ...rows].map((row) => row.map(escapeControls));
   const widths = header.map((_, column) => Math.max(...cells.map((row) => stringWidth(row[column] ?? ""))));
   const lines = cells.map((row) =>
     row
@@ -41,21 +41,21 @@ export function localTable(clients: readonly LocalRecord[], paint: Paint): strin
 /** One client, a field a line. */
 export function clientDetails(client: ClientRecord): string[] {
   return [
-    `name         ${visible(client.name)}`,
-    `address      ${visible(endpoint(client))}`,
-    `host         ${visible(client.host)}`,
+    `name         ${escapeControls(client.name)}`,
+    `address      ${escapeControls(endpoint(client))}`,
+    `host         ${escapeControls(client.host)}`,
     `on since     ${time(client.startedAt)}`,
     `last lookup  ${time(client.lastLookupAt)}`,
-    `fingerprint  ${visible(client.fingerprint)}`,
+    `fingerprint  ${escapeControls(client.fingerprint)}`,
   ];
 }
 
 /** "bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark. */
 export function messageLines(message: TalkMessage, paint: Paint): string[] {
-  const name = visible(message.from);
+  const name = escapeControls(message.from);
   const mark = message.verified ? "" : "?";
   const indent = " ".repeat(stringWidth(name) + mark.length + 2);
-  const [first = "", ...rest] = visibleLines(message.text);
+  const [first = "", ...rest] = escapeControlsByLine(message.text);
   const head = `${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
 }

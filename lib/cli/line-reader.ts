@@ -1,5 +1,5 @@
 // Lines of a pipe: bounded in length, checked to be UTF-8, as they come. Knows bytes only.
-import { TalkError } from "../errors.ts";
+import { TalkError } from "../base/errors.ts";
 
 /** Longest line in bytes: a message of 64 KiB after the names it goes to. */
 export const LINE_BYTES_LIMIT = 70_000;

@@ -1,6 +1,6 @@
 // The command line's story: find the command, load it, run it, say what went wrong, leave with its exit status.
 // Knows no sockets and no terminals.
-import { conclude, linger } from "./conclude.ts";
+import { finish, linger } from "./finish.ts";
 import { quietBrokenPipes } from "./output.ts";
 import { program } from "./program.ts";
 
@@ -11,7 +11,7 @@ export async function main(args: readonly string[]): Promise<void> {
     const cli = await program(args);
     await cli.parseAsync([...args], { from: "user" });
   } catch (error) {
-    conclude(error, args);
+    finish(error, args);
   }
   linger();
 }

@@ -2,13 +2,13 @@
 // stdout that cannot be written is told once; a stderr that cannot be written is nobody's loss.
 import { writeSync } from "node:fs";
 import { debuglog } from "node:util";
-import { EXIT, exitCodeOf, TalkError } from "../errors.ts";
-import { Ended } from "./ended.ts";
-import { visible } from "./sanitise.ts";
+import { EXIT, exitCodeOf, TalkError } from "../base/errors.ts";
+import { CommandEnded } from "./command-ended.ts";
+import { escapeControls } from "./escape-controls.ts";
 
 const debug = debuglog("ptalk-cli");
 
-type OutputListener = (ended: Ended) => void;
+type OutputListener = (ended: CommandEnded) => void;
 
 /** Who goes on, or ends in order, when stdout takes no more; without any the process ends at once. */
 const outputListeners = new Set<OutputListener>();
@@ -33,21 +33,21 @@ export function onOutputEnd(listener: OutputListener): Disposable {
 let outputFailureTold = false;
 
 /** What an error of stdout means to the command; says so, once, if it is not only that the reader has gone. */
-function outputEnd(error: NodeJS.ErrnoException): Ended {
+function outputEnd(error: NodeJS.ErrnoException): CommandEnded {
   // EIO of a terminal: it was hung up.
   if (error.code === "EPIPE" || (error.code === "EIO" && process.stdout.isTTY))
-    return new Ended("stdout was closed", EXIT.ok);
+    return new CommandEnded("stdout was closed", EXIT.ok);
   if (!outputFailureTold) {
     outputFailureTold = true;
     const failure = TalkError.internal(`cannot write: ${error.code ?? error.message}`, error);
     reportError(failure, wantsJson(process.argv.slice(2)));
   }
-  return new Ended("stdout cannot be written", EXIT.internal);
+  return new CommandEnded("stdout cannot be written", EXIT.internal);
 }
 
 /**
  * Prints one line on stdout; fulfilled once the operating system has it.
- * @throws Ended when it never will
+ * @throws CommandEnded when it never will
  */
 export function print(line: string): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -62,7 +62,7 @@ export function printJson(value: unknown): Promise<void> {
 
 /** A remark on stderr, one line. What others may have put into it is made visible. */
 export function note(line: string): void {
-  process.stderr.write(`ptalk: ${visible(line)}\n`);
+  process.stderr.write(`ptalk: ${escapeControls(line)}\n`);
 }
 
 // JSON.stringify leaves C1 controls and invisible format characters as they are, and a terminal would obey them.
@@ -87,7 +87,7 @@ export function wantsJson(args: readonly string[]): boolean {
 export function reportError(error: unknown, json: boolean): void {
   const { code, message } = describeError(error);
   debug("%s", error instanceof Error ? error.stack : error);
-  const line = json ? jsonLine({ type: "error", code, message }) : `ptalk: ${visible(message)}`;
+  const line = json ? jsonLine({ type: "error", code, message }) : `ptalk: ${escapeControls(message)}`;
   try {
     writeSync(2, `${line}\n`); // synchronous: the process may be about to end
   } catch {

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { TalkError } from "../errors.ts";
+import { TalkError } from "../base/errors.ts";
 import { COMMANDS, DEFAULT_COMMAND, firstOperand } from "./commands.ts";
 
 const AFTER_HELP = `
-\`ptalk NAME\` is short for \`ptalk talk NAME\`. Settings: flags > PTALK_* environment > config.toml > defaults.
+\`ptalk NAME\` is short for \`ptalk talk NAME\`. CommandContext: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
 73 name taken, 75 not delivered in time, 77 refused, 70 internal error. See ptalk(1).`;
 

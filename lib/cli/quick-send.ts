@@ -1,10 +1,10 @@
 // `ptalk send` without the command-line framework: scripts call it often, and loading commander is a tenth of its time.
 // Only for a command line that is plainly right; everything else (mistakes, --help) is the framework's.
 import { parseArgs } from "node:util";
-import { conclude, linger } from "./conclude.ts";
+import { contextOf } from "./command-context.ts";
+import { finish, linger } from "./finish.ts";
 import { quietBrokenPipes } from "./output.ts";
 import { send } from "./send.ts";
-import { settingsOf } from "./settings.ts";
 
 const OPTIONS = {
   as: { type: "string" },
@@ -26,9 +26,9 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const { as: name, "state-dir": stateDir, ...others } = line.values;
   quietBrokenPipes();
   try {
-    await send(names, words, await settingsOf({ ...others, name, stateDir }));
+    await send(names, words, await contextOf({ ...others, name, stateDir }));
   } catch (error) {
-    conclude(error, args);
+    finish(error, args);
   }
   linger();
   return true;

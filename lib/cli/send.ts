@@ -1,13 +1,14 @@
 // What `ptalk send` does, however its command line was read.
+
+import { TalkError } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
-import { TalkError } from "../errors.ts";
+import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
+import { escapeControls } from "./escape-controls.ts";
 import { deliveredJson, sentJson } from "./json.ts";
-import { openLifetime } from "./lifetime.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
-import { visible } from "./sanitise.ts";
-import { milliseconds, ownName, type Settings } from "./settings.ts";
+import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
@@ -16,7 +17,7 @@ import { duration } from "./times.ts";
  * @param names "NAME,NAME"
  * @param words the text; none: it is on stdin
  */
-export async function send(names: string, words: readonly string[], { config, json }: Settings): Promise<void> {
+export async function send(names: string, words: readonly string[], { config, json }: CommandContext): Promise<void> {
   const name = ownName(config);
   const recipients = parseRecipients(names);
   const [mistake, ...more] = nameMistakes(recipients);
@@ -25,7 +26,7 @@ export async function send(names: string, words: readonly string[], { config, js
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
-  using life = openLifetime({ endsWithOutput: false });
+  using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
   const deadline = new Deadline(milliseconds(config.timeout));
   const client = await connectClient(config, {
@@ -50,7 +51,7 @@ export async function send(names: string, words: readonly string[], { config, js
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
-  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
+  TalkError.notDelivered(names, `no answer from the lookup server withTimeout ${totalMs / 1000} s`);
 
 function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
@@ -63,7 +64,7 @@ function showJson(client: TalkConnection): void {
 function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
   for (const outcome of outcomes) {
     if (outcome.status === "fulfilled")
-      tell(`delivered to ${visible(outcome.value.to)} (${duration(outcome.value.ms)})`);
+      tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) note(describeError(reason).message);

@@ -1,5 +1,5 @@
 // Colours for people: none on a pipe, none with NO_COLOR, none on a dumb terminal.
-import type { Environment } from "../config.ts";
+import type { Environment } from "../base/files.ts";
 
 const SGR = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 } as const;
 export type Colour = keyof typeof SGR;

@@ -1,13 +1,13 @@
 // Who is who: a name's key and addresses from the server, held against the key that was remembered of it. Both ways: whom
 // to send to, and whether an incoming message is from whom it says. A server that does not answer delays neither for long.
 // Knows nothing of sockets and messages.
-import { TalkError } from "../errors.ts";
-import { foldIfValid } from "../names.ts";
+
+import { type Flight, KeyedQueue, SingleFlight } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
+import { foldIfValid } from "../base/names.ts";
+import type { KnownPeers } from "../store/known-peers.ts";
+import { DirectoryCache } from "./directory-cache.ts";
 import type { DirectoryRecord } from "./directory-record.ts";
-import type { KnownPeers } from "./known-peers.ts";
-import { type Question, Questions } from "./questions.ts";
-import { Records } from "./records.ts";
-import { InTurn } from "./waiting.ts";
 
 /** Milliseconds that a question about somebody known holds a message up; past them what was known before serves. */
 const KNOWN_PATIENCE_MS = 250;
@@ -24,16 +24,16 @@ export interface DirectorySource {
 }
 
 /** What is known of a sender: verified if the server's binding and the remembered key agree, refused if one contradicts. */
-export type Standing = { readonly verified: boolean } | { readonly refused: TalkError };
+export type SenderVerification = { readonly verified: boolean } | { readonly refused: TalkError };
 
 export class AddressBook {
   readonly #server: string;
   readonly #source: DirectorySource;
   readonly #peers: KnownPeers;
-  readonly #records = new Records();
-  readonly #places = new Questions<DirectoryRecord | null>(KNOWN_PATIENCE_MS);
-  readonly #owners = new Questions<string | null>(SENDER_PATIENCE_MS);
-  readonly #inTurn = new InTurn();
+  readonly #records = new DirectoryCache();
+  readonly #places = new SingleFlight<DirectoryRecord | null>(KNOWN_PATIENCE_MS);
+  readonly #owners = new SingleFlight<string | null>(SENDER_PATIENCE_MS);
+  readonly #inTurn = new KeyedQueue();
   #hasWarned = false;
 
   constructor(server: string, source: DirectorySource, peers: KnownPeers) {
@@ -76,12 +76,12 @@ export class AddressBook {
   }
 
   /** @param key base64 of the key that the sender has proved to hold */
-  async standingOf(name: string, key: string): Promise<Standing> {
+  async verifySender(name: string, key: string): Promise<SenderVerification> {
     const folded = foldIfValid(name);
     if (folded === null) return { refused: TalkError.badName(name, "a sender calls itself so") };
     try {
       const pinned = this.#isPinned(folded, key);
-      const { inTime } = this.#owners.put(`${folded} ${key}`, () => this.#boundKey(folded, key));
+      const { inTime } = this.#owners.run(`${folded} ${key}`, () => this.#boundKey(folded, key));
       const bound = (await inTime) ?? null;
       if (bound === key) return { verified: pinned || this.#pin(folded, key) };
       // The name is somebody else's on the server: only who was met under it before is heard, and not as verified.
@@ -106,8 +106,8 @@ export class AddressBook {
   }
 
   /** The server was away: what it told before may no longer be so. */
-  doubt(): void {
-    this.#records.doubt();
+  invalidate(): void {
+    this.#records.invalidate();
   }
 
   async #find(folded: string, signal: AbortSignal): Promise<DirectoryRecord | null> {
@@ -144,8 +144,8 @@ export class AddressBook {
     return answer !== undefined ? answer : (this.#records.get(folded) ?? known);
   }
 
-  #ask(folded: string): Question<DirectoryRecord | null> {
-    return this.#places.put(folded, async () => {
+  #ask(folded: string): Flight<DirectoryRecord | null> {
+    return this.#places.run(folded, async () => {
       const record = await this.#source.lookup(folded);
       if (record) this.#records.keep(folded, record);
       else this.#records.forget(folded);

@@ -1,6 +1,6 @@
 // The questions that any connection may ask the server: who is this, who is on, whose is this name.
-import { TalkError } from "../errors.ts";
-import { decodeBase64, KEY_BYTES } from "../wire/registration.ts";
+import { TalkError } from "../base/errors.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
 import type { ServerConnection } from "./server-connection.ts";

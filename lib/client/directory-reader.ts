@@ -1,9 +1,10 @@
 // A look at the server's directory without being in it: `ptalk all`, `ptalk lookup`.
-import { defaultStateDir } from "../config.ts";
-import { parseServerAddress } from "../server-address.ts";
+
+import { defaultStateDir } from "../base/files.ts";
+import { parseServerAddress } from "../base/server-address.ts";
+import { KnownServers } from "../store/known-peers.ts";
 import { allRecords, lookupRecord } from "./directory-queries.ts";
 import { publicRecord } from "./directory-record.ts";
-import { KnownServers } from "./known-peers.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { OpenDirectory } from "./types.ts";
 

@@ -1,11 +1,11 @@
 // One client of the server's directory, from the reply to what the library gives out.
 import { isIP } from "node:net";
+import { TalkError } from "../base/errors.ts";
+import { foldIfValid } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
-import { TalkError } from "../errors.ts";
-import { foldIfValid } from "../names.ts";
-import { type ClientEntry, readClientEntry } from "../wire/client-entry.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import { type ClientEntry, readClientEntry } from "../directory/entry-wire.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
-import { decodeBase64, KEY_BYTES } from "../wire/registration.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import type { ClientRecord } from "./types.ts";
 

@@ -6,10 +6,10 @@ import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync } from "node:
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { EXIT, TalkError } from "../errors.ts";
-import { formatServerAddress, type ServerAddress } from "../server-address.ts";
-import { backoffMs } from "./backoff.ts";
-import { embeddedServerDir, ensureStateDir, serveLogFile } from "./state-dir.ts";
+import { backoffMs } from "../base/async.ts";
+import { EXIT, TalkError } from "../base/errors.ts";
+import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
 const START_LIMIT_MS = 10_000;

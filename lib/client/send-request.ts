@@ -1,5 +1,5 @@
 // What send() is given, checked before anything is said or begun. Pure.
-import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "./peer/limits.ts";
+import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "../peer/limits.ts";
 import type { SendOptions } from "./types.ts";
 
 /**

@@ -2,12 +2,12 @@
 // Knows the protocol's framing, nothing of registrations or reconnecting.
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
-import { TalkError } from "../errors.ts";
-import { formatServerAddress } from "../server-address.ts";
+import { abortable } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
+import { formatServerAddress } from "../base/server-address.ts";
+import { openServerSocket, type ServerSocketOptions } from "../net/dial.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { openServerSocket, type ServerSocketOptions } from "./server-socket.ts";
-import { abortable } from "./waiting.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
@@ -154,7 +154,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   #expire(): void {
     const oldest = this.#pending[0];
     if (oldest && performance.now() > oldest.deadline) {
-      this.#end(TalkError.unreachable(this.server, `no answer within ${REPLY_LIMIT_MS / 1000} s`));
+      this.#end(TalkError.unreachable(this.server, `no answer withTimeout ${REPLY_LIMIT_MS / 1000} s`));
     }
   }
 

@@ -2,31 +2,31 @@
 // address book, peer transport and the row of the local table together; each of them does its own work.
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { defaultStateDir } from "../config.ts";
-import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
-import { TalkError } from "../errors.ts";
-import { validateName } from "../names.ts";
+import { TalkError } from "../base/errors.ts";
+import { defaultStateDir } from "../base/files.ts";
+import { validateName } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
   isLoopback,
   parseServerAddress,
   type ServerAddress,
-} from "../server-address.ts";
-import { listLocal } from "../table/local-list.ts";
+} from "../base/server-address.ts";
+import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
+import { PeerTransport } from "../peer/transport.ts";
+import { listLocal } from "../presence/local-list.ts";
+import { LocalPresence } from "../presence/presence.ts";
+import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
+import { emitSafely } from "./client-events.ts";
 import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
-import { Journeys } from "./journeys.ts";
-import { KnownPeers, KnownServers } from "./known-peers.ts";
-import { LocalPresence } from "./local-presence.ts";
-import { PeerTransport } from "./peer/transport.ts";
-import { Reception } from "./reception.ts";
+import { InFlight } from "./in-flight.ts";
+import { InboundMessages } from "./inbound.ts";
+import { OutboundMessages } from "./outbound.ts";
 import { failedCode, sendFailure } from "./send-failure.ts";
 import { checkSendRequest } from "./send-request.ts";
-import { Sending } from "./sending.ts";
-import { Session } from "./session.ts";
-import { keyFile } from "./state-dir.ts";
-import { tell } from "./tell.ts";
+import { ServerSession } from "./server-session.ts";
 import type {
   ClientRecord,
   ConnectOptions,
@@ -53,13 +53,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
-  readonly #session: Session;
+  readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
-  readonly #reception: Reception;
+  readonly #reception: InboundMessages;
   #presence: LocalPresence | undefined;
-  readonly #journeys: Journeys;
-  readonly #sending: Sending;
+  readonly #journeys: InFlight;
+  readonly #sending: OutboundMessages;
   #ended: Error | undefined;
 
   private constructor(options: ConnectOptions, parts: Parts) {
@@ -70,9 +70,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#session = parts.session;
     this.#transport = parts.transport;
     this.#book = parts.book;
-    this.#journeys = new Journeys(parts.transport);
-    this.#sending = new Sending({ ...parts, from: this.name, journeys: this.#journeys });
-    this.#reception = new Reception({
+    this.#journeys = new InFlight(parts.transport);
+    this.#sending = new OutboundMessages({ ...parts, from: this.name, journeys: this.#journeys });
+    this.#reception = new InboundMessages({
       book: parts.book,
       client: this,
       deliver: options.deliver,
@@ -86,7 +86,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
       if (event.state === "back") this.#cameBack();
-      tell(this, "server", event);
+      emitSafely(this, "server", event);
     });
     this.#session.on("seen", (record) => {
       this.#book.learn(record);
@@ -94,7 +94,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#session.on("peer", (event) => {
       if (event.state === "left") this.#book.forget(event.name);
-      tell(this, "peer", event);
+      emitSafely(this, "peer", event);
     });
     this.#session.on("gone", (error) => this.#fail(error));
   }
@@ -118,7 +118,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
-    const session = await Session.open({
+    const session = await ServerSession.open({
       name: options.name,
       address,
       identity,
@@ -168,20 +168,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (this.#ended) throw this.#ended;
     const id = randomUUID();
     const startedAt = performance.now();
-    tell(this, "sent", { id, to, at: Date.now() });
+    emitSafely(this, "sent", { id, to, at: Date.now() });
     let record: DirectoryRecord;
     try {
       record = await this.#sending.send(id, to, text, { timeoutMs, signal });
     } catch (error) {
       const failure = sendFailure(to, error, timeoutMs, signal);
       const message = failure instanceof Error ? failure.message : String(failure);
-      tell(this, "failed", { id, to, code: failedCode(failure), message });
+      emitSafely(this, "failed", { id, to, code: failedCode(failure), message });
       throw failure;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#book.remember(to, record.key);
     this.#presence?.sent();
-    tell(this, "delivered", { id, to, at: Date.now(), ms });
+    emitSafely(this, "delivered", { id, to, at: Date.now(), ms });
     return { id, to, ms };
   }
 
@@ -217,13 +217,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #cameBack(): void {
     this.#presence?.moved(this.address);
     // Who was restarted while the server was away is announced to nobody.
-    this.#book.doubt();
+    this.#book.invalidate();
     for (const name of this.#journeys.names()) this.#session.lookup(name).catch(() => {});
   }
 
   #fail(error: Error): void {
     this.#ended ??= error;
-    if (this.listenerCount("error") > 0) tell(this, "error", error);
+    if (this.listenerCount("error") > 0) emitSafely(this, "error", error);
   }
 }
 
@@ -236,7 +236,7 @@ interface Place {
 interface Parts {
   readonly server: string;
   readonly fingerprint: string;
-  readonly session: Session;
+  readonly session: ServerSession;
   readonly transport: PeerTransport;
   readonly book: AddressBook;
 }

@@ -1,6 +1,6 @@
 // The records and events that the client gives out and the commands print: one shape for the library, one rule
 // (`at` and other times become ISO 8601 text) for JSON. Types only.
-import type { FailedCode } from "../errors.ts";
+import type { FailedCode } from "../base/errors.ts";
 
 /** Milliseconds since the Unix epoch, as Date.now() gives them. Printed in JSON as ISO 8601 UTC with milliseconds. */
 export type EpochMs = number;
@@ -152,7 +152,7 @@ export interface TalkConnection extends AsyncDisposable {
   lookup(name: string): Promise<ClientRecord | null>;
   all(): Promise<ClientRecord[]>;
   list(): LocalRecord[] | Promise<LocalRecord[]>;
-  /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
+  /** Leaves: unregisters and closes the sockets, withTimeout a bound. What is under way fails with not-delivered. */
   close(): Promise<void>;
 }
 

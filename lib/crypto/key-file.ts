@@ -12,8 +12,8 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { TalkError } from "../errors.ts";
-import { makeFolder } from "../make-folder.ts";
+import { TalkError } from "../base/errors.ts";
+import { makeFolder } from "../base/files.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
 const LINE = /^ptalk-key-1 ([A-Za-z0-9+/]{43}=)\n?$/;
@@ -41,7 +41,7 @@ export function readSeedFile(path: string): Buffer | null {
   }
 }
 
-/** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
+/** WriteBatcher the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
 export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   const folder = dirname(path);
   makeFolder(folder);

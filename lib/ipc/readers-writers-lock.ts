@@ -2,18 +2,18 @@
 
 import { native } from "../native.ts";
 import { isCode } from "./error.ts";
-import { At, begin } from "./lock/enter.ts";
+import { AcquireDeadline, DEFAULT_LOCK_TIMEOUT_MS, MAX_LOCK_TIMEOUT_MS } from "./lock/acquire-deadline.ts";
+import { At, tryEnter } from "./lock/enter.ts";
 import { checkNameLength, closeEpoch } from "./lock/epoch.ts";
 import { aborted, busy, closed, nested } from "./lock/errors.ts";
 import { join } from "./lock/join.ts";
-import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot } from "./lock/layout.ts";
 import { leave } from "./lock/leave.ts";
+import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot } from "./lock/lock-layout.ts";
 import { type Participant, type Repair, setPhase } from "./lock/participant.ts";
-import { DEFAULT_LOCK_TIMEOUT_MS, MAX_LOCK_TIMEOUT_MS, Patience } from "./lock/patience.ts";
 import { createSegment, discardSegment, openSegment, unlinkSegment } from "./lock/segment.ts";
 import { type LockStats, statsOf } from "./lock/stats.ts";
-import { type ThreadSeat, threadSeat } from "./lock/thread-seat.ts";
-import { enterPatiently } from "./lock/wait.ts";
+import { type ThreadGuard, threadSeat } from "./lock/thread-guard.ts";
+import { enterBefore } from "./lock/wait.ts";
 import { checkMode, checkName, kindOf } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { fdOf, SharedMemory } from "./shared-memory.ts";
@@ -51,7 +51,7 @@ export class ReadersWriterLock implements Disposable {
   readonly name: string;
   readonly #shm: SharedMemory;
   readonly #participant: Participant;
-  readonly #thread: ThreadSeat;
+  readonly #thread: ThreadGuard;
   #closed = false;
 
   private constructor(shm: SharedMemory, repair: Repair | undefined) {
@@ -150,7 +150,7 @@ export class ReadersWriterLock implements Disposable {
     if (refusal !== undefined) return Promise.reject(refusal);
     this.#thread.user = this;
     try {
-      const at = begin(this.#participant, kind);
+      const at = tryEnter(this.#participant, kind);
       if (at !== At.inside) return this.#enterThenRun(kind, at, section, options);
     } catch (error) {
       setPhase(this.#participant, Phase.idle);
@@ -174,7 +174,7 @@ export class ReadersWriterLock implements Disposable {
     { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal }: SectionOptions = {},
   ): Promise<T> {
     try {
-      await enterPatiently(this.#participant, kind, at, new Patience(this.#participant, kind, timeoutMs, signal));
+      await enterBefore(this.#participant, kind, at, new AcquireDeadline(this.#participant, kind, timeoutMs, signal));
     } catch (error) {
       this.#thread.user = null;
       throw error;

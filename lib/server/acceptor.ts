@@ -1,13 +1,13 @@
 // Takes connections off the listening socket and shares them out among the workers; refuses what is over a bound.
 import { createServer, type Server, type Socket } from "node:net";
-import { TalkError } from "../errors.ts";
-import { formatServerAddress, isLoopback, type ServerAddress } from "../server-address.ts";
-import { plainAddress } from "./address.ts";
+import { unmapped, withoutZone } from "../base/endpoint.ts";
+import { TalkError } from "../base/errors.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { descriptorsForConnections } from "./descriptors.ts";
-import type { Hub } from "./hub.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
-import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./refusal.ts";
+import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./rejection.ts";
+import type { WorkerBus } from "./worker-bus.ts";
 
 /** Connections that wait while no worker is up; the kernel's own queue waits behind them. */
 const MAX_WAITING = 1024;
@@ -16,7 +16,7 @@ const BACKLOG = 4096;
 /** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
 const EXCHANGES = 4;
 /** Ms between two log lines about refused connections. */
-const COMPLAINT_MS = 10_000;
+const REFUSAL_LOG_MS = 10_000;
 
 export interface ListenTarget {
   readonly address: ServerAddress;
@@ -35,10 +35,10 @@ export class Acceptor {
   readonly #tls: boolean;
   readonly #waiting: { socket: Socket; address: string }[] = [];
   readonly #roomPerWorker = descriptorsForConnections();
-  #hub: Hub | null = null;
+  #bus: WorkerBus | null = null;
   #ready: number[] = [];
   #turn = 0;
-  #complainedAt = -COMPLAINT_MS;
+  #complainedAt = -REFUSAL_LOG_MS;
 
   private constructor(tls: boolean, limits: Limits, log: Log) {
     this.#tls = tls;
@@ -76,9 +76,9 @@ export class Acceptor {
     return { host: bound.address, port: bound.port };
   }
 
-  /** From now on connections go to this hub's workers, in turn. */
-  serve(hub: Hub): void {
-    this.#hub = hub;
+  /** From now on connections go to this bus's workers, in turn. */
+  serve(bus: WorkerBus): void {
+    this.#bus = bus;
   }
 
   /** @param ids workers that take connections */
@@ -96,48 +96,49 @@ export class Acceptor {
   #accept(socket: Socket): void {
     socket.on("error", () => {});
     this.acceptedAt = performance.now();
-    const address = plainAddress(socket.remoteAddress);
+    // Undefined: it has gone again already.
+    const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
     this.offer(socket, address);
   }
 
   /** A connection that needs a worker. */
   offer(socket: Socket, address: string): void {
-    const hub = this.#hub;
-    if (hub !== null && !isLoopback(address) && hub.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
-      this.turnAway(socket, "too many connections from your address");
+    const bus = this.#bus;
+    if (bus !== null && !isLoopback(address) && bus.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
+      this.reject(socket, "too many connections from your address");
     } else if (this.#ready.length > 0) {
       this.#hand(socket, address);
     } else if (this.#waiting.length < MAX_WAITING) {
       this.#waiting.push({ socket, address });
     } else {
-      this.turnAway(socket, "the server is starting, try again");
+      this.reject(socket, "the server is starting, try again");
     }
   }
 
   /** To the next worker in turn that has room, or that can make some. */
   #hand(socket: Socket, address: string): void {
-    const hub = this.#hub as Hub;
-    const over = hub.connections - this.#limits.connections;
-    const roomy = over < 0 ? this.#next(hub, this.#roomPerWorker) : null;
+    const bus = this.#bus as WorkerBus;
+    const over = bus.connections - this.#limits.connections;
+    const roomy = over < 0 ? this.#next(bus, this.#roomPerWorker) : null;
     if (roomy !== null) {
-      hub.hand(roomy, socket, address, false);
+      bus.hand(roomy, socket, address, false);
       return;
     }
-    const exchange = over < EXCHANGES * this.#ready.length ? this.#next(hub, this.#roomPerWorker + EXCHANGES) : null;
-    if (exchange !== null) hub.hand(exchange, socket, address, true);
-    else this.turnAway(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY);
+    const exchange = over < EXCHANGES * this.#ready.length ? this.#next(bus, this.#roomPerWorker + EXCHANGES) : null;
+    if (exchange !== null) bus.hand(exchange, socket, address, true);
+    else this.reject(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY);
   }
 
   /** The next worker in turn that has fewer connections. */
-  #next(hub: Hub, connections: number): number | null {
+  #next(bus: WorkerBus, connections: number): number | null {
     for (let i = 0; i < this.#ready.length; i++) {
       const id = this.#ready[this.#turn++ % this.#ready.length] as number;
-      if (hub.connectionsAt(id) < connections) return id;
+      if (bus.connectionsAt(id) < connections) return id;
     }
     return null;
   }
 
-  turnAway(socket: Socket, reason: string): void {
+  reject(socket: Socket, reason: string): void {
     this.#refuse(reason);
     refuse(socket, reason, this.#tls);
   }
@@ -145,7 +146,7 @@ export class Acceptor {
   #refuse(reason: string): void {
     this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
     const now = performance.now();
-    if (now - this.#complainedAt < COMPLAINT_MS) return;
+    if (now - this.#complainedAt < REFUSAL_LOG_MS) return;
     this.#complainedAt = now;
     this.#log.warn("connection refused", { reason });
   }

@@ -1,7 +1,7 @@
 // Who has come and gone: told to this worker's watchers at once, and to the other workers in batches through the primary.
-import { foldName } from "../names.ts";
-import { isLaterVersion } from "../table/repair.ts";
-import { type ClientEntry, writeClientEntry } from "../wire/client-entry.ts";
+import { foldName } from "../base/names.ts";
+import { type ClientEntry, writeClientEntry } from "../directory/entry-wire.ts";
+import { isLaterVersion } from "../directory/shm/table-repair.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
 import { EVENTS_PER_MESSAGE } from "./limits.ts";

@@ -92,7 +92,7 @@ export class Connection {
     return this.#replying;
   }
 
-  /** Writes replies outside of a dispatch. */
+  /** WriteBatcher replies outside of a dispatch. */
   write(fill: (out: ReplyWriter) => void): void {
     const { out } = this.#host;
     fill(out);

@@ -10,15 +10,15 @@ import { info } from "./commands/info.ts";
 import { claim, key } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import type { Connection } from "./connection.ts";
-import type { Service } from "./service.ts";
+import type { WorkerContext } from "./worker-context.ts";
 
 /**
- * Answers a request: into `out`, or later through connection.write() if it gives a promise.
+ * LookupReplyCache a request: into `out`, or later through connection.write() if it gives a promise.
  * @param args behind the command's name, as text; as they came they are in `request` until the handler returns
  * @throws CommandError with the error reply
  */
 export type Handler = (
-  service: Service,
+  service: WorkerContext,
   connection: Connection,
   args: readonly string[],
   out: ReplyWriter,
@@ -52,7 +52,7 @@ const UPPER_CASE = 0xdf; // of an ASCII letter
 const debug = debuglog("ptalk-server");
 
 export function dispatch(
-  service: Service,
+  service: WorkerContext,
   connection: Connection,
   request: RequestParser,
   out: ReplyWriter,
@@ -70,7 +70,12 @@ export function dispatch(
 }
 
 /** Nearly every request is a LOOKUP, and nearly every LOOKUP has its answer ready: this is the way of those. */
-function lookupReady(service: Service, connection: Connection, request: RequestParser, out: ReplyWriter): boolean {
+function lookupReady(
+  service: WorkerContext,
+  connection: Connection,
+  request: RequestParser,
+  out: ReplyWriter,
+): boolean {
   const { answers } = service;
   const { bytes, starts, ends } = request;
   const [start, end] = [starts[1] as number, ends[1] as number];
@@ -91,7 +96,7 @@ function isLookup({ bytes, count, starts, ends }: RequestParser): boolean {
 }
 
 function dispatchAny(
-  service: Service,
+  service: WorkerContext,
   connection: Connection,
   request: RequestParser,
   out: ReplyWriter,
@@ -108,7 +113,7 @@ function dispatchAny(
   return pending?.catch((error) => connection.write((later) => fail(service, error, later)));
 }
 
-function fail(service: Service, error: unknown, out: ReplyWriter): void {
+function fail(service: WorkerContext, error: unknown, out: ReplyWriter): void {
   if (error instanceof CommandError) {
     service.refused(error.line.split(" ", 1)[0] as string);
     out.error(error.line);

@@ -30,7 +30,7 @@ export function defaultLimits(capacity: number): Limits {
     // Three of the longest there can be.
     longReplyBytes: 128 * 1024 * 1024,
     longReplyMs: 60_000,
-    // A million, each with a key of its own, take 300 MB in each worker (measured with a script that fills a NameBook).
+    // A million, each with a key of its own, take 300 MB in each worker (measured with a script that fills a NameOwnership).
     names: Math.max(65_536, Math.min(4 * capacity, 1_048_576)),
   };
 }
@@ -55,7 +55,7 @@ export const PROBE_AFTER_MS = 10_000;
 export const PROBE_ANSWER_MS = 10_000;
 
 /** Ms between two looks at silent and stuck connections. */
-export const WATCHMAN_MS = 2_500;
+export const HEALTH_CHECK_MS = 2_500;
 
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;

@@ -1,25 +1,25 @@
 // The worker of a server without worker processes: the same object, in the same process, with plain calls for messages.
 import type { Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Endpoint, Hub } from "./hub.ts";
+import type { WriteBatcher } from "../directory/shm/write-batcher.ts";
 import type { Log } from "./log.ts";
 import type { SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Worker } from "./worker.ts";
-import type { Writes } from "./writes.ts";
+import type { WorkerBus, WorkerHandle } from "./worker-bus.ts";
 
-export class LocalWorker implements Endpoint {
+export class LocalWorker implements WorkerHandle {
   readonly id: number;
   readonly #worker: Worker;
 
-  constructor(hub: Hub, config: WorkerConfig, writes: Writes, log: Log) {
+  constructor(bus: WorkerBus, config: WorkerConfig, writes: WriteBatcher, log: Log) {
     this.id = config.id;
-    hub.add(this);
+    bus.add(this);
     // Later, as between processes: nobody finds the other half in the middle of something.
     const send: SendToPrimary = async (message) => {
       await nextTurn();
-      hub.receive(config.id, message);
+      bus.receive(config.id, message);
     };
-    this.#worker = new Worker({ config, owners: hub.owners, writes, log, send });
+    this.#worker = new Worker({ config, owners: bus.owners, writes, log, send });
   }
 
   send(message: ToWorker): void {

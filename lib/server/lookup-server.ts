@@ -1,24 +1,24 @@
 // The lookup server as an object: from what it needs (server-parts.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
+import { formatServerAddress } from "../base/server-address.ts";
+import type { ClientTable } from "../directory/shm/client-table.ts";
+import { OrphanReaper } from "../directory/shm/orphan-reaper.ts";
+import type { Ownership } from "../directory/shm/server-objects.ts";
+import { WriteBatcher } from "../directory/shm/write-batcher.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
-import { formatServerAddress } from "../server-address.ts";
-import type { ClientTable } from "../table/client-table.ts";
 import type { Acceptor } from "./acceptor.ts";
-import { EmptyWatch } from "./empty-watch.ts";
-import { Hub } from "./hub.ts";
+import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
 import { LocalWorker } from "./local-worker.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
-import type { Ownership } from "./objects.ts";
-import { readOptions, type ServerOptions, type Settings } from "./options.ts";
-import { Orphans } from "./orphans.ts";
-import { NO_DESCRIPTOR } from "./refusal.ts";
-import { acquireParts, type ServerParts } from "./server-parts.ts";
+import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
+import { NO_DESCRIPTOR } from "./rejection.ts";
+import { acquireResources, type Resources } from "./resources.ts";
+import type { StateDir } from "./server-state.ts";
 import { startError } from "./start-error.ts";
-import type { StateDir } from "./state-dir.ts";
 import type { TlsFiles } from "./tls.ts";
+import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
-import { Writes } from "./writes.ts";
 
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
 
@@ -41,25 +41,25 @@ export class LookupServer implements AsyncDisposable {
   readonly stopping: Promise<void>;
   /** Settles when the server has stopped, however it came to that. */
   readonly stopped: Promise<void>;
-  readonly #settings: Settings;
+  readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
   readonly #ownership: Ownership;
   readonly #table: ClientTable;
   readonly #lock: ReadersWriterLock;
-  readonly #writes: Writes;
+  readonly #writes: WriteBatcher;
   readonly #state: StateDir;
   readonly #tls: TlsFiles | null;
-  readonly #hub: Hub;
+  readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
-  readonly #orphans: Orphans;
-  readonly #empty: EmptyWatch | null;
+  readonly #orphans: OrphanReaper;
+  readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
   #stop: Promise<void> | null = null;
   #settleStopped: () => void = () => {};
   #settleStopping: () => void = () => {};
 
-  private constructor(parts: ServerParts) {
+  private constructor(parts: Resources) {
     const { settings, acceptor, ownership, table, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
@@ -77,19 +77,19 @@ export class LookupServer implements AsyncDisposable {
       this.#settleStopped = resolve;
     });
     this.#lock = ReadersWriterLock.create(ownership.names.lock, { repair: () => this.#repair() });
-    this.#writes = new Writes(this.#lock);
-    this.#hub = new Hub({
+    this.#writes = new WriteBatcher(this.#lock);
+    this.#bus = new WorkerBus({
       changed: (id, events) => {
         this.#orphans.note(id, events);
-        this.#empty?.look();
+        this.#empty?.clientSeen();
       },
-      up: (id) => this.#pool.brief(id),
+      up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
-      unlucky: (reason) => settings.log.error(reason),
+      workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => this.#info(loads),
     });
     this.#pool = new WorkerPool(
-      this.#hub,
+      this.#bus,
       {
         configOf: (id) => this.#workerConfig(id),
         readyChanged: (ids) => acceptor.setReady(ids),
@@ -97,16 +97,16 @@ export class LookupServer implements AsyncDisposable {
           this.#orphans.expect(id);
           for (const { socket, address } of stranded) acceptor.offer(socket, address);
         },
-        lost: ({ socket }) => acceptor.turnAway(socket, NO_DESCRIPTOR),
+        lost: ({ socket }) => acceptor.reject(socket, NO_DESCRIPTOR),
       },
       settings.log,
     );
-    this.#orphans = new Orphans(table, this.#writes, {
-      announce: (events) => this.#hub.announce(events),
-      settled: () => this.#empty?.lookAgain(),
+    this.#orphans = new OrphanReaper(table, this.#writes, {
+      announce: (events) => this.#bus.announce(events),
+      settled: () => this.#empty?.recheck(),
     });
     this.#empty = settings.exitWhenEmpty
-      ? new EmptyWatch(
+      ? new IdleShutdown(
           () => this.clients,
           () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
@@ -123,7 +123,7 @@ export class LookupServer implements AsyncDisposable {
     const settings = readOptions(options);
     const { signal } = settings;
     try {
-      const server = LookupServer.#of(await acquireParts(settings));
+      const server = LookupServer.#of(await acquireResources(settings));
       try {
         await server.#begin(signal);
       } catch (error) {
@@ -137,11 +137,11 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /** From here on the server gives back itself what was acquired for it. */
-  static #of(parts: ServerParts): LookupServer {
+  static #of(parts: Resources): LookupServer {
     try {
       return new LookupServer(parts);
     } catch (error) {
-      parts.giveBack();
+      parts.release();
       throw error;
     }
   }
@@ -172,9 +172,9 @@ export class LookupServer implements AsyncDisposable {
   }
 
   async #begin(signal: AbortSignal | null): Promise<void> {
-    this.#acceptor.serve(this.#hub);
+    this.#acceptor.serve(this.#bus);
     if (this.#settings.workers === 0) {
-      this.#local = new LocalWorker(this.#hub, this.#workerConfig(0), this.#writes, this.#settings.log);
+      this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#writes, this.#settings.log);
       this.#acceptor.setReady([0]);
     } else {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
@@ -234,7 +234,7 @@ export class LookupServer implements AsyncDisposable {
         startedAt: this.#startedAt,
         clients: this.clients,
         capacity: this.#settings.capacity,
-        connections: this.#hub.connections,
+        connections: this.#bus.connections,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
         lock: {

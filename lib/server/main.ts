@@ -1,14 +1,14 @@
 // `ptalk serve`: start, say so, serve until somebody ends it, leave nothing behind.
 
 import { debuglog } from "node:util";
-import { TalkError } from "../errors.ts";
-import { Interrupts } from "./interrupts.ts";
+import { TalkError } from "../base/errors.ts";
 import { type Log, openLog, STDOUT, writeOrForget } from "./log.ts";
 import { LookupServer } from "./lookup-server.ts";
 import { readyLines } from "./main-text.ts";
 import type { ServerOptions } from "./options.ts";
+import { ShutdownSignals } from "./shutdown-signals.ts";
 import { notifySystemd, socketFromSystemd } from "./systemd.ts";
-import { letGoOfTerminal } from "./terminal.ts";
+import { detachTerminal } from "./tty-prompt.ts";
 
 const debug = debuglog("ptalk-server");
 /** Ms that a server gets to clean up after an error that nobody foresaw. */
@@ -16,8 +16,8 @@ const LAST_RESORT_MS = 10_000;
 
 /** Resolves when the server has stopped in good order. @throws TalkError, once everything is cleaned up */
 export async function serve(options: ServerOptions): Promise<void> {
-  const interrupts = new Interrupts(options.json ?? false);
-  process.on("exit", letGoOfTerminal);
+  const interrupts = new ShutdownSignals(options.json ?? false);
+  process.on("exit", detachTerminal);
   const log = openLog(options.json ?? false);
   const failure = watchForFailure(log, () => interrupts.stop("failed"));
   try {

@@ -1,5 +1,5 @@
 // What the primary and its workers tell each other. Plain data: it crosses a process boundary as JSON.
-import type { ClientEntry } from "../wire/client-entry.ts";
+import type { ClientEntry } from "../directory/entry-wire.ts";
 import type { Limits } from "./limits.ts";
 
 /** `version` is the record's in the table: of two about one name, the higher one is the later client. */
@@ -62,7 +62,7 @@ export type ToPrimary =
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
   | { type: "load"; id: number; load: WorkerLoad }
-  | { type: "unlucky"; reason: string };
+  | { type: "workerError"; reason: string };
 
 /** Resolves when the message has left this process: whoever waits for it never fills the channel. */
 export type SendToPrimary = (message: ToPrimary) => Promise<void>;

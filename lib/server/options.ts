@@ -1,8 +1,8 @@
 // What a server is told, checked and completed.
 import { availableParallelism } from "node:os";
-import { TalkError } from "../errors.ts";
-import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../server-address.ts";
-import { MAX_CAPACITY } from "../table/layout.ts";
+import { TalkError } from "../base/errors.ts";
+import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { MAX_CAPACITY } from "../directory/shm/table-layout.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
@@ -45,7 +45,7 @@ export interface ServerOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface Settings {
+export interface ServerSettings {
   readonly listen: ServerAddress;
   readonly listenFd: number | null;
   readonly workers: number;
@@ -70,7 +70,7 @@ const MOST_DEFAULT_WORKERS = 4;
 const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
 
 /** @throws TalkError usage, naming the option */
-export function readOptions(options: ServerOptions): Settings {
+export function readOptions(options: ServerOptions): ServerSettings {
   const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
   if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
     throw TalkError.usage(

@@ -1,5 +1,5 @@
 // Why a server could not make its objects in shared memory, for people.
-import { TalkError } from "../errors.ts";
+import { TalkError } from "../base/errors.ts";
 import { IpcError } from "../ipc/index.ts";
 
 /** The system's errors as TalkError, with what can be done; all else as it is. */

@@ -1,6 +1,6 @@
 // systemd's two small protocols: sockets handed over at start (sd_listen_fds(3)) and "I am ready" (sd_notify(3)).
 import { debuglog } from "node:util";
-import { notifySocket } from "../ipc/sockets.ts";
+import { notifySocket } from "../net/sockets.ts";
 import type { ServerOptions } from "./options.ts";
 
 const debug = debuglog("ptalk-server");

@@ -5,11 +5,11 @@ import { open, readFile, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
+import { TalkError } from "../base/errors.ts";
+import { replaceFile } from "../base/files.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { refuseUnlessPrivate } from "../crypto/key-file.ts";
-import { TalkError } from "../errors.ts";
-import type { Settings } from "./options.ts";
-import { replaceFile } from "./state-dir.ts";
+import type { ServerSettings } from "./options.ts";
 
 const require = createRequire(import.meta.url); // as in log.ts
 
@@ -28,7 +28,7 @@ const FILE = "server-certificate.pem";
 const OTHERS = 0o007;
 
 /** @throws TalkError refused, bad-data: files that cannot be read, or that are no certificate with its key */
-export async function loadTls(settings: Settings, stateDir: string): Promise<TlsFiles | null> {
+export async function loadTls(settings: ServerSettings, stateDir: string): Promise<TlsFiles | null> {
   if (!settings.tls) return null;
   const { tlsCert, tlsKey, log } = settings;
   if (tlsCert === null || tlsKey === null) {

@@ -1,13 +1,13 @@
 // A worker process: waits to be told what to serve, serves, and ends with its primary.
 import type { Socket } from "node:net";
+import { ClientTable } from "../directory/shm/client-table.ts";
+import { WriteBatcher } from "../directory/shm/write-batcher.ts";
 import { sigaction } from "../ipc/index.ts";
 import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
-import { ClientTable } from "../table/client-table.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
-import { letGoOfTerminal } from "./terminal.ts";
+import { detachTerminal } from "./tty-prompt.ts";
 import { Worker } from "./worker.ts";
-import { Writes } from "./writes.ts";
 
 /** Ms that clients get to read the farewell. */
 const FAREWELL_MS = 300;
@@ -15,7 +15,7 @@ const FAREWELL_MS = 300;
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
-process.on("exit", letGoOfTerminal);
+process.on("exit", detachTerminal);
 process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
 
 let worker: Worker | null = null;
@@ -39,7 +39,7 @@ function start(config: WorkerConfig, owners: readonly number[]): void {
     log.warn("table repaired after a process died writing", { kept, discarded });
   };
   const lock = ReadersWriterLock.open(config.lock, { repair });
-  worker = new Worker({ config, owners, writes: new Writes(lock), log, send });
+  worker = new Worker({ config, owners, writes: new WriteBatcher(lock), log, send });
 }
 
 function send(message: ToPrimary): Promise<void> {

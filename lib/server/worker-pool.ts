@@ -1,9 +1,9 @@
 // Keeps the wanted number of workers alive. A worker that dies is replaced; one that keeps dying, after a growing pause.
 
-import { TalkError } from "../errors.ts";
-import type { Hub } from "./hub.ts";
+import { TalkError } from "../base/errors.ts";
 import type { Log } from "./log.ts";
 import type { ToPrimary, WorkerConfig } from "./messages.ts";
+import type { WorkerBus } from "./worker-bus.ts";
 import { type HandedConnection, WorkerProcess } from "./worker-process.ts";
 
 const FIRST_PAUSE_MS = 50;
@@ -15,7 +15,7 @@ const MAX_START_FAILURES = 5;
 /** Ms from a worker's fork until it takes connections; one that needs longer hangs, and is replaced. */
 const START_MS = 20_000;
 /** Ms that workers get to end by themselves. */
-const PATIENCE_MS = 3_000;
+const STOP_TIMEOUT_MS = 3_000;
 
 export interface PoolOwner {
   /** What a new worker is told; everything but its number. */
@@ -30,7 +30,7 @@ export interface PoolOwner {
 
 export class WorkerPool {
   replaced = 0;
-  readonly #hub: Hub;
+  readonly #bus: WorkerBus;
   readonly #owner: PoolOwner;
   readonly #log: Log;
   readonly #workers = new Map<number, WorkerProcess>();
@@ -42,8 +42,8 @@ export class WorkerPool {
   #allGone: (() => void) | null = null;
   readonly #timers = new Set<NodeJS.Timeout>();
 
-  constructor(hub: Hub, owner: PoolOwner, log: Log) {
-    this.#hub = hub;
+  constructor(bus: WorkerBus, owner: PoolOwner, log: Log) {
+    this.#bus = bus;
     this.#owner = owner;
     this.#log = log;
   }
@@ -61,9 +61,9 @@ export class WorkerPool {
   }
 
   /** Tells a worker whose process has begun what to do. */
-  brief(id: number): void {
+  configure(id: number): void {
     if (this.#stopping) this.#workers.get(id)?.send({ type: "stop", reason: "shutdown" });
-    else this.#workers.get(id)?.send({ type: "start", config: this.#owner.configOf(id), owners: this.#hub.owners });
+    else this.#workers.get(id)?.send({ type: "start", config: this.#owner.configOf(id), owners: this.#bus.owners });
   }
 
   ready(id: number): void {
@@ -80,27 +80,27 @@ export class WorkerPool {
     const gone = new Promise<void>((resolve) => {
       this.#allGone = resolve;
     });
-    this.#hub.broadcast({ type: "stop", reason });
-    const impatient = setTimeout(() => {
+    this.#bus.broadcast({ type: "stop", reason });
+    const killTimer = setTimeout(() => {
       for (const worker of this.#workers.values()) worker.kill();
-    }, PATIENCE_MS);
+    }, STOP_TIMEOUT_MS);
     await gone;
-    clearTimeout(impatient);
+    clearTimeout(killTimer);
   }
 
   #fork(): void {
     const bornAt = performance.now();
     const worker = new WorkerProcess({
-      message: (id, message: ToPrimary) => this.#hub.receive(id, message),
+      message: (id, message: ToPrimary) => this.#bus.receive(id, message),
       lost: (id, connection) => {
-        this.#hub.receive(id, { type: "unlucky", reason: "a worker has no descriptor left for a connection" });
-        this.#hub.receive(id, { type: "closed", address: connection.address });
+        this.#bus.receive(id, { type: "workerError", reason: "a worker has no descriptor left for a connection" });
+        this.#bus.receive(id, { type: "closed", address: connection.address });
         this.#owner.lost(connection);
       },
       exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
     });
     this.#workers.set(worker.id, worker);
-    this.#hub.add(worker);
+    this.#bus.add(worker);
     this.#later(START_MS, () => {
       if (this.#ready.has(worker.id) || this.#workers.get(worker.id) !== worker) return;
       if (this.#ready.size > 0) this.#starting?.resolve();
@@ -133,7 +133,7 @@ export class WorkerPool {
   #exited(id: number, how: string, stranded: readonly HandedConnection[], livedMs: number): void {
     this.#workers.delete(id);
     this.#ready.delete(id);
-    this.#hub.remove(id);
+    this.#bus.remove(id);
     if (this.#stopping) {
       for (const { socket } of stranded) socket.destroy();
       if (this.#workers.size === 0) this.#allGone?.();

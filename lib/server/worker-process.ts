@@ -3,8 +3,8 @@ import cluster, { type Worker as Child } from "node:cluster";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { isStopped } from "../ipc/process.ts";
-import type { Endpoint } from "./hub.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
+import type { WorkerHandle } from "./worker-bus.ts";
 
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
@@ -35,7 +35,7 @@ export interface WorkerWatcher {
   exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
 }
 
-export class WorkerProcess implements Endpoint {
+export class WorkerProcess implements WorkerHandle {
   readonly id: number;
   readonly pid: number;
   readonly #child: Child;

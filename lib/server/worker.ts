@@ -2,60 +2,60 @@
 // or part of its host's is known only to whoever makes it.
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
-import { setUserTimeout } from "../ipc/sockets.ts";
-import { isLoopback } from "../server-address.ts";
-import { ClientTable } from "../table/client-table.ts";
+import { ConcurrencyLimit } from "../base/async.ts";
+import { isLoopback } from "../base/server-address.ts";
+import { ClientTable } from "../directory/shm/client-table.ts";
+import { NameLog } from "../directory/shm/name-log.ts";
+import type { WriteBatcher } from "../directory/shm/write-batcher.ts";
+import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
-import { Bindings } from "./bindings.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
 import {
   CONCURRENT_ALLS,
   HANDSHAKE_MS,
+  HEALTH_CHECK_MS,
   KEEPALIVE_MS,
   PROBE_AFTER_MS,
   PROBE_ANSWER_MS,
   UNACKNOWLEDGED_MS,
-  WATCHMAN_MS,
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
-import { refuse, TOO_MANY } from "./refusal.ts";
-import { Service } from "./service.ts";
+import { refuse, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
-import { Turns } from "./turns.ts";
-import type { Writes } from "./writes.ts";
+import { WorkerContext } from "./worker-context.ts";
 
 export interface WorkerParts {
   readonly config: WorkerConfig;
   readonly owners: readonly number[];
-  readonly writes: Writes;
+  readonly writes: WriteBatcher;
   readonly log: Log;
   readonly send: SendToPrimary;
 }
 
 export class Worker {
-  readonly #service: Service;
+  readonly #service: WorkerContext;
   readonly #host: ConnectionHost;
   readonly #delay = new LoopDelay();
-  readonly #watchman: NodeJS.Timeout;
+  readonly #healthTimer: NodeJS.Timeout;
   readonly #context: SecureContext | null;
   /** Connections to a TLS server that have not said yet whether they are plain. */
   readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
 
   constructor({ config, owners, writes, log, send }: WorkerParts) {
-    const service = new Service({
+    const service = new WorkerContext({
       config,
       table: ClientTable.open(config.table),
       writes,
-      bindings: new Bindings(config.names, config.limits.names, log),
+      bindings: new NameLog(config.names, config.limits.names, log),
       announcer: new Announcer(send),
-      alls: new Turns(CONCURRENT_ALLS),
+      alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
       send,
     });
@@ -71,7 +71,7 @@ export class Worker {
       closed: (connection) => this.#closed(connection),
     };
     this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
-    this.#watchman = setInterval(() => this.#look(), WATCHMAN_MS).unref();
+    this.#healthTimer = setInterval(() => this.#checkHealth(), HEALTH_CHECK_MS).unref();
     void send({ type: "ready" });
   }
 
@@ -82,7 +82,7 @@ export class Worker {
       case "connection":
         // The descriptor is lost on its way when this process has no room for one more.
         if (socket === undefined || socket === null) this.#lostConnection(message.address);
-        else if (message.full && !this.#makeRoom()) this.#turnAway(socket, message.address);
+        else if (message.full && !this.#makeRoom()) this.#reject(socket, message.address);
         else this.#adopt(socket, message.address);
         break;
       case "owners":
@@ -111,7 +111,7 @@ export class Worker {
 
   /** Tells everybody and lets go. The records go with the table. */
   stop(reason: string): void {
-    clearInterval(this.#watchman);
+    clearInterval(this.#healthTimer);
     this.#delay.stop();
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
@@ -172,7 +172,7 @@ export class Worker {
     return undecided !== undefined;
   }
 
-  #turnAway(socket: Socket, address: string): void {
+  #reject(socket: Socket, address: string): void {
     this.#service.refused(TOO_MANY);
     refuse(socket, TOO_MANY, this.#context !== null);
     void this.#service.send({ type: "closed", address });
@@ -180,7 +180,7 @@ export class Worker {
 
   #lostConnection(address: string): void {
     this.#service.refused("no descriptor");
-    void this.#service.send({ type: "unlucky", reason: "a worker has no descriptor left for a connection" });
+    void this.#service.send({ type: "workerError", reason: "a worker has no descriptor left for a connection" });
     void this.#service.send({ type: "closed", address });
   }
 
@@ -205,7 +205,7 @@ export class Worker {
   }
 
   /** Looks for the silent and the stuck. */
-  #look(): void {
+  #checkHealth(): void {
     const now = performance.now();
     for (const connection of this.#service.connections.values()) {
       if (connection.isStuck(now)) {
@@ -238,8 +238,8 @@ export class Worker {
 function secured(socket: Socket, secureContext: SecureContext): TLSSocket {
   const secure = new TLSSocket(socket, { isServer: true, secureContext });
   secure.allowHalfOpen = true;
-  const impatient = setTimeout(() => secure.destroy(), HANDSHAKE_MS).unref();
-  secure.once("secure", () => clearTimeout(impatient));
-  secure.once("close", () => clearTimeout(impatient));
+  const killTimer = setTimeout(() => secure.destroy(), HANDSHAKE_MS).unref();
+  secure.once("secure", () => clearTimeout(killTimer));
+  secure.once("close", () => clearTimeout(killTimer));
   return secure;
 }

@@ -29,7 +29,7 @@ const HEAD_BYTES = 4; // type and zeros
 export const INIT_NOISE_BYTES = 140; // ephemeral 32, static 32+16, payload 44+16
 export const RESPONSE_NOISE_BYTES = 60; // ephemeral 32, payload 12+16
 
-/** The Noise payloads: INIT's is zero 4, instance 8, Ed25519 public key 32; RESPONSE's is zero 4, instance 8. */
+/** The Noise payloads: INIT's is zero 4, streamId 8, Ed25519 public key 32; RESPONSE's is zero 4, streamId 8. */
 export const INIT_PAYLOAD_BYTES = 44;
 export const RESPONSE_PAYLOAD_BYTES = 12;
 const PAYLOAD_INSTANCE = 4;
@@ -137,15 +137,15 @@ export function replyCookie(datagram: Buffer): Buffer {
   return datagram.subarray(HEAD_BYTES + INDEX_BYTES, COOKIE_REPLY_BYTES);
 }
 
-/** @param instance 8 random bytes: which run of a program this is @param key the sender's Ed25519 key, in an INIT */
-export function encodeHandshakePayload(instance: Buffer, key?: Buffer): Buffer {
+/** @param streamId 8 random bytes: which run of a program this is @param key the sender's Ed25519 key, in an INIT */
+export function encodeHandshakePayload(streamId: Buffer, key?: Buffer): Buffer {
   const zeros = Buffer.alloc(PAYLOAD_INSTANCE);
-  return key ? Buffer.concat([zeros, instance, key]) : Buffer.concat([zeros, instance]);
+  return key ? Buffer.concat([zeros, streamId, key]) : Buffer.concat([zeros, streamId]);
 }
 
 /** Null when the payload is not of this version. `key` is empty in a RESPONSE's. */
-export function decodeHandshakePayload(payload: Buffer): { instance: Buffer; key: Buffer } | null {
+export function decodeHandshakePayload(payload: Buffer): { streamId: Buffer; key: Buffer } | null {
   if (payload.length !== INIT_PAYLOAD_BYTES && payload.length !== RESPONSE_PAYLOAD_BYTES) return null;
   if (payload.readUInt32BE(0) !== 0) return null;
-  return { instance: payload.subarray(PAYLOAD_INSTANCE, PAYLOAD_KEY), key: payload.subarray(PAYLOAD_KEY) };
+  return { streamId: payload.subarray(PAYLOAD_INSTANCE, PAYLOAD_KEY), key: payload.subarray(PAYLOAD_KEY) };
 }

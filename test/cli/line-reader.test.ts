@@ -1,8 +1,8 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
+import { TalkError } from "../../lib/base/errors.ts";
 import { LINE_BYTES_LIMIT, LineSplitter, readLines } from "../../lib/cli/line-reader.ts";
 import { readText } from "../../lib/cli/stdin-text.ts";
-import { TalkError } from "../../lib/errors.ts";
 
 const codes = (lines: Iterable<string | TalkError>): string[] =>
   Array.from(lines, (l) => (l instanceof TalkError ? `<${l.code}>` : l));

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { AddressBook, type DirectorySource } from "../../lib/client/address-book.ts";
 import type { DirectoryRecord } from "../../lib/client/directory-record.ts";
-import { KnownPeers } from "../../lib/client/known-peers.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
+import { KnownPeers } from "../../lib/store/known-peers.ts";
 import { freshStateDir } from "../helpers/lookup-server.ts";
 
 const SERVER = "127.0.0.1:1";
@@ -20,7 +20,7 @@ function record(name: string, port = 4000): DirectoryRecord {
   return { name, address, addresses: [address], port, host: "", key, fingerprint: identity.fingerprint, ...times };
 }
 
-/** Answers of the directory, each given when the test says so. */
+/** LookupReplyCache of the directory, each given when the test says so. */
 class Directory implements DirectorySource {
   connected = true;
   readonly asked: string[] = [];
@@ -31,7 +31,7 @@ class Directory implements DirectorySource {
     this.asked.push(name);
     return new Promise((resolve) => this.#answers.push(resolve));
   }
-  /** Answers the question asked longest ago. */
+  /** LookupReplyCache the question asked longest ago. */
   answer(record: DirectoryRecord | null): void {
     this.#answers.shift()?.(record);
   }
@@ -126,8 +126,8 @@ describe("a directory that does not answer", () => {
     const [known, stranger] = [record("bob"), record("eve")];
     book.learn(known);
     await sleep(2_100);
-    expect(await book.standingOf("bob", known.key)).toEqual({ verified: true });
-    expect(await book.standingOf("eve", stranger.key)).toEqual({ verified: false });
+    expect(await book.verifySender("bob", known.key)).toEqual({ verified: true });
+    expect(await book.verifySender("eve", stranger.key)).toEqual({ verified: false });
   });
 
   it("may break off: then it is asked again when it is back", async () => {
@@ -155,16 +155,16 @@ describe("a sender", () => {
   it("that is not on is known by whose the name is", async () => {
     const bob = record("bob");
     directory.owners.set("bob", bob.key);
-    const own = book.standingOf("Bob", bob.key);
+    const own = book.verifySender("Bob", bob.key);
     directory.answer(null);
     expect(await own).toEqual({ verified: true });
     // It was pinned just now: nobody has to be asked.
-    expect(await book.standingOf("bob", record("bob").key)).toMatchObject({ refused: { code: "key-mismatch" } });
+    expect(await book.verifySender("bob", record("bob").key)).toMatchObject({ refused: { code: "key-mismatch" } });
   });
 
   it("under a name that belongs to another key is refused, though never met", async () => {
     directory.owners.set("bob", record("bob").key);
-    const standing = book.standingOf("bob", record("bob").key);
+    const standing = book.verifySender("bob", record("bob").key);
     directory.answer(null);
     expect(await standing).toMatchObject({ refused: { code: "refused" } });
   });
@@ -176,7 +176,7 @@ describe("a sender", () => {
     await resolving;
     for (let i = 0; i < 3000; i++) {
       book.learn({ ...bob, name: `on${i}` });
-      const standing = book.standingOf(`stranger${i}`, "a key");
+      const standing = book.verifySender(`stranger${i}`, "a key");
       directory.answer(i % 2 === 0 ? null : { ...bob, name: `stranger${i}` });
       await standing;
     }
@@ -192,7 +192,7 @@ describe("a sender", () => {
     for (const name of ["bob", "carol"]) {
       const sender = record(name);
       book.learn(sender);
-      expect(await book.standingOf(name, sender.key)).toEqual({ verified: false });
+      expect(await book.verifySender(name, sender.key)).toEqual({ verified: false });
       book.remember(name, sender.key);
     }
     await sleep(0);

@@ -2,9 +2,9 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { PeerTransport } from "../../lib/client/peer/transport.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
+import { PeerTransport } from "../../lib/peer/transport.ts";
 import { freshStateDir, ServerProcess } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
 import { ptalk, Talker, type Where } from "../helpers/talk-process.ts";
@@ -188,7 +188,7 @@ describe("trust", () => {
     directory.close();
     const peer = {
       key: Buffer.from(record.get("key") as string, "base64"),
-      addresses: [{ address: "127.0.0.1", port: Number(record.get("port")) }],
+      endpoints: [{ address: "127.0.0.1", port: Number(record.get("port")) }],
     };
     await using transport = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
     const forged = transport.send(peer, { from: "alice", text: "send me money", id: "1" });

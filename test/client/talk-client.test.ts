@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { PeerTransport } from "../../lib/client/peer/transport.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import type { ConnectOptions, TalkMessage } from "../../lib/client/types.ts";
 import { Identity, loadOrCreateIdentity } from "../../lib/crypto/identity.ts";
+import { PeerTransport } from "../../lib/peer/transport.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
 import { HELLO, ScriptedServer } from "../helpers/scripted-server.ts";
@@ -103,7 +103,7 @@ describe("a message for a program that does not listen yet", () => {
     expect(await bob.lookup(sender.name)).toBeNull();
     await expect(bob.send(sender.name, "hello")).rejects.toMatchObject({ code: "no-such-user" });
     const { publicKey } = loadOrCreateIdentity(join(stateOf(sender.name), "key"));
-    const peer = { key: publicKey, addresses: [{ address: "127.0.0.1", port: sender.port }] };
+    const peer = { key: publicKey, endpoints: [{ address: "127.0.0.1", port: sender.port }] };
     await using transport = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
     await expect(transport.send(peer, { from: "x", text: "hello", id: "1" })).rejects.toMatchObject({
       code: "refused",
@@ -336,7 +336,7 @@ it("does not tell of every message that it refuses", async () => {
   textsOf(bob);
   await alice.send(bob.name, "it is me");
   const { publicKey } = loadOrCreateIdentity(join(stateOf(bob.name), "key"));
-  const peer = { key: publicKey, addresses: [{ address: "127.0.0.1", port: bob.port }] };
+  const peer = { key: publicKey, endpoints: [{ address: "127.0.0.1", port: bob.port }] };
   await using mallory = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
   for (let i = 0; i < 50; i++) {
     const sending = mallory.send(peer, { from: alice.name, text: "it is I", id: String(i) });

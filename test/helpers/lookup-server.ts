@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { claimBytes, registrationBytes } from "../../lib/wire/registration.ts";
+import { claimBytes, registrationBytes } from "../../lib/crypto/signed-statements.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
 import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
 

@@ -1,10 +1,12 @@
 // Real engines (real keys, real seals) on a network and a clock that only the test moves. Each datagram meets the next
 // fate of a list; when the list is used up the network is perfect.
-import { PeerEngine } from "../../lib/client/peer/engine.ts";
-import { DEFAULT_LIMITS } from "../../lib/client/peer/limits.ts";
-import type { IncomingMessage, PeerAddress, PeerLimits } from "../../lib/client/peer/types.ts";
+
+import type { Endpoint } from "../../lib/base/endpoint.ts";
+import type { TalkError } from "../../lib/base/errors.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
-import type { TalkError } from "../../lib/errors.ts";
+import { PeerEngine } from "../../lib/peer/engine.ts";
+import { DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
+import type { IncomingMessage, PeerLimits } from "../../lib/peer/types.ts";
 import { encodeMessage } from "../../lib/wire/datagram-message.ts";
 
 /** One delay (ms) for each copy that arrives; none when it is lost. */
@@ -21,7 +23,7 @@ export interface Sent {
 export class Program {
   engine: PeerEngine;
   run = 0;
-  address: PeerAddress;
+  address: Endpoint;
   /** Texts handed over, by run. */
   readonly received: string[][] = [];
   readonly sent: Sent[] = [];
@@ -29,12 +31,7 @@ export class Program {
   readonly world: PeerWorld;
   readonly limits: PeerLimits;
 
-  constructor(
-    world: PeerWorld,
-    address: PeerAddress,
-    identity = Identity.generate(),
-    limits: Partial<PeerLimits> = {},
-  ) {
+  constructor(world: PeerWorld, address: Endpoint, identity = Identity.generate(), limits: Partial<PeerLimits> = {}) {
     this.world = world;
     this.address = address;
     this.identity = identity;
@@ -80,7 +77,7 @@ export class Program {
     const text = `${this.address.port}.${this.run}.${this.sent.length}.`.padEnd(bytes, "x");
     const sent: Sent = { text, outcome: undefined, cancel: () => {} };
     this.sent.push(sent);
-    const peer = { key: to.identity.publicKey, name: "peer", addresses: [to.address] };
+    const peer = { key: to.identity.publicKey, name: "peer", endpoints: [to.address] };
     const since = this.world.now;
     const done = (error: TalkError | null) => {
       if (sent.outcome !== undefined) return;
@@ -114,7 +111,7 @@ export class PeerWorld {
   /** Texts that some receiver has accepted. */
   readonly accepted = new Set<string>();
   /** Every datagram that was ever sent. */
-  readonly captured: { datagram: Buffer; from: PeerAddress; to: PeerAddress }[] = [];
+  readonly captured: { datagram: Buffer; from: Endpoint; to: Endpoint }[] = [];
   capture = false;
   readonly #fates: Fate[];
   readonly #delays: number[];
@@ -136,14 +133,14 @@ export class PeerWorld {
     this.#events.push({ at: this.now + ms, order: this.#order++, run });
   }
 
-  transmit(datagram: Buffer, from: Program, to: PeerAddress): void {
+  transmit(datagram: Buffer, from: Program, to: Endpoint): void {
     this.datagrams++;
     const source = from.address;
     if (this.capture) this.captured.push({ datagram: Buffer.from(datagram), from: source, to });
     for (const delay of this.#fates.shift() ?? [0.5]) this.later(delay, () => this.arrive(datagram, source, to));
   }
 
-  arrive(datagram: Buffer, from: PeerAddress, to: PeerAddress): void {
+  arrive(datagram: Buffer, from: Endpoint, to: Endpoint): void {
     for (const program of this.programs) {
       if (program.address.port !== to.port || program.address.address !== to.address) continue;
       // A socket gives each datagram a buffer of its own.

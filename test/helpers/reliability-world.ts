@@ -1,9 +1,10 @@
 // Two endpoints, a hostile network between them, and a clock that only the test moves. The network does to each datagram
 // what the next element of a list of decisions says; when the list is used up it is perfect.
-import { Acknowledger } from "../../lib/client/reliability/acknowledger.ts";
-import { type Budget, Inbox } from "../../lib/client/reliability/inbox.ts";
-import { Outbox } from "../../lib/client/reliability/outbox.ts";
+
 import { ReplayWindow } from "../../lib/crypto/replay-window.ts";
+import { AckTracker } from "../../lib/peer/stream/ack-tracker.ts";
+import { type Budget, Inbox } from "../../lib/peer/stream/inbox.ts";
+import { Outbox } from "../../lib/peer/stream/outbox.ts";
 import { FrameWriter, readFrames } from "../../lib/wire/datagram-frames.ts";
 
 /** What happens to one datagram: one delay (ms) for each copy that arrives; none when it is lost. */
@@ -29,21 +30,21 @@ export class CountingBudget implements Budget {
 interface SessionEnd {
   readonly id: number;
   readonly window: ReplayWindow;
-  readonly acks: Acknowledger;
+  readonly acks: AckTracker;
   counter: number;
   settleDue: boolean;
-  /** The instance at the other end. */
+  /** The streamId at the other end. */
   readonly remote: number;
 }
 
-/** One program that talks: its outbox, an inbox for each instance it has heard of, the ends of its sessions. */
+/** One program that talks: its outbox, an inbox for each streamId it has heard of, the ends of its sessions. */
 export class Endpoint {
-  instance = 0;
+  streamId = 0;
   outbox: Outbox;
   inboxes = new Map<number, Inbox>();
   sessions = new Map<number, SessionEnd>();
   current: SessionEnd | null = null;
-  /** Bodies by number, of this instance. */
+  /** Bodies by number, of this streamId. */
   enqueued = new Map<number, string>();
   cancelled = new Set<number>();
   settled = new Map<number, boolean>();
@@ -58,7 +59,7 @@ export class Endpoint {
   }
 
   #start(): Outbox {
-    this.instance = this.world.nextInstance++;
+    this.streamId = this.world.nextInstance++;
     this.inboxes = new Map();
     this.sessions = new Map();
     this.current = null;
@@ -66,11 +67,11 @@ export class Endpoint {
     this.cancelled = new Set();
     this.settled = new Map();
     this.budget.used = 0;
-    const { settled, instance } = this;
+    const { settled, streamId } = this;
     return new Outbox((_tag, refused, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
       settled.set(number, refused);
-      this.world.onSettled(this, instance, number, refused);
+      this.world.onSettled(this, streamId, number, refused);
     });
   }
 
@@ -138,10 +139,10 @@ export class Endpoint {
     const inbox = this.inboxes.get(remote);
     for (let message = inbox?.take(); inbox && message; message = inbox.take()) {
       const { number, body } = message;
-      const { instance } = this;
+      const { streamId } = this;
       this.world.onHandedOver(this, remote, number, body.toString());
       const settle = (refused: boolean) => {
-        if (this.instance !== instance) return; // killed meanwhile
+        if (this.streamId !== streamId) return; // killed meanwhile
         this.world.onTaken(remote, number, refused);
         inbox.settle(number, refused);
         for (const session of this.sessions.values()) if (session.remote === remote) session.settleDue = true;
@@ -153,7 +154,7 @@ export class Endpoint {
       } else {
         this.world.later(delay, () => {
           settle(refused);
-          if (this.instance !== instance) return;
+          if (this.streamId !== streamId) return;
           this.handOver(remote);
           this.flush();
         });
@@ -186,9 +187,9 @@ export class World {
   nextInstance = 1;
   readonly a: Endpoint;
   readonly b: Endpoint;
-  /** `${receiver instance}<${sender instance}`: numbers handed over, in order. */
+  /** `${receiver streamId}<${sender streamId}`: numbers handed over, in order. */
   readonly handed = new Map<string, number[]>();
-  readonly #texts = new Map<string, string>(); // `${sender instance}:${number}`: what was accepted
+  readonly #texts = new Map<string, string>(); // `${sender streamId}:${number}`: what was accepted
   readonly #accepted = new Set<string>();
   readonly #fates: Fate[];
   readonly #delays: number[];
@@ -216,10 +217,10 @@ export class World {
       const session = {
         id,
         window,
-        acks: new Acknowledger(window),
+        acks: new AckTracker(window),
         counter: 0,
         settleDue: false,
-        remote: other.instance,
+        remote: other.streamId,
       };
       end.sessions.set(id, session);
       end.current = session;
@@ -240,21 +241,21 @@ export class World {
   transmit(from: Endpoint, session: number, counter: number, payload: Buffer): void {
     this.datagrams++;
     const to = from === this.a ? this.b : this.a;
-    const { instance } = to;
+    const { streamId } = to;
     for (const delay of this.#fates.shift() ?? [0.5]) {
       this.later(delay, () => {
-        if (to.instance === instance) to.receive(session, counter, Buffer.from(payload));
+        if (to.streamId === streamId) to.receive(session, counter, Buffer.from(payload));
       });
     }
   }
 
   onHandedOver(receiver: Endpoint, sender: number, number: number, text: string): void {
-    const key = `${receiver.instance}<${sender}`;
+    const key = `${receiver.streamId}<${sender}`;
     const before = this.handed.get(key) ?? [];
     const last = before.at(-1) ?? 0;
     if (number <= last) throw new Error(`${key}: ${number} handed over after ${last}`);
     this.handed.set(key, [...before, number]);
-    const end = [this.a, this.b].find((endpoint) => endpoint.instance === sender);
+    const end = [this.a, this.b].find((endpoint) => endpoint.streamId === sender);
     if (end && end.enqueued.get(number) !== text && !end.cancelled.has(number))
       throw new Error(`${number} is another text`);
     this.#texts.set(`${sender}:${number}`, text);
@@ -264,9 +265,9 @@ export class World {
     if (!refused) this.#accepted.add(`${sender}:${number}`);
   }
 
-  onSettled(sender: Endpoint, instance: number, number: number, refused: boolean): void {
+  onSettled(sender: Endpoint, streamId: number, number: number, refused: boolean): void {
     if (sender.cancelled.has(number)) throw new Error(`cancelled ${number} settled`);
-    if (!refused && !this.#accepted.has(`${instance}:${number}`)) throw new Error(`${number}: delivered is a lie`);
+    if (!refused && !this.#accepted.has(`${streamId}:${number}`)) throw new Error(`${number}: delivered is a lie`);
   }
 
   /** Runs until nothing is left to happen, or for `ms`. Returns false when the time was not enough. */

@@ -1,27 +1,35 @@
 // Somebody who holds to the handshake and to nothing else: INITs to throw at a program, and sessions whose keys the test has.
+
 import { randomBytes } from "node:crypto";
-import { Dial } from "../../lib/client/peer/dial.ts";
-import type { PeerAddress } from "../../lib/client/peer/types.ts";
+import type { Endpoint } from "../../lib/base/endpoint.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { staticKeys } from "../../lib/crypto/noise.ts";
 import { seal } from "../../lib/crypto/seal.ts";
+import { HandshakeInitiation } from "../../lib/peer/handshake-initiation.ts";
 import { senderIndex, writeDataHead } from "../../lib/wire/datagram.ts";
 import { FrameWriter } from "../../lib/wire/datagram-frames.ts";
 import type { PeerWorld, Program } from "./peer-world.ts";
 
 export const PING = Buffer.from([5]);
-const STRANGER: PeerAddress = { address: "192.0.2.77", port: 7 };
+const STRANGER: Endpoint = { address: "192.0.2.77", port: 7 };
 
-export function initTo(target: Program, identity = Identity.generate()): Dial {
+export function initTo(target: Program, identity = Identity.generate()): HandshakeInitiation {
   const keys = staticKeys(identity);
   const remote = staticKeys(target.identity).publicKey;
   const index = randomBytes(4).readUInt32BE();
-  return new Dial({ index, keys, remote, instance: randomBytes(8), publicKey: identity.publicKey, now: 0 });
+  return new HandshakeInitiation({
+    index,
+    keys,
+    remote,
+    streamId: randomBytes(8),
+    publicKey: identity.publicKey,
+    now: 0,
+  });
 }
 
 export interface RawSession {
   /** Seals whatever the test likes, and has it arrive. */
-  send(payload: Buffer, counter?: number, from?: PeerAddress): void;
+  send(payload: Buffer, counter?: number, from?: Endpoint): void;
 }
 
 /** A session with `target` of a program of its own, whose answers nobody reads. */

@@ -2,9 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { PeerTransport } from "../../lib/client/peer/transport.ts";
-import type { Peer } from "../../lib/client/peer/types.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
+import { PeerTransport } from "../../lib/peer/transport.ts";
+import type { PeerIdentity } from "../../lib/peer/types.ts";
 import { LossyProxy } from "../helpers/lossy-proxy.ts";
 import { Program } from "../helpers/program.ts";
 
@@ -37,8 +37,8 @@ async function sender(): Promise<PeerTransport> {
   return transport;
 }
 
-function at(port: number, seed: Buffer): Peer {
-  return { key: new Identity(seed).publicKey, name: "receiver", addresses: [{ address: "127.0.0.1", port }] };
+function at(port: number, seed: Buffer): PeerIdentity {
+  return { key: new Identity(seed).publicKey, name: "receiver", endpoints: [{ address: "127.0.0.1", port }] };
 }
 
 const message = (id: number, bytes = 20) => ({ from: "x", text: "x".repeat(bytes), id: `${id}` });

@@ -1,11 +1,11 @@
 // Whatever goes wrong in a request is an answer to it, and no more.
 import { afterAll, expect, it } from "vitest";
-import { Answers } from "../../lib/server/answers.ts";
+import { ClientTable } from "../../lib/directory/shm/client-table.ts";
+import { LookupReplyCache } from "../../lib/directory/shm/lookup-reply-cache.ts";
 import type { Connection } from "../../lib/server/connection.ts";
 import { dispatch } from "../../lib/server/dispatch.ts";
 import { silentLog } from "../../lib/server/log.ts";
-import type { Service } from "../../lib/server/service.ts";
-import { ClientTable } from "../../lib/table/client-table.ts";
+import type { WorkerContext } from "../../lib/server/worker-context.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
 import { RequestParser } from "../../lib/wire/resp-request.ts";
 import { ReplyWriter } from "../../lib/wire/resp-writer.ts";
@@ -20,10 +20,10 @@ it("a table that cannot be read is an error reply to a LOOKUP", () => {
   const service = {
     requests: 0,
     table,
-    answers: new Answers(table),
+    answers: new LookupReplyCache(table),
     log: silentLog,
     refused: (reason: string) => refusals.push(reason),
-  } as unknown as Service;
+  } as unknown as WorkerContext;
   const connection = { client: null, protocol: 2 } as Connection;
   table.unlink();
   table.close();

@@ -3,9 +3,9 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { NAMES_PER_KEY, UNUSED_DAYS } from "../../lib/directory/name-ownership.ts";
+import { NAME_LOG_HEADER, nameLine, readNameLine } from "../../lib/directory/shm/name-log.ts";
 import { LookupServer } from "../../lib/index.ts";
-import { NAMES_HEADER, nameLine, readNameLine } from "../../lib/server/bindings.ts";
-import { NAMES_PER_KEY, UNUSED_DAYS } from "../../lib/server/name-book.ts";
 import {
   Client,
   claimCommand,
@@ -121,7 +121,7 @@ it("on another day the name that the key has not used for longest gives way to i
   for (let i = 0; i < NAMES_PER_KEY; i++) expect(await visit(`name${i}`, keys)).toBe("OK");
   await server?.stop();
   const older = lines().map((line, i) => nameLine({ ...line, day: line.day - (i < 2 ? 1 : 0) }));
-  writeFileSync(namesFile(), NAMES_HEADER + older.join(""));
+  writeFileSync(namesFile(), NAME_LOG_HEADER + older.join(""));
   await start();
   for (const name of ["a", "b", "c"]) expect(await visit(name, keys)).toBe("OK");
   for (const name of ["a", "b", "name2"]) expect(await visit(name, newKeys())).toEqual(taken);
@@ -142,7 +142,7 @@ it("when there is no room, names that nobody has used for long give way; otherwi
   expect(await visit("old1", keys[1])).toBe("OK");
   await server?.stop();
   const aged = lines().map((line) => nameLine({ ...line, day: line.day - UNUSED_DAYS }));
-  writeFileSync(namesFile(), NAMES_HEADER + aged.join(""));
+  writeFileSync(namesFile(), NAME_LOG_HEADER + aged.join(""));
   await start(3);
   expect(await visit("old0", keys[0])).toBe("OK"); // and so it is in use again
   expect(await visit("new", newKeys())).toBe("OK");

@@ -111,12 +111,12 @@ describe("datagrams", () => {
   });
 
   it("a handshake payload of another version or length is none", () => {
-    const instance = Buffer.alloc(8, 3);
-    expect(decodeHandshakePayload(encodeHandshakePayload(instance, Buffer.alloc(32, 4)))).toEqual({
-      instance,
+    const streamId = Buffer.alloc(8, 3);
+    expect(decodeHandshakePayload(encodeHandshakePayload(streamId, Buffer.alloc(32, 4)))).toEqual({
+      streamId,
       key: Buffer.alloc(32, 4),
     });
-    expect(decodeHandshakePayload(encodeHandshakePayload(instance))).toEqual({ instance, key: Buffer.alloc(0) });
+    expect(decodeHandshakePayload(encodeHandshakePayload(streamId))).toEqual({ streamId, key: Buffer.alloc(0) });
     for (let length = 0; length < 60; length++) {
       expect(decodeHandshakePayload(Buffer.alloc(length)) !== null).toBe(length === 12 || length === 44);
     }

@@ -1,10 +1,10 @@
 // `ptalk all`: who is on, from the lookup server.
 import { Command } from "commander";
+import { commandContext } from "../command-context.ts";
 import { withDirectory } from "../connect.ts";
 import { clientTable } from "../format.ts";
 import { clientJson } from "../json.ts";
 import { print, printJson } from "../output.ts";
-import { settings } from "../settings.ts";
 import { painter } from "../style.ts";
 
 export function command(): Command {
@@ -12,7 +12,7 @@ export function command(): Command {
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { config, json } = await settings(command);
+  const { config, json } = await commandContext(command);
   const clients = await withDirectory(config, (directory) => directory.all());
   if (json) await printJson(clients.map(clientJson));
   else await print(clientTable(clients, painter(process.stdout)).join("\n"));

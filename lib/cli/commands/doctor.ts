@@ -1,14 +1,14 @@
 // `ptalk doctor`: checks the environment and says what to do. Exit status 69 if something keeps ptalk from working.
 import { Command } from "commander";
-import type { Config } from "../../config.ts";
-import { EXIT, TalkError } from "../../errors.ts";
+import { EXIT, TalkError } from "../../base/errors.ts";
+import { commandContext } from "../command-context.ts";
+import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
 import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
 import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
 import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
+import { escapeControls } from "../escape-controls.ts";
 import { print, printJson } from "../output.ts";
-import { visible } from "../sanitise.ts";
-import { settings } from "../settings.ts";
 import { type Colour, painter } from "../style.ts";
 
 const HELP = `
@@ -41,15 +41,15 @@ async function run(_options: unknown, command: Command): Promise<void> {
   if (findings.some(({ state }) => state === "fail")) process.exitCode = EXIT.unavailable;
 }
 
-/** What the settings lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
+/** What the commandContext lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
 async function checkConfigured(command: Command): Promise<Finding[]> {
   let config: Config;
   try {
-    ({ config } = await settings(command));
+    ({ config } = await commandContext(command));
   } catch (error) {
     if (!(error instanceof TalkError) || error.code !== "bad-config") throw error;
     return [
-      fail("settings", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
+      fail("commandContext", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
     ];
   }
   return [checkConfigFile(process.env), await checkServer(config), ...checkStateDir(config.stateDir)];
@@ -59,6 +59,6 @@ const COLOURS: Readonly<Record<Finding["state"], Colour>> = { ok: "green", warn:
 
 function lines({ name, state, detail, advice }: Finding): string[] {
   const paint = painter(process.stdout);
-  const head = `${paint(COLOURS[state], state.padEnd(4))}  ${name}: ${visible(detail)}`;
-  return advice === null ? [head] : [head, `      ${paint("bold", "->")} ${visible(advice)}`];
+  const head = `${paint(COLOURS[state], state.padEnd(4))}  ${name}: ${escapeControls(detail)}`;
+  return advice === null ? [head] : [head, `      ${paint("bold", "->")} ${escapeControls(advice)}`];
 }

@@ -1,11 +1,11 @@
 // `ptalk key`: own fingerprint and the keys that were met; `ptalk key forget NAME` after a change that was expected.
 import { Command } from "commander";
+import { TalkError } from "../../base/errors.ts";
 import { fingerprint } from "../../crypto/fingerprint.ts";
 import { loadOrCreateIdentity } from "../../crypto/identity.ts";
-import { TalkError } from "../../errors.ts";
+import { commandContext } from "../command-context.ts";
 import { table } from "../format.ts";
 import { print, printJson } from "../output.ts";
-import { settings } from "../settings.ts";
 import { painter } from "../style.ts";
 
 export function command(): Command {
@@ -27,9 +27,9 @@ export function command(): Command {
 }
 
 async function show(_options: unknown, command: Command): Promise<void> {
-  const { config, json } = await settings(command);
-  const { KnownPeers, KnownServers } = await import("../../client/known-peers.ts");
-  const { keyFile } = await import("../../client/state-dir.ts");
+  const { config, json } = await commandContext(command);
+  const { KnownPeers, KnownServers } = await import("../../store/known-peers.ts");
+  const { keyFile } = await import("../../store/state-paths.ts");
   const file = keyFile(config.stateDir);
   const own = fingerprint(loadOrCreateIdentity(file).publicKey);
   const peers = new KnownPeers(config.stateDir).list();
@@ -49,8 +49,8 @@ async function show(_options: unknown, command: Command): Promise<void> {
 }
 
 async function forget(name: string, _options: unknown, command: Command): Promise<void> {
-  const { config, json } = await settings(command);
-  const { KnownPeers, KnownServers } = await import("../../client/known-peers.ts");
+  const { config, json } = await commandContext(command);
+  const { KnownPeers, KnownServers } = await import("../../store/known-peers.ts");
   const onServer =
     config.serverConfigured && command.optsWithGlobals().server !== undefined ? config.server : undefined;
   const peers = new KnownPeers(config.stateDir).forget(name, onServer);

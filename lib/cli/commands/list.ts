@@ -12,10 +12,10 @@ export function command(): Command {
     .action(run);
 }
 
-// Reads no settings: it works for users without a home, too.
+// Reads no commandContext: it works for users without a home, too.
 async function run(_options: unknown, command: Command): Promise<void> {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
-  const { listLocal } = await import("../../table/local-list.ts");
+  const { listLocal } = await import("../../presence/local-list.ts");
   const clients: LocalRecord[] = listLocal();
   if (json) await printJson(clients.map(localJson));
   else await print(localTable(clients, painter(process.stdout)).join("\n"));

@@ -1,12 +1,12 @@
 // `ptalk lookup NAME`: the address of one user, from the lookup server.
 import { Command } from "commander";
-import { TalkError } from "../../errors.ts";
-import { validateName } from "../../names.ts";
+import { TalkError } from "../../base/errors.ts";
+import { validateName } from "../../base/names.ts";
+import { commandContext } from "../command-context.ts";
 import { withDirectory } from "../connect.ts";
 import { clientDetails } from "../format.ts";
 import { clientJson } from "../json.ts";
 import { print, printJson } from "../output.ts";
-import { settings } from "../settings.ts";
 
 export function command(): Command {
   return new Command("lookup")
@@ -17,7 +17,7 @@ export function command(): Command {
 
 async function run(name: string, _options: unknown, command: Command): Promise<void> {
   validateName(name);
-  const { config, json } = await settings(command);
+  const { config, json } = await commandContext(command);
   const client = await withDirectory(config, (directory) => directory.lookup(name));
   if (client === null) throw TalkError.noSuchUser(name);
   if (json) await printJson(clientJson(client));

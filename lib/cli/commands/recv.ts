@@ -1,15 +1,15 @@
 // `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once stdout has it.
 import { Command } from "commander";
+import { TalkError } from "../../base/errors.ts";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
-import { TalkError } from "../../errors.ts";
+import { commandContext, milliseconds, ownName } from "../command-context.ts";
 import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson } from "../json.ts";
-import { openLifetime } from "../lifetime.ts";
 import { positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
-import { milliseconds, ownName, settings } from "../settings.ts";
+import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { serverText, welcome } from "../talk/texts.ts";
 
@@ -33,13 +33,13 @@ export function command(): Command {
 }
 
 async function run({ as, count, timeout }: Options, command: Command): Promise<void> {
-  const { config, json } = await settings(command, { name: as, timeout });
+  const { config, json } = await commandContext(command, { name: as, timeout });
   const name = ownName(config);
   const paint = painter(process.stdout);
-  using life = openLifetime();
+  using life = watchShutdown();
   // Only the option: the setting of that name is how long a message may take.
   const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
-  const inbox = new Inbox(count ?? Number.POSITIVE_INFINITY, (message) =>
+  const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
     json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
   );
   const client = await connectClient(config, {
@@ -64,7 +64,7 @@ async function run({ as, count, timeout }: Options, command: Command): Promise<v
 }
 
 /** Takes messages in order, prints each, and knows when there are enough. */
-class Inbox {
+class MessagePrinter {
   /** Fulfilled when `count` messages are printed. */
   readonly full: Promise<void>;
   readonly #count: number;
@@ -117,7 +117,7 @@ class Inbox {
   }
 }
 
-async function untilDone(inbox: Inbox, deadline: Deadline, signal: AbortSignal): Promise<void> {
+async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const ended = new Promise<void>((resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -136,8 +136,8 @@ async function untilDone(inbox: Inbox, deadline: Deadline, signal: AbortSignal):
   }
 }
 
-const timeIsUp = ({ progress }: Inbox, { totalMs = 0 }: Deadline): TalkError =>
-  new TalkError("timeout", `${progress} within ${totalMs / 1000} s`);
+const timeIsUp = ({ progress }: MessagePrinter, { totalMs = 0 }: Deadline): TalkError =>
+  new TalkError("timeout", `${progress} withTimeout ${totalMs / 1000} s`);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");

@@ -1,7 +1,7 @@
 // `ptalk send NAME[,NAME...] [TEXT...]`: one message, and the exit status says what became of it.
 import { Command } from "commander";
+import { commandContext } from "../command-context.ts";
 import { send } from "../send.ts";
-import { settings } from "../settings.ts";
 
 const HELP = `
 Without TEXT the message is read from stdin. Exit status 0 means that every recipient's program has handed the
@@ -24,5 +24,5 @@ export function command(): Command {
 }
 
 async function run(names: string, words: string[], { as, timeout }: Options, command: Command): Promise<void> {
-  await send(names, words, await settings(command, { name: as, timeout }));
+  await send(names, words, await commandContext(command, { name: as, timeout }));
 }

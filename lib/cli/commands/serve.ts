@@ -1,7 +1,7 @@
 // `ptalk serve`: the lookup server in the foreground. Its life is told in lib/server/main.ts.
 import { Command } from "commander";
-import { loadServeConfig } from "../../config.ts";
-import { TalkError } from "../../errors.ts";
+import { TalkError } from "../../base/errors.ts";
+import { loadServeConfig } from "../config.ts";
 
 const HELP = `
 On SIGINT (Ctrl-C) it asks before it shuts down; SIGTERM shuts down at once. The log is on stderr; with --json one JSON

@@ -1,16 +1,16 @@
 // `ptalk talk [NAME]`: a conversation, at a terminal or on a pipe.
 import { Command } from "commander";
 import { sigaction } from "../../ipc/index.ts";
+import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
 import { connectClient } from "../connect.ts";
-import { type Lifetime, openLifetime } from "../lifetime.ts";
-import { milliseconds, ownName, type Settings, settings } from "../settings.ts";
+import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import { Conversation } from "../talk/conversation.ts";
-import { hold } from "../talk/hold.ts";
 import { TALK_HELP } from "../talk/input.ts";
 import { jsonView } from "../talk/json-view.ts";
 import { converse } from "../talk/pipe.ts";
 import { plainView } from "../talk/plain-view.ts";
 import type { View } from "../talk/view.ts";
+import { withClient } from "../talk/with-client.ts";
 
 export function command(): Command {
   return new Command("talk")
@@ -21,10 +21,10 @@ export function command(): Command {
 }
 
 async function run(name: string | undefined, _options: unknown, command: Command): Promise<void> {
-  const chosen = await settings(command, { name });
+  const chosen = await commandContext(command, { name });
   const own = ownName(chosen.config);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
-  using life = openLifetime({ signals: ["SIGTERM", "SIGHUP"] });
+  using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(chosen)) {
     const { talkAtTerminal } = await import("../talk/at-terminal.ts");
     await talkAtTerminal(own, chosen.config, life);
@@ -32,11 +32,11 @@ async function run(name: string | undefined, _options: unknown, command: Command
 }
 
 /** The line editor needs a terminal on both sides, one that can move its cursor. */
-function isForPeople({ json }: Settings): boolean {
+function isForPeople({ json }: CommandContext): boolean {
   return !json && process.stdin.isTTY && process.stdout.isTTY && process.env.TERM !== "dumb";
 }
 
-async function talkOnPipe(name: string, { config, json }: Settings, life: Lifetime): Promise<void> {
+async function talkOnPipe(name: string, { config, json }: CommandContext, life: Shutdown): Promise<void> {
   const view: View = json ? jsonView() : plainView();
   try {
     let registered = (): void => {};
@@ -49,7 +49,7 @@ async function talkOnPipe(name: string, { config, json }: Settings, life: Lifeti
       startServer: !config.serverConfigured,
       deliver: (message) => ready.then(() => view.message(message)),
     });
-    await hold(client, async (ended) => {
+    await withClient(client, async (ended) => {
       view.registered(client);
       registered();
       const signal = AbortSignal.any([life.signal, ended]);

@@ -3,11 +3,11 @@ import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { networkInterfaces } from "node:os";
-import { KnownServers } from "../../client/known-peers.ts";
+import { TalkError } from "../../base/errors.ts";
+import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
-import type { Config } from "../../config.ts";
-import { TalkError } from "../../errors.ts";
-import { isLoopback, parseServerAddress } from "../../server-address.ts";
+import { KnownServers } from "../../store/known-peers.ts";
+import type { Config } from "../config.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 
 const PATIENCE_MS = 3_000; // for an answer over the network

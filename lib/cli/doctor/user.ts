@@ -1,10 +1,11 @@
 // What belongs to the user: terminal and locale, the state folder and the key in it.
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { KnownPeers, KnownServers } from "../../client/known-peers.ts";
-import { keyFile } from "../../client/state-dir.ts";
-import { configFile, type Environment } from "../../config.ts";
+import type { Environment } from "../../base/files.ts";
 import { readSeedFile } from "../../crypto/key-file.ts";
+import { KnownPeers, KnownServers } from "../../store/known-peers.ts";
+import { keyFile } from "../../store/state-paths.ts";
+import { configFile } from "../config.ts";
 import { speaksUtf8 } from "../talk/locale.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 

@@ -1,7 +1,7 @@
 // Removes what dead processes have left. The anchor of a group (the object with the members' locks) goes last and under its
 // gate, as everyone who joins and leaves does it: a newcomer either sees the old group whole or none.
 import { IpcError, Semaphore, SharedMemory } from "../../ipc/index.ts";
-import { Roster } from "../../ipc/roster.ts";
+import { LivenessLocks } from "../../ipc/liveness-locks.ts";
 import { fdOf } from "../../ipc/shared-memory.ts";
 import type { IpcGroup, IpcObject } from "./inventory.ts";
 
@@ -28,7 +28,7 @@ function underGates(anchors: readonly IpcObject[], turn: () => IpcObject[]): Ipc
     throw error;
   }
   using _shm = shm;
-  const roster = new Roster(fdOf(shm), ALL_SEATS);
+  const roster = new LivenessLocks(fdOf(shm), ALL_SEATS);
   return roster.withGate(anchor.name, GATE_TIMEOUT_MS, () => {
     // A server claims its seat without the gate: having it ourselves keeps a new one out until the object is gone.
     const moved = roster.someoneElse() !== -1 || !roster.tryClaim(SERVER_SEAT) || !roster.isNamed(anchor.name);

@@ -3,7 +3,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { IpcError, Semaphore, SharedMemory } from "../../ipc/index.ts";
-import { Roster } from "../../ipc/roster.ts";
+import { LivenessLocks } from "../../ipc/liveness-locks.ts";
 import { fdOf } from "../../ipc/shared-memory.ts";
 
 const PREFIX = "/ptalk-";
@@ -64,7 +64,7 @@ function anchorOf(group: string, memory: readonly IpcObject[]): IpcObject | unde
 export function hasLivingMember(name: string): boolean {
   try {
     using shm = SharedMemory.open(name, { readOnly: true });
-    const roster = new Roster(fdOf(shm), ALL_SEATS);
+    const roster = new LivenessLocks(fdOf(shm), ALL_SEATS);
     return roster.someoneElse() !== -1 || roster.gateHeld();
   } catch (error) {
     if (error instanceof IpcError) return false; // gone, or empty: its maker died before it had a size

@@ -1,14 +1,14 @@
 // A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
 import type { TalkConnection } from "../../client/types.ts";
-import type { Config } from "../../config.ts";
+import { milliseconds } from "../command-context.ts";
+import type { Config } from "../config.ts";
 import { connectClient } from "../connect.ts";
-import type { Lifetime } from "../lifetime.ts";
-import { milliseconds } from "../settings.ts";
+import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
-import { hold } from "./hold.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
+import { withClient } from "./with-client.ts";
 
-export async function talkAtTerminal(name: string, config: Config, life: Lifetime): Promise<void> {
+export async function talkAtTerminal(name: string, config: Config, life: Shutdown): Promise<void> {
   const lines = new LineQueue();
   let view: TerminalView | undefined;
   let opened = (): void => {};
@@ -24,7 +24,7 @@ export async function talkAtTerminal(name: string, config: Config, life: Lifetim
       await view?.message(message);
     },
   });
-  await hold(client, async (ended) => {
+  await withClient(client, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
     using shown = terminalView({ onLine: (line) => lines.push(line), onEnd: () => lines.end() });

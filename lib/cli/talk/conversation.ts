@@ -1,7 +1,8 @@
 // A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
 // the view's; no streams, no screen.
+
+import { abortable } from "../../base/async.ts";
 import type { SentEvent, TalkConnection } from "../../client/types.ts";
-import { abortable } from "../../client/waiting.ts";
 import { nameMistakes, parseTalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
@@ -55,7 +56,7 @@ export class Conversation {
     return true;
   }
 
-  /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
+  /** Waits until everything sent is delivered or given up, and asked is answered: each of them withTimeout a bound. */
   async drain(): Promise<void> {
     await Promise.all([...this.#underWay, ...this.#asked]);
   }

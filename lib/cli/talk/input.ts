@@ -1,6 +1,6 @@
 // What a line typed in a conversation means. Pure.
-import { TalkError } from "../../errors.ts";
-import { foldName, validateName } from "../../names.ts";
+import { TalkError } from "../../base/errors.ts";
+import { foldName, validateName } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }

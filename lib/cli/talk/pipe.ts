@@ -1,5 +1,5 @@
 // A conversation whose lines come from a pipe, a file or a dumb terminal.
-import { TalkError } from "../../errors.ts";
+import { TalkError } from "../../base/errors.ts";
 import { readLines } from "../line-reader.ts";
 import type { Conversation } from "./conversation.ts";
 import type { View } from "./view.ts";

@@ -1,7 +1,8 @@
 // A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
+
+import { escapeControls } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
-import { visible } from "../sanitise.ts";
 import { plain } from "../style.ts";
 import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
@@ -14,7 +15,7 @@ export function plainView(): View {
     registered: (client) => note(welcome(client)),
     message: (message) => print(messageLines(message, plain).join("\n")),
     sent: () => {},
-    delivered: ({ to, ms }) => note(`delivered to ${visible(to)} (${duration(ms)})`),
+    delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
     failed: ({ message }) => note(message),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),

@@ -1,12 +1,12 @@
 // A conversation on a person's terminal: what is under way stands above the prompt and moves up, marked, when its fate is
 // known. Knows the terminal and the texts; nothing of the client.
 
+import type { Environment } from "../../base/files.ts";
+import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
-import type { Environment } from "../../config.ts";
-import { foldName } from "../../names.ts";
+import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError } from "../output.ts";
-import { visible, visibleLines } from "../sanitise.ts";
 import { colourOfName, type Paint, painter } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
@@ -61,7 +61,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     onInterrupt: () => say("Ctrl-C is disabled here: type Exit or press Ctrl-D to leave"),
   });
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
-  const say = (text: string): void => show(visibleLines(text).map((line) => paint("dim", `* ${line}`)));
+  const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
     if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
   };
@@ -90,7 +90,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
     failed: ({ id, message }) => {
-      show([...settle(id, paint("red", marks.failed)), paint("red", `  ${visible(message)}`)]);
+      show([...settle(id, paint("red", marks.failed)), paint("red", `  ${escapeControls(message)}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);
@@ -104,7 +104,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       say(peerText(event));
     },
     server: (event) => say(serverText(event)),
-    error: (error) => show([paint("red", `* ${visible(describeError(error).message)}`)]),
+    error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
     exit: () => {},
     know: (more) => {
       for (const name of more) know(name);
@@ -115,8 +115,8 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
 
 /** "✓ → bob: text"; further lines of the text are indented. */
 function outgoingLines({ to, text }: Outgoing, mark: string, marks: Marks, paint: Paint): string[] {
-  const [first = "", ...rest] = visibleLines(text);
-  const head = `${mark} ${paint("dim", marks.to)} ${paint(colourOfName(to), visible(to))}: ${first}`;
+  const [first = "", ...rest] = escapeControlsByLine(text);
+  const head = `${mark} ${paint("dim", marks.to)} ${paint(colourOfName(to), escapeControls(to))}: ${first}`;
   return [head, ...rest.map((line) => `    ${line}`)];
 }
 

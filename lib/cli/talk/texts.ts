@@ -1,13 +1,13 @@
 // Sentences that both views for people use.
 import type { PeerEvent, ServerEvent, TalkConnection } from "../../client/types.ts";
-import { visible } from "../sanitise.ts";
+import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
-  return `you are ${visible(name)} on ${server}; Help says what you can type`;
+  return `you are ${escapeControls(name)} on ${server}; Help says what you can type`;
 }
 
 export function peerText({ name, state }: PeerEvent): string {
-  return `${visible(name)} has ${state}`;
+  return `${escapeControls(name)} has ${state}`;
 }
 
 const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {

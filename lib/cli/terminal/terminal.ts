@@ -1,7 +1,7 @@
 // A person's terminal: raw mode, keys to the editor, the editor's block on the screen, stop and continue, resize, and the
 // terminal as it was when we leave. Should not know anything about messages.
 import type { ReadStream, WriteStream } from "node:tty";
-import { visible } from "../sanitise.ts";
+import { escapeControls } from "../escape-controls.ts";
 import { type CompletionSource, Editor, type Intention } from "./editor.ts";
 import { type Key, KeyDecoder } from "./keys.ts";
 import { Screen, type ScreenStyle } from "./screen.ts";
@@ -9,7 +9,7 @@ import { Screen, type ScreenStyle } from "./screen.ts";
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
 const BELL = "\x07";
-/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
+/** A lone ESC is the Escape key if nothing follows withTimeout this time (ms); slow lines send sequences in pieces. */
 const ESCAPE_WAIT_MS = 100;
 /** Size assumed where the terminal has none (0 columns, as some serial lines say). */
 const DEFAULT_COLUMNS = 80;
@@ -126,7 +126,8 @@ export class Terminal implements Disposable {
 
   #obey(intention: Intention): void {
     if (intention.type === "submit") this.#options.onLine(intention.line);
-    else if (intention.type === "choices") this.print([intention.choices.map(visible).join("  ")]).catch(() => {});
+    else if (intention.type === "choices")
+      this.print([intention.choices.map(escapeControls).join("  ")]).catch(() => {});
     else if (intention.type === "bell") this.#options.output.write(BELL);
     else if (intention.type === "interrupt") this.#options.onInterrupt();
     // As the terminal itself would in cooked mode: to the whole foreground process group.

@@ -1,6 +1,6 @@
 // What a person takes for one character, and how many columns it covers. Pure.
 import stringWidth from "fast-string-width";
-import { visible } from "../sanitise.ts";
+import { escapeControls } from "../escape-controls.ts";
 
 const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
@@ -19,7 +19,7 @@ const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 export function glyphs(text: string): Glyph[] {
   if (PRINTABLE_ASCII.test(text)) return Array.from(text, (shown) => ({ shown, width: 1, length: 1 }));
   return Array.from(segmenter.segment(text), ({ segment }) => {
-    const shown = visible(segment);
+    const shown = escapeControls(segment);
     return { shown, width: stringWidth(shown), length: segment.length };
   });
 }

@@ -2,8 +2,9 @@
 // sleep is in wait.ts. An uncontended entry runs through here in about a microsecond.
 
 import type { Semaphore } from "../semaphore.ts";
-import { isOpen, Kind, Phase, Slot, slotAt } from "./layout.ts";
+import { step } from "./failpoint.ts";
 import { give, leave } from "./leave.ts";
+import { isOpen, Kind, Phase, Slot, slotAt } from "./lock-layout.ts";
 import {
   forgetTicket,
   hasMoved,
@@ -14,14 +15,13 @@ import {
   standDown,
   useEpoch,
 } from "./participant.ts";
-import { step } from "./steps.ts";
 
 /**
  * How often a semaphore is tried before sleeping on it: together about as long (30 us) as starting a wait takes, so that short
  * sections of another process cost no sleep, and a long one costs at most twice the sleep.
  */
 const SPIN_TRIES = 400;
-/** How often an elder's slot is looked at before sleeping until it moves: about as long. */
+/** How often an older waiter's slot is looked at before sleeping until it moves: about as long. */
 const SPIN_LOOKS = 1000;
 
 export const At = {
@@ -31,8 +31,8 @@ export const At = {
   moved: 1,
   /** In WANT, the queue is taken by someone. */
   queue: 2,
-  /** In WANT, the queue was given back because `p.elder` sleeps for longer. */
-  elder: 3,
+  /** In WANT, the queue was given back because `p.olderWaiter` sleeps for longer. */
+  olderWaiter: 3,
   /** In QUEUED, with the queue (and counted, if a reader), the room is taken. */
   room: 4,
   /** The data is damaged and this participant can repair it; the phase is IDLE. */
@@ -41,7 +41,7 @@ export const At = {
 export type At = (typeof At)[keyof typeof At];
 
 /** E1 to E9. Caller's phase is IDLE. */
-export function begin(p: Participant, kind: Kind): At {
+export function tryEnter(p: Participant, kind: Kind): At {
   const { ledger, slot } = p;
   const epoch = ledger.epoch;
   if (!isOpen(epoch) || !useEpoch(p, epoch)) return At.moved;
@@ -62,7 +62,7 @@ export function queueTaken(p: Participant, kind: Kind): At {
     hideTicket(p);
     give(queue); // E4
     step("E4");
-    if (!elderMoves(p)) return At.elder;
+    if (!olderWaiterMoves(p)) return At.olderWaiter;
     if (!spin(queue)) return At.queue;
   }
   setPhase(p, Phase.queued); // E5
@@ -108,24 +108,24 @@ export function spin(semaphore: Semaphore): boolean {
   return false;
 }
 
-/** Whether the elder has used its turn (or given up). */
-export function elderMoved(p: Participant): boolean {
-  const { slot, ticket } = p.elder;
+/** Whether the older waiter has used its turn (or given up). */
+export function olderWaiterMoved(p: Participant): boolean {
+  const { slot, ticket } = p.olderWaiter;
   return p.ledger.phase(slot) !== Phase.want || p.ledger.load(slot, Slot.ticket) !== ticket;
 }
 
-function elderMoves(p: Participant): boolean {
-  for (let looks = 0; looks < SPIN_LOOKS; looks++) if (elderMoved(p)) return true;
+function olderWaiterMoves(p: Participant): boolean {
+  for (let looks = 0; looks < SPIN_LOOKS; looks++) if (olderWaiterMoved(p)) return true;
   return false;
 }
 
 // E4. The semaphore lets whoever is awake barge past those it has to wake, so the entrant itself looks for a sleeper that was
-// there before it: the eldest of them. (Were it any elder, two that give up and come back could yield to each other for ever, and
+// there before it: the eldest of them. (Were it any older waiter, two that give up and come back could yield to each other for ever, and
 // the eldest sleep on.) Nobody is passed over more than once by each of the others, except while it does not use its grace.
 function findElder(p: Participant, epoch: number): boolean {
   const { ledger } = p;
   const { tickets } = ledger;
-  if (tickets === p.quietAt) return false;
+  if (tickets === p.noWaitersAt) return false;
   let quiet = true;
   let found = false;
   for (let slot = 0, used = ledger.slotsUsed; slot < used; slot++) {
@@ -133,14 +133,14 @@ function findElder(p: Participant, epoch: number): boolean {
     const ticket = ledger.load(slot, Slot.ticket);
     if (ticket === 0) continue;
     quiet = false;
-    if (ledger.load(slot, Slot.epoch) !== epoch || isYounger(p, ticket) || wasVain(p, slot, ticket)) continue;
-    if (found && ((ticket - p.elder.ticket) | 0) > 0) continue;
-    p.elder = { slot, ticket };
+    if (ledger.load(slot, Slot.epoch) !== epoch || isYounger(p, ticket) || gaveUpRecently(p, slot, ticket)) continue;
+    if (found && ((ticket - p.olderWaiter.ticket) | 0) > 0) continue;
+    p.olderWaiter = { slot, ticket };
     found = true;
   }
   if (found) return true;
   // Whoever sleeps from now on counts `tickets` up after showing its own.
-  p.quietAt = quiet ? tickets : Number.NaN;
+  p.noWaitersAt = quiet ? tickets : Number.NaN;
   return false;
 }
 
@@ -148,7 +148,7 @@ function isYounger(p: Participant, ticket: number): boolean {
   return p.ticket !== 0 && ((p.ticket - ticket) | 0) < 0;
 }
 
-function wasVain(p: Participant, slot: number, ticket: number): boolean {
+function gaveUpRecently(p: Participant, slot: number, ticket: number): boolean {
   const vain = p.vain.get(slot);
   return vain !== undefined && vain.ticket === ticket && performance.now() < vain.until;
 }

@@ -2,7 +2,7 @@
 
 import { native } from "../../native.ts";
 import { IpcError } from "../error.ts";
-import { CAPACITY, type Kind, Kind as Kinds, LAYOUT_VERSION, SEGMENT_BYTES } from "./layout.ts";
+import { CAPACITY, type Kind, Kind as Kinds, LAYOUT_VERSION, SEGMENT_BYTES } from "./lock-layout.ts";
 import type { Participant } from "./participant.ts";
 import { holdersOf, type LockUser } from "./stats.ts";
 

@@ -2,11 +2,13 @@
 // Synchronous, and never longer than NOT_READY_MS: a recovery under way does not keep anybody from joining.
 
 import { native } from "../../native.ts";
+import { LivenessLocks, sleepSync } from "../liveness-locks.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
-import { Roster, sleepSync } from "../roster.ts";
 import { faultsOf, fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
 import { createEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { full, notALock, notReady, unlinked, wrongSize, wrongVersion } from "./errors.ts";
+import { step } from "./failpoint.ts";
+import { Ledger } from "./ledger.ts";
 import {
   CAPACITY,
   Header,
@@ -19,10 +21,8 @@ import {
   recoveryOf,
   SEGMENT_BYTES,
   Slot,
-} from "./layout.ts";
-import { Ledger } from "./ledger.ts";
+} from "./lock-layout.ts";
 import { type Participant, type Repair, useEpoch } from "./participant.ts";
-import { step } from "./steps.ts";
 
 const POLL_MS = 1;
 /** How long a joiner that finds every place taken waits for the gate, in milliseconds, to see whether a dead one has one. */
@@ -33,7 +33,7 @@ const PERMISSIONS = 0o777;
 export function join(shm: SharedMemory, repair: Repair | undefined): Participant {
   if (shm.size !== SEGMENT_BYTES) throw wrongSize(shm.name, shm.size);
   const ledger = new Ledger(wordsOf(shm));
-  const roster = new Roster(fdOf(shm), CAPACITY);
+  const roster = new LivenessLocks(fdOf(shm), CAPACITY);
   const mode = native.fstat(roster.fd).mode & PERMISSIONS;
   makeReady(shm.name, ledger, roster, mode); // J1
   const slot = takeSlot(shm.name, ledger, roster); // J2, J3
@@ -50,8 +50,8 @@ export function join(shm: SharedMemory, repair: Repair | undefined): Participant
     isTruncated: () => faultsOf(shm) > 0,
     semaphores: null,
     ticket: 0,
-    quietAt: Number.NaN,
-    elder: { slot: -1, ticket: 0 },
+    noWaitersAt: Number.NaN,
+    olderWaiter: { slot: -1, ticket: 0 },
     vain: new Map(),
   };
   // Now rather than at the first section: then the lock works on for this one even when its names are unlinked.
@@ -60,7 +60,7 @@ export function join(shm: SharedMemory, repair: Repair | undefined): Participant
 }
 
 // J1. The creator does this, or, if it died (or was overtaken), the next one to come.
-function makeReady(name: string, ledger: Ledger, roster: Roster, mode: number): void {
+function makeReady(name: string, ledger: Ledger, roster: LivenessLocks, mode: number): void {
   const deadline = performance.now() + NOT_READY_MS;
   while (!isReady(name, ledger)) {
     if (roster.tryGate()) {
@@ -111,7 +111,7 @@ function initialise(name: string, ledger: Ledger, mode: number): void {
 }
 
 // J2: a slot that is idle and whose byte can be had. A dead one's slot is left to recovery, as long as there are others.
-function takeSlot(name: string, ledger: Ledger, roster: Roster): number {
+function takeSlot(name: string, ledger: Ledger, roster: LivenessLocks): number {
   const slot = roster.claimFirst((seat) => !ledger.isBusy(seat));
   step("J2");
   return slot !== -1 ? slot : takeDeadSlot(name, ledger, roster);
@@ -119,7 +119,7 @@ function takeSlot(name: string, ledger: Ledger, roster: Roster): number {
 
 // J3: all that are left belong to the dead, or nobody. Does for one slot what a recoverer does for all, then leaves the epoch odd,
 // as a recoverer would that died after R3: whoever enters next finishes it.
-function takeDeadSlot(name: string, ledger: Ledger, roster: Roster): number {
+function takeDeadSlot(name: string, ledger: Ledger, roster: LivenessLocks): number {
   return roster.withGate(name, FULL_GATE_MS, () => {
     const slot = roster.claimFirst();
     if (slot === -1) throw full(name);

@@ -2,9 +2,9 @@
 
 import { isCode } from "../error.ts";
 import type { Semaphore } from "../semaphore.ts";
-import { Kind, Phase } from "./layout.ts";
+import { step } from "./failpoint.ts";
+import { Kind, Phase } from "./lock-layout.ts";
 import { type Participant, semaphoresOf, setPhase, standDown } from "./participant.ts";
-import { step } from "./steps.ts";
 
 /** Caller is INSIDE and has finished with the data. */
 export function leave(p: Participant, kind: Kind): void {

@@ -12,7 +12,7 @@ import {
   readersOf,
   Slot,
   slotAt,
-} from "./layout.ts";
+} from "./lock-layout.ts";
 
 export class Ledger {
   readonly words: Int32Array;

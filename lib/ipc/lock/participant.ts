@@ -1,9 +1,9 @@
 // One instance's place in a lock: what it has open, and which slot is its own.
 
-import type { Roster } from "../roster.ts";
+import type { LivenessLocks } from "../liveness-locks.ts";
 import { closeEpoch, type EpochSemaphores, openEpoch } from "./epoch.ts";
-import { Phase, Slot } from "./layout.ts";
 import type { Ledger } from "./ledger.ts";
+import { Phase, Slot } from "./lock-layout.ts";
 
 /** Puts the guarded data in order after a writer died inside; runs alone, and must be idempotent: it may itself be killed. */
 export type Repair = () => unknown;
@@ -13,7 +13,7 @@ export interface Participant {
   /** Permission bits of the segment; an epoch's semaphores get the same. */
   readonly mode: number;
   readonly ledger: Ledger;
-  readonly roster: Roster;
+  readonly roster: LivenessLocks;
   /** The slot of the ledger and the seat of the roster that are ours. */
   readonly slot: number;
   readonly repair: Repair | undefined;
@@ -23,10 +23,10 @@ export interface Participant {
   semaphores: EpochSemaphores | null;
   /** Seniority while it sleeps; survives a change of epoch. 0: not sleeping. */
   ticket: number;
-  /** The elder that the last pass through the queue gave way to. */
-  elder: Elder;
+  /** The older waiter that the last pass through the queue gave way to. */
+  olderWaiter: Elder;
   /** Nobody slept when the ledger's `tickets` had this value; NaN: not known. */
-  quietAt: number;
+  noWaitersAt: number;
   /** By slot: the ticket that was given way to in vain, and until when (ms, monotonic) not to try again. */
   readonly vain: Map<number, { ticket: number; until: number }>;
 }
@@ -74,7 +74,7 @@ export function showTicket(p: Participant): void {
   p.ledger.takeTicket();
 }
 
-/** While it waits for an elder, `p` keeps its seniority, but cannot use a turn that others would give it. */
+/** While it waits for an older waiter, `p` keeps its seniority, but cannot use a turn that others would give it. */
 export function hideTicket(p: Participant): void {
   if (p.ticket === 0) p.ticket = p.ledger.takeTicket();
   p.ledger.store(p.slot, Slot.ticket, 0);

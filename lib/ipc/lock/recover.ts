@@ -1,12 +1,23 @@
 // RECOVER, steps R1 to R9 of docs/LOCK.md: one participant at a time, whoever notices first, gives the epoch up and opens the next.
 // Sound whatever the reason: a needless recovery costs time, never exclusion. Killed anywhere, the next one starts at R1.
 
+import type { AcquireDeadline } from "./acquire-deadline.ts";
 import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { truncated, unlinked } from "./errors.ts";
-import { CAPACITY, Header, isOpen, isReadersOf, Kind, nextOpen, Phase, recoveryOf, Slot, slotAt } from "./layout.ts";
+import { step } from "./failpoint.ts";
+import {
+  CAPACITY,
+  Header,
+  isOpen,
+  isReadersOf,
+  Kind,
+  nextOpen,
+  Phase,
+  recoveryOf,
+  Slot,
+  slotAt,
+} from "./lock-layout.ts";
 import type { Participant } from "./participant.ts";
-import type { Patience } from "./patience.ts";
-import { step } from "./steps.ts";
 
 /** With nobody inside and no section counted for this long, in milliseconds, a token has been lost or its holder is stopped. */
 const STALLED_MS = 500;
@@ -55,8 +66,8 @@ export function findReason(p: Participant, watch: StallWatch | null = null): Rea
  * R1 to R9. Returns when the epoch that gave the reason is over, by us or by another, or the reason is gone. Throws ETIMEDOUT
  * (naming who is inside or holds the gate), AbortError, or what `repair` threw; the epoch then stays odd, for the next one.
  */
-export async function recover(p: Participant, reason: Reason, patience: Patience): Promise<void> {
-  if (!(await takeGate(p, patience))) return; // R1
+export async function recover(p: Participant, reason: Reason, deadline: AcquireDeadline): Promise<void> {
+  if (!(await takeGate(p, deadline))) return; // R1
   const taken: number[] = [];
   try {
     p.ledger.gateHolder = process.pid;
@@ -64,7 +75,7 @@ export async function recover(p: Participant, reason: Reason, patience: Patience
     if (!p.roster.isLinked()) throw unlinked(p.name);
     if (!isStillNeeded(p, reason)) return; // R2
     step("R2");
-    await rebuild(p, taken, patience);
+    await rebuild(p, taken, deadline);
   } finally {
     for (const slot of taken) p.roster.release(slot);
     p.ledger.gateHolder = 0;
@@ -74,11 +85,11 @@ export async function recover(p: Participant, reason: Reason, patience: Patience
 }
 
 // False when another participant's recovery made ours needless.
-async function takeGate(p: Participant, patience: Patience): Promise<boolean> {
+async function takeGate(p: Participant, deadline: AcquireDeadline): Promise<boolean> {
   const seen = p.ledger.epoch;
   for (let pause = FIRST_PAUSE_MS; !p.roster.tryGate(); pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-    patience.check();
-    await patience.sleep(pause);
+    deadline.check();
+    await deadline.sleep(pause);
     const epoch = p.ledger.epoch;
     if (epoch !== seen && isOpen(epoch)) return false;
   }
@@ -92,12 +103,12 @@ function isStillNeeded(p: Participant, reason: Reason): boolean {
   return findReason(p) !== null;
 }
 
-async function rebuild(p: Participant, taken: number[], patience: Patience): Promise<void> {
+async function rebuild(p: Participant, taken: number[], deadline: AcquireDeadline): Promise<void> {
   const { ledger } = p;
   const old = ledger.epoch;
   ledger.epoch = recoveryOf(old); // R3
   step("R3");
-  await waitUntilEmpty(p, taken, patience); // R4, R5
+  await waitUntilEmpty(p, taken, deadline); // R4, R5
   step("R5");
   if (ledger.damaged && p.repair !== undefined) {
     await p.repair();
@@ -122,7 +133,7 @@ async function rebuild(p: Participant, taken: number[], patience: Patience): Pro
 }
 
 // Taking a byte is the proof of its owner's death, and keeps newcomers off the slot until R8.
-async function waitUntilEmpty(p: Participant, taken: number[], patience: Patience): Promise<void> {
+async function waitUntilEmpty(p: Participant, taken: number[], deadline: AcquireDeadline): Promise<void> {
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
     let inside = false;
     for (let slot = 0; slot < CAPACITY; slot++) {
@@ -133,8 +144,8 @@ async function waitUntilEmpty(p: Participant, taken: number[], patience: Patienc
     }
     step("R4");
     if (!inside) return;
-    patience.check();
-    await patience.sleep(pause);
+    deadline.check();
+    await deadline.sleep(pause);
   }
 }
 

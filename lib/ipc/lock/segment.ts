@@ -2,12 +2,12 @@
 
 import { native } from "../../native.ts";
 import { isCode } from "../error.ts";
+import { LivenessLocks, sleepSync } from "../liveness-locks.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
-import { Roster, sleepSync } from "../roster.ts";
 import { fdOf, SharedMemory } from "../shared-memory.ts";
 import { sweepEpochs } from "./epoch.ts";
-import { CAPACITY, SEGMENT_BYTES } from "./layout.ts";
-import { step } from "./steps.ts";
+import { step } from "./failpoint.ts";
+import { CAPACITY, SEGMENT_BYTES } from "./lock-layout.ts";
 
 const POLL_MS = 1;
 /** How long `unlinkSegment` waits for a recovery under way, in milliseconds; then it goes ahead, and the recoverer notices. */
@@ -65,7 +65,7 @@ function unlinkUnderGate(name: string): void {
     return;
   }
   try {
-    new Roster(fdOf(shm), CAPACITY).withGate(name, UNLINK_GATE_MS, () => SharedMemory.unlink(name));
+    new LivenessLocks(fdOf(shm), CAPACITY).withGate(name, UNLINK_GATE_MS, () => SharedMemory.unlink(name));
   } catch (error) {
     if (!isCode(error, "ETIMEDOUT")) throw error;
     SharedMemory.unlink(name);

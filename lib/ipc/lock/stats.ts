@@ -1,7 +1,7 @@
 // What a lock's ledger tells people: who is inside, who waits, how often. A snapshot, read without stopping anybody.
 
-import { CAPACITY, Header, Kind, Phase, Slot, slotAt } from "./layout.ts";
 import type { Ledger } from "./ledger.ts";
+import { CAPACITY, Header, Kind, Phase, Slot, slotAt } from "./lock-layout.ts";
 
 /** A process that is inside, or waits. */
 export interface LockUser {

@@ -1,12 +1,12 @@
 // ALL: everyone, or a page. Whatever its size, other connections get their turn every few hundred records.
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { writeClientEntry } from "../../wire/client-entry.ts";
+import { writeClientEntry } from "../../directory/entry-wire.ts";
 import { CommandError, parseAll } from "../../wire/commands.ts";
 import { type Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
 import { FLUSH_BYTES, MAX_UNPAGED, RECORDS_PER_TURN } from "../limits.ts";
-import type { Service } from "../service.ts";
+import type { WorkerContext } from "../worker-context.ts";
 
 export const all: Handler = (service, connection, args, out) => {
   const { cursor, count } = parseAll(args);
@@ -20,7 +20,7 @@ export const all: Handler = (service, connection, args, out) => {
 };
 
 /** The reply begins with how many there are, so all are written down before the first leaves. */
-async function everyone(service: Service, connection: Connection): Promise<void> {
+async function everyone(service: WorkerContext, connection: Connection): Promise<void> {
   if (service.table.count > MAX_UNPAGED) {
     throw new CommandError(`ERR more than ${MAX_UNPAGED} clients are on: ask for pages with ALL CURSOR 0`);
   }
@@ -29,7 +29,7 @@ async function everyone(service: Service, connection: Connection): Promise<void>
   await service.longReplies.send(connection, chunks);
 }
 
-async function writeDown(service: Service, connection: Connection): Promise<{ count: number; chunks: Buffer[] }> {
+async function writeDown(service: WorkerContext, connection: Connection): Promise<{ count: number; chunks: Buffer[] }> {
   const protocol: Protocol = connection.protocol;
   const chunks: Buffer[] = [];
   const out = new ReplyWriter();

@@ -1,6 +1,6 @@
 // Reading the directory, and being told about it.
 
-import { writeClientEntry } from "../../wire/client-entry.ts";
+import { writeClientEntry } from "../../directory/entry-wire.ts";
 import { CommandError } from "../../wire/commands.ts";
 import type { Handler } from "../dispatch.ts";
 

@@ -1,9 +1,9 @@
 // CLAIM and KEY: which key a name belongs to, whether its owner is on or not. Whoever had the name first keeps it.
-import { TalkError } from "../../errors.ts";
-import { foldIfValid, validateName } from "../../names.ts";
+import { TalkError } from "../../base/errors.ts";
+import { foldIfValid, validateName } from "../../base/names.ts";
+import { verifyClaim } from "../../crypto/signed-statements.ts";
+import type { NameLog } from "../../directory/shm/name-log.ts";
 import { CommandError, parseClaim } from "../../wire/commands.ts";
-import { verifyClaim } from "../../wire/registration.ts";
-import type { Bindings } from "../bindings.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
 
@@ -63,7 +63,7 @@ export function takeNonce(connection: Connection): string {
 }
 
 /** Caller holds the write lock and has refreshed the bindings under it. @throws CommandError TAKEN */
-export function checkOwner(bindings: Bindings, folded: string, key: string): void {
+export function checkOwner(bindings: NameLog, folded: string, key: string): void {
   const owner = bindings.keyOf(folded);
   if (owner !== undefined && owner !== key) {
     throw new CommandError("TAKEN the name belongs to another key on this server");
@@ -71,7 +71,7 @@ export function checkOwner(bindings: Bindings, folded: string, key: string): voi
 }
 
 /** From now on the name is this key's, unless that has too many. Caller holds the write lock and has checked the owner. @throws CommandError FULL */
-function bind(bindings: Bindings, folded: string, key: string): void {
+function bind(bindings: NameLog, folded: string, key: string): void {
   bindings.checkRoom(folded, key);
   bindings.note(folded, key);
 }

@@ -1,12 +1,12 @@
 // REGISTER and UNREGISTER: who is on. Whoever registers proves the key; who had the name first keeps it.
 import { isIP } from "node:net";
-import type { ClientInput, FoundRecord } from "../../table/types.ts";
-import type { ClientEntry } from "../../wire/client-entry.ts";
+import { verifyRegistration } from "../../crypto/signed-statements.ts";
+import type { ClientEntry } from "../../directory/entry-wire.ts";
+import type { ClientInput, FoundRecord } from "../../directory/shm/stored-entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
-import { verifyRegistration } from "../../wire/registration.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../dispatch.ts";
-import type { Service } from "../service.ts";
+import type { WorkerContext } from "../worker-context.ts";
 import { asCommandError, checkName, checkOwner, takeNonce } from "./names.ts";
 
 export const register: Handler = (service, connection, args) => {
@@ -37,7 +37,7 @@ function checkAddress(address: string): void {
 }
 
 async function enter(
-  service: Service,
+  service: WorkerContext,
   connection: Connection,
   request: RegisterArguments,
   folded: string,
@@ -105,7 +105,7 @@ function entryOf({ name, key, port, host, addresses, startedAt }: ClientInput): 
 }
 
 /** Caller holds the write lock. @returns the record to be replaced, null if there is none */
-function checkRoom(service: Service, request: RegisterArguments, folded: string): FoundRecord | null {
+function checkRoom(service: WorkerContext, request: RegisterArguments, folded: string): FoundRecord | null {
   const { table, bindings } = service;
   bindings.refresh();
   checkOwner(bindings, folded, request.key);

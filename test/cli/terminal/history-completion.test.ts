@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { foldName } from "../../../lib/base/names.ts";
 import { complete } from "../../../lib/cli/terminal/completion.ts";
 import { History } from "../../../lib/cli/terminal/history.ts";
-import { foldName } from "../../../lib/names.ts";
 
 describe("History", () => {
   it("walks back and forth and returns to what was being written", () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import stringWidth from "fast-string-width";
 import { describe, expect, it } from "vitest";
-import { visible } from "../../../lib/cli/sanitise.ts";
+import { escapeControls } from "../../../lib/cli/escape-controls.ts";
 import { clip, layOut, MIN_COLUMNS } from "../../../lib/cli/terminal/layout.ts";
 
 const anyText = fc
@@ -45,7 +45,7 @@ describe("layOut", () => {
         const width = Math.max(columns, MIN_COLUMNS);
         const { rows, cursorRow, cursorColumn, cursorPrefix } = layOut("> ", text, cursor, columns);
         expect(rows.join("")).toBe(
-          `> ${Array.from(new Intl.Segmenter().segment(text), (s) => visible(s.segment)).join("")}`,
+          `> ${Array.from(new Intl.Segmenter().segment(text), (s) => escapeControls(s.segment)).join("")}`,
         );
         for (const row of rows) expect(stringWidth(row)).toBeLessThanOrEqual(width);
         expect(cursorColumn).toBeLessThan(width);
@@ -53,7 +53,7 @@ describe("layOut", () => {
         expect(rows[cursorRow]?.startsWith(cursorPrefix)).toBe(true);
         const before = rows.slice(0, cursorRow).join("") + cursorPrefix;
         expect(before).toBe(
-          `> ${Array.from(new Intl.Segmenter().segment(text.slice(0, cursor)), (s) => visible(s.segment)).join("")}`,
+          `> ${Array.from(new Intl.Segmenter().segment(text.slice(0, cursor)), (s) => escapeControls(s.segment)).join("")}`,
         );
       }),
       { numRuns: 1000 },

@@ -1,12 +1,12 @@
 // A writer dies between any two stores: each state that a crash can leave is repaired, and shows every live record.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { foldName } from "../../../lib/names.ts";
-import type { ClientInput, ClientRecord } from "../../../lib/table/types.ts";
-import { client, fields, name } from "../../table/support/clients.ts";
-import { atEveryStore } from "../../table/support/every-store.ts";
-import { HeapTable } from "../../table/support/heap-table.ts";
-import { expectWhole } from "../../table/support/whole.ts";
+import { foldName } from "../../../lib/base/names.ts";
+import type { ClientInput, ClientRecord } from "../../../lib/directory/shm/stored-entry.ts";
+import { client, fields, name } from "../../directory/shm/support/clients.ts";
+import { atEveryStore } from "../../directory/shm/support/every-store.ts";
+import { HeapTable } from "../../directory/shm/support/heap-table.ts";
+import { expectWhole } from "../../directory/shm/support/whole.ts";
 
 type People = Map<string, ClientInput>;
 

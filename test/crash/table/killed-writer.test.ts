@@ -3,13 +3,13 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { ClientTable } from "../../../lib/directory/shm/client-table.ts";
 import { ReadersWriterLock } from "../../../lib/ipc/index.ts";
 import { SharedMemory } from "../../../lib/ipc/shared-memory.ts";
-import { ClientTable } from "../../../lib/table/client-table.ts";
+import { client } from "../../directory/shm/support/clients.ts";
+import { HeapTable } from "../../directory/shm/support/heap-table.ts";
+import { expectWhole } from "../../directory/shm/support/whole.ts";
 import { ObjectNames } from "../../helpers/object-names.ts";
-import { client } from "../../table/support/clients.ts";
-import { HeapTable } from "../../table/support/heap-table.ts";
-import { expectWhole } from "../../table/support/whole.ts";
 
 const WRITER = join(import.meta.dirname, "../../fixtures/table/writer.js");
 const NAMES = 12;

@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "../../table/support/users.ts";
+import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "../../directory/shm/support/users.ts";
 
 const FIXTURE = join(import.meta.dirname, "../../fixtures/table/local-hammer.js");
 const PROCESSES = Number(process.env.PTALK_HAMMER_PROCESSES ?? 200);

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ReadersWriterLock, Semaphore, SharedMemory } from "../../../lib/ipc/index.ts";
-import { CAPACITY, Header, Phase, Slot, slotAt } from "../../../lib/ipc/lock/layout.ts";
+import { CAPACITY, Header, Phase, Slot, slotAt } from "../../../lib/ipc/lock/lock-layout.ts";
 import { LockStage } from "../../helpers/lock-stage.ts";
 import { NodeProgram } from "../../helpers/node-program.ts";
 import { segmentFile, semaphoreFile } from "../../helpers/object-names.ts";

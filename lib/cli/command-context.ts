@@ -1,0 +1,62 @@
+// What a command starts from: the global options, resolved against environment and file, and the user's own name.
+import { userInfo } from "node:os";
+import type { Command } from "commander";
+import { TalkError } from "../base/errors.ts";
+import { validateName } from "../base/names.ts";
+import { type Config, type Flags, loadConfig } from "./config.ts";
+
+export interface CommandContext {
+  readonly config: Config;
+  readonly json: boolean;
+}
+
+/** @param flags what the command's own options add: `{ name: "bob" }` for `--as bob` */
+export async function commandContext(
+  command: Command,
+  flags: Readonly<Record<string, string | undefined>> = {},
+): Promise<CommandContext> {
+  return contextOf({ ...command.optsWithGlobals<Flags>(), ...flags });
+}
+
+/** @param flags the options by the names of their commandContext, `json` among them */
+export async function contextOf({ json = false, ...flags }: Flags): Promise<CommandContext> {
+  return { config: await loadConfig(flags), json: json === true };
+}
+
+/**
+ * The name to speak under: as given or configured, else the login name.
+ * @throws TalkError bad-name
+ */
+export function ownName({ name }: Config): string {
+  if (name === undefined) return loginName();
+  try {
+    validateName(name);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TalkError("bad-name", `${reason} (the own name: ptalk NAME, --as NAME or PTALK_NAME)`, { cause });
+  }
+  return name;
+}
+
+/** Milliseconds of a timeout setting in seconds. */
+export function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
+}
+
+function loginName(): string {
+  let name: string;
+  try {
+    name = userInfo().username;
+  } catch (cause) {
+    throw new TalkError("bad-name", "this user has no login name: give a name (ptalk NAME, --as NAME or PTALK_NAME)", {
+      cause,
+    });
+  }
+  try {
+    validateName(name);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TalkError("bad-name", `the login name cannot be used here (${reason}): give another one`, { cause });
+  }
+  return name;
+}

@@ -1,0 +1,42 @@
+// What ends a long-running command from outside: SIGTERM, SIGHUP, SIGINT (where it is not disabled), a stdout that takes no more.
+// The first asks for an orderly end, so that nothing is left behind; a second signal ends the process at once.
+import { constants } from "node:os";
+import { CommandEnded } from "./command-ended.ts";
+import { onOutputEnd } from "./output.ts";
+
+const SIGNALLED = 128; // what shells add to a signal's number in an exit status
+
+export interface Shutdown extends Disposable {
+  /** Aborts, with an {@link CommandEnded} as its reason, when the command should come to its end. */
+  readonly signal: AbortSignal;
+}
+
+export interface ShutdownOptions {
+  /** Those that end the command; `ptalk talk` leaves SIGINT out because it ignores it. */
+  readonly signals?: readonly NodeJS.Signals[];
+  /** False: the command's work is not its output, and goes on without (`ptalk send`). */
+  readonly endsWithOutput?: boolean;
+}
+
+export function watchShutdown({
+  signals = ["SIGTERM", "SIGHUP", "SIGINT"],
+  endsWithOutput = true,
+}: ShutdownOptions = {}): Shutdown {
+  const controller = new AbortController();
+  const onSignal = (name: NodeJS.Signals): void => {
+    const ended = new CommandEnded(name, SIGNALLED + constants.signals[name]);
+    if (controller.signal.aborted) process.exit(ended.exitCode);
+    controller.abort(ended);
+  };
+  for (const name of signals) process.on(name, onSignal);
+  const output = onOutputEnd((ended) => {
+    if (endsWithOutput) controller.abort(ended);
+  });
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const name of signals) process.off(name, onSignal);
+      output[Symbol.dispose]();
+    },
+  };
+}

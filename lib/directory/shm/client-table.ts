@@ -1,0 +1,213 @@
+// The directory of who is on, in shared memory: the segment, its readers' and its writers' side in one object.
+import { isCode } from "../../ipc/error.ts";
+import { SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
+import type { ClientInput, FoundRecord, RecordHandle, RecordPage, RepairResult } from "./stored-entry.ts";
+import { TableError } from "./table-error.ts";
+import { type Geometry, HEADER, MAGIC, READY } from "./table-layout.ts";
+import { NO_SLOT, type Stamp, TableReader } from "./table-reader.ts";
+import { repairTable } from "./table-repair.ts";
+import { createTableSegment, openTableSegment, type TableSegment } from "./table-segment.ts";
+import { TableWriter } from "./table-writer.ts";
+
+const DEFAULT_MODE = 0o644;
+
+/** Records of one page at most. */
+export const MAX_PAGE = 4096;
+/** Slots looked at for one page: an emptied table of a million costs many small steps instead of one long one. */
+const MAX_PAGE_SLOTS = 8 * MAX_PAGE;
+
+export interface TableOptions {
+  /** Clients it has room for: 1 to 1,048,576. */
+  readonly capacity: number;
+  /** Permission bits, exactly. Default 0o644: everybody on this host may read. */
+  readonly mode?: number;
+}
+
+/**
+ * The client table. `find`, `page` and `touch` need no lock; `insert`, `replace`, `remove` and `repair` are for the holder of
+ * the write lock. One object serves one thread.
+ */
+export class ClientTable implements Disposable {
+  /** The segment's name: "/ptalk-server-5518". */
+  readonly name: string;
+  readonly capacity: number;
+  readonly #shm: SharedMemory;
+  readonly #words: Int32Array;
+  readonly #geometry: Geometry;
+  readonly #reader: TableReader;
+  readonly #writer: TableWriter;
+  #closed = false;
+
+  private constructor({ shm, words, geometry }: TableSegment) {
+    this.name = shm.name;
+    this.capacity = geometry.capacity;
+    this.#shm = shm;
+    this.#words = words;
+    this.#geometry = geometry;
+    this.#reader = new TableReader(words, geometry, shm.name);
+    this.#writer = new TableWriter(words, geometry, shm.name);
+  }
+
+  /** Creates an empty table. @throws IpcError EEXIST, ENOSPC, EACCES; RangeError for a capacity out of bounds */
+  static create(name: string, { capacity, mode = DEFAULT_MODE }: TableOptions): ClientTable {
+    return new ClientTable(createTableSegment(name, capacity, mode));
+  }
+
+  /**
+   * Opens a table for reading and writing.
+   * @throws IpcError ENOENT, EACCES; TalkError `protocol` for another layout or no table at all, `unreachable` if it is not
+   * ready within a second or was closed
+   */
+  static open(name: string): ClientTable {
+    return new ClientTable(openTableSegment(name, false));
+  }
+
+  /**
+   * Removes the table of that name, whatever state it is in, and tells those who still have it mapped that it is over.
+   * @returns false if there is none
+   */
+  static discard(name: string): boolean {
+    try {
+      using shm = SharedMemory.open(name);
+      const words = wordsOf(shm);
+      if (words.length > HEADER.ready && Atomics.load(words, HEADER.magic) === MAGIC) {
+        Atomics.store(words, HEADER.ready, READY.closed);
+      }
+    } catch {
+      // Without a size, or without permission: telling is a courtesy, removing is what was asked.
+    }
+    try {
+      SharedMemory.unlink(name);
+    } catch (error) {
+      if (isCode(error, "ENOENT")) return false;
+      throw error;
+    }
+    return true;
+  }
+
+  /** Clients in the table. */
+  get count(): number {
+    this.#check();
+    return this.#reader.count;
+  }
+
+  /**
+   * Finds a client by name, folded as names are (lib/names.ts). Null if there is none, and for what cannot be a name.
+   * @throws TalkError `internal` if the table kept changing: only a hostile writer manages that
+   */
+  find(name: string): FoundRecord | null {
+    this.#check();
+    const slot = this.#reader.find(name, true);
+    return slot === NO_SLOT ? null : { slot, record: this.#reader.snapshot.record() };
+  }
+
+  /**
+   * What a record's slot says now, null if it holds none (or is just being replaced). With {@link isUnchanged}: for answers that
+   * are kept ready.
+   */
+  stamp(slot: number): Stamp | null {
+    this.#check();
+    if (!Number.isInteger(slot) || slot < 0 || slot >= this.#geometry.slots) return null;
+    return this.#reader.stamp(slot);
+  }
+
+  /** Whether the record is still there and shows the same as when the stamp was taken. Needs no lock. */
+  isUnchanged(stamp: Stamp): boolean {
+    return !this.#closed && this.#reader.isUnchanged(stamp);
+  }
+
+  /** The record of a slot, null if it holds none. */
+  at(slot: number): FoundRecord | null {
+    this.#check();
+    if (!Number.isInteger(slot) || slot < 0 || slot >= this.#geometry.slots) return null;
+    return this.#reader.readSlot(slot, true) ? { slot, record: this.#reader.snapshot.record() } : null;
+  }
+
+  /**
+   * Some of the records, as SCAN does in Redis: begin with cursor 0, go on with the cursor returned until it is 0 again. A page
+   * may be empty before the last. Whoever is in the table from the first page to the last is met exactly once (but for a
+   * repair in between, which can show one twice).
+   * @param max records, 1 to {@link MAX_PAGE}
+   */
+  page(cursor: number, max: number): RecordPage {
+    this.#check();
+    if (!Number.isInteger(cursor) || cursor < 0) throw new RangeError(`cursor must be a whole number, not ${cursor}`);
+    if (!Number.isInteger(max) || max < 1 || max > MAX_PAGE) {
+      throw new RangeError(`max must be a whole number from 1 to ${MAX_PAGE}, not ${max}`);
+    }
+    const records: FoundRecord[] = [];
+    const used = this.#reader.usedSlots;
+    const end = Math.min(used, cursor + MAX_PAGE_SLOTS);
+    let slot = cursor;
+    for (; slot < end && records.length < max; slot++) {
+      if (this.#reader.readSlot(slot, true)) records.push({ slot, record: this.#reader.snapshot.record() });
+    }
+    return { cursor: slot < used ? slot : 0, records };
+  }
+
+  /**
+   * Caller holds the write lock.
+   * @throws TalkError `name-taken`, `full`, `bad-name`, `bad-data` (which names the field); nothing has changed then
+   */
+  insert(input: ClientInput): RecordHandle {
+    this.#check();
+    return this.#writer.insert(input);
+  }
+
+  /**
+   * Gives the record in this slot new contents under the same folded name; the slot stays, the version does not. Nobody sees
+   * a moment without either. Caller holds the write lock.
+   * @throws TalkError `no-such-user` if the slot does not hold that name, `bad-name`, `bad-data`
+   */
+  replace(slot: number, input: ClientInput): RecordHandle {
+    this.#check();
+    return this.#writer.replace(slot, input);
+  }
+
+  /** Caller holds the write lock. @returns false if the slot holds no record of this version (any more) */
+  remove(slot: number, version: number): boolean {
+    this.#check();
+    return this.#writer.remove(slot, version);
+  }
+
+  /**
+   * Notes when this client last asked for a lookup. Needs no lock; for the worker that owns the record.
+   * @param nowMs ms since the epoch
+   * @returns false if the slot holds no record of this version (any more)
+   */
+  touch(slot: number, version: number, nowMs: number): boolean {
+    this.#check();
+    return this.#writer.touch(slot, version, nowMs);
+  }
+
+  /**
+   * Makes the table whole after a writer died. Caller holds the write lock or is its repair callback. Takes time in proportion
+   * to the most clients there ever were at once (about half a second for a million).
+   */
+  repair(): RepairResult {
+    this.#check();
+    return repairTable(this.#words, this.#geometry);
+  }
+
+  /** Unmaps it. The table stays. */
+  close(): void {
+    this.#closed = true;
+    this.#shm.close();
+  }
+
+  /** Says to whoever has it mapped that the table is over (`Directory.stale`), and removes its name. */
+  unlink(): void {
+    if (!this.#closed) Atomics.store(this.#words, HEADER.ready, READY.closed);
+    this.#shm.unlink();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #check(): void {
+    if (this.#closed) throw TableError.closed(this.name);
+  }
+}
+
+export type { Stamp };

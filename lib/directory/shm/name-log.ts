@@ -1,0 +1,159 @@
+// Which key a name belongs to: a log in the state directory, one line for each name's first registration or claim, and one again
+// when the last is some days old.
+//
+//     ptalk-names-v1
+//     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch>
+//
+// Lines are only ever added, by whoever holds the table's write lock, so each worker stays up to date by reading on from
+// where it was. A line that a crash cut short is no line: it is ignored by readers and cut off by the next writer.
+import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import type { Log } from "../../server/log.ts";
+import { CommandError } from "../../wire/commands.ts";
+import { type NameLine, NameOwnership, UNUSED_DAYS } from "../name-ownership.ts";
+
+export const NAME_LOG_HEADER = "ptalk-names-v1\n";
+const LF = 10;
+const CHUNK_BYTES = 64 * 1024;
+const CRC_DIGITS = 8;
+const SYNC_DELAY_MS = 200;
+const DAY_MS = 86_400_000;
+/** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for the file. */
+const FRESH_DAYS = 7;
+/** Part of the room from which on the log warns. */
+const NEARLY_FULL = 0.9;
+
+export function nameLine({ folded, key, day }: NameLine): string {
+  const text = `${key} ${folded} ${day}`;
+  return `${crc32(text).toString(16).padStart(CRC_DIGITS, "0")} ${text}\n`;
+}
+
+/** @returns null for what is not a whole and unharmed line */
+export function readNameLine(line: string): NameLine | null {
+  const text = line.slice(CRC_DIGITS + 1);
+  const [key, folded, day] = text.split(" ");
+  if (line[CRC_DIGITS] !== " " || key === undefined || folded === undefined) return null;
+  if (crc32(text).toString(16).padStart(CRC_DIGITS, "0") !== line.slice(0, CRC_DIGITS)) return null;
+  return { folded, key, day: Number(day ?? 0) };
+}
+
+export class NameLog {
+  readonly #path: string;
+  readonly #limit: number;
+  readonly #log: Log;
+  readonly #book: NameOwnership;
+  readonly #fd: number;
+  #offset = 0;
+  #sync: NodeJS.Timeout | null = null;
+  #warned = false;
+
+  /** @param path an existing log, see {@link compactNames} @param limit names that are remembered at most */
+  constructor(path: string, limit: number, log: Log) {
+    this.#path = path;
+    this.#limit = limit;
+    this.#log = log;
+    this.#book = new NameOwnership(limit);
+    this.#fd = openSync(path, "r+");
+    this.refresh();
+  }
+
+  keyOf(folded: string): string | undefined {
+    return this.#book.get(folded)?.key;
+  }
+
+  /** @throws CommandError FULL if the name would be bound to the key, and there is no room for one more */
+  checkRoom(folded: string, key: string): void {
+    if (this.#book.hasRoom(key, today()) || this.#book.get(folded) !== undefined) return;
+    throw new CommandError(
+      `FULL the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
+    );
+  }
+
+  /** Whether the name is that key's, and was registered or claimed a short time ago: then there is nothing to note. */
+  isNoted(folded: string, key: string): boolean {
+    const known = this.#book.get(folded);
+    return known?.key === key && today() - known.day < FRESH_DAYS;
+  }
+
+  /** Whether others have added something since the last refresh(). */
+  get isBehind(): boolean {
+    return fstatSync(this.#fd).size > this.#offset;
+  }
+
+  /** Reads what others have added. Lines without their end stay unread. Caller holds the write lock. */
+  refresh(): void {
+    const size = fstatSync(this.#fd).size;
+    if (size <= this.#offset) return;
+    let left = Buffer.alloc(0);
+    let position = this.#offset;
+    const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, size - position));
+    for (;;) {
+      const read = readSync(this.#fd, chunk, 0, chunk.length, position);
+      if (read === 0) return;
+      position += read;
+      left = this.#take(Buffer.concat([left, chunk.subarray(0, read)]));
+    }
+  }
+
+  /** Takes whole lines; gives back what is left. A damaged line costs itself, not those behind it. */
+  #take(bytes: Buffer): Buffer<ArrayBuffer> {
+    let start = 0;
+    for (let end = bytes.indexOf(LF); end !== -1; end = bytes.indexOf(LF, start)) {
+      const entry = readNameLine(bytes.toString("utf8", start, end));
+      if (entry !== null) this.#book.take(entry);
+      start = end + 1;
+    }
+    this.#offset += start;
+    return Buffer.from(bytes.subarray(start));
+  }
+
+  /**
+   * Notes that the key has registered or claimed the name, which is its own or free. Caller holds the write lock, has called refresh() under
+   * it and then checkRoom(). A key that has all the names it may have gets no further one today: it stays unbound.
+   * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
+   */
+  note(folded: string, key: string): void {
+    const known = this.#book.get(folded);
+    if (this.isNoted(folded, key) || (known === undefined && this.#book.hasAll(key, today()))) return;
+    try {
+      this.#append({ folded, key, day: today() });
+    } catch (error) {
+      if (known === undefined) throw error; // otherwise it only counts as older than it is
+    }
+  }
+
+  #append(entry: NameLine): void {
+    const line = Buffer.from(nameLine(entry));
+    // Whatever stands behind the last whole line was cut short by a crash: nobody else writes now.
+    if (fstatSync(this.#fd).size > this.#offset) ftruncateSync(this.#fd, this.#offset);
+    for (let written = 0; written < line.length; ) {
+      written += writeSync(this.#fd, line, written, line.length - written, this.#offset + written);
+    }
+    this.#offset += line.length;
+    this.#book.take(entry);
+    this.#warn();
+    // The line survives the death of every process at once; for a power cut it needs the disk, which may take its time.
+    this.#sync ??= setTimeout(() => {
+      this.#sync = null;
+      fdatasync(this.#fd, () => {});
+    }, SYNC_DELAY_MS).unref();
+  }
+
+  #warn(): void {
+    if (this.#warned || this.#book.size < this.#limit * NEARLY_FULL) return;
+    this.#warned = true;
+    this.#log.warn(
+      `nearly all names that can be remembered are taken; when there is no room, new ones are refused until others were not registered for ${UNUSED_DAYS} days`,
+      { names: this.#book.size, room: this.#limit, file: this.#path },
+    );
+  }
+
+  close(): void {
+    if (this.#sync !== null) clearTimeout(this.#sync);
+    closeSync(this.#fd);
+  }
+}
+
+function today(): number {
+  return Math.floor(Date.now() / DAY_MS);
+}

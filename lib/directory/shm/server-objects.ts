@@ -1,0 +1,116 @@
+// The server's objects in shared memory: who may make them, and that they go away.
+//
+//     /ptalk-server-PORT         the table
+//     /ptalk-server-PORT.lock    its lock (and the lock's semaphores)
+//     /ptalk-server-PORT.owner   says that a server is alive, and its pid
+//
+// The kernel holds the owner's lock on the last one for as long as the primary lives, so a server that was killed is told apart
+// from one that is alive without trusting a pid. Whoever has that lock may remove and make the other two.
+
+import { TalkError } from "../../base/errors.ts";
+import { IpcError } from "../../ipc/index.ts";
+import { LivenessLocks } from "../../ipc/liveness-locks.ts";
+import { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
+import { Semaphore } from "../../ipc/semaphore.ts";
+import { fdOf, SharedMemory } from "../../ipc/shared-memory.ts";
+import { ClientTable } from "./client-table.ts";
+
+export interface ObjectNames {
+  readonly table: string;
+  readonly lock: string;
+  readonly owner: string;
+}
+
+export function objectNames(port: number): ObjectNames {
+  const table = `/ptalk-server-${port}`;
+  return { table, lock: `${table}.lock`, owner: `${table}.owner` };
+}
+
+const OWNER_BYTES = 64;
+const OWNER_SEAT = 0;
+const OWNER_MODE = 0o600; // who could read it could hold a lock on it
+/** Attempts at the owner's object; each failure means that another server was just taking it away. */
+const MAX_CLAIMS = 100;
+
+/** Whoever has this is the server of that port. */
+export class Ownership {
+  readonly names: ObjectNames;
+  readonly #shm: SharedMemory;
+
+  private constructor(names: ObjectNames, shm: SharedMemory) {
+    this.names = names;
+    this.#shm = shm;
+  }
+
+  /** @throws TalkError unreachable, naming the pid of the server that lives; refused if the objects are another user's */
+  static claim(port: number): Ownership {
+    const names = objectNames(port);
+    for (let attempt = 0; attempt < MAX_CLAIMS; attempt++) {
+      const shm = openOwner(names);
+      const roster = new LivenessLocks(fdOf(shm), 1);
+      if (!roster.tryClaim(OWNER_SEAT)) {
+        const pid = pidIn(shm);
+        shm.close();
+        throw new TalkError("unreachable", `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`);
+      }
+      if (roster.isNamed(names.owner)) {
+        new DataView(shm.buffer).setInt32(0, process.pid, true);
+        return new Ownership(names, shm);
+      }
+      shm.close(); // its owner unlinked it between our open and our lock
+    }
+    throw TalkError.internal(`${names.owner} kept disappearing`);
+  }
+
+  /** Removes what a server that was killed has left. */
+  discardRemains(): boolean {
+    const { table, lock } = this.names;
+    let found = ClientTable.discard(table);
+    found = ignoringMissing(() => ReadersWriterLock.unlink(lock)) || found;
+    for (const name of Semaphore.list(`${lock}.`)) ignoringMissing(() => Semaphore.unlink(name));
+    return found;
+  }
+
+  release(): void {
+    // In this order: whoever opens it now finds that it has no name any more, and starts over.
+    ignoringMissing(() => this.#shm.unlink());
+    this.#shm.close();
+  }
+}
+
+/** Pid of the server that is alive on this port; null if none is. */
+export function livingOwner(port: number): number | null {
+  try {
+    using shm = SharedMemory.open(objectNames(port).owner);
+    return new LivenessLocks(fdOf(shm), 1).isHeld(OWNER_SEAT) ? pidIn(shm) : null;
+  } catch (error) {
+    if (error instanceof IpcError) return null; // there is none, or it is another user's: only the pid is not known
+    throw error;
+  }
+}
+
+function openOwner({ owner, table }: ObjectNames): SharedMemory {
+  try {
+    return SharedMemory.openOrCreate(owner, { size: OWNER_BYTES, mode: OWNER_MODE });
+  } catch (error) {
+    if (error instanceof IpcError && error.code === "EACCES") {
+      throw TalkError.refused(`${table} in shared memory belongs to another user: choose another port`, error);
+    }
+    throw error;
+  }
+}
+
+function pidIn(shm: SharedMemory): number | null {
+  const pid = new DataView(shm.read(0, 4).slice().buffer).getInt32(0, true);
+  return pid > 0 ? pid : null;
+}
+
+function ignoringMissing(remove: () => void): boolean {
+  try {
+    remove();
+    return true;
+  } catch (error) {
+    if (error instanceof IpcError && error.code === "ENOENT") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,187 @@
+// The one source of the client table's layout: fields are named here with their sizes, offsets are sums, and no other file
+// holds a number that depends on them. All numbers are 32-bit words in the byte order of the machine (the segment never
+// leaves it); a 53-bit number takes two words, low then high.
+//
+//   header | versions of the buckets | buckets: the head of a chain each | records, one more than
+//   the capacity | details of the records
+//
+// Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
+import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
+import { fullLines, LINE_WORDS, offsetsOf, WORD_BYTES, wordsFor } from "../../ipc/words.ts";
+
+/** "ptkC" in memory on a little-endian machine. */
+export const MAGIC = 0x436b_7470;
+/** To be raised with every change of what stands below. */
+export const LAYOUT_VERSION = 1;
+
+export const MIN_CAPACITY = 1;
+export const MAX_CAPACITY = 1_048_576;
+
+export const KEY_BYTES = 32;
+/** Base64 of a key. */
+export const KEY_TEXT_BYTES = 44;
+export const MAX_HOST_BYTES = 64;
+export const MAX_ADDRESSES = 4;
+/** Eight groups of four hexadecimal digits. */
+export const MAX_ADDRESS_BYTES = 39;
+
+/** Largest time that an ECMAScript Date can hold, in ms since the epoch. A record that claims more is garbage. */
+export const MAX_TIME = 8.64e15;
+
+/** Longest list of addresses in a record, with commas between. */
+export const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1);
+
+const header = offsetsOf({
+  magic: 1,
+  layoutVersion: 1,
+  /** One of {@link READY}; stored last by the creator. */
+  ready: 1,
+  capacity: 1,
+  recordWords: 1,
+  /** Seed of the hash of names, so that nobody can choose names that meet in one bucket. */
+  seed: 2,
+  createdAt: 2,
+  serverPid: 1,
+  // From here on what changes; on its own cache line, away from what every reader looks at.
+  padding: LINE_WORDS - 10,
+  count: 1,
+  /** First record of the free list, as a link. */
+  freeHead: 1,
+  /** Slots from here on were never used. */
+  highWater: 1,
+  /** Version given to the latest record. */
+  lastVersion: 1,
+});
+export const HEADER = header.at;
+const HEADER_WORDS = fullLines(header.words) * LINE_WORDS;
+
+/** States of the header's `ready`. Anything else (fresh memory is 0) means that the creator has not finished. */
+export const READY = { open: 1, closed: 2 } as const;
+
+/**
+ * Versions of the buckets, each shared by many: raised before and after a record leaves one of their chains, see reader.ts.
+ * Apart from the buckets, so that a lookup's way into a table of a million, which is all cache misses, passes through half
+ * the memory (measured: a fifth of the whole lookup).
+ */
+export const VERSIONS = 1024;
+
+export const TEXT_WORDS =
+  wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_HOST_BYTES + MAX_ADDRESSES_BYTES);
+
+const recordHead = {
+  /** `version << 2 | state`, the word by which a record appears and disappears; see {@link STATE}. */
+  sequence: 1,
+  hash: 1,
+  /** Next record of the chain, or of the free list; a link. */
+  next: 1,
+  /** Bytes of fold, name, host and addresses: 8 bits each, lowest first. */
+  lengths: 1,
+  /** Port in the low 16 bits, {@link FLAG_ASCII} above. */
+  port: 1,
+  /** Milliseconds since the epoch: low word, then 11 bits of the high one tagged with 21 bits of the version. */
+  lookupLow: 1,
+  lookupHigh: 1,
+  startedAt: 2,
+};
+const HEAD_WORDS = offsetsOf(recordHead).words;
+
+/** Two cache lines: all that a lookup of a usual record touches, and so close together that a million make few pages. */
+export const RECORD_WORDS = 2 * LINE_WORDS;
+/** Words of the text that lie in the record; the rest lies in its detail. */
+export const NEAR_TEXT_WORDS = RECORD_WORDS - HEAD_WORDS;
+
+const record = offsetsOf({
+  ...recordHead,
+  /** Folded name, padded with zeros to whole words; then, packed: name, key, host, addresses. */
+  text: NEAR_TEXT_WORDS,
+});
+export const RECORD = record.at;
+
+const detail = offsetsOf({
+  /** What did not fit into the record's own text. */
+  text: TEXT_WORDS - NEAR_TEXT_WORDS,
+  pid: 1,
+  startTime: 2,
+  owner: 1,
+  connection: 1,
+  /** While the record is `moving`: the slot that stands in for it, as a link. */
+  standIn: 1,
+});
+export const DETAIL = detail.at;
+export const DETAIL_WORDS = fullLines(detail.words) * LINE_WORDS;
+
+/**
+ * Low two bits of a record's sequence. The lowest tells lookups and repairs that the record is there. `standIn` is there, too,
+ * but in place of one that is `moving`, where a walk over the slots looks for it; the walk passes it by.
+ */
+export const STATE = { free: 0, live: 1, moving: 2, standIn: 3 } as const;
+export const THERE = 1;
+export const STATE_BITS = 2;
+export const STATE_MASK = (1 << STATE_BITS) - 1;
+/** Versions count modulo this. */
+export const VERSION_MASK = 2 ** (32 - STATE_BITS) - 1;
+
+/** The word by which a record of this version shows its state. */
+export function sequenceOf(version: number, state: number): number {
+  return (version << STATE_BITS) | state;
+}
+
+/** All text of the record is ASCII: one conversion makes all its strings. */
+export const FLAG_ASCII = 1 << 16;
+export const PORT_MASK = 0xffff;
+
+/**
+ * Longest chain that a writer makes and a reader follows. With a seeded hash and no more records than buckets, a chain of
+ * 20 has a probability of 1e-13 in the largest table; the bound is what a cycle in a damaged table costs.
+ */
+export const MAX_CHAIN = 256;
+
+/** Twice as many buckets as records: one chain in eight has a second record to pass. */
+const BUCKETS_PER_RECORD = 2;
+
+/** First word of the slot's record. */
+export function recordAt(geometry: Geometry, slot: number): number {
+  return geometry.records + slot * RECORD_WORDS;
+}
+
+/** First word of the slot's detail. */
+export function detailAt(geometry: Geometry, slot: number): number {
+  return geometry.details + slot * DETAIL_WORDS;
+}
+
+/** The version word of a bucket, given by its word's offset. */
+export function versionOf(geometry: Geometry, bucket: number): number {
+  return geometry.versions + ((bucket - geometry.buckets) & (VERSIONS - 1));
+}
+
+/** Where everything is in a table of this capacity, in words; `bytes` is the exact size of the segment. */
+export interface Geometry {
+  readonly capacity: number;
+  /** One more than the capacity: a full table can still replace a record. */
+  readonly slots: number;
+  readonly bucketMask: number;
+  readonly versions: number;
+  readonly buckets: number;
+  readonly records: number;
+  readonly details: number;
+  readonly bytes: number;
+}
+
+/** @param capacity an integer from {@link MIN_CAPACITY} to {@link MAX_CAPACITY} */
+export function geometryOf(capacity: number): Geometry {
+  const bucketCount = BUCKETS_PER_RECORD * 2 ** Math.ceil(Math.log2(capacity));
+  const slots = capacity + 1;
+  const buckets = HEADER_WORDS + VERSIONS;
+  const records = buckets + fullLines(bucketCount) * LINE_WORDS;
+  const details = records + slots * RECORD_WORDS;
+  return {
+    capacity,
+    slots,
+    bucketMask: bucketCount - 1,
+    versions: HEADER_WORDS,
+    buckets,
+    records,
+    details,
+    bytes: (details + slots * DETAIL_WORDS) * WORD_BYTES,
+  };
+}

@@ -1,0 +1,244 @@
+// Changing the table. Every function's caller holds the write lock; readers go on meanwhile without one (reader.ts).
+//
+// The process may be killed between any two stores. What is true then: a record is in the table if and only if its sequence
+// says live (of two with one folded name, the later version); buckets, free list and counts are only an index, which
+// repair.ts makes again from the records. All stores are atomic ones: they keep their order on every processor.
+import { TalkError } from "../../base/errors.ts";
+import { storeNumber } from "../../ipc/words.ts";
+import { EncodedRecord } from "./encoded-record.ts";
+import { storeLookupTime } from "./lookup-time.ts";
+import { NameKey } from "./name-key.ts";
+import type { ClientInput, RecordHandle } from "./stored-entry.ts";
+import { TableError } from "./table-error.ts";
+import {
+  DETAIL,
+  detailAt,
+  type Geometry,
+  HEADER,
+  MAX_CHAIN,
+  NEAR_TEXT_WORDS,
+  RECORD,
+  recordAt,
+  STATE,
+  STATE_BITS,
+  STATE_MASK,
+  sequenceOf,
+  THERE,
+  VERSION_MASK,
+  versionOf,
+} from "./table-layout.ts";
+
+const NONE = 0;
+
+export class TableWriter {
+  readonly #words: Int32Array;
+  readonly #geometry: Geometry;
+  readonly #path: string;
+  readonly #key: NameKey;
+  readonly #image = new EncodedRecord();
+
+  constructor(words: Int32Array, geometry: Geometry, path: string) {
+    this.#words = words;
+    this.#geometry = geometry;
+    this.#path = path;
+    this.#key = new NameKey(Atomics.load(words, HEADER.seed), Atomics.load(words, HEADER.seed + 1));
+  }
+
+  /** @throws TalkError `name-taken`, `full`, `bad-name`, `bad-data` */
+  insert(input: ClientInput): RecordHandle {
+    this.#take(input);
+    const bucket = this.#bucket();
+    if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.name);
+    const count = Atomics.load(this.#words, HEADER.count);
+    if (count >= this.#geometry.capacity) throw TalkError.full(this.#geometry.capacity);
+    const slot = this.#allocate();
+    const version = this.#write(slot, input, STATE.free);
+    this.#publish(slot, version, STATE.live, bucket);
+    Atomics.store(this.#words, HEADER.count, count + 1);
+    return { slot, version };
+  }
+
+  /**
+   * Replaces the record of the same folded name in its slot. Lookups and pages find the old or the new one at every moment,
+   * and so does whoever repairs after a crash: the new record is first written elsewhere, where it stands in while the slot
+   * is written again.
+   * @throws TalkError `bad-name`, `bad-data`; `no-such-user` if the slot does not hold that name
+   */
+  replace(slot: number, input: ClientInput): RecordHandle {
+    this.#take(input);
+    const words = this.#words;
+    const bucket = this.#bucket();
+    if (this.#findInChain(bucket) !== slot + 1) throw TalkError.noSuchUser(input.name);
+    const at = this.#at(slot);
+    const oldVersion = Atomics.load(words, at + RECORD.sequence) >>> STATE_BITS;
+    const standIn = this.#allocate();
+    const standInVersion = this.#write(standIn, input, STATE.free);
+    this.#publish(standIn, standInVersion, STATE.standIn, bucket);
+
+    this.#raise(bucket);
+    Atomics.store(words, detailAt(this.#geometry, slot) + DETAIL.standIn, standIn + 1);
+    Atomics.store(words, at + RECORD.sequence, sequenceOf(oldVersion, STATE.moving));
+    this.#unlink(slot, bucket);
+    this.#raise(bucket);
+
+    const version = this.#write(slot, input, STATE.moving);
+    this.#publish(slot, version, STATE.live, bucket);
+    this.#retire(standIn, standInVersion, bucket);
+    this.#free(standIn);
+    return { slot, version };
+  }
+
+  /** @returns false if the slot holds no record of this version (any more) */
+  remove(slot: number, version: number): boolean {
+    if (!this.holds(slot, version)) return false;
+    const words = this.#words;
+    const hash = Atomics.load(words, this.#at(slot) + RECORD.hash);
+    this.#retire(slot, version, this.#bucket(hash));
+    this.#free(slot);
+    Atomics.store(words, HEADER.count, Math.max(0, Atomics.load(words, HEADER.count) - 1));
+    return true;
+  }
+
+  /** Whether the slot's record is live and of this version. Needs no lock. */
+  holds(slot: number, version: number): boolean {
+    if (!Number.isInteger(slot) || slot < 0 || slot >= this.#geometry.slots) return false;
+    return Atomics.load(this.#words, this.#at(slot) + RECORD.sequence) === sequenceOf(version, STATE.live);
+  }
+
+  /**
+   * Notes a lookup by the client of this record. Needs no lock; made by the worker that owns the record.
+   * @param now ms since the epoch @returns false if the slot holds no record of this version (any more)
+   */
+  touch(slot: number, version: number, now: number): boolean {
+    if (!this.holds(slot, version)) return false;
+    storeLookupTime(this.#words, this.#at(slot), version, now);
+    return true;
+  }
+
+  #take(input: ClientInput): void {
+    this.#image.encode(input);
+    this.#key.setFolded(this.#image.folded);
+  }
+
+  #at(slot: number): number {
+    return recordAt(this.#geometry, slot);
+  }
+
+  #bucket(hash: number = this.#key.hash): number {
+    return this.#geometry.buckets + (hash & this.#geometry.bucketMask);
+  }
+
+  #raise(bucket: number): void {
+    const at = versionOf(this.#geometry, bucket);
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + 1) | 0);
+  }
+
+  /** @returns the link of the live record that has the key, or NONE */
+  #findInChain(bucket: number): number {
+    const words = this.#words;
+    const { words: key, wordCount, hash } = this.#key;
+    let link = Atomics.load(words, bucket);
+    for (let hops = 0; link !== NONE; hops++) {
+      // A chain this long is either damage or somebody who knows the seed: no room for one more.
+      if (hops >= MAX_CHAIN - 1) throw TalkError.full(this.#geometry.capacity);
+      const at = this.#atLink(link, "a chain");
+      if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
+        let i = 0;
+        while (i < wordCount && Atomics.load(words, at + RECORD.text + i) === key[i]) i++;
+        if (i === wordCount && (Atomics.load(words, at + RECORD.lengths) & 0xff) === this.#key.byteLength) return link;
+      }
+      link = Atomics.load(words, at + RECORD.next);
+    }
+    return NONE;
+  }
+
+  #atLink(link: number, where: string): number {
+    if (link < 1 || link > this.#geometry.slots)
+      throw TableError.damaged(this.#path, `${where} leads out of the table`);
+    return this.#at(link - 1);
+  }
+
+  /** Takes a slot off the free list, or the next never used one. After a crash it belongs to nobody until a repair. */
+  #allocate(): number {
+    const words = this.#words;
+    const free = Atomics.load(words, HEADER.freeHead);
+    if (free !== NONE) {
+      const at = this.#atLink(free, "the free list");
+      if ((Atomics.load(words, at + RECORD.sequence) & STATE_MASK) !== STATE.free) {
+        throw TableError.damaged(this.#path, "the free list holds a record in use");
+      }
+      Atomics.store(words, HEADER.freeHead, Atomics.load(words, at + RECORD.next));
+      return free - 1;
+    }
+    const slot = Atomics.load(words, HEADER.highWater);
+    if (slot < 0 || slot >= this.#geometry.slots)
+      throw TableError.damaged(this.#path, "no slot is left, but its count says so");
+    Atomics.store(words, HEADER.highWater, slot + 1);
+    return slot;
+  }
+
+  /** Stores everything under a sequence of that state. @returns the new version */
+  #write(slot: number, input: ClientInput, state: number): number {
+    const words = this.#words;
+    const at = this.#at(slot);
+    const image = this.#image;
+    const version = (Atomics.load(words, HEADER.lastVersion) + 1) & VERSION_MASK;
+    Atomics.store(words, HEADER.lastVersion, version);
+    Atomics.store(words, at + RECORD.sequence, sequenceOf(version, state));
+    Atomics.store(words, at + RECORD.hash, this.#key.hash);
+    Atomics.store(words, at + RECORD.lengths, image.lengths);
+    Atomics.store(words, at + RECORD.port, image.port);
+    Atomics.store(words, at + RECORD.lookupHigh, 0);
+    Atomics.store(words, at + RECORD.lookupLow, 0);
+    storeNumber(words, at + RECORD.startedAt, input.startedAt);
+    const near = Math.min(image.textWords, NEAR_TEXT_WORDS);
+    for (let i = 0; i < near; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);
+    const detail = detailAt(this.#geometry, slot);
+    const far = detail + DETAIL.text - NEAR_TEXT_WORDS;
+    for (let i = near; i < image.textWords; i++) Atomics.store(words, far + i, image.text[i] as number);
+    Atomics.store(words, detail + DETAIL.pid, input.pid);
+    storeNumber(words, detail + DETAIL.startTime, input.startTime);
+    Atomics.store(words, detail + DETAIL.owner, input.owner | 0);
+    Atomics.store(words, detail + DETAIL.connection, input.connection | 0);
+    return version;
+  }
+
+  /** From the first store on the record is in the table; from the second on lookups find it. */
+  #publish(slot: number, version: number, state: number, bucket: number): void {
+    const words = this.#words;
+    const at = this.#at(slot);
+    Atomics.store(words, at + RECORD.next, Atomics.load(words, bucket));
+    Atomics.store(words, at + RECORD.sequence, sequenceOf(version, state));
+    Atomics.store(words, bucket, slot + 1);
+  }
+
+  /** From the second store on the record is not in the table. */
+  #retire(slot: number, version: number, bucket: number): void {
+    this.#raise(bucket);
+    Atomics.store(this.#words, this.#at(slot) + RECORD.sequence, sequenceOf(version, STATE.free));
+    this.#unlink(slot, bucket);
+    this.#raise(bucket);
+  }
+
+  #unlink(slot: number, bucket: number): void {
+    const words = this.#words;
+    let from = bucket;
+    for (let hops = 0; hops < MAX_CHAIN; hops++) {
+      const link = Atomics.load(words, from);
+      if (link === NONE) break;
+      const at = this.#atLink(link, "a chain");
+      if (link === slot + 1) {
+        Atomics.store(words, from, Atomics.load(words, at + RECORD.next));
+        return;
+      }
+      from = at + RECORD.next;
+    }
+    throw TableError.damaged(this.#path, "a record is not in its chain");
+  }
+
+  #free(slot: number): void {
+    const words = this.#words;
+    Atomics.store(words, this.#at(slot) + RECORD.next, Atomics.load(words, HEADER.freeHead));
+    Atomics.store(words, HEADER.freeHead, slot + 1);
+  }
+}

@@ -1,0 +1,72 @@
+// The worker's changes to the table, one after the other under the write lock. A process may wait for the lock only once
+// at a time, and a lock costs the same for one change as for many: so there is a line, and it is served in batches.
+import { WRITES_PER_LOCK } from "../../server/limits.ts";
+
+/** What of the readers-writers lock is needed here. */
+export interface WriteLock {
+  withWrite<T>(change: () => T): Promise<T>;
+}
+
+interface Job {
+  /** Runs the change and keeps its outcome. */
+  run(): void;
+  /** Tells the outcome, after the lock was given back. */
+  settle(): void;
+  fail(error: unknown): void;
+}
+
+/** The line is bounded by its callers: a connection has at most one registration and one removal in it. */
+export class WriteBatcher {
+  readonly #lock: WriteLock;
+  #jobs: Job[] = [];
+  #running = false;
+
+  constructor(lock: WriteLock) {
+    this.#lock = lock;
+  }
+
+  /**
+   * Runs a synchronous change while no other process reads or writes under the lock.
+   * Rejects with what the change throws, or with the lock's own error if it could not be had.
+   */
+  run<T>(change: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      let settle = () => {};
+      this.#jobs.push({
+        run() {
+          try {
+            const result = change();
+            settle = () => resolve(result);
+          } catch (error) {
+            settle = () => reject(error);
+          }
+        },
+        settle: () => settle(),
+        fail: reject,
+      });
+      if (!this.#running) void this.#drain();
+    });
+  }
+
+  /** Resolves when the line is empty. */
+  async idle(): Promise<void> {
+    while (this.#running) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async #drain(): Promise<void> {
+    this.#running = true;
+    while (this.#jobs.length > 0) {
+      const batch = this.#jobs.slice(0, WRITES_PER_LOCK);
+      this.#jobs = this.#jobs.slice(WRITES_PER_LOCK);
+      try {
+        await this.#lock.withWrite(() => {
+          for (const job of batch) job.run();
+        });
+        for (const job of batch) job.settle();
+      } catch (error) {
+        for (const job of batch) job.fail(error);
+      }
+    }
+    this.#running = false;
+  }
+}

@@ -1,0 +1,85 @@
+// The way to the lookup server: a TCP socket, or TLS with a pinned certificate where the server is on another machine.
+// Knows nothing of what is said on it.
+import { connect, type Socket } from "node:net";
+import { TalkError } from "../base/errors.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+
+const CONNECT_LIMIT_MS = 5_000;
+
+export interface ServerSocketOptions {
+  readonly address: ServerAddress;
+  /** Plain TCP to a server that is not on loopback. */
+  readonly insecure?: boolean;
+  /** Called with the fingerprint of the server's certificate before anything is sent; throws to refuse it. */
+  readonly checkCertificate?: (certificate: string) => void;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** @throws TalkError unreachable, refused (certificate); the signal's reason */
+export async function openServerSocket(options: ServerSocketOptions): Promise<Socket> {
+  const { address, insecure = false, timeoutMs = CONNECT_LIMIT_MS, signal } = options;
+  signal?.throwIfAborted();
+  const server = formatServerAddress(address);
+  const secure = !insecure && !isLoopback(address.host);
+  // TLS costs a module and a handshake: only servers that are not on this machine need it.
+  const socket = secure ? (await import("node:tls")).connect({ ...tlsOptions(address) }) : connect(address);
+  await new Promise<void>((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      socket.destroy();
+      reject(error);
+    };
+    const onAbort = (): void => fail(signal?.reason);
+    const timer = setTimeout(
+      () => fail(TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`)),
+      timeoutMs,
+    );
+    signal?.addEventListener("abort", onAbort, { once: true });
+    socket.once("error", (error) => fail(TalkError.unreachable(server, connectReason(error), error)));
+    socket.once(secure ? "secureConnect" : "connect", resolve);
+    socket.once("close", () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+      reject(TalkError.unreachable(server, "it closed the connection"));
+    });
+    socket.once(secure ? "secureConnect" : "connect", () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    });
+  });
+  socket.removeAllListeners("error").removeAllListeners("close");
+  try {
+    if (secure) options.checkCertificate?.(certificateOf(socket));
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+  return socket;
+}
+
+// The certificate is pinned on first use, as a host key is (RFC 4251 section 4.1): no authority vouches for it.
+const tlsOptions = ({ host, port }: ServerAddress) =>
+  ({ host, port, rejectUnauthorized: false, minVersion: "TLSv1.3" }) as const;
+
+function certificateOf(socket: Socket): string {
+  const peer =
+    "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
+  if (peer === undefined) throw TalkError.refused("the server showed no certificate");
+  return fingerprint(peer.raw);
+}
+
+function connectReason(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case "ECONNREFUSED":
+      return "nothing listens there (start one with: ptalk serve)";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "the host's name is not known";
+    case "ENETUNREACH":
+    case "EHOSTUNREACH":
+      return "there is no way to that network from here";
+    default:
+      return error.message;
+  }
+}

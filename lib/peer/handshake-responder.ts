@@ -1,0 +1,101 @@
+// The called side of handshakes: decides what an INIT deserves, cheapest check first, so that a flood costs next to
+// nothing: mac (a microsecond), repetition, rate of the address and of everybody, and only then Diffie-Hellman.
+import { Cookies, hasValidMac, macKey } from "../crypto/handshake-mac.ts";
+import { Responder, type StaticKeys, toX25519 } from "../crypto/noise.ts";
+import {
+  decodeHandshakePayload,
+  encodeCookieReply,
+  INIT_COOKIE,
+  INIT_MAC,
+  initCookie,
+  initNoise,
+  senderIndex,
+} from "../wire/datagram.ts";
+import { HandshakeRateLimiter } from "./handshake-rate-limiter.ts";
+import { HALF_OPEN_LIFE } from "./limits.ts";
+import type { PeerLimits } from "./types.ts";
+
+export interface Call {
+  readonly kind: "call";
+  readonly responder: Responder;
+  /** The caller's Ed25519 key: its X25519 form is what the handshake proves. */
+  readonly key: Buffer;
+  /** 8 bytes, as text. */
+  readonly streamId: string;
+  /** The caller's session. */
+  readonly index: number;
+  /** For remember(). */
+  readonly id: string;
+}
+
+export type InitDropReason = "wrong-key" | "flood-address" | "flood" | "bad-handshake";
+
+export type InitAnswer =
+  | Call
+  | { readonly kind: "reply"; readonly datagram: Buffer; readonly isCookie: boolean }
+  | { readonly kind: "drop"; readonly reason: InitDropReason };
+
+export class HandshakeResponder {
+  readonly #keys: StaticKeys;
+  readonly #macKey: Buffer;
+  readonly #gate: HandshakeRateLimiter;
+  readonly #cookies: Cookies;
+  readonly #limits: PeerLimits;
+  readonly #answered = new Map<string, { readonly response: Buffer; readonly at: number }>(); // oldest first
+
+  constructor(keys: StaticKeys, limits: PeerLimits, now: number) {
+    this.#keys = keys;
+    this.#macKey = macKey(keys.publicKey);
+    this.#gate = new HandshakeRateLimiter(limits, now);
+    this.#cookies = new Cookies(now);
+    this.#limits = limits;
+  }
+
+  /** @param init a datagram that datagramType() calls one */
+  read(init: Buffer, address: string, port: number, now: number): InitAnswer {
+    if (!hasValidMac(this.#macKey, init.subarray(0, INIT_MAC), init.subarray(INIT_MAC, INIT_COOKIE))) {
+      return { kind: "drop", reason: "wrong-key" };
+    }
+    // All that the mac covers: the index is not Noise's, and somebody may repeat the rest under another one.
+    const id = init.toString("latin1", 0, INIT_MAC);
+    const answered = this.#answered.get(id);
+    if (answered) {
+      return this.#gate.mayReply(now)
+        ? { kind: "reply", datagram: answered.response, isCookie: false }
+        : { kind: "drop", reason: "flood" };
+    }
+
+    const proven = this.#cookies.isValid(initCookie(init), address, port, now);
+    switch (this.#gate.ask(address, port, proven, now)) {
+      case "cookie": {
+        const cookie = this.#cookies.make(address, port, now);
+        return { kind: "reply", datagram: encodeCookieReply(senderIndex(init), cookie), isCookie: true };
+      }
+      case "address":
+        return { kind: "drop", reason: "flood-address" };
+      case "global":
+        return { kind: "drop", reason: "flood" };
+      case "pass":
+        break;
+    }
+    const responder = Responder.read(this.#keys, initNoise(init));
+    const payload = responder && decodeHandshakePayload(responder.payload);
+    if (!payload || !toX25519(payload.key)?.equals(responder.remote)) return { kind: "drop", reason: "bad-handshake" };
+    const streamId = payload.streamId.toString("base64");
+    return { kind: "call", responder, key: Buffer.from(payload.key), streamId, index: senderIndex(init), id };
+  }
+
+  /** A repetition of this INIT gets the same answer, and costs no Diffie-Hellman. */
+  remember(id: string, response: Buffer, now: number): void {
+    const [oldest] = this.#answered.keys();
+    if (this.#answered.size >= 2 * this.#limits.halfOpen && oldest !== undefined) this.#answered.delete(oldest);
+    this.#answered.set(id, { response, at: now });
+  }
+
+  sweep(now: number): void {
+    for (const [id, { at }] of this.#answered) {
+      if (now - at < HALF_OPEN_LIFE) return;
+      this.#answered.delete(id);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+// The receiving half: puts fragments together and hands messages over exactly once and in order. One for each sending
+// process (peer key and the streamId number that the process drew at its start), kept across sessions. Pure: no socket,
+// no clock. It never takes the initiative; it answers.
+//
+// Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
+// message only when it has heard that #next is beyond it.
+import { FRAGMENT_BYTES, fragmentCount, MAX_REFUSED } from "../../wire/datagram-frames.ts";
+import { windowCost } from "./outbound-message.ts";
+import { Ring } from "./ring.ts";
+import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
+
+/** The bytes that all inboxes of a process keep together. */
+export interface Budget {
+  /** False when there is no room: nothing was taken. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
+
+interface Partial {
+  readonly number: number;
+  readonly body: Buffer;
+  readonly arrived: Uint8Array | null; // 1 for each fragment that has; null when there is only one
+  missing: number;
+}
+
+export interface Received {
+  readonly number: number;
+  readonly body: Buffer;
+}
+
+/** What became of a fragment. "violation": an honest peer never sends this. "no-room": the process is full. */
+export type FragmentOutcome = "kept" | "duplicate" | "violation" | "no-room";
+
+export class Inbox {
+  readonly #budget: Budget;
+  readonly #messages = new Ring<Partial>(); // from #next on, within MESSAGE_WINDOW
+
+  #bytes = 0; // windowCost of #messages
+  #incomplete = 0; // of #messages
+  #next = 1; // the lowest number that the application has not taken
+  #handing = 0; // the number that it is being given, 0 for none
+  #refused: number[] = []; // below #next, until the sender knows
+
+  constructor(budget: Budget) {
+    this.#budget = budget;
+  }
+
+  /** Everything up to here is settled. */
+  get settledUpTo(): number {
+    return this.#next - 1;
+  }
+  /** Numbers up to settledUpTo that the application has refused. */
+  get refused(): readonly number[] {
+    return this.#refused;
+  }
+  /** The application was given something. Otherwise forgetting this inbox loses nothing that will not come again. */
+  get hasHandedOver(): boolean {
+    return this.#handing > 0;
+  }
+  /** Bytes kept; 0 means that nothing but `settledUpTo` would be lost by forgetting this inbox. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The sender has settled or given up everything below `number`. */
+  onBase(number: number): void {
+    if (this.#refused.length > 0) this.#refused = this.#refused.filter((refused) => refused >= number);
+    if (number <= this.#next) return;
+    this.#next = number;
+    this.#messages.forEach((kept) => {
+      if (kept.number < number) this.#drop(kept.number);
+    });
+  }
+
+  /** `bytes` is copied. Caller has checked that it has the length of fragment `index` of a message of `total` bytes. */
+  onFragment(number: number, total: number, index: number, bytes: Buffer): FragmentOutcome {
+    if (number < this.#next) return "duplicate";
+    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
+    const known = this.#messages.get(number);
+    if (known && known.body.length !== total) return "violation";
+    const message = known ?? this.#begin(number, total);
+    if (typeof message === "string") return message;
+    if (message.missing === 0 || message.arrived?.[index] === 1) return "duplicate";
+    if (message.arrived) message.arrived[index] = 1;
+    message.missing--;
+    if (message.missing === 0) this.#incomplete--;
+    bytes.copy(message.body, index * FRAGMENT_BYTES);
+    return "kept";
+  }
+
+  /** The next message for the application, or null. It gets no other one before settle() was called for this one. */
+  take(): Received | null {
+    if (!this.#mayTake()) return null;
+    const message = this.#messages.get(this.#next);
+    if (!message || message.missing > 0) return null;
+    this.#handing = this.#next;
+    return { number: this.#next, body: message.body };
+  }
+
+  /** The application has taken or refused it. Nothing happens for a number that is not (or no longer) being handed over. */
+  settle(number: number, refused: boolean): void {
+    if (number !== this.#handing || number !== this.#next) return;
+    if (refused) this.#refused.push(number);
+    this.#drop(number);
+    this.#next++;
+  }
+
+  /** Frees everything kept: all of it is sent again, or nobody waits for it. */
+  clear(): void {
+    this.#messages.forEach(({ number }) => {
+      this.#drop(number);
+    });
+  }
+
+  #mayTake(): boolean {
+    return this.#handing < this.#next && this.#refused.length < MAX_REFUSED;
+  }
+
+  #begin(number: number, total: number): Partial | FragmentOutcome {
+    const bytes = windowCost(total);
+    if (this.#bytes + bytes > BYTE_WINDOW) return "violation";
+    if (!this.#budget.take(bytes)) return "no-room";
+    this.#bytes += bytes;
+    const count = fragmentCount(total);
+    // Short bodies from Buffer's pool: an ArrayBuffer each would windowCost more than everything else here. Not those that have to
+    // wait: each of them would keep 8 KiB of the pool from being freed.
+    const passes = this.#incomplete === 0 && this.#messages.size === number - this.#next && this.#mayTake();
+    const body = count === 1 && passes ? Buffer.allocUnsafe(total) : Buffer.allocUnsafeSlow(total);
+    const message = { number, body, arrived: count === 1 ? null : new Uint8Array(count), missing: count };
+    this.#messages.set(message);
+    this.#incomplete++;
+    return message;
+  }
+
+  #drop(number: number): void {
+    const message = this.#messages.delete(number);
+    if (!message) return;
+    if (message.missing > 0) this.#incomplete--;
+    this.#bytes -= windowCost(message.body.length);
+    this.#budget.give(windowCost(message.body.length));
+  }
+}

@@ -1,0 +1,247 @@
+// The peer transport: one UDP socket and one timer around the engine (engine.ts), and promises for those who send.
+import { EventEmitter } from "node:events";
+import { debuglog } from "node:util";
+import { canonicalEndpoint, type Endpoint } from "../base/endpoint.ts";
+import { TalkError } from "../base/errors.ts";
+import { IpcError } from "../ipc/error.ts";
+import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
+import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
+import { PeerEngine } from "./engine.ts";
+import {
+  CLOSE_INTERVAL,
+  CLOSE_OUTPUT_WAIT,
+  CLOSE_WAIT,
+  DEFAULT_CLOSE_TIMEOUT,
+  DEFAULT_LIMITS,
+  DEFAULT_SEND_TIMEOUT,
+  MAX_SEND_TIMEOUT,
+  SOCKET_BUFFER_BYTES,
+} from "./limits.ts";
+import type {
+  OutgoingMessage,
+  PeerIdentity,
+  PeerStats,
+  PeerTransportEvents,
+  PeerTransportOptions,
+  PeerTransport as PeerTransportType,
+  StreamSendOptions,
+} from "./types.ts";
+
+const debug = debuglog("ptalk-peer");
+const now = () => performance.now();
+
+export class PeerTransport extends EventEmitter<PeerTransportEvents> implements PeerTransportType {
+  readonly port: number;
+  readonly address: string;
+  readonly #socket: DatagramSocket;
+  readonly #engine: PeerEngine;
+  #timer: NodeJS.Timeout | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #flushQueued = false;
+  #readAt = 0; // when the present batch of datagrams was read; 0 between batches
+  #closed: Promise<void> | null = null;
+  #afterFlush: (() => void) | null = null; // close() waits
+
+  /** Binds the socket. Rejects with the system's error: EADDRINUSE, EADDRNOTAVAIL, EACCES… */
+  static async open(options: PeerTransportOptions): Promise<PeerTransport> {
+    return new PeerTransport(options);
+  }
+
+  private constructor(options: PeerTransportOptions) {
+    super();
+    const { socket, address } = bind(options, {
+      onDatagram: (datagram, from, port) => {
+        if (this.#readAt === 0) this.#readAt = now();
+        this.#engine.receive(datagram, from, port, this.#readAt);
+      },
+      onRead: () => this.#answer(),
+      onError: (error) => {
+        debug("socket: %s", error.message);
+        if (this.listenerCount("error") > 0) this.emit("error", error);
+      },
+    });
+    this.#socket = socket;
+    this.port = socket.port;
+    this.address = address;
+    this.#engine = new PeerEngine({
+      identity: options.identity,
+      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      now: now(),
+      transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
+      deliver: (message, accept, refuse) => {
+        // With nobody to hand it to, it stays unconfirmed: the sender is told the truth.
+        this.emit("message", message, accept, refuse);
+      },
+      wake: () => this.#flushSoon(),
+    });
+    this.#schedule();
+  }
+
+  send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<{ ms: number }> {
+    return new Promise((resolve, reject) => {
+      const body = encodeMessage(message);
+      const problem = body ? timeoutProblem(options) : messageProblem(message);
+      if (!body || problem) return reject(problem);
+      const { signal, timeoutMs = DEFAULT_SEND_TIMEOUT } = options;
+      if (signal?.aborted) return reject(signal.reason);
+      if (this.#closed) return reject(TalkError.closed("the peer transport"));
+      const since = now();
+      let onAbort: (() => void) | undefined;
+      const done = (error: TalkError | null, ms: number) => {
+        if (onAbort) signal?.removeEventListener("abort", onAbort);
+        if (error) reject(error);
+        else resolve({ ms });
+        if (!error) this.#engine.counters.messagesDelivered++;
+      };
+      const cancel = this.#engine.send(peer, body, { since, expiresAt: since + timeoutMs, done });
+      if (cancel instanceof TalkError) return reject(cancel);
+      if (signal) {
+        onAbort = () => {
+          cancel();
+          reject(signal.reason);
+          this.#flushSoon();
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+      }
+      // Alone it goes out at once. Others in the same turn find it under way, and go together when the turn is over.
+      if (this.#flushQueued || this.#engine.pendingAtLast > 1) this.#flushSoon();
+      else this.#flushAt(since);
+    });
+  }
+
+  move(key: Uint8Array, from: readonly Endpoint[], to: readonly Endpoint[]): void {
+    this.#engine.move(Buffer.from(key), from.map(canonicalEndpoint), to.map(canonicalEndpoint), now());
+    this.#flushSoon();
+  }
+
+  stats(): PeerStats {
+    const { sessions, halfOpen, retransmissions, counters } = this.#engine;
+    return { ...counters, dropped: { ...counters.dropped }, sessions, halfOpen, retransmissions };
+  }
+
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT);
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const end = now() + timeoutMs;
+    await this.#until(() => this.#engine.pending === 0, end);
+    this.#engine.stopSending(now());
+    // What is being shown right now is confirmed before the goodbye.
+    await this.#until(() => this.#engine.inHand === 0, now() + Math.min(timeoutMs, CLOSE_OUTPUT_WAIT));
+    // The last confirmations may have been lost: the goodbye repeats them until it is answered, for a bounded time.
+    const goodbyeEnd = now() + CLOSE_WAIT;
+    const answered = () => this.#engine.sessionClose.unanswered(now()) === 0;
+    while (now() < goodbyeEnd && !answered()) {
+      this.#engine.sessionClose.say(now());
+      this.#flush();
+      await this.#until(answered, now() + CLOSE_INTERVAL);
+    }
+    clearTimeout(this.#timer);
+    this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
+    this.#socket.close();
+  }
+
+  // Looks again after every flush.
+  #until(condition: () => boolean, end: number): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#afterFlush = null;
+        resolve();
+      };
+      const timer = setTimeout(finish, Math.max(0, end - now()));
+      this.#afterFlush = () => {
+        if (condition()) finish();
+      };
+      this.#afterFlush();
+    });
+  }
+
+  // All that had arrived is read: one answer for all of it, with one ACK.
+  #answer(): void {
+    const at = this.#readAt;
+    this.#readAt = 0;
+    if (this.#engine.wantsToFlush() && !this.#flushQueued) {
+      this.#flushAt(at);
+    } else {
+      this.#schedule(); // an ACK may have brought a deadline nearer
+      this.#afterFlush?.();
+    }
+  }
+
+  // Everything that is sent until the present callback returns goes into as few datagrams as it fits.
+  #flushSoon(): void {
+    if (this.#flushQueued) return;
+    this.#flushQueued = true;
+    process.nextTick(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    this.#flushQueued = false;
+    this.#flushAt(now());
+  };
+
+  #flushAt(at: number): void {
+    this.#engine.flush(at);
+    this.#schedule();
+    this.#afterFlush?.();
+  }
+
+  // One timer, moved only to an earlier time: firing early costs less than being set anew for each datagram.
+  #schedule(): void {
+    const deadline = this.#engine.deadline();
+    if (deadline >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = deadline;
+    this.#timer = setTimeout(this.#onTimer, Math.max(0, Math.ceil(deadline - now())));
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    this.#engine.onTimer(now());
+    this.#flush();
+  };
+
+  #transmit(datagram: Buffer, address: string, port: number): void {
+    // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
+    // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
+    this.#socket.send(datagram, address, port);
+  }
+}
+
+function messageProblem(message: OutgoingMessage): TalkError {
+  const bytes = Buffer.byteLength(message.text);
+  if (bytes > MAX_TEXT_BYTES) return TalkError.tooLong(bytes, MAX_TEXT_BYTES);
+  const from = Buffer.byteLength(message.from);
+  if (from > MAX_FROM_BYTES) {
+    return TalkError.badData(`the sender's name has ${from} bytes; the limit is ${MAX_FROM_BYTES}`);
+  }
+  return TalkError.badData(`a message's id has 1 to ${MAX_ID_BYTES} bytes, not ${Buffer.byteLength(message.id)}`);
+}
+
+function timeoutProblem({ timeoutMs }: StreamSendOptions): TalkError | null {
+  if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) return null;
+  return TalkError.badData(`a timeout is more than 0 and at most ${MAX_SEND_TIMEOUT} ms, not ${timeoutMs}`);
+}
+
+function bind(
+  { address, port = 0 }: PeerTransportOptions,
+  receiver: DatagramReceiver,
+): { socket: DatagramSocket; address: string } {
+  const bound = (at: string) => ({ socket: new DatagramSocket(at, port, SOCKET_BUFFER_BYTES, receiver), address: at });
+  if (address !== undefined) return bound(address);
+  try {
+    return bound("::");
+  } catch (error) {
+    // A host without IPv6.
+    const code = error instanceof IpcError ? error.code : undefined;
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL" && code !== "EINVAL") throw error;
+    return bound("0.0.0.0");
+  }
+}

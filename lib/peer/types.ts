@@ -1,0 +1,121 @@
+// What the peer transport takes and gives: the contract between it and the conversation above. Types only.
+import type { EventEmitter } from "node:events";
+import type { Endpoint } from "../base/endpoint.ts";
+import type { Identity } from "../crypto/identity.ts";
+
+/** Whom to talk to: the key decides, the endpoints are only where it may be reached (all of them are tried at once). */
+export interface PeerIdentity {
+  /** Ed25519 public key, 32 bytes: nobody else can complete the handshake. */
+  readonly key: Uint8Array;
+  /** 1 to 8 of them. */
+  readonly endpoints: readonly Endpoint[];
+  /** For error messages only. */
+  readonly name?: string;
+}
+
+export interface OutgoingMessage {
+  /** The sender's name, at most 64 bytes of UTF-8. The receiver has to check it against the key. */
+  readonly from: string;
+  /** At most 65,536 bytes of UTF-8. */
+  readonly text: string;
+  /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
+  readonly id: string;
+}
+
+export interface StreamSendOptions {
+  /** Give up after so many milliseconds; 10,000 unless told otherwise. */
+  readonly timeoutMs?: number;
+  /** Aborting rejects with the signal's reason (an AbortError), and nothing of the message is sent any more. */
+  readonly signal?: AbortSignal;
+}
+
+export interface IncomingMessage {
+  /** The Ed25519 public key that the sender has proved to hold. */
+  readonly key: Buffer;
+  /** What the sender calls itself; not verified here. */
+  readonly from: string;
+  readonly text: string;
+  readonly id: string;
+  /** When it was handed over: milliseconds since the epoch, this machine's clock. */
+  readonly at: number;
+  /** Where the sender's last authenticated datagram came from. */
+  readonly address: Endpoint;
+}
+
+export interface PeerTransportEvents {
+  /**
+   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `accept` or
+   * `refuse` was called. `accept()` tells the sender "delivered": call it when the text has been handed to the output.
+   * `refuse()` makes the sender's send() reject with "refused". The second call of either does nothing.
+   */
+  message: [message: IncomingMessage, accept: () => void, refuse: () => void];
+  /** The socket failed for good (rare: the interface or the descriptor is gone). */
+  error: [error: Error];
+}
+
+export interface PeerTransportOptions {
+  readonly identity: Identity;
+  /** UDP port; 0 (any) unless told otherwise. */
+  readonly port?: number;
+  /** Numeric address to bind; all IPv4 and IPv6 endpoints unless told otherwise. */
+  readonly address?: string;
+  readonly limits?: Partial<PeerLimits>;
+}
+
+/** Every bound that a hostile network can push against; defaults and reasons in limits.ts. */
+export interface PeerLimits {
+  /** Established sessions; the longest idle one makes room. */
+  readonly sessions: number;
+  /** Sessions whose initiator has not yet proved to be there. */
+  readonly halfOpen: number;
+  /** Handshakes begun per second from one address (an IPv6 /64 counts as one): so many without a cookie, and with one. */
+  readonly handshakesPerAddress: number;
+  /** Handshakes begun per second from everywhere, before a cookie is asked for. */
+  readonly handshakesWithoutCookie: number;
+  /** Handshakes begun per second from everywhere, with a valid cookie. */
+  readonly handshakesWithCookie: number;
+  /** Bytes of incoming messages kept for all peers together until they are complete and accepted. */
+  readonly reassemblyBytes: number;
+  /** Messages that wait for one peer. */
+  readonly queuedMessages: number;
+  /** Messages after which a stream to one peer ends and another one begins, as soon as none is under way; at most 2^31 - 1. */
+  readonly streamMessages: number;
+}
+
+export interface PeerStats {
+  readonly sessions: number;
+  readonly halfOpen: number;
+  /** Datagrams and bytes (UDP payload), both ways. */
+  readonly datagramsSent: number;
+  readonly datagramsReceived: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly messagesDelivered: number;
+  readonly messagesReceived: number;
+  readonly retransmissions: number;
+  readonly handshakes: number;
+  /** Datagrams that were dropped, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
+}
+
+export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
+  /** The UDP port in use. */
+  readonly port: number;
+  /** The bound address. */
+  readonly address: string;
+  /**
+   * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
+   * Rejects with TalkError: "not-delivered" (nobody confirmed in time; it may still have arrived when only the
+   * confirmation was lost), "too-long", "refused", "bad-data", "closed"; or with the signal's reason.
+   */
+  send(peer: PeerIdentity, message: OutgoingMessage, options?: StreamSendOptions): Promise<{ ms: number }>;
+  /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
+  move(key: Uint8Array, from: readonly Endpoint[], to: readonly Endpoint[]): void;
+  stats(): PeerStats;
+  /**
+   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
+   * application was given last, at most half a second, then says goodbye.
+   */
+  close(options?: { timeoutMs?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}

@@ -1,0 +1,137 @@
+// Who is on this machine, of all users, from the segments that they write themselves. Only the kernel is believed: the owner of
+// a segment is the user, and a row counts if its process is alive with that start time and is that user's.
+//
+// Segments are read, not mapped: no other process can then truncate one under us, and a read of a fifo or a directory is
+// never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
+import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { isAlive } from "../ipc/process.ts";
+import { decodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
+import {
+  LOCAL_BYTES,
+  LOCAL_HEADER,
+  LOCAL_HEADER_BYTES,
+  LOCAL_LAYOUT_VERSION,
+  LOCAL_MAGIC,
+  LOCAL_ROWS,
+  MAX_CANDIDATES,
+  ROW_BYTES,
+  ROW_WORDS,
+} from "./local-layout.ts";
+
+const SHM_DIRECTORY = "/dev/shm";
+const SEGMENT = /^ptalk-host-(0|[1-9]\d{0,9})(?:\.([1-9]\d?))?$/;
+/** A row that changes all the time is read this often at most, then it is taken to be garbage. */
+const MAX_READS = 10;
+
+/** A client on this machine. `uid`, `user` and `pid` are the kernel's word. */
+export interface LocalEntry extends LocalFields {
+  readonly pid: number;
+  readonly uid: number;
+  /** Login name, or the uid in digits where there is none. */
+  readonly user: string;
+}
+
+/**
+ * Everybody on this machine, by user and name. Never throws for what others have put into /dev/shm: what makes no sense is left
+ * out. A few system calls for each user and each client.
+ */
+export function listLocal(): LocalEntry[] {
+  const entries: LocalEntry[] = [];
+  const userOf = userNames();
+  for (const file of readdirSync(SHM_DIRECTORY)) {
+    const [name, digits, candidate = "0"] = SEGMENT.exec(file) ?? [];
+    if (name === undefined || Number(candidate) >= MAX_CANDIDATES) continue;
+    const uid = Number(digits);
+    for (const { startTime: _, ...shown } of rowsOf(join(SHM_DIRECTORY, name), uid)) {
+      entries.push({ ...shown, uid, user: userOf(uid) });
+    }
+  }
+  return entries.sort((a, b) => a.uid - b.uid || (a.name < b.name ? -1 : 1) || a.pid - b.pid);
+}
+
+/** The rows of one segment that are this user's own, alive. */
+function rowsOf(path: string, uid: number): OwnedLocalEntry[] {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return []; // gone meanwhile, a link, or not for us to read
+  }
+  try {
+    const status = fstatSync(fd);
+    // A segment under another user's name is nobody's: each user has names of its own to list.
+    if (!status.isFile() || status.uid !== uid || status.size !== LOCAL_BYTES) return [];
+    return readRows(fd).filter((row) => isAliveAs(row, uid));
+  } catch {
+    return [];
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readRows(fd: number): OwnedLocalEntry[] {
+  const header = read(fd, 0, LOCAL_HEADER_BYTES);
+  if (header[LOCAL_HEADER.magic] !== LOCAL_MAGIC || header[LOCAL_HEADER.layoutVersion] !== LOCAL_LAYOUT_VERSION)
+    return [];
+  const used = Math.max(0, Math.min(header[LOCAL_HEADER.usedRows] as number, LOCAL_ROWS));
+  const first = read(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
+  const second = read(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
+  const rows: OwnedLocalEntry[] = [];
+  for (let index = 0; index < used; index++) {
+    let before = first.slice(index * ROW_WORDS, (index + 1) * ROW_WORDS);
+    let after = second.slice(index * ROW_WORDS, (index + 1) * ROW_WORDS);
+    for (let reads = 2; !isSettled(before, after) && reads < MAX_READS; reads++) {
+      before = after;
+      after = read(fd, LOCAL_HEADER_BYTES + index * ROW_BYTES, ROW_BYTES);
+    }
+    const row = isSettled(before, after) ? decodeRow(after) : null;
+    if (row !== null) rows.push(row);
+  }
+  return rows;
+}
+
+function isSettled(before: Int32Array, after: Int32Array): boolean {
+  return ((after[0] as number) & 1) === 0 && before.every((word, index) => word === after[index]);
+}
+
+/** @throws Error if the file is shorter by now */
+function read(fd: number, offset: number, length: number): Int32Array<ArrayBuffer> {
+  const words = new Int32Array(length / Int32Array.BYTES_PER_ELEMENT);
+  if (readSync(fd, words, 0, length, offset) !== length) throw new Error("truncated");
+  return words;
+}
+
+/** The effective uid is the second number of proc_pid_status(5)'s "Uid:". (The directory's owner is root's for some.) */
+function isAliveAs(row: OwnedLocalEntry, uid: number): boolean {
+  try {
+    const effective = /^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${row.pid}/status`, "latin1"))?.[1];
+    return Number(effective) === uid && isAlive({ pid: row.pid, startTime: row.startTime });
+  } catch {
+    return false;
+  }
+}
+
+/** Login names by uid, from the file that every libc reads first; read once for each list, and only if it is needed. */
+function userNames(): (uid: number) => string {
+  let names: Map<number, string> | undefined;
+  return (uid) => {
+    names ??= readPasswd();
+    return names.get(uid) ?? String(uid);
+  };
+}
+
+function readPasswd(): Map<number, string> {
+  const names = new Map<number, string>();
+  let text: string;
+  try {
+    text = readFileSync("/etc/passwd", "utf8");
+  } catch {
+    return names;
+  }
+  for (const line of text.split("\n")) {
+    const [name, , uid] = line.split(":");
+    if (name && uid && !names.has(Number(uid))) names.set(Number(uid), name);
+  }
+  return names;
+}

@@ -1,0 +1,104 @@
+// Trust on first use, as ssh's known_hosts: the key under which each name of each server was first met, and the
+// certificate of each server. A changed key is refused; only the user can forget the old one.
+
+import { TalkError } from "../base/errors.ts";
+import { foldName } from "../base/names.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import { PinFile } from "./pin-file.ts";
+import { knownPeersFile, knownServersFile } from "./state-paths.ts";
+
+/** A remembered key. */
+export interface KnownPeer {
+  /** "HOST:PORT" of the server on which the name is bound. */
+  readonly server: string;
+  /** The name, folded. */
+  readonly name: string;
+  readonly fingerprint: string;
+}
+
+export class KnownPeers {
+  readonly #pins: PinFile;
+
+  /** @param stateDir folder of the file known_peers; made when the first key is remembered */
+  constructor(stateDir: string) {
+    this.#pins = new PinFile(knownPeersFile(stateDir));
+  }
+
+  /**
+   * Holds a key against the remembered one.
+   * @param key base64 of the 32-byte public key
+   * @returns "known" if they agree, "new" if nothing is remembered of that name
+   * @throws TalkError key-mismatch with both fingerprints
+   */
+  check(server: string, name: string, key: string): "known" | "new" {
+    const pinned = this.#pins.get(subjectOf(server, name));
+    if (pinned === undefined) return "new";
+    if (pinned !== key) throw mismatch(name, pinned, key);
+    return "known";
+  }
+
+  /** Remembers the key if none is remembered. @throws TalkError key-mismatch if another one is (or wins the race) */
+  remember(server: string, name: string, key: string): void {
+    const pinned = this.#pins.pin(subjectOf(server, name), key);
+    if (pinned !== key) throw mismatch(name, pinned, key);
+  }
+
+  /** Forgets the name on every server, or on one. @returns what was forgotten */
+  forget(name: string, server?: string): KnownPeer[] {
+    const folded = foldName(name);
+    const doomed = this.list().filter(
+      (peer) => peer.name === folded && (server === undefined || peer.server === server),
+    );
+    for (const peer of doomed) this.#pins.forget(`${peer.server}/${peer.name}`);
+    return doomed;
+  }
+
+  list(): KnownPeer[] {
+    return this.#pins.entries().flatMap(([subject, key]) => {
+      const slash = subject.lastIndexOf("/"); // no name has one
+      if (slash < 0) return [];
+      return [{ server: subject.slice(0, slash), name: subject.slice(slash + 1), fingerprint: fingerprintOf(key) }];
+    });
+  }
+}
+
+/** The certificates of servers that are not on loopback: their fingerprints, by "HOST:PORT". */
+export class KnownServers {
+  readonly #pins: PinFile;
+  constructor(stateDir: string) {
+    this.#pins = new PinFile(knownServersFile(stateDir));
+  }
+
+  /** Remembers the certificate if none is remembered. @throws TalkError refused if the server showed another one before */
+  remember(server: string, certificate: string): void {
+    agree(server, this.#pins.pin(server, certificate), certificate);
+  }
+
+  /** @throws TalkError refused if another one is remembered */
+  check(server: string, certificate: string): void {
+    agree(server, this.#pins.get(server) ?? certificate, certificate);
+  }
+
+  forget(server: string): boolean {
+    return this.#pins.forget(server);
+  }
+
+  list(): { server: string; certificate: string }[] {
+    return this.#pins.entries().map(([server, certificate]) => ({ server, certificate }));
+  }
+}
+
+function agree(server: string, pinned: string, certificate: string): void {
+  if (pinned === certificate) return;
+  throw TalkError.refused(
+    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be ` +
+      `the server. If the change is expected, forget the old one with: ptalk key forget ${server}`,
+  );
+}
+
+const subjectOf = (server: string, name: string): string => `${server}/${foldName(name)}`;
+
+const mismatch = (name: string, known: string, offered: string): TalkError =>
+  TalkError.keyMismatch(name, fingerprintOf(known), fingerprintOf(offered));
+
+const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));

@@ -1,0 +1,13 @@
+// Where a user's key, known peers and logs are. Knows paths and permissions, nothing of what is in the files.
+import { join } from "node:path";
+import { makeFolder } from "../base/files.ts";
+
+/** Makes the folder, for its owner only, if it is not there. @throws the system's error (EACCES, ENOTDIR, ENOSPC...) */
+export const ensureStateDir = (dir: string): void => makeFolder(dir);
+
+export const keyFile = (dir: string): string => join(dir, "key");
+export const knownPeersFile = (dir: string): string => join(dir, "known_peers");
+export const knownServersFile = (dir: string): string => join(dir, "known_servers");
+export const serveLogFile = (dir: string): string => join(dir, "serve.log");
+/** As `ptalk serve` has it by default, beside the log. */
+export const embeddedServerDir = (dir: string, port: number): string => join(dir, `server-${port}`);

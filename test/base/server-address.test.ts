@@ -1,0 +1,37 @@
+import { describe, expect, it } from "vitest";
+import { formatServerAddress, isLoopback, parseServerAddress } from "../../lib/base/server-address.ts";
+
+describe("parseServerAddress", () => {
+  it.each([
+    ["127.0.0.1:1", "127.0.0.1", 1],
+    ["example.org:65535", "example.org", 65535],
+    ["example.org", "example.org", 5518],
+    [":700", "127.0.0.1", 700],
+    ["[::1]:700", "::1", 700],
+    ["[fe80::1%eth0]", "fe80::1%eth0", 5518],
+    ["::1", "::1", 5518],
+  ])("reads %s", (text, host, port) => {
+    expect(parseServerAddress(text)).toEqual({ host, port });
+  });
+
+  it.each(["", "a:b", "a:0", "a:65536", "a:1e3", "[::1", "[a]:5", "a b:5", "::1:::2", "a:", "-a:4", "a\n:4"])(
+    "refuses %j",
+    (text) => {
+      expect(() => parseServerAddress(text, "PTALK_SERVER")).toThrow(/^PTALK_SERVER /);
+    },
+  );
+
+  it("takes port 0 only where the system may pick one", () => {
+    expect(parseServerAddress("127.0.0.1:0", "--listen", 0).port).toBe(0);
+  });
+
+  it("writes back what it reads", () => {
+    expect(formatServerAddress(parseServerAddress("[::1]:7"))).toBe("[::1]:7");
+    expect(formatServerAddress(parseServerAddress("h:7"))).toBe("h:7");
+  });
+
+  it("knows what stays on the machine", () => {
+    expect(["127.0.0.1", "127.9.9.9", "::1", "localhost"].every(isLoopback)).toBe(true);
+    expect(["10.0.0.1", "127.evil.example", "::2"].some(isLoopback)).toBe(false);
+  });
+});

@@ -1,0 +1,199 @@
+import { spawn } from "node:child_process";
+import { truncateSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { ClientTable } from "../../../lib/directory/shm/client-table.ts";
+import { HEADER, LAYOUT_VERSION } from "../../../lib/directory/shm/table-layout.ts";
+import { Directory } from "../../../lib/index.ts";
+import { Program } from "../../helpers/program.ts";
+import { client } from "./support/clients.ts";
+import { freshPort, raw } from "./support/server-table.ts";
+
+const WRITER = join(import.meta.dirname, "../../fixtures/table/writer.js");
+
+const tables: ClientTable[] = [];
+const programs: Program[] = [];
+
+afterEach(async () => {
+  for (const program of programs.splice(0)) {
+    program.child.kill("SIGKILL");
+    await program.ended;
+  }
+  for (const table of tables.splice(0)) {
+    table.close();
+    ClientTable.discard(table.name);
+  }
+});
+
+function serve(capacity: number): { table: ClientTable; port: number } {
+  const port = freshPort();
+  const table = ClientTable.create(`/ptalk-server-${port}`, { capacity });
+  tables.push(table);
+  return { table, port };
+}
+
+async function start(fixture: string, ...args: string[]): Promise<Program> {
+  const program = new Program(process.execPath, [fixture, ...args]);
+  programs.push(program);
+  expect(await program.line()).toBe("ready");
+  return program;
+}
+
+describe("Directory", () => {
+  it("shows exactly what DESIGN promises, by any spelling, with times in ms", () => {
+    const { table, port } = serve(10);
+    const { slot, version } = table.insert(client("Zoë", 1, { addresses: ["2001:db8::7", "10.0.0.1"], host: "büro" }));
+    table.insert(client("bob", 3));
+    const directory = Directory.open({ port });
+    const zoe = {
+      name: "Zoë",
+      address: "2001:db8::7",
+      port: client("x", 1).port,
+      host: "büro",
+      key: client("x", 1).key,
+      startedAt: client("x", 1).startedAt,
+      lastLookupAt: null as number | null,
+    };
+    expect(directory.lookup("zoë")).toEqual(zoe);
+    table.touch(slot, version, 1_790_000_000_777);
+    zoe.lastLookupAt = 1_790_000_000_777;
+    expect(directory.lookup("ZOE\u0308")).toEqual(zoe);
+    expect(directory.all().sort((a, b) => (a.name < b.name ? -1 : 1))).toEqual([zoe, directory.lookup("bob")]);
+    expect(directory.capacity).toBe(10);
+    for (const nobody of ["carol", "", "all", "a b", "x".repeat(100), "\ud800"])
+      expect(directory.lookup(nobody)).toBeNull();
+    expect(directory.lookup(undefined as unknown as string)).toBeNull();
+    directory.close();
+    expect(() => directory.lookup("bob")).toThrow(expect.objectContaining({ code: "closed" }));
+    expect(() => directory.all()).toThrow(expect.objectContaining({ code: "closed" }));
+    directory.close();
+  });
+
+  it("says which port it cannot open, and why", () => {
+    expect(() => Directory.open({ port: freshPort() })).toThrow(expect.objectContaining({ code: "ENOENT" }));
+    for (const port of [0, 65536, 1.5, -1]) expect(() => Directory.open({ port })).toThrow(RangeError);
+    const { table, port } = serve(1);
+    raw(table.name, (words) => {
+      words[HEADER.layoutVersion] = 9;
+    });
+    expect(() => Directory.open({ port })).toThrow(new RegExp(`layout version 9.*version ${LAYOUT_VERSION}`));
+  });
+
+  it("is stale once the server has gone, finds nobody then, and its successor is opened anew", () => {
+    const { table, port } = serve(5);
+    table.insert(client("ann"));
+    const directory = Directory.open({ port });
+    expect(directory.stale).toBe(false);
+    table.unlink();
+    const successor = ClientTable.create(table.name, { capacity: 5 });
+    tables.push(successor);
+    successor.insert(client("bob"));
+    expect(directory.stale).toBe(true);
+    expect(directory.lookup("ann")).toBeNull();
+    expect(directory.all()).toEqual([]);
+    const again = Directory.open({ port });
+    expect(again.lookup("bob")?.name).toBe("bob");
+    expect(again.lookup("ann")).toBeNull();
+    again.close();
+    directory.close();
+  });
+
+  it("finds nobody, and stays alive, when the object is truncated under it", () => {
+    const { table, port } = serve(2000);
+    for (let i = 0; i < 2000; i++) table.insert(client(`u${i}`, i));
+    const directory = Directory.open({ port });
+    expect(directory.lookup("u7")?.name).toBe("u7");
+    truncateSync(`/dev/shm${table.name}`, 4096 * 3);
+    for (let i = 0; i < 2000; i++) directory.lookup(`u${i}`);
+    directory.all();
+    truncateSync(`/dev/shm${table.name}`, 0);
+    for (let i = 0; i < 2000; i++) expect(directory.lookup(`u${i}`)).toBeNull();
+    expect(directory.all()).toEqual([]);
+    expect(directory.stale).toBe(true);
+    directory.close();
+  });
+
+  it("makes no system call for a lookup", async () => {
+    const strace = spawn("strace", ["-V"], { stdio: "ignore" });
+    const there = await new Promise((resolve) =>
+      strace.on("error", () => resolve(false)).on("exit", () => resolve(true)),
+    );
+    if (!there) return console.log("left out: no strace here");
+    const { table, port } = serve(100);
+    for (let i = 0; i < 100; i++) table.insert(client(`u${i}`, i));
+    const index = JSON.stringify(join(import.meta.dirname, "../../../dist/index.js"));
+    // Two marks around the lookups, on the main thread; the compiler's and collector's threads are not followed (no -f).
+    const script = `
+      const { Directory } = await import(${index});
+      const { accessSync } = await import("node:fs");
+      const mark = (name) => { try { accessSync("/mark-" + name); } catch {} };
+      const directory = Directory.open({ port: ${port} });
+      const names = Array.from({ length: 100 }, (_, i) => "u" + i);
+      const look = (n) => { let c = 0; for (let i = 0; i < n; i++) c += directory.lookup(names[i % 100]).port; return c; };
+      look(100000);
+      mark("begin"); look(1000); mark("end");`;
+    const child = spawn("strace", [
+      "-qq",
+      process.execPath,
+      "--single-threaded-gc",
+      "--input-type=module",
+      "-e",
+      script,
+    ]);
+    let calls = "";
+    child.stderr.on("data", (data) => {
+      calls += data;
+    });
+    await new Promise((resolve) => child.on("exit", resolve));
+    const between = calls.slice(calls.indexOf("/mark-begin"), calls.indexOf("/mark-end")).split("\n").slice(1, -1);
+    // What is left is V8's: memory for its own heap, and waking its threads.
+    expect(between.filter((line) => !/^(madvise|mprotect|mmap|munmap|futex|---|brk)/.test(line))).toEqual([]);
+  });
+});
+
+describe("readers without a lock, beside a writer process", () => {
+  it.each([1, 4, 200])("never see half a record (%i names)", async (names) => {
+    const { table, port } = serve(names);
+    await start(WRITER, table.name, String(names), "-", "0");
+    const directory = Directory.open({ port });
+    const end = performance.now() + 4000;
+    let found = 0;
+    let rounds = 0;
+    while (performance.now() < end) {
+      for (let i = 0; i < 2000; i++) {
+        const n = i % names;
+        const entry = directory.lookup(`user${n}`);
+        if (entry === null) continue;
+        found++;
+        if (entry.name !== `user${n}`) expect.fail("another one's record");
+        expectWholeEntry(entry);
+      }
+      for (const entry of directory.all()) expectWholeEntry(entry);
+      for (const { record } of table.page(0, 100).records) {
+        expectWholeEntry({ ...record, address: record.addresses[0] ?? "" });
+        if (new Set([record.pid, record.startTime, record.owner, record.connection, record.startedAt]).size !== 1) {
+          expect.fail(`torn: ${JSON.stringify(record)}`);
+        }
+      }
+      rounds++;
+    }
+    expect(found).toBeGreaterThan(0);
+    expect(rounds).toBeGreaterThan(0);
+    directory.close();
+  });
+});
+
+function expectWholeEntry(entry: {
+  address: string;
+  port: number;
+  host: string;
+  key: string;
+  startedAt: number;
+}): void {
+  const i = entry.startedAt;
+  const key = Buffer.alloc(32, i).toString("base64");
+  const host = entry.host.startsWith(`h${i}`) && entry.host.replaceAll(`h${i}`, "") === "";
+  if (entry.port !== i + 1 || entry.key !== key || !host || entry.address !== `10.${i}.${i}.${i}`) {
+    expect.fail(`torn: ${JSON.stringify(entry)}`);
+  }
+}

@@ -1,0 +1,345 @@
+// The parts of the reliability machines, each by itself: the cases that a random search meets too rarely.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { HandshakeRateLimiter, rateLimitKey, TokenBucket } from "../../../lib/peer/handshake-rate-limiter.ts";
+import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/peer/limits.ts";
+import { Congestion } from "../../../lib/peer/stream/congestion.ts";
+import { type FragmentOutcome, Inbox } from "../../../lib/peer/stream/inbox.ts";
+import { Outbox } from "../../../lib/peer/stream/outbox.ts";
+import { Ring } from "../../../lib/peer/stream/ring.ts";
+import { RoundTrip } from "../../../lib/peer/stream/round-trip.ts";
+import {
+  BYTE_WINDOW,
+  INITIAL_TIMEOUT,
+  MESSAGE_OVERHEAD,
+  MESSAGE_WINDOW,
+  MIN_TIMEOUT,
+} from "../../../lib/peer/stream/stream-limits.ts";
+import { FrameWriter, MAX_REFUSED, readFrames } from "../../../lib/wire/datagram-frames.ts";
+import { CountingBudget } from "../../helpers/reliability-world.ts";
+
+function put(inbox: Inbox, number: number, text = `${number}`): string {
+  return inbox.onFragment(number, text.length, 0, Buffer.from(text));
+}
+
+describe("inbox", () => {
+  it("gives the next message only when the last one is settled", () => {
+    const inbox = new Inbox(new CountingBudget());
+    expect([put(inbox, 2), put(inbox, 1), put(inbox, 1)]).toEqual(["kept", "kept", "duplicate"]);
+    expect(inbox.take()?.number).toBe(1);
+    expect(inbox.take()).toBeNull();
+    inbox.settle(2, false); // not its turn
+    expect(inbox.settledUpTo).toBe(0);
+    inbox.settle(1, false);
+    expect([inbox.settledUpTo, inbox.take()?.number]).toEqual([1, 2]);
+    expect(put(inbox, 1)).toBe("duplicate");
+  });
+
+  it("a message given up while the application has it does not take its successor along", () => {
+    const inbox = new Inbox(new CountingBudget());
+    put(inbox, 1);
+    expect(inbox.take()?.number).toBe(1);
+    inbox.onBase(2);
+    inbox.settle(1, false); // late
+    expect(inbox.settledUpTo).toBe(1);
+    put(inbox, 2);
+    expect(inbox.take()?.number).toBe(2);
+  });
+
+  it("keeps to its windows and gives everything back", () => {
+    const budget = new CountingBudget();
+    const inbox = new Inbox(budget);
+    expect(put(inbox, MESSAGE_WINDOW + 1)).toBe("violation");
+    expect(put(inbox, MESSAGE_WINDOW)).toBe("kept");
+    expect(inbox.onFragment(3, BYTE_WINDOW, 0, Buffer.alloc(1088))).toBe("violation");
+    expect(inbox.onFragment(3, 5000, 0, Buffer.alloc(1088))).toBe("kept");
+    expect(inbox.onFragment(3, 5001, 1, Buffer.alloc(1088))).toBe("violation");
+    expect(new Inbox(new CountingBudget(10)).onFragment(1, 20, 0, Buffer.alloc(20))).toBe("no-room");
+    expect(budget.used).toBe(inbox.bytes);
+    inbox.onBase(MESSAGE_WINDOW + 5);
+    expect([budget.used, inbox.bytes, inbox.settledUpTo]).toEqual([0, 0, MESSAGE_WINDOW + 4]);
+    inbox.onBase(1); // overtaken: nothing goes back
+    expect(inbox.settledUpTo).toBe(MESSAGE_WINDOW + 4);
+  });
+
+  it("waits with further messages when the sender has not heard of many refusals", () => {
+    const inbox = new Inbox(new CountingBudget());
+    for (let number = 1; number <= 20; number++) put(inbox, number);
+    let taken = 0;
+    for (let message = inbox.take(); message; message = inbox.take()) {
+      inbox.settle(message.number, true);
+      taken++;
+    }
+    expect([taken, inbox.refused.length]).toEqual([16, 16]);
+    inbox.onBase(17);
+    expect([inbox.refused.length, inbox.take()?.number]).toEqual([0, 17]);
+  });
+});
+
+describe("the memory of an inbox", () => {
+  const bodies = (inbox: Inbox, refuse = false) => {
+    const own: boolean[] = [];
+    for (let message = inbox.take(); message; message = inbox.take()) {
+      own.push(message.body.buffer.byteLength === message.body.length);
+      inbox.settle(message.number, refuse);
+    }
+    return own;
+  };
+
+  it("is Buffer's pool for messages that pass, and their own for those that wait: these would hold the pool", () => {
+    const inbox = new Inbox(new CountingBudget());
+    for (const number of [1, 2, 3]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([false, false, false]);
+
+    for (const number of [5, 6, 4, 7]) put(inbox, number);
+    expect(bodies(inbox)).toEqual([true, true, true, false]);
+
+    put(inbox, 8);
+    const held = inbox.take()?.number ?? 0; // the application takes its time
+    for (const number of [9, 10]) put(inbox, number);
+    inbox.settle(held, false);
+    expect(bodies(inbox)).toEqual([true, true]);
+
+    const long = Buffer.alloc(1088);
+    inbox.onFragment(11, 2000, 0, long);
+    for (const number of [12, 13]) put(inbox, number); // behind one that is not complete
+    inbox.onFragment(11, 2000, 1, long.subarray(0, 2000 - 1088));
+    expect(bodies(inbox)).toEqual([true, true, true]);
+    inbox.onFragment(14, 2000, 0, long);
+    inbox.onBase(15); // given up
+    put(inbox, 15);
+    expect(bodies(inbox)).toEqual([false]);
+
+    for (let number = 16; number < 16 + MAX_REFUSED; number++) put(inbox, number);
+    bodies(inbox, true);
+    put(inbox, 16 + MAX_REFUSED); // waits until the sender has heard of the refusals
+    inbox.onBase(16 + MAX_REFUSED);
+    expect(bodies(inbox)).toEqual([true]);
+  });
+});
+
+describe("outbox", () => {
+  const outbox = () => {
+    const settled: [string, boolean][] = [];
+    const box = new Outbox<string>((tag, refused) => settled.push([tag, refused]));
+    box.attach(1);
+    return { box, settled };
+  };
+  const writer = () => new FrameWriter(Buffer.alloc(1200));
+
+  it("does not use a number again that a receiver of an earlier session may know", () => {
+    const { box } = outbox();
+    expect(box.enqueue(Buffer.from("a"), "a")).toBe(1);
+    expect(box.fill(writer(), 0, 0)).toBe(true);
+    box.attach(1); // not sent in this session yet
+    box.cancel(1);
+    expect(box.enqueue(Buffer.from("b"), "b")).toBe(2);
+    box.cancel(2); // nobody has ever heard of it
+    expect(box.enqueue(Buffer.from("c"), "c")).toBe(2);
+  });
+
+  it("refuses to believe that something was settled which was never sent", () => {
+    const { box, settled } = outbox();
+    box.enqueue(Buffer.alloc(200), "a");
+    box.enqueue(Buffer.alloc(1080), "b"); // does not fit beside it
+    expect(box.onSettled(1, [], 0)).toBe(false);
+    box.fill(writer(), 0, 0);
+    expect(box.onSettled(2, [], 0)).toBe(false);
+    expect(box.onSettled(1, [1], 0)).toBe(true);
+    expect(box.onSettled(0, [], 0)).toBe(true); // overtaken
+    expect(settled).toEqual([["a", true]]);
+  });
+
+  it("sends what waits behind a cancelled message on by itself", () => {
+    const { box } = outbox();
+    for (const text of ["a", "b", "c"]) box.enqueue(Buffer.from(text), text);
+    expect(box.fill(writer(), 0, 0)).toBe(true);
+    expect(box.wantsToSend()).toBe(false);
+    box.cancel(1);
+    expect(box.wantsToSend()).toBe(true); // BASE
+    const bytes = writer();
+    expect(box.fill(bytes, 1, 1)).toBe(true);
+    expect([...bytes.buffer.subarray(0, bytes.length)]).toEqual([3, 0, 0, 0, 2, 5]);
+  });
+
+  it("a lost datagram takes back nothing that a later one has brought, or is bringing", () => {
+    const { box } = outbox();
+    const later = MIN_TIMEOUT + 1;
+    box.enqueue(Buffer.from("a"), "a");
+    box.fill(writer(), 0, 0);
+    box.onTimer(MIN_TIMEOUT);
+    box.fill(writer(), 1, MIN_TIMEOUT); // the probe repeats it
+    box.enqueue(Buffer.from("b"), "b");
+    box.fill(writer(), 2, MIN_TIMEOUT);
+    box.onAck(2, Uint32Array.of(0b100), 1, later); // 0 is long overtaken and lost, 1 is on its way
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+    box.onAck(2, Uint32Array.of(0b110), 1, later);
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 1]);
+
+    box.enqueue(Buffer.from("c"), "c");
+    box.fill(writer(), 3, 100);
+    box.onTimer(200);
+    box.fill(writer(), 4, 200);
+    box.onAck(4, Uint32Array.of(0b10000), 1, 201); // 3 is lost, what it carried has arrived
+    expect([box.wantsToSend(), box.retransmissions]).toEqual([false, 2]);
+  });
+
+  it("what a receiver may still keep of cancelled messages counts in the next session too", () => {
+    const { box } = outbox();
+    const inbox = new Inbox(new CountingBudget()); // outlives the session, and its application takes nothing
+    const outcomes = new Map<number, Set<FragmentOutcome>>();
+    let counter = 0;
+    const pump = () => {
+      for (let bytes = writer(); box.fill(bytes, counter, 0); bytes = writer()) {
+        readFrames(bytes.buffer.subarray(0, bytes.length), {
+          onBase: (number) => {
+            inbox.onBase(number);
+            return true;
+          },
+          onFragment: (number, total, index, fragment) => {
+            const outcome = inbox.onFragment(number, total, index, fragment);
+            outcomes.set(number, (outcomes.get(number) ?? new Set()).add(outcome));
+            return true;
+          },
+          onPing: () => true,
+          onClose: () => true,
+          onAck: () => true,
+          onSettled: () => true,
+        });
+        box.onAck(counter, Uint32Array.of(1 << (counter & 31)), 1, 0);
+        counter++;
+      }
+    };
+    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - MESSAGE_OVERHEAD);
+    for (const tag of ["1", "2", "3", "4"]) box.enqueue(quarter, tag);
+    pump();
+    expect(inbox.bytes).toBe(BYTE_WINDOW);
+    for (const number of [2, 3, 4]) box.cancel(number); // behind 1, which nobody takes: the receiver keeps them
+    box.attach(1);
+    counter = 0;
+    box.enqueue(quarter, "5");
+    pump();
+    expect([...outcomes.keys()]).toEqual([1, 2, 3, 4]); // 5 does not fit
+    expect(outcomes.get(1)).toEqual(new Set(["kept", "duplicate"]));
+    inbox.settle(inbox.take()?.number ?? 0, false);
+    box.onSettled(1, [], 0);
+    pump();
+    expect(outcomes.get(5)).toEqual(new Set(["kept"]));
+    expect(inbox.bytes).toBe(BYTE_WINDOW / 4);
+  });
+
+  it("has no deadline when nothing is pending", () => {
+    const { box } = outbox();
+    expect(box.deadline()).toBe(Number.POSITIVE_INFINITY);
+    const number = box.enqueue(Buffer.from("a"), "a");
+    box.fill(writer(), 0, 0);
+    expect(box.deadline()).toBe(MIN_TIMEOUT);
+    box.cancel(number);
+    expect([box.deadline(), box.wantsToSend(), box.pending]).toEqual([Number.POSITIVE_INFINITY, false, 0]);
+  });
+});
+
+describe("round trip and congestion", () => {
+  it("backs off without falling below the floor or growing without bound", () => {
+    const trip = new RoundTrip();
+    expect(trip.timeout(0)).toBe(INITIAL_TIMEOUT);
+    trip.update(0.1);
+    expect(trip.timeout(0)).toBe(4);
+    expect([1, 5, 9, 12].map((probes) => trip.timeout(probes))).toEqual([8, 128, 128, 128]);
+    expect(trip.timeout(1000)).toBe(2000);
+    for (let i = 0; i < 50; i++) trip.update(300);
+    expect(trip.timeout(0)).toBeGreaterThan(300);
+    expect(trip.timeout(50)).toBe(2000);
+  });
+
+  it("halves once a round trip, and grows only while it is in use", () => {
+    const congestion = new Congestion();
+    const before = congestion.window;
+    congestion.onSent(1200);
+    congestion.onAcknowledged(1200, 0);
+    expect(congestion.window).toBe(before);
+    for (let i = 0; i < 10; i++) congestion.onSent(1200);
+    expect(congestion.open).toBe(false);
+    congestion.onLost(1200, 1, 5);
+    congestion.onLost(1200, 2, 5);
+    expect(congestion.window).toBe(before / 2);
+    congestion.onLost(1200, 6, 9);
+    congestion.onLost(1200, 10, 12);
+    expect([congestion.window, congestion.inFlight]).toEqual([4800, 7200]);
+  });
+});
+
+describe("ring", () => {
+  it("is a map of numbers that are near each other", () => {
+    const operation = fc.tuple(fc.constantFrom("set", "delete"), fc.nat({ max: 200 }));
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 100 }), fc.nat({ max: 2 ** 31 }), (operations, start) => {
+        const ring = new Ring<{ number: number }>();
+        const model = new Map<number, { number: number }>();
+        for (const [kind, offset] of operations) {
+          const number = start + offset;
+          if (kind === "delete") {
+            expect(ring.delete(number)).toBe(model.get(number));
+            model.delete(number);
+          } else {
+            const item = { number };
+            ring.set(item);
+            model.set(number, item);
+          }
+        }
+        expect(ring.size).toBe(model.size);
+        for (let number = start - 5; number < start + 210; number++) expect(ring.get(number)).toBe(model.get(number));
+        const all: number[] = [];
+        ring.forEach(({ number }) => {
+          all.push(number);
+        });
+        expect(all.sort((a, b) => a - b)).toEqual([...model.keys()].sort((a, b) => a - b));
+      }),
+    );
+  });
+});
+
+describe("gate", () => {
+  it("gives each address its rate and a burst of two seconds", () => {
+    const bucket = new TokenBucket(10, 0);
+    const taken = (now: number) => Array.from({ length: 50 }, () => bucket.take(now)).filter(Boolean).length;
+    expect([taken(0), taken(100), taken(1000), taken(100_000)]).toEqual([20, 1, 9, 20]);
+  });
+
+  it("remembers a bounded number of addresses", () => {
+    const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 0.5, handshakesWithoutCookie: 1e9 };
+    const gate = new HandshakeRateLimiter(limits, 0);
+    expect([gate.ask("a", 1, false, 0), gate.ask("a", 1, false, 0)]).toEqual(["pass", "cookie"]);
+    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, 1, false, 0);
+    expect(gate.ask("a", 1, false, 0)).toBe("pass"); // forgotten
+  });
+
+  it("gives who has proved its address a share that nobody else can use up", () => {
+    const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 1, handshakesWithoutCookie: 3, handshakesWithCookie: 4 };
+    const gate = new HandshakeRateLimiter(limits, 0);
+    const ask = (address: string, port: number, proven: boolean) =>
+      [1, 2, 3].map(() => gate.ask(address, port, proven, 0));
+    expect(ask("192.0.2.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("192.0.2.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("192.0.2.1", 3, true)).toEqual(["address", "address", "address"]);
+    // Loopback is everybody's here: each port by itself.
+    expect(ask("127.0.0.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
+    expect(ask("127.0.0.1", 2, false)).toEqual(["cookie", "cookie", "cookie"]);
+    expect(ask("127.0.0.1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("127.0.0.1", 2, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 1, true)).toEqual(["pass", "pass", "address"]);
+    expect(ask("::1", 2, true)).toEqual(["global", "global", "address"]); // all together
+  });
+
+  it("knows what one party owns", () => {
+    const cases = {
+      "192.0.2.1": "192.0.2.1",
+      "2001:db8:1:2:3:4:5:6": "2001:db8:1:2",
+      "2001:db8::1": "2001:db8:0:0",
+      "::1": "0:0:0:0",
+      "fe80::1%eth0": "fe80:0:0:0",
+      "1::": "1:0:0:0",
+    };
+    for (const [address, owner] of Object.entries(cases)) expect(rateLimitKey(address)).toBe(owner);
+  });
+});
