@@ -12,6 +12,7 @@ export type TalkErrorCode =
   | "name-taken"
   | "unreachable"
   | "full"
+  | "try-again"
   | "protocol"
   | "refused"
   | "timeout"
@@ -54,6 +55,7 @@ const EXIT_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   closed: EXIT.internal,
   "name-taken": EXIT.cannotCreate,
   "not-delivered": EXIT.tempFail,
+  "try-again": EXIT.tempFail,
   timeout: EXIT.tempFail,
   "key-mismatch": EXIT.noPermission,
   refused: EXIT.noPermission,
@@ -77,7 +79,7 @@ export class TalkError extends Error {
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
   }
-  /** @param reason a clause without a full stop: "no answer withTimeout 10 s" */
+  /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
   }
@@ -99,8 +101,13 @@ export class TalkError extends Error {
   static badData(reason: string, cause?: unknown): TalkError {
     return new TalkError("bad-data", reason, { cause });
   }
-  static nameTaken(name: string): TalkError {
-    return new TalkError("name-taken", `the name ${quote(name)} is taken`);
+  /** @param holder a clause that says who has it */
+  static nameTaken(name: string, holder?: string): TalkError {
+    return new TalkError("name-taken", `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`);
+  }
+  /** Another program of the same user has taken the name over. */
+  static replaced(name: string): TalkError {
+    return new TalkError("name-taken", `another program of yours has taken the name ${quote(name)} over`);
   }
   /** @param server "HOST:PORT" */
   static unreachable(server: string, reason: string, cause?: unknown): TalkError {

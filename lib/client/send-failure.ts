@@ -8,11 +8,7 @@ const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = ["unreachable", "closed", 
 export function sendFailure(to: string, error: unknown, timeoutMs: number, signal?: AbortSignal): unknown {
   if (signal?.aborted && error === signal.reason) return error;
   if (error instanceof Error && error.name === "TimeoutError")
-    return TalkError.notDelivered(
-      to,
-      `no confirmation withTimeout ${Number((timeoutMs / 1000).toPrecision(2))} s`,
-      error,
-    );
+    return TalkError.notDelivered(to, `no confirmation within ${Number((timeoutMs / 1000).toPrecision(2))} s`, error);
   if (!(error instanceof TalkError)) return error;
   if (error.code === "refused") {
     return new TalkError("key-mismatch", `"${to}" refuses: it knows you under another key`, { cause: error });

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
-import { MAX_CAPACITY } from "../directory/shm/table-layout.ts";
+import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
@@ -35,6 +35,11 @@ export interface ServerOptions {
   readonly stateDir?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
   readonly tableMode?: number;
+  /**
+   * Where the directory is. "shm" (default): in shared memory, where every program of this host can read it (`Directory.open`).
+   * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm.
+   */
+  readonly directory?: DirectoryKind;
   /** A listening socket's descriptor, from systemd or another parent; `listen` is then only what is said about it. */
   readonly listenFd?: number;
   readonly limits?: Partial<Limits>;
@@ -57,6 +62,7 @@ export interface ServerSettings {
   readonly insecure: boolean;
   readonly stateDir: string | null;
   readonly tableMode: number;
+  readonly directory: DirectoryKind;
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
@@ -77,7 +83,15 @@ export function readOptions(options: ServerOptions): ServerSettings {
       "a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key",
     );
   }
+  const { directory = "shm" } = options;
+  if (directory !== "shm" && directory !== "memory") {
+    throw TalkError.usage(`directory must be "shm" or "memory", not ${JSON.stringify(directory)}`);
+  }
+  if (directory === "memory" && options.workers !== 0) {
+    throw TalkError.usage('directory "memory" is this process\'s own: it goes with workers: 0');
+  }
   return {
+    directory,
     listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "--listen", 0),
     listenFd: options.listenFd ?? null,
     workers: whole(

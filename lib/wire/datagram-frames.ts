@@ -41,7 +41,7 @@ export function fragmentLength(total: number, index: number): number {
   return Math.min(FRAGMENT_BYTES, total - index * FRAGMENT_BYTES);
 }
 
-/** WriteBatcher frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
+/** Writes frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
 export class FrameWriter {
   readonly buffer: Buffer;
   readonly start: number;
