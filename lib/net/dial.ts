@@ -35,7 +35,7 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
       timeoutMs,
     );
     signal?.addEventListener("abort", onAbort, { once: true });
-    socket.once("error", (error) => fail(TalkError.unreachable(server, connectReason(error), error)));
+    socket.once("error", (error) => fail(connectError(server, error)));
     socket.once(secure ? "secureConnect" : "connect", resolve);
     socket.once("close", () => {
       clearTimeout(timer);
@@ -68,17 +68,17 @@ function certificateOf(socket: Socket): Buffer {
   return peer.raw;
 }
 
-function connectReason(error: NodeJS.ErrnoException): string {
+function connectError(server: string, error: NodeJS.ErrnoException): TalkError {
   switch (error.code) {
     case "ECONNREFUSED":
-      return "nothing listens there (start one with: ptalk serve)";
+      return TalkError.unreachable(server, "nothing listens there", error, "start-server");
     case "ENOTFOUND":
     case "EAI_AGAIN":
-      return "the host's name is not known";
+      return TalkError.unreachable(server, "the host's name is not known", error);
     case "ENETUNREACH":
     case "EHOSTUNREACH":
-      return "there is no way to that network from here";
+      return TalkError.unreachable(server, "there is no way to that network from here", error);
     default:
-      return error.message;
+      return TalkError.unreachable(server, error.message, error);
   }
 }

@@ -79,9 +79,9 @@ const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside
 export function readOptions(options: ServerOptions): ServerSettings {
   const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
   if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
-    throw TalkError.usage(
-      "a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key",
-    );
+    throw new TalkError("usage", "a TLS certificate needs its key, and a key its certificate", {
+      remedy: "both-tls-files",
+    });
   }
   const { directory = "shm" } = options;
   if (directory !== "shm" && directory !== "memory") {
@@ -92,7 +92,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
   }
   return {
     directory,
-    listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "--listen", 0),
+    listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "listen", 0),
     listenFd: options.listenFd ?? null,
     workers: whole(
       "workers",

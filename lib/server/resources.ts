@@ -48,9 +48,10 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
 
 function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   if (isLoopback(host) || tls || insecure) return;
-  throw TalkError.usage(
-    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
-      "add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network",
+  throw new TalkError(
+    "usage",
+    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said`,
+    { remedy: "secure-listener" },
   );
 }
 

@@ -76,8 +76,7 @@ function lockDirectory(directory: string): () => void {
   );
   if (new LivenessLocks(fd, 1).tryClaim(0)) return () => closeSync(fd);
   closeSync(fd);
-  throw new TalkError(
-    "unreachable",
-    `another server is using the state directory ${directory}: give --state-dir another`,
-  );
+  throw new TalkError("unreachable", `another server is using the state directory ${directory}`, {
+    remedy: "other-state-dir",
+  });
 }
