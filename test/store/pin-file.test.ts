@@ -112,7 +112,9 @@ describe("known peers", () => {
     expect(peers.check("127.0.0.1:1", "BOB", KEY_A)).toBe("known");
     const [known] = peers.list();
     expect(() => peers.check("127.0.0.1:1", "bob", KEY_B)).toThrow(known?.fingerprint);
-    expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(expect.objectContaining({ remedy: "forget-key", subject: "bob" }));
+    expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(
+      expect.objectContaining({ remedy: "forget-key", subject: "bob" }),
+    );
   });
 
   it("keeps the names of different servers apart, and forgets a name on all or on one", () => {
