@@ -37,7 +37,7 @@ function isForPeople({ json }: CommandContext): boolean {
 }
 
 async function talkOnPipe(name: string, { config, json }: CommandContext, life: Shutdown): Promise<void> {
-  const view: View = json ? jsonView() : plainView();
+  using view: View = json ? jsonView() : plainView();
   try {
     let registered = (): void => {};
     const ready = new Promise<void>((resolve) => {
