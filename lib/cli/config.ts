@@ -7,6 +7,7 @@ import { baseFolder, defaultStateDir, type Environment } from "../base/files.ts"
 import { DEFAULT_SERVER } from "../base/server-address.ts";
 import { utf8Fault } from "../base/text-file.ts";
 import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
+import { refuseDamagedVariables } from "./damaged-text.ts";
 
 interface Setting<T> {
   /** Name in the environment, after PTALK_. */
@@ -110,6 +111,7 @@ function asConfig<T>(read: () => T): T {
 }
 
 async function readConfigFile(env: Environment): Promise<Readonly<Record<string, unknown>>> {
+  refuseDamagedVariables(env);
   const file = configFile(env);
   if (file === null) return {};
   let source: Buffer;

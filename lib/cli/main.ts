@@ -1,6 +1,7 @@
 // The command line's story: find the command, load it, run it, say what went wrong, leave with its exit status.
 // Knows no sockets and no terminals.
 import { begin } from "./begin.ts";
+import { refuseDamagedArguments } from "./damaged-text.ts";
 import { finish, linger } from "./finish.ts";
 import { program } from "./program.ts";
 
@@ -8,6 +9,7 @@ import { program } from "./program.ts";
 export async function main(args: readonly string[]): Promise<void> {
   begin();
   try {
+    refuseDamagedArguments(args);
     const cli = await program(args);
     await cli.parseAsync([...args], { from: "user" });
   } catch (error) {

@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { begin } from "./begin.ts";
 import { contextOf } from "./command-context.ts";
+import { refuseDamagedArguments } from "./damaged-text.ts";
 import { finish, linger } from "./finish.ts";
 import { send } from "./send.ts";
 
@@ -26,6 +27,7 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const { as: name, "state-dir": stateDir, ...others } = line.values;
   begin();
   try {
+    refuseDamagedArguments(args);
     await send(names, words, await contextOf({ ...others, name, stateDir }));
   } catch (error) {
     finish(error, args);
