@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { baseFolder, defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
+import { systemCode } from "../base/system-error.ts";
 import { utf8Fault } from "../base/text-file.ts";
 import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
 import { refuseDamagedVariables } from "./damaged-text.ts";
@@ -118,8 +119,9 @@ async function readConfigFile(env: Environment): Promise<Readonly<Record<string,
   try {
     source = readFileSync(file);
   } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return {};
-    throw TalkError.badConfig(file, error instanceof Error ? error.message : "unreadable", error);
+    const code = systemCode(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return {};
+    throw error; // it names the file; its status is that of any file that cannot be read
   }
   // Replaced by U+FFFD, a name or a path would be another one. (A byte order mark and CR LF are the parser's to take.)
   const fault = utf8Fault(source);
