@@ -2,10 +2,11 @@
 // told "delivered". Knows nothing of sending.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
-import { TalkError } from "../base/errors.ts";
+import type { TalkError } from "../base/errors.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
 import type { IncomingMessage } from "../peer/types.ts";
+import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import type { AddressBook } from "./address-book.ts";
 import { emitSafely, reportListenerError } from "./client-events.ts";
 import type { ConnectOptions, TalkClientEvents, TalkMessage } from "./types.ts";
@@ -14,6 +15,12 @@ const debug = debuglog("ptalk-client");
 
 /** "refused" events a second (twice as many at once): a stranger who goes on must not fill a screen or a log. */
 const REFUSED_PER_SECOND = 1;
+/**
+ * Milliseconds that a message waits for a "message" listener, counted from the end of connect() and from the last message
+ * that had one: a program attaches its listener after connect(), and one that uses events.once() attaches the next a moment
+ * after the last. A program without a listener takes no messages: their senders learn so at once.
+ */
+const LISTENER_GRACE_MS = 100;
 
 export interface ReceptionParts {
   readonly book: Pick<AddressBook, "verifySender">;
@@ -29,24 +36,36 @@ export class InboundMessages {
   readonly #refusals = new TokenBucket(REFUSED_PER_SECOND, performance.now());
   /** Messages that wait for a first listener. */
   readonly #waiting = new Set<() => void>();
+  #graceEndsAt = Number.POSITIVE_INFINITY; // until connected()
+  #graceTimer: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(parts: ReceptionParts) {
     this.#parts = parts;
   }
 
-  /** Calls `accept` when the program has the message, `refuse` when it must not have it; else its sender hears nothing. */
-  async take(incoming: IncomingMessage, accept: () => void, refuse: () => void): Promise<void> {
+  /** connect() resolves: from now on a message without a listener waits for LISTENER_GRACE_MS at most. */
+  connected(): void {
+    this.#graceEndsAt = performance.now() + LISTENER_GRACE_MS;
+    this.#wake();
+  }
+
+  /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
+  async take(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
     try {
       const standing = await this.#parts.book.verifySender(incoming.from, incoming.key.toString("base64"));
       if ("refused" in standing) {
-        refuse();
+        settle(refusalReason(standing.refused));
         if (this.#refusals.take(performance.now())) emitSafely(this.#parts.client, "refused", standing.refused);
+        return;
+      }
+      if (!this.#parts.deliver && !(await this.#hasListener())) {
+        if (!this.#closed) settle("declined");
         return;
       }
       const { id, from, text, at } = incoming;
       await this.#handOver({ id, from, text, at, fingerprint: fingerprint(incoming.key), verified: standing.verified });
-      accept();
+      settle("accepted");
       this.#parts.onReceived();
     } catch (error) {
       debug("not handed over: %s", error instanceof Error ? error.message : error);
@@ -59,26 +78,31 @@ export class InboundMessages {
     this.#wake();
   }
 
-  // Nobody is told "delivered" before an output has the text: without one the message waits, and its sender with it.
+  // Nobody is told "delivered" before an output has the text.
   async #handOver(message: TalkMessage): Promise<void> {
     const { client, deliver } = this.#parts;
     if (deliver) await deliver(message);
-    else await this.#untilListened();
     // Not emit(): a listener may be async, and its promise is the hand-over.
     const calls = client.rawListeners("message").map(async (listener) => listener.call(client, message));
+    if (calls.length > 0 && Number.isFinite(this.#graceEndsAt))
+      this.#graceEndsAt = performance.now() + LISTENER_GRACE_MS;
     const failures = (await Promise.allSettled(calls)).filter((outcome) => outcome.status === "rejected");
     for (const { reason } of failures) reportListenerError(client, reason);
     if (failures.length > 0) throw new Error("a listener failed");
   }
 
-  async #untilListened(): Promise<void> {
+  /** Waits for a listener within the grace. False: none came, or the client closes. */
+  async #hasListener(): Promise<boolean> {
     const client: EventEmitter = this.#parts.client;
     while (client.listenerCount("message") === 0) {
-      if (this.#closed) throw TalkError.closed("the client");
+      const left = this.#graceEndsAt - performance.now();
+      if (this.#closed || left <= 0) return false;
       // The program may have removed it with all others.
       if (!client.listeners("newListener").includes(this.#onListener)) client.on("newListener", this.#onListener);
+      if (Number.isFinite(left)) this.#graceTimer ??= setTimeout(() => this.#wake(), left);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
+    return true;
   }
 
   // It comes before the listener is there: whoever waits looks when the present callback has returned.
@@ -87,7 +111,14 @@ export class InboundMessages {
   };
 
   #wake(): void {
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = undefined;
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
+}
+
+/** What the sender is told: most refusals say that its key is not the one that its name belongs to. */
+function refusalReason(error: TalkError): RefusalReason {
+  return error.code === "bad-name" ? "malformed" : "key-mismatch";
 }

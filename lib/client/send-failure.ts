@@ -2,7 +2,14 @@
 import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
 
 /** Ends of the session or the transport: what they mean to a message is that nobody has confirmed it. */
-const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = ["unreachable", "closed", "protocol", "full", "name-taken"];
+const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = [
+  "unreachable",
+  "closed",
+  "protocol",
+  "full",
+  "name-taken",
+  "refused",
+];
 
 /** What send() rejects with: our own deadline is "not delivered", the caller's abort stays what it is. */
 export function sendFailure(to: string, error: unknown, timeoutMs: number, signal?: AbortSignal): unknown {
@@ -10,9 +17,6 @@ export function sendFailure(to: string, error: unknown, timeoutMs: number, signa
   if (error instanceof Error && error.name === "TimeoutError")
     return TalkError.notDelivered(to, `no confirmation within ${Number((timeoutMs / 1000).toPrecision(2))} s`, error);
   if (!(error instanceof TalkError)) return error;
-  if (error.code === "refused") {
-    return new TalkError("key-mismatch", `"${to}" refuses: it knows you under another key`, { cause: error });
-  }
   return MEANS_NOT_DELIVERED.includes(error.code) ? TalkError.notDelivered(to, error.message, error) : error;
 }
 

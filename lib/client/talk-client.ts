@@ -72,9 +72,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onReceived: () => this.#presence?.received(),
     });
     const { register } = options;
-    this.#transport.on("message", (message, accept, refuse) => {
-      if (register === "never") refuse();
-      else void this.#reception.take(message, accept, refuse);
+    this.#transport.on("message", (message, settle) => {
+      if (register === "never") settle("declined");
+      else void this.#reception.take(message, settle);
     });
     this.#transport.on("error", (error) => this.#fail(error));
     this.#session.on("server", (event) => {
@@ -131,6 +131,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       await (register === "never" ? session.claim() : session.register(transport.port));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
+      client.#reception.connected();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -151,8 +152,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
    * Sends one message; resolves when the receiving program has handed it to its output.
    * @param to a name; compared as the server does, case-folded
    * @param text at most 65,536 bytes of UTF-8
-   * @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; the signal's reason; TypeError or RangeError for
-   * arguments that are none, and then nothing was sent and no event tells of it
+   * @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; the signal's reason;
+   * TypeError or RangeError for arguments that are none, and then nothing was sent and no event tells of it
    */
   async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
     const timeoutMs = checkSendRequest(to, text, options);

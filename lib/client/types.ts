@@ -116,7 +116,7 @@ export interface TalkConnection extends AsyncDisposable {
   readonly fingerprint: string;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
-  /** @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; AbortError */
+  /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;

@@ -1,5 +1,6 @@
 // Handing messages to the application: complete ones only, one at a time for each sender, and the sender is told what
 // became of them. Knows no socket and no clock but the one in the message.
+import type { Outcome } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
 import type { Counters } from "./counters.ts";
 import type { SecureSession } from "./secure-session.ts";
@@ -9,7 +10,7 @@ import type { IncomingMessage } from "./types.ts";
 export interface DeliveryParts {
   readonly counters: Counters;
   /** The application's. */
-  readonly deliver: (message: IncomingMessage, accept: () => void, refuse: () => void) => void;
+  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
   /** The session has a SETTLED to send, and nobody is about to flush. */
   readonly onSettledLater: (session: SecureSession) => void;
 }
@@ -17,7 +18,7 @@ export interface DeliveryParts {
 export class Delivery {
   /** Nothing is handed over any more: the program is ending. */
   stopped = false;
-  /** Messages that the application was given and has neither accepted nor refused. */
+  /** Messages that the application was given and has not settled. */
   inHand = 0;
   readonly #parts: DeliveryParts;
 
@@ -40,31 +41,27 @@ export class Delivery {
   #handOver(session: SecureSession, { number, body }: Received): void {
     const { counters, deliver } = this.#parts;
     const message = decodeMessage(body);
-    if (!message) {
-      counters.drop("bad-message");
-      this.#settle(session, number, true);
+    if (typeof message === "string") {
+      this.#settle(session, number, message);
       return;
     }
     counters.messagesReceived++;
     this.inHand++;
     let settled = false;
-    const settle = (refused: boolean) => {
+    const settle = (outcome: Outcome) => {
       if (settled) return;
       settled = true;
       this.inHand--;
-      this.#settle(session, number, refused);
+      this.#settle(session, number, outcome);
     };
     const { id, from, text } = message;
     const { address, peer } = session;
-    deliver(
-      { key: peer.key, from, text, id, at: Date.now(), address },
-      () => settle(false),
-      () => settle(true),
-    );
+    deliver({ key: peer.key, from, text, id, at: Date.now(), address }, settle);
   }
 
-  #settle(session: SecureSession, number: number, refused: boolean): void {
-    session.entry.inbox.settle(number, refused);
+  #settle(session: SecureSession, number: number, outcome: Outcome): void {
+    if (outcome !== "accepted") this.#parts.counters.refuse(outcome);
+    session.entry.inbox.settle(number, outcome);
     if (session.entry.delivering) return; // the datagram that it came in is answered with SETTLED anyway
     // Later, from the application: tell the sender, and go on with what came meanwhile. Through a session that still
     // exists: the one that the message came through may be gone by now.

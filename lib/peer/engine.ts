@@ -5,6 +5,7 @@ import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { DatagramType, datagramType, receiverIndex } from "../wire/datagram.ts";
+import type { Outcome } from "../wire/datagram-frames.ts";
 import { Counters } from "./counters.ts";
 import { Delivery } from "./delivery.ts";
 import { type HandshakeDropReason, Handshakes } from "./handshakes.ts";
@@ -19,7 +20,7 @@ import { Sessions } from "./sessions.ts";
 import type { IncomingMessage, PeerIdentity, PeerLimits } from "./types.ts";
 
 /** Why a datagram was dropped; stats() counts them. */
-export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "closing" | "bad-message";
+export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "closing";
 
 export interface EngineOptions {
   readonly identity: Identity;
@@ -27,7 +28,7 @@ export interface EngineOptions {
   /** Monotonic milliseconds. */
   readonly now: number;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
-  readonly deliver: (message: IncomingMessage, accept: () => void, refuse: () => void) => void;
+  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
 }
@@ -93,7 +94,7 @@ export class PeerEngine {
     for (const peer of this.#active) count += peer.waiting;
     return count;
   }
-  /** Messages that the application was given and has neither accepted nor refused. */
+  /** Messages that the application was given and has not settled. */
   get inHand(): number {
     return this.#delivery.inHand;
   }

@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
+import type { RefusalReason } from "../wire/datagram-frames.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
 import { MAX_SILENCE, SILENCE, SILENT_PROBES } from "./limits.ts";
 import type { SecureSession } from "./secure-session.ts";
@@ -46,9 +47,9 @@ export class Peer {
   constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
-    this.outbox = new Outbox<Waiter>((waiter, refused) => {
+    this.outbox = new Outbox<Waiter>((waiter, outcome) => {
       this.waiting--;
-      waiter.done(refused ? TalkError.refused(`${this.name} refused the message`) : null, this.#now - waiter.since);
+      waiter.done(outcome === "accepted" ? null : refusalError(this.name, outcome), this.#now - waiter.since);
     });
   }
 
@@ -123,5 +124,20 @@ export class Peer {
   isReachedBy(session: SecureSession): boolean {
     const { address, port } = session.address;
     return this.endpoints.some((known) => known.port === port && known.address === address);
+  }
+}
+
+function refusalError(name: string, reason: RefusalReason): TalkError {
+  switch (reason) {
+    case "key-mismatch":
+      return TalkError.knownUnderAnotherKey(name);
+    case "declined":
+      return TalkError.declined(name, "it takes no messages, or none of yours");
+    case "not-understood":
+      return TalkError.notUnderstood(name, "its version does not know this kind of message");
+    case "malformed":
+      return TalkError.notUnderstood(name, "it found the message malformed");
+    case "refused":
+      return TalkError.declined(name, "it gave a reason that this version does not know");
   }
 }

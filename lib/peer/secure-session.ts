@@ -16,6 +16,8 @@ import {
   ACK_HEAD_BYTES,
   type FrameHandler,
   FrameWriter,
+  REFUSAL_BYTES,
+  type Refusal,
   readFrames,
   SETTLED_HEAD_BYTES,
 } from "../wire/datagram-frames.ts";
@@ -138,8 +140,12 @@ export class SecureSession implements FrameHandler {
     if (limited) writer.limit = Math.min(this.#mayAnswer - DATA_HEAD_BYTES - SEAL_BYTES, MAX_PAYLOAD_BYTES);
     if (this.#acks.due && writer.room >= ACK_HEAD_BYTES + 4) this.#acks.write(writer);
     const { inbox } = this.entry;
-    if (this.settleDue && inbox.settledUpTo > 0 && writer.room >= SETTLED_HEAD_BYTES + 4 * inbox.refused.length) {
-      writer.settled(inbox.settledUpTo, inbox.refused);
+    if (
+      this.settleDue &&
+      inbox.settledUpTo > 0 &&
+      writer.room >= SETTLED_HEAD_BYTES + REFUSAL_BYTES * inbox.refusals.length
+    ) {
+      writer.settled(inbox.settledUpTo, inbox.refusals);
     }
     this.settleDue = false;
     if (limited) {
@@ -177,8 +183,8 @@ export class SecureSession implements FrameHandler {
   }
 
   // From any session of this key: what an earlier streamId has settled stays settled.
-  onSettled(upTo: number, refused: readonly number[]): boolean {
-    return this.peer.outbox.onSettled(upTo, refused, this.heardAt);
+  onSettled(upTo: number, refusals: readonly Refusal[]): boolean {
+    return this.peer.outbox.onSettled(upTo, refusals, this.heardAt);
   }
 
   onBase(number: number): boolean {

@@ -68,9 +68,8 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
       transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
-      deliver: (message, accept, refuse) => {
-        // With nobody to hand it to, it stays unconfirmed: the sender is told the truth.
-        this.emit("message", message, accept, refuse);
+      deliver: (message, settle) => {
+        if (!this.emit("message", message, settle)) settle("declined"); // no listener: this program takes no messages
       },
       wake: () => this.#flushSoon(),
     });
@@ -116,7 +115,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
 
   stats(): PeerStats {
     const { sessions, halfOpen, retransmissions, counters } = this.#engine;
-    return { ...counters, dropped: { ...counters.dropped }, sessions, halfOpen, retransmissions };
+    return {
+      ...counters,
+      dropped: { ...counters.dropped },
+      refused: { ...counters.refused },
+      sessions,
+      halfOpen,
+      retransmissions,
+    };
   }
 
   close(options: { timeoutMs?: number } = {}): Promise<void> {

@@ -2,6 +2,7 @@
 import type { EventEmitter } from "node:events";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
+import type { Outcome } from "../wire/datagram-frames.ts";
 
 /** Whom to talk to: the key decides, the endpoints are only where it may be reached (all of them are tried at once). */
 export interface PeerIdentity {
@@ -44,11 +45,12 @@ export interface IncomingMessage {
 
 export interface PeerTransportEvents {
   /**
-   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `accept` or
-   * `refuse` was called. `accept()` tells the sender "delivered": call it when the text has been handed to the output.
-   * `refuse()` makes the sender's send() reject with "refused". The second call of either does nothing.
+   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `settle` was
+   * called. `settle("accepted")` tells the sender "delivered": call it when the text has been handed to the output. A
+   * refusal makes the sender's send() reject with a code that says why. The first call counts. While no listener is there,
+   * every message is declined.
    */
-  message: [message: IncomingMessage, accept: () => void, refuse: () => void];
+  message: [message: IncomingMessage, settle: (outcome: Outcome) => void];
   /** The socket failed for good (rare: the interface or the descriptor is gone). */
   error: [error: Error];
 }
@@ -96,6 +98,8 @@ export interface PeerStats {
   readonly handshakes: number;
   /** Datagrams that were dropped, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
+  /** Messages that were not accepted here, by the reason that their senders were given. */
+  readonly refused: Readonly<Record<string, number>>;
 }
 
 export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
@@ -106,7 +110,8 @@ export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
   /**
    * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
    * Rejects with TalkError: "not-delivered" (nobody confirmed in time; it may still have arrived when only the
-   * confirmation was lost), "too-long", "refused", "bad-data", "closed"; or with the signal's reason.
+   * confirmation was lost), "key-mismatch", "declined", "not-understood" (the receiver's word), "too-long", "bad-data",
+   * "closed"; or with the signal's reason.
    */
   send(peer: PeerIdentity, message: OutgoingMessage, options?: StreamSendOptions): Promise<{ ms: number }>;
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */

@@ -5,7 +5,7 @@ import { ReplayWindow } from "../../lib/crypto/replay-window.ts";
 import { AckTracker } from "../../lib/peer/stream/ack-tracker.ts";
 import { type Budget, Inbox } from "../../lib/peer/stream/inbox.ts";
 import { Outbox } from "../../lib/peer/stream/outbox.ts";
-import { FrameWriter, readFrames } from "../../lib/wire/datagram-frames.ts";
+import { FrameWriter, type Outcome, readFrames } from "../../lib/wire/datagram-frames.ts";
 
 /** What happens to one datagram: one delay (ms) for each copy that arrives; none when it is lost. */
 export type Fate = readonly number[];
@@ -47,7 +47,7 @@ export class Endpoint {
   /** Bodies by number, of this streamId. */
   enqueued = new Map<number, string>();
   cancelled = new Set<number>();
-  settled = new Map<number, boolean>();
+  settled = new Map<number, Outcome>();
   readonly name: string;
   readonly world: World;
   readonly budget = new CountingBudget();
@@ -68,10 +68,10 @@ export class Endpoint {
     this.settled = new Map();
     this.budget.used = 0;
     const { settled, streamId } = this;
-    return new Outbox((_tag, refused, number) => {
+    return new Outbox((_tag, outcome, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
-      settled.set(number, refused);
-      this.world.onSettled(this, streamId, number, refused);
+      settled.set(number, outcome);
+      this.world.onSettled(this, streamId, number, outcome);
     });
   }
 
@@ -118,7 +118,7 @@ export class Endpoint {
         if (session === this.current) this.outbox.onAck(largest, words, count, now);
         return true;
       },
-      onSettled: (upTo, refused) => this.outbox.onSettled(upTo, refused, now),
+      onSettled: (upTo, refusals) => this.outbox.onSettled(upTo, refusals, now),
       onBase: (number) => {
         box.onBase(number);
         return true;
@@ -141,19 +141,19 @@ export class Endpoint {
       const { number, body } = message;
       const { streamId } = this;
       this.world.onHandedOver(this, remote, number, body.toString());
-      const settle = (refused: boolean) => {
+      const settle = (outcome: Outcome) => {
         if (this.streamId !== streamId) return; // killed meanwhile
-        this.world.onTaken(remote, number, refused);
-        inbox.settle(number, refused);
+        this.world.onTaken(remote, number, outcome);
+        inbox.settle(number, outcome);
         for (const session of this.sessions.values()) if (session.remote === remote) session.settleDue = true;
       };
       const delay = this.world.applicationDelay();
-      const refused = this.world.refuses(number);
+      const outcome = this.world.outcomeOf(number);
       if (delay === 0) {
-        settle(refused);
+        settle(outcome);
       } else {
         this.world.later(delay, () => {
-          settle(refused);
+          settle(outcome);
           if (this.streamId !== streamId) return;
           this.handOver(remote);
           this.flush();
@@ -172,7 +172,7 @@ export class Endpoint {
     const writer = new FrameWriter(Buffer.alloc(1200));
     const inbox = this.inboxes.get(session.remote);
     if (session.acks.due) session.acks.write(writer);
-    if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refused);
+    if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refusals);
     session.settleDue = false;
     if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now);
     if (writer.length === 0) return false;
@@ -196,7 +196,8 @@ export class World {
   #events: { at: number; order: number; run: () => void }[] = [];
   #order = 0;
   #nextSession = 1;
-  refuses: (number: number) => boolean = () => false;
+  /** What the application makes of a message. */
+  outcomeOf: (number: number) => Outcome = () => "accepted";
   datagrams = 0;
 
   constructor(fates: readonly Fate[], delays: readonly number[] = []) {
@@ -261,13 +262,14 @@ export class World {
     this.#texts.set(`${sender}:${number}`, text);
   }
 
-  onTaken(sender: number, number: number, refused: boolean): void {
-    if (!refused) this.#accepted.add(`${sender}:${number}`);
+  onTaken(sender: number, number: number, outcome: Outcome): void {
+    if (outcome === "accepted") this.#accepted.add(`${sender}:${number}`);
   }
 
-  onSettled(sender: Endpoint, streamId: number, number: number, refused: boolean): void {
+  onSettled(sender: Endpoint, streamId: number, number: number, outcome: Outcome): void {
     if (sender.cancelled.has(number)) throw new Error(`cancelled ${number} settled`);
-    if (!refused && !this.#accepted.has(`${streamId}:${number}`)) throw new Error(`${number}: delivered is a lie`);
+    if (outcome === "accepted" && !this.#accepted.has(`${streamId}:${number}`))
+      throw new Error(`${number}: delivered is a lie`);
   }
 
   /** Runs until nothing is left to happen, or for `ms`. Returns false when the time was not enough. */

@@ -135,26 +135,22 @@ describe("hostile datagrams", () => {
     expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
   });
 
-  it("a message that is no message is refused, not handed over", () => {
+  it("a message that is no message is refused with the reason, not handed over", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
     const { send } = rawSession(world, bob);
     const writer = new FrameWriter(Buffer.alloc(1200));
-    const bodies = [
-      "",
-      "00",
-      "000161ff",
-      "00016101ffff",
-      "0001610161ff",
-      "00016101c3a9",
-      "01016100",
-      "00006100",
-      "ff",
-      "0001ff00",
-    ];
+    const malformed = ["", "01", "0100", "010000", "0100000161ff", "010000016101ffff", "01000001610161ff"];
+    malformed.push("010000016101c3a9", "010000006100", "01000001ff00");
+    const notUnderstood = ["00016100", "02000001610161", "ff", "0101", "01ff0001610161"];
+    const bodies = [...malformed, ...notUnderstood];
     bodies.forEach((body, i) => void writer.fragment(i + 1, Buffer.from(body, "hex"), 0));
     send(writer.buffer.subarray(0, writer.length), 0);
-    expect(bob.engine.counters.dropped).toEqual({ "bad-message": bodies.length });
+    expect(bob.engine.counters.refused).toEqual({
+      malformed: malformed.length,
+      "not-understood": notUnderstood.length,
+    });
+    expect(bob.engine.counters.dropped).toEqual({});
     expect(bob.received.flat()).toEqual([]);
   });
 });

@@ -35,7 +35,7 @@ describe("the memory of what was handed over", () => {
     const show = (sender: string) => {
       const entry = inboxes.acquire(sender);
       entry.inbox.onFragment(1, 1, 0, Buffer.from("x"));
-      entry.inbox.settle(entry.inbox.take()?.number ?? 0, false);
+      entry.inbox.settle(entry.inbox.take()?.number ?? 0, "accepted");
       return entry;
     };
     const knows = (sender: string) => {

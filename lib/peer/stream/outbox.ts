@@ -6,13 +6,13 @@
 // belong to one session. Messages have numbers; they survive sessions, and are settled when the receiving application
 // has taken them. A lost datagram is never repeated: what it carried is put into another one, with another counter.
 // Only this side ever takes the initiative, so the receiver keeps no timer at all.
-import { BASE_BYTES, type FrameWriter } from "../../wire/datagram-frames.ts";
+import { BASE_BYTES, type FrameWriter, type Outcome, type Refusal } from "../../wire/datagram-frames.ts";
 import { LossDetector } from "./loss-detector.ts";
 import { ARRIVED, frameBytes, type OutboundMessage, type Packet, UNSENT } from "./outbound-message.ts";
 import { SendQueue } from "./send-queue.ts";
 
 /** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
-export type SettledCallback<Tag> = (tag: Tag, refused: boolean, number: number) => void;
+export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome, number: number) => void;
 
 interface LostFragment {
   readonly message: OutboundMessage;
@@ -123,7 +123,7 @@ export class Outbox<Tag = undefined> {
   }
 
   /** False when it settles what was never sent: the peer is broken. */
-  onSettled(upTo: number, refused: readonly number[], now: number): boolean {
+  onSettled(upTo: number, refusals: readonly Refusal[], now: number): boolean {
     if (upTo > this.#queue.sentUpTo) return false;
     if (upTo < this.#queue.base) return true;
     this.#flight.onProgress(now);
@@ -131,7 +131,8 @@ export class Outbox<Tag = undefined> {
       const message = this.#queue.takeBase();
       if (message.abandoned) continue;
       message.abandoned = true; // tells the datagrams that carry it
-      this.#onSettled(message.tag, refused.length > 0 && refused.includes(message.number), message.number);
+      const refusal = refusals.length === 0 ? undefined : refusals.find(({ number }) => number === message.number);
+      this.#onSettled(message.tag, refusal?.reason ?? "accepted", message.number);
     }
     this.#passAbandoned();
     return true;
