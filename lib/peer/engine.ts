@@ -4,7 +4,7 @@
 import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { DatagramType, datagramType, receiverIndex } from "../wire/datagram.ts";
+import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wire/datagram.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 import { Counters } from "./counters.ts";
 import { Delivery } from "./delivery.ts";
@@ -20,7 +20,7 @@ import { Sessions } from "./sessions.ts";
 import type { IncomingMessage, PeerIdentity, PeerLimits } from "./types.ts";
 
 /** Why a datagram was dropped; stats() counts them. */
-export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "closing";
+export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "other-version" | "closing";
 
 export interface EngineOptions {
   readonly identity: Identity;
@@ -186,7 +186,7 @@ export class PeerEngine {
       case DatagramType.cookie:
         return this.#handshakes.onCookie(datagram, now);
       default:
-        return "malformed";
+        return isOtherVersion(datagram) ? "other-version" : "malformed";
     }
   }
 

@@ -4,7 +4,7 @@ import type { Endpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
 import {
-  decodeHandshakePayload,
+  decodeResponsePayload,
   encodeHandshakePayload,
   encodeResponse,
   receiverIndex,
@@ -89,10 +89,10 @@ export class Handshakes {
     const initiation = peer?.initiation;
     if (!peer || !initiation) return "unknown-session";
     const finished = initiation.finish(response);
-    const payload = finished && decodeHandshakePayload(finished.payload);
-    if (!payload) return "bad-handshake";
+    const streamId = finished && decodeResponsePayload(finished.payload);
+    if (!streamId) return "bad-handshake";
     this.end(peer);
-    return this.#newSession(peer, payload.streamId.toString("base64"), {
+    return this.#newSession(peer, streamId.toString("base64"), {
       localIndex: index,
       remoteIndex: senderIndex(response),
       keys: finished.keys,

@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { COOKIE_PERIOD, Cookies, hasValidMac, macKey, writeMac } from "../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
-import { Initiator, Responder, type StaticKeys, staticKeys, toX25519 } from "../../lib/crypto/noise.ts";
+import { Initiator, PROLOGUE, Responder, type StaticKeys, staticKeys, toX25519 } from "../../lib/crypto/noise.ts";
 import { REPLAY_WINDOW, ReplayWindow } from "../../lib/crypto/replay-window.ts";
 import { open, SEAL_BYTES, seal } from "../../lib/crypto/seal.ts";
+import { PROTOCOL_VERSION } from "../../lib/wire/datagram.ts";
 
 const hex = (text: string) => Buffer.from(text, "hex");
 
@@ -23,6 +24,10 @@ function sealed(key: Buffer, counter: number, payload: Buffer): Buffer {
 }
 
 describe("Noise_IK_25519_ChaChaPoly_BLAKE2b", () => {
+  it("binds the protocol version that the datagrams carry", () => {
+    expect(PROLOGUE.toString()).toBe(`ptalk/${PROTOCOL_VERSION}`);
+  });
+
   it("agrees with the published vector (noise-c, noise-c-basic.txt)", () => {
     const prologue = hex("50726f6c6f677565313233");
     const alice = x25519("e61ef9919cde45dd5f82166404bd08e38bceb5dfdfded0a34c8df7ed542214d1");

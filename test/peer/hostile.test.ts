@@ -3,14 +3,17 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { macKey, writeMac } from "../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
-import { staticKeys } from "../../lib/crypto/noise.ts";
+import { Initiator, staticKeys } from "../../lib/crypto/noise.ts";
 import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
 import {
   DatagramType,
   datagramType,
   encodeCookieReply,
-  INIT_COOKIE,
-  INIT_MAC,
+  encodeInit,
+  initMac,
+  initMacInput,
+  MAX_EXTENSION_BYTES,
+  PROTOCOL_VERSION,
   senderIndex,
 } from "../../lib/wire/datagram.ts";
 import { FrameWriter, MAX_REFUSED } from "../../lib/wire/datagram-frames.ts";
@@ -309,11 +312,7 @@ describe("a flood of handshakes", () => {
       if (datagramType(datagram) === DatagramType.init) {
         const copy = Buffer.from(datagram);
         copy.writeUInt32BE((senderIndex(datagram) ^ 1) >>> 0, INDEX_OFFSET);
-        writeMac(
-          macKey(staticKeys(bob.identity).publicKey),
-          copy.subarray(0, INIT_MAC),
-          copy.subarray(INIT_MAC, INIT_COOKIE),
-        );
+        writeMac(macKey(staticKeys(bob.identity).publicKey), initMacInput(copy), initMac(copy));
         world.arrive(copy, { address: "192.0.2.66", port: 66 }, bob.address); // it is there first
       }
       transmit(datagram, from, to);
@@ -321,6 +320,49 @@ describe("a flood of handshakes", () => {
     const sent = alice.send(bob, 20, 10_000);
     world.run(10_000);
     expect(sent.outcome).toBe(null);
+  });
+
+  it("an INIT of another version is dropped and counted as such", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const { datagram } = initTo(bob);
+    for (const version of [0, 1, PROTOCOL_VERSION + 1, 255]) {
+      for (const length of [datagram.length - 7, datagram.length, datagram.length + 9]) {
+        const other = Buffer.alloc(length, 3);
+        datagram.copy(other);
+        other[1] = version;
+        bob.engine.receive(other, "192.0.2.1", 9, world.now);
+      }
+    }
+    expect(bob.engine.counters).toMatchObject({ dropped: { "other-version": 12 }, datagramsSent: 0 });
+    expect(bob.engine.halfOpen).toBe(0);
+  });
+
+  it("an INIT with features and an extension that this version does not know is answered as any other", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const identity = Identity.generate();
+    const remote = staticKeys(bob.identity).publicKey;
+    const payload = Buffer.concat([
+      Buffer.from([PROTOCOL_VERSION, 0xff, 0xff, 0xff]),
+      randomBytes(8),
+      identity.publicKey,
+      randomBytes(MAX_EXTENSION_BYTES),
+    ]);
+    const call = (bytes: Buffer) => {
+      const init = encodeInit(77, new Initiator(staticKeys(identity), remote, bytes).message);
+      writeMac(macKey(remote), initMacInput(init), initMac(init));
+      bob.engine.receive(init, "192.0.2.1", 9, world.now);
+      return init;
+    };
+    const answers: Buffer[] = [];
+    world.transmit = (datagram) => void answers.push(datagram);
+    const init = call(payload);
+    expect([bob.engine.halfOpen, answers.length]).toEqual([1, 1]);
+    expect(answers[0]?.length).toBeLessThanOrEqual(init.length);
+    call(payload.fill(PROTOCOL_VERSION + 1, 0, 1));
+    expect(bob.engine.counters.dropped).toEqual({ "bad-handshake": 1 });
+    expect(bob.engine.halfOpen).toBe(1);
   });
 
   it("from port 0 is no handshake: nobody can be answered there", () => {
@@ -335,7 +377,7 @@ describe("a flood of handshakes", () => {
     const [alice, bob] = [world.program(1), world.program(2)];
     const sent = alice.send(bob);
     const forged = randomBytes(24);
-    forged.writeUInt32BE(DatagramType.cookie << 24, 0);
+    forged.writeUInt32BE((DatagramType.cookie << 24) | (PROTOCOL_VERSION << 16), 0);
     for (let i = 0; i < 1000; i++) world.arrive(forged, bob.address, alice.address);
     world.run(1000);
     expect(sent.outcome).toBe(null);
