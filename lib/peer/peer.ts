@@ -47,9 +47,9 @@ export class Peer {
   constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
-    this.outbox = new Outbox<Waiter>((waiter, outcome) => {
+    this.outbox = new Outbox<Waiter>((waiter, outcome, now) => {
       this.waiting--;
-      waiter.done(outcome === "accepted" ? null : refusalError(this.name, outcome), this.#now - waiter.since);
+      waiter.done(outcome === "accepted" ? null : refusalError(this.name, outcome), now - waiter.since);
     });
   }
 

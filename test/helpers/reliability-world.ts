@@ -68,7 +68,7 @@ export class Endpoint {
     this.settled = new Map();
     this.budget.used = 0;
     const { settled, streamId } = this;
-    return new Outbox((_tag, outcome, number) => {
+    return new Outbox((_tag, outcome, _now, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
       settled.set(number, outcome);
       this.world.onSettled(this, streamId, number, outcome);
