@@ -1,7 +1,8 @@
 // Messages on their way, by whom they are for: when a peer turns up at another place (it was restarted, it has changed
 // networks), what is on its way to the old place follows it. Knows nothing of names' trust or of the server.
 import { foldName } from "../base/names.ts";
-import type { PeerIdentity, PeerTransport } from "../peer/types.ts";
+import type { PeerTransport } from "../peer/transport.ts";
+import type { PeerIdentity } from "../peer/types.ts";
 import type { DirectoryRecord } from "./directory-record.ts";
 
 interface Journey {
