@@ -2,7 +2,8 @@
 // networks), what is on its way to the old place follows it. Knows nothing of names' trust or of the server.
 import { foldName } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
-import type { PeerIdentity, PeerTransport } from "../peer/types.ts";
+import type { PeerTransport } from "../peer/transport.ts";
+import type { PeerIdentity } from "../peer/types.ts";
 
 interface Journey {
   record: DirectoryEntry;

@@ -50,6 +50,14 @@ export const BASE_BYTES = 1 + NUMBER_BYTES;
 export const SETTLED_HEAD_BYTES = 2 + NUMBER_BYTES;
 export const REFUSAL_BYTES = NUMBER_BYTES + 1;
 
+/** What a message beyond its bytes counts for, so that a thousand empty ones are not free. */
+const MESSAGE_OVERHEAD = 64;
+
+/** What an unsettled message counts against the receiver's window of bytes: both sides have to agree. */
+export function windowCost(totalBytes: number): number {
+  return totalBytes + MESSAGE_OVERHEAD;
+}
+
 export function fragmentCount(totalBytes: number): number {
   return Math.max(1, Math.ceil(totalBytes / FRAGMENT_BYTES));
 }

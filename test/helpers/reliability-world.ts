@@ -1,8 +1,7 @@
 // Two endpoints, a hostile network between them, and a clock that only the test moves. The network does to each datagram
 // what the next element of a list of decisions says; when the list is used up it is perfect.
 
-import { ReplayWindow } from "../../lib/crypto/replay-window.ts";
-import { AckTracker } from "../../lib/peer/stream/ack-tracker.ts";
+import { ReceivedCounters } from "../../lib/peer/secure-session.ts";
 import { type Budget, Inbox } from "../../lib/peer/stream/inbox.ts";
 import { Outbox } from "../../lib/peer/stream/outbox.ts";
 import { FrameWriter, type Outcome, readFrames } from "../../lib/wire/datagram-frames.ts";
@@ -29,9 +28,9 @@ export class CountingBudget implements Budget {
 
 interface SessionEnd {
   readonly id: number;
-  readonly window: ReplayWindow;
-  readonly acks: AckTracker;
+  readonly received: ReceivedCounters;
   counter: number;
+  ackDue: boolean;
   settleDue: boolean;
   /** The streamId at the other end. */
   readonly remote: number;
@@ -68,7 +67,7 @@ export class Endpoint {
     this.settled = new Map();
     this.budget.used = 0;
     const { settled, streamId } = this;
-    return new Outbox((_tag, outcome, number) => {
+    return new Outbox((_tag, outcome, _now, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
       settled.set(number, outcome);
       this.world.onSettled(this, streamId, number, outcome);
@@ -98,8 +97,8 @@ export class Endpoint {
 
   receive(sessionId: number, counter: number, payload: Buffer): void {
     const session = this.sessions.get(sessionId);
-    if (!session?.window.isFresh(counter)) return;
-    session.window.mark(counter);
+    if (!session?.received.isFresh(counter)) return;
+    session.received.mark(counter);
     let inbox = this.inboxes.get(session.remote);
     if (!inbox) {
       inbox = new Inbox(this.budget);
@@ -108,7 +107,7 @@ export class Endpoint {
     const box = inbox;
     const { now } = this.world;
     const elicit = () => {
-      session.acks.due = true;
+      session.ackDue = true;
       session.settleDue = true;
       return true;
     };
@@ -171,7 +170,8 @@ export class Endpoint {
   #sendOne(session: SessionEnd): boolean {
     const writer = new FrameWriter(Buffer.alloc(1200));
     const inbox = this.inboxes.get(session.remote);
-    if (session.acks.due) session.acks.write(writer);
+    if (session.ackDue) session.received.write(writer);
+    session.ackDue = false;
     if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refusals);
     session.settleDue = false;
     if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now);
@@ -214,12 +214,11 @@ export class World {
       [this.a, this.b],
       [this.b, this.a],
     ] as const) {
-      const window = new ReplayWindow();
       const session = {
         id,
-        window,
-        acks: new AckTracker(window),
+        received: new ReceivedCounters(),
         counter: 0,
+        ackDue: false,
         settleDue: false,
         remote: other.streamId,
       };

@@ -6,18 +6,27 @@ import {
   DatagramType,
   dataCounter,
   datagramType,
-  decodeHandshakePayload,
+  decodeInitPayload,
+  decodeResponsePayload,
   encodeCookieReply,
   encodeHandshakePayload,
   encodeInit,
   encodeResponse,
   INIT_BYTES,
   INIT_NOISE_BYTES,
+  INIT_PAYLOAD_BYTES,
+  initCookie,
+  initMac,
+  initMacInput,
   initNoise,
+  isOtherVersion,
   MAX_DATAGRAM_BYTES,
+  MAX_EXTENSION_BYTES,
   MAX_PAYLOAD_BYTES,
+  PROTOCOL_VERSION,
   RESPONSE_BYTES,
   RESPONSE_NOISE_BYTES,
+  RESPONSE_PAYLOAD_BYTES,
   receiverIndex,
   replyCookie,
   responseNoise,
@@ -87,42 +96,91 @@ describe("datagrams", () => {
 
   it("of any other length, type or with anything but zeros behind the type are none", () => {
     const good = [
-      encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES)),
-      encodeResponse(1, 2, Buffer.alloc(RESPONSE_NOISE_BYTES)),
-      encodeCookieReply(1, Buffer.alloc(16)),
-    ];
-    for (const datagram of good) {
-      expect(datagramType(datagram)).not.toBeNull();
-      for (let length = 0; length < datagram.length; length++)
-        expect(datagramType(datagram.subarray(0, length))).toBeNull();
-      expect(datagramType(Buffer.concat([datagram, Buffer.alloc(1)]))).toBeNull();
+      [encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES)), MAX_EXTENSION_BYTES],
+      [encodeResponse(1, 2, Buffer.alloc(RESPONSE_NOISE_BYTES)), MAX_EXTENSION_BYTES],
+      [encodeCookieReply(1, Buffer.alloc(16)), 0],
+    ] as const;
+    for (const [shortest, extension] of good) {
+      const datagram = Buffer.concat([shortest, Buffer.alloc(MAX_EXTENSION_BYTES + 1)]);
+      for (let length = 0; length <= datagram.length; length++) {
+        const fits = length >= shortest.length && length <= shortest.length + extension;
+        expect(datagramType(datagram.subarray(0, length))).toBe(fits ? shortest[0] : null);
+      }
     }
     for (let length = 16; length <= MAX_DATAGRAM_BYTES + 1; length++) {
       expect(datagramType(dataDatagram(length)) !== null).toBe(length >= 32 && length <= MAX_DATAGRAM_BYTES);
     }
-    for (const at of [1, 2, 3]) {
+    for (const at of [2, 3]) {
       const datagram = dataDatagram(40);
       datagram[at] = 1;
-      expect(datagramType(datagram)).toBeNull();
+      expect([datagramType(datagram), isOtherVersion(datagram)]).toEqual([null, false]);
     }
     for (let type = 0; type < 256; type++) {
-      const datagram = dataDatagram(40);
+      const datagram = dataDatagram(40); // no handshake datagram is as short
       datagram[0] = type;
       expect(datagramType(datagram) !== null).toBe(type === DatagramType.data);
     }
   });
 
-  it("a handshake payload of another version or length is none", () => {
-    const streamId = Buffer.alloc(8, 3);
-    expect(decodeHandshakePayload(encodeHandshakePayload(streamId, Buffer.alloc(32, 4)))).toEqual({
-      streamId,
-      key: Buffer.alloc(32, 4),
-    });
-    expect(decodeHandshakePayload(encodeHandshakePayload(streamId))).toEqual({ streamId, key: Buffer.alloc(0) });
-    for (let length = 0; length < 60; length++) {
-      expect(decodeHandshakePayload(Buffer.alloc(length)) !== null).toBe(length === 12 || length === 44);
+  it("of another version are told from what is no datagram at all, whatever their length", () => {
+    for (const type of Object.values(DatagramType)) {
+      for (let version = 0; version < 256; version++) {
+        for (const length of [4, 24, 180, 1300]) {
+          const datagram = Buffer.alloc(length);
+          datagram.set([type, version]);
+          if (version !== PROTOCOL_VERSION) expect(datagramType(datagram)).toBeNull();
+          expect(isOtherVersion(datagram)).toBe(version !== PROTOCOL_VERSION);
+        }
+      }
     }
-    expect(decodeHandshakePayload(Buffer.alloc(12, 1))).toBeNull();
+    for (const [type, length] of [
+      [0, 40],
+      [5, 40],
+      [255, 40],
+      [1, 3],
+    ] as const) {
+      const datagram = Buffer.alloc(length);
+      datagram[0] = type;
+      expect(isOtherVersion(datagram)).toBe(false);
+    }
+    expect(isOtherVersion(Buffer.alloc(0))).toBe(false);
+  });
+
+  it("an INIT's parts stand where they belong, also behind an extension", () => {
+    for (const extension of [0, 1, MAX_EXTENSION_BYTES]) {
+      const noise = Buffer.alloc(INIT_NOISE_BYTES + extension, 7);
+      const init = encodeInit(5, noise);
+      expect([datagramType(init), init.length]).toEqual([DatagramType.init, INIT_BYTES + extension]);
+      initMac(init).fill(8);
+      initCookie(init).fill(9);
+      expect(initNoise(init)).toEqual(noise);
+      expect(initMacInput(init)).toEqual(init.subarray(0, init.length - 32));
+      expect(init.subarray(-32)).toEqual(Buffer.concat([Buffer.alloc(16, 8), Buffer.alloc(16, 9)]));
+      const answer = Buffer.alloc(RESPONSE_NOISE_BYTES + extension, 6);
+      expect(responseNoise(encodeResponse(1, 2, answer))).toEqual(answer);
+    }
+  });
+
+  it("a handshake payload of another version, or too short, is none; features and an extension are ignored", () => {
+    const streamId = Buffer.alloc(8, 3);
+    const key = Buffer.alloc(32, 4);
+    const init = encodeHandshakePayload(streamId, key);
+    const response = encodeHandshakePayload(streamId);
+    expect([init.length, response.length]).toEqual([INIT_PAYLOAD_BYTES, RESPONSE_PAYLOAD_BYTES]);
+    expect(init.toString("hex")).toBe(`02000000${"03".repeat(8)}${"04".repeat(32)}`);
+    for (let length = 0; length < 60; length++) {
+      const bytes = Buffer.concat([init, Buffer.alloc(60, 0xee)]).subarray(0, length);
+      expect(decodeInitPayload(bytes)).toEqual(length < INIT_PAYLOAD_BYTES ? null : { streamId, key });
+      expect(decodeResponsePayload(bytes)).toEqual(length < RESPONSE_PAYLOAD_BYTES ? null : streamId);
+    }
+    for (const payload of [init, response]) payload.fill(0xff, 1, 4); // features
+    expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([{ streamId, key }, streamId]);
+    for (let version = 0; version < 256; version++) {
+      if (version === PROTOCOL_VERSION) continue;
+      init[0] = version;
+      response[0] = version;
+      expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([null, null]);
+    }
   });
 });
 

@@ -4,8 +4,14 @@
 //
 // Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
 // message only when it has heard that #next is beyond it.
-import { FRAGMENT_BYTES, fragmentCount, MAX_REFUSED, type Outcome, type Refusal } from "../../wire/datagram-frames.ts";
-import { windowCost } from "./outbound-message.ts";
+import {
+  FRAGMENT_BYTES,
+  fragmentCount,
+  MAX_REFUSED,
+  type Outcome,
+  type Refusal,
+  windowCost,
+} from "../../wire/datagram-frames.ts";
 import { Ring } from "./ring.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
 

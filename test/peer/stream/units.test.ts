@@ -3,19 +3,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HandshakeRateLimiter, rateLimitKey, TokenBucket } from "../../../lib/peer/handshake-rate-limiter.ts";
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/peer/limits.ts";
-import { Congestion } from "../../../lib/peer/stream/congestion.ts";
 import { type FragmentOutcome, Inbox } from "../../../lib/peer/stream/inbox.ts";
+import { Congestion, RoundTrip } from "../../../lib/peer/stream/loss-detector.ts";
 import { Outbox } from "../../../lib/peer/stream/outbox.ts";
 import { Ring } from "../../../lib/peer/stream/ring.ts";
-import { RoundTrip } from "../../../lib/peer/stream/round-trip.ts";
-import {
-  BYTE_WINDOW,
-  INITIAL_TIMEOUT,
-  MESSAGE_OVERHEAD,
-  MESSAGE_WINDOW,
-  MIN_TIMEOUT,
-} from "../../../lib/peer/stream/stream-limits.ts";
-import { FrameWriter, MAX_REFUSED, type Outcome, readFrames } from "../../../lib/wire/datagram-frames.ts";
+import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/peer/stream/stream-limits.ts";
+import { FrameWriter, MAX_REFUSED, type Outcome, readFrames, windowCost } from "../../../lib/wire/datagram-frames.ts";
 import { CountingBudget } from "../../helpers/reliability-world.ts";
 
 function put(inbox: Inbox, number: number, text = `${number}`): string {
@@ -210,7 +203,7 @@ describe("outbox", () => {
         counter++;
       }
     };
-    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - MESSAGE_OVERHEAD);
+    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - windowCost(0));
     for (const tag of ["1", "2", "3", "4"]) box.enqueue(quarter, tag);
     pump();
     expect(inbox.bytes).toBe(BYTE_WINDOW);
@@ -259,13 +252,13 @@ describe("round trip and congestion", () => {
     congestion.onAcknowledged(1200, 0);
     expect(congestion.window).toBe(before);
     for (let i = 0; i < 10; i++) congestion.onSent(1200);
-    expect(congestion.open).toBe(false);
+    expect(congestion.isOpen).toBe(false);
     congestion.onLost(1200, 1, 5);
     congestion.onLost(1200, 2, 5);
     expect(congestion.window).toBe(before / 2);
     congestion.onLost(1200, 6, 9);
     congestion.onLost(1200, 10, 12);
-    expect([congestion.window, congestion.inFlight]).toEqual([4800, 7200]);
+    expect([congestion.window, congestion.bytesInFlight]).toEqual([4800, 7200]);
   });
 });
 
