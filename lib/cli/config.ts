@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { baseFolder, defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
+import { utf8Fault } from "../base/text-file.ts";
 import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
 
 interface Setting<T> {
@@ -111,15 +112,18 @@ function asConfig<T>(read: () => T): T {
 async function readConfigFile(env: Environment): Promise<Readonly<Record<string, unknown>>> {
   const file = configFile(env);
   if (file === null) return {};
-  let source: string;
+  let source: Buffer;
   try {
-    source = readFileSync(file, "utf8");
+    source = readFileSync(file);
   } catch (error) {
     if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return {};
     throw TalkError.badConfig(file, error instanceof Error ? error.message : "unreadable", error);
   }
+  // Replaced by U+FFFD, a name or a path would be another one. (A byte order mark and CR LF are the parser's to take.)
+  const fault = utf8Fault(source);
+  if (fault !== null) throw TalkError.badConfig(`${file}, line ${fault.line}`, fault.reason);
   const { parse } = await import("smol-toml"); // only those who have a file pay for the parser
-  const table = asToml(file, () => parse(source));
+  const table = asToml(file, () => parse(source.toString("utf8")));
   checkKeys(file, table);
   return table;
 }
