@@ -223,9 +223,11 @@ const KEY_B = Buffer.alloc(32, 2).toString("base64");
 describe("known peers", () => {
   it("refuses a changed key with both fingerprints and the way out", () => {
     const peers = new KnownPeers(dir);
-    expect(peers.check("127.0.0.1:1", "Bob", KEY_A)).toBe("new");
-    peers.remember("127.0.0.1:1", "Bob", KEY_A);
-    expect(peers.check("127.0.0.1:1", "BOB", KEY_A)).toBe("known");
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("new");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(false);
+    peers.remember("127.0.0.1:1", "bob", KEY_A);
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("known");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(true);
     const [known] = peers.list();
     expect(() => peers.check("127.0.0.1:1", "bob", KEY_B)).toThrow(known?.fingerprint);
     expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(
