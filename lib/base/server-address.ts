@@ -55,5 +55,5 @@ function isHost(host: string): boolean {
 }
 
 function bad(where: string, text: string, reason: string): TalkError {
-  return TalkError.usage(`${where} ${JSON.stringify(text)}: ${reason}`);
+  return new TalkError("usage", `${where} ${JSON.stringify(text)}: ${reason}`, { subject: where });
 }

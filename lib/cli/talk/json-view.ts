@@ -1,6 +1,5 @@
 // A conversation for programs: one JSON object a line, as DESIGN's section 3 lists them.
-import type { JsonEvent } from "../../client/types.ts";
-import { deliveredJson, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
+import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
 import type { View } from "./view.ts";
