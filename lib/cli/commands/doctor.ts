@@ -5,7 +5,15 @@ import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
 import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
-import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
+import {
+  checkIpc,
+  checkLimits,
+  checkNode,
+  checkProc,
+  checkProtected,
+  checkRemoveIpc,
+  checkShm,
+} from "../doctor/system.ts";
 import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { EXIT } from "../exit-status.ts";
@@ -30,6 +38,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
     checkShm(),
     ...checkLimits(),
     checkProtected(),
+    checkProc(),
     checkRemoveIpc(process.getuid?.() ?? 0),
     checkInterfaces(),
     await checkUdp(),
