@@ -1,8 +1,9 @@
-// Trust on first use, as ssh's known_hosts: the key under which each name of each server was first met, and the
-// certificate of each server. A changed key is refused; only the user can forget the old one.
+// Trust on first use, as ssh's known_hosts: the key under which each name of each server was first met, and the certificate of
+// each server. A changed one is refused; only the user can forget the old one.
 
 import { TalkError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
+import { canonicalServer } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import { PinFile, type PinFormat } from "./pin-file.ts";
@@ -19,15 +20,21 @@ export interface KnownPeer {
 
 const PEERS: PinFormat = {
   subject: (text) => /^[^/]+\/[^/]+$/.test(text),
+  spelling: (text) => {
+    const [server = "", name = ""] = text.split("/");
+    return subjectOf(canonicalServer(server), name);
+  },
   value: (text) => decodeBase64(text, KEY_BYTES) !== null,
   shown: "SERVER/NAME KEY",
 };
 const SERVERS: PinFormat = {
   subject: (text) => !text.includes("/"),
+  spelling: canonicalServer,
   value: (text) => /^SHA256:[A-Za-z0-9+/]{43}$/.test(text),
   shown: "HOST:PORT SHA256:FINGERPRINT",
 };
 
+/** Names are given folded (foldIfValid in base/names.ts), but for {@link KnownPeers.forget}. */
 export class KnownPeers {
   readonly #pins: PinFile;
 
@@ -51,6 +58,11 @@ export class KnownPeers {
     return "known";
   }
 
+  /** Whether a key is remembered of that name, whichever it is. */
+  has(server: string, name: string): boolean {
+    return this.#pins.get(subjectOf(server, name)) !== undefined;
+  }
+
   /** Remembers the key if none is remembered. @throws TalkError key-mismatch if another one is (or wins the race) */
   remember(server: string, name: string, key: string): void {
     const subject = subjectOf(server, name);
@@ -59,13 +71,13 @@ export class KnownPeers {
     if (pinned !== key) throw mismatch(name, pinned, key);
   }
 
-  /** Forgets the name on every server, or on one. @returns what was forgotten */
+  /** Forgets the name, in any spelling, on every server, or on one. @returns what was forgotten */
   forget(name: string, server?: string): KnownPeer[] {
     const folded = foldName(name);
     const doomed = this.list().filter(
       (peer) => peer.name === folded && (server === undefined || peer.server === server),
     );
-    for (const peer of doomed) this.#pins.forget(`${peer.server}/${peer.name}`);
+    for (const peer of doomed) this.#pins.forget(subjectOf(peer.server, peer.name));
     return doomed;
   }
 
@@ -94,8 +106,9 @@ export class KnownServers {
     agree(server, this.#pins.get(server) ?? certificate, certificate);
   }
 
+  /** In any spelling. @returns whether there was one */
   forget(server: string): boolean {
-    return this.#pins.forget(server);
+    return this.#pins.forget(canonicalServer(server));
   }
 
   list(): { server: string; certificate: string }[] {
@@ -112,7 +125,7 @@ function agree(server: string, pinned: string, certificate: string): void {
   );
 }
 
-const subjectOf = (server: string, name: string): string => `${server}/${foldName(name)}`;
+const subjectOf = (server: string, name: string): string => `${server}/${name}`;
 
 const mismatch = (name: string, known: string, offered: string): TalkError =>
   TalkError.keyMismatch(name, fingerprintOf(known), fingerprintOf(offered));

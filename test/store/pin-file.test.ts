@@ -223,9 +223,11 @@ const KEY_B = Buffer.alloc(32, 2).toString("base64");
 describe("known peers", () => {
   it("refuses a changed key with both fingerprints and the way out", () => {
     const peers = new KnownPeers(dir);
-    expect(peers.check("127.0.0.1:1", "Bob", KEY_A)).toBe("new");
-    peers.remember("127.0.0.1:1", "Bob", KEY_A);
-    expect(peers.check("127.0.0.1:1", "BOB", KEY_A)).toBe("known");
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("new");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(false);
+    peers.remember("127.0.0.1:1", "bob", KEY_A);
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("known");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(true);
     const [known] = peers.list();
     expect(() => peers.check("127.0.0.1:1", "bob", KEY_B)).toThrow(known?.fingerprint);
     expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(
@@ -272,5 +274,23 @@ describe("known servers", () => {
     );
     expect(servers.forget("lab:1")).toBe(true);
     servers.remember("lab:1", B);
+  });
+});
+
+describe("a server's spelling", () => {
+  const [KEY, OTHER] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64")) as [string, string];
+
+  it("is one: a pin in any other, of an older version or made by hand, holds", () => {
+    writeFileSync(join(dir, "known_servers"), `SRV.Example:5518 ${fingerprint(Buffer.alloc(32))}\n`);
+    writeFileSync(join(dir, "known_peers"), `[FE80::0:1]:5518/bob ${KEY}\n`);
+    const servers = new KnownServers(dir);
+    expect(() => servers.check("srv.example:5518", fingerprint(Buffer.alloc(32, 1)))).toThrow(/has changed/);
+    expect(() => new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toThrow(
+      expect.objectContaining({ code: "key-mismatch" }),
+    );
+    expect(servers.forget("Srv.EXAMPLE:5518")).toBe(true);
+    expect(new KnownServers(dir).list()).toEqual([]);
+    expect(new KnownPeers(dir).forget("BOB", "[fe80::1]:5518")).toHaveLength(1);
+    expect(new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toBe("new");
   });
 });

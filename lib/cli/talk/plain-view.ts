@@ -7,7 +7,7 @@ import { plain } from "../style.ts";
 import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
 import { ServerNews } from "./server-news.ts";
-import { peerText, welcome } from "./texts.ts";
+import { partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 export function plainView(): View {
@@ -25,6 +25,8 @@ export function plainView(): View {
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
+    partner: (name) => note(partnerText(name)),
+    restore: () => {},
     exit: () => {},
     [Symbol.dispose]: () => news[Symbol.dispose](),
   };
