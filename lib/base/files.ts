@@ -4,6 +4,7 @@ import { open, rename } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { TalkError } from "./errors.ts";
+import { isShortage, systemCode } from "./system-error.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -60,7 +61,8 @@ function isOurs(path: string): boolean {
       const status = statSync(folder);
       return uid === undefined || status.uid === uid || (status.mode & STICKY_FOR_ALL) === STICKY_FOR_ALL;
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (isShortage(error)) throw error; // not known: with another home the key would be another one
+      const code = systemCode(error);
       if ((code !== "ENOENT" && code !== "ENOTDIR") || folder === dirname(folder)) return false;
     }
   }
