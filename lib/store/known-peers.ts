@@ -3,6 +3,7 @@
 
 import { TalkError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
+import { canonicalServer } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import { PinFile, type PinFormat } from "./pin-file.ts";
@@ -19,11 +20,16 @@ export interface KnownPeer {
 
 const PEERS: PinFormat = {
   subject: (text) => /^[^/]+\/[^/]+$/.test(text),
+  spelling: (text) => {
+    const [server = "", name = ""] = text.split("/");
+    return subjectOf(canonicalServer(server), name);
+  },
   value: (text) => decodeBase64(text, KEY_BYTES) !== null,
   shown: "SERVER/NAME KEY",
 };
 const SERVERS: PinFormat = {
   subject: (text) => !text.includes("/"),
+  spelling: canonicalServer,
   value: (text) => /^SHA256:[A-Za-z0-9+/]{43}$/.test(text),
   shown: "HOST:PORT SHA256:FINGERPRINT",
 };
@@ -100,8 +106,9 @@ export class KnownServers {
     agree(server, this.#pins.get(server) ?? certificate, certificate);
   }
 
+  /** In any spelling. @returns whether there was one */
   forget(server: string): boolean {
-    return this.#pins.forget(server);
+    return this.#pins.forget(canonicalServer(server));
   }
 
   list(): { server: string; certificate: string }[] {

@@ -34,12 +34,14 @@ const WORD = /^[^\s\p{Cc}\p{Cf}]+$/u;
 /** What stands in the file, where it is not just any two words. */
 export interface PinFormat {
   readonly subject: (text: string) => boolean;
+  /** The one spelling of a subject. A line in another one, by an older version or by hand, counts as if it were in this. */
+  readonly spelling: (subject: string) => string;
   readonly value: (text: string) => boolean;
   /** For the error: "SERVER/NAME KEY" */
   readonly shown: string;
 }
 
-const ANY: PinFormat = { subject: () => true, value: () => true, shown: "SUBJECT VALUE" };
+const ANY: PinFormat = { subject: () => true, spelling: (text) => text, value: () => true, shown: "SUBJECT VALUE" };
 
 export class PinFile {
   readonly path: string;
@@ -161,8 +163,9 @@ export class PinFile {
       if (!whole || !is.subject(subject) || !(value === RETRACTED || is.value(value))) {
         throw this.#unreadable(index + 1, `it is not ${shown}; mend or remove the line`);
       }
-      if (value === RETRACTED) this.#pins.delete(subject);
-      else if (!this.#pins.has(subject)) this.#pins.set(subject, value);
+      const spelled = is.spelling(subject);
+      if (value === RETRACTED) this.#pins.delete(spelled);
+      else if (!this.#pins.has(spelled)) this.#pins.set(spelled, value);
     }
   }
 

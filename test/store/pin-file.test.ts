@@ -276,3 +276,21 @@ describe("known servers", () => {
     servers.remember("lab:1", B);
   });
 });
+
+describe("a server's spelling", () => {
+  const [KEY, OTHER] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64")) as [string, string];
+
+  it("is one: a pin in any other, of an older version or made by hand, holds", () => {
+    writeFileSync(join(dir, "known_servers"), `SRV.Example:5518 ${fingerprint(Buffer.alloc(32))}\n`);
+    writeFileSync(join(dir, "known_peers"), `[FE80::0:1]:5518/bob ${KEY}\n`);
+    const servers = new KnownServers(dir);
+    expect(() => servers.check("srv.example:5518", fingerprint(Buffer.alloc(32, 1)))).toThrow(/has changed/);
+    expect(() => new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toThrow(
+      expect.objectContaining({ code: "key-mismatch" }),
+    );
+    expect(servers.forget("Srv.EXAMPLE:5518")).toBe(true);
+    expect(new KnownServers(dir).list()).toEqual([]);
+    expect(new KnownPeers(dir).forget("BOB", "[fe80::1]:5518")).toHaveLength(1);
+    expect(new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toBe("new");
+  });
+});

@@ -19,6 +19,8 @@ export function jsonView(): View {
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
+    partner: () => {},
+    restore: () => {},
     exit: () => show({ type: "exit" }),
     [Symbol.dispose]: () => {},
   };
