@@ -244,13 +244,16 @@ export class AddressBook {
   /** The key that the name belongs to; what was known before if the server cannot say. */
   async #askOwner(name: string): Promise<string | null> {
     const { source } = this.#parts;
-    const known = this.#contacts.get(name)?.owner ?? null;
+    const contact = this.#contacts.get(name);
+    const known = contact?.owner ?? null;
     if (!source.isConnected) return known;
+    // Of somebody who is met for the first time also where it is: an answer finds its way, should the server go away.
+    if (!contact?.entry) this.lookup(name).catch(() => {});
     try {
       return await this.#owners.run(name, async () => {
         this.#asked++;
         // Of a key with very many names some are its own only while it is on under them.
-        const owner = (await source.ownerOf(name)) ?? (await source.lookup(name))?.key ?? null;
+        const owner = (await source.ownerOf(name)) ?? (await this.lookup(name))?.key ?? null;
         if (owner !== null) this.#contacts.touch(name).onOwner(owner);
         return owner;
       });

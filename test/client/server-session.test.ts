@@ -4,12 +4,11 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDirectory } from "../../lib/client/directory-reader.ts";
-import { ServerConnection } from "../../lib/client/server-connection.ts";
 import { SETTLING_MS, ServerSession, type ServerSessionOptions } from "../../lib/client/server-session.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
-import { claimIdOf, registrationBytes } from "../../lib/crypto/signed-statements.ts";
-import { PEER_PROTOCOL } from "../../lib/directory/entry.ts";
+import { claimIdOf } from "../../lib/crypto/signed-statements.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
+import { registeredRow } from "../helpers/registrations.ts";
 import { greeting, ScriptedServer } from "../helpers/scripted-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
@@ -43,18 +42,6 @@ async function registered(name: string, options: Partial<ServerSessionOptions> =
   const session = await open(name, options);
   await session.register(4000);
   return session;
-}
-
-/** A registration that takes the name from another one of the same key, as a person may tell a program to. */
-async function replacing(name: string, identity: Identity, port: number): Promise<ServerConnection> {
-  const address = { host: "127.0.0.1", port: server.port };
-  const { connection, greeting: hello } = await ServerConnection.greeted({ address });
-  const fields = { name, port, endpoints: [], host: "", protocol: PEER_PROTOCOL, options: ["REPLACE"] };
-  const signature = identity.sign(registrationBytes({ ...hello.statement, ...fields })).toString("base64");
-  const key = identity.publicKey.toString("base64");
-  const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "SIG", signature];
-  await connection.command("REGISTER", name, ...proof, "REPLACE");
-  return connection;
 }
 
 async function restartServer(): Promise<void> {
@@ -148,7 +135,7 @@ describe("a session", () => {
     const events: string[] = [];
     first.on("server", ({ state }) => events.push(state));
     const gone = once(first, "gone");
-    const second = await replacing("alice", identity, 5000);
+    const second = await registeredRow({ server: server.address, name: "alice", identity, port: 5000, replace: true });
     expect((await gone)[0]).toMatchObject({ code: "name-taken", message: /another program of yours/ });
     await expect(first.whenConnected(AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: "name-taken" });
     expect([first.isConnected, events]).toEqual([false, []]);
