@@ -23,7 +23,7 @@ const isIPv6 = (text: string): boolean => text.indexOf(":") !== text.lastIndexOf
  * @param minPort 0 where the system may pick the port (`serve --listen`), else 1
  * @throws TalkError usage
  */
-export function parseServerAddress(text: string, where = "--server", minPort = 1): ServerAddress {
+export function parseServerAddress(text: string, where = "server", minPort = 1): ServerAddress {
   if (isIPv6(text)) return { host: text, port: DEFAULT_PORT };
   const match = /^(?:\[([^[\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text);
   if (match === null || text === "") throw bad(where, text, "expected HOST:PORT or [IPV6]:PORT");

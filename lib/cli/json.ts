@@ -1,12 +1,10 @@
 // Records and events as the JSON of DESIGN's section 3: the same fields, times as ISO 8601 UTC with milliseconds.
 import type {
-  ClientJson,
-  ClientRecord,
   DeliveredEvent,
   EpochMs,
   JsonEvent,
-  LocalJson,
-  LocalRecord,
+  LocalEntry,
+  LocalEntryJson,
   SentEvent,
   TalkConnection,
   TalkMessage,
@@ -21,19 +19,7 @@ export function iso(at: EpochMs): string {
 
 const isoOrNull = (at: EpochMs | null): string | null => (at === null ? null : iso(at));
 
-export function clientJson(c: ClientRecord): ClientJson {
-  return {
-    name: c.name,
-    address: c.address,
-    port: c.port,
-    host: c.host,
-    startedAt: iso(c.startedAt),
-    lastLookupAt: isoOrNull(c.lastLookupAt),
-    fingerprint: c.fingerprint,
-  };
-}
-
-export function localJson(c: LocalRecord): LocalJson {
+export function localJson(c: LocalEntry): LocalEntryJson {
   return {
     name: c.name,
     pid: c.pid,

@@ -5,9 +5,9 @@
 import { type Flight, KeyedQueue, SingleFlight } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
 import { DirectoryCache } from "./directory-cache.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
 
 /** Milliseconds that a question about somebody known holds a message up; past them what was known before serves. */
 const KNOWN_PATIENCE_MS = 250;
@@ -17,7 +17,7 @@ const SENDER_PATIENCE_MS = 1_000;
 /** What the book needs of the session. */
 export interface DirectorySource {
   readonly connected: boolean;
-  lookup(name: string): Promise<DirectoryRecord | null>;
+  lookup(name: string): Promise<DirectoryEntry | null>;
   /** The key (base64) that the name belongs to, null if to none. */
   ownerOf(name: string): Promise<string | null>;
   whenConnected(signal: AbortSignal): Promise<void>;
@@ -31,7 +31,7 @@ export class AddressBook {
   readonly #source: DirectorySource;
   readonly #peers: KnownPeers;
   readonly #records = new DirectoryCache();
-  readonly #places = new SingleFlight<DirectoryRecord | null>(KNOWN_PATIENCE_MS);
+  readonly #places = new SingleFlight<DirectoryEntry | null>(KNOWN_PATIENCE_MS);
   readonly #owners = new SingleFlight<string | null>(SENDER_PATIENCE_MS);
   readonly #inTurn = new KeyedQueue();
   #hasWarned = false;
@@ -47,10 +47,10 @@ export class AddressBook {
    * Of calls with one name, none is fulfilled before an earlier one is settled.
    * @throws TalkError no-such-user, key-mismatch, unreachable; the signal's reason
    */
-  resolve(name: string, signal: AbortSignal): Promise<DirectoryRecord> {
+  resolve(name: string, signal: AbortSignal): Promise<DirectoryEntry> {
     const folded = foldIfValid(name);
     if (folded === null) return Promise.reject(TalkError.noSuchUser(name));
-    const find = async (): Promise<DirectoryRecord> => {
+    const find = async (): Promise<DirectoryEntry> => {
       const record = await this.#find(folded, signal);
       if (record === null) throw TalkError.noSuchUser(name);
       this.#records.use(folded);
@@ -94,7 +94,7 @@ export class AddressBook {
   }
 
   /** The server told of a client. */
-  learn(record: DirectoryRecord): void {
+  learn(record: DirectoryEntry): void {
     const folded = foldIfValid(record.name);
     if (folded !== null) this.#records.keep(folded, record);
   }
@@ -110,7 +110,7 @@ export class AddressBook {
     this.#records.invalidate();
   }
 
-  async #find(folded: string, signal: AbortSignal): Promise<DirectoryRecord | null> {
+  async #find(folded: string, signal: AbortSignal): Promise<DirectoryEntry | null> {
     for (;;) {
       signal.throwIfAborted();
       if (!this.#source.connected && !this.#records.get(folded)) await this.#source.whenConnected(signal);
@@ -135,7 +135,7 @@ export class AddressBook {
   }
 
   /** @throws TalkError unreachable, protocol if nothing was known before */
-  async #current(folded: string): Promise<DirectoryRecord | null> {
+  async #current(folded: string): Promise<DirectoryEntry | null> {
     const known = this.#records.get(folded);
     if (known && (this.#records.isFresh(folded) || !this.#source.connected)) return known;
     const question = this.#ask(folded);
@@ -144,7 +144,7 @@ export class AddressBook {
     return answer !== undefined ? answer : (this.#records.get(folded) ?? known);
   }
 
-  #ask(folded: string): Flight<DirectoryRecord | null> {
+  #ask(folded: string): Flight<DirectoryEntry | null> {
     return this.#places.run(folded, async () => {
       const record = await this.#source.lookup(folded);
       if (record) this.#records.keep(folded, record);

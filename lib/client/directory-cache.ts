@@ -1,6 +1,6 @@
 // Where others are, as far as is known: two bounded maps, so that strangers who write to us, and everybody who comes on, do
 // not push out those we write to. In each, the one used longest ago makes room. Knows no server.
-import type { DirectoryRecord } from "./directory-record.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 
 /** People we write to: one conversation each, for as long as the server is away. */
 const MAX_PARTNERS = 1024;
@@ -10,7 +10,7 @@ const MAX_OTHERS = 1024;
 const FRESH_MS = 2_000;
 
 interface Entry {
-  readonly record: DirectoryRecord;
+  readonly record: DirectoryEntry;
   /** Milliseconds of performance.now(). */
   readonly learnedAt: number;
 }
@@ -21,7 +21,7 @@ export class DirectoryCache {
   readonly #others = new Map<string, Entry>();
   #doubtedAt = 0;
 
-  get(name: string): DirectoryRecord | undefined {
+  get(name: string): DirectoryEntry | undefined {
     return this.#find(name)?.record;
   }
 
@@ -31,7 +31,7 @@ export class DirectoryCache {
   }
 
   /** The server has told this just now. */
-  keep(name: string, record: DirectoryRecord): void {
+  keep(name: string, record: DirectoryEntry): void {
     const entry = { record, learnedAt: performance.now() };
     if (this.#contacts.has(name)) put(this.#contacts, name, entry, MAX_PARTNERS);
     else put(this.#others, name, entry, MAX_OTHERS);

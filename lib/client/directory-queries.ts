@@ -1,15 +1,17 @@
 // The questions that any connection may ask the server: who is this, who is on, whose is this name.
 import { TalkError } from "../base/errors.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
+import { readEntry } from "../directory/entry-wire.ts";
+import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
-import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
-const PAGE = 512; // clients asked for at once: a page is some 100 KiB
+const PAGE = 512; // clients asked for at once: a page is some 150 KiB
 const MAX_PAGES = 8192; // of a server whose cursor never ends
 
-export async function lookupRecord(connection: ServerConnection, name: string): Promise<DirectoryRecord | null> {
-  return directoryRecord(await connection.ask("LOOKUP", name));
+export async function lookupEntry(connection: ServerConnection, name: string): Promise<DirectoryEntry | null> {
+  return entryFrom(await connection.ask("LOOKUP", name));
 }
 
 /** The key (base64) that the name belongs to, whether its owner is on or not; null if to none. */
@@ -22,19 +24,34 @@ export async function ownerOf(connection: ServerConnection, name: string): Promi
   return reply;
 }
 
-/** Everyone, page by page; who joins or leaves meanwhile may or may not be in it (as with SCAN), nobody is twice. */
-export async function allRecords(connection: ServerConnection): Promise<DirectoryRecord[]> {
-  const found = new Map<string, DirectoryRecord>();
+/** Everyone, page by page; a client that joins or leaves meanwhile may or may not be among them (as with SCAN), none is twice. */
+export async function allEntries(connection: ServerConnection): Promise<DirectoryEntry[]> {
+  const found = new Map<string, DirectoryEntry>();
   let cursor = "0";
   for (let page = 0; page < MAX_PAGES; page++) {
     const reply: RespValue = await connection.ask("ALL", "CURSOR", cursor, "COUNT", PAGE);
     if (!Array.isArray(reply) || !Array.isArray(reply[1])) throw TalkError.protocol("ALL is not a cursor and a page");
     for (const item of reply[1]) {
-      const record = directoryRecord(item);
-      if (record) found.set(record.name, record);
+      const entry = entryFrom(item);
+      if (entry) found.set(entry.name, entry);
     }
     cursor = String(reply[0]);
     if (cursor === "0") return [...found.values()];
   }
   throw TalkError.protocol("ALL has no end");
+}
+
+/**
+ * @returns null for the reply "unknown", and for a client whose name nobody can have: nothing can be sent to it
+ * @throws TalkError protocol for anything that is no client
+ */
+export function entryFrom(reply: RespValue): DirectoryEntry | null {
+  if (reply === null) return null;
+  try {
+    return readEntry(reply);
+  } catch (error) {
+    if (error instanceof TalkError && error.code === "bad-name") return null;
+    const isForeseen = error instanceof ProtocolError || error instanceof TalkError;
+    throw isForeseen ? TalkError.protocol(error.message, error) : error;
+  }
 }

@@ -2,9 +2,9 @@
 
 import { defaultStateDir } from "../base/files.ts";
 import { parseServerAddress } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { KnownServers } from "../store/known-peers.ts";
-import { allRecords, lookupRecord } from "./directory-queries.ts";
-import { publicRecord } from "./directory-record.ts";
+import { allEntries, lookupEntry } from "./directory-queries.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { OpenDirectory } from "./types.ts";
 
@@ -13,7 +13,7 @@ export const openDirectory: OpenDirectory = async ({ server, stateDir = defaultS
   const connection = await ServerConnection.open({
     ...options,
     address: parseServerAddress(server),
-    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, certificate),
+    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, fingerprint(certificate)),
   });
   try {
     await connection.hello();
@@ -23,11 +23,8 @@ export const openDirectory: OpenDirectory = async ({ server, stateDir = defaultS
   }
   const close = async (): Promise<void> => connection.close();
   return {
-    lookup: async (name) => {
-      const record = await lookupRecord(connection, name);
-      return record && publicRecord(record);
-    },
-    all: async () => (await allRecords(connection)).map(publicRecord),
+    lookup: (name) => lookupEntry(connection, name),
+    all: () => allEntries(connection),
     close,
     [Symbol.asyncDispose]: close,
   };

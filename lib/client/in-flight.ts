@@ -1,12 +1,12 @@
 // Messages on their way, by whom they are for: when a peer turns up at another place (it was restarted, it has changed
 // networks), what is on its way to the old place follows it. Knows nothing of names' trust or of the server.
 import { foldName } from "../base/names.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import type { PeerIdentity } from "../peer/types.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
 
 interface Journey {
-  record: DirectoryRecord;
+  record: DirectoryEntry;
   /** Messages on their way. */
   count: number;
 }
@@ -21,7 +21,7 @@ export class InFlight {
   }
 
   /** Runs one send to where the record says. */
-  async to<T>(record: DirectoryRecord, send: (peer: PeerIdentity) => Promise<T>): Promise<T> {
+  async to<T>(record: DirectoryEntry, send: (peer: PeerIdentity) => Promise<T>): Promise<T> {
     const name = foldName(record.name);
     const journey = this.#journeys.get(name) ?? { record, count: 0 };
     this.#journeys.set(name, journey);
@@ -41,7 +41,7 @@ export class InFlight {
   }
 
   /** The directory says where somebody is now. Another key is another program: nothing of ours is for it. */
-  follow(record: DirectoryRecord): void {
+  follow(record: DirectoryEntry): void {
     const journey = this.#journeys.get(foldName(record.name));
     if (!journey || journey.record === record || journey.record.key !== record.key) return;
     const [from, to] = [peerOf(journey.record), peerOf(record)];
@@ -50,8 +50,8 @@ export class InFlight {
   }
 }
 
-const peerOf = ({ key, name, addresses, port }: DirectoryRecord): PeerIdentity => ({
+const peerOf = ({ key, name, endpoints }: DirectoryEntry): PeerIdentity => ({
   key: Buffer.from(key, "base64"),
-  endpoints: addresses.map((address) => ({ address, port })),
+  endpoints,
   name,
 });

@@ -1,10 +1,10 @@
 // Outgoing messages: from a name to whoever has it, wherever that program is by the time the message arrives. Knows nothing of
 // events and of what is told to the user.
 import { TalkError } from "../base/errors.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import type { AddressBook } from "./address-book.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
 import type { InFlight } from "./in-flight.ts";
 
 /** Messages under way at once; one more fails at once instead of queueing without end. */
@@ -36,7 +36,7 @@ export class OutboundMessages {
    * @returns who has confirmed it
    * @throws TalkError, the signal's reason, or the TimeoutError of AbortSignal.timeout
    */
-  async send(id: string, to: string, text: string, { timeoutMs, signal }: SendLimits): Promise<DirectoryRecord> {
+  async send(id: string, to: string, text: string, { timeoutMs, signal }: SendLimits): Promise<DirectoryEntry> {
     const bytes = Buffer.byteLength(text);
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
     if (this.#underWay >= MAX_UNDER_WAY)

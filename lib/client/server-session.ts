@@ -5,9 +5,10 @@ import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
+import { type ConnectionStatement, claimIdOf } from "../crypto/signed-statements.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
-import { allRecords, lookupRecord, ownerOf } from "./directory-queries.ts";
-import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
+import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-queries.ts";
 import { claimRequest, isPassing, registrationError, registrationRequest } from "./register-request.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent } from "./types.ts";
@@ -17,15 +18,13 @@ const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
-/** Why the server closes: another process of this user has taken the name over. */
-const REPLACED = "replaced";
 
 export interface ServerSessionOptions {
   readonly name: string;
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
-  readonly checkCertificate: (certificate: string) => void;
+  readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -34,7 +33,7 @@ interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
-  seen: [record: DirectoryRecord];
+  seen: [record: DirectoryEntry];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -42,9 +41,11 @@ interface SessionEvents {
 export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #options: ServerSessionOptions;
   #connection: ServerConnection;
-  #nonce: string;
-  /** Takes our place on a fresh connection. */
-  #enter: (takeOver: boolean) => Promise<void> = async () => {};
+  #statement: ConnectionStatement;
+  /** Makes the name count on a fresh connection. */
+  #enter: () => Promise<void> = async () => {};
+  /** Of our registration; null while there was none. */
+  #claimId: string | null = null;
   #listed = false;
   #closing = false;
   #ended: Error | undefined;
@@ -53,17 +54,17 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
-  private constructor(options: ServerSessionOptions, connection: ServerConnection, nonce: string) {
+  private constructor(options: ServerSessionOptions, connection: ServerConnection, statement: ConnectionStatement) {
     super();
     this.#options = options;
     this.#connection = connection;
-    this.#nonce = nonce;
+    this.#statement = statement;
   }
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    const { connection, nonce } = await ServerConnection.greeted(options);
-    return new ServerSession(options, connection, nonce);
+    const { connection, statement } = await ServerConnection.greeted(options);
+    return new ServerSession(options, connection, statement);
   }
 
   /** This machine's address on the way to the server. */
@@ -80,18 +81,18 @@ export class ServerSession extends EventEmitter<SessionEvents> {
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
   register(port: number): Promise<void> {
-    return this.#begin((takeOver) => this.#register(port, takeOver));
+    return this.#begin(() => this.#register(port));
   }
 
   /** Speaks under the name without being in the directory: nobody hears of it. @throws as register() */
   claim(): Promise<void> {
     const { name, identity } = this.#options;
-    return this.#begin(() => this.#prove(claimRequest({ name, identity, nonce: this.#nonce })));
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, statement: this.#statement })));
   }
 
   /** @throws TalkError unreachable while there is no connection; protocol */
-  async lookup(name: string): Promise<DirectoryRecord | null> {
-    const record = await lookupRecord(this.#connection, name);
+  async lookup(name: string): Promise<DirectoryEntry | null> {
+    const record = await lookupEntry(this.#connection, name);
     if (record) this.emit("seen", record);
     return record;
   }
@@ -101,8 +102,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return ownerOf(this.#connection, name);
   }
 
-  all(): Promise<DirectoryRecord[]> {
-    return allRecords(this.#connection);
+  all(): Promise<DirectoryEntry[]> {
+    return allEntries(this.#connection);
   }
 
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
@@ -145,17 +146,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     for (const wake of this.#waiting) wake();
   }
 
-  async #begin(enter: (takeOver: boolean) => Promise<void>): Promise<void> {
+  async #begin(enter: () => Promise<void>): Promise<void> {
     this.#enter = enter;
     this.#listen();
-    await abortable(enter(false), this.#options.signal);
+    await abortable(enter(), this.#options.signal);
     this.#watchOver();
   }
 
-  async #register(port: number, takeOver: boolean): Promise<void> {
+  async #register(port: number): Promise<void> {
     const { name, identity } = this.#options;
-    const request = registrationRequest({ name, identity, nonce: this.#nonce, port, takeOver });
+    const statement = this.#statement;
+    const request = registrationRequest({ name, identity, statement, port, takeover: this.#claimId });
     await Promise.all([this.#prove(request), this.#connection.ask("WATCH")]);
+    this.#claimId = claimIdOf(statement.serverNonce);
     this.#listed = true;
   }
 
@@ -183,12 +186,12 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #pushed([kind, name, client]: RespValue[]): void {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
-    else if (kind === "closing" && name === REPLACED) this.#giveUp(TalkError.nameTaken(this.#options.name));
+    else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "call") && client !== undefined) {
-      const record = directoryRecord(client);
+      const record = entryFrom(client);
       if (record === null) return;
       this.emit("seen", record);
       if (kind === "joined") this.emit("peer", { name: record.name, state: "joined" });
@@ -217,9 +220,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       try {
         const fresh = await ServerConnection.greeted({ ...this.#options, signal: this.#stop.signal });
         this.#connection = fresh.connection;
-        this.#nonce = fresh.nonce;
+        this.#statement = fresh.statement;
         this.#listen();
-        await this.#enter(true);
+        await this.#enter();
         break;
       } catch (error) {
         this.#connection.close();

@@ -12,7 +12,9 @@ import {
   parseServerAddress,
   type ServerAddress,
 } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -20,22 +22,13 @@ import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { emitSafely } from "./client-events.ts";
-import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
 import { InFlight } from "./in-flight.ts";
 import { InboundMessages } from "./inbound.ts";
 import { OutboundMessages } from "./outbound.ts";
 import { failedCode, sendFailure } from "./send-failure.ts";
 import { checkSendRequest } from "./send-request.ts";
 import { ServerSession } from "./server-session.ts";
-import type {
-  ClientRecord,
-  ConnectOptions,
-  LocalRecord,
-  SendOptions,
-  SendResult,
-  TalkClientEvents,
-  TalkConnection,
-} from "./types.ts";
+import type { ConnectOptions, LocalEntry, SendOptions, SendResult, TalkClientEvents, TalkConnection } from "./types.ts";
 
 /**
  * A user of a lookup server.
@@ -123,7 +116,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
-      checkCertificate: (certificate) => servers.remember(server, certificate),
+      checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
@@ -170,7 +163,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const id = randomUUID();
     const startedAt = performance.now();
     emitSafely(this, "sent", { id, to, at: Date.now() });
-    let record: DirectoryRecord;
+    let record: DirectoryEntry;
     try {
       record = await this.#sending.send(id, to, text, { timeoutMs, signal });
     } catch (error) {
@@ -187,18 +180,17 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /** @returns the client of that name, null if nobody of that name is on. @throws TalkError unreachable */
-  async lookup(name: string): Promise<ClientRecord | null> {
-    const record = await this.#session.lookup(name);
-    return record && publicRecord(record);
+  async lookup(name: string): Promise<DirectoryEntry | null> {
+    return this.#session.lookup(name);
   }
 
   /** Everyone who is on. @throws TalkError unreachable */
-  async all(): Promise<ClientRecord[]> {
-    return (await this.#session.all()).map(publicRecord);
+  async all(): Promise<DirectoryEntry[]> {
+    return this.#session.all();
   }
 
   /** Every ptalk client on this machine, from shared memory: no server is asked. */
-  async list(): Promise<LocalRecord[]> {
+  async list(): Promise<LocalEntry[]> {
     return listLocal();
   }
 

@@ -1,44 +1,13 @@
 // The records and events that the client gives out and the commands print: one shape for the library, one rule
 // (`at` and other times become ISO 8601 text) for JSON. Types only.
 import type { FailedCode } from "../base/errors.ts";
+import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
+import type { LocalEntry } from "../presence/local-list.ts";
+
+export type { DirectoryEntry, EntryJson, LocalEntry };
 
 /** Milliseconds since the Unix epoch, as Date.now() gives them. Printed in JSON as ISO 8601 UTC with milliseconds. */
 export type EpochMs = number;
-
-/** One client as the lookup server's directory has it (CLIENT). */
-export interface ClientRecord {
-  readonly name: string;
-  /** The first of the addresses the client registered: IPv4 or IPv6 text. */
-  readonly address: string;
-  /** UDP port of its chat socket. */
-  readonly port: number;
-  /** The host's name, as the client says. */
-  readonly host: string;
-  readonly startedAt: EpochMs;
-  /** When this client last asked the server for a lookup. */
-  readonly lastLookupAt: EpochMs | null;
-  /** "SHA256:" and the unpadded base64 of the SHA-256 of its public key. */
-  readonly fingerprint: string;
-}
-
-/** One client on this machine, from shared memory (LOCAL). `uid`, `user` and `pid` are the kernel's word. */
-export interface LocalRecord {
-  readonly name: string;
-  readonly pid: number;
-  readonly uid: number;
-  readonly user: string;
-  /** "/dev/pts/3"; null where the client has no terminal. */
-  readonly tty: string | null;
-  /** "HOST:PORT" of its lookup server. */
-  readonly server: string;
-  readonly address: string;
-  readonly port: number;
-  readonly startedAt: EpochMs;
-  readonly lastMessageAt: EpochMs | null;
-  /** Messages delivered to others, and received, since it started. */
-  readonly sent: number;
-  readonly received: number;
-}
 
 /** A message that has arrived. */
 export interface TalkMessage {
@@ -149,17 +118,17 @@ export interface TalkConnection extends AsyncDisposable {
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
-  lookup(name: string): Promise<ClientRecord | null>;
-  all(): Promise<ClientRecord[]>;
-  list(): LocalRecord[] | Promise<LocalRecord[]>;
-  /** Leaves: unregisters and closes the sockets, withTimeout a bound. What is under way fails with not-delivered. */
+  lookup(name: string): Promise<DirectoryEntry | null>;
+  all(): Promise<DirectoryEntry[]>;
+  list(): LocalEntry[] | Promise<LocalEntry[]>;
+  /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
   close(): Promise<void>;
 }
 
 /** A connection that only reads the server's directory: no name, no key, no chat socket. */
 export interface DirectoryReader extends AsyncDisposable {
-  lookup(name: string): Promise<ClientRecord | null>;
-  all(): Promise<ClientRecord[]>;
+  lookup(name: string): Promise<DirectoryEntry | null>;
+  all(): Promise<DirectoryEntry[]>;
   close(): Promise<void>;
 }
 /** The signature of `openDirectory` in lib/client/directory-reader.ts. @throws TalkError unreachable */
@@ -171,11 +140,10 @@ export type OpenDirectory = (options: {
   readonly signal?: AbortSignal;
 }) => Promise<DirectoryReader>;
 
-type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
+/** A row of the local table as JSON. */
+export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
 
-/** CLIENT and LOCAL as JSON has them. */
-export type ClientJson = Timed<ClientRecord, "startedAt" | "lastLookupAt">;
-export type LocalJson = Timed<LocalRecord, "startedAt" | "lastMessageAt">;
+type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
 
 /** The lines of `ptalk talk --json` and `ptalk recv --json`. */
 export type JsonEvent =
@@ -187,8 +155,8 @@ export type JsonEvent =
       readonly port: number;
       readonly fingerprint: string;
     }
-  | { readonly type: "all"; readonly clients: readonly ClientJson[] }
-  | { readonly type: "list"; readonly clients: readonly LocalJson[] }
+  | { readonly type: "all"; readonly clients: readonly EntryJson[] }
+  | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
   | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)

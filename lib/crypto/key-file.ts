@@ -41,7 +41,7 @@ export function readSeedFile(path: string): Buffer | null {
   }
 }
 
-/** WriteBatcher the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
+/** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
 export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   const folder = dirname(path);
   makeFolder(folder);

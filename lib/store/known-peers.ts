@@ -90,9 +90,10 @@ export class KnownServers {
 
 function agree(server: string, pinned: string, certificate: string): void {
   if (pinned === certificate) return;
-  throw TalkError.refused(
-    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be ` +
-      `the server. If the change is expected, forget the old one with: ptalk key forget ${server}`,
+  throw new TalkError(
+    "refused",
+    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be the server`,
+    { remedy: "forget-certificate", subject: server },
   );
 }
 

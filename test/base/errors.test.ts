@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { exitCodeOf, TalkError } from "../../lib/base/errors.ts";
+import { TalkError } from "../../lib/base/errors.ts";
+import { withAdvice } from "../../lib/cli/advice.ts";
+import { exitStatusOf } from "../../lib/cli/exit-status.ts";
 
 describe("TalkError", () => {
   it.each([
@@ -21,11 +23,11 @@ describe("TalkError", () => {
     [TalkError.internal("no way"), "internal", 70],
   ])("%s has code %s and exit status %d", (error, code, exit) => {
     expect(error.code).toBe(code);
-    expect(exitCodeOf(error)).toBe(exit);
+    expect(exitStatusOf(error)).toBe(exit);
   });
 
   it("shows both fingerprints and the way out of a changed key", () => {
-    const { message } = TalkError.keyMismatch("bob", "SHA256:old", "SHA256:new");
+    const message = withAdvice(TalkError.keyMismatch("bob", "SHA256:old", "SHA256:new"));
     expect(message).toMatch(/SHA256:old.*SHA256:new.*ptalk key forget bob/);
   });
 
@@ -35,8 +37,8 @@ describe("TalkError", () => {
   });
 
   it("maps permission errors of the system to 77 and the unforeseen to 70", () => {
-    expect(exitCodeOf(Object.assign(new Error("x"), { code: "EACCES" }))).toBe(77);
-    expect(exitCodeOf(new RangeError("x"))).toBe(70);
-    expect(exitCodeOf("thrown text")).toBe(70);
+    expect(exitStatusOf(Object.assign(new Error("x"), { code: "EACCES" }))).toBe(77);
+    expect(exitStatusOf(new RangeError("x"))).toBe(70);
+    expect(exitStatusOf("thrown text")).toBe(70);
   });
 });

@@ -163,14 +163,14 @@ describe("delivered means delivered", () => {
   });
 
   it.each([
-    ["key-mismatch", "key-mismatch", 77],
-    ["declined", "declined", 77],
-    ["not-understood", "not-understood", 69],
-    ["malformed", "not-understood", 69],
-    ["refused", "declined", 77], // what a later version's reason is read as
-  ] as const)("a message refused as %s fails as %s, and is counted", async (mode, code, exitCode) => {
+    ["key-mismatch", "key-mismatch"],
+    ["declined", "declined"],
+    ["not-understood", "not-understood"],
+    ["malformed", "not-understood"],
+    ["refused", "declined"], // what a later version's reason is read as
+  ] as const)("a message refused as %s fails as %s, and is counted", async (mode, code) => {
     const [alice, bob] = [await start(), await start({ mode })];
-    await expect(alice.transport.send(bob.peer, message("spam"))).rejects.toMatchObject({ code, exitCode });
+    await expect(alice.transport.send(bob.peer, message("spam"))).rejects.toMatchObject({ code });
     expect(bob.transport.stats().refused).toEqual({ [mode]: 1 });
   });
 
@@ -184,7 +184,7 @@ describe("delivered means delivered", () => {
     const [alice, bob] = [await start(), await start()];
     await bob.transport.close();
     const send = alice.transport.send(bob.peer, message("x"), { timeoutMs: 150 });
-    await expect(send).rejects.toMatchObject({ code: "not-delivered", exitCode: 75 });
+    await expect(send).rejects.toMatchObject({ code: "not-delivered" });
   });
 
   it("somebody else there: not delivered, and the other one learns nothing", async () => {

@@ -1,6 +1,6 @@
 // `ptalk doctor`: checks the environment and says what to do. Exit status 69 if something keeps ptalk from working.
 import { Command } from "commander";
-import { EXIT, TalkError } from "../../base/errors.ts";
+import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
@@ -8,6 +8,7 @@ import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
 import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
 import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { EXIT } from "../exit-status.ts";
 import { print, printJson } from "../output.ts";
 import { type Colour, painter } from "../style.ts";
 

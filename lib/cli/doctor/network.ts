@@ -6,6 +6,7 @@ import { networkInterfaces } from "node:os";
 import { TalkError } from "../../base/errors.ts";
 import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
+import { fingerprint } from "../../crypto/fingerprint.ts";
 import { KnownServers } from "../../store/known-peers.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
@@ -69,7 +70,7 @@ async function greeting({ server, insecure, stateDir }: ServerSettings): Promise
     insecure,
     timeoutMs: PATIENCE_MS,
     checkCertificate: (shown) => {
-      certificate = shown;
+      certificate = fingerprint(shown);
     },
   });
   const impatient = setTimeout(() => connection.close(), PATIENCE_MS);

@@ -56,7 +56,7 @@ export class Conversation {
     return true;
   }
 
-  /** Waits until everything sent is delivered or given up, and asked is answered: each of them withTimeout a bound. */
+  /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
   async drain(): Promise<void> {
     await Promise.all([...this.#underWay, ...this.#asked]);
   }

@@ -1,9 +1,9 @@
 // How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
 import type {
-  ClientRecord,
   DeliveredEvent,
+  DirectoryEntry,
   FailedEvent,
-  LocalRecord,
+  LocalEntry,
   PeerEvent,
   SentEvent,
   ServerEvent,
@@ -18,8 +18,8 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
-  all(clients: readonly ClientRecord[]): void;
-  list(clients: readonly LocalRecord[]): void;
+  all(clients: readonly DirectoryEntry[]): void;
+  list(clients: readonly LocalEntry[]): void;
   help(): void;
   peer(event: PeerEvent): void;
   server(event: ServerEvent): void;

@@ -9,7 +9,7 @@ import { Screen, type ScreenStyle } from "./screen.ts";
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
 const BELL = "\x07";
-/** A lone ESC is the Escape key if nothing follows withTimeout this time (ms); slow lines send sequences in pieces. */
+/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
 const ESCAPE_WAIT_MS = 100;
 /** Size assumed where the terminal has none (0 columns, as some serial lines say). */
 const DEFAULT_COLUMNS = 80;
