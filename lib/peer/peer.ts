@@ -187,11 +187,13 @@ export class Peer {
 
   report(): PeerReport {
     const { roundTripMs, window, bytesInFlight, retransmissions } = this.#outbox;
+    // A peer that we have sent nothing to has sessions all the same: its own.
+    const session = this.#session ?? [...this.#sessions].findLast(({ isConfirmed }) => isConfirmed);
     return {
       key: this.keyText,
       name: this.#name,
-      endpoint: this.#session?.endpoint ?? null,
-      roundTripMs: roundTripMs === 0 ? null : roundTripMs,
+      endpoint: session?.endpoint ?? null,
+      roundTripMs: roundTripMs || session?.roundTripMs || null, // 0 is not measured
       windowBytes: Math.round(window),
       bytesInFlight,
       waiting: this.#waiting,

@@ -102,7 +102,7 @@ export interface PeerReport {
   readonly name: string | null;
   /** Where its datagrams come from, and ours go; null without a session. */
   readonly endpoint: Endpoint | null;
-  /** Smoothed; null before the first measurement in this session. */
+  /** Smoothed, or the handshake's before anything was sent; null before the first measurement in this session. */
   readonly roundTripMs: number | null;
   /** The congestion window, and what of it is in use. */
   readonly windowBytes: number;
