@@ -1,5 +1,5 @@
-// Incoming messages: whose they are, whether they may be shown, and the hand-over to the program, upon which their sender is
-// told "delivered". Knows nothing of sending.
+// Incoming messages: verifies the sender, hands the message over to the program, and only then confirms it. Knows nothing of
+// sending.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import type { TalkError } from "../base/errors.ts";
@@ -24,7 +24,7 @@ const LISTENER_GRACE_MS = 100;
 
 export interface ReceptionParts {
   readonly book: Pick<AddressBook, "verifySender">;
-  /** Whose "message" listeners are the output, and who is told of what was refused. */
+  /** Its "message" listeners are the output; it emits "refused". */
   readonly client: EventEmitter<TalkClientEvents>;
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
@@ -78,7 +78,7 @@ export class InboundMessages {
     this.#wake();
   }
 
-  // Nobody is told "delivered" before an output has the text.
+  // "delivered" means that an output has the text.
   async #handOver(message: TalkMessage): Promise<void> {
     const { client, deliver } = this.#parts;
     if (deliver) await deliver(message);
@@ -105,7 +105,7 @@ export class InboundMessages {
     return true;
   }
 
-  // It comes before the listener is there: whoever waits looks when the present callback has returned.
+  // Emitted before the listener is there: the waiting messages look again when the present callback has returned.
   readonly #onListener = (event: string | symbol): void => {
     if (event === "message") this.#wake();
   };
@@ -118,7 +118,7 @@ export class InboundMessages {
   }
 }
 
-/** What the sender is told: most refusals say that its key is not the one that its name belongs to. */
+/** The sender learns this: most refusals say that its key is not the one that its name belongs to. */
 function refusalReason(error: TalkError): RefusalReason {
   return error.code === "bad-name" ? "malformed" : "key-mismatch";
 }

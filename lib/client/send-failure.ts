@@ -1,7 +1,7 @@
 // Why a message failed, in the words and codes that send() promises. Pure.
 import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
 
-/** Ends of the session or the transport: what they mean to a message is that nobody has confirmed it. */
+/** Ends of the session or the transport: to a message they mean that it was not confirmed. */
 const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = [
   "unreachable",
   "closed",

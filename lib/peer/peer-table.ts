@@ -4,8 +4,8 @@
 // Several programs of one user have one key; each of them is a peer of its own, known by where it can be reached. One that
 // can be reached at several endpoints is found at each of them.
 //
-// Half-open sessions (begun by somebody who has not shown to be there) are counted apart, so that a flood of them pushes
-// out nothing else.
+// Half-open sessions (their initiator has not shown that it is there) are counted apart, so that a flood of them pushes out
+// nothing else.
 
 import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
@@ -18,7 +18,7 @@ import { Peer } from "./peer.ts";
 import type { SecureSession } from "./secure-session.ts";
 import type { PeerIdentity, PeerLimits } from "./types.ts";
 
-/** A session, whose it is, and which stream of theirs comes through it. */
+/** A session, the peer that it belongs to, and the stream of messages that comes through it. */
 export interface SessionEntry {
   readonly session: SecureSession;
   readonly peer: Peer;
@@ -55,7 +55,7 @@ export class PeerTable {
     return this.#unconfirmed;
   }
 
-  /** Whom the next message for this peer is queued at, or why none can be. */
+  /** The peer that the next message is queued at, new if need be; or why none can be queued. */
   admit(identity: PeerIdentity): Peer | TalkError {
     const key = asBuffer(identity.key);
     const keyText = key.toString("base64");
@@ -82,7 +82,7 @@ export class PeerTable {
     return peer;
   }
 
-  /** The directory says that this peer is elsewhere now. Returns whom that concerns. */
+  /** The directory says that this peer is elsewhere now. Null when we know none there. */
   move(key: Buffer, from: readonly Endpoint[], to: readonly Endpoint[]): Peer | null {
     const peer = this.#find(key.toString("base64"), from);
     if (!peer || endpointsProblem(to)) return null;
@@ -90,7 +90,7 @@ export class PeerTable {
     return peer;
   }
 
-  /** Who calls us from there. */
+  /** The peer that begins a handshake from there, new if need be. */
   caller(key: Buffer, from: Endpoint): Peer {
     const known = this.#find(key.toString("base64"), [from]);
     if (known) return known;
@@ -112,7 +112,7 @@ export class PeerTable {
     for (const { session } of this.#byIndex.values()) if (session.isConfirmed) yield session;
   }
 
-  /** An index that no session has and nobody can guess: a forged datagram rarely even finds a key to fail with. */
+  /** An index that no session has and that cannot be guessed: a forged datagram rarely even finds a key to fail with. */
   newIndex(isUsed: (index: number) => boolean): number {
     for (;;) {
       const index = randomBytes(4).readUInt32BE();

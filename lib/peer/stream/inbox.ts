@@ -113,7 +113,7 @@ export class Inbox {
     this.#next++;
   }
 
-  /** Frees everything kept: all of it is sent again, or nobody waits for it. */
+  /** Frees everything kept: its sender repeats all of it, or has given it up. */
   clear(): void {
     this.#messages.forEach(({ number }) => {
       this.#drop(number);

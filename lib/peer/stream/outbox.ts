@@ -8,7 +8,7 @@
 //     window allow: lost fragments first, then new ones.
 //  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one.
 //  4. onSettled(): the receiving application has decided; the owner hears the outcome, the message is forgotten.
-//  5. Or cancel(): nobody waits any more; the receiver learns by BASE that it comes no more.
+//  5. Or cancel(): its owner gives it up; the receiver learns by BASE that it comes no more.
 //
 // Two levels, as in QUIC (RFC 9002). Datagrams have counters and are acknowledged, or declared lost, one by one; they
 // belong to one session. Messages have numbers; they survive sessions. A lost datagram is never repeated: what it carried
@@ -27,7 +27,7 @@ import { LossDetector, type Packet } from "./loss-detector.ts";
 import { Ring } from "./ring.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
 
-/** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
+/** Called once for every message that the receiver has settled and the owner has not cancelled, in order. */
 export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome, now: number, number: number) => void;
 
 /** A fragment is in one of these states, or in the datagram with the counter that stands in their place. */
@@ -48,7 +48,7 @@ interface OutboundMessage<Tag> {
   arrived: number;
   /** A fragment has been sent in the present session: the receiver may keep it. */
   started: boolean;
-  /** Nobody waits for it any more: not repeated, and passed over by the next BASE. */
+  /** Settled or given up: not repeated, and passed over by the next BASE. */
   abandoned: boolean;
 }
 
@@ -86,7 +86,7 @@ export class Outbox<Tag = undefined> {
   get numbered(): number {
     return this.#queue.numbered;
   }
-  /** Timeouts since anything was acknowledged: several mean that nobody is there. */
+  /** Timeouts since anything was acknowledged: several mean that the peer is gone, or the path. */
   get unanswered(): number {
     return this.#detector.unanswered;
   }
@@ -225,7 +225,7 @@ export class Outbox<Tag = undefined> {
     }
   }
 
-  // The receiver is told where the base is now when others wait behind the cancelled ones.
+  // When messages wait behind the cancelled ones, the receiver has to learn where the base is now.
   #passAbandoned(): void {
     if (this.#queue.passAbandoned()) this.#announceBase = true;
     if (this.#queue.size > 0) return;
@@ -375,7 +375,7 @@ class SendQueue<Tag> {
     const message = this.#messages.get(number);
     if (!message || message.abandoned) return;
     if (number === this.#next - 1 && number > this.sentUpTo) {
-      this.#messages.delete(number); // nobody has heard of the number: it is free again
+      this.#messages.delete(number); // no receiver has heard of the number: it is free again
       this.#next = number;
       return;
     }
