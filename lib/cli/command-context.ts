@@ -2,6 +2,7 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
+import { nameOfLogin } from "../base/login-names.ts";
 import { validateName } from "../base/names.ts";
 import { type Config, type Flags, loadConfig } from "./config.ts";
 
@@ -43,20 +44,13 @@ export function milliseconds(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
 }
 
+/** The name that the login goes by: every login has one. */
 function loginName(): string {
-  let name: string;
   try {
-    name = userInfo().username;
+    return nameOfLogin(userInfo({ encoding: "buffer" }).username);
   } catch (cause) {
     throw new TalkError("bad-name", "this user has no login name: give a name (ptalk NAME, --as NAME or PTALK_NAME)", {
       cause,
     });
   }
-  try {
-    validateName(name);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TalkError("bad-name", `the login name cannot be used here (${reason}): give another one`, { cause });
-  }
-  return name;
 }

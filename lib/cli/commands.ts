@@ -31,6 +31,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   recv: { usage: "recv", summary: "print the messages that arrive", load: () => import("./commands/recv.ts") },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
+  config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
   doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
 };
 

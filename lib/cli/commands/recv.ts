@@ -27,7 +27,7 @@ export function command(): Command {
     .description("Prints the messages that arrive, one after the other.")
     .option("--as <name>", "be NAME (default: the login name)")
     .option("--count <n>", "end after N messages", positiveInteger)
-    .option("--timeout <seconds>", "end after this long")
+    .option("--timeout <time>", "end after this long")
     .addHelpText("after", HELP)
     .action(run);
 }

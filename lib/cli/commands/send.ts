@@ -18,7 +18,7 @@ export function command(): Command {
     .argument("<names>", "NAME, or NAME,NAME,...")
     .argument("[text...]", "the message; from stdin if left out")
     .option("--as <name>", "speak as NAME (default: the login name)")
-    .option("--timeout <seconds>", "give up after this long (default: 10)")
+    .option("--timeout <time>", "give up after this long (default: 10)")
     .addHelpText("after", HELP)
     .action(run);
 }
