@@ -30,7 +30,7 @@ export const MAX_TRACKED_ADDRESSES = 4096;
 export const CHEAP_REPLIES = 2000;
 
 /** Streams without a session that are remembered for exactly-once; see inbound-streams.ts. */
-export const MAX_INBOXES = 4096;
+export const MAX_REMEMBERED_STREAMS = 4096;
 
 /**
  * First wait for the answer to an INIT. RFC 6298's second is for strangers across the Internet, and no person waits there.
