@@ -61,7 +61,7 @@ export class TalkError extends Error {
 
   /** What could be done, if anything can be said. */
   readonly remedy: Remedy | null;
-  /** Whom or what the remedy is about. */
+  /** Whom or what the remedy is about; of a usage error in a call of the library, the option or argument. */
   readonly subject: string | null;
 
   constructor(code: TalkErrorCode, message: string, { remedy, subject, ...options }: TalkErrorOptions = {}) {

@@ -112,6 +112,11 @@ export class PeerEngine {
     this.#service(moved, now);
   }
 
+  /** See {@link PeerTable.hasSession}. */
+  hasSession(identity: PeerIdentity): boolean {
+    return this.#table.hasSession(identity);
+  }
+
   /** One datagram from the socket; flush() answers. */
   receive(datagram: Buffer, address: string, port: number, now: number): void {
     this.#datagramsReceived++;

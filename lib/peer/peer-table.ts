@@ -90,6 +90,12 @@ export class PeerTable {
     return peer;
   }
 
+  /** Whether a session leads to the peer, at one of the endpoints that it is said to have. */
+  hasSession({ key, endpoints }: PeerIdentity): boolean {
+    const canonical = endpoints.map(canonicalEndpoint);
+    return this.#find(asBuffer(key).toString("base64"), canonical)?.isReachedAt(canonical) ?? false;
+  }
+
   /** The peer that begins a handshake from there, new if need be. */
   caller(key: Buffer, from: Endpoint): Peer {
     const known = this.#find(key.toString("base64"), [from]);

@@ -87,6 +87,14 @@ export class Peer {
     return areSameEndpoints(this.#given, given);
   }
 
+  /** Whether a session leads to one of these endpoints. @param endpoints canonical */
+  isReachedAt(endpoints: readonly Endpoint[]): boolean {
+    for (const { isConfirmed, endpoint } of this.#sessions) {
+      if (isConfirmed && endpoints.some((one) => isSameEndpoint(one, endpoint.address, endpoint.port))) return true;
+    }
+    return false;
+  }
+
   /** The directory's word counts: when the peer has moved, an old session may lead to another program of the same user. */
   moveTo(given: readonly Endpoint[]): void {
     this.#given = given.map(({ address, port }) => ({ address, port })); // the caller may change its own

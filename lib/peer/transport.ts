@@ -120,6 +120,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flushSoon();
   }
 
+  /**
+   * Whether a session with the peer is open: it has neither said goodbye nor been silent for so long that the session was given
+   * up. One that was killed may still count as open.
+   */
+  hasSession(peer: PeerIdentity): boolean {
+    return this.#engine.hasSession(peer);
+  }
+
   stats(): PeerStats {
     return this.#engine.stats();
   }

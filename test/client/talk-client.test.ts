@@ -11,7 +11,7 @@ import { PeerEngine } from "../../lib/peer/engine.ts";
 import { PeerTransport } from "../../lib/peer/transport.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
-import { HELLO, ScriptedServer } from "../helpers/scripted-server.ts";
+import { greeting, ScriptedServer } from "../helpers/scripted-server.ts";
 
 const home = freshStateDir();
 let server: ServerProcess;
@@ -180,7 +180,7 @@ describe("a server that hangs", () => {
     await using silent = await ScriptedServer.start();
     const signal = AbortSignal.timeout(300);
     await expect(on({ server: silent.address, signal })).rejects.toMatchObject({ name: "TimeoutError" });
-    await using polite = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : null));
+    await using polite = await ScriptedServer.start((request) => (request[0] === "HELLO" ? greeting(request) : null));
     for (const register of ["always", "never"] as const) {
       const registering = AbortSignal.timeout(300);
       await expect(on({ server: polite.address, register, signal: registering })).rejects.toMatchObject({
