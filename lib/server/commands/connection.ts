@@ -23,8 +23,8 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, version: serverVersion } = context.config;
-  out.map(clientNonce === "" ? 9 : 10, connection.protocol);
+  const { serverKey, startedAt, version: serverVersion } = context.config;
+  out.map(clientNonce === "" ? 10 : 11, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -43,6 +43,9 @@ export const hello: Handler = (context, connection, args, out) => {
   out.bulk(serverKey);
   out.bulk("address");
   out.bulk(connection.address);
+  // Milliseconds: a client of a young server knows that others may still be on their way back to it.
+  out.bulk("uptime");
+  out.integer(Math.max(0, Date.now() - startedAt));
   if (clientNonce !== "") {
     out.bulk("signature");
     out.bulk(context.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64"));
