@@ -1,10 +1,13 @@
 // What the commands of one worker work on: the directory, the connections, the counters.
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ConcurrencyLimit } from "../base/async.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Directory } from "../directory/directory.ts";
-import type { Announcer } from "./announcer.ts";
+import { DirectoryError } from "../directory/directory-error.ts";
+import { type Announcer, replacedPush } from "./announcer.ts";
 import type { Connection } from "./connection.ts";
+import { UNKNOWN_RETRY_MS, UNKNOWN_SETTLED_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
@@ -20,6 +23,18 @@ export interface WorkerContextParts {
   readonly sign: (bytes: Buffer) => Buffer;
 }
 
+/** A registration that waits for the directory's answer. */
+interface PendingRegistration {
+  readonly claimId: string;
+  /** Another one has replaced it before the answer came. */
+  isReplaced: boolean;
+}
+
+/** The write may or may not have happened. */
+export function isUnknownOutcome(error: unknown): boolean {
+  return error instanceof DirectoryError && error.code === "try-again";
+}
+
 export class WorkerContext implements WorkerContextParts {
   readonly config: WorkerConfig;
   readonly directory: Directory;
@@ -31,8 +46,17 @@ export class WorkerContext implements WorkerContextParts {
   readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
+  /** By connection. */
+  readonly registering = new Map<number, PendingRegistration>();
+  isStopping = false;
+  // Counters for INFO.
   requests = 0;
   clients = 0;
+  registrations = 0;
+  takeovers = 0;
+  unknownOutcomes = 0;
+  /** Those of the announcer aside. */
+  pushes = 0;
   readonly #questions = new Map<number, (text: string) => void>();
   #lastQuestion = 0;
 
@@ -60,14 +84,42 @@ export class WorkerContext implements WorkerContextParts {
     if (connection.client !== null) this.directory.lookedUp(connection.client.claim, Date.now());
   }
 
-  /** Takes the connection's client out of the directory. */
+  /** Takes the connection's client out of the directory. Resolves when the directory says that it is out. */
   async unregister(connection: Connection): Promise<void> {
     const { client } = connection;
     if (client === null) return;
     connection.client = null;
     this.clients--;
     const { claim } = client;
-    if (await this.directory.remove(claim)) this.log.info("left", { name: claim.name });
+    const removed = await this.#untilKnown(() => this.directory.remove(claim));
+    if (removed) this.log.info("left", { name: claim.name });
+  }
+
+  /**
+   * Takes out what a registration of unknown outcome has left, if it has: no connection would ever do so. It may even happen
+   * after it was given up.
+   */
+  async abandon(name: string, claimId: string): Promise<void> {
+    const settledAt = performance.now() + UNKNOWN_SETTLED_MS;
+    while (!this.isStopping && performance.now() < settledAt) {
+      const row = await this.#untilKnown(() => this.directory.find(name));
+      if (row?.claimId === claimId) {
+        const claim = { name: row.entry.name, id: claimId, version: row.version };
+        if (await this.#untilKnown(() => this.directory.remove(claim))) return;
+      }
+      await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
+    }
+  }
+
+  /** Another registration has the name of this connection's client now: the client hears of it, and the connection ends. */
+  endReplaced(connection: Connection, name: string): void {
+    if (connection.protocol === 3) this.push(connection, replacedPush(name));
+    connection.end();
+  }
+
+  push(connection: Connection, push: Buffer): void {
+    this.pushes++;
+    connection.push(push);
   }
 
   /** The whole server's INFO, put together by the primary. */
@@ -91,9 +143,28 @@ export class WorkerContext implements WorkerContextParts {
       connections: this.connections.size,
       clients: this.clients,
       requests: this.requests,
+      registrations: this.registrations,
+      takeovers: this.takeovers,
+      unknownOutcomes: this.unknownOutcomes,
+      watchers: this.announcer.watchers,
+      pushes: this.pushes + this.announcer.pushes,
       loopDelayP99,
       memory: process.memoryUsage.rss(),
       refusals: Object.fromEntries(this.refusals),
     };
+  }
+
+  /** Repeats an access until its outcome is known. @returns null when the worker stops before that */
+  async #untilKnown<T>(access: () => T | Promise<T>): Promise<T | null> {
+    while (!this.isStopping) {
+      try {
+        return await access();
+      } catch (error) {
+        if (!isUnknownOutcome(error)) throw error;
+        this.unknownOutcomes++;
+      }
+      await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
+    }
+    return null;
   }
 }
