@@ -96,8 +96,8 @@ export class WorkerContext implements WorkerContextParts {
   }
 
   /**
-   * Takes out what a registration of unknown outcome has left, if it has: no connection would ever do so. It may even happen
-   * after it was given up.
+   * Takes out what a registration of unknown outcome has left, if it has: no connection would ever do so. Each of its attempts
+   * may still happen after it was given up.
    */
   async abandon(name: string, claimId: string): Promise<void> {
     const settledAt = performance.now() + UNKNOWN_SETTLED_MS;
@@ -105,7 +105,7 @@ export class WorkerContext implements WorkerContextParts {
       const row = await this.#untilKnown(() => this.directory.find(name));
       if (row?.claimId === claimId) {
         const claim = { name: row.entry.name, id: claimId, version: row.version };
-        if (await this.#untilKnown(() => this.directory.remove(claim))) return;
+        await this.#untilKnown(() => this.directory.remove(claim));
       }
       await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
     }

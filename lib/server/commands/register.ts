@@ -117,7 +117,7 @@ async function write(
       if (!isUnknownOutcome(error)) throw error;
       context.unknownOutcomes++;
       if (attempt === MAX_REGISTER_ATTEMPTS) {
-        void context.abandon(name, claimId);
+        context.abandon(name, claimId).catch((failure) => context.log.error("row not looked for", { error: failure }));
         throw error;
       }
       await sleep(UNKNOWN_RETRY_MS);
