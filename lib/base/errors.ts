@@ -6,6 +6,8 @@ export type TalkErrorCode =
   | "no-such-user"
   | "not-delivered"
   | "key-mismatch"
+  | "declined"
+  | "not-understood"
   | "too-long"
   | "bad-name"
   | "bad-data"
@@ -22,7 +24,14 @@ export type TalkErrorCode =
   | "internal";
 
 /** The reasons for which a message can fail (DESIGN: `failed {id,to,code,message}`). */
-export const FAILED_CODES = ["no-such-user", "not-delivered", "key-mismatch", "too-long"] as const;
+export const FAILED_CODES = [
+  "no-such-user",
+  "not-delivered",
+  "key-mismatch",
+  "declined",
+  "not-understood",
+  "too-long",
+] as const;
 export type FailedCode = (typeof FAILED_CODES)[number];
 
 /**
@@ -52,7 +61,7 @@ export class TalkError extends Error {
 
   /** What could be done, if anything can be said. */
   readonly remedy: Remedy | null;
-  /** Whom or what the remedy is about. */
+  /** Whom or what the remedy is about; of a usage error in a call of the library, the option or argument. */
   readonly subject: string | null;
 
   constructor(code: TalkErrorCode, message: string, { remedy, subject, ...options }: TalkErrorOptions = {}) {
@@ -73,6 +82,17 @@ export class TalkError extends Error {
   static keyMismatch(name: string, known: string, offered: string): TalkError {
     const message = `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ${quote(name)}`;
     return new TalkError("key-mismatch", message, { remedy: "forget-key", subject: printable(name) });
+  }
+  /** The receiving program knows the sender's name under another key, and refuses the message. */
+  static knownUnderAnotherKey(to: string): TalkError {
+    return new TalkError("key-mismatch", `${quote(to)} refuses the message: it knows you under another key`);
+  }
+  /** @param reason a clause without a full stop, as in the next one */
+  static declined(to: string, reason: string): TalkError {
+    return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
+  }
+  static notUnderstood(to: string, reason: string): TalkError {
+    return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);
   }
   /** @param length and limit in bytes of UTF-8 */
   static tooLong(length: number, limit: number): TalkError {

@@ -11,15 +11,12 @@ export interface CommandContext {
   readonly json: boolean;
 }
 
-/** @param flags what the command's own options add: `{ name: "bob" }` for `--as bob` */
-export async function commandContext(
-  command: Command,
-  flags: Readonly<Record<string, string | undefined>> = {},
-): Promise<CommandContext> {
-  return contextOf({ ...command.optsWithGlobals<Flags>(), ...flags });
+export async function commandContext(command: Command): Promise<CommandContext> {
+  const { as: name, ...flags } = command.optsWithGlobals<Flags>();
+  return contextOf({ ...flags, name });
 }
 
-/** @param flags the options by the names of their commandContext, `json` among them */
+/** @param flags the options by the names of their settings, `json` among them */
 export async function contextOf({ json = false, ...flags }: Flags): Promise<CommandContext> {
   return { config: await loadConfig(flags), json: json === true };
 }
@@ -34,7 +31,7 @@ export function ownName({ name }: Config): string {
     validateName(name);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TalkError("bad-name", `${reason} (the own name: ptalk NAME, --as NAME or PTALK_NAME)`, { cause });
+    throw new TalkError("bad-name", `${reason} (the own name: --as NAME or PTALK_NAME)`, { cause });
   }
   return name;
 }
@@ -49,7 +46,7 @@ function loginName(): string {
   try {
     return nameOfLogin(userInfo({ encoding: "buffer" }).username);
   } catch (cause) {
-    throw new TalkError("bad-name", "this user has no login name: give a name (ptalk NAME, --as NAME or PTALK_NAME)", {
+    throw new TalkError("bad-name", "this user has no login name: give a name (--as NAME or PTALK_NAME)", {
       cause,
     });
   }

@@ -4,6 +4,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } f
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { baseFolder, type Environment } from "../base/files.ts";
+import { utf8Fault } from "../base/text-file.ts";
 
 export const SYSTEM_CONFIG_FILE = "/etc/ptalk/config.toml";
 /** A longer one is no config: it is not read into memory. */
@@ -67,7 +68,11 @@ function readTrusted(file: string, isSystem: boolean): string | null {
     const status = fstatSync(fd);
     const problem = trustProblem(status, isSystem);
     if (problem !== null) throw TalkError.refused(`${file} ${problem}`);
-    return readFileSync(fd, "utf8");
+    const source = readFileSync(fd);
+    // Replaced by U+FFFD, a name or a path would be another one. (A byte order mark and CR LF are the parser's to take.)
+    const fault = utf8Fault(source);
+    if (fault !== null) throw TalkError.badConfig(`${file}, line ${fault.line}`, fault.reason);
+    return source.toString("utf8");
   } finally {
     closeSync(fd);
   }

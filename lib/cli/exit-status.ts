@@ -24,6 +24,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
   protocol: EXIT.unavailable,
+  "not-understood": EXIT.unavailable,
   internal: EXIT.internal,
   closed: EXIT.internal,
   "name-taken": EXIT.cannotCreate,
@@ -31,6 +32,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "try-again": EXIT.tempFail,
   timeout: EXIT.tempFail,
   "key-mismatch": EXIT.noPermission,
+  declined: EXIT.noPermission,
   refused: EXIT.noPermission,
 };
 

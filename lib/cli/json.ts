@@ -1,14 +1,43 @@
-// Records and events as the JSON of DESIGN's section 3: the same fields, times as ISO 8601 UTC with milliseconds.
+// What `--json` prints, one object a line: records and events of the client, their times as ISO 8601 in UTC with milliseconds.
 import type {
   DeliveredEvent,
+  EntryJson,
   EpochMs,
-  JsonEvent,
+  FailedEvent,
   LocalEntry,
-  LocalEntryJson,
+  PeerEvent,
   SentEvent,
+  ServerEvent,
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
+
+/** With these fields as text. */
+type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
+
+/** A row of the local table. */
+export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
+
+/** The lines of `ptalk talk --json` and `ptalk recv --json`. */
+export type JsonEvent =
+  | {
+      readonly type: "registered";
+      readonly name: string;
+      readonly server: string;
+      readonly address: string;
+      readonly port: number;
+      readonly fingerprint: string;
+    }
+  | { readonly type: "all"; readonly clients: readonly EntryJson[] }
+  | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
+  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
+  | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
+  | ({ readonly type: "failed" } & FailedEvent)
+  | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "server" } & ServerEvent)
+  | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "exit" };
 
 const LAST_TIME = 8.64e15; // ms; the end of Date's range
 

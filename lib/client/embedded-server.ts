@@ -1,4 +1,4 @@
-// The server that `ptalk NAME` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
+// The server that `ptalk` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
 // process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner. One that is
 // just leaving may still answer, or keep its successor away for a moment: then we try again.
 import { spawn } from "node:child_process";

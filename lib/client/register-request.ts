@@ -62,6 +62,11 @@ export function registrationError(error: unknown, name: string): unknown {
   }
 }
 
+/** Whether the directory may have carried the request out all the same. */
+export function isUnknown(error: unknown): boolean {
+  return error instanceof TalkError && (error.code === "unreachable" || error.code === "try-again");
+}
+
 /** A server that is gone, full or restarting may be there again; a name that another key holds will not come back. */
 export function isPassing(error: unknown): boolean {
   return error instanceof TalkError && ["unreachable", "full", "protocol", "try-again"].includes(error.code);

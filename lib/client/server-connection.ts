@@ -28,9 +28,14 @@ const REPLY_LIMIT_MS = 10_000;
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
+/** Of a new measurement in the smoothed round trip (RFC 6298 section 2.3, alpha). */
+const ROUND_TRIP_GAIN = 1 / 8;
+
 /** What the server says of itself in HELLO. */
 export interface ServerGreeting {
   readonly version: string;
+  /** Milliseconds that the server had been up when it greeted; infinite if it does not say. */
+  readonly uptimeMs: number;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
 }
@@ -38,7 +43,7 @@ export interface ServerGreeting {
 interface Pending {
   readonly resolve: (value: RespValue) => void;
   readonly reject: (error: Error) => void;
-  readonly deadline: number;
+  readonly askedAt: number;
 }
 
 interface ServerConnectionEvents {
@@ -55,6 +60,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly #pending: Pending[] = []; // oldest first
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
+  #roundTripMs: number | null = null;
 
   private constructor(socket: Socket, { address, signal }: DialOptions) {
     super();
@@ -75,12 +81,10 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   }
 
   /** Connects and says hello. @throws as open() and hello() */
-  static async greeted(
-    options: DialOptions,
-  ): Promise<{ connection: ServerConnection; statement: ConnectionStatement }> {
+  static async greeted(options: DialOptions): Promise<{ connection: ServerConnection; greeting: ServerGreeting }> {
     const connection = await ServerConnection.open(options);
     try {
-      return { connection, statement: (await connection.hello()).statement };
+      return { connection, greeting: await connection.hello() };
     } catch (error) {
       connection.close();
       throw error;
@@ -94,6 +98,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
 
   get closed(): boolean {
     return this.#closed !== undefined;
+  }
+
+  /** Milliseconds from a request to its reply, smoothed; null before the first reply. */
+  get roundTripMs(): number | null {
+    return this.#roundTripMs;
   }
 
   /**
@@ -114,7 +123,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
-    return { version, statement: { serverNonce, clientNonce, serverKey, binding: this.#binding } };
+    const uptime = reply.get("uptime");
+    const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
+    return { version, uptimeMs, statement: { serverNonce, clientNonce, serverKey, binding: this.#binding } };
   }
 
   /** What ties a signature to this very connection. */
@@ -131,7 +142,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       return Promise.reject(TalkError.unreachable(this.server, `${MAX_PENDING} requests are already under way`));
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ resolve, reject, deadline: performance.now() + REPLY_LIMIT_MS });
+      this.#pending.push({ resolve, reject, askedAt: performance.now() });
       // Everything that is asked until the present callback returns leaves together.
       this.#socket.cork();
       this.#socket.write(encodeCommand(args));
@@ -180,13 +191,17 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
       if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
       this.#end(TalkError.unreachable(this.server, value.message, value));
-    } else if (value instanceof ReplyError) pending.reject(value);
+      return;
+    }
+    const sample = performance.now() - pending.askedAt;
+    this.#roundTripMs = sample * ROUND_TRIP_GAIN + (this.#roundTripMs ?? sample) * (1 - ROUND_TRIP_GAIN);
+    if (value instanceof ReplyError) pending.reject(value);
     else pending.resolve(value);
   }
 
   #expire(): void {
     const oldest = this.#pending[0];
-    if (oldest && performance.now() > oldest.deadline) {
+    if (oldest && performance.now() - oldest.askedAt > REPLY_LIMIT_MS) {
       this.#end(TalkError.unreachable(this.server, `no answer within ${REPLY_LIMIT_MS / 1000} s`));
     }
   }

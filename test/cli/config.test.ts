@@ -14,7 +14,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(home, { recursive: true }));
 const env = (more: Record<string, string> = {}) => ({ HOME: home, ...more });
-const file = (text: string): void => writeFileSync(configFile(env()) ?? "", text);
+const file = (text: string | Buffer): void => writeFileSync(configFile(env()) ?? "", text);
 
 describe("settings", () => {
   it("have defaults", async () => {
@@ -80,6 +80,19 @@ describe("settings", () => {
       code: "bad-config",
       message: expect.stringMatching(message),
     });
+  });
+
+  it("refuse a file that is not UTF-8, with the line", async () => {
+    file(Buffer.from('# mine\nname = "bj\xf6rn"\n', "latin1"));
+    await expect(loadConfig({}, env())).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringMatching(/config\.toml, line 2: it is not UTF-8/),
+    });
+  });
+
+  it("take a byte order mark and CR LF, as TOML does", async () => {
+    file('\ufeffname = "bob"\r\nserver = "lab:1"\r\n');
+    expect(await loadConfig({}, env())).toMatchObject({ name: "bob", server: "lab:1" });
   });
 
   it.each([

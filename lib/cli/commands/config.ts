@@ -19,8 +19,8 @@ export function command(): Command {
 }
 
 async function run({ showOrigin = false }: { readonly showOrigin?: boolean }, command: Command): Promise<void> {
-  const { json, showOrigin: _, ...flags } = command.optsWithGlobals<Flags & { json?: boolean }>();
-  const settings = await settingOrigins(flags);
+  const { json, showOrigin: _, as: name, ...flags } = command.optsWithGlobals<Flags>();
+  const settings = await settingOrigins({ ...flags, name });
   if (json === true) return printJson(settings);
   if (!showOrigin) return print(settings.map(line).join("\n"));
   const rows = settings.map((setting) => [line(setting), setting.origin, setting.where ?? "-"]);

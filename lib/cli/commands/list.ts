@@ -12,7 +12,7 @@ export function command(): Command {
     .action(run);
 }
 
-// Reads no commandContext: it works for users without a home, too.
+// Reads no settings: it works for users without a home, too.
 async function run(_options: unknown, command: Command): Promise<void> {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
   const { listLocal } = await import("../../presence/local-list.ts");

@@ -89,7 +89,7 @@ function unfriendly({ server, serverConfigured }: ServerSettings, local: boolean
   const cause = error instanceof TalkError && error.code === "unreachable" ? error.cause : undefined;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   if (code === "ECONNREFUSED" && !serverConfigured) {
-    return ok("server", `none runs at ${server}: no server, but ptalk NAME starts one`);
+    return ok("server", `none runs at ${server}: no server, but ptalk starts one`);
   }
   if (code === "ECONNREFUSED") {
     return fail(

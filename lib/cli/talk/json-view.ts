@@ -1,6 +1,5 @@
 // A conversation for programs: one JSON object a line, as DESIGN's section 3 lists them.
-import type { JsonEvent } from "../../client/types.ts";
-import { deliveredJson, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
+import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
 import type { View } from "./view.ts";
@@ -20,6 +19,8 @@ export function jsonView(): View {
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
+    partner: () => {},
+    restore: () => {},
     exit: () => show({ type: "exit" }),
     [Symbol.dispose]: () => {},
   };

@@ -24,6 +24,10 @@ export interface View extends Disposable {
   peer(event: PeerEvent): void;
   server(event: ServerEvent): void;
   error(error: unknown): void;
+  /** Lines that name nobody go to this one from now on; null: to nobody. */
+  partner(name: string | null): void;
+  /** A line that was refused can be mended and entered again, where lines are edited. */
+  restore(line: string): void;
   /** The conversation is over; the last thing shown. */
   exit(): void;
 }
