@@ -1,10 +1,13 @@
 // What the commands of one worker work on: the directory, the connections, the counters.
 import { randomBytes } from "node:crypto";
 import type { ConcurrencyLimit } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Directory } from "../directory/directory.ts";
+import { DirectoryError } from "../directory/directory-error.ts";
 import type { Announcer } from "./announcer.ts";
 import type { Connection } from "./connection.ts";
+import { REMOVAL_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
@@ -60,14 +63,24 @@ export class WorkerContext implements WorkerContextParts {
     if (connection.client !== null) this.directory.lookedUp(connection.client.claim, Date.now());
   }
 
-  /** Takes the connection's client out of the directory. */
+  /** Takes the connection's client out of the directory. Goes on until the outcome is known: nothing else removes the row. */
   async unregister(connection: Connection): Promise<void> {
     const { client } = connection;
     if (client === null) return;
     connection.client = null;
     this.clients--;
     const { claim } = client;
-    if (await this.directory.remove(claim)) this.log.info("left", { name: claim.name });
+    for (;;) {
+      try {
+        if (await this.directory.remove(claim)) this.log.info("left", { name: claim.name });
+        return;
+      } catch (error) {
+        if (error instanceof TalkError && error.code === "closed") return; // the rows go with the directory
+        this.log.warn("a client could not be taken out", { name: claim.name, error });
+        if (!(error instanceof DirectoryError && error.code === "try-again")) return;
+        await new Promise((resolve) => setTimeout(resolve, REMOVAL_RETRY_MS).unref());
+      }
+    }
   }
 
   /** The whole server's INFO, put together by the primary. */
