@@ -3,7 +3,7 @@
 import type { ClientEndpoint, EndpointKind } from "../base/endpoint.ts";
 import { endpointProblem, MAX_ENDPOINTS } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import { foldIfValid, validateName } from "../base/names.ts";
+import { foldIfValid, MAX_NAME_BYTES, validateName } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 
@@ -188,6 +188,8 @@ export const MAX_SERVER_BYTES = 64;
 export const MAX_USER_BYTES = 64;
 export const MAX_STATUS_BYTES = 128;
 export const MAX_ENTRY_ROOMS = 16;
+/** "#" and a name. */
+const MAX_ROOM_BYTES = 1 + MAX_NAME_BYTES;
 /** (uid_t)-1 means "no uid". */
 export const MAX_UID = 2 ** 32 - 2;
 /**
@@ -280,7 +282,9 @@ function unpack(packed: string, startedAt: number): Details {
       text: textOr(text, MAX_STATUS_BYTES, ""),
       since: wholeOr(since, MAX_TIME, startedAt),
     },
-    rooms: rooms ? rooms.split(",", MAX_ENTRY_ROOMS).filter(isRoom) : [],
+    rooms: rooms
+      ? rooms.split(",", MAX_ENTRY_ROOMS).filter((room) => /^#./.test(textOr(room, MAX_ROOM_BYTES, "")))
+      : [],
   };
 }
 

@@ -1,6 +1,6 @@
 // The directory in the memory of one process: for servers that are embedded in a program, and for tests of the server's rules.
 // It leaves nothing in /dev/shm, and ends with the process.
-import { foldIfValid, foldName } from "../base/names.ts";
+import { foldForLookup, foldName } from "../base/names.ts";
 import {
   changedEntry,
   checkedName,
@@ -150,7 +150,7 @@ export class MemoryDirectory implements Directory {
   }
 
   find(name: string): DirectoryRow | null {
-    const folded = foldIfValid(name);
+    const folded = foldForLookup(name);
     const row = folded === null ? undefined : this.#host.rows.get(folded);
     return row === undefined ? null : rowOf(row);
   }
@@ -173,7 +173,7 @@ export class MemoryDirectory implements Directory {
   }
 
   ownerOf(name: string): string | null {
-    const folded = foldIfValid(name);
+    const folded = foldForLookup(name);
     return folded === null ? null : (this.#host.names.get(folded)?.key ?? null);
   }
 

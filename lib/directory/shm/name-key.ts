@@ -1,5 +1,5 @@
 // A folded name as the words of a record, with its hash: the key by which a chain is searched.
-import { foldIfValid, MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
+import { foldForLookup, MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
 
 const INVALID = 0;
 
@@ -39,7 +39,7 @@ export class NameKey {
     const bytes = this.#bytes;
     for (let i = 0; i < length; i++) {
       const code = name.charCodeAt(i);
-      if (code > 127) return this.#setFolded(foldIfValid(name));
+      if (code > 127) return this.#setFolded(foldForLookup(name));
       const folded = ASCII_FOLD[code] as number;
       if (folded === INVALID) return false;
       bytes[i] = folded;

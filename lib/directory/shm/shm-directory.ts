@@ -5,7 +5,7 @@
 //   4. The row is written (table-writer.ts): from one atomic store on, every process of the host finds it.
 //   5. The name is bound to the key (name-log.ts). If that fails, the row goes again.
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
-import { foldIfValid } from "../../base/names.ts";
+import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import { changedEntry, checkedName, checkedRequest, checkKey, checkOwner, decide } from "../claim-rules.ts";
 import type {
@@ -120,7 +120,7 @@ export class ShmDirectory implements Directory {
 
   // A binding that is known here may have given way in another process: the log tells.
   ownerOf(name: string): string | null | Promise<string | null> {
-    const folded = foldIfValid(name);
+    const folded = foldForLookup(name);
     if (folded === null) return null;
     if (!this.#names.isBehind) return this.#names.keyOf(folded) ?? null;
     return this.#change(() => this.#names.refresh()).then(() => this.#names.keyOf(folded) ?? null);
