@@ -60,6 +60,9 @@ export const HEALTH_CHECK_MS = 2_500;
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;
 
+/** Ms between two attempts to take a client out, while the outcome is unknown. */
+export const REMOVAL_RETRY_MS = 500;
+
 /** Ms that a TLS handshake may take. */
 export const HANDSHAKE_MS = 10_000;
 
@@ -75,6 +78,3 @@ export const MAX_UNPAGED = 65_536;
 /** Attempts at a registration whose outcome is unknown, and ms between two attempts at any write of that kind. */
 export const MAX_REGISTER_ATTEMPTS = 3;
 export const UNKNOWN_RETRY_MS = 100;
-
-/** Ms in which a write of unknown outcome may still happen: longer than any directory waits for one. */
-export const UNKNOWN_SETTLED_MS = 10_000;

@@ -2,12 +2,13 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConcurrencyLimit } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
-import type { Directory } from "../directory/directory.ts";
+import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import { type Announcer, replacedPush } from "./announcer.ts";
 import type { Connection } from "./connection.ts";
-import { UNKNOWN_RETRY_MS, UNKNOWN_SETTLED_MS } from "./limits.ts";
+import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
@@ -84,31 +85,19 @@ export class WorkerContext implements WorkerContextParts {
     if (connection.client !== null) this.directory.lookedUp(connection.client.claim, Date.now());
   }
 
-  /** Takes the connection's client out of the directory. Resolves when the directory says that it is out. */
+  /** Takes the connection's client out of the directory. Goes on until the outcome is known: nothing else removes the row. */
   async unregister(connection: Connection): Promise<void> {
     const { client } = connection;
     if (client === null) return;
     connection.client = null;
     this.clients--;
     const { claim } = client;
-    const removed = await this.#untilKnown(() => this.directory.remove(claim));
-    if (removed) this.log.info("left", { name: claim.name });
+    if (await this.#removeForSure(claim)) this.log.info("left", { name: claim.name });
   }
 
-  /**
-   * Takes out what a registration of unknown outcome has left, if it has: no connection would ever do so. Each of its attempts
-   * may still happen after it was given up.
-   */
+  /** Takes out what a registration of unknown outcome has left, or leaves yet: no connection would do that. */
   async abandon(name: string, claimId: string): Promise<void> {
-    const settledAt = performance.now() + UNKNOWN_SETTLED_MS;
-    while (!this.isStopping && performance.now() < settledAt) {
-      const row = await this.#untilKnown(() => this.directory.find(name));
-      if (row?.claimId === claimId) {
-        const claim = { name: row.entry.name, id: claimId, version: row.version };
-        await this.#untilKnown(() => this.directory.remove(claim));
-      }
-      await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
-    }
+    await this.#removeForSure({ name, id: claimId, version: 0 });
   }
 
   /** Another registration has the name of this connection's client now: the client hears of it, and the connection ends. */
@@ -154,17 +143,18 @@ export class WorkerContext implements WorkerContextParts {
     };
   }
 
-  /** Repeats an access until its outcome is known. @returns null when the worker stops before that */
-  async #untilKnown<T>(access: () => T | Promise<T>): Promise<T | null> {
-    while (!this.isStopping) {
+  /** @returns whether there was such a row. Never rejects */
+  async #removeForSure(claim: Claim): Promise<boolean> {
+    for (;;) {
       try {
-        return await access();
+        return await this.directory.remove(claim);
       } catch (error) {
-        if (!isUnknownOutcome(error)) throw error;
+        if (this.isStopping || (error instanceof TalkError && error.code === "closed")) return false; // rows go with it
+        this.log.warn("a client could not be taken out", { name: claim.name, error });
+        if (!isUnknownOutcome(error)) return false;
         this.unknownOutcomes++;
       }
       await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
     }
-    return null;
   }
 }

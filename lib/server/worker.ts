@@ -192,7 +192,7 @@ export class Worker {
     context.connections.delete(connection.id);
     context.announcer.unwatch(connection);
     void context.send({ type: "closed", address: connection.address });
-    context.unregister(connection).catch((error) => context.log.error("row not removed", { error }));
+    void context.unregister(connection);
   }
 
   #call({ connection, claimId }: Callee, from: PackedEntry): void {

@@ -36,15 +36,17 @@ export class WorkerHost implements AsyncDisposable {
   readonly memory: Directory;
   /** Where the next connections come from, as the primary says it. */
   address = "127.0.0.1";
-  /** Errors in the worker's log. */
+  /** In the worker's log. */
   readonly errors: string[] = [];
+  readonly warnings: string[] = [];
   readonly #server: Server;
   readonly #sent: ToPrimary[] = [];
   #lastQuestion = 0;
 
   private constructor(server: Server, { directory = (memory) => memory, config = {} }: WorkerHostOptions) {
     this.#server = server;
-    const log = { ...silentLog, error: (event: string) => void this.errors.push(event) };
+    const error = (event: string) => void this.errors.push(event);
+    const log = { ...silentLog, error, warn: (event: string) => void this.warnings.push(event) };
     const options: OpenOptions = { log, publish: () => {} };
     this.memory = new MemoryHost({ capacity: CAPACITY, nameLimit: CAPACITY }).open(options);
     this.memory.setLiveWorkers([WORKER]);

@@ -82,10 +82,9 @@ describe("a registration with an unknown outcome", () => {
   });
 
   it.each([
-    ["at once", [0, 0, 0]],
-    ["when its client has been told", [500, 500, 500]],
-    ["again, when what it had left was gone", [0, 600, 1200]],
-  ])("that stays unknown is -TRYAGAIN; what it leaves when it happens %s goes again", async (_what, delays) => {
+    ["at once", 0],
+    ["when its client has been told", 500],
+  ])("that stays unknown is -TRYAGAIN; what it leaves when it happens %s goes again", async (_what, delayMs) => {
     let isAway = true;
     let happened = 0;
     const directory = (memory: Directory) =>
@@ -95,26 +94,25 @@ describe("a registration with an unknown outcome", () => {
           setTimeout(() => {
             void memory.register(request);
             happened++;
-          }, delays.shift());
+          }, delayMs);
           throw unknown();
         },
-        find(name) {
+        // Once a later write has an answer, an earlier one changes nothing any more: that is the directory's contract.
+        remove(claim) {
           if (isAway) throw unknown();
-          return memory.find(name);
+          return memory.remove(claim);
         },
       });
     await using host = await WorkerHost.start({ directory });
     const client = await host.client();
     const keys = newKeys();
     expect(await client.register("bob", keys)).toEqual(tryAgain);
-    isAway = false;
     await until("each attempt to happen", () => happened === 3);
+    expect((await host.memory.find("bob"))?.claimId).toBe(client.claimId);
+    isAway = false;
     await until("it to be taken out", async () => (await host.memory.find("bob")) === null);
     expect(await client.register("bob", keys)).toBe("OK");
     expect((await host.load()).clients).toBe(1);
-    await sleep(500); // while the worker still looks for what it has given up
-    expect((await host.memory.find("bob"))?.claimId).toBe(client.claimId);
-    await client.ask("UNREGISTER");
   });
 
   it("is continued by its client, which knows its claim id, on any connection", async () => {
@@ -147,7 +145,7 @@ describe("a registration that waits for the directory", () => {
         const { request } = answers[0] as Held;
         for (let i = 0; i < 10; i++) {
           const entry = { ...request.entry, name: `other${i}` };
-          void host.memory.register({ ...request, entry, claimId: `other-claim-id-${i}` });
+          void host.memory.register({ ...request, entry, claimId: `otherclaimid/00${i}` });
         }
         await client.closed;
       } else client.socket.resetAndDestroy();
@@ -247,8 +245,8 @@ describe("a client that leaves while the directory cannot be asked", () => {
     const [client, other] = [await host.client(), await host.client()];
     await client.register("bob", newKeys());
     client.close();
-    await until("the failure", () => host.errors.length > 0);
-    expect(host.errors).toEqual(["row not removed"]);
+    await until("the failure", () => host.warnings.length > 0);
+    expect(host.warnings).toEqual(["a client could not be taken out"]);
     expect(await other.ask("PING")).toBe("PONG");
   });
 });

@@ -117,7 +117,7 @@ async function write(
       if (!isUnknownOutcome(error)) throw error;
       context.unknownOutcomes++;
       if (attempt === MAX_REGISTER_ATTEMPTS) {
-        context.abandon(name, claimId).catch((failure) => context.log.error("row not looked for", { error: failure }));
+        void context.abandon(name, claimId);
         throw error;
       }
       await sleep(UNKNOWN_RETRY_MS);
