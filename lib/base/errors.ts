@@ -77,7 +77,7 @@ export class TalkError extends Error {
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
   }
-  /** @param reason a clause without a full stop: "no answer withTimeout 10 s" */
+  /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
   }

@@ -22,7 +22,7 @@ export async function withDirectory<T>(config: Config, use: (directory: Director
   const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
   const signal = AbortSignal.timeout(timeoutMs);
   const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
-    throw signal.aborted ? TalkError.unreachable(server, `no answer withTimeout ${timeoutMs / 1000} s`, error) : error;
+    throw signal.aborted ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error) : error;
   });
   try {
     return await use(directory);

@@ -51,7 +51,7 @@ export async function send(names: string, words: readonly string[], { config, js
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
-  TalkError.notDelivered(names, `no answer from the lookup server withTimeout ${totalMs / 1000} s`);
+  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
 
 function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));

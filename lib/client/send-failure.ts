@@ -10,7 +10,7 @@ export function sendFailure(to: string, error: unknown, timeoutMs: number, signa
   if (error instanceof Error && error.name === "TimeoutError")
     return TalkError.notDelivered(
       to,
-      `no confirmation withTimeout ${Number((timeoutMs / 1000).toPrecision(2))} s`,
+      `no confirmation within ${Number((timeoutMs / 1000).toPrecision(2))} s`,
       error,
     );
   if (!(error instanceof TalkError)) return error;

@@ -154,7 +154,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   #expire(): void {
     const oldest = this.#pending[0];
     if (oldest && performance.now() > oldest.deadline) {
-      this.#end(TalkError.unreachable(this.server, `no answer withTimeout ${REPLY_LIMIT_MS / 1000} s`));
+      this.#end(TalkError.unreachable(this.server, `no answer within ${REPLY_LIMIT_MS / 1000} s`));
     }
   }
 

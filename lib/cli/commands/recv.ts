@@ -137,7 +137,7 @@ async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: Abor
 }
 
 const timeIsUp = ({ progress }: MessagePrinter, { totalMs = 0 }: Deadline): TalkError =>
-  new TalkError("timeout", `${progress} withTimeout ${totalMs / 1000} s`);
+  new TalkError("timeout", `${progress} within ${totalMs / 1000} s`);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");
