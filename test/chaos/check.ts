@@ -207,7 +207,8 @@ function* order(story: Story): Generator<Violation> {
     const messages = conversation.filter(({ gots }) => gots.length > 0);
     // As they were shown first; and as each program showed them, again or not.
     yield* ascending(messages.map((message) => [message, message.gots[0] as Of<"got">]));
-    for (const run of new Set(messages.flatMap(({ gots }) => gots.map((got) => got.run)))) {
+    const runs = new Set(messages.flatMap(({ gots }) => gots.map((got) => got.run)));
+    for (const run of runs.size > 1 ? runs : []) {
       yield* ascending(
         messages.flatMap((message) => message.gots.filter((got) => got.run === run).map((got) => [message, got])),
       );
@@ -250,7 +251,8 @@ function* trust(story: Story, entries: readonly Entry[]): Generator<Violation> {
       if (there === undefined) pinned.set(`${entry.who} ${entry.from}`, entry);
     } else if (there && back) {
       const text = `${entry.who} got ${entry.token} unverified from ${entry.from}, though each has the other's key`;
-      yield { rule: "unverified", text, lines: [there, back, entry] };
+      const faults = faultsAt(story, [entry.who, "*", "server"], entry.at - SETTLE_MS, entry.at);
+      yield { rule: "unverified", text, lines: [there, back, entry, ...faults] };
     }
   }
 }

@@ -116,8 +116,15 @@ export class DatagramFilter {
   // The whole table each time, in one transaction of nft's: no state to keep in step.
   #update(): Promise<void> {
     const rules = this.#losses.map((loss) => `udp ${condition(loss)} drop`).join("\n");
-    const table = `table inet chaos {}\ndelete table inet chaos\ntable inet chaos {
-      chain arrival { type filter hook input priority 0;\n${rules}\n} }\n`;
+    const table = `table inet chaos {
+      }
+      delete table inet chaos
+      table inet chaos {
+        chain arrival {
+          type filter hook input priority 0
+          ${rules}
+        }
+      }\n`;
     this.#updates = this.#updates.then(() => nft(table));
     return this.#updates;
   }

@@ -85,6 +85,7 @@ class World implements Stage {
   readonly #links = new Map<string, Link>();
   readonly #filter = new DatagramFilter();
   readonly #underWay = new Set<Promise<void>>();
+  #failure: Error | undefined;
   #runs = 0;
   #faults = 0;
   #senders = 0;
@@ -111,6 +112,7 @@ class World implements Stage {
       await this.#calm();
     }
     await this.#leave();
+    if (this.#failure) throw this.#failure;
   }
 
   /** Kills what runs. */
@@ -204,9 +206,13 @@ class World implements Stage {
   }
 
   #perform(act: Act): void {
-    const done = act.type === "fault" ? this.#fault(act) : this.#message(act);
+    const done = (act.type === "fault" ? this.#fault(act) : this.#message(act)).catch((error: Error) => {
+      // A driver that fails has no result to give.
+      this.#failure ??= error;
+      this.over = true;
+    });
     this.#underWay.add(done);
-    void done.finally(() => this.#underWay.delete(done));
+    void done.then(() => this.#underWay.delete(done));
   }
 
   async #message({ by, from, to, bytes, patient }: MessageAct): Promise<void> {
