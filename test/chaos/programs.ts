@@ -167,6 +167,7 @@ export class ServerDriver {
   readonly #stage: Stage;
   readonly #extra: readonly string[];
   #current: Running | undefined;
+  #isOn = false;
 
   /** @param extra options for `ptalk serve` */
   constructor(stage: Stage, extra: readonly string[]) {
@@ -176,6 +177,10 @@ export class ServerDriver {
 
   /** The program that serves now. */
   get up(): Running | undefined {
+    return this.#isOn ? this.starting : undefined;
+  }
+  /** The one that serves, or is about to. */
+  get starting(): Running | undefined {
     return this.#current?.goesOn ? this.#current : undefined;
   }
   /** Its processes, the primary's children: none while it is down. */
@@ -189,6 +194,7 @@ export class ServerDriver {
   }
 
   #startOnce(): Promise<boolean> {
+    this.#isOn = false;
     const args = ["serve", "--listen", `127.0.0.1:${this.port}`, "--workers", "2", "--capacity", "256"];
     const state = ["--state-dir", join(this.#stage.dir, "server")];
     const running = new Running(this.#stage, {
@@ -201,6 +207,7 @@ export class ServerDriver {
         const port = /serving on \S+:(\d+)$/.exec(line)?.[1];
         if (port === undefined) return;
         this.port = Number(port);
+        this.#isOn = true;
         this.#stage.journal.write("server", { type: "on", run: running.run, fingerprint: "", port: this.port });
         resolve(true);
       });
@@ -251,7 +258,11 @@ export class Member {
 
   /** Its program, if it is on and nobody has begun to end it. */
   get on(): Running | undefined {
-    return this.#isOn && this.#current?.goesOn ? this.#current : undefined;
+    return this.#isOn ? this.starting : undefined;
+  }
+  /** Its program, be it on or about to come on. */
+  get starting(): Running | undefined {
+    return this.#current?.goesOn ? this.#current : undefined;
   }
   /** UDP port of the program that is on. */
   get port(): number {

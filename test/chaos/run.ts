@@ -16,6 +16,7 @@ import { type Act, type Cast, type FaultAct, type Kind, type MessageAct, storm }
 const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
 /** Nobody orders anything for so long while CPU time is taken. */
 const REST_MS = 4_000;
+const STORM_MIN_MS = 5_000;
 /** Processes of `ptalk send` at once. */
 const SENDERS_MAX = 3;
 /** A message's time: over before a long fault is, or long enough to outlive it. */
@@ -107,8 +108,13 @@ class World implements Stage {
     await this.#begin();
     const { minutes } = this.#options;
     const cycles = Math.max(1, Math.round(minutes));
-    for (let cycle = 0; cycle < cycles && !this.over; cycle++) {
-      await this.#storm((minutes * 60_000) / cycles - SETTLE_MS - REST_MS);
+    const cycleMs = (minutes * 60_000) / cycles;
+    const stormMs = Math.max(STORM_MIN_MS, cycleMs - SETTLE_MS - REST_MS);
+    for (let cycle = 1; cycle <= cycles && !this.over; cycle++) {
+      const acts = storm(this.#random, CAST, this.#options.kinds, stormMs);
+      // What took longer to mend than it should have is taken off the end of the next storm, not off its plan.
+      const left = cycleMs * cycle - this.journal.now - SETTLE_MS - REST_MS;
+      await this.#storm(acts, Math.max(STORM_MIN_MS, left));
       await this.#calm();
     }
     await this.#leave();
@@ -143,15 +149,14 @@ class World implements Stage {
   }
 
   /** Faults and messages as the seed has them, for so long. */
-  async #storm(forMs: number): Promise<void> {
-    const acts = storm(this.#random, CAST, this.#options.kinds, Math.max(0, forMs));
+  async #storm(acts: readonly Act[], forMs: number): Promise<void> {
     const startedAt = performance.now();
     const planting = this.#plantAll(forMs / 2);
     let reportedAt = startedAt;
     for (const act of acts) {
       const wait = startedAt + act.at - performance.now();
       if (wait > 0) await this.#pause(wait);
-      if (this.over) break;
+      if (this.over || act.at > forMs) break;
       this.#perform(act);
       if (performance.now() - reportedAt < 10_000) continue;
       reportedAt = performance.now();
@@ -252,7 +257,12 @@ class World implements Stage {
   }
 
   async #restartServer(act: FaultAct): Promise<void> {
-    if (this.#server.up === undefined) return;
+    const { up, starting } = this.#server;
+    // One that is just starting is killed as well; whoever starts it tries again.
+    if (up === undefined && starting && act.kind === "primary") {
+      return this.#during(act, "server", async () => starting.kill());
+    }
+    if (up === undefined) return;
     await this.#during(act, "server", async () => {
       await (act.kind === "primary" ? this.#server.kill() : this.#server.stop());
       await this.#pause(act.forMs / 2);
@@ -272,7 +282,11 @@ class World implements Stage {
 
   async #restartMember(act: FaultAct): Promise<void> {
     const member = this.#member(act.target);
-    if (member.on === undefined || member.on.stopped) return;
+    const { on, starting } = member;
+    if (on === undefined && starting && act.kind === "client") {
+      return this.#during(act, member.name, async () => starting.kill());
+    }
+    if (on === undefined || on.stopped) return;
     await this.#during(act, member.name, async () => {
       await (act.kind === "client" ? member.kill() : member.leave());
       await this.#pause(act.forMs / 2);
