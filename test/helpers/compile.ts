@@ -8,12 +8,15 @@ import { basename, join } from "node:path";
 export const compiler: string | null =
   ["cc", "gcc", "clang"].find((name) => spawnSync(name, ["--version"]).status === 0) ?? null;
 
-/** Compiles one C source; returns the program's path. `remove` takes it away. */
-export function compile(source: string): { program: string; remove: () => void } {
+/** Compiles one C source; returns the path of the program, or of the library to preload. `remove` takes it away. */
+export function compile(
+  source: string,
+  { library = false }: { library?: boolean } = {},
+): { program: string; remove: () => void } {
   if (!compiler) throw new Error("no C compiler here");
   const folder = mkdtempSync(join(tmpdir(), "ptalk-c-"));
   const program = join(folder, basename(source, ".c"));
-  const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"];
+  const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", ...(library ? ["-shared", "-fPIC"] : [])];
   const result = spawnSync(compiler, [...flags, "-o", program, source, "-lrt", "-pthread"], { encoding: "utf8" });
   if (result.status !== 0) throw new Error(`${source} does not compile:\n${result.stderr}`);
   return { program, remove: () => rmSync(folder, { recursive: true, force: true }) };
