@@ -5,9 +5,9 @@ import { createWriteStream } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { childrenOf } from "../helpers/processes.ts";
 import { SETTLE_MS } from "./check.ts";
 import type { Journal, ProgramKind } from "./journal.ts";
-import { childrenOf } from "./processes.ts";
 import { readText, textOf } from "./texts.ts";
 
 const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");

@@ -5,11 +5,11 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { cpuMs, descriptorsOf, residentBytes } from "../helpers/processes.ts";
 import { Random } from "../helpers/random.ts";
 import { SETTLE_MS } from "./check.ts";
 import { Journal } from "./journal.ts";
 import { CUTS, DatagramFilter, Link, type Loss } from "./links.ts";
-import { cpuMs, descriptorsOf, residentBytes } from "./processes.ts";
 import { Member, type Running, ServerDriver, type Stage, sendOnce } from "./programs.ts";
 import { type Act, type Cast, type FaultAct, type Kind, type MessageAct, storm } from "./schedule.ts";
 

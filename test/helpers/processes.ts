@@ -1,4 +1,4 @@
-// What the kernel says of the processes of a run.
+// What the kernel says of other processes.
 import { readdirSync, readFileSync } from "node:fs";
 
 /** Milliseconds of a clock tick, as /proc counts CPU time: USER_HZ is 100 on every Linux that Node runs on. */
