@@ -22,6 +22,11 @@ export function compile(
   return { program, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
+/** What preloads that library into a program; a sanitizer's own stays before it. */
+export function preloading(library: { program: string } | undefined): NodeJS.ProcessEnv {
+  return { LD_PRELOAD: [process.env["LD_PRELOAD"], library?.program].filter(Boolean).join(":") };
+}
+
 /** The first Python 3 that can import those modules, or null. More than one may be installed, not all of them whole. */
 export function python(...modules: string[]): string | null {
   const script = modules.map((name) => `import ${name}`).join("\n");

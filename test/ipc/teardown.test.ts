@@ -1,15 +1,15 @@
 // What the addon's counters are for: threads and handlers that are in the middle of something when the process, or the thread they
-// work for, comes to its end. A preloaded library holds them there (test/fixtures/ipc/slow-calls.c).
+// work for, comes to its end. A preloaded library holds them there (test/fixtures/preload.c).
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Semaphore } from "../../lib/ipc/index.ts";
-import { compile, compiler } from "../helpers/compile.ts";
+import { compile, compiler, preloading } from "../helpers/compile.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 import { ObjectNames } from "../helpers/object-names.ts";
 
-const SOURCE = join(import.meta.dirname, "../fixtures/ipc/slow-calls.c");
+const SOURCE = join(import.meta.dirname, "../fixtures/preload.c");
 const IPC = new URL("../../dist/ipc/index.js", import.meta.url).href;
 const names = new ObjectNames("teardown");
 let library: ReturnType<typeof compile> | undefined;
@@ -24,10 +24,9 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** A program whose calls are as slow as `settings` say. A sanitizer's own library stays before ours. */
+/** A program whose calls are as slow as `settings` say. */
 function slowProgram(settings: Record<string, string>, script: string): NodeProgram {
-  const preload = [process.env["LD_PRELOAD"], library?.program].filter(Boolean).join(":");
-  return new NodeProgram(script, [], { env: { ...settings, LD_PRELOAD: preload } });
+  return new NodeProgram(script, [], { env: { ...settings, ...preloading(library) } });
 }
 
 describe.skipIf(compiler === null)("in the middle of something (needs a C compiler)", () => {
