@@ -3,7 +3,7 @@
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Semaphore } from "../../lib/ipc/index.ts";
 import { compile, compiler, preloading } from "../helpers/compile.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
@@ -14,9 +14,14 @@ const IPC = new URL("../../dist/ipc/index.js", import.meta.url).href;
 const names = new ObjectNames("teardown");
 let library: ReturnType<typeof compile> | undefined;
 let folder: string;
+const running: NodeProgram[] = [];
 beforeAll(() => {
   if (compiler) library = compile(SOURCE, { library: true });
   folder = mkdtempSync(join(tmpdir(), "ptalk-teardown-"));
+});
+afterEach(async () => {
+  // One that hangs at its end would go on for ever.
+  for (const program of running.splice(0)) await program.kill();
 });
 afterAll(() => {
   library?.remove();
@@ -26,7 +31,9 @@ afterAll(() => {
 
 /** A program whose calls are as slow as `settings` say. */
 function slowProgram(settings: Record<string, string>, script: string): NodeProgram {
-  return new NodeProgram(script, [], { env: { ...settings, ...preloading(library) } });
+  const program = new NodeProgram(script, [], { env: { ...settings, ...preloading(library) } });
+  running.push(program);
+  return program;
 }
 
 describe.skipIf(compiler === null)("in the middle of something (needs a C compiler)", () => {

@@ -8,10 +8,12 @@ import { freshStateDir, newKeys, ServerProcess, until } from "../helpers/lookup-
 const SOURCE = join(import.meta.dirname, "../fixtures/preload.c");
 const state = freshStateDir();
 let library: ReturnType<typeof compile> | undefined;
+let server: ServerProcess | undefined;
 beforeAll(() => {
   if (compiler) library = compile(SOURCE, { library: true });
 });
-afterAll(() => {
+afterAll(async () => {
+  await server?.stop();
   library?.remove();
   state.remove();
 });
@@ -26,7 +28,7 @@ describe.skipIf(compiler === null)("a name that is new (needs a C compiler)", ()
             .filter((line) => /server-names$/.test(line))
         : [];
     const env = { ...preloading(library), SYNC_LOG: log };
-    const server = await ServerProcess.start(["--workers", "1", "--state-dir", join(state.path, "server")], env);
+    server = await ServerProcess.start(["--workers", "1", "--state-dir", join(state.path, "server")], env);
     const before = syncs().length;
     for (const name of ["ann", "bob", "cat"]) {
       const client = await server.client();
@@ -38,6 +40,5 @@ describe.skipIf(compiler === null)("a name that is new (needs a C compiler)", ()
     const again = await server.client();
     expect(await again.register("dan", newKeys())).toBe("OK");
     await until("the next one to be on the disk", () => syncs().length > after);
-    await server.stop();
   });
 });
