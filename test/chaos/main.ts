@@ -22,7 +22,10 @@ const INSIDE = "PTALK_CHAOS_INSIDE";
 /** Violations of one rule that are shown with their lines. */
 const SHOWN = 3;
 const LINES_SHOWN = 20;
+/** Exit statuses: something was found; the command line is wrong; a signal has ended it. */
+const FOUND = 1;
 const USAGE = 64;
+const BROKEN_OFF = 130;
 
 /** Which rule has to find which planted faults. */
 const FINDS: Readonly<Record<Plant, readonly Rule[]>> = {
@@ -95,7 +98,7 @@ async function isolated(dir: string): Promise<number | null> {
   });
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => child.stdin.end());
   const [code] = await once(child, "close");
-  return code ?? 1;
+  return code ?? FOUND;
 }
 
 async function chaos(options: Options, dir: string, inside: boolean): Promise<number> {
@@ -110,7 +113,7 @@ async function chaos(options: Options, dir: string, inside: boolean): Promise<nu
   process.stdin.destroy();
   if (broken.signal.aborted) {
     console.error("chaos: broken off");
-    return 1;
+    return BROKEN_OFF;
   }
   return report(readJournals(dir), options, dir);
 }
@@ -140,7 +143,7 @@ function report(entries: readonly Entry[], { seed, plants }: Options, dir: strin
   );
   const good = plants.length > 0 ? missed.length === 0 : violations.length === 0;
   if (!good) console.log(`journals: ${dir}`);
-  return good ? 0 : 1;
+  return good ? 0 : FOUND;
 }
 
 function summary(entries: readonly Entry[]): string {
@@ -185,7 +188,7 @@ async function main(): Promise<number> {
   const dir = mkdtempSync(join(tmpdir(), "ptalk-chaos-"));
   const status = (await isolated(dir)) ?? (await chaos(options, dir, false));
   // The journals of a run that found something are worth reading.
-  if (status === 0 || process.env["CI"]) rmSync(dir, { recursive: true, force: true });
+  if (status !== FOUND || process.env["CI"]) rmSync(dir, { recursive: true, force: true });
   return status;
 }
 
