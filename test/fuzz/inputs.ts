@@ -413,9 +413,9 @@ export interface Typing {
 export const typing: fc.Arbitrary<Typing> = fc.record({
   typed: fc.array(
     fc.oneof(
-      { weight: 40, arbitrary: fc.constantFrom(...TYPED) },
+      { weight: 400, arbitrary: fc.constantFrom(...TYPED) },
       { weight: 1, arbitrary: fc.constant(HALF_A_LINE) },
-      { weight: 5, arbitrary: fc.string({ maxLength: 6 }) },
+      { weight: 50, arbitrary: fc.string({ maxLength: 6 }) },
     ),
     { maxLength: 30 },
   ),

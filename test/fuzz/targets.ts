@@ -351,10 +351,11 @@ const config: Target<inputs.Settings> = {
         writeFileSync(file, inputs.settingsBytes(input));
         for (const load of [loadConfig, loadServeConfig]) {
           try {
-            for (const value of Object.values(await load({}, env))) {
-              ok(["string", "number", "boolean", "undefined"].includes(typeof value), String(value));
-              if (typeof value === "number") ok(Number.isFinite(value) && value >= 0);
-              if (typeof value === "string") ok(!value.includes("\0"));
+            for (const [setting, value] of Object.entries(await load({}, env))) {
+              ok(["string", "number", "boolean", "undefined"].includes(typeof value), setting);
+              if (typeof value === "number") ok(Number.isFinite(value) && value >= 0, setting);
+              // Whether a name is one is said where it is used.
+              if (typeof value === "string" && setting !== "name") ok(!value.includes("\0"), setting);
             }
           } catch (error) {
             if (!(error instanceof TalkError)) throw error;
