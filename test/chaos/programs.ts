@@ -96,6 +96,24 @@ export class Running {
     if (this.child.stdout) createInterface({ input: this.child.stdout }).on("line", listener);
   }
 
+  /** What it says, a JSON object a line. A line that its death has cut short was not said. */
+  onSaid(listener: (event: Said) => void): void {
+    this.onLine((line) => {
+      let event: Said;
+      try {
+        event = JSON.parse(line) as Said;
+      } catch {
+        if (!this.#isKilled) this.#stage.journal.write(this.who, { type: "hang", run: this.run, what: `said ${line}` });
+        return;
+      }
+      listener(event);
+    });
+  }
+
+  get #isKilled(): boolean {
+    return this.#how === "killed" || this.child.signalCode !== null;
+  }
+
   say(line: string): void {
     this.child.stdin?.write(`${line}\n`);
   }
@@ -122,10 +140,10 @@ export class Running {
     clearTimeout(timer);
   }
 
-  #end(how: How): void {
+  #end(how: "killed" | "left"): void {
     if (this.#how !== "itself") return;
     this.#how = how;
-    if (how !== "itself") this.#stage.journal.write(this.who, { type: "ending", run: this.run, how });
+    this.#stage.journal.write(this.who, { type: "ending", run: this.run, how });
   }
 }
 
@@ -294,8 +312,7 @@ export class Member {
     const running = new Running(this.#stage, { who: this.name, program: this.program, args, env });
     this.#current = running;
     const registered = new Promise<boolean>((resolve) => {
-      running.onLine((line) => {
-        const event = JSON.parse(line) as Said;
+      running.onSaid((event) => {
         if (event.type === "registered") resolve(this.#registered(running, event));
         else this.#note(running, event);
       });
@@ -431,8 +448,7 @@ export async function sendOnce(
   const running = new Running(stage, { who: from, program: "send", args, env: { PTALK_SERVER: server }, run });
   journal.write(from, { type: "order", run: running.run, token, to, timeoutMs, rollCall: false });
   let id: string | null = null;
-  running.onLine((line) => {
-    const event = JSON.parse(line) as Said;
+  running.onSaid((event) => {
     if (event.type !== "sent") return;
     id = event.id;
     journal.write(from, { type: "sent", run: running.run, token, id });
