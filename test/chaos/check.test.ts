@@ -145,6 +145,12 @@ describe("a planted fault", () => {
     expect(found(story.failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
   });
 
+  it("given up by a send, whatever happened to the program of the same name", () => {
+    const story = calm().say("ann", { type: "start", run: 3, program: "send", pid: 103 }).orders("ann", 3, 0, "bob");
+    story.after(25_000).disturbs("client", "ann", 500).after(2_000).failed("ann", 3, 0, "not-delivered");
+    expect(found(story)).toEqual(["given-up"]);
+  });
+
   it("no server, when only a worker had died", () => {
     const story = calm().say("cat", { type: "start", run: 3, program: "send", pid: 103 });
     story.orders("cat", 3, 0, "bob").disturbs("worker", "server", 0).failed("cat", 3, 0, "unreachable");

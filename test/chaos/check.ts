@@ -306,7 +306,11 @@ function* failure(story: Story, message: Message, outcome: Of<"outcome">): Gener
       return;
     }
     case "not-delivered": {
-      const disturbed = story.disturbed([order.who, order.to, "*", "server"], since, outcome.at);
+      const isProgram = story.runs.get(order.run)?.start.program !== "send";
+      const disturbed = story
+        .disturbed([order.who, order.to, "*", "server"], since, outcome.at)
+        // What ends somebody's program does nothing to a `send` of the same name.
+        .filter(({ fault }) => isProgram || fault.target !== order.who || !/^(client|leave)$/.test(fault.kind));
       if (settled && order.at <= since && disturbed.length === 0) {
         const text = `${order.token} was given up although both ends were on and undisturbed for ${SETTLE_MS / 1000} s`;
         yield { rule: "given-up", text, lines: [...lines, ...faultsAt(story, [order.to, order.who], order.at, since)] };

@@ -17,6 +17,9 @@ const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
 /** Nobody orders anything for so long while CPU time is taken. */
 const REST_MS = 4_000;
 const STORM_MIN_MS = 5_000;
+/** Part of the killed clients that stand still for so long before. */
+const STUNNED_SHARE = 0.5;
+const STUNNED_MS = 700;
 /** Processes of `ptalk send` at once. */
 const SENDERS_MAX = 3;
 /** A message's time: over before a long fault is, or long enough to outlive it. */
@@ -86,6 +89,8 @@ class World implements Stage {
   readonly #links = new Map<string, Link>();
   readonly #filter = new DatagramFilter();
   readonly #underWay = new Set<Promise<void>>();
+  /** Members that a fault has ended and will start again. */
+  readonly #restarting = new Set<Member>();
   #failure: Error | undefined;
   #runs = 0;
   #faults = 0;
@@ -258,7 +263,6 @@ class World implements Stage {
 
   async #restartServer(act: FaultAct): Promise<void> {
     const { up, starting } = this.#server;
-    // One that is just starting is killed as well; whoever starts it tries again.
     if (up === undefined && starting && act.kind === "primary") {
       return this.#during(act, "server", async () => starting.kill());
     }
@@ -283,15 +287,31 @@ class World implements Stage {
   async #restartMember(act: FaultAct): Promise<void> {
     const member = this.#member(act.target);
     const { on, starting } = member;
-    if (on === undefined && starting && act.kind === "client") {
-      return this.#during(act, member.name, async () => starting.kill());
+    if (this.#restarting.has(member)) {
+      // One that is just starting is killed as well; whoever starts it tries again.
+      if (on === undefined && starting && act.kind === "client") {
+        await this.#during(act, member.name, async () => starting.kill());
+      }
+      return;
     }
-    if (on === undefined || on.stopped) return;
+    if (on === undefined || (on.stopped && act.kind === "leave")) return;
+    this.#restarting.add(member);
     await this.#during(act, member.name, async () => {
-      await (act.kind === "client" ? member.kill() : member.leave());
+      if (act.kind === "client") await this.#kill(member, on, act.choice);
+      else await member.leave();
       await this.#pause(act.forMs / 2);
       await member.start();
     });
+    this.#restarting.delete(member);
+  }
+
+  /** At once, or stunned for a moment before: then messages are under way to it when it dies. */
+  async #kill(member: Member, running: Running, choice: number): Promise<void> {
+    if (choice < STUNNED_SHARE) {
+      signal(running.pid, "SIGSTOP");
+      await this.#pause(STUNNED_MS);
+    }
+    await member.kill();
   }
 
   async #cutLinks(act: FaultAct): Promise<void> {
