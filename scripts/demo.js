@@ -59,7 +59,7 @@ function start(name, args) {
 
 /** A client that speaks JSON, one event a line. */
 async function client(name) {
-  const process = start(name, ["talk", name, "--json"]);
+  const process = start(name, ["talk", "--as", name, "--json"]);
   const event = async (type, fits = () => true) => {
     const parse = (line) => (line.startsWith("{") ? JSON.parse(line) : {});
     const line = await process.until(`"${type}" event`, (line) => parse(line).type === type && fits(parse(line)));

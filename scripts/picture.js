@@ -121,31 +121,33 @@ function serve() {
 
 try {
   const server = await serve();
-  const bob = terminal("bob", ["bob"], server.address);
+  const bob = terminal("bob", ["--as", "bob"], server.address);
   await bob.shows("bob");
-  const alice = terminal("alice", ["alice"], server.address);
-  await bob.shows("alice");
-  alice.type("bob is the cluster up again?\r");
+  const alice = terminal("alice", ["--as", "alice", "bob"], server.address);
+  await alice.shows("bob>");
+  alice.type("is the cluster up again?\r");
   await bob.shows("up again?");
   await alice.shows("✓ → bob");
-  bob.type("alice since this morning 早上好 👋\r");
+  bob.type("/r\r");
+  await bob.shows("alice>");
+  bob.type("since this morning 早上好 👋\r");
   await alice.shows("this morning");
-  bob.type("alice and I am half way through typing");
+  bob.type("and I am half way through typing");
   await bob.shows("half way");
-  alice.type("bob lunch?\r");
+  alice.type("lunch?\r");
   await bob.shows("lunch?");
-  alice.type("all\r");
+  alice.type("/all\r");
   await alice.shows("127.0.0.1:");
   await new Promise((resolve) => setTimeout(resolve, 500));
   const [width, gap, height] = [COLUMNS * CELL.width + 24, 14, ROWS * CELL.height + 44];
-  const windows = [windowAt(0, "$ ptalk alice", alice.screen), windowAt(height + gap, "$ ptalk bob", bob.screen)];
+  const windows = [windowAt(0, "$ ptalk bob", alice.screen), windowAt(height + gap, "$ ptalk", bob.screen)];
   const total = 2 * height + gap;
   writeFileSync(
     join(root, "docs/talk.svg"),
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="-1 -1 ${width + 2} ${total + 2}" font-family="ui-monospace, SFMono-Regular, Menlo, DejaVu Sans Mono, monospace" font-size="13" fill="#e6edf3" xml:space="preserve">\n<title>Two terminals: alice and bob talk with ptalk</title>\n${windows.join("\n")}\n</svg>\n`,
   );
-  alice.type("exit\r");
-  bob.type("\x15exit\r");
+  alice.type("/exit\r");
+  bob.type("\x15/exit\r");
   server.child.kill("SIGTERM");
   await new Promise((resolve) => server.child.once("exit", resolve));
 } finally {

@@ -13,12 +13,12 @@ const transport = await PeerTransport.open({ identity, address });
 let received = 0;
 let disorder = 0;
 let last = "";
-transport.on("message", ({ id }, accept) => {
+transport.on("message", ({ id }, settle) => {
   received++;
   // Ids are zero-padded and count up within one sender.
   if (id <= last && !id.endsWith("00000000")) disorder++;
   last = id;
-  accept();
+  settle("accepted");
 });
 
 const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);

@@ -1,4 +1,4 @@
-// Bounded waiting: with a signal, with a time limit, in the order of the calls, one at a time for each subject, a few at once.
+// Bounded waiting: with a signal, with a time limit, one question for all who ask it, a few tasks at once.
 // A promise that is no longer waited for goes on, and its failure is dropped.
 
 /** The promise's outcome, or a rejection with the signal's reason as soon as that is aborted. */
@@ -41,52 +41,19 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   return abortable(over, signal).finally(() => clearTimeout(timer));
 }
 
-/** Jobs with the same key one after the other, in the order of the calls: as many wait as their callers do. */
-export class KeyedQueue {
-  readonly #last = new Map<string, Promise<unknown>>();
-
-  /** Runs the job when every earlier one of its key has ended, and by then `signal` is not aborted. */
-  run<T>(key: string, job: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    const before = this.#last.get(key);
-    const own = abortable(before === undefined ? job() : before.then(job), signal);
-    // Given up early, it still stands for those before it.
-    const turn = Promise.allSettled([before, own]);
-    this.#last.set(key, turn);
-    void turn.then(() => {
-      if (this.#last.get(key) === turn) this.#last.delete(key);
-    });
-    return own;
-  }
-}
-
-export interface Flight<T> {
-  readonly answer: Promise<T>;
-  /** Fulfilled with the answer, or with undefined when the request failed or the time limit has passed. */
-  readonly inTime: Promise<T | undefined>;
-}
-
-/**
- * Coalesces concurrent identical requests (Go's singleflight). The time limit starts with the first caller, so that ten who
- * ask wait no longer than one.
- */
+/** Coalesces concurrent identical requests (Go's singleflight). */
 export class SingleFlight<T> {
-  readonly #timeoutMs: number;
-  readonly #inFlight = new Map<string, Flight<T>>();
+  readonly #inFlight = new Map<string, Promise<T>>();
 
-  constructor(timeoutMs: number) {
-    this.#timeoutMs = timeoutMs;
-  }
-
-  /** Bounded by what `request` allows to be under way. */
-  run(subject: string, request: () => Promise<T>): Flight<T> {
+  /** Bounded by what `request` allows to be under way. Nobody has to wait for the answer. */
+  run(subject: string, request: () => Promise<T>): Promise<T> {
     const open = this.#inFlight.get(subject);
     if (open) return open;
     const answer = request();
-    const unlessItFails = answer.catch(() => undefined);
-    const flight = { answer, inTime: withTimeout(this.#timeoutMs, unlessItFails, undefined) };
-    this.#inFlight.set(subject, flight);
-    void unlessItFails.then(() => this.#inFlight.delete(subject));
-    return flight;
+    this.#inFlight.set(subject, answer);
+    const done = (): boolean => this.#inFlight.delete(subject);
+    answer.then(done, done);
+    return answer;
   }
 }
 

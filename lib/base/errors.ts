@@ -1,4 +1,4 @@
-// The errors a person or a program meets, each with one code and, through one table, one exit status.
+// The errors that a person or a program meets, each with one code. Exit statuses and advice for a command line are lib/cli's.
 // Knows nothing else of ptalk: everything may import it. (Errors of the operating system are IpcError, in lib/ipc.)
 
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
@@ -6,12 +6,15 @@ export type TalkErrorCode =
   | "no-such-user"
   | "not-delivered"
   | "key-mismatch"
+  | "declined"
+  | "not-understood"
   | "too-long"
   | "bad-name"
   | "bad-data"
   | "name-taken"
   | "unreachable"
   | "full"
+  | "try-again"
   | "protocol"
   | "refused"
   | "timeout"
@@ -21,57 +24,51 @@ export type TalkErrorCode =
   | "internal";
 
 /** The reasons for which a message can fail (DESIGN: `failed {id,to,code,message}`). */
-export const FAILED_CODES = ["no-such-user", "not-delivered", "key-mismatch", "too-long"] as const;
+export const FAILED_CODES = [
+  "no-such-user",
+  "not-delivered",
+  "key-mismatch",
+  "declined",
+  "not-understood",
+  "too-long",
+] as const;
 export type FailedCode = (typeof FAILED_CODES)[number];
 
 /**
- * Exit status of each code: the values of BSD's sysexits(3). 1 is left to the shell and to crashes of Node itself,
- * so that a script can tell an expected failure from an unexpected one.
+ * What the person at a command line could do about an error; how to say it is the command line's business (cli/advice.ts). Each
+ * concerns the error's `subject`.
  */
-export const EXIT = {
-  ok: 0,
-  usage: 64,
-  data: 65,
-  noUser: 67,
-  unavailable: 69,
-  internal: 70,
-  cannotCreate: 73,
-  tempFail: 75,
-  noPermission: 77,
-} as const;
+export type Remedy =
+  /** Subject: the user's name. */
+  | "forget-key"
+  /** Subject: HOST:PORT of the server. */
+  | "forget-certificate"
+  | "start-server"
+  | "smaller-capacity"
+  | "secure-listener"
+  | "both-tls-files"
+  | "other-state-dir";
 
-const EXIT_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
-  usage: EXIT.usage,
-  "bad-config": EXIT.usage,
-  "bad-name": EXIT.data,
-  "bad-data": EXIT.data,
-  "too-long": EXIT.data,
-  "no-such-user": EXIT.noUser,
-  unreachable: EXIT.unavailable,
-  full: EXIT.unavailable,
-  protocol: EXIT.unavailable,
-  internal: EXIT.internal,
-  closed: EXIT.internal,
-  "name-taken": EXIT.cannotCreate,
-  "not-delivered": EXIT.tempFail,
-  timeout: EXIT.tempFail,
-  "key-mismatch": EXIT.noPermission,
-  refused: EXIT.noPermission,
-};
+export interface TalkErrorOptions extends ErrorOptions {
+  readonly remedy?: Remedy;
+  readonly subject?: string;
+}
 
 /** An error that ptalk expects to happen: its message is a sentence for a person, its `code` is for programs. */
 export class TalkError extends Error {
   override readonly name = "TalkError";
   readonly code: TalkErrorCode;
 
-  constructor(code: TalkErrorCode, message: string, options?: ErrorOptions) {
+  /** What could be done, if anything can be said. */
+  readonly remedy: Remedy | null;
+  /** Whom or what the remedy is about; of a usage error in a call of the library, the option or argument. */
+  readonly subject: string | null;
+
+  constructor(code: TalkErrorCode, message: string, { remedy, subject, ...options }: TalkErrorOptions = {}) {
     super(message, options);
     this.code = code;
-  }
-
-  /** Exit status (sysexits) of a command that ends with this error. */
-  get exitCode(): number {
-    return EXIT_OF_CODE[this.code];
+    this.remedy = remedy ?? null;
+    this.subject = subject ?? null;
   }
 
   static noSuchUser(name: string): TalkError {
@@ -81,13 +78,21 @@ export class TalkError extends Error {
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
   }
-  /** Both fingerprints and the way out are in the message: the person has to decide, ptalk never does. */
+  /** Both fingerprints are in the message: the person has to decide, ptalk never does. */
   static keyMismatch(name: string, known: string, offered: string): TalkError {
-    return new TalkError(
-      "key-mismatch",
-      `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ` +
-        `${quote(name)}. If the change is expected, forget the old key with: ptalk key forget ${printable(name)}`,
-    );
+    const message = `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ${quote(name)}`;
+    return new TalkError("key-mismatch", message, { remedy: "forget-key", subject: printable(name) });
+  }
+  /** The receiving program knows the sender's name under another key, and refuses the message. */
+  static knownUnderAnotherKey(to: string): TalkError {
+    return new TalkError("key-mismatch", `${quote(to)} refuses the message: it knows you under another key`);
+  }
+  /** @param reason a clause without a full stop, as in the next one */
+  static declined(to: string, reason: string): TalkError {
+    return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
+  }
+  static notUnderstood(to: string, reason: string): TalkError {
+    return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);
   }
   /** @param length and limit in bytes of UTF-8 */
   static tooLong(length: number, limit: number): TalkError {
@@ -99,12 +104,18 @@ export class TalkError extends Error {
   static badData(reason: string, cause?: unknown): TalkError {
     return new TalkError("bad-data", reason, { cause });
   }
-  static nameTaken(name: string): TalkError {
-    return new TalkError("name-taken", `the name ${quote(name)} is taken`);
+  /** @param holder a clause that says who has it */
+  static nameTaken(name: string, holder?: string): TalkError {
+    return new TalkError("name-taken", `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`);
+  }
+  /** Another program of the same user has taken the name over. */
+  static replaced(name: string): TalkError {
+    return new TalkError("name-taken", `another program of yours has taken the name ${quote(name)} over`);
   }
   /** @param server "HOST:PORT" */
-  static unreachable(server: string, reason: string, cause?: unknown): TalkError {
-    return new TalkError("unreachable", `no lookup server at ${server}: ${reason}`, { cause });
+  static unreachable(server: string, reason: string, cause?: unknown, remedy?: Remedy): TalkError {
+    const options = remedy === undefined ? { cause } : { cause, remedy, subject: server };
+    return new TalkError("unreachable", `no lookup server at ${server}: ${reason}`, options);
   }
   /** @param capacity in clients */
   static full(capacity?: number): TalkError {
@@ -130,18 +141,6 @@ export class TalkError extends Error {
   static internal(reason: string, cause?: unknown): TalkError {
     return new TalkError("internal", reason, { cause });
   }
-}
-
-/** Files and folders that cannot be used as they are, and a disk without room: errno(3). */
-const UNUSABLE = new Set<unknown>(["EACCES", "EPERM", "EROFS", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
-const NO_ROOM = new Set<unknown>(["ENOSPC", "EDQUOT"]);
-
-/** Exit status for anything thrown: what the system does not allow is 77, a full disk 69, what nobody foresaw 70. */
-export function exitCodeOf(error: unknown): number {
-  if (error instanceof TalkError) return error.exitCode;
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (UNUSABLE.has(code)) return EXIT.noPermission;
-  return NO_ROOM.has(code) ? EXIT.unavailable : EXIT.internal;
 }
 
 // Names reach messages from the network and the command line: control and format characters are shown, never sent.

@@ -1,5 +1,6 @@
 // Names of users: which are allowed, and when two are the same one. Pure; knows neither network nor memory.
 import { TalkError } from "./errors.ts";
+import { lookAlikeProblem } from "./look-alikes.ts";
 
 /** Longest name, in bytes of UTF-8. */
 export const MAX_NAME_BYTES = 32;
@@ -16,7 +17,7 @@ export const MAX_FOLD_BYTES = 64;
  */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   ...["all", "list", "exit", "help"],
-  ...["talk", "serve", "lookup", "send", "recv", "ipc", "key", "doctor"],
+  ...["talk", "serve", "lookup", "send", "recv", "ipc", "key", "doctor", "config"],
 ]);
 
 const ASCII_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;
@@ -82,7 +83,7 @@ function nameProblem(name: unknown): string | null {
   if (Buffer.byteLength(folded) > MAX_FOLD_BYTES) return `folded, it is longer than ${MAX_FOLD_BYTES} bytes`;
   if (!isNameText(folded)) return "folded, it holds other characters than letters and digits";
   if (RESERVED_NAMES.has(folded)) return "it is a command";
-  return null;
+  return ASCII_NAME.test(name) ? null : lookAlikeProblem([name, name.normalize("NFKC"), folded]);
 }
 
 function isNameText(text: string): boolean {

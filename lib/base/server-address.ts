@@ -1,5 +1,6 @@
 // Where the lookup server is, as people write it: HOST:PORT, [IPv6]:PORT, HOST. Pure text; no name is resolved here.
 import * as net from "node:net";
+import { canonicalAddress, withoutZone } from "./endpoint.ts";
 import { TalkError } from "./errors.ts";
 
 export const DEFAULT_HOST = "127.0.0.1";
@@ -18,20 +19,41 @@ export interface ServerAddress {
 const isIPv6 = (text: string): boolean => text.indexOf(":") !== text.lastIndexOf(":") && net.isIPv6(text);
 
 /**
- * Reads HOST:PORT, HOST, :PORT, [IPV6]:PORT or a bare IPv6 address; what is left out is the default.
+ * Reads HOST:PORT, HOST, :PORT, [IPV6]:PORT or a bare IPv6 address; what is left out is the default. The host comes out in one
+ * spelling: what is remembered of a server must hold however it is written next time.
  * @param where names the flag, variable or file in the error
  * @param minPort 0 where the system may pick the port (`serve --listen`), else 1
  * @throws TalkError usage
  */
-export function parseServerAddress(text: string, where = "--server", minPort = 1): ServerAddress {
-  if (isIPv6(text)) return { host: text, port: DEFAULT_PORT };
+export function parseServerAddress(text: string, where = "server", minPort = 1): ServerAddress {
+  if (isIPv6(text)) return { host: canonicalHost(text), port: DEFAULT_PORT };
   const match = /^(?:\[([^[\]]*)\]|([^:[\]]*))(?::(.*))?$/.exec(text);
   if (match === null || text === "") throw bad(where, text, "expected HOST:PORT or [IPV6]:PORT");
   const [, bracketed, plain, port] = match;
   if (bracketed !== undefined && !isIPv6(bracketed)) throw bad(where, text, "no IPv6 address between the brackets");
   const host = bracketed ?? (plain || DEFAULT_HOST);
   if (bracketed === undefined && !isHost(host)) throw bad(where, text, "not a host name or address");
-  return { host, port: port === undefined ? DEFAULT_PORT : parsePort(port, minPort, where, text) };
+  return {
+    host: canonicalHost(host),
+    port: port === undefined ? DEFAULT_PORT : parsePort(port, minPort, where, text),
+  };
+}
+
+/** Host names have no case (RFC 4343) and may end with the root's dot; an IPv6 address has many spellings (RFC 5952). */
+function canonicalHost(host: string): string {
+  if (!isIPv6(host)) return host.toLowerCase().replace(/\.$/, "");
+  const address = withoutZone(host);
+  return canonicalAddress(address) + host.slice(address.length); // a zone is an interface's name, and those have case
+}
+
+/** The usual spelling of a "HOST:PORT" that may have been written down in another one; unchanged if it is none. */
+export function canonicalServer(text: string): string {
+  try {
+    return formatServerAddress(parseServerAddress(text));
+  } catch (error) {
+    if (error instanceof TalkError) return text;
+    throw error;
+  }
 }
 
 /** The inverse: "HOST:PORT", with brackets around an IPv6 address. */
@@ -55,5 +77,5 @@ function isHost(host: string): boolean {
 }
 
 function bad(where: string, text: string, reason: string): TalkError {
-  return TalkError.usage(`${where} ${JSON.stringify(text)}: ${reason}`);
+  return new TalkError("usage", `${where} ${JSON.stringify(text)}: ${reason}`, { subject: where });
 }

@@ -2,6 +2,7 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
+import { nameOfLogin } from "../base/login-names.ts";
 import { validateName } from "../base/names.ts";
 import { type Config, type Flags, loadConfig } from "./config.ts";
 
@@ -10,15 +11,12 @@ export interface CommandContext {
   readonly json: boolean;
 }
 
-/** @param flags what the command's own options add: `{ name: "bob" }` for `--as bob` */
-export async function commandContext(
-  command: Command,
-  flags: Readonly<Record<string, string | undefined>> = {},
-): Promise<CommandContext> {
-  return contextOf({ ...command.optsWithGlobals<Flags>(), ...flags });
+export async function commandContext(command: Command): Promise<CommandContext> {
+  const { as: name, ...flags } = command.optsWithGlobals<Flags>();
+  return contextOf({ ...flags, name });
 }
 
-/** @param flags the options by the names of their commandContext, `json` among them */
+/** @param flags the options by the names of their settings, `json` among them */
 export async function contextOf({ json = false, ...flags }: Flags): Promise<CommandContext> {
   return { config: await loadConfig(flags), json: json === true };
 }
@@ -33,7 +31,7 @@ export function ownName({ name }: Config): string {
     validateName(name);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TalkError("bad-name", `${reason} (the own name: ptalk NAME, --as NAME or PTALK_NAME)`, { cause });
+    throw new TalkError("bad-name", `${reason} (the own name: --as NAME or PTALK_NAME)`, { cause });
   }
   return name;
 }
@@ -43,20 +41,13 @@ export function milliseconds(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : Math.ceil(seconds * 1000);
 }
 
+/** The name that the login goes by: every login has one. */
 function loginName(): string {
-  let name: string;
   try {
-    name = userInfo().username;
+    return nameOfLogin(userInfo({ encoding: "buffer" }).username);
   } catch (cause) {
-    throw new TalkError("bad-name", "this user has no login name: give a name (ptalk NAME, --as NAME or PTALK_NAME)", {
+    throw new TalkError("bad-name", "this user has no login name: give a name (--as NAME or PTALK_NAME)", {
       cause,
     });
   }
-  try {
-    validateName(name);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TalkError("bad-name", `the login name cannot be used here (${reason}): give another one`, { cause });
-  }
-  return name;
 }

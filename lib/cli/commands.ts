@@ -14,7 +14,7 @@ interface CommandEntry {
 }
 
 export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
-  talk: { usage: "talk [NAME]", summary: "talk as NAME", load: () => import("./commands/talk.ts") },
+  talk: { usage: "talk [PEER]", summary: "talk to people", load: () => import("./commands/talk.ts") },
   serve: {
     usage: "serve",
     summary: "run the lookup server in the foreground",
@@ -31,21 +31,38 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   recv: { usage: "recv", summary: "print the messages that arrive", load: () => import("./commands/recv.ts") },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
+  config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
   doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
 };
 
 export const DEFAULT_COMMAND = "talk";
 
 /** Program options that take a value, which must not be mistaken for the command. */
-const WITH_VALUE = new Set(["--server", "--state-dir"]);
+const WITH_VALUE = new Set(["--server", "--state-dir", "--as"]);
 
-/** The first operand of the command line, or undefined: `ptalk --server h:1 send bob` has "send". */
-export function firstOperand(args: readonly string[]): string | undefined {
+/** The operands of the command line: `ptalk --server h:1 send bob` has "send" and "bob". Options of commands take no values here. */
+export function operands(args: readonly string[]): string[] {
+  const found: string[] = [];
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] as string;
-    if (arg === "--") return undefined;
+    if (arg === "--") return [...found, ...args.slice(i + 1)];
     if (WITH_VALUE.has(arg)) i++;
-    else if (!arg.startsWith("-")) return arg;
+    else if (!arg.startsWith("-")) found.push(arg);
   }
-  return undefined;
+  return found;
+}
+
+/** The command that this word was meant to be: one letter too many, too few, wrong, or two exchanged. */
+export function similarCommand(word: string): string | undefined {
+  return Object.keys(COMMANDS).find((command) => isOneEditApart(word.toLowerCase(), command));
+}
+
+function isOneEditApart(a: string, b: string): boolean {
+  if (a === b || Math.abs(a.length - b.length) > 1) return false;
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start++;
+  const [restOfA, restOfB] = [a.slice(start), b.slice(start)];
+  if (restOfA.slice(1) === restOfB.slice(1) || restOfA.slice(1) === restOfB || restOfA === restOfB.slice(1))
+    return true;
+  return restOfA[0] === restOfB[1] && restOfA[1] === restOfB[0] && restOfA.slice(2) === restOfB.slice(2);
 }

@@ -1,5 +1,7 @@
 // How one setting's value is read, from the command line, the environment or TOML: each names its origin in its error.
+import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
+import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
@@ -20,10 +22,14 @@ export function name(raw: unknown, origin: Origin): string {
   return raw;
 }
 
+/** "~/" is the home of the user. */
 export function path(raw: unknown, origin: Origin): string {
   const value = text(raw, origin);
   if (value.includes("\0")) throw bad(origin, raw, "a path");
-  return value;
+  if (!value.startsWith("~/")) return value;
+  const home = ownHome(process.env);
+  if (home === null) throw bad(origin, raw, "a path without ~/, since this user has no home");
+  return join(home, value.slice(2));
 }
 
 export function server(raw: unknown, origin: Origin): string {
@@ -44,14 +50,22 @@ export function integer(min: number, max: number): (raw: unknown, origin: Origin
   };
 }
 
-const MAX_SECONDS = 86_400; // a day: beyond it a timeout is a mistake, and timers overflow at 24 days
+const UNIT_SECONDS: Readonly<Record<string, number>> = { "": 1, s: 1, m: 60, h: 3_600, d: 86_400 };
 
-export function seconds(raw: unknown, origin: Origin): number {
-  const value = typeof raw === "string" && /^\d{1,9}(\.\d{1,9})?$/.test(raw) ? Number(raw) : raw;
-  if (typeof value !== "number" || !(value > 0 && value <= MAX_SECONDS)) {
-    throw bad(origin, raw, `seconds, more than 0 and at most ${MAX_SECONDS}`);
-  }
-  return value;
+/**
+ * A time in seconds: "90", "2.5", "20s", "5m", "2h", "7d"; in TOML a number too.
+ * @param most seconds
+ */
+export function duration(most: number): (raw: unknown, origin: Origin) => number {
+  return (raw, origin) => {
+    const [, digits = "", unit = ""] =
+      (typeof raw === "string" && /^(\d{1,9}(?:\.\d{1,9})?)([smhd]?)$/.exec(raw)) || [];
+    const value = typeof raw === "string" ? Number(digits || Number.NaN) * (UNIT_SECONDS[unit] ?? Number.NaN) : raw;
+    if (typeof value !== "number" || !(value > 0 && value <= most)) {
+      throw bad(origin, raw, `a time such as 90, 20s, 5m or 2h: more than 0, and at most ${most} seconds`);
+    }
+    return value;
+  };
 }
 
 export function boolean(raw: unknown, origin: Origin): boolean {

@@ -1,11 +1,10 @@
-// CommandContext: flags > PTALK_* environment > $XDG_CONFIG_HOME/ptalk/config.toml > defaults. One table describes them all.
+// Settings: flags > PTALK_* environment > the user's config.toml > /etc/ptalk/config.toml > defaults. One table describes them all.
 // Knows nothing of commands or sockets.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { baseFolder, defaultStateDir, type Environment } from "../base/files.ts";
+import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
-import { boolean, fileMode, integer, listen, name, type Origin, path, seconds, server } from "./config-values.ts";
+import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
+import { boolean, duration, fileMode, integer, listen, name, type Origin, path, server } from "./config-values.ts";
 
 interface Setting<T> {
   /** Name in the environment, after PTALK_. */
@@ -14,36 +13,51 @@ interface Setting<T> {
   readonly key: string;
   /** @param raw text from a flag or the environment; what TOML has from the file */
   readonly read: (raw: unknown, origin: Origin) => T;
+  /** What holds when nobody says anything; null where that depends on the host. */
+  readonly fallback: T | null;
 }
 
-const CLIENT_SETTINGS = {
-  server: { env: "SERVER", key: "server", read: server },
-  name: { env: "NAME", key: "name", read: name },
-  stateDir: { env: "STATE_DIR", key: "state-dir", read: path },
-  port: { env: "PORT", key: "port", read: integer(0, 65_535) },
-  timeout: { env: "TIMEOUT", key: "timeout", read: seconds },
-  insecure: { env: "INSECURE", key: "insecure", read: boolean },
-} satisfies Record<string, Setting<unknown>>;
-
+const DAY_S = 86_400;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
-/** CommandContext of `ptalk serve`, in the file's table [serve]. */
-const SERVE_SETTINGS = {
-  listen: { env: "LISTEN", key: "listen", read: listen },
-  workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS) },
-  capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY) },
-  exitWhenEmpty: { env: "EXIT_WHEN_EMPTY", key: "exit-when-empty", read: boolean },
-  tls: { env: "TLS", key: "tls", read: boolean },
-  tlsCert: { env: "TLS_CERT", key: "tls-cert", read: path },
-  tlsKey: { env: "TLS_KEY", key: "tls-key", read: path },
-  tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode },
-  stateDir: { env: "STATE_DIR", key: "state-dir", read: path },
-  insecure: { env: "INSECURE", key: "insecure", read: boolean },
+
+const CLIENT_SETTINGS = {
+  server: { env: "SERVER", key: "server", read: server, fallback: DEFAULT_SERVER },
+  name: { env: "NAME", key: "name", read: name, fallback: null },
+  stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
+  port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
+  timeout: { env: "TIMEOUT", key: "timeout", read: duration(DAY_S), fallback: 10 },
+  insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 
-type Values<S extends Record<string, Setting<unknown>>> = { readonly [K in keyof S]?: ReturnType<S[K]["read"]> };
+/** Of `ptalk serve`, in the file's table [serve]. */
+const SERVE_SETTINGS = {
+  listen: { env: "LISTEN", key: "listen", read: listen, fallback: DEFAULT_SERVER },
+  workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS), fallback: null },
+  capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY), fallback: 4096 },
+  exitWhenEmpty: { env: "EXIT_WHEN_EMPTY", key: "exit-when-empty", read: boolean, fallback: false },
+  tls: { env: "TLS", key: "tls", read: boolean, fallback: false },
+  tlsCert: { env: "TLS_CERT", key: "tls-cert", read: path, fallback: null },
+  tlsKey: { env: "TLS_KEY", key: "tls-key", read: path, fallback: null },
+  tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode, fallback: 0o644 },
+  stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
+  insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+} satisfies Record<string, Setting<unknown>>;
+
+type SettingTable = Readonly<Record<string, Setting<unknown>>>;
+type Values<S extends SettingTable> = { readonly [K in keyof S]?: ReturnType<S[K]["read"]> };
 /** What the command line gave, by setting; undefined where it gave nothing. */
 export type Flags = Readonly<Record<string, string | boolean | undefined>>;
+
+/** One setting with its source, as `ptalk config --show-origin` shows it. */
+export interface SettingOrigin {
+  /** As in the file; of the server's with "serve." before it. */
+  readonly key: string;
+  readonly value: string | number | boolean | null;
+  readonly origin: "flag" | "env" | "user" | "system" | "default";
+  /** The flag, the variable or the file; null for a default. */
+  readonly where: string | null;
+}
 
 export interface Config extends Values<typeof CLIENT_SETTINGS> {
   /** "HOST:PORT" */
@@ -55,9 +69,13 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
 }
 export type ServeConfig = Values<typeof SERVE_SETTINGS>;
 
-/** @throws TalkError usage (flags), bad-config (environment, file) */
-export async function loadConfig(flags: Flags = {}, env: Environment = process.env): Promise<Config> {
-  const values = resolve(CLIENT_SETTINGS, flags, env, await readConfigFile(env), "");
+/** @throws TalkError usage (flags), bad-config (environment, file), refused (a file that cannot be trusted) */
+export async function loadConfig(
+  flags: Flags = {},
+  env: Environment = process.env,
+  systemFile?: string,
+): Promise<Config> {
+  const values = valuesOf(CLIENT_SETTINGS, flags, env, checked(await readConfigFiles(env, systemFile)));
   return {
     ...values,
     server: values.server ?? DEFAULT_SERVER,
@@ -67,36 +85,79 @@ export async function loadConfig(flags: Flags = {}, env: Environment = process.e
   };
 }
 
-/** The server's settings; whatever is undefined is the server's own default. */
-export async function loadServeConfig(flags: Flags = {}, env: Environment = process.env): Promise<ServeConfig> {
-  const table = (await readConfigFile(env)).serve;
-  return resolve(SERVE_SETTINGS, flags, env, isTable(table) ? table : {}, "serve.");
+/** The server's settings; whatever is undefined is the server's own default. @throws as loadConfig() */
+export async function loadServeConfig(
+  flags: Flags = {},
+  env: Environment = process.env,
+  systemFile?: string,
+): Promise<ServeConfig> {
+  return valuesOf(SERVE_SETTINGS, flags, env, serveSources(checked(await readConfigFiles(env, systemFile))), "serve.");
 }
 
-/** Null where there can be none: this user has no home. */
-export function configFile(env: Environment = process.env): string | null {
-  const base = baseFolder(env, "XDG_CONFIG_HOME", ".config");
-  return base && join(base, "ptalk", "config.toml");
+/** Every setting with its source, sorted by key. @throws as loadConfig() */
+export async function settingOrigins(
+  flags: Flags = {},
+  env: Environment = process.env,
+  systemFile?: string,
+): Promise<SettingOrigin[]> {
+  const sources = checked(await readConfigFiles(env, systemFile));
+  const client = [...resolve(CLIENT_SETTINGS, flags, env, sources, "").values()];
+  const serve = [...resolve(SERVE_SETTINGS, {}, env, serveSources(sources), "serve.").values()];
+  const shown = [...client, ...serve].map(({ key, value, origin, where }): SettingOrigin => {
+    if (key === "state-dir" && value === null) return { key, value: defaultStateDir(env), origin, where };
+    return { key, value: key === "serve.table-mode" ? modeText(value) : value, origin, where };
+  });
+  return shown.sort((a, b) => (a.key < b.key ? -1 : 1));
 }
 
-function resolve<S extends Record<string, Setting<unknown>>>(
+const modeText = (mode: unknown): string => Number(mode).toString(8).padStart(4, "0");
+
+function valuesOf<S extends SettingTable>(
   settings: S,
   flags: Flags,
   env: Environment,
-  file: Readonly<Record<string, unknown>>,
-  prefix: string,
+  sources: readonly ConfigSource[],
+  prefix = "",
 ): Values<S> {
-  const values: Record<string, unknown> = {};
-  for (const [name, { env: suffix, key, read }] of Object.entries(settings)) {
+  const found = [...resolve(settings, flags, env, sources, prefix)].filter(([, { origin }]) => origin !== "default");
+  return Object.fromEntries(found.map(([setting, { value }]) => [setting, value])) as Values<S>;
+}
+
+/** By the setting's name. The first source that says anything counts; a bad value of a later one is not looked at. */
+function resolve(
+  settings: SettingTable,
+  flags: Flags,
+  env: Environment,
+  sources: readonly ConfigSource[],
+  prefix: string,
+): Map<string, SettingOrigin> {
+  const found = new Map<string, SettingOrigin>();
+  for (const [setting, { env: suffix, key, read, fallback }] of Object.entries(settings)) {
     const variable = `PTALK_${suffix}`;
+    const take = (value: unknown, origin: SettingOrigin["origin"], where: string | null): void => {
+      found.set(setting, { key: `${prefix}${key}`, value: value as SettingOrigin["value"], origin, where });
+    };
+    const source = sources.find(({ table }) => table[key] !== undefined);
     // An empty variable counts as unset, as is the custom in shells.
-    if (flags[name] !== undefined) values[name] = read(flags[name], `--${key}`);
-    else if (env[variable]) values[name] = asConfig(() => read(env[variable], variable));
-    else if (file[key] !== undefined) {
-      values[name] = asConfig(() => read(file[key], `${configFile(env)}: ${prefix}${key}`));
+    if (flags[setting] !== undefined) take(read(flags[setting], `--${key}`), "flag", `--${key}`);
+    else if (env[variable])
+      take(
+        asConfig(() => read(env[variable], variable)),
+        "env",
+        variable,
+      );
+    else if (source === undefined) take(fallback, "default", null);
+    else {
+      const where = `${source.file}: ${prefix}${key}`;
+      if (read === path) checkAbsolute(source.table[key], where);
+      take(
+        asConfig(() => read(source.table[key], where)),
+        source.origin,
+        source.file,
+      );
     }
   }
-  return values as Values<S>;
+  return found;
 }
 
 // A bad value is the caller's mistake on the command line, but the configuration's anywhere else.
@@ -108,51 +169,31 @@ function asConfig<T>(read: () => T): T {
   }
 }
 
-async function readConfigFile(env: Environment): Promise<Readonly<Record<string, unknown>>> {
-  const file = configFile(env);
-  if (file === null) return {};
-  let source: string;
-  try {
-    source = readFileSync(file, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) return {};
-    throw TalkError.badConfig(file, error instanceof Error ? error.message : "unreadable", error);
+/** A file does not know the folder that a command is run in. */
+function checkAbsolute(raw: unknown, where: string): void {
+  if (typeof raw !== "string" || raw.startsWith("/") || raw.startsWith("~/")) return;
+  throw TalkError.badConfig(where, `expected a path that begins with / or ~/, not ${JSON.stringify(raw)}`);
+}
+
+function checked(sources: readonly ConfigSource[]): readonly ConfigSource[] {
+  const known = new Set(["serve", ...Object.values(CLIENT_SETTINGS).map(({ key }) => key)]);
+  const knownServe = new Set(Object.values(SERVE_SETTINGS).map(({ key }) => key));
+  for (const { file, table } of sources) {
+    checkKeys(file, table, known, "");
+    if (table.serve === undefined) continue;
+    if (!isTable(table.serve)) throw TalkError.badConfig(`${file}: serve`, "expected a table, [serve]");
+    checkKeys(file, table.serve, knownServe, "serve.");
   }
-  const { parse } = await import("smol-toml"); // only those who have a file pay for the parser
-  const table = asToml(file, () => parse(source));
-  checkKeys(file, table);
-  return table;
+  return sources;
 }
 
-function asToml<T>(file: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw TalkError.badConfig(file, error instanceof Error ? tomlReason(error) : "not TOML", error);
-  }
-}
-
-// The parser's message goes on with a picture of the place, over several lines.
-function tomlReason(error: Error & { line?: number; column?: number }): string {
-  const [reason = ""] = error.message.split("\n");
-  return error.line === undefined ? reason : `${reason} (line ${error.line}, column ${error.column})`;
-}
-
-function checkKeys(file: string, table: Readonly<Record<string, unknown>>): void {
-  const known = new Set(["serve", ...Object.values(CLIENT_SETTINGS).map((s) => s.key)]);
-  const knownServe = new Set(Object.values(SERVE_SETTINGS).map((s) => s.key));
-  for (const key of Object.keys(table)) if (!known.has(key)) throw unknownKey(file, key, known);
-  if (table.serve === undefined) return;
-  if (!isTable(table.serve)) throw TalkError.badConfig(`${file}: serve`, "expected a table, [serve]");
-  for (const key of Object.keys(table.serve)) {
-    if (!knownServe.has(key)) throw unknownKey(file, `serve.${key}`, knownServe);
+function checkKeys(file: string, table: TomlTable, known: ReadonlySet<string>, prefix: string): void {
+  for (const key of Object.keys(table)) {
+    if (known.has(key)) continue;
+    throw TalkError.badConfig(`${file}: ${prefix}${key}`, `unknown key; known are ${[...known].join(", ")}`);
   }
 }
 
-function unknownKey(file: string, key: string, known: Set<string>): TalkError {
-  return TalkError.badConfig(`${file}: ${key}`, `unknown key; known are ${[...known].join(", ")}`);
-}
-
-function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+function serveSources(sources: readonly ConfigSource[]): readonly ConfigSource[] {
+  return sources.map((source) => ({ ...source, table: isTable(source.table.serve) ? source.table.serve : {} }));
 }

@@ -1,6 +1,6 @@
 // The end of every command: what is said, and the exit status.
-import { exitCodeOf } from "../base/errors.ts";
 import { CommandEnded } from "./command-ended.ts";
+import { exitStatusOf } from "./exit-status.ts";
 import { reportError, wantsJson } from "./output.ts";
 
 const LINGER_MS = 2_000; // after the command's end: what still keeps the event loop then is not worth waiting for
@@ -9,7 +9,7 @@ const LINGER_MS = 2_000; // after the command's end: what still keeps the event 
 export function finish(error: unknown, args: readonly string[]): void {
   if (hasPrintedHelp(error)) return;
   if (!(error instanceof CommandEnded)) reportError(error, wantsJson(args));
-  process.exitCode = error instanceof CommandEnded ? error.exitCode : exitCodeOf(error);
+  process.exitCode = error instanceof CommandEnded ? error.exitCode : exitStatusOf(error);
 }
 
 /** Lets the process end by itself, but not for ever. */

@@ -1,6 +1,6 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
-import type { ClientRecord, LocalRecord, TalkMessage } from "../client/types.ts";
+import type { DirectoryEntry, LocalEntry, TalkMessage } from "../client/types.ts";
 import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
 import { colourOfName, type Paint } from "./style.ts";
 import { time } from "./times.ts";
@@ -17,13 +17,13 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return lines.map((line, i) => (i === 0 ? paint("bold", line) : line));
 }
 
-export function clientTable(clients: readonly ClientRecord[], paint: Paint): string[] {
+export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on"];
   const rows = clients.map((c) => [c.name, endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
   return table(["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"], rows, paint);
 }
 
-export function localTable(clients: readonly LocalRecord[], paint: Paint): string[] {
+export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on, on this machine"];
   const rows = clients.map((c) => [
     c.name,
@@ -39,7 +39,7 @@ export function localTable(clients: readonly LocalRecord[], paint: Paint): strin
 }
 
 /** One client, a field a line. */
-export function clientDetails(client: ClientRecord): string[] {
+export function clientDetails(client: DirectoryEntry): string[] {
   return [
     `name         ${escapeControls(client.name)}`,
     `address      ${escapeControls(endpoint(client))}`,

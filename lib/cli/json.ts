@@ -1,16 +1,43 @@
-// Records and events as the JSON of DESIGN's section 3: the same fields, times as ISO 8601 UTC with milliseconds.
+// What `--json` prints, one object a line: records and events of the client, their times as ISO 8601 in UTC with milliseconds.
 import type {
-  ClientJson,
-  ClientRecord,
   DeliveredEvent,
+  EntryJson,
   EpochMs,
-  JsonEvent,
-  LocalJson,
-  LocalRecord,
+  FailedEvent,
+  LocalEntry,
+  PeerEvent,
   SentEvent,
+  ServerEvent,
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
+
+/** With these fields as text. */
+type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
+
+/** A row of the local table. */
+export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
+
+/** The lines of `ptalk talk --json` and `ptalk recv --json`. */
+export type JsonEvent =
+  | {
+      readonly type: "registered";
+      readonly name: string;
+      readonly server: string;
+      readonly address: string;
+      readonly port: number;
+      readonly fingerprint: string;
+    }
+  | { readonly type: "all"; readonly clients: readonly EntryJson[] }
+  | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
+  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
+  | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
+  | ({ readonly type: "failed" } & FailedEvent)
+  | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "server" } & ServerEvent)
+  | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "exit" };
 
 const LAST_TIME = 8.64e15; // ms; the end of Date's range
 
@@ -21,19 +48,7 @@ export function iso(at: EpochMs): string {
 
 const isoOrNull = (at: EpochMs | null): string | null => (at === null ? null : iso(at));
 
-export function clientJson(c: ClientRecord): ClientJson {
-  return {
-    name: c.name,
-    address: c.address,
-    port: c.port,
-    host: c.host,
-    startedAt: iso(c.startedAt),
-    lastLookupAt: isoOrNull(c.lastLookupAt),
-    fingerprint: c.fingerprint,
-  };
-}
-
-export function localJson(c: LocalRecord): LocalJson {
+export function localJson(c: LocalEntry): LocalEntryJson {
   return {
     name: c.name,
     pid: c.pid,

@@ -2,9 +2,11 @@
 // stdout that cannot be written is told once; a stderr that cannot be written is nobody's loss.
 import { writeSync } from "node:fs";
 import { debuglog } from "node:util";
-import { EXIT, exitCodeOf, TalkError } from "../base/errors.ts";
+import { TalkError } from "../base/errors.ts";
+import { withAdvice } from "./advice.ts";
 import { CommandEnded } from "./command-ended.ts";
 import { escapeControls } from "./escape-controls.ts";
+import { EXIT, exitStatusOf } from "./exit-status.ts";
 
 const debug = debuglog("ptalk-cli");
 
@@ -97,10 +99,10 @@ export function reportError(error: unknown, json: boolean): void {
 
 /** Code and one-line message of anything thrown. */
 export function describeError(error: unknown): { code: string; message: string } {
-  if (error instanceof TalkError) return { code: error.code, message: oneLine(error.message) };
+  if (error instanceof TalkError) return { code: error.code, message: oneLine(withAdvice(error)) };
   if (!(error instanceof Error)) return { code: "internal", message: oneLine(String(error)) };
   const code = "code" in error && typeof error.code === "string" ? error.code : "internal";
-  const foreseen = code !== "internal" && exitCodeOf(error) !== EXIT.internal;
+  const foreseen = code !== "internal" && exitStatusOf(error) !== EXIT.internal;
   const hint = foreseen ? "" : " (run with NODE_DEBUG=ptalk-cli for details)";
   return { code, message: `${oneLine(error.message)}${hint}` };
 }

@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
-import { COMMANDS, DEFAULT_COMMAND, firstOperand } from "./commands.ts";
+import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
 
 const AFTER_HELP = `
-\`ptalk NAME\` is short for \`ptalk talk NAME\`. CommandContext: flags > PTALK_* environment > config.toml > defaults.
+\`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
 73 name taken, 75 not delivered in time, 77 refused, 70 internal error. See ptalk(1).`;
 
@@ -16,15 +16,16 @@ export async function program(args: readonly string[]): Promise<Command> {
     .description("talk to people on this host and this network, from one terminal or script to another")
     .usage("[command] [options]")
     .option("--server <host:port>", "the lookup server (default: 127.0.0.1:5518)")
+    .option("--as <name>", "be NAME (default: the login name)")
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
-    .version(version(), "--version", "print the version")
+    .version(version(), "-V, --version", "print the version")
     .helpOption("--help", "this help")
     .addHelpText("after", AFTER_HELP)
     .configureHelp({ showGlobalOptions: true });
   failInsteadOfExiting(cli);
-  const chosen = chosenCommand(args);
+  const chosen = await chosenCommand(args);
   for (const [name, { summary, usage, load }] of Object.entries(COMMANDS)) {
     const command = name === chosen ? (await load()).command() : new Command(usage);
     cli.addCommand(command.summary(summary), { isDefault: name === DEFAULT_COMMAND });
@@ -34,15 +35,25 @@ export async function program(args: readonly string[]): Promise<Command> {
   return cli;
 }
 
-function chosenCommand(args: readonly string[]): string | undefined {
-  const operand = firstOperand(args);
-  if (operand === "help") {
-    const topic = firstOperand(args.slice(args.indexOf("help") + 1));
+/** @throws TalkError usage for a first word that is neither a command nor somebody to talk to */
+async function chosenCommand(args: readonly string[]): Promise<string | undefined> {
+  const [first, ...more] = operands(args);
+  if (first === undefined) return args.includes("--help") ? undefined : DEFAULT_COMMAND;
+  if (first === "help") {
+    const [topic] = more;
     if (topic === undefined || Object.hasOwn(COMMANDS, topic)) return topic;
     throw TalkError.usage(`no command ${JSON.stringify(topic)}; there are ${Object.keys(COMMANDS).join(", ")}`);
   }
-  if (operand !== undefined && Object.hasOwn(COMMANDS, operand)) return operand;
-  return operand === undefined && args.includes("--help") ? undefined : DEFAULT_COMMAND;
+  if (Object.hasOwn(COMMANDS, first)) return first;
+  const similar = similarCommand(first);
+  const meant = similar === undefined ? "" : `; did you mean ${similar}?`;
+  // More words than a name are a command that was mistyped, or the text of a message: nobody is talked to by mistake.
+  if (more.length > 0)
+    throw TalkError.usage(`no command ${JSON.stringify(first)}${meant || "; to send a message: ptalk send NAME TEXT"}`);
+  if (similar === undefined) return DEFAULT_COMMAND;
+  const { isKnownPeer } = await import("./known-peer.ts");
+  if (await isKnownPeer(first, args)) return DEFAULT_COMMAND;
+  throw TalkError.usage(`no command ${JSON.stringify(first)}, and nobody of that name is known${meant}`);
 }
 
 function failInsteadOfExiting(command: Command): void {

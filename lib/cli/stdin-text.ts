@@ -15,7 +15,7 @@ export async function readText(input: AsyncIterable<Uint8Array>): Promise<string
     if (length > MESSAGE_BYTES_LIMIT + 2) break; // two bytes for CR LF at the end
   }
   const text = decode(Buffer.concat(chunks));
-  // Cut off withTimeout a character, a long text looks like bad UTF-8: its length is the truth.
+  // Cut off within a character, a long text looks like bad UTF-8: its length is the truth.
   if (length > MESSAGE_BYTES_LIMIT + 2) throw TalkError.tooLong(length, MESSAGE_BYTES_LIMIT);
   if (text instanceof TalkError) throw text;
   return text.replace(/\r?\n$/, "");

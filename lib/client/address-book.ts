@@ -1,162 +1,314 @@
-// Who is who: a name's key and addresses from the server, held against the key that was remembered of it. Both ways: whom
-// to send to, and whether an incoming message is from whom it says. A server that does not answer delays neither for long.
-// Knows nothing of sockets and messages.
-
-import { type Flight, KeyedQueue, SingleFlight } from "../base/async.ts";
+// Who is who: what the server says of a name, held against the key that is remembered of it. Both ways: where a message for
+// the name goes, and whether a message under the name is from its owner. Owns what is known of names, and for how long it counts.
+// Knows nothing of sockets and messages. Names are folded here, but for error messages.
+//
+// Whom a message is for:
+//  1. known(): the server said so just now, or it is away. No question, no waiting.
+//  2. find(): else the server is asked. For somebody known the answer is waited for shortly; what was known before serves then.
+//  3. The server knows no such client. An open session is used all the same: the directory does not overrule a conversation.
+//     While a server has not settled after a restart, the client may be on its way back: ask again. Else: no such user.
+//  4. The key must be the remembered one, if there is one, and the client of this version of the peer protocol.
+//
+// Whom a message is from, verifySender():
+//  1. The key must be the remembered one, if there is one.
+//  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key.
+//  3. The verdict: see TalkMessage.verified.
+import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import { type DirectoryEntry, PEER_PROTOCOL } from "../directory/entry.ts";
+import type { PeerIdentity } from "../peer/types.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
-import { DirectoryCache } from "./directory-cache.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
+import { type Contact, Contacts, type Recipient } from "./contacts.ts";
+import type { DirectoryStats } from "./types.ts";
 
-/** Milliseconds that a question about somebody known holds a message up; past them what was known before serves. */
+/** Milliseconds after which the server is asked again, should a push have been missed. */
+const FRESH_MS = 2_000;
+/** Milliseconds that a question about somebody known holds a message up. */
 const KNOWN_PATIENCE_MS = 250;
-/** Milliseconds that an incoming message waits for the server's word on its sender; past them it is not verified. */
-const SENDER_PATIENCE_MS = 1_000;
+/** Milliseconds that the message of a stranger waits for the server's word on the sender. */
+const STRANGER_PATIENCE_MS = 1_000;
+/** Pauses between questions for a client that may be on its way back to a server that has restarted. */
+const RETURN = { firstMs: 100, maxMs: 1_000 };
+/** Milliseconds between two TOUCH requests: the time of the last lookup is for people. */
+const TOUCH_EVERY_MS = 250;
+/** Milliseconds that a TOUCH waits at least: by then the message that it is about has left. */
+const TOUCH_AFTER_MS = 20;
 
-/** What the book needs of the session. */
+/** What the book needs of the session with the server, see there. */
 export interface DirectorySource {
-  readonly connected: boolean;
-  lookup(name: string): Promise<DirectoryRecord | null>;
-  /** The key (base64) that the name belongs to, null if to none. */
+  readonly isConnected: boolean;
+  readonly settlingMs: number;
+  lookup(name: string): Promise<DirectoryEntry | null>;
   ownerOf(name: string): Promise<string | null>;
+  touch(): void;
   whenConnected(signal: AbortSignal): Promise<void>;
 }
 
-/** What is known of a sender: verified if the server's binding and the remembered key agree, refused if one contradicts. */
-export type SenderVerification = { readonly verified: boolean } | { readonly refused: TalkError };
+export interface AddressBookParts {
+  /** "HOST:PORT", under which keys are remembered. */
+  readonly server: string;
+  readonly source: DirectorySource;
+  readonly peers: KnownPeers;
+  /** Whether a session with that peer is open. */
+  readonly hasSession: (peer: PeerIdentity) => boolean;
+  /** The server has told where the client of that name is, asked or unasked. */
+  readonly onLearned: (name: string, entry: DirectoryEntry) => void;
+}
+
+export interface Sender {
+  readonly verified: boolean;
+  readonly fingerprint: string;
+}
 
 export class AddressBook {
-  readonly #server: string;
-  readonly #source: DirectorySource;
-  readonly #peers: KnownPeers;
-  readonly #records = new DirectoryCache();
-  readonly #places = new SingleFlight<DirectoryRecord | null>(KNOWN_PATIENCE_MS);
-  readonly #owners = new SingleFlight<string | null>(SENDER_PATIENCE_MS);
-  readonly #inTurn = new KeyedQueue();
+  readonly #parts: AddressBookParts;
+  readonly #contacts = new Contacts();
+  readonly #lookups = new SingleFlight<DirectoryEntry | null>();
+  readonly #owners = new SingleFlight<string | null>();
+  /** Monotonic milliseconds: what was learned before may no longer be so. */
+  #doubtedAt = 0;
+  #asked = 0;
+  #fromMemory = 0;
+  #touchTimer: NodeJS.Timeout | undefined;
+  #touchedAt = Number.NEGATIVE_INFINITY;
   #hasWarned = false;
 
-  constructor(server: string, source: DirectorySource, peers: KnownPeers) {
-    this.#server = server;
-    this.#source = source;
-    this.#peers = peers;
+  constructor(parts: AddressBookParts) {
+    this.#parts = parts;
+  }
+
+  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood */
+  known(name: string): Recipient | null {
+    const contact = this.#contacts.get(name);
+    if (contact === undefined || !this.#isCurrent(contact)) return null;
+    this.#noteMemory();
+    return this.#recipient(name, contact);
   }
 
   /**
-   * Where a message for this name goes. While the server is away the last known place serves; without one it is waited for.
-   * Of calls with one name, none is fulfilled before an earlier one is settled.
-   * @throws TalkError no-such-user, key-mismatch, unreachable; the signal's reason
+   * Whom a message for this name goes to. While the server is away the last known address serves; without one it is waited for.
+   * @param shown the name as the caller spells it
+   * @throws TalkError no-such-user, key-mismatch, not-understood, unreachable; the signal's reason
    */
-  resolve(name: string, signal: AbortSignal): Promise<DirectoryRecord> {
-    const folded = foldIfValid(name);
-    if (folded === null) return Promise.reject(TalkError.noSuchUser(name));
-    const find = async (): Promise<DirectoryRecord> => {
-      const record = await this.#find(folded, signal);
-      if (record === null) throw TalkError.noSuchUser(name);
-      this.#records.use(folded);
-      this.#peers.check(this.#server, folded, record.key);
-      return record;
-    };
-    return this.#inTurn.run(folded, find, signal);
+  async find(name: string, shown: string, signal: AbortSignal): Promise<Recipient> {
+    const { source } = this.#parts;
+    for (let attempt = 0; ; attempt++) {
+      signal.throwIfAborted();
+      if (!source.isConnected && !this.#isUsable(this.#contacts.get(name))) await source.whenConnected(signal);
+      try {
+        const contact = await abortable(this.#current(name), signal);
+        if (contact !== null) return this.#recipient(name, contact);
+        if (!(await abortable(this.#mayReturn(name), signal))) throw TalkError.noSuchUser(shown);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (source.isConnected || !isUnreachable(error)) throw error;
+        continue; // it broke off: ask again when it is back
+      }
+      await sleep(Math.min(backoffMs(attempt, RETURN), Math.ceil(source.settlingMs)), signal);
+    }
   }
 
-  /** Somebody is about to be written to: asks now where. */
-  lookAhead(name: string): void {
-    const folded = foldIfValid(name);
-    if (folded !== null) this.#ask(folded);
+  /** Asks the server, whatever is known; several callers at once share one question. @throws TalkError unreachable, protocol */
+  lookup(name: string): Promise<DirectoryEntry | null> {
+    return this.#lookups.run(name, async () => {
+      this.#asked++;
+      this.#touchedAt = performance.now(); // the server notes a lookup itself
+      const entry = await this.#parts.source.lookup(name);
+      if (entry) this.#learnAs(name, entry);
+      else this.#contacts.get(name)?.onLeft();
+      return entry;
+    });
   }
 
-  /** The handshake with this key has succeeded under this name, as it was given to resolve(): no other key will do now. */
-  remember(name: string, key: string): void {
+  /** The recipient has proved to hold its key: no other one will do under the name from now on. */
+  remember(name: string, { entry }: Recipient): void {
     try {
-      this.#pin(name, key);
+      this.#pin(name, entry.key);
     } catch {
       // Another process has met another key under this name just now: the next message to it is refused loudly.
     }
   }
 
-  /** @param key base64 of the key that the sender has proved to hold */
-  async verifySender(name: string, key: string): Promise<SenderVerification> {
-    const folded = foldIfValid(name);
-    if (folded === null) return { refused: TalkError.badName(name, "a sender calls itself so") };
+  /** Why no message to this recipient can arrive, going by what the server has said since; null if nothing speaks against it. */
+  objectionTo(name: string, { entry }: Recipient): TalkError | null {
+    const latest = this.#contacts.get(name)?.entry ?? entry;
+    if (latest.key === entry.key && latest.protocol === entry.protocol) return null;
     try {
-      const pinned = this.#isPinned(folded, key);
-      const { inTime } = this.#owners.run(`${folded} ${key}`, () => this.#boundKey(folded, key));
-      const bound = (await inTime) ?? null;
-      if (bound === key) return { verified: pinned || this.#pin(folded, key) };
-      // The name is somebody else's on the server: only who was met under it before is heard, and not as verified.
-      if (bound !== null && !pinned) return { refused: TalkError.refused(`a stranger calls itself "${folded}"`) };
-      return { verified: false };
+      this.#check(name, latest);
+      return null;
     } catch (error) {
-      if (error instanceof TalkError) return { refused: error };
+      return error instanceof TalkError ? error : null;
+    }
+  }
+
+  /**
+   * Whether a message under this name is from its owner.
+   * @param key the key that the sender has proved to hold
+   * @throws TalkError refused or key-mismatch when the key contradicts the name
+   */
+  verifySender(name: string, key: Buffer): Sender | Promise<Sender> {
+    const keyText = key.toString("base64");
+    const isRemembered = this.#isRemembered(name, keyText);
+    const contact = this.#contacts.get(name);
+    const owner = contact?.owner ?? null;
+    if (contact && owner !== null && (this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected)) {
+      return this.#judge(name, keyText, isRemembered, owner);
+    }
+    const patienceMs = isRemembered || owner === keyText ? KNOWN_PATIENCE_MS : STRANGER_PATIENCE_MS;
+    const asked = withTimeout(patienceMs, this.#askOwner(name), owner);
+    return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
+  }
+
+  /** The server has told of a client, unasked. */
+  learn(entry: DirectoryEntry): void {
+    const name = foldIfValid(entry.name);
+    if (name !== null) this.#learnAs(name, entry);
+  }
+
+  /** The server has told that a client left. Its last address is kept for a session that may be open. */
+  onLeft(shown: string): void {
+    const name = foldIfValid(shown);
+    if (name !== null) this.#contacts.get(name)?.onLeft();
+  }
+
+  /** The server was away: everything is to be asked again, and serves meanwhile. */
+  invalidate(): void {
+    this.#doubtedAt = performance.now();
+  }
+
+  /** Tells the server now of the lookups that memory has answered. */
+  tellLookups(): void {
+    if (this.#touchTimer === undefined) return;
+    clearTimeout(this.#touchTimer);
+    this.#touchTimer = undefined;
+    this.#touchedAt = performance.now();
+    this.#parts.source.touch();
+  }
+
+  stats(): DirectoryStats {
+    return { contacts: this.#contacts.size, lookups: this.#asked, fromMemory: this.#fromMemory };
+  }
+
+  close(): void {
+    clearTimeout(this.#touchTimer);
+  }
+
+  #isFresh(at: number): boolean {
+    return at > this.#doubtedAt && at > performance.now() - FRESH_MS;
+  }
+
+  #isCurrent(contact: Contact): boolean {
+    return contact.isOn && (this.#isFresh(contact.entryAt) || !this.#parts.source.isConnected);
+  }
+
+  /** There is an address to go on with, whatever the server says. */
+  #isUsable(contact: Contact | undefined): contact is Contact {
+    if (contact === undefined) return false;
+    return contact.isOn || (contact.recipient !== null && this.#parts.hasSession(contact.recipient.peer));
+  }
+
+  /** @returns null if there is no such client. @throws TalkError unreachable, protocol if nothing was known before */
+  async #current(name: string): Promise<Contact | null> {
+    const before = this.#contacts.get(name);
+    if (before !== undefined && this.#isCurrent(before)) {
+      this.#noteMemory();
+      return before;
+    }
+    const answer = this.lookup(name);
+    if (!this.#isUsable(before)) await answer;
+    else
+      await withTimeout(
+        KNOWN_PATIENCE_MS,
+        answer.catch(() => null),
+        null,
+      );
+    const contact = this.#contacts.get(name);
+    return this.#isUsable(contact) ? contact : null;
+  }
+
+  /** After a restart of the server its clients need a moment to come back. A name that nobody ever had is a mistake instead. */
+  async #mayReturn(name: string): Promise<boolean> {
+    const { server, source, peers } = this.#parts;
+    if (source.settlingMs === 0) return false;
+    if (this.#contacts.get(name) !== undefined || peers.has(server, name)) return true;
+    return (await source.ownerOf(name)) !== null;
+  }
+
+  /** The key that the name belongs to; what was known before if the server cannot say. */
+  async #askOwner(name: string): Promise<string | null> {
+    const { source } = this.#parts;
+    const known = this.#contacts.get(name)?.owner ?? null;
+    if (!source.isConnected) return known;
+    try {
+      return await this.#owners.run(name, async () => {
+        this.#asked++;
+        // Of a key with very many names some are its own only while it is on under them.
+        const owner = (await source.ownerOf(name)) ?? (await source.lookup(name))?.key ?? null;
+        if (owner !== null) this.#contacts.touch(name).onOwner(owner);
+        return owner;
+      });
+    } catch {
+      return known;
+    }
+  }
+
+  #learnAs(name: string, entry: DirectoryEntry): void {
+    this.#contacts.touch(name).onEntry(entry);
+    this.#parts.onLearned(name, entry);
+  }
+
+  /**
+   * A directory that gives the name to another key does not end a conversation: while its session is open, it goes on with the
+   * key that is remembered.
+   * @throws TalkError key-mismatch, not-understood
+   */
+  #recipient(name: string, contact: Contact): Recipient {
+    const before = contact.recipient;
+    // One that has left is usable for its open session only; one that is on has an entry.
+    const entry = contact.isOn || before === null ? (contact.entry as DirectoryEntry) : before.entry;
+    this.#contacts.keep(name, contact);
+    try {
+      return contact.use(entry, this.#check(name, entry, before?.entry === entry));
+    } catch (error) {
+      const isOther = before?.isRemembered && before.entry.key !== entry.key;
+      if (isOther && this.#parts.hasSession(before.peer)) return before;
       throw error;
     }
   }
 
-  /** The server told of a client. */
-  learn(record: DirectoryRecord): void {
-    const folded = foldIfValid(record.name);
-    if (folded !== null) this.#records.keep(folded, record);
+  /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
+  #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {
+    const { server, peers } = this.#parts;
+    const standing = peers.check(server, name, entry.key);
+    if (!isVersionChecked && entry.protocol !== PEER_PROTOCOL) throw otherVersion(entry);
+    return standing === "known";
   }
 
-  /** The client of this name has left. */
-  forget(name: string): void {
-    const folded = foldIfValid(name);
-    if (folded !== null) this.#records.forget(folded);
+  /** Memory has answered. The server hears of it, but no message waits for that. */
+  #noteMemory(): void {
+    this.#fromMemory++;
+    if (this.#touchTimer !== undefined) return;
+    const waitMs = Math.max(TOUCH_AFTER_MS, this.#touchedAt + TOUCH_EVERY_MS - performance.now());
+    this.#touchTimer = setTimeout(() => this.tellLookups(), waitMs).unref();
   }
 
-  /** The server was away: what it told before may no longer be so. */
-  invalidate(): void {
-    this.#records.invalidate();
-  }
-
-  async #find(folded: string, signal: AbortSignal): Promise<DirectoryRecord | null> {
-    for (;;) {
-      signal.throwIfAborted();
-      if (!this.#source.connected && !this.#records.get(folded)) await this.#source.whenConnected(signal);
-      try {
-        return await this.#current(folded);
-      } catch (error) {
-        if (this.#source.connected) throw error; // else it broke off: ask again when it is back
-      }
+  /** @throws TalkError refused, key-mismatch */
+  #judge(name: string, key: string, isRemembered: boolean, owner: string | null): Sender {
+    const isOwner = owner === key;
+    if (!isRemembered && owner !== null && !isOwner) {
+      throw TalkError.refused(`a stranger calls itself "${name}": the name belongs to another key`);
     }
-  }
-
-  /** The key that the name belongs to, as far as can be found out. */
-  async #boundKey(folded: string, key: string): Promise<string | null> {
-    const known = this.#records.get(folded);
-    if (!this.#source.connected) return known?.key ?? null;
-    // Most senders are on, and known soon; who only sends is in no directory, and asked for along with it.
-    const early = known?.key === key ? undefined : this.#source.ownerOf(folded).catch(() => null);
-    const listed = await this.#current(folded).catch(() => null);
-    if (listed?.key === key) return key;
-    const owner = await (early ?? this.#source.ownerOf(folded).catch(() => null));
-    return owner ?? listed?.key ?? null;
-  }
-
-  /** @throws TalkError unreachable, protocol if nothing was known before */
-  async #current(folded: string): Promise<DirectoryRecord | null> {
-    const known = this.#records.get(folded);
-    if (known && (this.#records.isFresh(folded) || !this.#source.connected)) return known;
-    const question = this.#ask(folded);
-    if (!known) return question.answer;
-    const answer = await question.inTime;
-    return answer !== undefined ? answer : (this.#records.get(folded) ?? known);
-  }
-
-  #ask(folded: string): Flight<DirectoryRecord | null> {
-    return this.#places.run(folded, async () => {
-      const record = await this.#source.lookup(folded);
-      if (record) this.#records.keep(folded, record);
-      else this.#records.forget(folded);
-      return record;
-    });
+    const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
+    const contact = this.#contacts.get(name);
+    return { verified, fingerprint: contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64")) };
   }
 
   /** @throws TalkError key-mismatch. What cannot be read is not remembered. */
-  #isPinned(folded: string, key: string): boolean {
+  #isRemembered(name: string, key: string): boolean {
     try {
-      return this.#peers.check(this.#server, folded, key) === "known";
+      return this.#parts.peers.check(this.#parts.server, name, key) === "known";
     } catch (error) {
       this.#warnUnlessMismatch(error);
       return false;
@@ -166,7 +318,7 @@ export class AddressBook {
   /** @returns whether the key is remembered from now on. @throws TalkError key-mismatch: another process was quicker */
   #pin(name: string, key: string): boolean {
     try {
-      this.#peers.remember(this.#server, name, key);
+      this.#parts.peers.remember(this.#parts.server, name, key);
       return true;
     } catch (error) {
       this.#warnUnlessMismatch(error);
@@ -181,4 +333,16 @@ export class AddressBook {
     const reason = error instanceof Error ? error.message : String(error);
     process.emitWarning(`the keys of others are not remembered: ${reason}`, { code: "PTALK_NOT_REMEMBERED" });
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof TalkError && error.code === "unreachable";
+}
+
+function otherVersion({ name, protocol }: DirectoryEntry): TalkError {
+  const who = protocol < PEER_PROTOCOL ? `${name} has to upgrade ptalk` : "you have to upgrade ptalk";
+  return TalkError.notUnderstood(
+    name,
+    `it speaks version ${protocol} of the peer protocol, not ${PEER_PROTOCOL}; ${who}`,
+  );
 }

@@ -1,34 +1,85 @@
-// A look at the server's directory without being in it: `ptalk all`, `ptalk lookup`.
-
+// Questions that any connection may ask the server: who is this, who is on, whose is this name. And a connection for them alone,
+// which has no name and is in no directory: `openDirectory`.
+import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { parseServerAddress } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
+import { readEntry } from "../directory/entry-wire.ts";
 import { KnownServers } from "../store/known-peers.ts";
-import { allRecords, lookupRecord } from "./directory-queries.ts";
-import { publicRecord } from "./directory-record.ts";
+import { ProtocolError } from "../wire/protocol-error.ts";
+import type { RespValue } from "../wire/resp-reply.ts";
 import { ServerConnection } from "./server-connection.ts";
-import type { OpenDirectory } from "./types.ts";
+import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
+
+/** Clients of one page: some 200 KiB. */
+const PAGE = 512;
+/** Past this a server's cursor counts as one that never ends. */
+const MAX_PAGES = 8192;
+
+export async function lookupEntry(connection: ServerConnection, name: string): Promise<DirectoryEntry | null> {
+  return entryFrom(await connection.ask("LOOKUP", name));
+}
+
+/** The key (base64) that the name belongs to, whether its owner is on or not; null if to none. */
+export async function ownerOf(connection: ServerConnection, name: string): Promise<string | null> {
+  const reply = await connection.ask("KEY", name);
+  if (reply === null) return null;
+  if (typeof reply !== "string" || decodeBase64(reply, KEY_BYTES) === null) {
+    throw TalkError.protocol("KEY is not answered with a key");
+  }
+  return reply;
+}
+
+/** Everyone, page by page; a client that joins or leaves meanwhile may or may not be among them (as with SCAN), none is twice. */
+export async function allEntries(connection: ServerConnection): Promise<DirectoryEntry[]> {
+  const found = new Map<string, DirectoryEntry>();
+  let cursor = "0";
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const reply: RespValue = await connection.ask("ALL", "CURSOR", cursor, "COUNT", PAGE);
+    if (!Array.isArray(reply) || !Array.isArray(reply[1])) throw TalkError.protocol("ALL is not a cursor and a page");
+    for (const item of reply[1]) {
+      const entry = entryFrom(item);
+      if (entry) found.set(entry.name, entry);
+    }
+    cursor = String(reply[0]);
+    if (cursor === "0") return [...found.values()];
+  }
+  throw TalkError.protocol("ALL has no end");
+}
+
+/**
+ * @returns null for the reply "unknown", and for a client whose name nobody can have: nothing can be sent to it
+ * @throws TalkError protocol for anything that is no client
+ */
+export function entryFrom(reply: RespValue): DirectoryEntry | null {
+  if (reply === null) return null;
+  try {
+    return readEntry(reply);
+  } catch (error) {
+    if (error instanceof TalkError && error.code === "bad-name") return null;
+    const isForeseen = error instanceof ProtocolError || error instanceof TalkError;
+    throw isForeseen ? TalkError.protocol(error.message, error) : error;
+  }
+}
 
 /** @throws TalkError unreachable, refused (certificate), protocol; AbortError */
-export const openDirectory: OpenDirectory = async ({ server, stateDir = defaultStateDir(), ...options }) => {
-  const connection = await ServerConnection.open({
+export async function openDirectory({
+  server,
+  stateDir = defaultStateDir(),
+  ...options
+}: OpenDirectoryOptions): Promise<DirectoryReader> {
+  const { connection } = await ServerConnection.greeted({
     ...options,
     address: parseServerAddress(server),
-    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, certificate),
+    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, fingerprint(certificate)),
   });
-  try {
-    await connection.hello();
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
   const close = async (): Promise<void> => connection.close();
   return {
-    lookup: async (name) => {
-      const record = await lookupRecord(connection, name);
-      return record && publicRecord(record);
-    },
-    all: async () => (await allRecords(connection)).map(publicRecord),
+    lookup: (name) => lookupEntry(connection, name),
+    all: () => allEntries(connection),
     close,
     [Symbol.asyncDispose]: close,
   };
-};
+}

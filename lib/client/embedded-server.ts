@@ -1,4 +1,4 @@
-// The server that `ptalk NAME` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
+// The server that `ptalk` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
 // process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner. One that is
 // just leaving may still answer, or keep its successor away for a moment: then we try again.
 import { spawn } from "node:child_process";
@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../base/async.ts";
-import { EXIT, TalkError } from "../base/errors.ts";
+import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
 
@@ -16,6 +16,8 @@ const START_LIMIT_MS = 10_000;
 const RETRY = { firstMs: 50, maxMs: 1_000 };
 const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
+/** Status of `ptalk serve` when another server has the port. */
+const SERVE_UNAVAILABLE = 69;
 const MAX_LOG_BYTES = 1024 * 1024; // an older log past this is emptied at the next start
 
 const PROGRAM = join(import.meta.dirname, "..", "..", "bin", "ptalk.js");
@@ -95,7 +97,7 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     });
     child.once("exit", (code, killedBy) => {
       const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
-      started.end = { how, passing: code === EXIT.unavailable };
+      started.end = { how, passing: code === SERVE_UNAVAILABLE };
     });
     return started;
   } finally {

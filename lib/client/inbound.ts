@@ -1,84 +1,146 @@
-// Incoming messages: whose they are, whether they may be shown, and the hand-over to the program, upon which their sender is
-// told "delivered". Knows nothing of sending.
+// Incoming messages: whose they are, whether they may be shown, and the hand-over to the program, upon which their sender hears
+// "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
+//
+//  1. The transport gives one message of a sender at a time: receive().
+//  2. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
+//  3. A program without a listener declines it, after a moment in which one may still come.
+//  4. The listeners get it. Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
+import { foldIfValid } from "../base/names.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
 import type { IncomingMessage } from "../peer/types.ts";
-import type { AddressBook } from "./address-book.ts";
-import { emitSafely, reportListenerError } from "./client-events.ts";
+import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
+import type { AddressBook, Sender } from "./address-book.ts";
 import type { ConnectOptions, TalkClientEvents, TalkMessage } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
 
 /** "refused" events a second (twice as many at once): a stranger who goes on must not fill a screen or a log. */
 const REFUSED_PER_SECOND = 1;
+/**
+ * Milliseconds that a message waits for a "message" listener, counted from the end of connect() and from the last message
+ * that had one: a program attaches its listener after connect(), and one that uses events.once() attaches the next a moment
+ * after the last. A program without a listener takes no messages: their senders learn so at once.
+ */
+const LISTENER_GRACE_MS = 100;
 
-export interface ReceptionParts {
+export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
-  /** Whose "message" listeners are the output, and who is told of what was refused. */
+  /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
+  /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
   readonly onReceived: () => void;
+  /** A message was refused. Not called for each of many. */
+  readonly onRefused: (error: TalkError) => void;
+  /** A listener has thrown, or its promise was rejected. */
+  readonly onListenerError: (reason: unknown) => void;
 }
 
 export class InboundMessages {
-  readonly #parts: ReceptionParts;
+  readonly #parts: InboundParts;
   readonly #refusals = new TokenBucket(REFUSED_PER_SECOND, performance.now());
   /** Messages that wait for a first listener. */
   readonly #waiting = new Set<() => void>();
-  #closed = false;
+  #graceEndsAt = Number.POSITIVE_INFINITY; // until onConnected()
+  #graceTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #received = 0;
+  #refused = 0;
+  #declined = 0;
 
-  constructor(parts: ReceptionParts) {
+  constructor(parts: InboundParts) {
     this.#parts = parts;
   }
 
-  /** Calls `accept` when the program has the message, `refuse` when it must not have it; else its sender hears nothing. */
-  async take(incoming: IncomingMessage, accept: () => void, refuse: () => void): Promise<void> {
+  /** connect() resolves: from now on a message without a listener waits for LISTENER_GRACE_MS at most. */
+  onConnected(): void {
+    this.#graceEndsAt = performance.now() + LISTENER_GRACE_MS;
+    this.#wake();
+  }
+
+  /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
+  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
     try {
-      const standing = await this.#parts.book.verifySender(incoming.from, incoming.key.toString("base64"));
-      if ("refused" in standing) {
-        refuse();
-        if (this.#refusals.take(performance.now())) emitSafely(this.#parts.client, "refused", standing.refused);
+      const sender = await this.#identify(incoming);
+      if (sender instanceof TalkError) {
+        settle(refusalReason(sender));
+        this.#refused++;
+        if (this.#refusals.take(performance.now())) this.#parts.onRefused(sender);
+        return;
+      }
+      if (!this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
+        if (this.#isClosed) return;
+        settle("declined");
+        this.#declined++;
         return;
       }
       const { id, from, text, at } = incoming;
-      await this.#handOver({ id, from, text, at, fingerprint: fingerprint(incoming.key), verified: standing.verified });
-      accept();
+      const { fingerprint, verified } = sender;
+      await this.#handOver({ id, from, text, at, fingerprint, verified });
+      settle("accepted");
+      this.#received++;
       this.#parts.onReceived();
     } catch (error) {
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }
   }
 
+  get stats(): { received: number; refused: number; declined: number } {
+    return { received: this.#received, refused: this.#refused, declined: this.#declined };
+  }
+
   /** What still waits for a listener is not handed over any more. */
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     this.#wake();
   }
 
-  // Nobody is told "delivered" before an output has the text: without one the message waits, and its sender with it.
+  /** @returns why it is refused, if it is */
+  async #identify({ from, key }: IncomingMessage): Promise<Sender | TalkError> {
+    const name = foldIfValid(from);
+    if (name === null) return TalkError.badName(from, "a sender calls itself so");
+    try {
+      return await this.#parts.book.verifySender(name, key);
+    } catch (error) {
+      if (error instanceof TalkError) return error;
+      throw error;
+    }
+  }
+
+  /** Nobody is told "delivered" before an output has the text. */
   async #handOver(message: TalkMessage): Promise<void> {
-    const { client, deliver } = this.#parts;
+    const { client, deliver, onListenerError } = this.#parts;
     if (deliver) await deliver(message);
-    else await this.#untilListened();
     // Not emit(): a listener may be async, and its promise is the hand-over.
     const calls = client.rawListeners("message").map(async (listener) => listener.call(client, message));
+    if (calls.length > 0 && Number.isFinite(this.#graceEndsAt)) {
+      this.#graceEndsAt = performance.now() + LISTENER_GRACE_MS;
+    }
     const failures = (await Promise.allSettled(calls)).filter((outcome) => outcome.status === "rejected");
-    for (const { reason } of failures) reportListenerError(client, reason);
+    for (const { reason } of failures) onListenerError(reason);
     if (failures.length > 0) throw new Error("a listener failed");
   }
 
-  async #untilListened(): Promise<void> {
+  #isListenedTo(): boolean {
+    return this.#parts.client.listenerCount("message") > 0;
+  }
+
+  /** Waits for a listener within the grace. False: none came, or the client closes. */
+  async #untilListened(): Promise<boolean> {
     const client: EventEmitter = this.#parts.client;
-    while (client.listenerCount("message") === 0) {
-      if (this.#closed) throw TalkError.closed("the client");
+    while (!this.#isListenedTo()) {
+      const left = this.#graceEndsAt - performance.now();
+      if (this.#isClosed || left <= 0) return false;
       // The program may have removed it with all others.
       if (!client.listeners("newListener").includes(this.#onListener)) client.on("newListener", this.#onListener);
+      if (Number.isFinite(left)) this.#graceTimer ??= setTimeout(() => this.#wake(), left);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
+    return true;
   }
 
   // It comes before the listener is there: whoever waits looks when the present callback has returned.
@@ -87,7 +149,14 @@ export class InboundMessages {
   };
 
   #wake(): void {
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = undefined;
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
+}
+
+/** What the sender is told: most refusals say that its key is not the one that its name belongs to. */
+function refusalReason(error: TalkError): RefusalReason {
+  return error.code === "bad-name" ? "malformed" : "key-mismatch";
 }

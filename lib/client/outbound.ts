@@ -1,58 +1,275 @@
-// Outgoing messages: from a name to whoever has it, wherever that program is by the time the message arrives. Knows nothing of
-// events and of what is told to the user.
-import { TalkError } from "../base/errors.ts";
+// Outgoing messages: from a name to whoever has it, wherever that program is by the time the message arrives. Owns what is under
+// way. Knows nothing of events.
+//
+//  1. checkSend(): the caller's arguments.
+//  2. The recipient: from memory at once, or else found. Messages for one name keep the order of the calls.
+//  3. The transport carries the message. Older ones on their way to another address move to this one first.
+//  4. While none is confirmed, the server is asked where the recipient is now, less and less often: a program that was restarted
+//     gets the message at its new address, also from a sender whom the server tells nothing unasked (`ptalk send`).
+//  5. The first confirmation under a name pins its key. A failure gets one of the codes that send() promises.
+import { abortable } from "../base/async.ts";
+import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
+import { foldIfValid } from "../base/names.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
+import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "../peer/limits.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import type { AddressBook } from "./address-book.ts";
-import type { DirectoryRecord } from "./directory-record.ts";
-import type { InFlight } from "./in-flight.ts";
+import type { Recipient } from "./contacts.ts";
+import type { SendOptions } from "./types.ts";
 
 /** Messages under way at once; one more fails at once instead of queueing without end. */
-const MAX_UNDER_WAY = 4096;
+export const MAX_UNDER_WAY = 4096;
+/**
+ * Milliseconds without a confirmation after which the server is asked for a name again: at first, and at most. A program that is
+ * killed is back within a second. Only names with messages on their way are asked for: one request in 2 s each.
+ */
+const LOOK_AGAIN = { firstMs: 250, maxMs: 2_000 };
 
-export interface SendingParts {
+/** Ends of the session or the transport: what they mean to a message is that nobody has confirmed it. */
+const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = [
+  "unreachable",
+  "closed",
+  "protocol",
+  "full",
+  "name-taken",
+  "refused",
+  "bad-data",
+];
+
+export interface OutboundParts {
   /** What the sender calls itself. */
   readonly from: string;
-  readonly book: AddressBook;
-  readonly journeys: InFlight;
-  readonly transport: PeerTransport;
+  readonly book: Pick<AddressBook, "known" | "find" | "lookup" | "remember" | "objectionTo">;
+  readonly transport: Pick<PeerTransport, "send" | "move">;
+}
+
+export interface OutboundText {
+  readonly id: string;
+  readonly to: string;
+  readonly text: string;
 }
 
 export interface SendLimits {
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Messages under way to one name. Times are monotonic milliseconds. */
+interface Lane {
+  /** Folded. */
+  readonly name: string;
+  messages: number;
+  /** Messages that wait for their recipient. */
+  queued: number;
+  /** Fulfilled when the last one of them has its recipient, or is given up. */
+  turn: Promise<unknown>;
+  /** Where the transport sends; null before the first message. */
+  entry: DirectoryEntry | null;
+  timer: NodeJS.Timeout | undefined;
+  /** Of the last confirmation or question. */
+  quietSince: number;
+  lookAgainMs: number;
 }
 
 export class OutboundMessages {
-  readonly #parts: SendingParts;
+  readonly #parts: OutboundParts;
+  readonly #lanes = new Map<string, Lane>(); // as many as there are messages under way
+  readonly #failed = Object.fromEntries(FAILED_CODES.map((code) => [code, 0])) as Record<FailedCode, number>;
   #underWay = 0;
+  #delivered = 0;
 
-  constructor(parts: SendingParts) {
+  constructor(parts: OutboundParts) {
     this.#parts = parts;
   }
 
   /**
-   * Messages for one name arrive in the order of the calls.
-   * @returns who has confirmed it
-   * @throws TalkError, the signal's reason, or the TimeoutError of AbortSignal.timeout
+   * Fulfilled when the recipient's program has the message.
+   * @throws TalkError with a FailedCode; bad-config (known_peers cannot be read); the signal's reason
    */
-  async send(id: string, to: string, text: string, { timeoutMs, signal }: SendLimits): Promise<DirectoryRecord> {
-    const bytes = Buffer.byteLength(text);
-    if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
-    if (this.#underWay >= MAX_UNDER_WAY)
-      throw TalkError.notDelivered(to, `${MAX_UNDER_WAY} messages are already under way`);
-    const { from, book, journeys, transport } = this.#parts;
-    const deadline = performance.now() + timeoutMs;
-    const timeout = AbortSignal.timeout(timeoutMs);
-    const ended = signal ? AbortSignal.any([signal, timeout]) : timeout;
-    this.#underWay++;
+  async send(message: OutboundText, limits: SendLimits): Promise<void> {
     try {
-      const record = await book.resolve(to, ended);
-      const left = Math.max(1, deadline - performance.now());
-      await journeys.to(record, (peer) => transport.send(peer, { from, text, id }, { timeoutMs: left, signal: ended }));
-      return record;
-    } finally {
-      this.#underWay--;
+      await this.#admit(message, limits);
+      this.#delivered++;
+    } catch (error) {
+      const failure = failureOf(message.to, error, limits.signal);
+      this.#failed[failedCode(failure)]++;
+      throw failure;
     }
   }
+
+  /** The server has told where a client is. Another key is another program: nothing that is on its way is for it. */
+  follow(name: string, entry: DirectoryEntry): void {
+    const lane = this.#lanes.get(name);
+    if (lane === undefined || lane.entry === null || lane.entry === entry || lane.entry.key !== entry.key) return;
+    this.#parts.transport.move(Buffer.from(entry.key, "base64"), lane.entry.endpoints, entry.endpoints);
+    lane.entry = entry;
+  }
+
+  /** Whoever was restarted while the server was away is announced to nobody. */
+  lookAgain(): void {
+    for (const { name, entry } of this.#lanes.values()) if (entry !== null) this.#ask(name);
+  }
+
+  get stats(): { underWay: number; delivered: number; failed: Readonly<Record<FailedCode, number>> } {
+    return { underWay: this.#underWay, delivered: this.#delivered, failed: { ...this.#failed } };
+  }
+
+  async #admit(message: OutboundText, limits: SendLimits): Promise<void> {
+    const { to, text } = message;
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    if (this.#underWay >= MAX_UNDER_WAY) {
+      throw TalkError.notDelivered(to, `${MAX_UNDER_WAY} messages are already under way`);
+    }
+    const lane = this.#lanes.get(name) ?? newLane(name);
+    this.#lanes.set(name, lane);
+    lane.messages++;
+    this.#underWay++;
+    try {
+      const recipient = lane.queued === 0 ? this.#parts.book.known(name) : null;
+      if (recipient !== null) await this.#carry(lane, recipient, message, limits);
+      else await this.#findAndCarry(lane, message, limits);
+    } finally {
+      this.#underWay--;
+      if (--lane.messages === 0) {
+        clearTimeout(lane.timer);
+        this.#lanes.delete(name);
+      }
+    }
+  }
+
+  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    using limit = limitedSignal(message.to, timeoutMs, signal);
+    const before = lane.turn;
+    const inTurn = async (): Promise<{ carried: Promise<void> }> => {
+      try {
+        await before;
+        const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal);
+        limit.signal.throwIfAborted(); // given up: whoever waited for it has gone
+        const carried = this.#carry(lane, recipient, message, {
+          timeoutMs: Math.max(1, deadline - performance.now()),
+          signal,
+        });
+        carried.catch(() => {}); // awaited below, unless it is given up in this very moment
+        return { carried };
+      } finally {
+        lane.queued--;
+      }
+    };
+    lane.queued++;
+    const found = inTurn();
+    lane.turn = found.catch(() => {});
+    const { carried } = await abortable(found, limit.signal);
+    await carried;
+  }
+
+  /** Hands the message to the transport before it returns: the order of the calls is that of the messages. */
+  async #carry(lane: Lane, recipient: Recipient, { id, text }: OutboundText, limits: SendLimits): Promise<void> {
+    const { from, book, transport } = this.#parts;
+    const { timeoutMs, signal } = limits;
+    this.follow(lane.name, recipient.entry);
+    lane.entry = recipient.entry;
+    lane.timer ??= this.#watch(lane);
+    try {
+      await transport.send(recipient.peer, { from, text, id }, signal ? { timeoutMs, signal } : { timeoutMs });
+    } catch (error) {
+      const isLate = error instanceof TalkError && error.code === "not-delivered";
+      throw (isLate && book.objectionTo(lane.name, recipient)) || error;
+    }
+    lane.quietSince = performance.now();
+    lane.lookAgainMs = LOOK_AGAIN.firstMs;
+    if (!recipient.isRemembered) book.remember(lane.name, recipient);
+  }
+
+  #watch(lane: Lane): NodeJS.Timeout {
+    const dueMs = lane.quietSince + lane.lookAgainMs - performance.now();
+    return setTimeout(() => this.#onQuiet(lane), Math.max(1, dueMs));
+  }
+
+  /** The timer was set for a confirmation that may have come since. */
+  #onQuiet(lane: Lane): void {
+    const now = performance.now();
+    if (now >= lane.quietSince + lane.lookAgainMs) {
+      this.#ask(lane.name);
+      lane.quietSince = now;
+      lane.lookAgainMs = Math.min(2 * lane.lookAgainMs, LOOK_AGAIN.maxMs);
+    }
+    lane.timer = this.#watch(lane);
+  }
+
+  /** The book calls follow() with the answer; no answer is none. */
+  #ask(name: string): void {
+    this.#parts.book.lookup(name).catch(() => {});
+  }
+}
+
+/**
+ * The arguments of send(), checked before anything is said or begun.
+ * @returns the limits, the time in whole milliseconds
+ * @throws TalkError usage, with the argument as its subject
+ */
+export function checkSend(to: unknown, text: unknown, options: unknown): SendLimits {
+  if (typeof to !== "string") throw misuse("to", `a name, not ${typeof to}`);
+  if (typeof text !== "string") throw misuse("text", `a string, not ${typeof text}`);
+  if (typeof options !== "object" || options === null) throw misuse("options", "an object");
+  for (const key in options) {
+    if (key !== "timeoutMs" && key !== "signal") throw misuse(key, "left out: send() takes timeoutMs and signal");
+  }
+  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal } = options as SendOptions;
+  const whole = typeof timeoutMs === "number" ? Math.ceil(timeoutMs) : Number.NaN;
+  if (!(whole > 0 && whole <= MAX_SEND_TIMEOUT)) {
+    throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
+  return { timeoutMs: whole, signal };
+}
+
+function misuse(subject: string, rule: string): TalkError {
+  return new TalkError("usage", `send(): ${subject} must be ${rule}`, { subject });
+}
+
+function newLane(name: string): Lane {
+  const quietSince = performance.now();
+  const idle = { messages: 0, queued: 0, turn: Promise.resolve(), entry: null, timer: undefined };
+  return { name, ...idle, quietSince, lookAgainMs: LOOK_AGAIN.firstMs };
+}
+
+/** Aborts with the caller's reason, or when the time is over. */
+function limitedSignal(
+  to: string,
+  timeoutMs: number,
+  given: AbortSignal | undefined,
+): { readonly signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  const late = (): void => {
+    const seconds = Number((timeoutMs / 1000).toPrecision(2));
+    controller.abort(TalkError.notDelivered(to, `nothing is known of its address after ${seconds} s`));
+  };
+  const timer = setTimeout(late, timeoutMs);
+  const onAbort = (): void => controller.abort(given?.reason);
+  given?.addEventListener("abort", onAbort, { once: true });
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      clearTimeout(timer);
+      given?.removeEventListener("abort", onAbort);
+    },
+  };
+}
+
+/** What send() rejects with: the caller's abort stays what it is. */
+function failureOf(to: string, error: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted && error === signal.reason) return error;
+  const means = error instanceof TalkError && MEANS_NOT_DELIVERED.includes(error.code);
+  return means ? TalkError.notDelivered(to, error.message, error) : error;
+}
+
+/** The `code` of the "failed" event. */
+export function failedCode(error: unknown): FailedCode {
+  const code = error instanceof TalkError ? error.code : "";
+  return FAILED_CODES.find((known) => known === code) ?? "not-delivered";
 }

@@ -2,43 +2,43 @@
 import { hostname } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { claimBytes, registrationBytes } from "../crypto/signed-statements.ts";
+import { type ConnectionStatement, claimBytes, registrationBytes } from "../crypto/signed-statements.ts";
+import { MAX_HOST_BYTES, PEER_PROTOCOL } from "../directory/entry.ts";
 import { ReplyError } from "../wire/resp-reply.ts";
-
-const MAX_HOST_BYTES = 64;
 
 export interface RegistrationRequest {
   readonly name: string;
   readonly identity: Identity;
   /** From this connection's HELLO. */
-  readonly nonce: string;
+  readonly statement: ConnectionStatement;
   /** UDP port of the chat socket. */
   readonly port: number;
-  /** Take the name from an older connection of the same key: what a client says that comes back. */
-  readonly takeOver: boolean;
+  /** Claim id of the registration that a client comes back to; null for a first one. */
+  readonly takeover: string | null;
 }
 
-/** The command and its arguments. Without ADDR: the server sees from where we come, and others reach us there. */
-export function registrationRequest({
-  name,
-  identity,
-  nonce,
-  port,
-  takeOver,
-}: RegistrationRequest): (string | number)[] {
+/** The command and its arguments. Without ENDPOINT: the server sees from where we come, and others reach us there. */
+export function registrationRequest(request: RegistrationRequest): (string | number)[] {
+  const { name, identity, statement, port, takeover } = request;
   const host =
     hostname()
       .replace(/[^!-~]/g, "")
       .slice(0, MAX_HOST_BYTES) || "localhost";
-  const signature = identity.sign(registrationBytes({ nonce, name, port, addresses: [], host })).toString("base64");
+  const options = ["PROBE", ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])];
+  const fields = { name, port, endpoints: [], host, protocol: PEER_PROTOCOL, options };
+  const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
   const key = identity.publicKey.toString("base64");
-  const proof = ["KEY", key, "PORT", port, "HOST", host, "SIG", signature];
-  return ["REGISTER", name, ...proof, "PROBE", ...(takeOver ? ["TAKEOVER"] : [])];
+  const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "HOST", host, "SIG", signature];
+  return ["REGISTER", name, ...proof, "PROBE", ...(takeover === null ? [] : ["TAKEOVER", takeover])];
 }
 
 /** The command that proves the name to be ours without putting us into the directory. */
-export function claimRequest({ name, identity, nonce }: Omit<RegistrationRequest, "port" | "takeOver">): string[] {
-  const signature = identity.sign(claimBytes({ nonce, name })).toString("base64");
+export function claimRequest({
+  name,
+  identity,
+  statement,
+}: Pick<RegistrationRequest, "name" | "identity" | "statement">): string[] {
+  const signature = identity.sign(claimBytes({ ...statement, name })).toString("base64");
   return ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
 }
 
@@ -47,11 +47,13 @@ export function registrationError(error: unknown, name: string): unknown {
   if (!(error instanceof ReplyError)) return error;
   switch (error.code) {
     case "TAKEN":
-      return TalkError.nameTaken(name);
+      return TalkError.nameTaken(name, error.message);
     case "FULL":
       return new TalkError("full", `the server refuses: ${error.message}`, { cause: error });
     case "BADNAME":
       return TalkError.badName(name, error.message);
+    case "TRYAGAIN":
+      return new TalkError("try-again", `the server cannot tell yet: ${error.message}`, { cause: error });
     case "BADSIG":
     case "NOAUTH":
       return TalkError.refused(`the server refuses the name: ${error.message}`, error);
@@ -60,7 +62,12 @@ export function registrationError(error: unknown, name: string): unknown {
   }
 }
 
+/** Whether the directory may have carried the request out all the same. */
+export function isUnknown(error: unknown): boolean {
+  return error instanceof TalkError && (error.code === "unreachable" || error.code === "try-again");
+}
+
 /** A server that is gone, full or restarting may be there again; a name that another key holds will not come back. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof TalkError && ["unreachable", "full", "protocol"].includes(error.code);
+  return error instanceof TalkError && ["unreachable", "full", "protocol", "try-again"].includes(error.code);
 }

@@ -1,11 +1,23 @@
 // One TCP (or TLS) connection to the lookup server that speaks RESP3: requests in order, replies in order, pushes aside.
 // Knows the protocol's framing, nothing of registrations or reconnecting.
+import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { abortable } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress } from "../base/server-address.ts";
-import { openServerSocket, type ServerSocketOptions } from "../net/dial.ts";
+import {
+  type ConnectionStatement,
+  greetingBytes,
+  isSigned,
+  LOCAL_BINDING,
+  NONCE_BYTES,
+  TLS_EXPORTER_BYTES,
+  TLS_EXPORTER_LABEL,
+  tlsBinding,
+} from "../crypto/signed-statements.ts";
+import { type DialOptions, dialServer } from "../net/dial.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 
@@ -16,17 +28,22 @@ const REPLY_LIMIT_MS = 10_000;
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
+/** Of a new measurement in the smoothed round trip (RFC 6298 section 2.3, alpha). */
+const ROUND_TRIP_GAIN = 1 / 8;
+
 /** What the server says of itself in HELLO. */
 export interface ServerGreeting {
   readonly version: string;
-  /** base64; the next REGISTER or CLAIM on this connection signs it. */
-  readonly nonce: string;
+  /** Milliseconds that the server had been up when it greeted; infinite if it does not say. */
+  readonly uptimeMs: number;
+  /** What the next REGISTER or CLAIM on this connection signs. */
+  readonly statement: ConnectionStatement;
 }
 
 interface Pending {
   readonly resolve: (value: RespValue) => void;
   readonly reject: (error: Error) => void;
-  readonly deadline: number;
+  readonly askedAt: number;
 }
 
 interface ServerConnectionEvents {
@@ -43,8 +60,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly #pending: Pending[] = []; // oldest first
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
+  #roundTripMs: number | null = null;
 
-  private constructor(socket: Socket, { address, signal }: ServerSocketOptions) {
+  private constructor(socket: Socket, { address, signal }: DialOptions) {
     super();
     const server = formatServerAddress(address);
     this.server = server;
@@ -58,15 +76,15 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   }
 
   /** Connects; `signal` is heeded until hello() has its answer. @throws TalkError unreachable, refused (certificate) */
-  static async open(options: ServerSocketOptions): Promise<ServerConnection> {
-    return new ServerConnection(await openServerSocket(options), options);
+  static async open(options: DialOptions): Promise<ServerConnection> {
+    return new ServerConnection(await dialServer(options), options);
   }
 
   /** Connects and says hello. @throws as open() and hello() */
-  static async greeted(options: ServerSocketOptions): Promise<{ connection: ServerConnection; nonce: string }> {
+  static async greeted(options: DialOptions): Promise<{ connection: ServerConnection; greeting: ServerGreeting }> {
     const connection = await ServerConnection.open(options);
     try {
-      return { connection, nonce: (await connection.hello()).nonce };
+      return { connection, greeting: await connection.hello() };
     } catch (error) {
       connection.close();
       throw error;
@@ -82,13 +100,39 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     return this.#closed !== undefined;
   }
 
-  /** @throws TalkError unreachable, protocol, full; the reason of the signal given to open() */
+  /** Milliseconds from a request to its reply, smoothed; null before the first reply. */
+  get roundTripMs(): number | null {
+    return this.#roundTripMs;
+  }
+
+  /**
+   * Greets, and checks that the server's key signs our nonce: a recorded greeting is of no use.
+   * @throws TalkError unreachable, protocol, full; the reason of the signal given to open()
+   */
   async hello(): Promise<ServerGreeting> {
-    const reply = await abortable(this.ask("HELLO", 3), this.#signal);
+    const clientNonce = randomBytes(NONCE_BYTES).toString("base64");
+    const reply = await abortable(this.ask("HELLO", 3, "NONCE", clientNonce), this.#signal);
     if (!(reply instanceof Map)) throw TalkError.protocol("HELLO is not answered with a map");
-    const [version, nonce] = [reply.get("version"), reply.get("nonce")];
-    if (typeof version !== "string" || typeof nonce !== "string") throw TalkError.protocol("HELLO has no nonce");
-    return { version, nonce };
+    const [version, serverNonce, serverKey, signature] = ["version", "nonce", "serverkey", "signature"].map((field) =>
+      reply.get(field),
+    );
+    if (typeof version !== "string" || typeof serverNonce !== "string" || typeof serverKey !== "string") {
+      throw TalkError.protocol("HELLO has no nonce");
+    }
+    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
+    if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
+      throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
+    }
+    const uptime = reply.get("uptime");
+    const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
+    return { version, uptimeMs, statement: { serverNonce, clientNonce, serverKey, binding: this.#binding } };
+  }
+
+  /** What ties a signature to this very connection. */
+  get #binding(): string {
+    if (!("exportKeyingMaterial" in this.#socket)) return LOCAL_BINDING;
+    const secure = this.#socket as TLSSocket;
+    return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, Buffer.alloc(0)));
   }
 
   /** @returns the reply. @throws ReplyError for an error reply, TalkError unreachable when the connection ends first */
@@ -98,7 +142,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       return Promise.reject(TalkError.unreachable(this.server, `${MAX_PENDING} requests are already under way`));
     }
     return new Promise((resolve, reject) => {
-      this.#pending.push({ resolve, reject, deadline: performance.now() + REPLY_LIMIT_MS });
+      this.#pending.push({ resolve, reject, askedAt: performance.now() });
       // Everything that is asked until the present callback returns leaves together.
       this.#socket.cork();
       this.#socket.write(encodeCommand(args));
@@ -147,13 +191,17 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
       if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
       this.#end(TalkError.unreachable(this.server, value.message, value));
-    } else if (value instanceof ReplyError) pending.reject(value);
+      return;
+    }
+    const sample = performance.now() - pending.askedAt;
+    this.#roundTripMs = sample * ROUND_TRIP_GAIN + (this.#roundTripMs ?? sample) * (1 - ROUND_TRIP_GAIN);
+    if (value instanceof ReplyError) pending.reject(value);
     else pending.resolve(value);
   }
 
   #expire(): void {
     const oldest = this.#pending[0];
-    if (oldest && performance.now() > oldest.deadline) {
+    if (oldest && performance.now() - oldest.askedAt > REPLY_LIMIT_MS) {
       this.#end(TalkError.unreachable(this.server, `no answer within ${REPLY_LIMIT_MS / 1000} s`));
     }
   }

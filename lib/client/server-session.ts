@@ -1,31 +1,43 @@
 // A client's standing with the lookup server: its name is its own for as long as it lives, whatever happens to the
-// connection. Reconnects with backoff and jitter and takes its name up again. Knows nothing of messages.
+// connection. Owns the connection, the claim to the name, and the way back. Knows nothing of messages.
+//
+//  1. open() connects and greets.
+//  2. register() or claim() makes the name count on this connection, and says how to do so on the next one.
+//  3. What the server pushes becomes "seen", "peer" and "server" events.
+//  4. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
+//  5. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
-import type { RespValue } from "../wire/resp-reply.ts";
-import { allRecords, lookupRecord, ownerOf } from "./directory-queries.ts";
-import { type DirectoryRecord, directoryRecord } from "./directory-record.ts";
-import { claimRequest, isPassing, registrationError, registrationRequest } from "./register-request.ts";
-import { ServerConnection } from "./server-connection.ts";
-import type { PeerEvent, ServerEvent } from "./types.ts";
+import { claimIdOf } from "../crypto/signed-statements.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
+import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
+import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
+import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
+import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
+/**
+ * Milliseconds after the start of a server in which clients of the one before it may still be on their way back: the longest
+ * pause between two attempts, and as much again for a server that a thousand clients return to at once.
+ */
+export const SETTLING_MS = 2 * RECONNECT.maxMs;
+/** Registrations of which one may have been carried out; one is added by each connection that breaks off before the answer. */
+const MAX_CLAIM_IDS = 8;
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
-/** Why the server closes: another process of this user has taken the name over. */
-const REPLACED = "replaced";
 
 export interface ServerSessionOptions {
   readonly name: string;
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
-  readonly checkCertificate: (certificate: string) => void;
+  readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -34,7 +46,7 @@ interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
-  seen: [record: DirectoryRecord];
+  seen: [entry: DirectoryEntry];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -42,36 +54,50 @@ interface SessionEvents {
 export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #options: ServerSessionOptions;
   #connection: ServerConnection;
-  #nonce: string;
-  /** Takes our place on a fresh connection. */
-  #enter: (takeOver: boolean) => Promise<void> = async () => {};
-  #listed = false;
-  #closing = false;
+  #greeting: ServerGreeting;
+  /** Monotonic milliseconds. */
+  #serverStartedAt: number;
+  /** Makes the name count on a fresh connection. */
+  #enter: () => Promise<void> = async () => {};
+  /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
+  #claimIds: readonly string[] = [];
+  #isRegistered = false;
+  /** The server knows the TOUCH request. */
+  #takesTouch = true;
+  #isClosing = false;
   #ended: Error | undefined;
+  #reconnects = 0;
   readonly #stop = new AbortController();
-  /** Those who wait for the connection to come back, or for the end. */
+  /** Callers of whenConnected(). */
   readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
-  private constructor(options: ServerSessionOptions, connection: ServerConnection, nonce: string) {
+  private constructor(options: ServerSessionOptions, connection: ServerConnection, greeting: ServerGreeting) {
     super();
     this.#options = options;
     this.#connection = connection;
-    this.#nonce = nonce;
+    this.#greeting = greeting;
+    this.#serverStartedAt = performance.now() - greeting.uptimeMs;
   }
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    const { connection, nonce } = await ServerConnection.greeted(options);
-    return new ServerSession(options, connection, nonce);
+    const { connection, greeting } = await ServerConnection.greeted(options);
+    return new ServerSession(options, connection, greeting);
   }
 
   /** This machine's address on the way to the server. */
   get localAddress(): string {
     return this.#connection.localAddress;
   }
-  get connected(): boolean {
+
+  get isConnected(): boolean {
     return !this.#connection.closed;
+  }
+
+  /** Milliseconds for which clients of the server before this one may still be on their way back; 0 when it has settled. */
+  get settlingMs(): number {
+    return Math.max(0, SETTLING_MS - (performance.now() - this.#serverStartedAt));
   }
 
   /**
@@ -80,20 +106,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
   register(port: number): Promise<void> {
-    return this.#begin((takeOver) => this.#register(port, takeOver));
+    return this.#begin(() => this.#register(port));
   }
 
-  /** Speaks under the name without being in the directory: nobody hears of it. @throws as register() */
+  /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
   claim(): Promise<void> {
     const { name, identity } = this.#options;
-    return this.#begin(() => this.#prove(claimRequest({ name, identity, nonce: this.#nonce })));
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, statement: this.#greeting.statement })));
   }
 
   /** @throws TalkError unreachable while there is no connection; protocol */
-  async lookup(name: string): Promise<DirectoryRecord | null> {
-    const record = await lookupRecord(this.#connection, name);
-    if (record) this.emit("seen", record);
-    return record;
+  async lookup(name: string): Promise<DirectoryEntry | null> {
+    const entry = await lookupEntry(this.#connection, name);
+    if (entry) this.emit("seen", entry);
+    return entry;
   }
 
   /** The key that a name belongs to. @throws as lookup() */
@@ -101,13 +127,21 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return ownerOf(this.#connection, name);
   }
 
-  all(): Promise<DirectoryRecord[]> {
-    return allRecords(this.#connection);
+  all(): Promise<DirectoryEntry[]> {
+    return allEntries(this.#connection);
+  }
+
+  /** Tells the server that this client has looked somebody up without asking it. Waits for nothing; a failure is passed over. */
+  touch(): void {
+    if (!this.#isRegistered || !this.#takesTouch || !this.isConnected) return;
+    this.#connection.command("TOUCH").catch((error: unknown) => {
+      if (error instanceof ReplyError) this.#takesTouch = false; // a server of an older version
+    });
   }
 
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
   async whenConnected(signal: AbortSignal): Promise<void> {
-    while (!this.connected) {
+    while (!this.isConnected) {
       if (this.#ended) throw this.#ended;
       let wake = (): void => {};
       const woken = new Promise<void>((resolve) => {
@@ -122,13 +156,18 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
   }
 
+  stats(): ServerStats {
+    const { roundTripMs } = this.#connection;
+    return { isConnected: this.isConnected, reconnects: this.#reconnects, roundTripMs };
+  }
+
   /** Leaves the directory; resolves when the server knows or cannot be told. */
   async close(): Promise<void> {
-    if (this.#closing) return;
-    this.#closing = true;
+    if (this.#isClosing) return;
+    this.#isClosing = true;
     this.#ended ??= TalkError.closed("the session");
     clearInterval(this.#ping);
-    if (this.connected && this.#listed) {
+    if (this.isConnected && this.#isRegistered) {
       const left = this.#connection.command("UNREGISTER").catch(() => {});
       await withTimeout(LEAVE_LIMIT_MS, left, undefined);
     }
@@ -145,18 +184,45 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     for (const wake of this.#waiting) wake();
   }
 
-  async #begin(enter: (takeOver: boolean) => Promise<void>): Promise<void> {
+  async #begin(enter: () => Promise<void>): Promise<void> {
     this.#enter = enter;
     this.#listen();
-    await abortable(enter(false), this.#options.signal);
+    await abortable(enter(), this.#options.signal);
     this.#watchOver();
   }
 
-  async #register(port: number, takeOver: boolean): Promise<void> {
+  /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
+  async #register(port: number): Promise<void> {
+    const watching = this.#connection.ask("WATCH");
+    watching.catch(() => {}); // awaited below, unless the registration fails first
+    const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
+    for (const [index, takeover] of takeovers.entries()) {
+      try {
+        await this.#registerOnce(port, takeover);
+        break;
+      } catch (error) {
+        const isTaken = error instanceof TalkError && error.code === "name-taken";
+        if (!isTaken || index === takeovers.length - 1) throw error;
+        this.#greeting = await this.#connection.hello(); // the nonce is used up
+      }
+    }
+    await watching;
+    this.#isRegistered = true;
+  }
+
+  async #registerOnce(port: number, takeover: string | null): Promise<void> {
     const { name, identity } = this.#options;
-    const request = registrationRequest({ name, identity, nonce: this.#nonce, port, takeOver });
-    await Promise.all([this.#prove(request), this.#connection.ask("WATCH")]);
-    this.#listed = true;
+    const { statement } = this.#greeting;
+    const claimId = claimIdOf(statement.serverNonce);
+    const before = this.#claimIds;
+    this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
+    try {
+      await this.#prove(registrationRequest({ name, identity, statement, port, takeover }));
+      this.#claimIds = [claimId];
+    } catch (error) {
+      if (!isUnknown(error)) this.#claimIds = before;
+      throw error;
+    }
   }
 
   async #prove(request: (string | number)[]): Promise<void> {
@@ -167,44 +233,44 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
   }
 
-  /** Before anything is asked on a connection: what is pushed comes right behind an answer. */
+  /** Before the first request on a connection: pushes come right behind an answer. */
   #listen(): void {
-    this.#connection.on("push", (values) => this.#pushed(values));
+    this.#connection.on("push", (values) => this.#onPush(values));
   }
 
   #watchOver(): void {
     const connection = this.#connection;
-    connection.once("close", () => this.#lost());
-    if (connection.closed) this.#lost();
+    connection.once("close", () => this.#onLost());
+    if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
     this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
   }
 
-  #pushed([kind, name, client]: RespValue[]): void {
+  #onPush([kind, name, client]: RespValue[]): void {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
-    else if (kind === "closing" && name === REPLACED) this.#giveUp(TalkError.nameTaken(this.#options.name));
+    else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "call") && client !== undefined) {
-      const record = directoryRecord(client);
-      if (record === null) return;
-      this.emit("seen", record);
-      if (kind === "joined") this.emit("peer", { name: record.name, state: "joined" });
+      const entry = entryFrom(client);
+      if (entry === null) return;
+      this.emit("seen", entry);
+      if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }
   }
 
-  #lost(): void {
+  #onLost(): void {
     clearInterval(this.#ping);
-    if (this.#closing) return;
+    if (this.#isClosing) return;
     this.emit("server", { state: "lost" });
     this.#reconnect().catch((error: Error) => this.#giveUp(error));
   }
 
   #giveUp(error: Error): void {
-    if (this.#closing) return;
-    this.#closing = true;
+    if (this.#isClosing) return;
+    this.#isClosing = true;
     this.#ended = error;
     clearInterval(this.#ping);
     this.#end(error);
@@ -215,20 +281,30 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     for (let attempt = 0; ; attempt++) {
       await sleep(backoffMs(attempt, RECONNECT), this.#stop.signal);
       try {
-        const fresh = await ServerConnection.greeted({ ...this.#options, signal: this.#stop.signal });
-        this.#connection = fresh.connection;
-        this.#nonce = fresh.nonce;
+        const { connection, greeting } = await ServerConnection.greeted({
+          ...this.#options,
+          signal: this.#stop.signal,
+        });
+        this.#adopt(connection, greeting);
         this.#listen();
-        await this.#enter(true);
+        await this.#enter();
         break;
       } catch (error) {
         this.#connection.close();
         if (!isPassing(error)) throw error;
       }
     }
-    if (this.#closing) return this.#connection.close();
+    if (this.#isClosing) return this.#connection.close();
+    this.#reconnects++;
     this.#watchOver();
     this.emit("server", { state: "back" });
     this.#wake();
+  }
+
+  #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
+    this.#connection = connection;
+    this.#greeting = greeting;
+    this.#serverStartedAt = performance.now() - greeting.uptimeMs;
+    this.#takesTouch = true;
   }
 }

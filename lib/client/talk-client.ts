@@ -1,10 +1,15 @@
-// One user who is on: registered with the lookup server, listed on this machine, reachable by the others. Puts session,
-// address book, peer transport and the row of the local table together; each of them does its own work.
+// One user who is on: registered with the lookup server, listed on this machine, reachable by the others. Puts session, address
+// book, peer transport and the row of the local table together, and tells the program what happens; each of them does its own work.
+//
+//  connect()  options are checked -> session greets -> UDP socket opens -> name is registered -> row in the local table
+//  send()     "sent" -> outbound.ts -> "delivered" or "failed"
+//  inbound    transport -> inbound.ts -> "message" listeners
+//  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { validateName } from "../base/names.ts";
+import { foldIfValid } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
@@ -12,27 +17,26 @@ import {
   parseServerAddress,
   type ServerAddress,
 } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
+import type { DirectoryEntry } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
-import { emitSafely } from "./client-events.ts";
-import { type DirectoryRecord, publicRecord } from "./directory-record.ts";
-import { InFlight } from "./in-flight.ts";
+import { checkConnectOptions } from "./connect-options.ts";
 import { InboundMessages } from "./inbound.ts";
-import { OutboundMessages } from "./outbound.ts";
-import { failedCode, sendFailure } from "./send-failure.ts";
-import { checkSendRequest } from "./send-request.ts";
+import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
-  ClientRecord,
+  ClientStats,
   ConnectOptions,
-  LocalRecord,
+  LocalEntry,
   SendOptions,
   SendResult,
+  ServerEvent,
   TalkClientEvents,
   TalkConnection,
 } from "./types.ts";
@@ -45,7 +49,8 @@ import type {
  *     await client.send("bob", "hello");   // resolves once bob's program has handed it to its output
  *     await client.close();
  *
- * Events: see {@link TalkClientEvents}. A "message" listener may be async: the sender learns "delivered" when it is done.
+ * Events: see {@link TalkClientEvents}. A "message" listener may be async: the sender learns "delivered" when it is done. A
+ * program that does not listen declines what is sent to it.
  */
 export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkConnection {
   readonly name: string;
@@ -56,56 +61,57 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
-  readonly #reception: InboundMessages;
+  readonly #inbound: InboundMessages;
+  readonly #outbound: OutboundMessages;
   #presence: LocalPresence | undefined;
-  readonly #journeys: InFlight;
-  readonly #sending: OutboundMessages;
   #ended: Error | undefined;
 
-  private constructor(options: ConnectOptions, parts: Parts) {
+  private constructor(options: ConnectOptions, { server, identity, peers, session, transport }: Parts) {
     super();
     this.name = options.name;
-    this.server = parts.server;
-    this.fingerprint = parts.fingerprint;
-    this.#session = parts.session;
-    this.#transport = parts.transport;
-    this.#book = parts.book;
-    this.#journeys = new InFlight(parts.transport);
-    this.#sending = new OutboundMessages({ ...parts, from: this.name, journeys: this.#journeys });
-    this.#reception = new InboundMessages({
-      book: parts.book,
+    this.server = server;
+    this.fingerprint = identity.fingerprint;
+    this.#session = session;
+    this.#transport = transport;
+    this.#book = new AddressBook({
+      server,
+      peers,
+      source: session,
+      hasSession: (peer) => transport.hasSession(peer),
+      onLearned: (name, entry) => this.#outbound.follow(name, entry),
+    });
+    this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
+    this.#inbound = new InboundMessages({
+      book: this.#book,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
+      onRefused: (error) => this.#tell("refused", error),
+      onListenerError: (reason) => this.#onListenerError(reason),
     });
-    const { register } = options;
-    this.#transport.on("message", (message, accept, refuse) => {
-      if (register === "never") refuse();
-      else void this.#reception.take(message, accept, refuse);
+    transport.on("message", (message, settle) => {
+      if (options.register === "never") settle("declined");
+      else void this.#inbound.receive(message, settle);
     });
-    this.#transport.on("error", (error) => this.#fail(error));
-    this.#session.on("server", (event) => {
-      if (event.state === "back") this.#cameBack();
-      emitSafely(this, "server", event);
+    transport.on("error", (error) => this.#fail(error));
+    session.on("server", (event) => this.#onServer(event));
+    session.on("seen", (entry) => this.#book.learn(entry));
+    session.on("peer", (event) => {
+      if (event.state === "left") this.#book.onLeft(event.name);
+      this.#tell("peer", event);
     });
-    this.#session.on("seen", (record) => {
-      this.#book.learn(record);
-      this.#journeys.follow(record);
-    });
-    this.#session.on("peer", (event) => {
-      if (event.state === "left") this.#book.forget(event.name);
-      emitSafely(this, "peer", event);
-    });
-    this.#session.on("gone", (error) => this.#fail(error));
+    session.on("gone", (error) => this.#fail(error));
   }
 
   /**
    * Registers and begins to receive.
-   * @throws TalkError bad-name, name-taken, full, unreachable, protocol, refused (certificate, key file); the signal's reason
+   * @throws TalkError usage (an option that is none: its name is the error's `subject`), bad-name, name-taken, full, unreachable,
+   * protocol, refused (certificate, key file); the system's error for a UDP port that cannot be had; the signal's reason
    */
   static async connect(options: ConnectOptions): Promise<TalkClient> {
-    validateName(options.name);
+    checkConnectOptions(options);
     const { stateDir = defaultStateDir(), signal } = options;
+    signal?.throwIfAborted();
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = () => TalkClient.#join(options, { address, stateDir, identity });
@@ -114,7 +120,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return withEmbeddedServer({ address, stateDir, signal }, join);
   }
 
-  static async #join(options: ConnectOptions, { address, stateDir, identity }: Place): Promise<TalkClient> {
+  static async #join(options: ConnectOptions, { address, stateDir, identity }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
@@ -123,7 +129,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
-      checkCertificate: (certificate) => servers.remember(server, certificate),
+      checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
@@ -132,12 +138,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
       const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
-      const book = new AddressBook(server, session, new KnownPeers(stateDir));
-      const client = new TalkClient(options, { server, fingerprint: identity.fingerprint, session, transport, book });
-      for (const name of recipients) book.lookAhead(name);
+      const peers = new KnownPeers(stateDir);
+      const client = new TalkClient(options, { server, identity, peers, session, transport });
+      for (const name of recipients) client.#lookAhead(name);
       await (register === "never" ? session.claim() : session.register(transport.port));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
+      client.#inbound.onConnected();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -155,57 +162,69 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /**
-   * Sends one message; resolves when the receiving program has handed it to its output.
+   * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
+   * gets it at its new address.
    * @param to a name; compared as the server does, case-folded
    * @param text at most 65,536 bytes of UTF-8
-   * @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; the signal's reason; TypeError or RangeError for
-   * arguments that are none, and then nothing was sent and no event tells of it
+   * @throws TalkError with the code of the "failed" event; usage for an argument that is none (then nothing was sent, and no event
+   * tells of it); the signal's reason
    */
   async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
-    const timeoutMs = checkSendRequest(to, text, options);
-    const { signal } = options;
-    signal?.throwIfAborted();
+    const limits = checkSend(to, text, options);
+    limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
     const id = randomUUID();
     const startedAt = performance.now();
-    emitSafely(this, "sent", { id, to, at: Date.now() });
-    let record: DirectoryRecord;
+    this.#tell("sent", { id, to, at: Date.now() });
     try {
-      record = await this.#sending.send(id, to, text, { timeoutMs, signal });
+      await this.#outbound.send({ id, to, text }, limits);
     } catch (error) {
-      const failure = sendFailure(to, error, timeoutMs, signal);
-      const message = failure instanceof Error ? failure.message : String(failure);
-      emitSafely(this, "failed", { id, to, code: failedCode(failure), message });
-      throw failure;
+      const message = error instanceof Error ? error.message : String(error);
+      this.#tell("failed", { id, to, code: failedCode(error), message });
+      throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
-    this.#book.remember(to, record.key);
     this.#presence?.sent();
-    emitSafely(this, "delivered", { id, to, at: Date.now(), ms });
+    this.#tell("delivered", { id, to, at: Date.now(), ms });
     return { id, to, ms };
   }
 
-  /** @returns the client of that name, null if nobody of that name is on. @throws TalkError unreachable */
-  async lookup(name: string): Promise<ClientRecord | null> {
-    const record = await this.#session.lookup(name);
-    return record && publicRecord(record);
+  /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
+  async lookup(name: string): Promise<DirectoryEntry | null> {
+    if (typeof name !== "string") {
+      throw new TalkError("usage", `lookup(): name must be a string, not ${typeof name}`, { subject: "name" });
+    }
+    const folded = foldIfValid(name);
+    return folded === null ? null : this.#book.lookup(folded);
   }
 
   /** Everyone who is on. @throws TalkError unreachable */
-  async all(): Promise<ClientRecord[]> {
-    return (await this.#session.all()).map(publicRecord);
+  async all(): Promise<DirectoryEntry[]> {
+    this.#book.tellLookups(); // so that they are in what is asked for
+    return this.#session.all();
   }
 
   /** Every ptalk client on this machine, from shared memory: no server is asked. */
-  async list(): Promise<LocalRecord[]> {
+  async list(): Promise<LocalEntry[]> {
+    this.#presence?.update();
     return listLocal();
+  }
+
+  stats(): ClientStats {
+    return {
+      server: this.#session.stats(),
+      directory: this.#book.stats(),
+      messages: { ...this.#outbound.stats, ...this.#inbound.stats },
+      peers: this.#transport.stats(),
+    };
   }
 
   /** Leaves: gives what is under way a second, then fails it, says goodbye and frees everything. */
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
-    this.#reception.close();
+    this.#inbound.close();
     await this.#transport.close();
+    this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
   }
@@ -214,20 +233,43 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.close();
   }
 
-  #cameBack(): void {
-    this.#presence?.moved(this.address);
-    // Who was restarted while the server was away is announced to nobody.
-    this.#book.invalidate();
-    for (const name of this.#journeys.names()) this.#session.lookup(name).catch(() => {});
+  #lookAhead(name: string): void {
+    const folded = foldIfValid(name);
+    if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
+  }
+
+  #onServer(event: ServerEvent): void {
+    if (event.state === "back") {
+      this.#presence?.moved(this.address);
+      this.#book.invalidate();
+      this.#outbound.lookAgain();
+    }
+    this.#tell("server", event);
   }
 
   #fail(error: Error): void {
     this.#ended ??= error;
-    if (this.listenerCount("error") > 0) emitSafely(this, "error", error);
+    if (this.listenerCount("error") > 0) this.#tell("error", error);
+  }
+
+  /** A listener's mistake is the program's: not the message's fate, not the connection's. */
+  #tell<E extends keyof TalkClientEvents>(event: E, ...args: TalkClientEvents[E]): void {
+    try {
+      (this as EventEmitter).emit(event, ...args);
+    } catch (error) {
+      this.#onListenerError(error);
+    }
+  }
+
+  /** As a rejection is told of under EventEmitter's `captureRejections`. */
+  #onListenerError(reason: unknown): void {
+    const error = reason instanceof Error ? reason : new Error(String(reason));
+    process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
 
-interface Place {
+/** Where a user's key and pins are, and the server. */
+interface Home {
   readonly address: ServerAddress;
   readonly stateDir: string;
   readonly identity: Identity;
@@ -235,8 +277,8 @@ interface Place {
 
 interface Parts {
   readonly server: string;
-  readonly fingerprint: string;
+  readonly identity: Identity;
+  readonly peers: KnownPeers;
   readonly session: ServerSession;
   readonly transport: PeerTransport;
-  readonly book: AddressBook;
 }

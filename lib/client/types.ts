@@ -1,44 +1,13 @@
-// The records and events that the client gives out and the commands print: one shape for the library, one rule
-// (`at` and other times become ISO 8601 text) for JSON. Types only.
+// What the client library takes and gives out: options, events, results, counters. Types only.
 import type { FailedCode } from "../base/errors.ts";
+import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
+import type { PeerStats } from "../peer/types.ts";
+import type { LocalEntry } from "../presence/local-list.ts";
 
-/** Milliseconds since the Unix epoch, as Date.now() gives them. Printed in JSON as ISO 8601 UTC with milliseconds. */
+export type { DirectoryEntry, EntryJson, FailedCode, LocalEntry, PeerStats };
+
+/** Milliseconds since the Unix epoch, as Date.now() gives them. */
 export type EpochMs = number;
-
-/** One client as the lookup server's directory has it (CLIENT). */
-export interface ClientRecord {
-  readonly name: string;
-  /** The first of the addresses the client registered: IPv4 or IPv6 text. */
-  readonly address: string;
-  /** UDP port of its chat socket. */
-  readonly port: number;
-  /** The host's name, as the client says. */
-  readonly host: string;
-  readonly startedAt: EpochMs;
-  /** When this client last asked the server for a lookup. */
-  readonly lastLookupAt: EpochMs | null;
-  /** "SHA256:" and the unpadded base64 of the SHA-256 of its public key. */
-  readonly fingerprint: string;
-}
-
-/** One client on this machine, from shared memory (LOCAL). `uid`, `user` and `pid` are the kernel's word. */
-export interface LocalRecord {
-  readonly name: string;
-  readonly pid: number;
-  readonly uid: number;
-  readonly user: string;
-  /** "/dev/pts/3"; null where the client has no terminal. */
-  readonly tty: string | null;
-  /** "HOST:PORT" of its lookup server. */
-  readonly server: string;
-  readonly address: string;
-  readonly port: number;
-  readonly startedAt: EpochMs;
-  readonly lastMessageAt: EpochMs | null;
-  /** Messages delivered to others, and received, since it started. */
-  readonly sent: number;
-  readonly received: number;
-}
 
 /** A message that has arrived. */
 export interface TalkMessage {
@@ -47,7 +16,15 @@ export interface TalkMessage {
   readonly text: string;
   readonly at: EpochMs;
   readonly fingerprint: string;
-  /** The server's binding of the name and the remembered key agree. */
+  /**
+   * The sender has proved to hold the key that is remembered for the name, and the server does not bind the name to another one.
+   * A server that is away, hangs, or does not know the name says nothing against it. Of a name that is met for the first time:
+   * the server binds it to the sender's key, which is remembered from then on.
+   *
+   * False: the server binds the name to another key than the remembered one, or nothing is known of the name on either
+   * side, or the key could not be remembered. A key that contradicts the remembered one, or, without one, the server's binding,
+   * makes no message at all but a "refused" event.
+   */
   readonly verified: boolean;
 }
 
@@ -72,7 +49,7 @@ export interface FailedEvent {
 }
 export interface PeerEvent {
   readonly name: string;
-  /** "joined" may come again without "left" between: who comes back after the server has died, is told of again. */
+  /** "joined" may come again without "left" between: a client that comes back after the server has died is announced again. */
   readonly state: "joined" | "left";
 }
 export interface ServerEvent {
@@ -86,18 +63,18 @@ export interface TalkClientEvents {
   failed: [event: FailedEvent];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
-  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. Not told of every one. */
+  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];
   /**
-   * The session ended for good (name lost to another, refused): send() fails from here on. Or a listener of this client
-   * threw, or its promise was rejected: whatever it threw, and nothing has ended; a message whose listener did so stays
-   * unconfirmed. Without a listener for "error" the first is passed over, and the second is an uncaught exception.
+   * The session ended for good (name lost to another program, refused): send() fails from here on. Or a listener of this
+   * client threw, or its promise was rejected: the event carries what it threw, and nothing has ended; a message whose listener
+   * did so stays unconfirmed. Without a listener for "error" the first is passed over, and the second is an uncaught exception.
    */
   error: [error: Error];
 }
 
 export interface ConnectOptions {
-  /** 1 to 32 bytes, see lib/names.ts. */
+  /** 1 to 32 bytes of UTF-8: letters, digits, ".", "_", "-". */
   readonly name: string;
   /** "HOST:PORT"; default 127.0.0.1:5518. */
   readonly server?: string;
@@ -113,11 +90,11 @@ export interface ConnectOptions {
   readonly startServer?: boolean;
   /**
    * "always" (default): be on under the name. "never": only send under it, as `ptalk send` does, also while another client
-   * of the same user is on; nobody sees this one come and go, and nothing can be sent to it. Both fail with name-taken if
-   * the name is another key's.
+   * of the same user is on; no other client sees this one come and go, and nothing can be sent to it. Both fail with
+   * name-taken if the name is another key's.
    */
   readonly register?: "always" | "never";
-  /** Names that will be sent to at once: they are looked up along the way. */
+  /** At most 4,096 names that will be sent to at once: they are looked up along the way. */
   readonly recipients?: readonly string[];
   /**
    * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
@@ -138,6 +115,49 @@ export interface SendResult {
   readonly ms: number;
 }
 
+/** What is counted of the connection to the lookup server. */
+export interface ServerStats {
+  readonly isConnected: boolean;
+  /** Times that the connection was lost and made anew. */
+  readonly reconnects: number;
+  /** Milliseconds from a request to its reply, smoothed over the present connection; null before the first reply. */
+  readonly roundTripMs: number | null;
+}
+
+/** What is counted of the names that the client knows. */
+export interface DirectoryStats {
+  /** Names in memory, those that have left and may come back among them; at most 2,048. */
+  readonly contacts: number;
+  /** Times that the server was asked for a name on the way to or from a message. */
+  readonly lookups: number;
+  /** Times that memory had the answer. */
+  readonly fromMemory: number;
+}
+
+/** What is counted of messages, since connect(). */
+export interface MessageStats {
+  /** Taken by send() and neither delivered nor failed yet. */
+  readonly underWay: number;
+  readonly delivered: number;
+  /** By the code of the "failed" event. */
+  readonly failed: Readonly<Record<FailedCode, number>>;
+  /** Handed over to the program. */
+  readonly received: number;
+  /** Not handed over, because the sender's key contradicts the name. */
+  readonly refused: number;
+  /** Not handed over, because the program does not listen. */
+  readonly declined: number;
+}
+
+/** Counters of one client, as they are now. */
+export interface ClientStats {
+  readonly server: ServerStats;
+  readonly directory: DirectoryStats;
+  readonly messages: MessageStats;
+  /** Sessions and datagrams between clients. */
+  readonly peers: PeerStats;
+}
+
 /** What the commands need of TalkClient (lib/client/talk-client.ts implements it, as an EventEmitter). */
 export interface TalkConnection extends AsyncDisposable {
   readonly name: string;
@@ -147,53 +167,29 @@ export interface TalkConnection extends AsyncDisposable {
   readonly fingerprint: string;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
-  /** @throws TalkError no-such-user, not-delivered, key-mismatch, too-long; AbortError */
+  /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
-  lookup(name: string): Promise<ClientRecord | null>;
-  all(): Promise<ClientRecord[]>;
-  list(): LocalRecord[] | Promise<LocalRecord[]>;
-  /** Leaves: unregisters and closes the sockets, withTimeout a bound. What is under way fails with not-delivered. */
+  lookup(name: string): Promise<DirectoryEntry | null>;
+  all(): Promise<DirectoryEntry[]>;
+  list(): LocalEntry[] | Promise<LocalEntry[]>;
+  stats(): ClientStats;
+  /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
   close(): Promise<void>;
 }
 
 /** A connection that only reads the server's directory: no name, no key, no chat socket. */
 export interface DirectoryReader extends AsyncDisposable {
-  lookup(name: string): Promise<ClientRecord | null>;
-  all(): Promise<ClientRecord[]>;
+  lookup(name: string): Promise<DirectoryEntry | null>;
+  all(): Promise<DirectoryEntry[]>;
   close(): Promise<void>;
 }
-/** The signature of `openDirectory` in lib/client/directory-reader.ts. @throws TalkError unreachable */
-export type OpenDirectory = (options: {
+
+export interface OpenDirectoryOptions {
+  /** "HOST:PORT" */
   readonly server: string;
   readonly insecure?: boolean;
   readonly stateDir?: string;
+  /** Milliseconds to connect. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
-}) => Promise<DirectoryReader>;
-
-type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
-
-/** CLIENT and LOCAL as JSON has them. */
-export type ClientJson = Timed<ClientRecord, "startedAt" | "lastLookupAt">;
-export type LocalJson = Timed<LocalRecord, "startedAt" | "lastMessageAt">;
-
-/** The lines of `ptalk talk --json` and `ptalk recv --json`. */
-export type JsonEvent =
-  | {
-      readonly type: "registered";
-      readonly name: string;
-      readonly server: string;
-      readonly address: string;
-      readonly port: number;
-      readonly fingerprint: string;
-    }
-  | { readonly type: "all"; readonly clients: readonly ClientJson[] }
-  | { readonly type: "list"; readonly clients: readonly LocalJson[] }
-  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
-  | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
-  | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
-  | ({ readonly type: "failed" } & FailedEvent)
-  | ({ readonly type: "peer" } & PeerEvent)
-  | ({ readonly type: "server" } & ServerEvent)
-  | { readonly type: "error"; readonly code: string; readonly message: string }
-  | { readonly type: "exit" };
+}

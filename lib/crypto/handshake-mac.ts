@@ -3,11 +3,12 @@
 // address. The cookie is stateless: a mac over the address, under a secret that changes.
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import sodium from "sodium-universal";
+import { PROLOGUE } from "./noise.ts";
 
 /** Lengths in bytes of a mac and of a cookie: keyed BLAKE2b, truncated by its own parameter. */
 export const MAC_BYTES = 16;
 
-const LABEL = Buffer.from("ptalk/1 mac ");
+const LABEL = Buffer.from(`${PROLOGUE} mac `);
 const SECRET_BYTES = 32;
 /** A cookie is good for one to two of these, in milliseconds. */
 export const COOKIE_PERIOD = 60_000;

@@ -14,6 +14,7 @@ import {
 import { dirname } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { makeFolder } from "../base/files.ts";
+import { textFault } from "../base/text-file.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
 const LINE = /^ptalk-key-1 ([A-Za-z0-9+/]{43}=)\n?$/;
@@ -33,7 +34,10 @@ export function readSeedFile(path: string): Buffer | null {
     const bytes = Buffer.alloc(MAX_FILE_BYTES);
     const length = readSync(fd, bytes, 0, MAX_FILE_BYTES, 0);
     const found = LINE.exec(bytes.toString("latin1", 0, length));
+    const fault = textFault(bytes.subarray(0, length));
     bytes.fill(0);
+    // The key may well be in it: advice to have a new one made would cost its owner the name.
+    if (fault !== null) throw TalkError.badData(`${path}, line ${fault.line}: ${fault.reason}`);
     if (!found?.[1]) throw TalkError.badData(`${path} holds no ptalk key; move it away to have a new one made`);
     return Buffer.from(found[1], "base64");
   } finally {
@@ -41,7 +45,7 @@ export function readSeedFile(path: string): Buffer | null {
   }
 }
 
-/** WriteBatcher the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
+/** Writes the seed unless a file is already there, whose seed is returned then: the first of two creators wins. */
 export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   const folder = dirname(path);
   makeFolder(folder);

@@ -5,8 +5,8 @@ import NoiseState from "noise-handshake";
 import sodium from "sodium-universal";
 import { type Identity, PUBLIC_KEY_BYTES } from "./identity.ts";
 
-/** Bound into every handshake: another protocol's or version's messages never fit. */
-export const PROLOGUE = Buffer.from("ptalk/1");
+/** Bound into every handshake: another protocol's or version's messages never fit. The version is lib/wire/datagram.ts's. */
+export const PROLOGUE = Buffer.from("ptalk/2");
 
 /** An X25519 key pair for Noise. */
 export interface StaticKeys {

@@ -49,6 +49,7 @@ declare module "sodium-universal" {
     /** Throws when the key is no point of the curve, of small order, or outside the prime-order group. */
     crypto_sign_ed25519_pk_to_curve25519(curve: Buffer, ed25519: Buffer): void;
     crypto_sign_seed_keypair(publicKey: Buffer, secretKey: Buffer, seed: Buffer): void;
+    crypto_sign_verify_detached(signature: Buffer, message: Uint8Array, publicKey: Buffer): boolean;
     crypto_sign_detached(signature: Buffer, message: Uint8Array, secretKey: Buffer): void;
     sodium_memzero(buffer: Buffer): void;
   };

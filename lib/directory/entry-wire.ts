@@ -1,78 +1,114 @@
-// A client as LOOKUP, ALL and the pushes show it: one list of fields, written by the server and read by clients.
+// An entry as LOOKUP, ALL and the pushes show it: one list of fields, written by the server and read by clients.
+import type { EndpointKind } from "../base/endpoint.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import { type ClientStatus, DirectoryEntry, packEntry } from "./entry.ts";
 
-export interface ClientEntry {
-  readonly name: string;
-  /** Where to send datagrams; the first is the preferred one. At least one, at most four. */
-  readonly addresses: readonly string[];
-  /** UDP port, 1 to 65535. */
-  readonly port: number;
-  /** The client's own word for its machine; may be empty. */
-  readonly host: string;
-  /** Ed25519 public key, base64. */
-  readonly key: string;
-  /** Milliseconds since the epoch. */
-  readonly startedAt: number;
-  /** Milliseconds since the epoch; null if the client asked for no lookup yet. */
-  readonly lastLookupAt: number | null;
-}
+/** Fields that every entry has on the wire. */
+const FIELDS = 13;
 
-const FIELDS = 7;
-
-/** WriteBatcher `name address port host key startedAt lastLookupAt [addresses]`, a map in RESP3, an array of pairs in RESP2. */
-export function writeClientEntry(out: ReplyWriter, client: ClientEntry, protocol: Protocol): void {
-  const { addresses } = client;
-  out.map(addresses.length > 1 ? FIELDS + 1 : FIELDS, protocol);
+/**
+ * Writes `name address port host key startedAt lastLookupAt endpoints protocol server user uid attested`, and `status`, `rooms`,
+ * `stale` where they say something. A map in RESP3, an array of pairs in RESP2. An endpoint is "address port kind".
+ */
+export function writeEntry(out: ReplyWriter, entry: DirectoryEntry, protocol: Protocol): void {
+  const { endpoints, status, rooms, stale } = entry;
+  const hasStatus = status.state !== "here" || status.text !== "";
+  out.map(FIELDS + (hasStatus ? 1 : 0) + (rooms.length > 0 ? 1 : 0) + (stale ? 1 : 0), protocol);
   out.bulk("name");
-  out.bulk(client.name);
+  out.bulk(entry.name);
   out.bulk("address");
-  out.bulk(addresses[0] ?? "");
+  out.bulk(entry.address);
   out.bulk("port");
-  out.integer(client.port);
+  out.integer(entry.port);
   out.bulk("host");
-  out.bulk(client.host);
+  out.bulk(entry.host);
   out.bulk("key");
-  out.bulk(client.key);
+  out.bulk(entry.key);
   out.bulk("startedAt");
-  out.integer(client.startedAt);
+  out.integer(entry.startedAt);
   out.bulk("lastLookupAt");
-  if (client.lastLookupAt === null) out.null(protocol);
-  else out.integer(client.lastLookupAt);
-  // Few have several, and whoever takes a reply apart pays for each of its elements.
-  if (addresses.length > 1) {
-    out.bulk("addresses");
-    out.array(addresses.length);
-    for (const address of addresses) out.bulk(address);
+  if (entry.lastLookupAt === null) out.null(protocol);
+  else out.integer(entry.lastLookupAt);
+  out.bulk("endpoints");
+  out.array(endpoints.length);
+  for (const { address, port, kind } of endpoints) out.bulk(`${address} ${port} ${kind}`);
+  out.bulk("protocol");
+  out.integer(entry.protocol);
+  out.bulk("server");
+  out.bulk(entry.server);
+  out.bulk("user");
+  if (entry.user === null) out.null(protocol);
+  else out.bulk(entry.user);
+  out.bulk("uid");
+  if (entry.uid === null) out.null(protocol);
+  else out.integer(entry.uid);
+  out.bulk("attested");
+  if (entry.attested === null) out.null(protocol);
+  else out.bulk(entry.attested);
+  if (hasStatus) {
+    out.bulk("status");
+    out.array(3);
+    out.bulk(status.state);
+    out.integer(status.since);
+    out.bulk(status.text);
+  }
+  if (rooms.length > 0) {
+    out.bulk("rooms");
+    out.array(rooms.length);
+    for (const room of rooms) out.bulk(room);
+  }
+  if (stale) {
+    out.bulk("stale");
+    out.integer(1);
   }
 }
 
 /**
- * Reads what {@link writeClientEntry} wrote; fields of later versions are passed by.
- * @throws ProtocolError if a field is missing or of another type
+ * Reads what {@link writeEntry} wrote; fields of later versions are passed by.
+ * @throws ProtocolError if a field is missing, of another type, or breaks a rule of entries; TalkError `bad-name`
  */
-export function readClientEntry(value: RespValue): ClientEntry {
+export function readEntry(value: RespValue): DirectoryEntry {
   const fields = value instanceof Map ? value : pairs(value);
-  const addresses = fields.get("addresses") ?? [text(fields, "address")];
   const lastLookupAt = fields.get("lastLookupAt");
-  if (!Array.isArray(addresses) || !addresses.every((address) => typeof address === "string"))
-    throw missing("addresses");
   if (lastLookupAt !== null && typeof lastLookupAt !== "number") throw missing("lastLookupAt");
-  return {
+  const attested = fields.get("attested");
+  const status = readStatus(fields.get("status"));
+  const packed = packEntry({
     name: text(fields, "name"),
-    addresses,
-    port: number(fields, "port"),
-    host: text(fields, "host"),
     key: text(fields, "key"),
+    endpoints: texts(fields, "endpoints").map(readEndpoint),
+    host: text(fields, "host"),
     startedAt: number(fields, "startedAt"),
-    lastLookupAt,
-  };
+    protocol: number(fields, "protocol"),
+    server: text(fields, "server"),
+    user: fields.get("user") === null ? null : text(fields, "user"),
+    uid: fields.get("uid") === null ? null : number(fields, "uid"),
+    attested: attested === "kernel" || attested === "munge" ? attested : null,
+    ...(status === null ? {} : { status }),
+    rooms: fields.has("rooms") ? texts(fields, "rooms") : [],
+  });
+  return new DirectoryEntry(packed, lastLookupAt, fields.get("stale") === 1);
+}
+
+function readEndpoint(value: string): { address: string; port: number; kind: EndpointKind } {
+  const [address = "", port, kind] = value.split(" ");
+  if (kind !== "host" && kind !== "observed" && kind !== "relay") throw missing("endpoints");
+  return { address, port: Number(port), kind };
+}
+
+function readStatus(value: RespValue | undefined): ClientStatus | null {
+  if (!Array.isArray(value)) return null;
+  const [state, since, text] = value;
+  if (state !== "here" && state !== "idle" && state !== "away") throw missing("status");
+  if (typeof since !== "number" || typeof text !== "string") throw missing("status");
+  return { state, since, text };
 }
 
 function pairs(value: RespValue): Map<RespValue, RespValue> {
   const map = new Map<RespValue, RespValue>();
-  if (!Array.isArray(value)) throw new ProtocolError("a client is a map of fields");
+  if (!Array.isArray(value)) throw new ProtocolError("an entry is a map of fields");
   for (let i = 0; i + 1 < value.length; i += 2) map.set(value[i] as RespValue, value[i + 1] as RespValue);
   return map;
 }
@@ -83,6 +119,12 @@ function text(fields: Map<RespValue, RespValue>, field: string): string {
   return value;
 }
 
+function texts(fields: Map<RespValue, RespValue>, field: string): string[] {
+  const value = fields.get(field);
+  if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) throw missing(field);
+  return value;
+}
+
 function number(fields: Map<RespValue, RespValue>, field: string): number {
   const value = fields.get(field);
   if (typeof value !== "number") throw missing(field);
@@ -90,5 +132,5 @@ function number(fields: Map<RespValue, RespValue>, field: string): number {
 }
 
 function missing(field: string): ProtocolError {
-  return new ProtocolError(`a client without a valid ${field}`);
+  return new ProtocolError(`an entry without a valid ${field}`);
 }

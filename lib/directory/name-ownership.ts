@@ -1,5 +1,5 @@
-// Which key a name belongs to, in memory: what the lines of the log (bindings.ts) say, one after the other. Which name gives
-// way to another is decided by the lines alone, so that whoever reads the same log knows the same.
+// Which key a name belongs to, in memory: what the lines of the log (shm/name-log.ts) say, one after the other. Which name gives
+// way to another is decided by the lines alone, so that all who read the same log know the same.
 
 /**
  * Names that belong to one key: nobody can take them all. For a further one the key gives up the one that it has not used for
@@ -44,7 +44,7 @@ export class NameOwnership {
   }
 
   /** Whether the key has all the names that it may have on that day. */
-  hasAll(key: string, day: number): boolean {
+  isAtLimit(key: string, day: number): boolean {
     const given = this.#givenUp(key);
     return given !== null && given.day >= day;
   }
@@ -54,7 +54,7 @@ export class NameOwnership {
     return this.#lines.size < this.#limit || this.#givenUp(key) !== null || this.#unused(day) !== null;
   }
 
-  take(line: NameLine): void {
+  apply(line: NameLine): void {
     this.#forget(line.folded);
     const way = this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
     if (way !== null) this.#forget(way);

@@ -7,7 +7,7 @@ export const LINE_WORDS = 16;
 export const wordsFor = (bytes: number): number => Math.ceil(bytes / WORD_BYTES);
 export const fullLines = (words: number): number => Math.ceil(words / LINE_WORDS);
 
-/** ConcurrencyLimit sizes into offsets, in the order written. */
+/** Turns sizes into offsets, in the order written. */
 export function offsetsOf<K extends string>(
   sizes: Readonly<Record<K, number>>,
 ): { at: Readonly<Record<K, number>>; words: number } {

@@ -3,22 +3,21 @@
 import { connect, type Socket } from "node:net";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
 
 const CONNECT_LIMIT_MS = 5_000;
 
-export interface ServerSocketOptions {
+export interface DialOptions {
   readonly address: ServerAddress;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
-  /** Called with the fingerprint of the server's certificate before anything is sent; throws to refuse it. */
-  readonly checkCertificate?: (certificate: string) => void;
+  /** Called with the server's certificate (DER) before anything is sent; throws to refuse it. */
+  readonly checkCertificate?: (certificate: Buffer) => void;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** @throws TalkError unreachable, refused (certificate); the signal's reason */
-export async function openServerSocket(options: ServerSocketOptions): Promise<Socket> {
+export async function dialServer(options: DialOptions): Promise<Socket> {
   const { address, insecure = false, timeoutMs = CONNECT_LIMIT_MS, signal } = options;
   signal?.throwIfAborted();
   const server = formatServerAddress(address);
@@ -36,7 +35,7 @@ export async function openServerSocket(options: ServerSocketOptions): Promise<So
       timeoutMs,
     );
     signal?.addEventListener("abort", onAbort, { once: true });
-    socket.once("error", (error) => fail(TalkError.unreachable(server, connectReason(error), error)));
+    socket.once("error", (error) => fail(connectError(server, error)));
     socket.once(secure ? "secureConnect" : "connect", resolve);
     socket.once("close", () => {
       clearTimeout(timer);
@@ -62,24 +61,24 @@ export async function openServerSocket(options: ServerSocketOptions): Promise<So
 const tlsOptions = ({ host, port }: ServerAddress) =>
   ({ host, port, rejectUnauthorized: false, minVersion: "TLSv1.3" }) as const;
 
-function certificateOf(socket: Socket): string {
+function certificateOf(socket: Socket): Buffer {
   const peer =
     "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
   if (peer === undefined) throw TalkError.refused("the server showed no certificate");
-  return fingerprint(peer.raw);
+  return peer.raw;
 }
 
-function connectReason(error: NodeJS.ErrnoException): string {
+function connectError(server: string, error: NodeJS.ErrnoException): TalkError {
   switch (error.code) {
     case "ECONNREFUSED":
-      return "nothing listens there (start one with: ptalk serve)";
+      return TalkError.unreachable(server, "nothing listens there", error, "start-server");
     case "ENOTFOUND":
     case "EAI_AGAIN":
-      return "the host's name is not known";
+      return TalkError.unreachable(server, "the host's name is not known", error);
     case "ENETUNREACH":
     case "EHOSTUNREACH":
-      return "there is no way to that network from here";
+      return TalkError.unreachable(server, "there is no way to that network from here", error);
     default:
-      return error.message;
+      return TalkError.unreachable(server, error.message, error);
   }
 }

@@ -1,25 +1,35 @@
 // The peer protocol without its socket: datagrams and messages in, datagrams and messages out, the clock as an argument.
 // transport.ts gives it a socket and a timer; tests give it a network of their own.
+//
+// Outbound                                                Inbound
+//  1. transport.ts encodes the message: send()             1. transport.ts reads a datagram: receive()
+//  2. peer-table.ts finds the peer, whose outbox           2. by its type: a handshake's goes to handshakes.ts; DATA to
+//     numbers the message (peer.ts, stream/outbox.ts)         the session that its index names (peer-table.ts)
+//  3. without a good session: handshakes.ts begins one     3. secure-session.ts refuses replays, opens the seal, reads the
+//  4. flush(): the session fills a datagram with ACK,         frames: ACK and SETTLED for the outbox, which ends the
+//     SETTLED and what the outbox has to send, and            outbound way; fragments for the inbox (stream/inbox.ts)
+//     seals it (secure-session.ts)                         4. inbound-streams.ts hands complete messages to the application
+//  5. transmit(); stream/loss-detector.ts remembers        5. the application settles them, now or later
+//     it until it is acknowledged                          6. flush() answers with ACK and SETTLED
 
-import type { Endpoint } from "../base/endpoint.ts";
+import { debuglog } from "node:util";
+import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { DatagramType, datagramType, receiverIndex } from "../wire/datagram.ts";
-import { Counters } from "./counters.ts";
-import { Delivery } from "./delivery.ts";
-import { type HandshakeDropReason, Handshakes } from "./handshakes.ts";
-import { Inboxes } from "./inboxes.ts";
-import { SWEEP } from "./limits.ts";
+import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wire/datagram.ts";
+import type { Outcome } from "../wire/datagram-frames.ts";
+import { type HandshakeDropReason, Handshakes, hex } from "./handshakes.ts";
+import { InboundStreams } from "./inbound-streams.ts";
+import { CLOSE_RECENT, SWEEP } from "./limits.ts";
 import type { Peer, Waiter } from "./peer.ts";
-import { PeerTable } from "./peer-table.ts";
-import { ReadySessions } from "./ready-sessions.ts";
+import { PeerTable, type SessionEntry } from "./peer-table.ts";
 import type { SecureSession, SessionDropReason } from "./secure-session.ts";
-import { SessionClose } from "./session-close.ts";
-import { Sessions } from "./sessions.ts";
-import type { IncomingMessage, PeerIdentity, PeerLimits } from "./types.ts";
+import type { IncomingMessage, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
+
+const debug = debuglog("ptalk-peer");
 
 /** Why a datagram was dropped; stats() counts them. */
-export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "closing" | "bad-message";
+export type DropReason = SessionDropReason | HandshakeDropReason | "malformed" | "other-version" | "closing";
 
 export interface EngineOptions {
   readonly identity: Identity;
@@ -27,80 +37,48 @@ export interface EngineOptions {
   /** Monotonic milliseconds. */
   readonly now: number;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
-  readonly deliver: (message: IncomingMessage, accept: () => void, refuse: () => void) => void;
+  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
 }
 
 export class PeerEngine {
-  readonly counters = new Counters();
-  readonly sessionClose: SessionClose;
-  /** How many messages waited for the peer that the last one was sent to, with that one. */
-  pendingAtLast = 0;
   readonly #options: EngineOptions;
-  readonly #inboxes: Inboxes;
-  readonly #sessions: Sessions;
-  readonly #peers: PeerTable;
+  readonly #streams: InboundStreams<SecureSession>;
+  readonly #table: PeerTable;
   readonly #handshakes: Handshakes;
-  readonly #delivery: Delivery;
   readonly #active = new Set<Peer>(); // those that wait for something
-  readonly #due: ReadySessions;
+  readonly #ready: SecureSession[] = []; // those that may have something to send, until flush()
   #sweepAt: number;
-  #closing = false;
+  #isClosing = false;
+  #pendingAtLast = 0;
+
+  #datagramsSent = 0;
+  #datagramsReceived = 0;
+  #bytesSent = 0;
+  #bytesReceived = 0;
+  #completed = 0; // handshakes
+  #pathChanges = 0;
+  readonly #forgotten = { delivered: 0, retransmissions: 0 }; // of peers that are forgotten
+  readonly #dropped: Partial<Record<DropReason, number>> = {};
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    this.#inboxes = new Inboxes(options.limits.reassemblyBytes, (entry) => this.#sessions.end(entry));
-    this.#peers = new PeerTable(options.limits, (peer) => {
-      this.#handshakes.end(peer);
-      this.counters.retransmissions += peer.outbox.retransmissions;
-    });
-    this.#due = new ReadySessions((datagram, to) => this.#transmit(datagram, to));
-    this.#sessions = new Sessions(options.limits, (session) => {
-      this.#peers.gone(session);
-      this.#inboxes.release(session.entry);
-    });
-    this.sessionClose = new SessionClose(this.#sessions, this.#due);
-    this.#handshakes = new Handshakes({
-      identity: options.identity,
-      limits: options.limits,
-      now: options.now,
-      sessions: this.#sessions,
-      inboxes: this.#inboxes,
-      peers: this.#peers,
-      transmit: (datagram, to) => this.#transmit(datagram, to),
-    });
-    this.#delivery = new Delivery({
-      counters: this.counters,
+    const { identity, limits, now } = options;
+    const transmit = (datagram: Buffer, to: Endpoint) => this.#transmit(datagram, to);
+    this.#streams = new InboundStreams<SecureSession>({
+      limitBytes: limits.reassemblyBytes,
       deliver: options.deliver,
       onSettledLater: (session) => {
-        this.#due.add(session);
+        this.#addReady(session);
         options.wake();
       },
+      endSession: (session) => this.#table.removeSession(session),
     });
-    this.#sweepAt = options.now + SWEEP;
-  }
-
-  get sessions(): number {
-    return this.#sessions.size - this.#sessions.halfOpen;
-  }
-  get halfOpen(): number {
-    return this.#sessions.halfOpen;
-  }
-  /** Messages that are neither settled nor given up. */
-  get pending(): number {
-    let count = 0;
-    for (const peer of this.#active) count += peer.waiting;
-    return count;
-  }
-  /** Messages that the application was given and has neither accepted nor refused. */
-  get inHand(): number {
-    return this.#delivery.inHand;
-  }
-  get retransmissions(): number {
-    let count = this.counters.retransmissions;
-    for (const peer of this.#peers.all()) count += peer.outbox.retransmissions;
-    return count;
+    this.#table = new PeerTable(limits, (peer) => this.#onForget(peer));
+    const [table, streams] = [this.#table, this.#streams];
+    this.#handshakes = new Handshakes({ identity, limits, now, table, streams, transmit });
+    this.#sweepAt = now + SWEEP;
   }
 
   /**
@@ -108,41 +86,62 @@ export class PeerEngine {
    * that kept it from being queued.
    */
   send(identity: PeerIdentity, body: Buffer, waiter: Waiter): TalkError | (() => void) {
-    if (this.#closing) return TalkError.closed("the peer transport");
-    const peer = this.#peers.admit(identity);
+    if (this.#isClosing) return TalkError.closed("the peer transport");
+    const peer = this.#table.admit(identity);
     if (peer instanceof TalkError) return peer;
-    const number = peer.enqueue(body, waiter);
-    this.pendingAtLast = peer.outbox.pending;
+    const number = peer.enqueue(identity.name ?? null, body, waiter);
+    this.#pendingAtLast = peer.pending;
     this.#active.add(peer);
     this.#service(peer, waiter.since);
     return () => {
       peer.cancel(number);
-      if (peer.session) this.#due.addIfWanted(peer.session);
+      if (peer.session) this.#addIfReady(peer.session);
     };
+  }
+
+  /** How many messages waited for the peer that the last one was sent to, with that one. */
+  get pendingAtLast(): number {
+    return this.#pendingAtLast;
   }
 
   /** The directory says that this peer is elsewhere now: what waits for it follows. flush() sends what is due. */
   move(key: Buffer, from: readonly Endpoint[], to: readonly Endpoint[], now: number): void {
-    const moved = this.#peers.move(key, from, to);
-    if (moved) this.#service(moved, now);
+    const moved = this.#table.move(key, from, to);
+    if (!moved) return;
+    if (debug.enabled) debug("the directory moves a peer to %s", to.map(formatEndpoint).join(", "));
+    this.#service(moved, now);
+  }
+
+  /** See {@link PeerTable.hasSession}. */
+  hasSession(identity: PeerIdentity): boolean {
+    return this.#table.hasSession(identity);
   }
 
   /** One datagram from the socket; flush() answers. */
   receive(datagram: Buffer, address: string, port: number, now: number): void {
-    this.counters.onReceived(datagram.length);
-    // Nobody can be answered at port 0, and the socket would throw; a forger can write it into a datagram.
+    this.#datagramsReceived++;
+    this.#bytesReceived += datagram.length;
+    // Port 0 cannot be answered: the socket would throw. A forger can write it into a datagram.
     const reason = port === 0 ? "malformed" : this.#read(datagram, address, port, now);
-    if (reason) this.counters.drop(reason);
+    if (reason === null) return;
+    this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1;
+    if (debug.enabled)
+      debug("dropped %s: %d bytes from %s", reason, datagram.length, formatEndpoint({ address, port }));
   }
 
   /** False when flush() would do nothing. */
   wantsToFlush(): boolean {
-    return !this.#due.isEmpty;
+    return this.#ready.length > 0;
   }
 
-  /** Sends whatever is due. */
+  /** Sends whatever is due: everything that happened since the last call goes into as few datagrams as it fits. */
   flush(now: number): void {
-    this.#due.flush(now);
+    for (const session of this.#ready) {
+      for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
+        this.#transmit(datagram, session.endpoint);
+      }
+    }
+    this.#ready.length = 0;
   }
 
   /** When to call onTimer. */
@@ -155,23 +154,73 @@ export class PeerEngine {
   /** flush() sends what it decides. */
   onTimer(now: number): void {
     for (const peer of this.#active) {
-      peer.expire(now);
-      if (peer.session) peer.outbox.onTimer(now);
+      peer.onTimer(now);
       this.#service(peer, now);
-      if (peer.waiting === 0 && peer.outbox.pending === 0) this.#active.delete(peer);
+      if (peer.waiting === 0 && peer.pending === 0) this.#active.delete(peer);
     }
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP;
-    this.#sessions.sweep(now);
+    this.#table.sweep(now);
     this.#handshakes.sweep(now);
-    this.#peers.forgetIdle();
+    this.#table.forgetIdle();
+  }
+
+  /** Messages that are neither settled nor given up. */
+  get pending(): number {
+    let count = 0;
+    for (const peer of this.#active) count += peer.waiting;
+    return count;
+  }
+  /** Messages that the application was given and has not settled. */
+  get inHand(): number {
+    return this.#streams.inHand;
   }
 
   /** No new messages in or out; those on their way go on. */
   stopSending(now: number): void {
-    this.#closing = true;
-    this.#delivery.stopped = true;
+    this.#isClosing = true;
+    this.#streams.stop();
     for (const peer of this.#active) peer.failAll(TalkError.closed("the peer transport"), now);
+  }
+
+  /** flush() says goodbye, CLOSE, to the peers heard of lately that have not answered it yet. */
+  sayGoodbye(now: number): void {
+    for (const session of this.#recent(now)) {
+      session.closeLater();
+      this.#addReady(session);
+    }
+  }
+
+  /** Sessions whose goodbye is not answered yet. */
+  openSessions(now: number): number {
+    return this.#recent(now).length;
+  }
+
+  stats(): PeerStats {
+    const peers = [...this.#table.peers].map((peer) => peer.report());
+    const sum = (count: (peer: (typeof peers)[number]) => number) =>
+      peers.reduce((total, peer) => total + count(peer), 0);
+    return {
+      sessions: this.#table.sessions,
+      halfOpen: this.#table.halfOpen,
+      handshakes: {
+        begun: this.#handshakes.begun,
+        answered: this.#handshakes.answered,
+        completed: this.#completed,
+        failed: this.#handshakes.failed + this.#table.unconfirmed,
+      },
+      datagramsSent: this.#datagramsSent,
+      datagramsReceived: this.#datagramsReceived,
+      bytesSent: this.#bytesSent,
+      bytesReceived: this.#bytesReceived,
+      messagesDelivered: this.#forgotten.delivered + sum(({ delivered }) => delivered),
+      messagesReceived: this.#streams.messages,
+      retransmissions: this.#forgotten.retransmissions + sum(({ retransmissions }) => retransmissions),
+      pathChanges: this.#pathChanges,
+      dropped: { ...this.#dropped },
+      refused: { ...this.#streams.refused },
+      peers: peers.filter(({ endpoint, waiting }) => endpoint !== null || waiting > 0),
+    };
   }
 
   #read(datagram: Buffer, address: string, port: number, now: number): DropReason | null {
@@ -179,74 +228,101 @@ export class PeerEngine {
       case DatagramType.data:
         return this.#onData(datagram, address, port, now);
       case DatagramType.init:
-        return this.#closing ? "closing" : this.#handshakes.onInit(datagram, { address, port }, now);
+        return this.#isClosing ? "closing" : this.#handshakes.onInit(datagram, { address, port }, now);
       case DatagramType.response:
         return this.#onResponse(datagram, { address, port }, now);
       case DatagramType.cookie:
         return this.#handshakes.onCookie(datagram, now);
       default:
-        return "malformed";
+        return isOtherVersion(datagram) ? "other-version" : "malformed";
     }
   }
 
   #onData(datagram: Buffer, address: string, port: number, now: number): DropReason | null {
-    const session = this.#sessions.get(receiverIndex(datagram));
-    if (!session) return "unknown-session";
-    const { peer } = session;
-    peer.setNow(now);
+    const entry = this.#table.session(receiverIndex(datagram));
+    if (!entry) return "unknown-session";
+    const { session, peer, stream } = entry;
+    const before = session.endpoint;
     const reason = session.receive(datagram, address, port, now);
+    if (session.endpoint !== before) this.#onPathChange(session, before);
     if (reason) {
-      if (reason === "broken-peer") this.#sessions.remove(session); // authentic, but of no use
+      if (reason === "broken-peer") this.#table.removeSession(session); // authentic, but of no use
       return reason;
     }
-    if (!session.confirmed) this.#onConfirmed(session, now);
-    // It answers after all: the call that its silence has caused would only make everything under way go out again.
-    if (peer.initiation && peer.session === session && !peer.needsNewSession(now)) {
-      this.#handshakes.end(peer);
-    }
+    if (!session.isConfirmed) this.#onConfirmed(entry, now);
+    if (peer.makesHandshakeNeedless(session, now)) this.#handshakes.supersede(peer);
     try {
-      this.#delivery.from(session); // an application may throw
+      stream.deliver(session); // an application may throw
     } finally {
-      this.#due.addIfWanted(session);
-      if (peer.session && peer.session !== session) this.#due.addIfWanted(peer.session);
-      if (session.closed) this.#onClosed(session, now);
+      this.#addIfReady(session);
+      if (peer.session && peer.session !== session) this.#addIfReady(peer.session);
+      if (session.isClosed) this.#onClosed(entry, now);
     }
     return null;
   }
 
   #onResponse(response: Buffer, from: Endpoint, now: number): DropReason | null {
-    const session = this.#handshakes.onResponse(response, from, now);
-    if (typeof session === "string") return session;
-    this.counters.handshakes++;
-    session.peer.use(session);
-    this.#due.add(session);
+    const entry = this.#handshakes.onResponse(response, from, now);
+    if (typeof entry === "string") return entry;
+    this.#completed++;
+    entry.peer.use(entry.session);
+    this.#addReady(entry.session);
     return null;
   }
 
-  #onConfirmed(session: SecureSession, now: number): void {
-    this.#sessions.confirm(session);
-    this.counters.handshakes++;
-    session.roundTripMs = now - session.createdAt;
-    if (this.#peers.confirmed(session)) this.#handshakes.end(session.peer);
+  #onConfirmed({ session, peer }: SessionEntry, now: number): void {
+    this.#table.confirm(session, now);
+    this.#completed++;
+    if (debug.enabled)
+      debug("handshake %s: confirmed from %s", hex(session.localIndex), formatEndpoint(session.endpoint));
+    if (peer.onConfirmed(session)) this.#handshakes.supersede(peer);
   }
 
-  #onClosed(session: SecureSession, now: number): void {
-    if (!this.#closing) {
-      session.closeDue = true;
+  #onPathChange(session: SecureSession, before: Endpoint): void {
+    this.#pathChanges++;
+    if (!debug.enabled) return;
+    const [from, to] = [formatEndpoint(before), formatEndpoint(session.endpoint)];
+    debug("session %s: path changes from %s to %s", hex(session.localIndex), from, to);
+  }
+
+  #onClosed({ session, peer }: SessionEntry, now: number): void {
+    if (!this.#isClosing) {
+      session.closeLater();
       const datagram = session.next(now);
-      if (datagram) this.#transmit(datagram, session.address);
+      if (datagram) this.#transmit(datagram, session.endpoint);
     }
-    this.#sessions.remove(session);
-    this.#service(session.peer, now);
+    this.#table.removeSession(session);
+    this.#service(peer, now);
+  }
+
+  #onForget(peer: Peer): void {
+    this.#handshakes.supersede(peer);
+    const { delivered, retransmissions } = peer.report();
+    this.#forgotten.delivered += delivered;
+    this.#forgotten.retransmissions += retransmissions;
   }
 
   #service(peer: Peer, now: number): void {
-    this.#handshakes.drive(peer, now);
-    if (peer.session) this.#due.addIfWanted(peer.session);
+    if (peer.isHandshakeDue(now)) this.#handshakes.drive(peer, now);
+    if (peer.session) this.#addIfReady(peer.session);
+  }
+
+  #addIfReady(session: SecureSession): void {
+    if (session.wantsToSend()) this.#addReady(session);
+  }
+
+  // Few at once: a search is cheaper than a set that comes and goes with each message.
+  #addReady(session: SecureSession): void {
+    if (!this.#ready.includes(session)) this.#ready.push(session);
+  }
+
+  #recent(now: number): SecureSession[] {
+    return [...this.#table.confirmedSessions()].filter(({ heardAt }) => now - heardAt <= CLOSE_RECENT);
   }
 
   #transmit(datagram: Buffer, to: Endpoint): void {
-    this.counters.onSent(datagram.length);
+    this.#datagramsSent++;
+    this.#bytesSent += datagram.length;
     this.#options.transmit(datagram, to);
   }
 }

@@ -4,8 +4,9 @@ import { Initiator, type StaticKeys } from "../crypto/noise.ts";
 import {
   encodeHandshakePayload,
   encodeInit,
-  INIT_COOKIE,
-  INIT_MAC,
+  initCookie,
+  initMac,
+  initMacInput,
   replyCookie,
   responseNoise,
 } from "../wire/datagram.ts";
@@ -40,7 +41,7 @@ export class HandshakeInitiation {
     const payload = encodeHandshakePayload(parts.streamId, parts.publicKey);
     this.#initiator = new Initiator(parts.keys, parts.remote, payload);
     this.datagram = encodeInit(parts.index, this.#initiator.message);
-    writeMac(macKey(parts.remote), this.datagram.subarray(0, INIT_MAC), this.datagram.subarray(INIT_MAC, INIT_COOKIE));
+    writeMac(macKey(parts.remote), initMacInput(this.datagram), initMac(this.datagram));
   }
 
   onSent(now: number): void {
@@ -50,8 +51,9 @@ export class HandshakeInitiation {
   /** The peer is under load and wants to see that we are where we say. */
   onCookie(reply: Buffer, now: number): void {
     const cookie = replyCookie(reply);
-    if (cookie.equals(this.datagram.subarray(INIT_COOKIE))) return; // forged or late: the timer goes on
-    this.datagram.set(cookie, INIT_COOKIE);
+    const present = initCookie(this.datagram);
+    if (cookie.equals(present)) return; // forged or late: the timer goes on
+    present.set(cookie);
     // One early repetition for each regular one: whoever invents cookies must not make us a flood.
     if (this.#attempts <= this.#hurried) return;
     this.#hurried = this.#attempts + 1;

@@ -3,11 +3,11 @@
 import { Cookies, hasValidMac, macKey } from "../crypto/handshake-mac.ts";
 import { Responder, type StaticKeys, toX25519 } from "../crypto/noise.ts";
 import {
-  decodeHandshakePayload,
+  decodeInitPayload,
   encodeCookieReply,
-  INIT_COOKIE,
-  INIT_MAC,
   initCookie,
+  initMac,
+  initMacInput,
   initNoise,
   senderIndex,
 } from "../wire/datagram.ts";
@@ -53,11 +53,12 @@ export class HandshakeResponder {
 
   /** @param init a datagram that datagramType() calls one */
   read(init: Buffer, address: string, port: number, now: number): InitAnswer {
-    if (!hasValidMac(this.#macKey, init.subarray(0, INIT_MAC), init.subarray(INIT_MAC, INIT_COOKIE))) {
+    const covered = initMacInput(init);
+    if (!hasValidMac(this.#macKey, covered, initMac(init))) {
       return { kind: "drop", reason: "wrong-key" };
     }
     // All that the mac covers: the index is not Noise's, and somebody may repeat the rest under another one.
-    const id = init.toString("latin1", 0, INIT_MAC);
+    const id = covered.toString("latin1");
     const answered = this.#answered.get(id);
     if (answered) {
       return this.#gate.mayReply(now)
@@ -79,7 +80,7 @@ export class HandshakeResponder {
         break;
     }
     const responder = Responder.read(this.#keys, initNoise(init));
-    const payload = responder && decodeHandshakePayload(responder.payload);
+    const payload = responder && decodeInitPayload(responder.payload);
     if (!payload || !toX25519(payload.key)?.equals(responder.remote)) return { kind: "drop", reason: "bad-handshake" };
     const streamId = payload.streamId.toString("base64");
     return { kind: "call", responder, key: Buffer.from(payload.key), streamId, index: senderIndex(init), id };

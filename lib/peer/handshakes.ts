@@ -1,10 +1,20 @@
-// Handshakes, both sides: calls that we begin and repeat until they are answered, and calls that others make. What comes
-// out of them are sessions.
-import type { Endpoint } from "../base/endpoint.ts";
+// Handshakes, both sides. What comes out of them are sessions. Sends and counts; the clock is an argument.
+//
+// The one who begins:                                     The other one:
+//  1. drive(): a peer has messages and no good session.    1. onInit(): handshake-responder.ts decides what the INIT
+//     INIT goes to all of its endpoints…                      deserves: nothing, a COOKIE, the RESPONSE of before…
+//  2. …and again, more and more seldom                     2. …or a RESPONSE of its own. The session is half-open: nothing
+//  3. onCookie(): at once again, with the cookie              is sent through it
+//  4. onResponse(): the session is there                   3. the first DATA confirms the session (engine.ts)
+//
+// A handshake of ours also ends when nobody waits for the peer any more (it has failed), or when another session turns out
+// to work (it is superseded).
+import { debuglog } from "node:util";
+import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
 import {
-  decodeHandshakePayload,
+  decodeResponsePayload,
   encodeHandshakePayload,
   encodeResponse,
   receiverIndex,
@@ -12,12 +22,13 @@ import {
 } from "../wire/datagram.ts";
 import { HandshakeInitiation } from "./handshake-initiation.ts";
 import { type Call, HandshakeResponder, type InitDropReason } from "./handshake-responder.ts";
-import type { Inboxes } from "./inboxes.ts";
+import type { InboundStreams } from "./inbound-streams.ts";
 import type { Peer } from "./peer.ts";
-import type { PeerTable } from "./peer-table.ts";
+import type { PeerTable, SessionEntry } from "./peer-table.ts";
 import { SecureSession, type SessionParts } from "./secure-session.ts";
-import type { Sessions } from "./sessions.ts";
 import type { PeerLimits } from "./types.ts";
+
+const debug = debuglog("ptalk-peer");
 
 export type HandshakeDropReason = InitDropReason | "unknown-session" | "cookie-asked";
 
@@ -26,9 +37,8 @@ export interface HandshakeParts {
   readonly limits: PeerLimits;
   /** Monotonic milliseconds. */
   readonly now: number;
-  readonly sessions: Sessions;
-  readonly inboxes: Inboxes;
-  readonly peers: PeerTable;
+  readonly table: PeerTable;
+  readonly streams: InboundStreams<SecureSession>;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
 }
 
@@ -36,7 +46,10 @@ export class Handshakes {
   readonly #parts: HandshakeParts;
   readonly #keys: StaticKeys;
   readonly #responder: HandshakeResponder;
-  readonly #dials = new Map<number, Peer>(); // by our index
+  readonly #callees = new Map<number, Peer>(); // peers with an initiation, by its index
+  #begun = 0;
+  #answered = 0;
+  #failed = 0;
 
   constructor(parts: HandshakeParts) {
     this.#parts = parts;
@@ -44,14 +57,91 @@ export class Handshakes {
     this.#responder = new HandshakeResponder(this.#keys, parts.limits, parts.now);
   }
 
-  /** Begins, repeats or ends our call, as the peer needs it. */
+  /** Handshakes of ours. */
+  get begun(): number {
+    return this.#begun;
+  }
+  /** Of ours, those that ended without an answer. */
+  get failed(): number {
+    return this.#failed;
+  }
+  /** Handshakes of others that were answered with a RESPONSE; a repeated INIT is not another one. */
+  get answered(): number {
+    return this.#answered;
+  }
+
+  /** Begins, repeats or ends our handshake, as the peer needs it. */
   drive(peer: Peer, now: number): void {
-    if (peer.initiation && peer.outbox.pending === 0) this.end(peer);
+    if (peer.initiation && peer.pending === 0) this.#fail(peer);
     if (peer.needsHandshake(now)) this.#begin(peer, now);
     const { initiation } = peer;
     if (!initiation || now < initiation.nextAt) return;
-    for (const address of peer.endpoints) this.#parts.transmit(initiation.datagram, address);
+    for (const endpoint of peer.endpoints) {
+      if (debug.enabled) debug("handshake %s: INIT to %s", hex(initiation.index), formatEndpoint(endpoint));
+      this.#parts.transmit(initiation.datagram, endpoint);
+    }
     initiation.onSent(now);
+  }
+
+  /** Another session with the peer works: what would come of this handshake is not needed. */
+  supersede(peer: Peer): void {
+    if (!peer.initiation) return;
+    debug("handshake %s: superseded", hex(peer.initiation.index));
+    this.#end(peer);
+  }
+
+  /** Somebody calls. The session that this makes is half-open. */
+  onInit(init: Buffer, from: Endpoint, now: number): HandshakeDropReason | null {
+    const answer = this.#responder.read(init, from.address, from.port, now);
+    if (answer.kind === "drop") return answer.reason;
+    if (answer.kind === "call") {
+      this.#answer(answer, from, now);
+      return null;
+    }
+    if (debug.enabled) {
+      const what = answer.isCookie ? "COOKIE" : "the same RESPONSE";
+      debug("handshake %s: %s to %s", hex(senderIndex(init)), what, formatEndpoint(from));
+    }
+    this.#parts.transmit(answer.datagram, from);
+    return answer.isCookie ? "cookie-asked" : null;
+  }
+
+  /** The other end is under load and wants to see that we are where we say. */
+  onCookie(reply: Buffer, now: number): HandshakeDropReason | null {
+    const peer = this.#callees.get(receiverIndex(reply));
+    if (!peer?.initiation) return "unknown-session";
+    debug("handshake %s: COOKIE", hex(peer.initiation.index));
+    peer.initiation.onCookie(reply, now);
+    this.drive(peer, now);
+    return null;
+  }
+
+  /** The session that the answer to a handshake of ours makes, or why it makes none. */
+  onResponse(response: Buffer, from: Endpoint, now: number): SessionEntry | HandshakeDropReason {
+    const index = receiverIndex(response);
+    const peer = this.#callees.get(index);
+    const initiation = peer?.initiation;
+    if (!peer || !initiation) return "unknown-session";
+    const finished = initiation.finish(response);
+    const streamId = finished && decodeResponsePayload(finished.payload);
+    if (!streamId) return "bad-handshake";
+    if (debug.enabled) debug("handshake %s: RESPONSE from %s", hex(index), formatEndpoint(from));
+    this.#end(peer);
+    return this.#newSession(peer, {
+      localIndex: index,
+      remoteIndex: senderIndex(response),
+      keys: finished.keys,
+      streamId: streamId.toString("base64"),
+      endpoint: from,
+      isInitiator: true,
+      roundTripMs: initiation.roundTripMs(now),
+      handshakeMs: initiation.durationMs(now),
+      now,
+    });
+  }
+
+  sweep(now: number): void {
+    this.#responder.sweep(now);
   }
 
   #begin(peer: Peer, now: number): void {
@@ -60,91 +150,58 @@ export class Handshakes {
     const index = this.#newIndex();
     const { publicKey } = this.#parts.identity;
     const { streamId } = peer;
-    peer.initiation = new HandshakeInitiation({ index, keys: this.#keys, remote, streamId, publicKey, now });
-    this.#dials.set(index, peer);
+    peer.beginHandshake(new HandshakeInitiation({ index, keys: this.#keys, remote, streamId, publicKey, now }));
+    this.#callees.set(index, peer);
+    this.#begun++;
   }
 
-  /** Answered, or nobody waits for the answer any more. */
-  end(peer: Peer): void {
-    if (peer.initiation) this.#dials.delete(peer.initiation.index);
-    peer.initiation = null;
+  #fail(peer: Peer): void {
+    if (peer.initiation) debug("handshake %s: given up, nobody waits for its answer", hex(peer.initiation.index));
+    this.#failed++;
+    this.#end(peer);
   }
 
-  /** Somebody calls. The session that this makes is half-open: nothing is sent through it yet. */
-  onInit(init: Buffer, from: Endpoint, now: number): HandshakeDropReason | null {
-    const answer = this.#responder.read(init, from.address, from.port, now);
-    if (answer.kind === "drop") return answer.reason;
-    if (answer.kind === "call") {
-      this.#answer(answer, from, now);
-      return null;
-    }
-    this.#parts.transmit(answer.datagram, from);
-    return answer.isCookie ? "cookie-asked" : null;
-  }
-
-  /** The session that the answer to a call of ours makes, or why it makes none. */
-  onResponse(response: Buffer, from: Endpoint, now: number): SecureSession | HandshakeDropReason {
-    const index = receiverIndex(response);
-    const peer = this.#dials.get(index);
-    const initiation = peer?.initiation;
-    if (!peer || !initiation) return "unknown-session";
-    const finished = initiation.finish(response);
-    const payload = finished && decodeHandshakePayload(finished.payload);
-    if (!payload) return "bad-handshake";
-    this.end(peer);
-    return this.#newSession(peer, payload.streamId.toString("base64"), {
-      localIndex: index,
-      remoteIndex: senderIndex(response),
-      keys: finished.keys,
-      address: from,
-      initiated: true,
-      roundTripMs: initiation.roundTripMs(now),
-      handshakeMs: initiation.durationMs(now),
-      now,
-    });
-  }
-
-  /** We are to call again at once, with the cookie. */
-  onCookie(reply: Buffer, now: number): HandshakeDropReason | null {
-    const peer = this.#dials.get(receiverIndex(reply));
-    if (!peer?.initiation) return "unknown-session";
-    peer.initiation.onCookie(reply, now);
-    this.drive(peer, now);
-    return null;
-  }
-
-  sweep(now: number): void {
-    this.#responder.sweep(now);
+  #end(peer: Peer): void {
+    if (peer.initiation) this.#callees.delete(peer.initiation.index);
+    peer.endHandshake();
   }
 
   #answer(call: Call, from: Endpoint, now: number): void {
-    const { peers, transmit } = this.#parts;
-    const peer = peers.caller(call.key, from);
+    const { table, transmit } = this.#parts;
+    const peer = table.caller(call.key, from);
     const { message, keys } = call.responder.answer(encodeHandshakePayload(peer.streamId));
-    const session = this.#newSession(peer, call.streamId, {
+    const { session } = this.#newSession(peer, {
       localIndex: this.#newIndex(),
       remoteIndex: call.index,
       keys,
-      address: from,
-      initiated: false,
+      streamId: call.streamId,
+      endpoint: from,
+      isInitiator: false,
       roundTripMs: 0,
       handshakeMs: 0,
       now,
     });
     const response = encodeResponse(session.localIndex, call.index, message);
     this.#responder.remember(call.id, response, now);
+    this.#answered++;
+    if (debug.enabled) debug("handshake %s: RESPONSE to %s", hex(session.localIndex), formatEndpoint(from));
     transmit(response, from);
   }
 
-  #newSession(peer: Peer, streamId: string, parts: Omit<SessionParts, "peer" | "entry" | "streamId">): SecureSession {
-    const entry = this.#parts.inboxes.acquire(`${peer.keyText}/${streamId}`);
-    const session = new SecureSession({ ...parts, peer, entry, streamId });
-    peer.sessions.add(session);
-    this.#parts.sessions.add(session);
-    return session;
+  #newSession(peer: Peer, parts: Omit<SessionParts, "outbox" | "inbox">): SessionEntry {
+    const stream = this.#parts.streams.acquire(peer.key, parts.streamId);
+    const session = new SecureSession({ ...parts, outbox: peer.outbox, inbox: stream.inbox });
+    const entry = { session, peer, stream };
+    this.#parts.table.addSession(entry);
+    return entry;
   }
 
   #newIndex(): number {
-    return this.#parts.sessions.newIndex((index) => this.#dials.has(index));
+    return this.#parts.table.newIndex((index) => this.#callees.has(index));
   }
+}
+
+/** How a session or handshake is named in the log. */
+export function hex(index: number): string {
+  return index.toString(16).padStart(8, "0");
 }

@@ -1,27 +1,58 @@
-// Whom a message is for, where that is, and which session leads there. Several programs of one user have one key; each of
-// them is a peer of its own, known by where it can be reached (endpoint-index.ts). No socket, no clock.
+// Where everything is found: peers by key and endpoint, sessions by their index, and how many of each there may be.
+// (WireGuard keeps the same two tables in one file, peerlookup.c.) No socket, no clock.
+//
+// Several programs of one user have one key; each of them is a peer of its own, known by where it can be reached. One that
+// can be reached at several endpoints is found at each of them.
+//
+// Half-open sessions (begun by somebody who has not shown to be there) are counted apart, so that a flood of them pushes
+// out nothing else.
 
+import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
-import { areSameEndpoints, canonicalEndpoint, type Endpoint, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
+import { canonicalEndpoint, type Endpoint, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { toX25519 } from "../crypto/noise.ts";
-import { EndpointIndex } from "./endpoint-index.ts";
+import type { InboundStream } from "./inbound-streams.ts";
+import { HALF_OPEN_LIFE, IDLE_SESSION } from "./limits.ts";
 import { Peer } from "./peer.ts";
 import type { SecureSession } from "./secure-session.ts";
 import type { PeerIdentity, PeerLimits } from "./types.ts";
 
+/** A session, whose it is, and which stream of theirs comes through it. */
+export interface SessionEntry {
+  readonly session: SecureSession;
+  readonly peer: Peer;
+  readonly stream: InboundStream<SecureSession>;
+}
+
 export class PeerTable {
-  readonly #endpointKeys = new EndpointIndex();
   readonly #limits: PeerLimits;
   readonly #onForget: (peer: Peer) => void;
+  readonly #byEndpoint = new Map<string, Peer>();
+  readonly #endpointsOf = new Map<Peer, string[]>(); // every peer, and its keys in #byEndpoint
+  readonly #byIndex = new Map<number, SessionEntry>(); // in the order of their making
+  #halfOpen = 0;
+  #unconfirmed = 0;
 
+  /** @param onForget a peer is about to be forgotten: nothing leads to it, and nothing waits for it */
   constructor(limits: PeerLimits, onForget: (peer: Peer) => void) {
     this.#limits = limits;
     this.#onForget = onForget;
   }
 
-  all(): Set<Peer> {
-    return this.#endpointKeys.all();
+  get peers(): Iterable<Peer> {
+    return this.#endpointsOf.keys();
+  }
+  /** Confirmed ones. */
+  get sessions(): number {
+    return this.#byIndex.size - this.#halfOpen;
+  }
+  get halfOpen(): number {
+    return this.#halfOpen;
+  }
+  /** Sessions that were forgotten before anybody confirmed them. */
+  get unconfirmed(): number {
+    return this.#unconfirmed;
   }
 
   /** Whom the next message for this peer is queued at, or why none can be. */
@@ -29,93 +60,176 @@ export class PeerTable {
     const key = asBuffer(identity.key);
     const keyText = key.toString("base64");
     const name = identity.name ?? keyText;
-    let known = this.#endpointKeys.find(keyText, identity.endpoints);
-    if (!known || !areSameEndpoints(known.given, identity.endpoints)) {
+    let known = this.#find(keyText, identity.endpoints);
+    if (!known?.isAt(identity.endpoints)) {
       const problem = endpointsProblem(identity.endpoints);
       if (problem) return TalkError.badData(problem);
-      known ??= this.#endpointKeys.find(keyText, identity.endpoints.map(canonicalEndpoint));
+      known ??= this.#find(keyText, identity.endpoints.map(canonicalEndpoint));
       if (!known && !toX25519(key)) return TalkError.badData(`the key of ${name} is no usable public key`);
     }
-    if (known && known.outbox.numbered >= this.#limits.streamMessages && known.outbox.pending === 0) {
+    if (known && known.numbered >= this.#limits.streamMessages && known.pending === 0) {
       this.#forget(known); // another one has another stream id, whose numbers begin again
       known = undefined;
     }
     const peer = known ?? new Peer(Buffer.from(key));
-    if (peer.outbox.numbered >= 2 * this.#limits.streamMessages) {
+    if (peer.numbered >= 2 * this.#limits.streamMessages) {
       return TalkError.notDelivered(name, "no message has a number left before those under way are settled");
     }
     if (peer.waiting >= this.#limits.queuedMessages) {
       return TalkError.notDelivered(name, `${peer.waiting} messages are waiting for it already`);
     }
-    peer.name = name;
-    this.#moveTo(peer, identity.endpoints);
+    if (!peer.isAt(identity.endpoints)) this.#moveTo(peer, identity.endpoints);
     return peer;
   }
 
   /** The directory says that this peer is elsewhere now. Returns whom that concerns. */
   move(key: Buffer, from: readonly Endpoint[], to: readonly Endpoint[]): Peer | null {
-    const peer = this.#endpointKeys.find(key.toString("base64"), from);
+    const peer = this.#find(key.toString("base64"), from);
     if (!peer || endpointsProblem(to)) return null;
-    this.#moveTo(peer, to);
+    if (!peer.isAt(to)) this.#moveTo(peer, to);
     return peer;
+  }
+
+  /** Whether a session leads to the peer, at one of the endpoints that it is said to have. */
+  hasSession({ key, endpoints }: PeerIdentity): boolean {
+    const canonical = endpoints.map(canonicalEndpoint);
+    return this.#find(asBuffer(key).toString("base64"), canonical)?.isReachedAt(canonical) ?? false;
   }
 
   /** Who calls us from there. */
   caller(key: Buffer, from: Endpoint): Peer {
-    return this.#endpointKeys.find(key.toString("base64"), [from]) ?? this.#endpointKeys.put(new Peer(key), [from]);
+    const known = this.#find(key.toString("base64"), [from]);
+    if (known) return known;
+    const peer = new Peer(key);
+    this.#put(peer, [from]);
+    return peer;
+  }
+
+  /** Forgets the peers that nothing leads to, and that nothing waits for. */
+  forgetIdle(): void {
+    for (const peer of this.#endpointsOf.keys()) if (peer.isIdle) this.#forget(peer);
+  }
+
+  session(index: number): SessionEntry | undefined {
+    return this.#byIndex.get(index);
+  }
+
+  *confirmedSessions(): Iterable<SecureSession> {
+    for (const { session } of this.#byIndex.values()) if (session.isConfirmed) yield session;
+  }
+
+  /** An index that no session has and nobody can guess: a forged datagram rarely even finds a key to fail with. */
+  newIndex(isUsed: (index: number) => boolean): number {
+    for (;;) {
+      const index = randomBytes(4).readUInt32BE();
+      if (!this.#byIndex.has(index) && !isUsed(index)) return index;
+    }
+  }
+
+  addSession(entry: SessionEntry): void {
+    const { session, peer, stream } = entry;
+    peer.addSession(session);
+    stream.join(session); // before another one of the same stream makes room
+    if (session.isConfirmed) {
+      this.#makeRoom();
+    } else {
+      if (this.#halfOpen >= this.#limits.halfOpen) this.#removeFirst((other) => !other.isConfirmed, byAge);
+      this.#halfOpen++;
+    }
+    this.#byIndex.set(session.localIndex, entry);
+  }
+
+  confirm(session: SecureSession, now: number): void {
+    this.#makeRoom();
+    session.confirm(now);
+    this.#halfOpen--;
+  }
+
+  removeSession({ localIndex }: SecureSession): void {
+    const entry = this.#byIndex.get(localIndex);
+    if (!entry) return;
+    this.#byIndex.delete(localIndex);
+    const { session, peer, stream } = entry;
+    if (!session.isConfirmed) {
+      this.#halfOpen--;
+      this.#unconfirmed++;
+    }
+    session.end();
+    peer.removeSession(session);
+    stream.leave(session);
+  }
+
+  /** Removes the sessions that are idle, spent, or were never confirmed. */
+  sweep(now: number): void {
+    for (const { session } of this.#byIndex.values()) {
+      const life = session.isConfirmed ? IDLE_SESSION : HALF_OPEN_LIFE;
+      if (now - session.heardAt > life || session.isSpent(now)) this.removeSession(session);
+    }
+  }
+
+  #find(keyText: string, endpoints: readonly Endpoint[]): Peer | undefined {
+    for (const endpoint of endpoints) {
+      const found = this.#byEndpoint.get(endpointKey(keyText, endpoint));
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  #moveTo(peer: Peer, given: readonly Endpoint[]): void {
+    this.#put(peer, given.map(canonicalEndpoint));
+    peer.moveTo(given);
   }
 
   /**
-   * Somebody who has called us is there. Returns whether we send through this session now. Both sides may call each other at
-   * once: then there are two. Each side sends through the one that it began, or through the first that works, and hears on
-   * both; the other one is forgotten when it is idle.
+   * Takes the peer from where it was. One that is at an endpoint already, with messages of its own on their way, stays: two
+   * outboxes do not merge, each ends by itself. One that has only called us gives way: what is sent from now on comes behind
+   * what the moved one still holds.
    */
-  confirmed(session: SecureSession): boolean {
-    const { peer } = session;
-    const { session: present } = peer;
-    if (!peer.isReachedBy(session)) return false;
-    const works = present && present.streamId === session.streamId && peer.outbox.unanswered === 0;
-    if (works) return false;
-    peer.use(session);
-    return true;
-  }
-
-  gone(session: SecureSession): void {
-    const { peer } = session;
-    session.gone = true;
-    peer.sessions.delete(session);
-    if (peer.session === session) peer.session = null;
-  }
-
-  /** Forgets those whom nothing leads to, and for whom nothing waits. */
-  forgetIdle(): void {
-    for (const peer of this.#endpointKeys.all()) {
-      if (peer.sessions.size > 0 || peer.outbox.pending > 0 || peer.waiting > 0) continue;
-      this.#forget(peer);
+  #put(peer: Peer, endpoints: readonly Endpoint[]): void {
+    for (const key of this.#endpointsOf.get(peer) ?? []) this.#byEndpoint.delete(key);
+    const keys: string[] = [];
+    this.#endpointsOf.set(peer, keys);
+    for (const endpoint of endpoints) {
+      const key = endpointKey(peer.keyText, endpoint);
+      const present = this.#byEndpoint.get(key);
+      if (present) {
+        if (present.pending > 0 || peer.pending === 0) continue;
+        const others = this.#endpointsOf.get(present) as string[];
+        others.splice(others.indexOf(key), 1);
+      }
+      this.#byEndpoint.set(key, peer);
+      keys.push(key);
     }
   }
 
   #forget(peer: Peer): void {
     this.#onForget(peer);
-    this.#endpointKeys.remove(peer);
+    for (const key of this.#endpointsOf.get(peer) ?? []) this.#byEndpoint.delete(key);
+    this.#endpointsOf.delete(peer);
   }
 
-  // The directory's word counts: when the peer has moved, an old session may lead to another program of the same user.
-  #moveTo(peer: Peer, given: readonly Endpoint[]): void {
-    if (!areSameEndpoints(peer.given, given)) {
-      peer.given = given.map(({ address, port }) => ({ address, port })); // the caller may change its own
-      peer.endpoints = given.map(canonicalEndpoint);
-      this.#endpointKeys.put(peer, peer.endpoints);
-      const { session } = peer;
-      if (session && !peer.isReachedBy(session)) peer.session = null;
-    }
-    if (peer.session) return;
-    let best: SecureSession | null = null;
-    for (const session of peer.sessions) {
-      if (session.confirmed && peer.isReachedBy(session)) best = session; // the newest
-    }
-    if (best) peer.use(best);
+  #makeRoom(): void {
+    if (this.sessions < this.#limits.sessions) return;
+    // One that is being sent through goes last.
+    const isIdle = (session: SecureSession) => session.isConfirmed && !session.isInUse;
+    this.#removeFirst(isIdle, bySilence) || this.#removeFirst((session) => session.isConfirmed, bySilence);
   }
+
+  #removeFirst(isCandidate: (session: SecureSession) => boolean, order: (session: SecureSession) => number): boolean {
+    let first: SecureSession | null = null;
+    for (const { session } of this.#byIndex.values()) {
+      if (isCandidate(session) && (!first || order(session) < order(first))) first = session;
+    }
+    if (first) this.removeSession(first);
+    return first !== null;
+  }
+}
+
+const byAge = (session: SecureSession) => session.createdAt;
+const bySilence = (session: SecureSession) => session.heardAt;
+
+function endpointKey(keyText: string, { address, port }: Endpoint): string {
+  return `${keyText} ${address} ${port}`;
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

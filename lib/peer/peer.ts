@@ -1,16 +1,22 @@
-// A program we send to or hear from: one Ed25519 key at one place. Holds the outbox, who waits for what in it, where the peer may be
-// reached, and which session is used for sending. No socket, no timer.
+// A program that we send to or hear from: one Ed25519 key at one place. Owns the outbox and who waits for what in it, the
+// endpoints where the program may be reached, the sessions with it, the one that messages go through, and the handshake
+// that is to make another one. No socket, no timer.
+//
+// A message's way: moveTo() -> enqueue() -> needsHandshake() and use(), or the session that is there -> settled, and its
+// waiter hears the outcome; or cancel(), expire(), failAll().
 
 import { randomBytes } from "node:crypto";
-import type { Endpoint } from "../base/endpoint.ts";
+import { areSameEndpoints, canonicalEndpoint, type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
+import type { RefusalReason } from "../wire/datagram-frames.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
 import { MAX_SILENCE, SILENCE, SILENT_PROBES } from "./limits.ts";
-import type { SecureSession } from "./secure-session.ts";
+import type { SecureSession, SessionOutbox } from "./secure-session.ts";
 import { Outbox } from "./stream/outbox.ts";
+import type { PeerReport } from "./types.ts";
 
 /** As many as fit into a handshake's payload (lib/wire/datagram.ts); enough that no two streams ever share one. */
-const INSTANCE_BYTES = 8;
+const STREAM_ID_BYTES = 8;
 
 export interface Waiter {
   /** Monotonic milliseconds. */
@@ -25,103 +31,246 @@ export class Peer {
   readonly key: Buffer;
   readonly keyText: string;
   /** Which stream of ours this is: messages are numbered within it, and the receiver remembers how far it has come. */
-  readonly streamId = randomBytes(INSTANCE_BYTES);
-  readonly outbox: Outbox<Waiter>;
-  /** Messages that somebody waits for. */
-  waiting = 0;
-  readonly sessions = new Set<SecureSession>();
-  /** The one that we send through. */
-  session: SecureSession | null = null;
-  initiation: HandshakeInitiation | null = null;
-  /** Where the directory says that the peer is, canonical; empty while we have sent nothing. */
-  endpoints: readonly Endpoint[] = [];
-  /** The same as the caller wrote it. */
-  given: readonly Endpoint[] = [];
-  name = "?";
-  /** Where the engine finds this one. */
-  readonly endpointKeys: string[] = [];
+  readonly streamId = randomBytes(STREAM_ID_BYTES);
+  readonly #outbox: Outbox<Waiter>;
+  readonly #sessions = new Set<SecureSession>();
+  #name: string | null = null;
+  #endpoints: readonly Endpoint[] = []; // canonical
+  #given: readonly Endpoint[] = []; // the same as the caller wrote them
+  #waiting = 0;
   #earliestExpiry = Number.POSITIVE_INFINITY; // a lower bound
-  #now = 0;
+  #delivered = 0;
+  #session: SecureSession | null = null;
+  #initiation: HandshakeInitiation | null = null;
 
   constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
-    this.outbox = new Outbox<Waiter>((waiter, refused) => {
-      this.waiting--;
-      waiter.done(refused ? TalkError.refused(`${this.name} refused the message`) : null, this.#now - waiter.since);
-    });
+    this.#outbox = new Outbox<Waiter>((waiter, outcome, now) => this.#onSettled(waiter, outcome, now));
   }
 
-  enqueue(body: Buffer, waiter: Waiter): number {
-    this.waiting++;
+  /** Where the directory says that the peer is; empty while we have sent nothing. */
+  get endpoints(): readonly Endpoint[] {
+    return this.#endpoints;
+  }
+  /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
+  get pending(): number {
+    return this.#outbox.pending;
+  }
+  /** Messages that somebody waits for. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+  /** Messages of this stream that have had a number. */
+  get numbered(): number {
+    return this.#outbox.numbered;
+  }
+  /** The session that messages go through. */
+  get session(): SecureSession | null {
+    return this.#session;
+  }
+  /** The handshake that we have begun. */
+  get initiation(): HandshakeInitiation | null {
+    return this.#initiation;
+  }
+  /** For its sessions. */
+  get outbox(): SessionOutbox {
+    return this.#outbox;
+  }
+  /** Nothing leads to it, and nothing waits for it. */
+  get isIdle(): boolean {
+    return this.#sessions.size === 0 && this.#outbox.pending === 0 && this.#waiting === 0;
+  }
+
+  /** True when it is where the directory says: nothing has to be checked or moved. */
+  isAt(given: readonly Endpoint[]): boolean {
+    return areSameEndpoints(this.#given, given);
+  }
+
+  /** Whether a session leads to one of these endpoints. @param endpoints canonical */
+  isReachedAt(endpoints: readonly Endpoint[]): boolean {
+    for (const { isConfirmed, endpoint } of this.#sessions) {
+      if (isConfirmed && endpoints.some((one) => isSameEndpoint(one, endpoint.address, endpoint.port))) return true;
+    }
+    return false;
+  }
+
+  /** The directory's word counts: when the peer has moved, an old session may lead to another program of the same user. */
+  moveTo(given: readonly Endpoint[]): void {
+    this.#given = given.map(({ address, port }) => ({ address, port })); // the caller may change its own
+    this.#endpoints = given.map(canonicalEndpoint);
+    if (this.#session && !this.#isReachedBy(this.#session)) this.#release();
+    if (!this.#session) this.#useNewest();
+  }
+
+  /** @param name for error messages */
+  enqueue(name: string | null, body: Buffer, waiter: Waiter): number {
+    this.#name = name;
+    if (!this.#session) this.#useNewest();
+    this.#waiting++;
     this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-    return this.outbox.enqueue(body, waiter);
+    return this.#outbox.enqueue(body, waiter);
   }
 
   /** The waiter hears nothing any more. Caller knows that the message is not settled. */
   cancel(number: number): void {
-    this.waiting--;
-    this.outbox.cancel(number);
+    this.#waiting--;
+    this.#outbox.cancel(number);
   }
 
-  /** Before datagrams are read: settled messages took until now. */
-  setNow(now: number): void {
-    this.#now = now;
+  /** There is something for handshakes.ts to do: begin one, repeat it, or end it. */
+  isHandshakeDue(now: number): boolean {
+    return this.#initiation !== null || this.needsHandshake(now);
   }
 
+  /** There is something to send, and no session, or none that works, or none that is fresh. */
+  needsHandshake(now: number): boolean {
+    return !this.#initiation && this.#outbox.pending > 0 && this.#endpoints.length > 0 && this.#needsNewSession(now);
+  }
+
+  beginHandshake(initiation: HandshakeInitiation): void {
+    this.#initiation = initiation;
+  }
+
+  endHandshake(): void {
+    this.#initiation = null;
+  }
+
+  /** The session answers after all: the handshake that its silence caused would only make everything go out again. */
+  makesHandshakeNeedless(session: SecureSession, now: number): boolean {
+    return this.#initiation !== null && this.#session === session && !this.#needsNewSession(now);
+  }
+
+  addSession(session: SecureSession): void {
+    this.#sessions.add(session);
+  }
+
+  removeSession(session: SecureSession): void {
+    this.#sessions.delete(session);
+    if (this.#session === session) this.#release();
+  }
+
+  /** Messages go through this session from now on, all that are not settled again. */
+  use(session: SecureSession): void {
+    this.#session?.detach();
+    this.#session = session;
+    session.attach();
+    this.#outbox.attach(session.roundTripMs);
+  }
+
+  /**
+   * Somebody who has called us is there. Returns whether messages go through this session now. Both sides may call each
+   * other at once: then there are two. Each side sends through the one that it began, or through the first that works, and
+   * hears on both; the other one is forgotten when it is idle.
+   */
+  onConfirmed(session: SecureSession): boolean {
+    const present = this.#session;
+    if (!this.#isReachedBy(session)) return false;
+    const works = present && present.streamId === session.streamId && this.#outbox.unanswered === 0;
+    if (works) return false;
+    this.use(session);
+    return true;
+  }
+
+  /** When to call onTimer. */
   deadline(): number {
-    if (!this.session && !this.initiation && this.outbox.pending > 0) return this.#now; // lost its session: call again
-    const sending = this.session ? this.outbox.deadline() : Number.POSITIVE_INFINITY;
-    return Math.min(sending, this.initiation?.nextAt ?? Number.POSITIVE_INFINITY, this.#earliestExpiry);
+    if (!this.#session && !this.#initiation && this.#outbox.pending > 0) return 0; // lost its session: call again
+    const sending = this.#session ? this.#outbox.deadline() : Number.POSITIVE_INFINITY;
+    return Math.min(sending, this.#initiation?.nextAt ?? Number.POSITIVE_INFINITY, this.#earliestExpiry);
   }
 
-  expire(now: number): void {
-    if (now < this.#earliestExpiry) return;
-    this.#earliestExpiry = Number.POSITIVE_INFINITY;
-    const late: [number, Waiter][] = [];
-    this.outbox.forEachPending((waiter, number) => {
-      if (waiter.expiresAt <= now) late.push([number, waiter]);
-      else this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-    });
-    const what = this.session ? "the message was not confirmed" : "no answer";
-    for (const [number, waiter] of late.sort(([a], [b]) => a - b)) {
-      this.cancel(number);
-      const seconds = Math.round(waiter.expiresAt - waiter.since) / 1000;
-      waiter.done(TalkError.notDelivered(this.name, `${what} within ${seconds} s`), now - waiter.since);
-    }
+  onTimer(now: number): void {
+    this.#expire(now);
+    if (this.#session) this.#outbox.onTimer(now);
   }
 
   failAll(error: TalkError, now: number): void {
     const all: [number, Waiter][] = [];
-    this.outbox.forEachPending((waiter, number) => all.push([number, waiter]));
+    this.#outbox.forEachPending((waiter, number) => all.push([number, waiter]));
     for (const [number, waiter] of all) {
       this.cancel(number);
       waiter.done(error, now - waiter.since);
     }
   }
 
-  /** There is something to send, and no session, or none that works, or none that is fresh. */
-  needsHandshake(now: number): boolean {
-    return !this.initiation && this.outbox.pending > 0 && this.endpoints.length > 0 && this.needsNewSession(now);
+  report(): PeerReport {
+    const { roundTripMs, window, bytesInFlight, retransmissions } = this.#outbox;
+    return {
+      key: this.keyText,
+      name: this.#name,
+      endpoint: this.#session?.endpoint ?? null,
+      roundTripMs: roundTripMs === 0 ? null : roundTripMs,
+      windowBytes: Math.round(window),
+      bytesInFlight,
+      waiting: this.#waiting,
+      delivered: this.#delivered,
+      retransmissions,
+    };
   }
 
-  needsNewSession(now: number): boolean {
-    const { session } = this;
+  get #shownName(): string {
+    return this.#name ?? this.keyText;
+  }
+
+  #onSettled(waiter: Waiter, outcome: "accepted" | RefusalReason, now: number): void {
+    this.#waiting--;
+    if (outcome === "accepted") this.#delivered++;
+    waiter.done(outcome === "accepted" ? null : refusalError(this.#shownName, outcome), now - waiter.since);
+  }
+
+  #expire(now: number): void {
+    if (now < this.#earliestExpiry) return;
+    this.#earliestExpiry = Number.POSITIVE_INFINITY;
+    const late: [number, Waiter][] = [];
+    this.#outbox.forEachPending((waiter, number) => {
+      if (waiter.expiresAt <= now) late.push([number, waiter]);
+      else this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
+    });
+    const what = this.#session ? "the message was not confirmed" : "no answer";
+    for (const [number, waiter] of late.sort(([a], [b]) => a - b)) {
+      this.cancel(number);
+      const seconds = Math.round(waiter.expiresAt - waiter.since) / 1000;
+      waiter.done(TalkError.notDelivered(this.#shownName, `${what} within ${seconds} s`), now - waiter.since);
+    }
+  }
+
+  #needsNewSession(now: number): boolean {
+    const session = this.#session;
     if (!session || session.needsRekey(now)) return true;
-    if (this.outbox.unanswered < SILENT_PROBES) return false;
+    if (this.#outbox.unanswered < SILENT_PROBES) return false;
     // Before the first measurement the probes go by a guess: on a long path the first answer takes as long as the handshake.
-    const guessed = this.outbox.roundTripMs === 0 ? Math.min(2 * session.handshakeMs, MAX_SILENCE) : 0;
+    const guessed = this.#outbox.roundTripMs === 0 ? Math.min(2 * session.handshakeMs, MAX_SILENCE) : 0;
     return now - session.heardAt >= Math.max(SILENCE, guessed);
   }
 
-  use(session: SecureSession): void {
-    this.session = session;
-    this.outbox.attach(session.roundTripMs);
+  #useNewest(): void {
+    let newest: SecureSession | null = null;
+    for (const session of this.#sessions) if (session.isConfirmed && this.#isReachedBy(session)) newest = session;
+    if (newest) this.use(newest);
   }
 
-  /** True when the session leads to where the directory says that the peer is, and not to another program of the peer. */
-  isReachedBy(session: SecureSession): boolean {
-    const { address, port } = session.address;
-    return this.endpoints.some((known) => known.port === port && known.address === address);
+  #release(): void {
+    this.#session?.detach();
+    this.#session = null;
+  }
+
+  /** The session leads to where the directory says that the peer is, and not to another program of the same user. */
+  #isReachedBy({ endpoint }: SecureSession): boolean {
+    return this.#endpoints.some((known) => isSameEndpoint(known, endpoint.address, endpoint.port));
+  }
+}
+
+function refusalError(name: string, reason: RefusalReason): TalkError {
+  switch (reason) {
+    case "key-mismatch":
+      return TalkError.knownUnderAnotherKey(name);
+    case "declined":
+      return TalkError.declined(name, "it takes no messages, or none of yours");
+    case "not-understood":
+      return TalkError.notUnderstood(name, "its version does not know this kind of message");
+    case "malformed":
+      return TalkError.notUnderstood(name, "it found the message malformed");
+    case "refused":
+      return TalkError.declined(name, "it gave a reason that this version does not know");
   }
 }

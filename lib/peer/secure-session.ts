@@ -1,9 +1,17 @@
-// One session: keys, counters, and what has to be told to the other end. Reads and writes DATA datagrams; which messages
-// they carry is the outbox's and the inbox's business (reliability/).
+// One session: keys, counters, the path to the other end, and what has to be told to it. Reads and writes DATA datagrams;
+// which messages they carry is the outbox's and the inbox's business (stream/).
+//
+// Inbound, receive():                                     Outbound, next():
+//  1. refuse a counter that was seen or is too old          1. ACK, if something arrived that calls for one
+//  2. open the seal, mark the counter                       2. SETTLED, if something was settled
+//  3. follow the other end to a new address                 3. messages, while the peer sends through this session
+//  4. read the frames: ACK and SETTLED go to the outbox,    4. CLOSE
+//     BASE and FRAGMENT to the inbox                        5. seal it all under the next counter
+//
+// State: half-open (the initiator has not shown that it has the keys) -> confirmed -> ended. No socket, no timer.
 
-import type { Endpoint } from "../base/endpoint.ts";
+import { type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
 import type { HandshakeKeys } from "../crypto/noise.ts";
-import { ReplayWindow } from "../crypto/replay-window.ts";
 import { open, SEAL_BYTES, seal } from "../crypto/seal.ts";
 import {
   DATA_HEAD_BYTES,
@@ -16,30 +24,38 @@ import {
   ACK_HEAD_BYTES,
   type FrameHandler,
   FrameWriter,
+  MAX_ACK_WORDS,
+  REFUSAL_BYTES,
+  type Refusal,
   readFrames,
   SETTLED_HEAD_BYTES,
 } from "../wire/datagram-frames.ts";
-import type { InboxEntry } from "./inboxes.ts";
 import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS, UNPROVEN_FACTOR } from "./limits.ts";
-import type { Peer } from "./peer.ts";
-import { AckTracker } from "./stream/ack-tracker.ts";
+import type { Inbox } from "./stream/inbox.ts";
+import type { Outbox } from "./stream/outbox.ts";
 
 export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassembly-full";
+
+/** The part of an outbox that a session uses. */
+export type SessionOutbox = Pick<Outbox, "pending" | "wantsToSend" | "fill" | "onAck" | "onSettled">;
 
 export interface SessionParts {
   readonly localIndex: number;
   readonly remoteIndex: number;
   readonly keys: HandshakeKeys;
-  readonly peer: Peer;
-  readonly entry: InboxEntry;
-  /** 8 bytes, as text: which run of the peer's program this is. */
+  /** What we send to the peer: through this session, once attach() was called. */
+  readonly outbox: SessionOutbox;
+  /** The other end's stream. */
+  readonly inbox: Inbox;
+  /** 8 bytes, as text: which stream that is. */
   readonly streamId: string;
-  readonly address: Endpoint;
-  /** We called: the other end is known to be there. */
-  readonly initiated: boolean;
+  /** The handshake was answered from there, or to there. */
+  readonly endpoint: Endpoint;
+  /** We began the handshake: the other end is known to be there. */
+  readonly isInitiator: boolean;
   /** Milliseconds, from the handshake; 0 when it was not measured. */
   readonly roundTripMs: number;
-  /** How long the handshake took, repetitions included: the round trip is not longer. 0 when somebody else began it. */
+  /** How long the handshake took, repetitions included: the round trip is not longer. 0 when the other end began it. */
   readonly handshakeMs: number;
   readonly now: number;
 }
@@ -50,159 +66,279 @@ const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
 
 export class SecureSession implements FrameHandler {
   readonly localIndex: number;
-  readonly remoteIndex: number;
-  readonly peer: Peer;
-  readonly entry: InboxEntry;
   readonly streamId: string;
-  readonly createdAt: number;
-  address: Endpoint;
-  roundTripMs: number;
   readonly handshakeMs: number;
-  heardAt: number;
-  /** The other end has shown that it has the keys: a replayed INIT never gets here. Nothing is sent before. */
-  confirmed: boolean;
-  /** SETTLED, CLOSE are to be sent. */
-  settleDue = false;
-  closeDue = false;
-  /** The other end has said goodbye. */
-  closed = false;
-  /** The owner's marks: in its list of sessions to flush; forgotten. */
-  dirty = false;
-  gone = false;
-
+  readonly #remoteIndex: number;
   readonly #keys: HandshakeKeys;
-  readonly #window = new ReplayWindow();
-  readonly #acks = new AckTracker(this.#window);
-  readonly #proven: Endpoint; // the handshake was answered from there, or to there
-  #mayAnswer = 0; // bytes to another address
-  #counter = 0;
+  readonly #outbox: SessionOutbox;
+  readonly #inbox: Inbox;
+  readonly #createdAt: number;
+  readonly #received = new ReceivedCounters();
+  #counter = 0; // of the next datagram
+  #endpoint: Endpoint;
+  readonly #proven: Endpoint;
+  #mayAnswer = 0; // bytes to an endpoint that is not proven
+  #heardAt: number;
+  #roundTripMs: number;
+  #isConfirmed: boolean;
+  #isAttached = false;
+  #isClosed = false;
+  #isEnded = false;
+  #ackDue = false;
+  #settleDue = false;
+  #closeDue = false;
   #noRoom = false;
 
   constructor(parts: SessionParts) {
     this.localIndex = parts.localIndex;
-    this.remoteIndex = parts.remoteIndex;
-    this.#keys = parts.keys;
-    this.peer = parts.peer;
-    this.entry = parts.entry;
     this.streamId = parts.streamId;
-    this.address = parts.address;
-    this.#proven = parts.address;
-    this.confirmed = parts.initiated;
-    this.roundTripMs = parts.roundTripMs;
     this.handshakeMs = parts.handshakeMs;
-    this.createdAt = parts.now;
-    this.heardAt = parts.now;
+    this.#remoteIndex = parts.remoteIndex;
+    this.#keys = parts.keys;
+    this.#outbox = parts.outbox;
+    this.#inbox = parts.inbox;
+    this.#createdAt = parts.now;
+    this.#endpoint = parts.endpoint;
+    this.#proven = parts.endpoint;
+    this.#heardAt = parts.now;
+    this.#roundTripMs = parts.roundTripMs;
+    this.#isConfirmed = parts.isInitiator;
+  }
+
+  /** Where the newest authentic datagram came from, and where answers go. */
+  get endpoint(): Endpoint {
+    return this.#endpoint;
+  }
+  get createdAt(): number {
+    return this.#createdAt;
+  }
+  /** When the last authentic datagram came. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+  /** Milliseconds, of the handshake; 0 when it was not measured. */
+  get roundTripMs(): number {
+    return this.#roundTripMs;
+  }
+  /** The other end has shown that it has the keys: a replayed INIT never gets here. Nothing is sent before. */
+  get isConfirmed(): boolean {
+    return this.#isConfirmed;
+  }
+  /** Messages wait for the peer. */
+  get isInUse(): boolean {
+    return this.#outbox.pending > 0;
+  }
+  /** The other end has said goodbye. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   needsRekey(now: number): boolean {
-    return now - this.createdAt > REKEY_AFTER || this.#counter > REKEY_DATAGRAMS;
+    return now - this.#createdAt > REKEY_AFTER || this.#counter > REKEY_DATAGRAMS;
   }
   isSpent(now: number): boolean {
-    return now - this.createdAt > REJECT_AFTER || this.#counter > REJECT_DATAGRAMS;
+    return now - this.#createdAt > REJECT_AFTER || this.#counter > REJECT_DATAGRAMS;
   }
 
-  /** Opens a DATA datagram and does what it says; null, or why it was dropped. `heardAt` and `address` are up to date afterwards. */
+  /** The first datagram has come: it answers the RESPONSE. */
+  confirm(now: number): void {
+    this.#isConfirmed = true;
+    this.#roundTripMs = now - this.#createdAt;
+  }
+
+  /** The peer sends its messages through this session from now on… */
+  attach(): void {
+    this.#isAttached = true;
+  }
+  /** …and no longer. What comes through it is heard all the same. */
+  detach(): void {
+    this.#isAttached = false;
+  }
+
+  /** Forgotten: sends nothing any more. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  /** The application has settled a message: the other end is to hear of it. */
+  settleLater(): void {
+    this.#settleDue = true;
+  }
+
+  /** The goodbye, with the last word on what was settled. */
+  closeLater(): void {
+    this.#closeDue = true;
+    this.#settleDue = true;
+  }
+
+  /** Opens a DATA datagram and does what it says; null, or why it was dropped. */
   receive(datagram: Buffer, address: string, port: number, now: number): SessionDropReason | null {
     const counter = dataCounter(datagram);
-    if (!this.#window.isFresh(counter)) return "replayed";
-    // Nobody honest gets there, and an ACK could not tell it. Not "broken-peer": nothing is authentic before open().
+    if (!this.#received.isFresh(counter)) return "replayed";
+    // No honest peer gets there, and an ACK could not report it. Not "broken-peer": nothing is authentic before open().
     if (counter > MAX_COUNTER) return "forged";
     const payload = opened.subarray(0, datagram.length - DATA_HEAD_BYTES - SEAL_BYTES);
     if (!open(this.#keys.receive, counter, datagram.subarray(DATA_HEAD_BYTES), payload)) return "forged";
-    const newest = counter > this.#window.largest;
-    this.#window.mark(counter);
-    this.heardAt = now;
     // Roaming: answers go where the newest authentic datagram came from; an overtaken one must not turn it back.
-    if (!isAt(this.address, address, port) && newest) this.#moveTo(address, port);
-    if (this.address !== this.#proven && isAt(this.address, address, port)) {
-      this.#mayAnswer += UNPROVEN_FACTOR * datagram.length;
-    }
+    const isNewest = counter > this.#received.largest;
+    this.#received.mark(counter);
+    this.#heardAt = now;
+    const isThere = isSameEndpoint(this.#endpoint, address, port);
+    if (!isThere && isNewest) this.#moveTo(address, port);
+    if (this.#endpoint !== this.#proven && (isThere || isNewest)) this.#mayAnswer += UNPROVEN_FACTOR * datagram.length;
     this.#noRoom = false;
     if (readFrames(payload, this)) return null;
     if (!this.#noRoom) return "broken-peer";
     // Not acknowledged, so it comes again, more slowly each time. All frames may be read twice.
-    this.#window.unmark(counter);
+    this.#received.unmark(counter);
     return "reassembly-full";
+  }
+
+  onAck(largest: number, words: Uint32Array, count: number): boolean {
+    if (largest >= this.#counter) return false;
+    if (this.#isAttached) this.#outbox.onAck(largest, words, count, this.#heardAt);
+    return true;
+  }
+
+  // From any session of the peer: what was settled through an earlier one stays settled.
+  onSettled(upTo: number, refusals: readonly Refusal[]): boolean {
+    return this.#outbox.onSettled(upTo, refusals, this.#heardAt);
+  }
+
+  onBase(number: number): boolean {
+    this.#inbox.onBase(number);
+    return true;
+  }
+
+  onFragment(number: number, total: number, index: number, bytes: Buffer): boolean {
+    const outcome = this.#inbox.onFragment(number, total, index, bytes);
+    this.#noRoom = outcome === "no-room";
+    return (outcome === "kept" || outcome === "duplicate") && this.onPing();
+  }
+
+  onPing(): boolean {
+    this.#ackDue = true;
+    this.#settleDue = true;
+    return true;
+  }
+
+  onClose(): boolean {
+    this.#isClosed = true;
+    return true;
   }
 
   /** True when next() would give something. */
   wantsToSend(): boolean {
-    if (this.#acks.due || this.settleDue || this.closeDue) return true;
-    return this.confirmed && this.peer.session === this && this.peer.outbox.wantsToSend();
+    if (this.#isEnded) return false;
+    if (this.#ackDue || this.#settleDue || this.#closeDue) return true;
+    return this.#isAttached && this.#outbox.wantsToSend();
   }
 
   /** The next datagram that has to go out, or null. */
   next(now: number): Buffer | null {
+    if (this.#isEnded) return null;
     writer.reset();
-    const limited = this.address !== this.#proven;
-    if (limited) writer.limit = Math.min(this.#mayAnswer - DATA_HEAD_BYTES - SEAL_BYTES, MAX_PAYLOAD_BYTES);
-    if (this.#acks.due && writer.room >= ACK_HEAD_BYTES + 4) this.#acks.write(writer);
-    const { inbox } = this.entry;
-    if (this.settleDue && inbox.settledUpTo > 0 && writer.room >= SETTLED_HEAD_BYTES + 4 * inbox.refused.length) {
-      writer.settled(inbox.settledUpTo, inbox.refused);
-    }
-    this.settleDue = false;
-    if (limited) {
-      writer.limit = MAX_PAYLOAD_BYTES;
-      if (writer.length > 0) this.#mayAnswer -= DATA_HEAD_BYTES + SEAL_BYTES + writer.length;
-    }
-    const { peer } = this;
-    if (peer.session === this && this.confirmed) peer.outbox.fill(writer, this.#counter, now);
-    if (this.closeDue && writer.room > 0) {
+    this.#writeAnswers();
+    if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now);
+    if (this.#closeDue && writer.room > 0) {
       writer.close();
-      this.closeDue = false;
+      this.#closeDue = false;
     }
-    if (writer.length === 0) return null;
-    return this.#seal(writer.buffer.subarray(0, writer.length));
+    return writer.length === 0 ? null : this.#seal(writer.buffer.subarray(0, writer.length));
+  }
+
+  // To an endpoint that is not proven they are bounded; the peer's own messages are as many as it sends to this peer.
+  #writeAnswers(): void {
+    const isLimited = this.#endpoint !== this.#proven;
+    if (isLimited) writer.limit = Math.min(this.#mayAnswer - DATA_HEAD_BYTES - SEAL_BYTES, MAX_PAYLOAD_BYTES);
+    if (this.#ackDue && writer.room >= ACK_HEAD_BYTES + 4) {
+      this.#received.write(writer);
+      this.#ackDue = false;
+    }
+    const { settledUpTo, refusals } = this.#inbox;
+    if (this.#settleDue && settledUpTo > 0 && writer.room >= SETTLED_HEAD_BYTES + REFUSAL_BYTES * refusals.length) {
+      writer.settled(settledUpTo, refusals);
+    }
+    this.#settleDue = false;
+    if (!isLimited) return;
+    writer.limit = MAX_PAYLOAD_BYTES;
+    if (writer.length > 0) this.#mayAnswer -= DATA_HEAD_BYTES + SEAL_BYTES + writer.length;
   }
 
   #moveTo(address: string, port: number): void {
-    this.address = isAt(this.#proven, address, port) ? this.#proven : { address, port };
+    this.#endpoint = isSameEndpoint(this.#proven, address, port) ? this.#proven : { address, port };
     this.#mayAnswer = 0;
   }
 
   #seal(payload: Buffer): Buffer {
     const datagram = Buffer.allocUnsafe(DATA_HEAD_BYTES + payload.length + SEAL_BYTES);
     const counter = this.#counter++;
-    writeDataHead(datagram, this.remoteIndex, counter);
+    writeDataHead(datagram, this.#remoteIndex, counter);
     seal(this.#keys.send, counter, payload, datagram.subarray(DATA_HEAD_BYTES));
     return datagram;
   }
-
-  onAck(largest: number, words: Uint32Array, count: number): boolean {
-    if (largest >= this.#counter) return false;
-    const { peer } = this;
-    if (peer.session === this) peer.outbox.onAck(largest, words, count, this.heardAt);
-    return true;
-  }
-
-  // From any session of this key: what an earlier streamId has settled stays settled.
-  onSettled(upTo: number, refused: readonly number[]): boolean {
-    return this.peer.outbox.onSettled(upTo, refused, this.heardAt);
-  }
-
-  onBase(number: number): boolean {
-    this.entry.inbox.onBase(number);
-    return true;
-  }
-
-  onFragment(number: number, total: number, index: number, bytes: Buffer): boolean {
-    const outcome = this.entry.inbox.onFragment(number, total, index, bytes);
-    this.#noRoom = outcome === "no-room";
-    return (outcome === "kept" || outcome === "duplicate") && this.onPing();
-  }
-
-  onPing(): boolean {
-    this.#acks.due = true;
-    this.settleDue = true;
-    return true;
-  }
-
-  onClose(): boolean {
-    this.closed = true;
-    return true;
-  }
 }
 
-const isAt = (place: Endpoint, address: string, port: number): boolean =>
-  place.port === port && place.address === address;
+const WORD_BITS = 32;
+const WORDS = 32; // 1,024 bits
+/** Counters this far behind the largest are refused unseen; reordering within it is harmless. */
+export const REPLAY_WINDOW = (WORDS - 1) * WORD_BITS;
+/** Each arrival is reported in at least so many ACKs: some of them get lost. */
+const ACK_REPEATS = 4;
+const ackWords = new Uint32Array(MAX_ACK_WORDS);
+
+/**
+ * Which counters have arrived: refuses replays, and is what ACKs report. The sliding window of RFC 6479: a ring of words of
+ * which whole ones are cleared as the window moves on.
+ */
+export class ReceivedCounters {
+  #largest = -1;
+  readonly #ring = new Uint32Array(WORDS);
+  readonly #reported: number[] = new Array<number>(ACK_REPEATS).fill(0); // the largest counters of the last ACKs, in a ring
+  #turn = 0;
+
+  /** The largest counter marked so far, -1 before the first. */
+  get largest(): number {
+    return this.#largest;
+  }
+
+  /** True when the counter is neither seen nor too old to know. */
+  isFresh(counter: number): boolean {
+    if (counter > this.#largest) return true;
+    if (counter <= this.#largest - REPLAY_WINDOW) return false;
+    return ((this.#ring[Math.floor(counter / WORD_BITS) % WORDS] as number) & (1 << (counter % WORD_BITS))) === 0;
+  }
+
+  /** Only after the datagram has been authenticated, and only a fresh counter: otherwise a forger could move the window. */
+  mark(counter: number): void {
+    const word = Math.floor(counter / WORD_BITS);
+    if (counter > this.#largest) {
+      const last = this.#largest < 0 ? -1 : Math.floor(this.#largest / WORD_BITS);
+      for (let w = Math.max(last + 1, word - WORDS + 1); w <= word; w++) this.#ring[w % WORDS] = 0;
+      this.#largest = counter;
+    }
+    this.#ring[word % WORDS] = (this.#ring[word % WORDS] as number) | (1 << (counter % WORD_BITS));
+  }
+
+  /** As if it had not arrived. Only for what may safely be read again. */
+  unmark(counter: number): void {
+    const word = Math.floor(counter / WORD_BITS) % WORDS;
+    this.#ring[word] = (this.#ring[word] as number) & ~(1 << (counter % WORD_BITS));
+  }
+
+  /** Writes an ACK; nothing before anything has arrived. */
+  write(to: FrameWriter): void {
+    const largest = this.#largest;
+    if (largest < 0) return;
+    // Back to where the fourth-last ACK ended, and one word more for what was overtaken.
+    const oldest = this.#reported[this.#turn] as number;
+    this.#reported[this.#turn] = largest;
+    this.#turn = (this.#turn + 1) % ACK_REPEATS;
+    const reach = (largest >>> 5) - (oldest >>> 5) + 2;
+    const room = Math.floor((to.room - ACK_HEAD_BYTES) / 4);
+    const count = Math.min(reach, (largest >>> 5) + 1, MAX_ACK_WORDS, room);
+    if (count < 1) return;
+    for (let w = 0; w < count; w++) ackWords[w] = this.#ring[((largest >>> 5) - w) % WORDS] as number;
+    to.ack(largest, ackWords, count);
+  }
+}

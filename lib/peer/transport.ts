@@ -1,4 +1,4 @@
-// The peer transport: one UDP socket and one timer around the engine (engine.ts), and promises for those who send.
+// The peer transport: one UDP socket and one timer around the engine (engine.ts), and a promise for each message sent.
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { canonicalEndpoint, type Endpoint } from "../base/endpoint.ts";
@@ -23,15 +23,16 @@ import type {
   PeerStats,
   PeerTransportEvents,
   PeerTransportOptions,
-  PeerTransport as PeerTransportType,
   StreamSendOptions,
 } from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
 const now = () => performance.now();
 
-export class PeerTransport extends EventEmitter<PeerTransportEvents> implements PeerTransportType {
+export class PeerTransport extends EventEmitter<PeerTransportEvents> {
+  /** The UDP port in use. */
   readonly port: number;
+  /** The bound address. */
   readonly address: string;
   readonly #socket: DatagramSocket;
   readonly #engine: PeerEngine;
@@ -68,15 +69,20 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
       transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
-      deliver: (message, accept, refuse) => {
-        // With nobody to hand it to, it stays unconfirmed: the sender is told the truth.
-        this.emit("message", message, accept, refuse);
+      deliver: (message, settle) => {
+        if (!this.emit("message", message, settle)) settle("declined"); // no listener: this program takes no messages
       },
       wake: () => this.#flushSoon(),
     });
     this.#schedule();
   }
 
+  /**
+   * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
+   * Rejects with TalkError: "not-delivered" (no confirmation in time; the message may still have arrived when only the
+   * confirmation was lost), "key-mismatch", "declined", "not-understood" (the receiver's word), "too-long", "bad-data",
+   * "closed"; or with the signal's reason.
+   */
   send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<{ ms: number }> {
     return new Promise((resolve, reject) => {
       const body = encodeMessage(message);
@@ -91,7 +97,6 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         if (onAbort) signal?.removeEventListener("abort", onAbort);
         if (error) reject(error);
         else resolve({ ms });
-        if (!error) this.#engine.counters.messagesDelivered++;
       };
       const cancel = this.#engine.send(peer, body, { since, expiresAt: since + timeoutMs, done });
       if (cancel instanceof TalkError) return reject(cancel);
@@ -103,22 +108,34 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
         };
         signal.addEventListener("abort", onAbort, { once: true });
       }
-      // Alone it goes out at once. Others in the same turn find it under way, and go together when the turn is over.
+      // A message alone goes out at once. Later ones of the same turn go together when the turn is over.
       if (this.#flushQueued || this.#engine.pendingAtLast > 1) this.#flushSoon();
       else this.#flushAt(since);
     });
   }
 
+  /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
   move(key: Uint8Array, from: readonly Endpoint[], to: readonly Endpoint[]): void {
     this.#engine.move(Buffer.from(key), from.map(canonicalEndpoint), to.map(canonicalEndpoint), now());
     this.#flushSoon();
   }
 
-  stats(): PeerStats {
-    const { sessions, halfOpen, retransmissions, counters } = this.#engine;
-    return { ...counters, dropped: { ...counters.dropped }, sessions, halfOpen, retransmissions };
+  /**
+   * Whether a session with the peer is open: it has neither said goodbye nor been silent for so long that the session was given
+   * up. One that was killed may still count as open.
+   */
+  hasSession(peer: PeerIdentity): boolean {
+    return this.#engine.hasSession(peer);
   }
 
+  stats(): PeerStats {
+    return this.#engine.stats();
+  }
+
+  /**
+   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
+   * application was given last, at most half a second, then says goodbye.
+   */
   close(options: { timeoutMs?: number } = {}): Promise<void> {
     this.#closed ??= this.#close(options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT);
     return this.#closed;
@@ -136,9 +153,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> implements 
     await this.#until(() => this.#engine.inHand === 0, now() + Math.min(timeoutMs, CLOSE_OUTPUT_WAIT));
     // The last confirmations may have been lost: the goodbye repeats them until it is answered, for a bounded time.
     const goodbyeEnd = now() + CLOSE_WAIT;
-    const answered = () => this.#engine.sessionClose.unanswered(now()) === 0;
+    const answered = () => this.#engine.openSessions(now()) === 0;
     while (now() < goodbyeEnd && !answered()) {
-      this.#engine.sessionClose.say(now());
+      this.#engine.sayGoodbye(now());
       this.#flush();
       await this.#until(answered, now() + CLOSE_INTERVAL);
     }

@@ -1,7 +1,7 @@
 // What the peer transport takes and gives: the contract between it and the conversation above. Types only.
-import type { EventEmitter } from "node:events";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
+import type { Outcome } from "../wire/datagram-frames.ts";
 
 /** Whom to talk to: the key decides, the endpoints are only where it may be reached (all of them are tried at once). */
 export interface PeerIdentity {
@@ -44,11 +44,12 @@ export interface IncomingMessage {
 
 export interface PeerTransportEvents {
   /**
-   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `accept` or
-   * `refuse` was called. `accept()` tells the sender "delivered": call it when the text has been handed to the output.
-   * `refuse()` makes the sender's send() reject with "refused". The second call of either does nothing.
+   * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `settle` was
+   * called. `settle("accepted")` tells the sender "delivered": call it when the text has been handed to the output. A
+   * refusal makes the sender's send() reject with a code that says why. The first call counts. While no listener is there,
+   * every message is declined.
    */
-  message: [message: IncomingMessage, accept: () => void, refuse: () => void];
+  message: [message: IncomingMessage, settle: (outcome: Outcome) => void];
   /** The socket failed for good (rare: the interface or the descriptor is gone). */
   error: [error: Error];
 }
@@ -82,40 +83,61 @@ export interface PeerLimits {
   readonly streamMessages: number;
 }
 
+export interface HandshakeStats {
+  /** By us; a repeated INIT is not another one. */
+  readonly begun: number;
+  /** By others, and answered with a RESPONSE. */
+  readonly answered: number;
+  /** Of both kinds, those that made a session in use. */
+  readonly completed: number;
+  /** Given up before an answer came, or answered and never confirmed. */
+  readonly failed: number;
+}
+
+/** How a conversation with one program goes. */
+export interface PeerReport {
+  /** Ed25519 public key, base64. */
+  readonly key: string;
+  /** As the last send() named it. */
+  readonly name: string | null;
+  /** Where its datagrams come from, and ours go; null without a session. */
+  readonly endpoint: Endpoint | null;
+  /** Smoothed; null before the first measurement in this session. */
+  readonly roundTripMs: number | null;
+  /** The congestion window, and what of it is in use. */
+  readonly windowBytes: number;
+  readonly bytesInFlight: number;
+  /** Messages that send() has not settled yet. */
+  readonly waiting: number;
+  /** Messages that it has accepted. */
+  readonly delivered: number;
+  /** Fragments sent more than once. */
+  readonly retransmissions: number;
+}
+
+/** Counts since the transport was opened, but for `sessions`, `halfOpen` and `peers`. */
 export interface PeerStats {
   readonly sessions: number;
+  /** Sessions whose initiator has not yet proved to be there. */
   readonly halfOpen: number;
+  readonly handshakes: HandshakeStats;
   /** Datagrams and bytes (UDP payload), both ways. */
   readonly datagramsSent: number;
   readonly datagramsReceived: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** Messages that their receivers have accepted. */
   readonly messagesDelivered: number;
+  /** Messages that the application was given. */
   readonly messagesReceived: number;
+  /** Fragments sent more than once. */
   readonly retransmissions: number;
-  readonly handshakes: number;
-  /** Datagrams that were dropped, by reason. */
+  /** How often the other end of a session went on from another address or port. */
+  readonly pathChanges: number;
+  /** Datagrams that were dropped, by reason (docs/PEER-PROTOCOL.md lists them). */
   readonly dropped: Readonly<Record<string, number>>;
-}
-
-export interface PeerTransport extends EventEmitter<PeerTransportEvents> {
-  /** The UDP port in use. */
-  readonly port: number;
-  /** The bound address. */
-  readonly address: string;
-  /**
-   * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
-   * Rejects with TalkError: "not-delivered" (nobody confirmed in time; it may still have arrived when only the
-   * confirmation was lost), "too-long", "refused", "bad-data", "closed"; or with the signal's reason.
-   */
-  send(peer: PeerIdentity, message: OutgoingMessage, options?: StreamSendOptions): Promise<{ ms: number }>;
-  /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
-  move(key: Uint8Array, from: readonly Endpoint[], to: readonly Endpoint[]): void;
-  stats(): PeerStats;
-  /**
-   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
-   * application was given last, at most half a second, then says goodbye.
-   */
-  close(options?: { timeoutMs?: number }): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
+  /** Messages that were not accepted here, by the reason that their senders were given. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** The programs that there is a session with, or that something waits for. */
+  readonly peers: readonly PeerReport[];
 }

@@ -2,9 +2,9 @@
 import { isIP } from "node:net";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
-import { MAX_ADDRESS_BYTES, MAX_TIME } from "../directory/shm/table-layout.ts";
+import { MAX_TIME } from "../directory/entry.ts";
 import { loadNumber, storeNumber } from "../ipc/words.ts";
-import { MAX_SERVER_BYTES, MAX_TTY_BYTES, ROW, ROW_TEXT_BYTES, ROW_WORDS } from "./local-layout.ts";
+import { MAX_ADDRESS_BYTES, MAX_SERVER_BYTES, MAX_TTY_BYTES, ROW, ROW_TEXT_BYTES, ROW_WORDS } from "./local-layout.ts";
 
 /** What a client says about itself; who it is (uid, pid) is the kernel's to say. */
 export interface LocalFields {

@@ -1,6 +1,5 @@
 // The one source of the local table's layout: a header, then one row for each of a user's clients on this machine.
 import { MAX_NAME_BYTES } from "../base/names.ts";
-import { MAX_ADDRESS_BYTES } from "../directory/shm/table-layout.ts";
 import { fullLines, LINE_WORDS, offsetsOf, WORD_BYTES, wordsFor } from "../ipc/words.ts";
 
 /** "ptkL" in memory on a little-endian machine. */
@@ -12,6 +11,8 @@ export const LOCAL_LAYOUT_VERSION = 1;
 export const LOCAL_ROWS = 1024;
 /** Names tried when other users' objects sit on the first: in the sticky /dev/shm nobody but they can take them away. */
 export const MAX_CANDIDATES = 16;
+/** Eight groups of four hexadecimal digits. */
+export const MAX_ADDRESS_BYTES = 39;
 /** "HOST:PORT" */
 export const MAX_SERVER_BYTES = 255;
 export const MAX_TTY_BYTES = 64;

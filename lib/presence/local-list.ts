@@ -104,11 +104,26 @@ function read(fd: number, offset: number, length: number): Int32Array<ArrayBuffe
 
 /** The effective uid is the second number of proc_pid_status(5)'s "Uid:". (The directory's owner is root's for some.) */
 function isAliveAs(row: OwnedLocalEntry, uid: number): boolean {
+  let status: string;
   try {
-    const effective = /^Uid:\t\d+\t(\d+)/m.exec(readFileSync(`/proc/${row.pid}/status`, "latin1"))?.[1];
-    return Number(effective) === uid && isAlive({ pid: row.pid, startTime: row.startTime });
+    status = readFileSync(`/proc/${row.pid}/status`, "latin1");
   } catch {
-    return false;
+    return isHidden(row.pid);
+  }
+  const effective = /^Uid:\t\d+\t(\d+)/m.exec(status)?.[1];
+  return Number(effective) === uid && isAlive({ pid: row.pid, startTime: row.startTime });
+}
+
+/**
+ * Whether there is such a process of another user that /proc does not show (proc(5), hidepid). That its number was given out
+ * again since, nobody can see there: the row of a killed client may outlive it until its user's next client comes.
+ */
+function isHidden(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false; // ours to signal, so ours to see: it has just begun or just ended
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
 

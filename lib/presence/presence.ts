@@ -7,11 +7,15 @@ import type { LocalFields } from "./local-entry.ts";
 import { LocalTable } from "./local-table.ts";
 
 const STANDARD_STREAMS = [0, 1, 2];
+/** Milliseconds by which the counts of messages may lag behind: too few to be seen by a person. */
+const UPDATE_MS = 20;
 
 export class LocalPresence {
   #table: LocalTable | undefined;
   #sent = 0;
   #received = 0;
+  #lastMessageAt: number | null = null;
+  #timer: NodeJS.Timeout | undefined;
 
   private constructor(table: LocalTable | undefined) {
     this.#table = table;
@@ -33,21 +37,38 @@ export class LocalPresence {
 
   /** One more message was delivered. */
   sent(): void {
-    this.#table?.update({ sent: ++this.#sent, lastMessageAt: Date.now() });
+    this.#sent++;
+    this.#updateSoon();
   }
 
   /** One more message was handed over. */
   received(): void {
-    this.#table?.update({ received: ++this.#received, lastMessageAt: Date.now() });
+    this.#received++;
+    this.#updateSoon();
   }
 
   moved(address: string): void {
     this.#table?.update({ address: withoutZone(address) });
   }
 
+  /** Writes the counts now. */
+  update(): void {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#table?.update({ sent: this.#sent, received: this.#received, lastMessageAt: this.#lastMessageAt });
+  }
+
   leave(): void {
+    clearTimeout(this.#timer);
     this.#table?.leave();
     this.#table = undefined; // what is delivered or handed over in the last moment is shown to nobody
+  }
+
+  /** A busy client does not write its row for each message. */
+  #updateSoon(): void {
+    this.#lastMessageAt = Date.now();
+    this.#timer ??= setTimeout(() => this.update(), UPDATE_MS).unref();
   }
 }
 

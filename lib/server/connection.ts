@@ -1,5 +1,8 @@
 // One TCP connection: requests in, replies and pushes out, each within its bounds. Knows no command.
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { LOCAL_BINDING, TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, tlsBinding } from "../crypto/signed-statements.ts";
+import type { Claim } from "../directory/directory.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
@@ -7,10 +10,8 @@ import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./
 import { withSharedBuffer } from "./shared-read.ts";
 
 /** What a connection has registered. */
-export interface Registered {
-  readonly name: string;
-  readonly slot: number;
-  readonly version: number;
+export interface RegisteredClient {
+  readonly claim: Claim;
   /** The client answers probes. */
   readonly probe: boolean;
 }
@@ -30,6 +31,8 @@ export interface ConnectionHost {
 }
 
 const NOTHING = new Uint8Array(0);
+/** RFC 9266: the context value is empty. */
+const NO_CONTEXT = Buffer.alloc(0);
 const SECOND_MS = 1000;
 
 export class Connection {
@@ -37,9 +40,9 @@ export class Connection {
   /** As the server sees it; an IPv4 address in IPv4 notation. */
   readonly address: string;
   protocol: Protocol = 2;
-  /** What the next REGISTER or CLAIM signs; null before HELLO and once used. */
-  nonce: string | null = null;
-  client: Registered | null = null;
+  /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
+  nonces: { readonly server: string; readonly client: string } | null = null;
+  client: RegisteredClient | null = null;
   watching = false;
   clientName = "";
   /** Whether bytes have come since somebody last looked. */
@@ -82,6 +85,17 @@ export class Connection {
     socket.on("close", () => this.#closed());
   }
 
+  /** What ties a signature to this very connection. */
+  get binding(): string {
+    if (!("exportKeyingMaterial" in this.#socket)) return LOCAL_BINDING;
+    const exported = (this.#socket as TLSSocket).exportKeyingMaterial(
+      TLS_EXPORTER_BYTES,
+      TLS_EXPORTER_LABEL,
+      NO_CONTEXT,
+    );
+    return tlsBinding(exported);
+  }
+
   /** The other side has vanished or was cut. */
   get gone(): boolean {
     return this.#gone;
@@ -92,7 +106,7 @@ export class Connection {
     return this.#replying;
   }
 
-  /** WriteBatcher replies outside of a dispatch. */
+  /** Writes replies outside of a dispatch. */
   write(fill: (out: ReplyWriter) => void): void {
     const { out } = this.#host;
     fill(out);

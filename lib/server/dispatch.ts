@@ -1,5 +1,6 @@
 // From the bytes of a request to the function that answers it.
 import { debuglog } from "node:util";
+import { DirectoryError, type DirectoryErrorCode } from "../directory/directory-error.ts";
 import { COMMANDS, CommandError, type CommandName, printable } from "../wire/commands.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { ReplyWriter } from "../wire/resp-writer.ts";
@@ -10,20 +11,8 @@ import { info } from "./commands/info.ts";
 import { claim, key } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import type { Connection } from "./connection.ts";
+import type { Handler } from "./handler.ts";
 import type { WorkerContext } from "./worker-context.ts";
-
-/**
- * LookupReplyCache a request: into `out`, or later through connection.write() if it gives a promise.
- * @param args behind the command's name, as text; as they came they are in `request` until the handler returns
- * @throws CommandError with the error reply
- */
-export type Handler = (
-  service: WorkerContext,
-  connection: Connection,
-  args: readonly string[],
-  out: ReplyWriter,
-  request: RequestParser,
-) => Promise<void> | undefined;
 
 const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   LOOKUP: lookup,
@@ -52,39 +41,38 @@ const UPPER_CASE = 0xdf; // of an ASCII letter
 const debug = debuglog("ptalk-server");
 
 export function dispatch(
-  service: WorkerContext,
+  context: WorkerContext,
   connection: Connection,
   request: RequestParser,
   out: ReplyWriter,
 ): Promise<void> | undefined {
-  service.requests++;
+  context.requests++;
   const before = out.length;
   try {
-    if (isLookup(request) && lookupReady(service, connection, request, out)) return undefined;
-    return dispatchAny(service, connection, request, out);
+    if (isLookup(request) && lookupReady(context, connection, request, out)) return undefined;
+    return dispatchAny(context, connection, request, out);
   } catch (error) {
     out.truncate(before);
-    fail(service, error, out);
+    fail(context, error, out);
     return undefined;
   }
 }
 
 /** Nearly every request is a LOOKUP, and nearly every LOOKUP has its answer ready: this is the way of those. */
 function lookupReady(
-  service: WorkerContext,
+  context: WorkerContext,
   connection: Connection,
   request: RequestParser,
   out: ReplyWriter,
 ): boolean {
-  const { answers } = service;
+  const { replies } = context.directory;
+  if (replies === null) return false;
   const { bytes, starts, ends } = request;
   const [start, end] = [starts[1] as number, ends[1] as number];
-  if (connection.client !== null) service.noteLookup(connection);
-  if (answers.write(bytes, start, end, connection.protocol, out)) return true;
-  const found = service.table.find(request.text(1));
-  if (found === null) return false;
-  answers.keep(bytes, start, end, connection.protocol, found.slot);
-  return answers.write(bytes, start, end, connection.protocol, out);
+  if (connection.client !== null) context.noteLookup(connection);
+  const { protocol } = connection;
+  if (replies.writeIfFresh(bytes, start, end, protocol, out)) return true;
+  return replies.store(bytes, start, end, protocol) && replies.writeIfFresh(bytes, start, end, protocol, out);
 }
 
 /** "LOOKUP name", without making a string of it. */
@@ -96,7 +84,7 @@ function isLookup({ bytes, count, starts, ends }: RequestParser): boolean {
 }
 
 function dispatchAny(
-  service: WorkerContext,
+  context: WorkerContext,
   connection: Connection,
   request: RequestParser,
   out: ReplyWriter,
@@ -109,19 +97,34 @@ function dispatchAny(
   }
   const args: string[] = [];
   for (let i = 1; i < request.count; i++) args.push(request.text(i));
-  const pending = HANDLERS[name as CommandName](service, connection, args, out, request);
-  return pending?.catch((error) => connection.write((later) => fail(service, error, later)));
+  const pending = HANDLERS[name as CommandName](context, connection, args, out, request);
+  return pending?.catch((error) => connection.write((later) => fail(context, error, later)));
 }
 
-function fail(service: WorkerContext, error: unknown, out: ReplyWriter): void {
-  if (error instanceof CommandError) {
-    service.refused(error.line.split(" ", 1)[0] as string);
-    out.error(error.line);
+function fail(context: WorkerContext, error: unknown, out: ReplyWriter): void {
+  const line = error instanceof DirectoryError ? refusalLine(error) : error instanceof CommandError ? error.line : null;
+  if (line !== null) {
+    context.refused(line.split(" ", 1)[0] as string);
+    out.error(line);
     return;
   }
   debug("%o", error);
   // Nothing of an unforeseen error goes over the network: it may say something about this machine.
-  service.log.error("request failed", { error });
-  service.refused("internal");
+  context.log.error("request failed", { error });
+  context.refused("internal");
   out.error("ERR internal error");
 }
+
+/** The error replies for what a directory refuses: the one place that maps its codes to words of RESP. */
+const REFUSAL_WORDS: Readonly<Record<DirectoryErrorCode, string>> = {
+  taken: "TAKEN",
+  reserved: "RESERVED",
+  "too-many": "TOOMANY",
+  full: "FULL",
+  "try-again": "TRYAGAIN",
+  replaced: "REPLACED",
+  "bad-name": "BADNAME",
+  "bad-entry": "ERR",
+};
+
+const refusalLine = ({ code, message }: DirectoryError): string => `${REFUSAL_WORDS[code]} ${message}`;

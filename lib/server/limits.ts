@@ -63,20 +63,11 @@ export const LINGER_MS = 1_000;
 /** Ms that a TLS handshake may take. */
 export const HANDSHAKE_MS = 10_000;
 
-/** Jobs done under one write lock, so that readers of the lock get their turn. */
-export const WRITES_PER_LOCK = 64;
-
-/** Ms between two attempts at removing a record when the lock could not be had. */
-export const REMOVAL_RETRY_MS = 500;
-
-/** Records encoded before other connections get their turn: well under a millisecond. */
-export const RECORDS_PER_TURN = 256;
+/** Rows written down before other connections get their turn: well under a millisecond. */
+export const ROWS_PER_TURN = 256;
 
 /** Unpaged ALLs that one worker writes down at the same time; further ones wait in line. */
 export const CONCURRENT_ALLS = 4;
 
 /** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */
 export const MAX_UNPAGED = 65_536;
-
-/** Events in one message between processes. */
-export const EVENTS_PER_MESSAGE = 256;

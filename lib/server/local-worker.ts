@@ -1,7 +1,7 @@
 // The worker of a server without worker processes: the same object, in the same process, with plain calls for messages.
 import type { Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { WriteBatcher } from "../directory/shm/write-batcher.ts";
+import type { DirectoryHost } from "../directory/directory.ts";
 import type { Log } from "./log.ts";
 import type { SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { Worker } from "./worker.ts";
@@ -11,15 +11,17 @@ export class LocalWorker implements WorkerHandle {
   readonly id: number;
   readonly #worker: Worker;
 
-  constructor(bus: WorkerBus, config: WorkerConfig, writes: WriteBatcher, log: Log) {
+  constructor(bus: WorkerBus, config: WorkerConfig, host: DirectoryHost, log: Log) {
     this.id = config.id;
     bus.add(this);
-    // Later, as between processes: nobody finds the other half in the middle of something.
+    // Deferred, so that neither side is re-entered.
     const send: SendToPrimary = async (message) => {
       await nextTurn();
       bus.receive(config.id, message);
     };
-    this.#worker = new Worker({ config, owners: bus.owners, writes, log, send });
+    const directory = host.open({ log, publish: (events) => void send({ type: "events", events }) });
+    directory.setLiveWorkers(bus.owners);
+    this.#worker = new Worker({ config, directory, log, send });
   }
 
   send(message: ToWorker): void {

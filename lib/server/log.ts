@@ -54,7 +54,7 @@ function humanLines(worker: number | undefined): WriteEvent {
 }
 
 /**
- * WriteBatcher at once (what a process said before it was killed is what one wants to read), or not at all: a server goes on when the
+ * Writes at once (what a process said before it was killed is what one wants to read), or not at all: a server goes on when the
  * disk is full, the terminal is gone, or nobody reads.
  */
 export function writeOrForget(fd: number, text: string): void {

@@ -1,11 +1,7 @@
 // The lookup server as an object: from what it needs (server-parts.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
-import type { ClientTable } from "../directory/shm/client-table.ts";
-import { OrphanReaper } from "../directory/shm/orphan-reaper.ts";
-import type { Ownership } from "../directory/shm/server-objects.ts";
-import { WriteBatcher } from "../directory/shm/write-batcher.ts";
-import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
+import type { DirectoryHost } from "../directory/directory.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
@@ -43,15 +39,11 @@ export class LookupServer implements AsyncDisposable {
   readonly stopped: Promise<void>;
   readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
-  readonly #ownership: Ownership;
-  readonly #table: ClientTable;
-  readonly #lock: ReadersWriterLock;
-  readonly #writes: WriteBatcher;
+  readonly #directory: DirectoryHost;
   readonly #state: StateDir;
   readonly #tls: TlsFiles | null;
   readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
-  readonly #orphans: OrphanReaper;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
@@ -60,11 +52,9 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, ownership, table, state, tls } = parts;
+    const { settings, acceptor, reservation, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
-    this.#ownership = ownership;
-    this.#table = table;
     this.#state = state;
     this.#tls = tls;
     this.port = acceptor.address.port;
@@ -76,11 +66,18 @@ export class LookupServer implements AsyncDisposable {
     this.stopped = new Promise((resolve) => {
       this.#settleStopped = resolve;
     });
-    this.#lock = ReadersWriterLock.create(ownership.names.lock, { repair: () => this.#repair() });
-    this.#writes = new WriteBatcher(this.#lock);
+    this.#directory = reservation.create({
+      capacity: settings.capacity,
+      mode: settings.tableMode,
+      names: state.names,
+      nameLimit: settings.limits.names,
+      log: settings.log,
+      onEvents: (events) => this.#bus.announce(events),
+      onSettled: () => this.#empty?.recheck(),
+    });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
-        this.#orphans.note(id, events);
+        this.#directory.observe(id, events);
         this.#empty?.clientSeen();
       },
       up: (id) => this.#pool.configure(id),
@@ -94,17 +91,13 @@ export class LookupServer implements AsyncDisposable {
         configOf: (id) => this.#workerConfig(id),
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
-          this.#orphans.expect(id);
+          this.#directory.workerDied(id);
           for (const { socket, address } of stranded) acceptor.offer(socket, address);
         },
         lost: ({ socket }) => acceptor.reject(socket, NO_DESCRIPTOR),
       },
       settings.log,
     );
-    this.#orphans = new OrphanReaper(table, this.#writes, {
-      announce: (events) => this.#bus.announce(events),
-      settled: () => this.#empty?.recheck(),
-    });
     this.#empty = settings.exitWhenEmpty
       ? new IdleShutdown(
           () => this.clients,
@@ -148,7 +141,7 @@ export class LookupServer implements AsyncDisposable {
 
   /** Clients that are on. */
   get clients(): number {
-    return this.#table.count;
+    return this.#directory.count;
   }
 
   /** Clients that there is room for. */
@@ -174,7 +167,7 @@ export class LookupServer implements AsyncDisposable {
   async #begin(signal: AbortSignal | null): Promise<void> {
     this.#acceptor.serve(this.#bus);
     if (this.#settings.workers === 0) {
-      this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#writes, this.#settings.log);
+      this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#directory, this.#settings.log);
       this.#acceptor.setReady([0]);
     } else {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
@@ -186,36 +179,24 @@ export class LookupServer implements AsyncDisposable {
     this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
-    this.#orphans.stop();
     this.#acceptor.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
-    this.#table.unlink();
-    this.#lock.unlink();
-    await this.#writes.idle();
-    this.#lock.close();
-    this.#table.close();
+    await this.#directory.close();
     this.#state.release();
-    this.#ownership.release();
     this.#settleStopped();
   }
 
-  #repair(): void {
-    const { kept, discarded } = this.#table.repair();
-    this.#settings.log.warn("table repaired after a process died writing", { kept, discarded });
-  }
-
   #workerConfig(id: number): WorkerConfig {
-    const { limits, capacity, json } = this.#settings;
+    const { limits, insecure, json } = this.#settings;
     return {
       id,
-      table: this.#ownership.names.table,
-      lock: this.#ownership.names.lock,
-      names: this.#state.names,
+      directory: this.#directory.config,
       limits,
-      capacity,
       version: VERSION,
       serverKey: this.#state.serverKey,
+      serverSeed: this.#state.serverSeed,
+      insecure,
       startedAt: this.#startedAt,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
@@ -224,7 +205,6 @@ export class LookupServer implements AsyncDisposable {
   }
 
   #info(loads: readonly WorkerLoad[]): string {
-    const { acquisitions, waits, recoveries, epoch } = this.#lock.stats();
     return infoText(
       {
         version: VERSION,
@@ -237,13 +217,7 @@ export class LookupServer implements AsyncDisposable {
         connections: this.#bus.connections,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
-        lock: {
-          lock_reads: acquisitions.read,
-          lock_writes: acquisitions.write,
-          lock_waits: waits,
-          lock_recoveries: recoveries,
-          lock_epoch: epoch,
-        },
+        lock: this.#directory.stats(),
       },
       loads,
     );

@@ -10,6 +10,8 @@ import { ShutdownSignals } from "./shutdown-signals.ts";
 import { notifySystemd, socketFromSystemd } from "./systemd.ts";
 import { detachTerminal } from "./tty-prompt.ts";
 
+/** Exit status of a server that could not end in order: EX_SOFTWARE of sysexits(3). */
+const FAILED_STATUS = 70;
 const debug = debuglog("ptalk-server");
 /** Ms that a server gets to clean up after an error that nobody foresaw. */
 const LAST_RESORT_MS = 10_000;
@@ -41,9 +43,9 @@ function watchForFailure(log: Log, stop: () => void): { error: TalkError | null 
     const failed = TalkError.internal(`the server failed: ${reason.message}`, reason);
     log.error("failed", { error: reason });
     debug("%o", reason);
-    if (failure.error !== null) process.exit(failed.exitCode);
+    if (failure.error !== null) process.exit(FAILED_STATUS);
     failure.error = failed;
-    setTimeout(() => process.exit(failed.exitCode), LAST_RESORT_MS).unref();
+    setTimeout(() => process.exit(FAILED_STATUS), LAST_RESORT_MS).unref();
     stop();
   });
   return failure;

@@ -1,26 +1,21 @@
 // What the primary and its workers tell each other. Plain data: it crosses a process boundary as JSON.
-import type { ClientEntry } from "../directory/entry-wire.ts";
+import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type { PackedEntry } from "../directory/entry.ts";
 import type { Limits } from "./limits.ts";
-
-/** `version` is the record's in the table: of two about one name, the higher one is the later client. */
-export type DirectoryEvent =
-  | { kind: "joined"; version: number; client: ClientEntry }
-  | { kind: "left"; version: number; name: string };
 
 /** What a worker needs to begin. */
 export interface WorkerConfig {
-  /** Owner in the table's records. Never used twice by one server. */
+  /** Of the worker. Never used twice by one server. */
   readonly id: number;
-  /** Names of the shared objects. */
-  readonly table: string;
-  readonly lock: string;
-  /** File with the names and their keys. */
-  readonly names: string;
+  /** By which a worker process opens the directory; null where it is opened in the primary. */
+  readonly directory: DirectoryConfig | null;
   readonly limits: Limits;
-  readonly capacity: number;
   readonly version: string;
-  /** The server's own public key, base64. */
+  /** The server's own public key, and the secret that it comes from, base64. */
   readonly serverKey: string;
+  readonly serverSeed: string;
+  /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
+  readonly insecure: boolean;
   readonly startedAt: number;
   /** PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
@@ -29,10 +24,9 @@ export interface WorkerConfig {
 }
 
 /** One registration, wherever its connection is. */
-export interface Callee {
-  readonly owner: number;
-  readonly connection: number;
-  readonly name: string;
+export interface Callee extends ConnectionPlace {
+  /** Of the registration that is meant: a later one of the same connection is another. */
+  readonly claimId: string;
 }
 
 /** Counters of one worker, for INFO. */
@@ -58,7 +52,7 @@ export type ToPrimary =
   | { type: "closed"; address: string }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "watching"; on: boolean }
-  | { type: "call"; to: Callee; from: ClientEntry }
+  | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
   | { type: "load"; id: number; load: WorkerLoad }
@@ -73,7 +67,7 @@ export type ToWorker =
   | { type: "connection"; address: string; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
   | { type: "events"; events: readonly DirectoryEvent[] }
-  | { type: "call"; to: Callee; from: ClientEntry }
+  | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "ask-load"; id: number }

@@ -2,7 +2,7 @@
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
-import { MAX_CAPACITY } from "../directory/shm/table-layout.ts";
+import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
@@ -35,6 +35,11 @@ export interface ServerOptions {
   readonly stateDir?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
   readonly tableMode?: number;
+  /**
+   * Where the directory is. "shm" (default): in shared memory, where every program of this host can read it (`Directory.open`).
+   * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm.
+   */
+  readonly directory?: DirectoryKind;
   /** A listening socket's descriptor, from systemd or another parent; `listen` is then only what is said about it. */
   readonly listenFd?: number;
   readonly limits?: Partial<Limits>;
@@ -57,6 +62,7 @@ export interface ServerSettings {
   readonly insecure: boolean;
   readonly stateDir: string | null;
   readonly tableMode: number;
+  readonly directory: DirectoryKind;
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
@@ -73,12 +79,20 @@ const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside
 export function readOptions(options: ServerOptions): ServerSettings {
   const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
   if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
-    throw TalkError.usage(
-      "a TLS certificate needs its key, and a key its certificate: give both --tls-cert and --tls-key",
-    );
+    throw new TalkError("usage", "a TLS certificate needs its key, and a key its certificate", {
+      remedy: "both-tls-files",
+    });
+  }
+  const { directory = "shm" } = options;
+  if (directory !== "shm" && directory !== "memory") {
+    throw TalkError.usage(`directory must be "shm" or "memory", not ${JSON.stringify(directory)}`);
+  }
+  if (directory === "memory" && options.workers !== 0) {
+    throw TalkError.usage('directory "memory" is this process\'s own: it goes with workers: 0');
   }
   return {
-    listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "--listen", 0),
+    directory,
+    listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "listen", 0),
     listenFd: options.listenFd ?? null,
     workers: whole(
       "workers",

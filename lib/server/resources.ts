@@ -2,8 +2,8 @@
 // certificate. All of it or nothing.
 import { TalkError } from "../base/errors.ts";
 import { isLoopback } from "../base/server-address.ts";
-import { ClientTable } from "../directory/shm/client-table.ts";
-import { livingOwner, Ownership } from "../directory/shm/server-objects.ts";
+import type { HostReservation } from "../directory/directory.ts";
+import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, type StateDir } from "./server-state.ts";
@@ -12,8 +12,7 @@ import { loadTls, type TlsFiles } from "./tls.ts";
 export interface Resources {
   readonly settings: ServerSettings;
   readonly acceptor: Acceptor;
-  readonly ownership: Ownership;
-  readonly table: ClientTable;
+  readonly reservation: HostReservation;
   readonly state: StateDir;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
@@ -33,20 +32,14 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     signal?.throwIfAborted();
     refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
     const { port } = acceptor.address;
-    const ownership = Ownership.claim(port);
-    undo.push(() => ownership.release());
-    if (ownership.discardRemains()) log.warn("removed what a killed server left", { port });
+    const reservation = reserveDirectory({ kind: settings.directory, port, log });
+    undo.push(() => reservation.release());
     const picked = settings.listenFd === null && settings.listen.port === 0;
     const state = await openStateDir(settings.stateDir, picked ? null : port, log);
     undo.push(() => state.release());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    const table = ClientTable.create(ownership.names.table, { capacity: settings.capacity, mode: settings.tableMode });
-    undo.push(
-      () => table.unlink(),
-      () => table.close(),
-    );
-    return { settings, acceptor, ownership, table, state, tls, release };
+    return { settings, acceptor, reservation, state, tls, release };
   } catch (error) {
     release();
     throw error;
@@ -55,9 +48,10 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
 
 function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   if (isLoopback(host) || tls || insecure) return;
-  throw TalkError.usage(
-    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said: ` +
-      "add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network",
+  throw new TalkError(
+    "usage",
+    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said`,
+    { remedy: "secure-listener" },
   );
 }
 
@@ -65,6 +59,6 @@ async function listen({ listen: address, listenFd, tls, limits, log }: ServerSet
   try {
     return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
-    throw listenFd === null ? listenError(error, address, livingOwner(address.port)) : wrongSocket(error);
+    throw listenFd === null ? listenError(error, address, servingPid(address.port)) : wrongSocket(error);
   }
 }

@@ -1,13 +1,12 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, makeFolder, replaceFile } from "../base/files.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
-import { NameOwnership } from "../directory/name-ownership.ts";
-import { NAME_LOG_HEADER, nameLine, readNameLine } from "../directory/shm/name-log.ts";
+import { readSeedFile } from "../crypto/key-file.ts";
+import { prepareNames } from "../directory/open.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import type { Log } from "./log.ts";
 
@@ -15,8 +14,9 @@ export interface StateDir {
   readonly path: string;
   /** The log of names, compacted. */
   readonly names: string;
-  /** The server's own Ed25519 key, base64. */
+  /** The server's own Ed25519 key, and the secret that it comes from, base64. */
   readonly serverKey: string;
+  readonly serverSeed: string;
   /** Lets another server use it. */
   release(): void;
 }
@@ -36,9 +36,11 @@ export async function openStateDir(path: string | null, port: number | null, log
     };
     try {
       const names = join(directory, "server-names");
-      await compactNames(names, log);
-      const { publicKey } = loadOrCreateIdentity(join(directory, "server-key"));
-      return { path: directory, names, serverKey: publicKey.toString("base64"), release };
+      await prepareNames(names, log);
+      const keyFile = join(directory, "server-key");
+      const serverKey = loadOrCreateIdentity(keyFile).publicKey.toString("base64");
+      const serverSeed = (readSeedFile(keyFile) as Buffer).toString("base64");
+      return { path: directory, names, serverKey, serverSeed, release };
     } catch (error) {
       release();
       throw error;
@@ -74,37 +76,7 @@ function lockDirectory(directory: string): () => void {
   );
   if (new LivenessLocks(fd, 1).tryClaim(0)) return () => closeSync(fd);
   closeSync(fd);
-  throw new TalkError(
-    "unreachable",
-    `another server is using the state directory ${directory}: give --state-dir another`,
-  );
-}
-
-/**
- * Rewrites the log with one line for each name and without what a crash left; whoever reads sees the old one or the new one.
- * Caller is the only one who uses the directory.
- */
-export async function compactNames(path: string, log: Log): Promise<number> {
-  const book = new NameOwnership(Number.POSITIVE_INFINITY);
-  let damaged = 0;
-  const lines = (await readIfThere(path)).split("\n");
-  for (const line of lines.slice(lines[0] === NAME_LOG_HEADER.trim() ? 1 : 0)) {
-    const entry = readNameLine(line);
-    if (entry !== null) book.take(entry);
-    else if (line !== "") damaged++;
-  }
-  if (damaged > 0) log.warn("names: damaged lines left out", { path, lines: damaged });
-  let text = NAME_LOG_HEADER;
-  for (const line of book.lines()) text += nameLine(line);
-  await replaceFile(path, text);
-  return book.size;
-}
-
-async function readIfThere(path: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw error;
-  }
+  throw new TalkError("unreachable", `another server is using the state directory ${directory}`, {
+    remedy: "other-state-dir",
+  });
 }

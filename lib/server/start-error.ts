@@ -1,5 +1,5 @@
 // Why a server could not make its objects in shared memory, for people.
-import { TalkError } from "../base/errors.ts";
+import { type Remedy, TalkError } from "../base/errors.ts";
 import { IpcError } from "../ipc/index.ts";
 
 /** The system's errors as TalkError, with what can be done; all else as it is. */
@@ -10,10 +10,7 @@ export function startError(error: unknown, capacity: number): unknown {
     case "ENOSPC":
     case "ENOMEM":
     case "EDQUOT":
-      return unavailable(
-        `shared memory has no room for ${capacity} clients: give a smaller --capacity, or make room (see df /dev/shm)`,
-        error,
-      );
+      return unavailable(`shared memory has no room for ${capacity} clients`, error, "smaller-capacity");
     case "EROFS":
     case "EACCES":
     case "EPERM":
@@ -31,6 +28,6 @@ export function startError(error: unknown, capacity: number): unknown {
   }
 }
 
-function unavailable(reason: string, cause: IpcError): TalkError {
-  return new TalkError("unreachable", reason, { cause });
+function unavailable(reason: string, cause: IpcError, remedy?: Remedy): TalkError {
+  return new TalkError("unreachable", reason, remedy === undefined ? { cause } : { cause, remedy });
 }

@@ -1,4 +1,4 @@
-// LookupReplyCache from a pipe or a file: each takes one line. Nothing is read while nobody asks.
+// Answers from a pipe or a file: each takes one line. Nothing is read while nobody asks.
 import type { ConfirmPrompt } from "./confirm-prompt.ts";
 
 /** Characters of an readLine; what is beyond them is dropped. */

@@ -1,6 +1,7 @@
-// The primary's middle: passes on between workers what concerns the clients of others, and counts.
+// Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
-import type { Callee, DirectoryEvent, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import type { DirectoryEvent } from "../directory/directory.ts";
+import type { Callee, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
 
 /** A worker, as the primary sees it. */
 export interface WorkerHandle {
@@ -164,7 +165,7 @@ export class WorkerBus {
   }
 
   #sendTo(callee: Callee, message: ToWorker): void {
-    this.#members.get(callee.owner)?.endpoint.send(message);
+    this.#members.get(callee.worker)?.endpoint.send(message);
   }
 
   #tellOwners(): void {

@@ -1,9 +1,7 @@
 // A worker process: waits to be told what to serve, serves, and ends with its primary.
 import type { Socket } from "node:net";
-import { ClientTable } from "../directory/shm/client-table.ts";
-import { WriteBatcher } from "../directory/shm/write-batcher.ts";
+import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
-import { ReadersWriterLock } from "../ipc/readers-writers-lock.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import { detachTerminal } from "./tty-prompt.ts";
@@ -33,13 +31,13 @@ function receive(message: ToWorker, socket: Socket | undefined): void {
 
 function start(config: WorkerConfig, owners: readonly number[]): void {
   const log = config.quiet ? silentLog : openLog(config.json, config.id);
-  const table = ClientTable.open(config.table);
-  const repair = () => {
-    const { kept, discarded } = table.repair();
-    log.warn("table repaired after a process died writing", { kept, discarded });
-  };
-  const lock = ReadersWriterLock.open(config.lock, { repair });
-  worker = new Worker({ config, owners, writes: new WriteBatcher(lock), log, send });
+  if (config.directory === null) throw new Error("a worker process needs a directory that it can open");
+  const directory = openDirectory(config.directory, {
+    log,
+    publish: (events) => void send({ type: "events", events }),
+  });
+  directory.setLiveWorkers(owners);
+  worker = new Worker({ config, directory, log, send });
 }
 
 function send(message: ToPrimary): Promise<void> {

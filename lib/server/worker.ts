@@ -4,13 +4,13 @@ import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
 import { isLoopback } from "../base/server-address.ts";
-import { ClientTable } from "../directory/shm/client-table.ts";
-import { NameLog } from "../directory/shm/name-log.ts";
-import type { WriteBatcher } from "../directory/shm/write-batcher.ts";
+import { Identity } from "../crypto/identity.ts";
+import type { Directory } from "../directory/directory.ts";
+import { DirectoryEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
+import { Announcer, callPush, closingPush, probePush, replacedPush } from "./announcer.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -32,52 +32,53 @@ import { WorkerContext } from "./worker-context.ts";
 
 export interface WorkerParts {
   readonly config: WorkerConfig;
-  readonly owners: readonly number[];
-  readonly writes: WriteBatcher;
+  /** Closed with the worker. */
+  readonly directory: Directory;
   readonly log: Log;
   readonly send: SendToPrimary;
 }
 
 export class Worker {
-  readonly #service: WorkerContext;
+  readonly #context: WorkerContext;
   readonly #host: ConnectionHost;
   readonly #delay = new LoopDelay();
   readonly #healthTimer: NodeJS.Timeout;
-  readonly #context: SecureContext | null;
+  readonly #secureContext: SecureContext | null;
   /** Connections to a TLS server that have not said yet whether they are plain. */
   readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
+  #isReporting = false;
+  #reportedWatching = false;
 
-  constructor({ config, owners, writes, log, send }: WorkerParts) {
-    const service = new WorkerContext({
+  constructor({ config, directory, log, send }: WorkerParts) {
+    const identity = new Identity(Buffer.from(config.serverSeed, "base64"));
+    const context = new WorkerContext({
       config,
-      table: ClientTable.open(config.table),
-      writes,
-      bindings: new NameLog(config.names, config.limits.names, log),
-      announcer: new Announcer(send),
+      directory,
+      announcer: new Announcer(directory, () => this.#reportWatching()),
       alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
       send,
+      sign: (bytes) => identity.sign(bytes),
     });
-    service.owners = new Set(owners);
-    this.#service = service;
+    this.#context = context;
     this.#host = {
       parser: new RequestParser(),
       out: new ReplyWriter(),
       readBuffer: new Uint8Array(READ_BYTES),
       limits: config.limits,
-      dispatch: (connection, request, out) => dispatch(service, connection, request, out),
-      refused: (reason) => service.refused(reason),
+      dispatch: (connection, request, out) => dispatch(context, connection, request, out),
+      refused: (reason) => context.refused(reason),
       closed: (connection) => this.#closed(connection),
     };
-    this.#context = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
+    this.#secureContext = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
     this.#healthTimer = setInterval(() => this.#checkHealth(), HEALTH_CHECK_MS).unref();
     void send({ type: "ready" });
   }
 
   /** Does what the primary says. */
   handle(message: ToWorker, socket?: Socket): void {
-    const service = this.#service;
+    const context = this.#context;
     switch (message.type) {
       case "connection":
         // The descriptor is lost on its way when this process has no room for one more.
@@ -86,22 +87,22 @@ export class Worker {
         else this.#adopt(socket, message.address);
         break;
       case "owners":
-        service.owners = new Set(message.owners);
+        context.directory.setLiveWorkers(message.owners);
         break;
       case "events":
-        service.announcer.tellOfOthers(message.events, (name) => service.table.find(name)?.record.version ?? null);
+        context.directory.deliver(message.events);
         break;
       case "call":
-        this.#callee(message.to)?.push(callPush(message.from));
+        this.#callee(message.to)?.push(callPush(new DirectoryEntry(message.from)));
         break;
       case "replaced":
         this.#replaced(message.to);
         break;
       case "info":
-        service.answerInfo(message.id, message.text);
+        context.answerInfo(message.id, message.text);
         break;
       case "ask-load":
-        void service.send({ type: "load", id: message.id, load: service.load(this.#delay.p99()) });
+        void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
         break;
       case "start":
       case "stop":
@@ -109,13 +110,13 @@ export class Worker {
     }
   }
 
-  /** Tells everybody and lets go. The records go with the table. */
+  /** Says goodbye to every connection. The rows go with the directory. */
   stop(reason: string): void {
     clearInterval(this.#healthTimer);
     this.#delay.stop();
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
-    for (const connection of this.#service.connections.values()) {
+    for (const connection of this.#context.connections.values()) {
       if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.push(push);
       connection.client = null;
       connection.end();
@@ -123,14 +124,13 @@ export class Worker {
   }
 
   close(): void {
-    for (const connection of this.#service.connections.values()) connection.destroy();
-    this.#service.bindings.close();
-    this.#service.table.close();
+    for (const connection of this.#context.connections.values()) connection.destroy();
+    this.#context.directory.close();
   }
 
   /** Resolves when every connection has ended. */
   async emptied(): Promise<void> {
-    while (this.#service.connections.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (this.#context.connections.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   #adopt(socket: Socket, address: string): void {
@@ -138,16 +138,16 @@ export class Worker {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     setUserTimeout(socket, UNACKNOWLEDGED_MS);
-    const context = this.#context;
-    if (context === null) this.#connect(socket, address, true);
-    else if (!isLoopback(address)) this.#connect(secured(socket, context), address, false);
+    const secureContext = this.#secureContext;
+    if (secureContext === null) this.#connect(socket, address, true);
+    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), address, false);
     else {
       // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
-        if (byte === null) void this.#service.send({ type: "closed", address });
-        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, context) : socket, address, false);
+        if (byte === null) void this.#context.send({ type: "closed", address });
+        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, address, false);
       });
     }
   }
@@ -155,14 +155,14 @@ export class Worker {
   /** @param untouched the socket is the connection itself, and nothing has read from it */
   #connect(stream: Socket, address: string, untouched: boolean): void {
     const id = ++this.#lastConnection;
-    this.#service.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
+    this.#context.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
   }
 
   /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
   #makeRoom(): boolean {
-    for (const connection of this.#service.connections.values()) {
+    for (const connection of this.#context.connections.values()) {
       if (connection.client !== null) continue;
-      this.#service.refused("made room");
+      this.#context.refused("made room");
       if (connection.protocol === 3) connection.push(closingPush("full"));
       connection.destroy();
       return true;
@@ -173,41 +173,55 @@ export class Worker {
   }
 
   #reject(socket: Socket, address: string): void {
-    this.#service.refused(TOO_MANY);
-    refuse(socket, TOO_MANY, this.#context !== null);
-    void this.#service.send({ type: "closed", address });
+    this.#context.refused(TOO_MANY);
+    refuse(socket, TOO_MANY, this.#secureContext !== null);
+    void this.#context.send({ type: "closed", address });
   }
 
   #lostConnection(address: string): void {
-    this.#service.refused("no descriptor");
-    void this.#service.send({ type: "workerError", reason: "a worker has no descriptor left for a connection" });
-    void this.#service.send({ type: "closed", address });
+    this.#context.refused("no descriptor");
+    void this.#context.send({ type: "workerError", reason: "a worker has no descriptor left for a connection" });
+    void this.#context.send({ type: "closed", address });
   }
 
   #closed(connection: Connection): void {
-    const service = this.#service;
-    service.connections.delete(connection.id);
-    service.announcer.unwatch(connection);
-    void service.send({ type: "closed", address: connection.address });
-    void service.unregister(connection);
+    const context = this.#context;
+    context.connections.delete(connection.id);
+    context.announcer.unwatch(connection);
+    void context.send({ type: "closed", address: connection.address });
+    void context.unregister(connection);
   }
 
-  #callee({ connection, name }: Callee): Connection | null {
-    const found = this.#service.connections.get(connection);
-    return found?.client?.name === name && found.protocol === 3 ? found : null;
+  /** The connection that holds this registration, if it takes pushes. */
+  #callee({ connection, claimId }: Callee): Connection | null {
+    const found = this.#context.connections.get(connection);
+    return found?.client?.claim.id === claimId && found.protocol === 3 ? found : null;
   }
 
-  #replaced({ connection, name }: Callee): void {
-    const found = this.#service.connections.get(connection);
-    if (found?.client?.name !== name) return;
-    if (found.protocol === 3) found.push(closingPush("replaced"));
+  #replaced({ connection, claimId }: Callee): void {
+    const found = this.#context.connections.get(connection);
+    const claim = found?.client?.claim;
+    if (found === undefined || claim?.id !== claimId) return;
+    if (found.protocol === 3) found.push(replacedPush(claim.name));
     found.end();
   }
 
-  /** Looks for the silent and the stuck. */
+  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
+  #reportWatching(): void {
+    const on = this.#context.announcer.isWatched;
+    if (this.#isReporting || on === this.#reportedWatching) return;
+    this.#isReporting = true;
+    this.#reportedWatching = on;
+    void this.#context.send({ type: "watching", on }).then(() => {
+      this.#isReporting = false;
+      this.#reportWatching();
+    });
+  }
+
+  /** Ends silent and stuck connections. */
   #checkHealth(): void {
     const now = performance.now();
-    for (const connection of this.#service.connections.values()) {
+    for (const connection of this.#context.connections.values()) {
       if (connection.isStuck(now)) {
         connection.tooSlow();
       } else if (connection.client?.probe && connection.protocol === 3) {
@@ -218,7 +232,7 @@ export class Worker {
 
   #probe(connection: Connection, now: number): void {
     const { silence } = connection;
-    // Who is reading a long reply has its own time for that; a probe would wait behind the reply.
+    // A client that is reading a long reply has a separate time limit; a probe would wait behind the reply.
     if (connection.heard || connection.replying) {
       connection.heard = false;
       silence.since = now;
@@ -228,7 +242,7 @@ export class Worker {
       silence.probedAt = now;
       connection.push(probePush());
     } else if (now - silence.probedAt > PROBE_ANSWER_MS) {
-      this.#service.refused("silent");
+      this.#context.refused("silent");
       connection.destroy();
     }
   }

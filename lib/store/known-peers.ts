@@ -1,10 +1,12 @@
-// Trust on first use, as ssh's known_hosts: the key under which each name of each server was first met, and the
-// certificate of each server. A changed key is refused; only the user can forget the old one.
+// Trust on first use, as ssh's known_hosts: the key under which each name of each server was first met, and the certificate of
+// each server. A changed one is refused; only the user can forget the old one.
 
 import { TalkError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
+import { canonicalServer } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
-import { PinFile } from "./pin-file.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import { PinFile, type PinFormat } from "./pin-file.ts";
 import { knownPeersFile, knownServersFile } from "./state-paths.ts";
 
 /** A remembered key. */
@@ -16,12 +18,29 @@ export interface KnownPeer {
   readonly fingerprint: string;
 }
 
+const PEERS: PinFormat = {
+  subject: (text) => /^[^/]+\/[^/]+$/.test(text),
+  spelling: (text) => {
+    const [server = "", name = ""] = text.split("/");
+    return subjectOf(canonicalServer(server), name);
+  },
+  value: (text) => decodeBase64(text, KEY_BYTES) !== null,
+  shown: "SERVER/NAME KEY",
+};
+const SERVERS: PinFormat = {
+  subject: (text) => !text.includes("/"),
+  spelling: canonicalServer,
+  value: (text) => /^SHA256:[A-Za-z0-9+/]{43}$/.test(text),
+  shown: "HOST:PORT SHA256:FINGERPRINT",
+};
+
+/** Names are given folded (foldIfValid in base/names.ts), but for {@link KnownPeers.forget}. */
 export class KnownPeers {
   readonly #pins: PinFile;
 
   /** @param stateDir folder of the file known_peers; made when the first key is remembered */
   constructor(stateDir: string) {
-    this.#pins = new PinFile(knownPeersFile(stateDir));
+    this.#pins = new PinFile(knownPeersFile(stateDir), PEERS);
   }
 
   /**
@@ -31,33 +50,41 @@ export class KnownPeers {
    * @throws TalkError key-mismatch with both fingerprints
    */
   check(server: string, name: string, key: string): "known" | "new" {
-    const pinned = this.#pins.get(subjectOf(server, name));
+    const subject = subjectOf(server, name);
+    if (this.#pins.agrees(subject, key)) return "known";
+    const pinned = this.#pins.get(subject);
     if (pinned === undefined) return "new";
     if (pinned !== key) throw mismatch(name, pinned, key);
     return "known";
   }
 
+  /** Whether a key is remembered of that name, whichever it is. */
+  has(server: string, name: string): boolean {
+    return this.#pins.get(subjectOf(server, name)) !== undefined;
+  }
+
   /** Remembers the key if none is remembered. @throws TalkError key-mismatch if another one is (or wins the race) */
   remember(server: string, name: string, key: string): void {
-    const pinned = this.#pins.pin(subjectOf(server, name), key);
+    const subject = subjectOf(server, name);
+    if (this.#pins.agrees(subject, key)) return;
+    const pinned = this.#pins.pin(subject, key);
     if (pinned !== key) throw mismatch(name, pinned, key);
   }
 
-  /** Forgets the name on every server, or on one. @returns what was forgotten */
+  /** Forgets the name, in any spelling, on every server, or on one. @returns what was forgotten */
   forget(name: string, server?: string): KnownPeer[] {
     const folded = foldName(name);
     const doomed = this.list().filter(
       (peer) => peer.name === folded && (server === undefined || peer.server === server),
     );
-    for (const peer of doomed) this.#pins.forget(`${peer.server}/${peer.name}`);
+    for (const peer of doomed) this.#pins.forget(subjectOf(peer.server, peer.name));
     return doomed;
   }
 
   list(): KnownPeer[] {
-    return this.#pins.entries().flatMap(([subject, key]) => {
-      const slash = subject.lastIndexOf("/"); // no name has one
-      if (slash < 0) return [];
-      return [{ server: subject.slice(0, slash), name: subject.slice(slash + 1), fingerprint: fingerprintOf(key) }];
+    return this.#pins.entries().map(([subject, key]) => {
+      const [server = "", peer = ""] = subject.split("/"); // neither a server nor a name has one
+      return { server, name: peer, fingerprint: fingerprintOf(key) };
     });
   }
 }
@@ -66,7 +93,7 @@ export class KnownPeers {
 export class KnownServers {
   readonly #pins: PinFile;
   constructor(stateDir: string) {
-    this.#pins = new PinFile(knownServersFile(stateDir));
+    this.#pins = new PinFile(knownServersFile(stateDir), SERVERS);
   }
 
   /** Remembers the certificate if none is remembered. @throws TalkError refused if the server showed another one before */
@@ -79,8 +106,9 @@ export class KnownServers {
     agree(server, this.#pins.get(server) ?? certificate, certificate);
   }
 
+  /** In any spelling. @returns whether there was one */
   forget(server: string): boolean {
-    return this.#pins.forget(server);
+    return this.#pins.forget(canonicalServer(server));
   }
 
   list(): { server: string; certificate: string }[] {
@@ -90,13 +118,14 @@ export class KnownServers {
 
 function agree(server: string, pinned: string, certificate: string): void {
   if (pinned === certificate) return;
-  throw TalkError.refused(
-    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be ` +
-      `the server. If the change is expected, forget the old one with: ptalk key forget ${server}`,
+  throw new TalkError(
+    "refused",
+    `the certificate of ${server} has changed: known ${pinned}, offered ${certificate}. Somebody may be pretending to be the server`,
+    { remedy: "forget-certificate", subject: server },
   );
 }
 
-const subjectOf = (server: string, name: string): string => `${server}/${foldName(name)}`;
+const subjectOf = (server: string, name: string): string => `${server}/${name}`;
 
 const mismatch = (name: string, known: string, offered: string): TalkError =>
   TalkError.keyMismatch(name, fingerprintOf(known), fingerprintOf(offered));

@@ -1,6 +1,8 @@
 // The commands of the lookup server: their names, arities and options, as data and as pure functions over arguments.
 // What they do is in lib/server; the protocol as a whole is told in docs/PROTOCOL.md.
 
+import { type ClientEndpoint, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
+
 /** A request that cannot be carried out as written. `line` is the error reply: code word, space, sentence. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
@@ -29,7 +31,7 @@ export const COMMANDS = {
   LOOKUP: { min: 2, max: 2, summary: "Where a client is, with its key; null if nobody of that name is on" },
   ALL: { min: 1, max: 5, summary: "Everyone who is on, or a page of them: [CURSOR c] [COUNT n]" },
   COUNT: { min: 1, max: 1, summary: "How many are on" },
-  REGISTER: { min: 8, max: 19, summary: "Puts this connection's client into the directory" },
+  REGISTER: { min: 8, max: ANY, summary: "Puts this connection's client into the directory" },
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
   CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
@@ -55,47 +57,93 @@ export const DEFAULT_PAGE = 100;
 export const MAX_PAGE = 1000;
 
 export interface RegisterArguments {
-  name: string;
-  key: string;
-  port: number;
-  addresses: string[];
-  host: string;
-  signature: string;
-  /** Take the name over from an older connection of the same key. */
-  takeover: boolean;
+  readonly name: string;
+  /** base64 */
+  readonly key: string;
+  /** UDP port of the chat socket, 1 to 65535. */
+  readonly port: number;
+  /** In the order of the request; empty: where the server sees the client. */
+  readonly endpoints: readonly ClientEndpoint[];
+  readonly host: string;
+  /** Version of the peer protocol; null if the request does not say. */
+  readonly protocol: number | null;
+  readonly signature: string;
+  /** Claim id of the registration that this one continues. */
+  readonly takeover: string | null;
+  /** Replace any other registration of the same key. */
+  readonly replace: boolean;
   /** The client answers `probe` pushes. */
-  probe: boolean;
+  readonly probe: boolean;
+  /** The options that are signed, as words with their values, sorted. */
+  readonly options: readonly string[];
 }
 
-const MAX_ADDRESSES = 4;
+/** Options with one value each. */
+const VALUES = ["KEY", "PORT", "HOST", "SIG", "PROTOCOL", "TAKEOVER"];
+const FLAGS = ["PROBE", "REPLACE"];
+const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
+const REGISTER_FORM =
+  "REGISTER name KEY base64 PROTOCOL n PORT port [ENDPOINT kind address port]… [HOST host] SIG base64 [PROBE] [TAKEOVER claim-id] [REPLACE]";
 
-/** @param args behind the command's name: `name KEY k PORT p [ADDR a]… [HOST h] SIG s [TAKEOVER] [PROBE]` */
+/** @param args behind the command's name */
 export function parseRegister(args: readonly string[]): RegisterArguments {
-  const [name, ...options] = args;
+  const [name, ...words] = args;
   const found = new Map<string, string>();
-  const addresses: string[] = [];
-  for (let i = 0; i < options.length; i++) {
-    const option = (options[i] as string).toUpperCase();
-    if (option === "TAKEOVER" || option === "PROBE") {
-      found.set(option, "");
+  const endpoints: ClientEndpoint[] = [];
+  for (let i = 0; i < words.length; ) {
+    const option = (words[i] as string).toUpperCase();
+    if (option === "ENDPOINT") {
+      endpoints.push(readEndpoint(words.slice(i + 1, i + 4)));
+      i += 4;
       continue;
     }
-    const value = options[++i];
+    const takesValue = VALUES.includes(option);
+    if (found.has(option) || !(takesValue || FLAGS.includes(option))) {
+      throw CommandError.syntax(`REGISTER has no option ${printable(option)}, or not twice`);
+    }
+    const value = takesValue ? words[i + 1] : "";
     if (value === undefined) throw CommandError.syntax(`${printable(option)} needs a value`);
-    if (option === "ADDR") addresses.push(value);
-    else if (["KEY", "PORT", "HOST", "SIG"].includes(option) && !found.has(option)) found.set(option, value);
-    else throw CommandError.syntax(`REGISTER has no option ${printable(option)}, or not twice`);
+    found.set(option, value);
+    i += takesValue ? 2 : 1;
   }
-  const key = found.get("KEY");
-  const signature = found.get("SIG");
-  const port = Number(/^\d{1,5}$/.test(found.get("PORT") ?? "") ? found.get("PORT") : Number.NaN);
-  if (name === undefined || key === undefined || signature === undefined) {
-    throw CommandError.syntax("REGISTER name KEY base64 PORT port [ADDR address]… [HOST host] SIG base64");
+  const [key, signature, takeover = null] = [found.get("KEY"), found.get("SIG"), found.get("TAKEOVER")];
+  const [port, protocol] = [number(found.get("PORT"), MAX_PORT), number(found.get("PROTOCOL"), MAX_PROTOCOL)];
+  if (name === undefined || key === undefined || signature === undefined) throw CommandError.syntax(REGISTER_FORM);
+  if (port === null) throw CommandError.syntax(`PORT is a number from 1 to ${MAX_PORT}`);
+  if (found.has("PROTOCOL") && protocol === null)
+    throw CommandError.syntax(`PROTOCOL is a number up to ${MAX_PROTOCOL}`);
+  if (endpoints.length > MAX_ENDPOINTS) throw CommandError.syntax(`at most ${MAX_ENDPOINTS} ENDPOINT`);
+  if (takeover !== null && !CLAIM_ID.test(takeover)) throw CommandError.syntax("TAKEOVER takes a claim id");
+  const options = ["PROBE", "REPLACE"].filter((flag) => found.has(flag));
+  if (takeover !== null) options.push(`TAKEOVER ${takeover}`);
+  return {
+    name,
+    key,
+    port,
+    endpoints,
+    host: found.get("HOST") ?? "",
+    protocol,
+    signature,
+    takeover,
+    replace: found.has("REPLACE"),
+    probe: found.has("PROBE"),
+    options,
+  };
+}
+
+const MAX_PROTOCOL = 255;
+
+function readEndpoint([kind, address, digits]: readonly string[]): ClientEndpoint {
+  const port = number(digits, MAX_PORT);
+  if (address === undefined || port === null || !(kind === "host" || kind === "observed" || kind === "relay")) {
+    throw CommandError.syntax("ENDPOINT host|observed|relay address port");
   }
-  if (!(port >= 1 && port <= 65535)) throw CommandError.syntax("PORT is a number from 1 to 65535");
-  if (addresses.length > MAX_ADDRESSES) throw CommandError.syntax(`at most ${MAX_ADDRESSES} ADDR`);
-  const host = found.get("HOST") ?? "";
-  return { name, key, port, addresses, host, signature, takeover: found.has("TAKEOVER"), probe: found.has("PROBE") };
+  return { address, port, kind };
+}
+
+function number(digits: string | undefined, most: number): number | null {
+  const value = digits !== undefined && /^[1-9]\d{0,4}$/.test(digits) ? Number(digits) : Number.NaN;
+  return value <= most ? value : null;
 }
 
 export interface ClaimArguments {

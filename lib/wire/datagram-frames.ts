@@ -4,8 +4,9 @@
 //
 //   ACK      1  largest 4, words 1 (1 to 8), words × 4    which counters of this session have arrived: bit b of word w is
 //                                                          counter ((largest >> 5) - w) × 32 + b
-//   SETTLED  2  upTo 4, refused 1 (0 to 16), refused × 4  the application has taken every message up to upTo, and
-//                                                          refused those listed
+//   SETTLED  2  upTo 4, count 1 (0 to 16), count × (number 4, reason 1)
+//                                                          every message up to upTo has its outcome: accepted, but for those
+//                                                          listed, each with the reason of its refusal
 //   BASE     3  number 4                                   the sender wants nothing below this number any more
 //   FRAGMENT 4  number 4, total 4, index 2, bytes         part of a message: FRAGMENT_BYTES each but the last
 //   PING     5                                             answer with ACK and SETTLED
@@ -16,6 +17,22 @@
 import { MAX_PAYLOAD_BYTES } from "./datagram.ts";
 
 export const FrameType = { ack: 1, settled: 2, base: 3, fragment: 4, ping: 5, close: 6 } as const;
+
+/**
+ * Why a message was not accepted. "key-mismatch": the receiver knows the sender's name under another key. "declined": the
+ * receiver takes no messages, or none of this sender. "not-understood": its version does not know the body's type or
+ * version. "malformed": the body is none. "refused": no reason that this version knows.
+ */
+export type RefusalReason = "refused" | "key-mismatch" | "declined" | "not-understood" | "malformed";
+/** What became of a message at its receiver. */
+export type Outcome = "accepted" | RefusalReason;
+
+export interface Refusal {
+  readonly number: number;
+  readonly reason: RefusalReason;
+}
+
+const REASONS: readonly RefusalReason[] = ["refused", "key-mismatch", "declined", "not-understood", "malformed"]; // by code
 
 /** Bytes of a message in one fragment: a full one fits a datagram together with BASE, ACK and a SETTLED. */
 export const FRAGMENT_BYTES = 1088;
@@ -31,6 +48,15 @@ const NUMBER_BYTES = 4;
 export const ACK_HEAD_BYTES = 6;
 export const BASE_BYTES = 1 + NUMBER_BYTES;
 export const SETTLED_HEAD_BYTES = 2 + NUMBER_BYTES;
+export const REFUSAL_BYTES = NUMBER_BYTES + 1;
+
+/** What a message beyond its bytes counts for, so that a thousand empty ones are not free. */
+const MESSAGE_OVERHEAD = 64;
+
+/** What an unsettled message counts against the receiver's window of bytes: both sides have to agree. */
+export function windowCost(totalBytes: number): number {
+  return totalBytes + MESSAGE_OVERHEAD;
+}
 
 export function fragmentCount(totalBytes: number): number {
   return Math.max(1, Math.ceil(totalBytes / FRAGMENT_BYTES));
@@ -41,7 +67,7 @@ export function fragmentLength(total: number, index: number): number {
   return Math.min(FRAGMENT_BYTES, total - index * FRAGMENT_BYTES);
 }
 
-/** WriteBatcher frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
+/** Writes frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
 export class FrameWriter {
   readonly buffer: Buffer;
   readonly start: number;
@@ -89,10 +115,14 @@ export class FrameWriter {
     for (let w = 0; w < count; w++) this.offset = this.buffer.writeUInt32BE(words[w] as number, this.offset);
   }
 
-  settled(upTo: number, refused: readonly number[]): void {
+  /** @param refusals at most MAX_REFUSED of them */
+  settled(upTo: number, refusals: readonly Refusal[]): void {
     this.#head(FrameType.settled, upTo);
-    this.buffer[this.offset++] = refused.length;
-    for (const number of refused) this.offset = this.buffer.writeUInt32BE(number, this.offset);
+    this.buffer[this.offset++] = refusals.length;
+    for (const { number, reason } of refusals) {
+      this.offset = this.buffer.writeUInt32BE(number, this.offset);
+      this.buffer[this.offset++] = REASONS.indexOf(reason);
+    }
   }
 
   #head(type: number, number: number): void {
@@ -101,11 +131,11 @@ export class FrameWriter {
   }
 }
 
-/** What a payload's reader is told; returning false from any of them means that the peer broke the protocol. */
+/** Receives the frames of a payload in order; each returns false when the peer broke the protocol. */
 export interface FrameHandler {
   /** `words` is reused by the next call. */
   onAck(largest: number, words: Uint32Array, count: number): boolean;
-  onSettled(upTo: number, refused: readonly number[]): boolean;
+  onSettled(upTo: number, refusals: readonly Refusal[]): boolean;
   onBase(number: number): boolean;
   /** `bytes` is a view into the payload: copy what you keep. */
   onFragment(number: number, total: number, index: number, bytes: Buffer): boolean;
@@ -155,11 +185,9 @@ export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
       case FrameType.settled: {
         const count = at + SETTLED_HEAD_BYTES <= end ? (payload[at + 5] as number) : MAX_REFUSED + 1;
         const from = at + SETTLED_HEAD_BYTES;
-        at = from + count * 4;
+        at = from + count * REFUSAL_BYTES;
         if (count > MAX_REFUSED || at > end) return false;
-        const refused: number[] = [];
-        for (let r = 0; r < count; r++) refused.push(payload.readUInt32BE(from + r * 4));
-        if (!handler.onSettled(number, refused)) return false;
+        if (!handler.onSettled(number, count === 0 ? NO_REFUSALS : readRefusals(payload, from, count))) return false;
         break;
       }
       default:
@@ -167,4 +195,15 @@ export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
     }
   }
   return true;
+}
+
+const NO_REFUSALS: readonly Refusal[] = [];
+
+function readRefusals(payload: Buffer, from: number, count: number): Refusal[] {
+  const refusals: Refusal[] = [];
+  for (let at = from; at < from + count * REFUSAL_BYTES; at += REFUSAL_BYTES) {
+    const code = payload[at + NUMBER_BYTES] as number;
+    refusals.push({ number: payload.readUInt32BE(at), reason: REASONS[code] ?? "refused" }); // a later version's code
+  }
+  return refusals;
 }

@@ -1,17 +1,25 @@
 // The body of a message, before it is cut into fragments:
 //
-//   version 1 (zero), id length 1, id, from length 1, from, text to the end          all of them UTF-8, checked to be
+//   version 1, type 1, flags 1, and for a text: id length 1, id, from length 1, from, text to the end
+//
+// Strings are UTF-8 and checked to be. A reader answers a version or type that it does not know with "not-understood";
+// whatever stands behind the type is that type's own. Unknown flags are ignored: a flag never changes what a body means.
 
 import { isUtf8 } from "node:buffer";
-import { MAX_BODY_BYTES } from "./datagram-frames.ts";
+import { MAX_BODY_BYTES, type RefusalReason } from "./datagram-frames.ts";
 
 /** In bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 65_536;
 export const MAX_ID_BYTES = 64;
 export const MAX_FROM_BYTES = 64;
 
-const VERSION = 0;
-const HEAD_BYTES = 3;
+/** What a body is. This version sends and understands texts; the other numbers are reserved. */
+export const BodyType = { text: 0, wall: 1, roomText: 2, fileOffer: 3, receipt: 4 } as const;
+
+const VERSION = 1;
+const NO_FLAGS = 0; // bit 0 is reserved for "sent by a program without a person's doing"
+const ID = 4; // where the id begins
+const HEAD_BYTES = 5; // version, type, flags and the two lengths
 
 export interface MessageBody {
   readonly id: string;
@@ -38,32 +46,40 @@ export function encodeMessage({ id, from, text }: MessageBody): Buffer | null {
 
 // Returns the length, or -1 when one of the three is out of bounds. Caller knows that all of it fits.
 function writeMessage(body: Buffer, id: string, from: string, text: string): number {
-  const idBytes = body.write(id, 2);
-  const fromStart = 3 + idBytes;
+  const idBytes = body.write(id, ID);
+  const fromStart = ID + idBytes + 1;
   const fromBytes = body.write(from, fromStart);
   const textStart = fromStart + fromBytes;
   const textBytes = body.write(text, textStart);
   if (idBytes < 1 || idBytes > MAX_ID_BYTES || fromBytes > MAX_FROM_BYTES || textBytes > MAX_TEXT_BYTES) return -1;
   body[0] = VERSION;
-  body[1] = idBytes;
-  body[2 + idBytes] = fromBytes;
+  body[1] = BodyType.text;
+  body[2] = NO_FLAGS;
+  body[3] = idBytes;
+  body[ID + idBytes] = fromBytes;
   return textStart + textBytes;
 }
 
-/** Null when the bytes are no message: lengths that do not add up, empty id, or text that is not UTF-8. */
-export function decodeMessage(body: Buffer): MessageBody | null {
-  if (body.length < HEAD_BYTES || body.length > MAX_BODY_BYTES || body[0] !== VERSION) return null;
-  const idEnd = 2 + (body[1] as number);
-  if (idEnd === 2 || idEnd - 2 > MAX_ID_BYTES || idEnd >= body.length) return null;
+/** The text, or why it is refused. "malformed": lengths that do not add up, an empty id, bytes that are not UTF-8. */
+export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason, "not-understood" | "malformed"> {
+  const version = body[0];
+  const type = body[1];
+  if (version === undefined) return "malformed";
+  if (version !== VERSION) return "not-understood";
+  if (type === undefined) return "malformed";
+  if (type !== BodyType.text) return "not-understood";
+  if (body.length < HEAD_BYTES || body.length > MAX_BODY_BYTES) return "malformed";
+  const idEnd = ID + (body[3] as number);
+  if (idEnd === ID || idEnd - ID > MAX_ID_BYTES || idEnd >= body.length) return "malformed";
   const fromStart = idEnd + 1;
   const fromEnd = fromStart + (body[idEnd] as number);
-  if (fromEnd - fromStart > MAX_FROM_BYTES || fromEnd > body.length) return null;
-  if (body.length - fromEnd > MAX_TEXT_BYTES) return null;
+  if (fromEnd - fromStart > MAX_FROM_BYTES || fromEnd > body.length) return "malformed";
+  if (body.length - fromEnd > MAX_TEXT_BYTES) return "malformed";
   // One check for all three (TextDecoder would need three calls, half a microsecond each): a character cannot reach over
   // the length byte between id and name, which is ASCII, and none may reach from the name into the text.
-  if (!isUtf8(body) || isContinuation(body[fromEnd])) return null;
+  if (!isUtf8(body.subarray(ID)) || isContinuation(body[fromEnd])) return "malformed";
   return {
-    id: body.toString("utf8", 2, idEnd),
+    id: body.toString("utf8", ID, idEnd),
     from: body.toString("utf8", fromStart, fromEnd),
     text: body.toString("utf8", fromEnd),
   };

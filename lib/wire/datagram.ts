@@ -4,15 +4,24 @@
 // A client that wants to talk sends INIT: the first message of Noise IK, sealed for the key that the directory gave. The
 // other side answers RESPONSE, or, when it is flooded, COOKIE: the initiator then repeats its INIT with the cookie and so
 // proves that it can receive at its address. From then on both send DATA: a session index, a counter and a sealed
-// payload. Whoever wants to know more reads docs/PEER-PROTOCOL.md. All integers are big-endian. The three bytes after the
-// type are zero and checked to be: bugs and strangers show up there, and a later version has room.
+// payload. docs/PEER-PROTOCOL.md has the whole story. All integers are big-endian. A datagram begins with a head of four
+// bytes: type, protocol version, and two zeros, which are checked: bugs and strangers show up there.
 //
-//   INIT      type 1, zero 3, sender index 4, noise 140, mac 16, cookie 16 (zero when none)      180 bytes
-//   RESPONSE  type 1, zero 3, sender index 4, receiver index 4, noise 60                          72 bytes
-//   COOKIE    type 1, zero 3, receiver index 4, cookie 16                                         24 bytes
-//   DATA      type 1, zero 3, receiver index 4, counter 8, sealed payload 16 to 1184      32 to 1200 bytes
+//   INIT      head 4, sender index 4, noise 140 + n, mac 16, cookie 16 (zero when none)    180 + n bytes, n at most 256
+//   RESPONSE  head 4, sender index 4, receiver index 4, noise 60 + n                       72 + n bytes
+//   COOKIE    head 4, receiver index 4, cookie 16                                          24 bytes
+//   DATA      head 4, receiver index 4, counter 8, sealed payload 16 to 1184               32 to 1200 bytes
 //
-// No answer of the handshake is longer than what it answers, so no stranger can use a client to amplify a flood.
+// Inside the Noise messages:
+//
+//   INIT      version 1, features 3 (bits), stream id 8, Ed25519 public key 32, extension n
+//   RESPONSE  version 1, features 3, stream id 8, extension n
+//
+// This version sets no feature and sends no extension, and ignores both: a later one can add to a handshake without
+// breaking with this one, and use what both sides have announced. No answer of the handshake is longer than what it
+// answers, so no stranger can use a client to amplify a flood; that holds for extensions too.
+
+export const PROTOCOL_VERSION = 2;
 
 /** The largest datagram ever sent, in bytes of UDP payload: under the 1280-byte IPv6 minimum MTU with room for tunnels. */
 export const MAX_DATAGRAM_BYTES = 1200;
@@ -25,21 +34,21 @@ export const MAC_BYTES = 16;
 export const COOKIE_BYTES = 16;
 export const TAG_BYTES = 16; // Poly1305
 
-const HEAD_BYTES = 4; // type and zeros
+const HEAD_BYTES = 4;
+const VERSION_AT = 1;
+/** Without an extension: the Noise messages… */
 export const INIT_NOISE_BYTES = 140; // ephemeral 32, static 32+16, payload 44+16
 export const RESPONSE_NOISE_BYTES = 60; // ephemeral 32, payload 12+16
-
-/** The Noise payloads: INIT's is zero 4, streamId 8, Ed25519 public key 32; RESPONSE's is zero 4, streamId 8. */
+/** …and their payloads. */
 export const INIT_PAYLOAD_BYTES = 44;
 export const RESPONSE_PAYLOAD_BYTES = 12;
-const PAYLOAD_INSTANCE = 4;
+/** Room for eight endpoints and more; an INIT with a full one still fits the smallest MTU of IPv4 (576, RFC 1122). */
+export const MAX_EXTENSION_BYTES = 256;
+const PAYLOAD_STREAM = 4; // behind version and features
 const PAYLOAD_KEY = 12;
 
 const INIT_NOISE = HEAD_BYTES + INDEX_BYTES;
-/** The mac of an INIT covers everything before it, the cookie everything before the cookie. */
-export const INIT_MAC = INIT_NOISE + INIT_NOISE_BYTES;
-export const INIT_COOKIE = INIT_MAC + MAC_BYTES;
-export const INIT_BYTES = INIT_COOKIE + COOKIE_BYTES;
+export const INIT_BYTES = INIT_NOISE + INIT_NOISE_BYTES + MAC_BYTES + COOKIE_BYTES;
 
 const RESPONSE_NOISE = HEAD_BYTES + 2 * INDEX_BYTES;
 export const RESPONSE_BYTES = RESPONSE_NOISE + RESPONSE_NOISE_BYTES;
@@ -51,26 +60,33 @@ export const DATA_HEAD_BYTES = DATA_COUNTER + 8;
 export const MAX_PAYLOAD_BYTES = MAX_DATAGRAM_BYTES - DATA_HEAD_BYTES - TAG_BYTES;
 
 /**
- * The type of a datagram that is well-formed as far as its outside shows (length, type, zeros), else null. It says
- * nothing about who sent it.
+ * The type of a datagram that is well-formed as far as its outside shows (length, type, version, zeros), else null. It
+ * says nothing about who sent it.
  */
 export function datagramType(datagram: Buffer): number | null {
   const { length } = datagram;
   if (length < COOKIE_REPLY_BYTES || length > MAX_DATAGRAM_BYTES) return null;
-  if (datagram[1] !== 0 || datagram[2] !== 0 || datagram[3] !== 0) return null;
+  if (datagram[VERSION_AT] !== PROTOCOL_VERSION || datagram[2] !== 0 || datagram[3] !== 0) return null;
   const type = datagram[0] as number;
   switch (type) {
     case DatagramType.data:
       return length >= DATA_HEAD_BYTES + TAG_BYTES ? type : null;
     case DatagramType.init:
-      return length === INIT_BYTES ? type : null;
+      return length >= INIT_BYTES && length <= INIT_BYTES + MAX_EXTENSION_BYTES ? type : null;
     case DatagramType.response:
-      return length === RESPONSE_BYTES ? type : null;
+      return length >= RESPONSE_BYTES && length <= RESPONSE_BYTES + MAX_EXTENSION_BYTES ? type : null;
     case DatagramType.cookie:
       return length === COOKIE_REPLY_BYTES ? type : null;
     default:
       return null;
   }
+}
+
+/** True for what may be a datagram of another version of this protocol. Only its head is looked at: lengths may differ. */
+export function isOtherVersion(datagram: Buffer): boolean {
+  const type = datagram[0] as number;
+  if (datagram.length < HEAD_BYTES || datagram[VERSION_AT] === PROTOCOL_VERSION) return false;
+  return type >= DatagramType.init && type <= DatagramType.data && datagram[2] === 0 && datagram[3] === 0;
 }
 
 /** The session that an INIT or a RESPONSE offers: what the receiver puts into its own datagrams as receiver index. */
@@ -84,31 +100,35 @@ export function receiverIndex(datagram: Buffer): number {
 }
 
 export function dataCounter(datagram: Buffer): number {
-  // Counters stay far below 2^53: a session is replaced long before (lib/client/peer/limits.ts).
+  // Counters stay far below 2^53: a session is replaced long before (REJECT_DATAGRAMS in lib/peer/limits.ts).
   return datagram.readUInt32BE(DATA_COUNTER) * 0x1_0000_0000 + datagram.readUInt32BE(DATA_COUNTER + 4);
 }
 
 /** @param index the receiver's session; writes the first DATA_HEAD_BYTES bytes of `datagram` */
 export function writeDataHead(datagram: Buffer, index: number, counter: number): void {
-  datagram.writeUInt32BE(DatagramType.data << 24, 0);
+  writeHead(datagram, DatagramType.data);
   datagram.writeUInt32BE(index, HEAD_BYTES);
   datagram.writeUInt32BE(Math.floor(counter / 0x1_0000_0000), DATA_COUNTER);
   datagram.writeUInt32BE(counter >>> 0, DATA_COUNTER + 4);
 }
 
-/** An INIT without mac and cookie yet. @param noise INIT_NOISE_BYTES bytes */
+function writeHead(datagram: Buffer, type: number): void {
+  datagram.writeUInt32BE(type * 0x1_00_00_00 + PROTOCOL_VERSION * 0x1_00_00, 0);
+}
+
+/** An INIT without mac and cookie yet. @param noise INIT_NOISE_BYTES bytes, and up to MAX_EXTENSION_BYTES more */
 export function encodeInit(index: number, noise: Uint8Array): Buffer {
-  const datagram = Buffer.alloc(INIT_BYTES);
-  datagram[0] = DatagramType.init;
+  const datagram = Buffer.alloc(INIT_NOISE + noise.length + MAC_BYTES + COOKIE_BYTES);
+  writeHead(datagram, DatagramType.init);
   datagram.writeUInt32BE(index, HEAD_BYTES);
   datagram.set(noise, INIT_NOISE);
   return datagram;
 }
 
-/** @param noise RESPONSE_NOISE_BYTES bytes */
+/** @param noise RESPONSE_NOISE_BYTES bytes; with an extension, no more than makes it as long as the INIT */
 export function encodeResponse(sender: number, receiver: number, noise: Uint8Array): Buffer {
-  const datagram = Buffer.alloc(RESPONSE_BYTES);
-  datagram[0] = DatagramType.response;
+  const datagram = Buffer.alloc(RESPONSE_NOISE + noise.length);
+  writeHead(datagram, DatagramType.response);
   datagram.writeUInt32BE(sender, HEAD_BYTES);
   datagram.writeUInt32BE(receiver, HEAD_BYTES + INDEX_BYTES);
   datagram.set(noise, RESPONSE_NOISE);
@@ -117,35 +137,49 @@ export function encodeResponse(sender: number, receiver: number, noise: Uint8Arr
 
 export function encodeCookieReply(receiver: number, cookie: Uint8Array): Buffer {
   const datagram = Buffer.alloc(COOKIE_REPLY_BYTES);
-  datagram[0] = DatagramType.cookie;
+  writeHead(datagram, DatagramType.cookie);
   datagram.writeUInt32BE(receiver, HEAD_BYTES);
   datagram.set(cookie, HEAD_BYTES + INDEX_BYTES);
   return datagram;
 }
 
-/** Views into an INIT. */
-export function initNoise(datagram: Buffer): Buffer {
-  return datagram.subarray(INIT_NOISE, INIT_MAC);
+/** Views into an INIT. The mac covers everything before it. */
+export function initNoise(init: Buffer): Buffer {
+  return init.subarray(INIT_NOISE, init.length - COOKIE_BYTES - MAC_BYTES);
 }
-export function initCookie(datagram: Buffer): Buffer {
-  return datagram.subarray(INIT_COOKIE, INIT_BYTES);
+export function initMacInput(init: Buffer): Buffer {
+  return init.subarray(0, init.length - COOKIE_BYTES - MAC_BYTES);
 }
-export function responseNoise(datagram: Buffer): Buffer {
-  return datagram.subarray(RESPONSE_NOISE, RESPONSE_BYTES);
+export function initMac(init: Buffer): Buffer {
+  return init.subarray(init.length - COOKIE_BYTES - MAC_BYTES, init.length - COOKIE_BYTES);
+}
+export function initCookie(init: Buffer): Buffer {
+  return init.subarray(init.length - COOKIE_BYTES);
+}
+export function responseNoise(response: Buffer): Buffer {
+  return response.subarray(RESPONSE_NOISE);
 }
 export function replyCookie(datagram: Buffer): Buffer {
   return datagram.subarray(HEAD_BYTES + INDEX_BYTES, COOKIE_REPLY_BYTES);
 }
 
-/** @param streamId 8 random bytes: which run of a program this is @param key the sender's Ed25519 key, in an INIT */
+/** @param streamId 8 random bytes: which stream of messages this is @param key the sender's Ed25519 key, in an INIT */
 export function encodeHandshakePayload(streamId: Buffer, key?: Buffer): Buffer {
-  const zeros = Buffer.alloc(PAYLOAD_INSTANCE);
-  return key ? Buffer.concat([zeros, streamId, key]) : Buffer.concat([zeros, streamId]);
+  const payload = Buffer.alloc(key ? INIT_PAYLOAD_BYTES : RESPONSE_PAYLOAD_BYTES);
+  payload[0] = PROTOCOL_VERSION; // no features behind it
+  payload.set(streamId, PAYLOAD_STREAM);
+  if (key) payload.set(key, PAYLOAD_KEY);
+  return payload;
 }
 
-/** Null when the payload is not of this version. `key` is empty in a RESPONSE's. */
-export function decodeHandshakePayload(payload: Buffer): { streamId: Buffer; key: Buffer } | null {
-  if (payload.length !== INIT_PAYLOAD_BYTES && payload.length !== RESPONSE_PAYLOAD_BYTES) return null;
-  if (payload.readUInt32BE(0) !== 0) return null;
-  return { streamId: payload.subarray(PAYLOAD_INSTANCE, PAYLOAD_KEY), key: payload.subarray(PAYLOAD_KEY) };
+/** Null when the payload is not of this version. Features and extension are ignored. */
+export function decodeInitPayload(payload: Buffer): { streamId: Buffer; key: Buffer } | null {
+  const streamId = payload.length < INIT_PAYLOAD_BYTES ? null : decodeResponsePayload(payload);
+  return streamId && { streamId, key: payload.subarray(PAYLOAD_KEY, INIT_PAYLOAD_BYTES) };
+}
+
+/** The stream id; null when the payload is not of this version. */
+export function decodeResponsePayload(payload: Buffer): Buffer | null {
+  if (payload.length < RESPONSE_PAYLOAD_BYTES || payload[0] !== PROTOCOL_VERSION) return null;
+  return payload.subarray(PAYLOAD_STREAM, PAYLOAD_KEY);
 }

@@ -25,7 +25,7 @@ export function hasQuotes(bytes: Uint8Array, from: number, end: number): boolean
 }
 
 /**
- * WriteBatcher the words over the line, which they are never longer than.
+ * Writes the words over the line, which they are never longer than.
  * @param starts and `ends` get where each word is @returns how many there are
  * @throws ProtocolError for a quote without its end, and for too many words
  */

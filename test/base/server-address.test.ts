@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatServerAddress, isLoopback, parseServerAddress } from "../../lib/base/server-address.ts";
+import { canonicalServer, formatServerAddress, isLoopback, parseServerAddress } from "../../lib/base/server-address.ts";
 
 describe("parseServerAddress", () => {
   it.each([
@@ -20,6 +20,22 @@ describe("parseServerAddress", () => {
       expect(() => parseServerAddress(text, "PTALK_SERVER")).toThrow(/^PTALK_SERVER /);
     },
   );
+
+  it.each([
+    ["SRV.Example.:7", "srv.example:7"],
+    ["FE80::0:1%Eth0", "[fe80::1%Eth0]:5518"],
+    ["[::FFFF:10.0.0.1]:7", "10.0.0.1:7"],
+    ["[0:0::1]:7", "[::1]:7"],
+    ["LOCALHOST", "localhost:5518"],
+  ])("has one spelling for %s", (text, spelled) => {
+    expect(formatServerAddress(parseServerAddress(text))).toBe(spelled);
+    expect(canonicalServer(text)).toBe(spelled);
+    expect(canonicalServer(spelled)).toBe(spelled);
+  });
+
+  it("leaves alone what is no server", () => {
+    expect(canonicalServer("a b")).toBe("a b");
+  });
 
   it("takes port 0 only where the system may pick one", () => {
     expect(parseServerAddress("127.0.0.1:0", "--listen", 0).port).toBe(0);

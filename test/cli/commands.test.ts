@@ -41,7 +41,7 @@ describe("usage", () => {
     [["send"], 64, /^ptalk: missing required argument 'names'\n$/],
     [["send", "bob", "hi", "--bogus"], 64, /unknown option '--bogus'/],
     [["send", "bob,,alice", "hi"], 64, /a name is missing/],
-    [["send", "bob", "hi", "--timeout", "soon"], 64, /--timeout: expected seconds/],
+    [["send", "bob", "hi", "--timeout", "soon"], 64, /--timeout: expected a time/],
     [["recv", "--count", "0"], 64, /--count <n>.*at least 1/],
     [["all", "extra"], 64, /too many arguments/],
     [["all", "--server", "nonsense:port"], 64, /--server "nonsense:port": the port/],
@@ -49,8 +49,12 @@ describe("usage", () => {
     [["help", "help"], 64, /no command "help"/],
     [["send", "bob", "hi", "--as", ""], 65, /"" is not a valid name: it is empty .*--as NAME/],
     [["recv", "--as", ""], 65, /"" is not a valid name: it is empty .*--as NAME/],
-    [["talk", ""], 65, /"" is not a valid name: it is empty .*ptalk NAME/],
+    [["talk", ""], 65, /"" is not a valid name: it is empty/],
     [["talk", "a", "b"], 64, /too many arguments/],
+    [["bob", "hi", "there"], 64, /no command "bob"; to send a message: ptalk send NAME TEXT/],
+    [["sned", "bob", "hi"], 64, /no command "sned"; did you mean send\?/],
+    [["lits"], 64, /no command "lits", and nobody of that name is known; did you mean list\?/],
+    [["al"], 64, /did you mean all\?/],
     [["send", "no/body", "hi"], 65, /"no\/body" is not a valid name/],
     [["send", "bob", "hi", "--as", "list"], 65, /"list" is not a valid name: it is a command/],
     [["lookup", "\u001b[2J"], 65, /"<U\+001B>\[2J" is not a valid name/],
@@ -121,8 +125,9 @@ describe("settings", () => {
       for (const args of [["all"], ["key"], ["send", "bob", "hi", "--as", "me"]]) {
         const { code, output } = await homeless(...args);
         expect({ code, output }).toEqual({
-          code: 64,
-          output: "ptalk: no home directory: set HOME or XDG_STATE_HOME, or give --state-dir\n",
+          code: 77,
+          output:
+            "ptalk: there is no home directory that is this user's own, to keep the key in. Give another one with --state-dir\n",
         });
       }
       expect(await homeless("all", "--state-dir", "/nonexistent", "--server", NOBODY)).toMatchObject({ code: 69 });

@@ -1,15 +1,26 @@
 // Compiled code that the command keeps for its next start: used when it fits, never trusted from others, never in the way.
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
+import { whyNoProcTaken } from "../helpers/privileges.ts";
 
 const nodeKeepsItself = "enableCompileCache" in module;
 
-function folderOf(user: User): string {
-  return join(user.home, ".cache", "ptalk");
+function folderOf({ home }: { readonly home: string }): string {
+  return join(home, ".cache", "ptalk");
 }
 
 async function version(user: User, env: NodeJS.ProcessEnv = {}): Promise<void> {
@@ -59,6 +70,76 @@ it("is not looked for where others can write", async () => {
   chmodSync(folderOf(user), 0o777);
   await version(user);
   expect(readdirSync(folderOf(user))).toEqual([]);
+});
+
+describe("a folder that others can put another in place of", () => {
+  it("is left alone: somebody may rename what it is in", async () => {
+    using user = new User();
+    const open = join(user.home, "open");
+    const home = join(open, "home");
+    mkdirSync(folderOf({ home }), { recursive: true, mode: 0o700 });
+    await version(user, { HOME: home });
+    expect(readdirSync(folderOf({ home }))).not.toEqual([]);
+    rmSync(folderOf({ home }), { recursive: true });
+    mkdirSync(folderOf({ home }), { mode: 0o700 });
+    for (const mode of [0o777, 0o775]) {
+      chmodSync(open, mode);
+      await version(user, { HOME: home });
+      expect(readdirSync(folderOf({ home }))).toEqual([]);
+    }
+    chmodSync(open, 0o1777); // as /tmp is: nobody renames what is another's
+    await version(user, { HOME: home });
+    expect(readdirSync(folderOf({ home }))).not.toEqual([]);
+  });
+
+  it("is not even made", async () => {
+    using user = new User();
+    const open = join(user.home, "open");
+    const home = join(open, "home");
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    chmodSync(open, 0o777);
+    await version(user, { HOME: home });
+    expect(readdirSync(home)).toEqual([]);
+  });
+
+  it("is left alone at the end of a link that others can change", async () => {
+    using user = new User();
+    const target = join(user.home, "target");
+    const open = join(user.home, "open");
+    const home = join(user.home, "home");
+    for (const folder of [folderOf({ home: target }), open, home]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+    symlinkSync(join("..", "target", ".cache"), join(open, "cache"));
+    symlinkSync(join("..", "open", "cache"), join(home, ".cache"));
+    chmodSync(open, 0o777);
+    await version(user, { HOME: home });
+    expect(readdirSync(folderOf({ home: target }))).toEqual([]);
+    chmodSync(open, 0o755);
+    await version(user, { HOME: home });
+    expect(readdirSync(folderOf({ home: target }))).not.toEqual([]);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)("is left alone below somebody else's (needs root)", async () => {
+    using user = new User();
+    const theirs = join(user.home, "theirs");
+    const home = join(theirs, "home");
+    mkdirSync(folderOf({ home }), { recursive: true, mode: 0o700 });
+    chownSync(theirs, 1234, 1234);
+    await version(user, { HOME: home });
+    expect(readdirSync(folderOf({ home }))).toEqual([]);
+  });
+});
+
+it.skipIf(whyNoProcTaken !== null)(`is done without where there is no /proc (${whyNoProcTaken ?? "runs"})`, () => {
+  using user = new User();
+  const commands = [["--version"], ["key"], ["list"], ["send", "--as", "a", "--server", "127.0.0.1:1", "bob", "hi"]];
+  const statuses = commands.map((args) => {
+    const script = 'umount -l /proc && exec "$@"';
+    const command = ["-m", "sh", "-c", script, "sh", process.execPath, PTALK, ...args];
+    const { status, stderr } = spawnSync("unshare", command, { env: user.env, encoding: "utf8" });
+    expect(stderr).not.toMatch(/^ {4}at /m);
+    return status;
+  });
+  expect(statuses).toEqual([0, 0, 0, 69]);
 });
 
 it("is not looked for in the present folder, whatever HOME says", async () => {

@@ -1,19 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { clientTable, localTable, messageLines, table } from "../../lib/cli/format.ts";
-import { clientJson, iso } from "../../lib/cli/json.ts";
+import { iso } from "../../lib/cli/json.ts";
 import { painter, plain } from "../../lib/cli/style.ts";
 import { duration } from "../../lib/cli/times.ts";
+import { DirectoryEntry, packEntry } from "../../lib/directory/entry.ts";
 
 const at = Date.parse("2026-11-23T12:00:00.123Z");
-const client = {
-  name: "漢字",
-  address: "::1",
-  port: 7,
-  host: "h\x1b[2J",
-  startedAt: at,
-  lastLookupAt: null,
-  fingerprint: "SHA256:x",
-};
+const KEY = Buffer.alloc(32, 1).toString("base64");
+// A server that nobody should trust may send such a host: what is packed by hand is not checked.
+const hostile = new DirectoryEntry({ name: "漢字", key: KEY, startedAt: at, details: "2\x1f::1 7 h\x1fh\x1b[2J" });
 
 describe("for people", () => {
   it("tables line up by columns of the screen, and hold no control characters", () => {
@@ -27,7 +22,7 @@ describe("for people", () => {
         plain,
       ),
     ).toEqual(["A     B", "漢字  x", "e\u0301     y"]);
-    expect(clientTable([client], plain)[1]).toMatch(
+    expect(clientTable([hostile], plain)[1]).toMatch(
       /^漢字 {2}\[::1\]:7 {2}h\^\[\[2J {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}-$/,
     );
     expect(clientTable([], plain)).toEqual(["nobody is on"]);
@@ -57,8 +52,33 @@ describe("for people", () => {
 });
 
 describe("for programs", () => {
-  it("times are ISO 8601 UTC with milliseconds", () => {
-    expect(clientJson(client)).toEqual({ ...client, startedAt: "2026-11-23T12:00:00.123Z", lastLookupAt: null });
+  it("an entry has one form, with times in ISO 8601 UTC with milliseconds", () => {
+    const status = { state: "away", text: "lunch", since: at + 1 } as const;
+    const fields = {
+      name: "bob",
+      key: KEY,
+      host: "lab",
+      startedAt: at,
+      user: "bob",
+      uid: 1000,
+      attested: "kernel",
+    } as const;
+    const endpoints = [{ address: "192.0.2.1", port: 7, kind: "observed" } as const];
+    const entry = new DirectoryEntry(packEntry({ ...fields, endpoints, status, rooms: ["#ops"] }), at + 2);
+    expect(JSON.parse(JSON.stringify(entry))).toEqual({
+      ...fields,
+      address: "192.0.2.1",
+      port: 7,
+      fingerprint: expect.stringMatching(/^SHA256:/),
+      startedAt: "2026-11-23T12:00:00.123Z",
+      lastLookupAt: "2026-11-23T12:00:00.125Z",
+      endpoints,
+      protocol: 2,
+      server: "",
+      status: { state: "away", text: "lunch", since: "2026-11-23T12:00:00.124Z" },
+      rooms: ["#ops"],
+      stale: false,
+    });
   });
   it("a time that is none does no harm", () => {
     expect(iso(Number.NaN)).toBe("1970-01-01T00:00:00.000Z");

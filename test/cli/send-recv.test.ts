@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
 import { until } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
-import { HELLO, ScriptedServer } from "../helpers/scripted-server.ts";
+import { greeting, ScriptedServer } from "../helpers/scripted-server.ts";
 import { Serving } from "../helpers/serving.ts";
 
 let server: Serving;
@@ -126,7 +126,7 @@ describe("ptalk send", () => {
   });
 
   it("leaves no trace: nobody sees it come or go, and its user can be on meanwhile", async () => {
-    const watcher = bob.start(["talk", "bob", "--json"]);
+    const watcher = bob.start(["talk", "--as", "bob", "--json"]);
     running.push(watcher);
     expect(JSON.parse(await watcher.line())).toMatchObject({ type: "registered" });
     watcher.child.kill("SIGSTOP");
@@ -147,9 +147,11 @@ describe("ptalk send", () => {
 
   it("with a server that says nothing, or something else, ends when it should", async () => {
     await using silent = await ScriptedServer.start();
-    await using greeting = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : null));
-    await using confused = await ScriptedServer.start(([command]) => (command === "HELLO" ? HELLO : "-ERR what?\r\n"));
-    for (const { address, requests } of [silent, greeting]) {
+    await using polite = await ScriptedServer.start((request) => (request[0] === "HELLO" ? greeting(request) : null));
+    await using confused = await ScriptedServer.start((request) =>
+      request[0] === "HELLO" ? greeting(request) : "-ERR what?\r\n",
+    );
+    for (const { address, requests } of [silent, polite]) {
       const [sent, received] = await Promise.all([
         alice.run(["send", "--as", "alice", "bob", "hi", "--timeout", "1", "--server", address]),
         alice.run(["recv", "--as", "alice", "--timeout", "1", "--server", address]),
@@ -245,9 +247,19 @@ describe("ptalk all, list and lookup", () => {
       address: "127.0.0.1",
       port: expect.any(Number),
       host: expect.any(String),
+      key: expect.stringMatching(/^[A-Za-z0-9+/]{43}=$/),
+      fingerprint: expect.stringMatching(/^SHA256:/),
       startedAt: expect.stringMatching(/Z$/),
       lastLookupAt: null,
-      fingerprint: expect.stringMatching(/^SHA256:/),
+      endpoints: [{ address: "127.0.0.1", port: expect.any(Number), kind: "host" }],
+      protocol: 2,
+      server: "",
+      user: null,
+      uid: null,
+      attested: null,
+      status: { state: "here", text: "", since: expect.stringMatching(/Z$/) },
+      rooms: [],
+      stale: false,
     };
     expect(JSON.parse((await alice.run(["lookup", "BOB", "--json"])).stdout)).toEqual(client);
     expect(JSON.parse((await alice.run(["all", "--json"])).stdout)).toEqual([client]);

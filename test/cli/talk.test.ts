@@ -36,20 +36,30 @@ function userOf(name: string): User {
 }
 
 async function talk(name: string, address = server.address): Promise<Program> {
-  const program = userOf(name).start(["talk", name, "--json", "--server", address]);
+  const program = userOf(name).start(["talk", "--as", name, "--json", "--server", address]);
   programs.push(program);
   expect(await event(program)).toMatchObject({ type: "registered", name });
   return program;
 }
 
-async function atTerminal(name: string, options: { columns?: number; rows?: number } = {}): Promise<Pty> {
+interface AtTerminal {
+  readonly columns?: number;
+  readonly rows?: number;
+  readonly peer?: string;
+}
+
+async function atTerminal(name: string, { peer, ...options }: AtTerminal = {}): Promise<Pty> {
   const env = Object.fromEntries(
     Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined),
   );
-  const screen = new Pty(process.execPath, [PTALK, name, "--server", server.address], {
-    ...options,
-    env: { ...env, LANG: "C.UTF-8" },
-  });
+  const screen = new Pty(
+    process.execPath,
+    [PTALK, "--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])],
+    {
+      ...options,
+      env: { ...env, LANG: "C.UTF-8" },
+    },
+  );
   screens.push(screen);
   await screen.shows(`you are ${name} on`);
   return screen;
@@ -115,6 +125,16 @@ describe("on a pipe with --json", () => {
     expect(await next(bob, "peer")).toEqual({ type: "peer", name: "alice", state: "left" });
   });
 
+  it("ptalk PEER sends each line to PEER", async () => {
+    const bob = await talk("bob");
+    const alice = userOf("alice").start(["bob", "--as", "alice", "--json", "--server", server.address]);
+    programs.push(alice);
+    alice.say("List");
+    alice.say("/exit");
+    expect(await next(bob, "message")).toMatchObject({ from: "alice", text: "List" });
+    expect(await alice.ended).toMatchObject({ code: 0 });
+  });
+
   it("a message to several goes to everybody, once, or with a mistake among the names to nobody", async () => {
     const bob = await talk("bob");
     const carol = await talk("carol");
@@ -166,7 +186,7 @@ describe("on a pipe with --json", () => {
   it("a name that is taken is told on stdout and by the status", async () => {
     await talk("bob");
     using other = new User();
-    const { code, stdout, stderr } = await other.run(["bob", "--json", "--server", server.address]);
+    const { code, stdout, stderr } = await other.run(["--as", "bob", "--json", "--server", server.address]);
     expect(code).toBe(73);
     expect(
       stdout
@@ -181,7 +201,7 @@ describe("on a pipe with --json", () => {
 describe("on a pipe for people", () => {
   it("prints messages and lists on stdout, remarks on stderr", async () => {
     const bob = await talk("bob");
-    const alice = userOf("alice").start(["alice", "--server", server.address]);
+    const alice = userOf("alice").start(["--as", "alice", "--server", server.address]);
     programs.push(alice);
     await next(bob, "peer");
     bob.say("alice hi there");
@@ -268,6 +288,39 @@ describe("at a terminal", () => {
     await bob.shows("* alice has left");
   });
 
+  it("with a partner the prompt shows it, and a line goes there as it is", async () => {
+    const bob = await talk("bob");
+    const carol = await talk("carol");
+    const alice = await atTerminal("alice", { peer: "bob" });
+    await alice.until((s) => s.cursor().row.trimEnd() === "bob>");
+    await alice.shows("* 3 are on; /all lists them");
+    alice.type("All of you, hello\r");
+    expect(await next(bob, "message")).toMatchObject({ from: "alice", text: "All of you, hello" });
+    alice.type("@carol only you\r");
+    expect(await next(carol, "message")).toMatchObject({ text: "only you" });
+    alice.type("half");
+    await alice.until((s) => s.cursor().row === "bob> half");
+    carol.say("alice are you there?");
+    await alice.shows("carol: are you there?");
+    // What arrives changes neither the partner nor the line.
+    expect(alice.cursor().row).toBe("bob> half");
+    alice.type("\x15/r\r");
+    await alice.until((s) => s.cursor().row.trimEnd() === "carol>");
+    alice.type("yes\r");
+    expect(await next(carol, "message")).toMatchObject({ text: "yes" });
+    alice.type("/lst\r");
+    await alice.shows('no command "/lst"');
+    await alice.until((s) => s.cursor().row === "carol> /lst");
+    alice.type("\x15//etc/hosts\r");
+    expect(await next(carol, "message")).toMatchObject({ text: "/etc/hosts" });
+    alice.type("/to\r");
+    await alice.until((s) => s.cursor().row.trimEnd() === ">");
+    alice.type("carol the old way\r");
+    expect(await next(carol, "message")).toMatchObject({ text: "the old way" });
+    alice.type("/exit\r");
+    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+  });
+
   it("Tab knows who is on; Ctrl-C and SIGINT are disabled; Ctrl-D leaves", async () => {
     await talk("bobby");
     const alice = await atTerminal("alice");
@@ -307,7 +360,7 @@ describe("at a terminal", () => {
     const env = Object.fromEntries(
       Object.entries(userOf("alice").env).filter((e): e is [string, string] => e[1] !== undefined),
     );
-    const alice = new Pty(process.execPath, [PTALK, "alice", "--server", server.address], {
+    const alice = new Pty(process.execPath, [PTALK, "--as", "alice", "--server", server.address], {
       env: { ...env, TERM: "dumb" },
     });
     screens.push(alice);

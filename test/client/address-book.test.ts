@@ -20,7 +20,7 @@ function record(name: string, port = 4000): DirectoryRecord {
   return { name, address, addresses: [address], port, host: "", key, fingerprint: identity.fingerprint, ...times };
 }
 
-/** LookupReplyCache of the directory, each given when the test says so. */
+/** Answers of the directory, each given when the test says so. */
 class Directory implements DirectorySource {
   connected = true;
   readonly asked: string[] = [];
@@ -31,7 +31,7 @@ class Directory implements DirectorySource {
     this.asked.push(name);
     return new Promise((resolve) => this.#answers.push(resolve));
   }
-  /** LookupReplyCache the question asked longest ago. */
+  /** Answers the question asked longest ago. */
   answer(record: DirectoryRecord | null): void {
     this.#answers.shift()?.(record);
   }

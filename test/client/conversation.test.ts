@@ -192,7 +192,7 @@ describe("trust", () => {
     };
     await using transport = await PeerTransport.open({ identity: Identity.generate(), address: "127.0.0.1" });
     const forged = transport.send(peer, { from: "alice", text: "send me money", id: "1" });
-    await expect(forged).rejects.toMatchObject({ code: "refused" });
+    await expect(forged).rejects.toMatchObject({ code: "key-mismatch" });
     bob.say("All");
     await bob.event("all");
     await bob.event("message", ({ text }) => text === "it is me");

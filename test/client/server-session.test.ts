@@ -157,7 +157,8 @@ describe("a session", () => {
     const address = { host: "127.0.0.1", port: 1 };
     await expect(open("alice", { address })).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/127\.0\.0\.1:1: .*ptalk serve/),
+      message: expect.stringMatching(/127\.0\.0\.1:1: /),
+      remedy: "start-server",
     });
   });
 

@@ -90,6 +90,21 @@ describe("the key file", () => {
     expect(readdirSync(join(folder, "a", "b"))).toEqual(["key"]);
   });
 
+  it.each([
+    ["\ufeff", "", /byte order mark/],
+    ["", "\r\n", /carriage return/],
+  ])("is not called a file without a key when an editor has saved it anew (%j key %j)", (before, after, reason) => {
+    const path = join(folder, "key");
+    loadOrCreateIdentity(path);
+    const changed = `${before}${readFileSync(path, "latin1").trim()}${after}`;
+    writeFileSync(path, changed);
+    const load = () => loadOrCreateIdentity(path);
+    expect(load).toThrow(reason);
+    expect(load).toThrow(`${path}, line 1: `);
+    expect(load).not.toThrow(/move it away/);
+    expect(readFileSync(path, "utf8")).toBe(changed);
+  });
+
   it("is 0600 whatever the umask", () => {
     const before = process.umask(0o777);
     try {

@@ -56,13 +56,13 @@ export class Program {
       transmit: (datagram, to) => {
         if (this.run - 1 === run) this.world.transmit(datagram, this, to);
       },
-      deliver: (message, accept) => {
+      deliver: (message, settle) => {
         if (received.includes(message.text)) throw new Error(`${message.text} handed over twice`);
         received.push(message.text);
         this.world.onHandedOver(this, message, () => {
           if (this.run - 1 !== run) return; // killed before it could say so
           this.world.accepted.add(message.text);
-          accept();
+          settle("accepted");
         });
       },
       wake: () => this.world.later(0, () => this.#flush(run)),

@@ -6,10 +6,14 @@ import { NodeProgram } from "./node-program.ts";
 export const canChangeUser = process.getuid?.() === 0;
 
 /** Why this process cannot give a program a /dev/shm of its own; null when it can. */
-export const whyNoPrivateShm: string | null = tryMount();
+export const whyNoPrivateShm: string | null = tryUnshare("mount", "-t", "tmpfs", "tmpfs", "/dev/shm");
 
-function tryMount(): string | null {
-  const result = spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], { encoding: "utf8" });
+/** Why this process cannot run a program without /proc; null when it can. */
+export const whyNoProcTaken: string | null = tryUnshare("umount", "-l", "/proc");
+
+/** Runs a command in a mount namespace of its own; null when it succeeds, else why not. */
+function tryUnshare(...command: string[]): string | null {
+  const result = spawnSync("unshare", ["-m", ...command], { encoding: "utf8" });
   if (result.error) return "unshare(1) is missing";
   return result.status === 0 ? null : `no mount namespaces here: ${result.stderr.trim()}`;
 }

@@ -1,11 +1,10 @@
 // Two endpoints, a hostile network between them, and a clock that only the test moves. The network does to each datagram
 // what the next element of a list of decisions says; when the list is used up it is perfect.
 
-import { ReplayWindow } from "../../lib/crypto/replay-window.ts";
-import { AckTracker } from "../../lib/peer/stream/ack-tracker.ts";
+import { ReceivedCounters } from "../../lib/peer/secure-session.ts";
 import { type Budget, Inbox } from "../../lib/peer/stream/inbox.ts";
 import { Outbox } from "../../lib/peer/stream/outbox.ts";
-import { FrameWriter, readFrames } from "../../lib/wire/datagram-frames.ts";
+import { FrameWriter, type Outcome, readFrames } from "../../lib/wire/datagram-frames.ts";
 
 /** What happens to one datagram: one delay (ms) for each copy that arrives; none when it is lost. */
 export type Fate = readonly number[];
@@ -29,9 +28,9 @@ export class CountingBudget implements Budget {
 
 interface SessionEnd {
   readonly id: number;
-  readonly window: ReplayWindow;
-  readonly acks: AckTracker;
+  readonly received: ReceivedCounters;
   counter: number;
+  ackDue: boolean;
   settleDue: boolean;
   /** The streamId at the other end. */
   readonly remote: number;
@@ -47,7 +46,7 @@ export class Endpoint {
   /** Bodies by number, of this streamId. */
   enqueued = new Map<number, string>();
   cancelled = new Set<number>();
-  settled = new Map<number, boolean>();
+  settled = new Map<number, Outcome>();
   readonly name: string;
   readonly world: World;
   readonly budget = new CountingBudget();
@@ -68,10 +67,10 @@ export class Endpoint {
     this.settled = new Map();
     this.budget.used = 0;
     const { settled, streamId } = this;
-    return new Outbox((_tag, refused, number) => {
+    return new Outbox((_tag, outcome, _now, number) => {
       if (settled.has(number)) throw new Error(`${number} settled twice`);
-      settled.set(number, refused);
-      this.world.onSettled(this, streamId, number, refused);
+      settled.set(number, outcome);
+      this.world.onSettled(this, streamId, number, outcome);
     });
   }
 
@@ -98,8 +97,8 @@ export class Endpoint {
 
   receive(sessionId: number, counter: number, payload: Buffer): void {
     const session = this.sessions.get(sessionId);
-    if (!session?.window.isFresh(counter)) return;
-    session.window.mark(counter);
+    if (!session?.received.isFresh(counter)) return;
+    session.received.mark(counter);
     let inbox = this.inboxes.get(session.remote);
     if (!inbox) {
       inbox = new Inbox(this.budget);
@@ -108,7 +107,7 @@ export class Endpoint {
     const box = inbox;
     const { now } = this.world;
     const elicit = () => {
-      session.acks.due = true;
+      session.ackDue = true;
       session.settleDue = true;
       return true;
     };
@@ -118,7 +117,7 @@ export class Endpoint {
         if (session === this.current) this.outbox.onAck(largest, words, count, now);
         return true;
       },
-      onSettled: (upTo, refused) => this.outbox.onSettled(upTo, refused, now),
+      onSettled: (upTo, refusals) => this.outbox.onSettled(upTo, refusals, now),
       onBase: (number) => {
         box.onBase(number);
         return true;
@@ -141,19 +140,19 @@ export class Endpoint {
       const { number, body } = message;
       const { streamId } = this;
       this.world.onHandedOver(this, remote, number, body.toString());
-      const settle = (refused: boolean) => {
+      const settle = (outcome: Outcome) => {
         if (this.streamId !== streamId) return; // killed meanwhile
-        this.world.onTaken(remote, number, refused);
-        inbox.settle(number, refused);
+        this.world.onTaken(remote, number, outcome);
+        inbox.settle(number, outcome);
         for (const session of this.sessions.values()) if (session.remote === remote) session.settleDue = true;
       };
       const delay = this.world.applicationDelay();
-      const refused = this.world.refuses(number);
+      const outcome = this.world.outcomeOf(number);
       if (delay === 0) {
-        settle(refused);
+        settle(outcome);
       } else {
         this.world.later(delay, () => {
-          settle(refused);
+          settle(outcome);
           if (this.streamId !== streamId) return;
           this.handOver(remote);
           this.flush();
@@ -171,8 +170,9 @@ export class Endpoint {
   #sendOne(session: SessionEnd): boolean {
     const writer = new FrameWriter(Buffer.alloc(1200));
     const inbox = this.inboxes.get(session.remote);
-    if (session.acks.due) session.acks.write(writer);
-    if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refused);
+    if (session.ackDue) session.received.write(writer);
+    session.ackDue = false;
+    if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refusals);
     session.settleDue = false;
     if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now);
     if (writer.length === 0) return false;
@@ -196,7 +196,8 @@ export class World {
   #events: { at: number; order: number; run: () => void }[] = [];
   #order = 0;
   #nextSession = 1;
-  refuses: (number: number) => boolean = () => false;
+  /** What the application makes of a message. */
+  outcomeOf: (number: number) => Outcome = () => "accepted";
   datagrams = 0;
 
   constructor(fates: readonly Fate[], delays: readonly number[] = []) {
@@ -213,12 +214,11 @@ export class World {
       [this.a, this.b],
       [this.b, this.a],
     ] as const) {
-      const window = new ReplayWindow();
       const session = {
         id,
-        window,
-        acks: new AckTracker(window),
+        received: new ReceivedCounters(),
         counter: 0,
+        ackDue: false,
         settleDue: false,
         remote: other.streamId,
       };
@@ -261,13 +261,14 @@ export class World {
     this.#texts.set(`${sender}:${number}`, text);
   }
 
-  onTaken(sender: number, number: number, refused: boolean): void {
-    if (!refused) this.#accepted.add(`${sender}:${number}`);
+  onTaken(sender: number, number: number, outcome: Outcome): void {
+    if (outcome === "accepted") this.#accepted.add(`${sender}:${number}`);
   }
 
-  onSettled(sender: Endpoint, streamId: number, number: number, refused: boolean): void {
+  onSettled(sender: Endpoint, streamId: number, number: number, outcome: Outcome): void {
     if (sender.cancelled.has(number)) throw new Error(`cancelled ${number} settled`);
-    if (!refused && !this.#accepted.has(`${streamId}:${number}`)) throw new Error(`${number}: delivered is a lie`);
+    if (outcome === "accepted" && !this.#accepted.has(`${streamId}:${number}`))
+      throw new Error(`${number}: delivered is a lie`);
   }
 
   /** Runs until nothing is left to happen, or for `ms`. Returns false when the time was not enough. */

@@ -36,7 +36,7 @@ export async function ptalk(
 
 export type Event = Record<string, unknown> & { type: string };
 
-/** A client that speaks JSON: `ptalk talk NAME --json`, or another command with such events. */
+/** A client that speaks JSON: `ptalk talk --as NAME --json`, or another command with such events. */
 export class Talker {
   readonly name: string;
   readonly program: Program;
@@ -47,7 +47,7 @@ export class Talker {
     this.program = program;
   }
 
-  static start(where: Where, name: string, args = ["talk", name]): Talker {
+  static start(where: Where, name: string, args = ["talk", "--as", name]): Talker {
     return new Talker(name, new Program(process.execPath, [PROGRAM, ...args, "--json"], { env: environment(where) }));
   }
 

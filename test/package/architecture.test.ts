@@ -18,7 +18,7 @@ test.each(named)("%s is in %s", (name, file) => {
   expect(existsSync(path), `${file} does not exist`).toBe(true);
   const source = readFileSync(path, "utf8");
   const [owner = "", member] = name.split(".");
-  expect(source).toMatch(new RegExp(`(function|class|const) ${owner}\\b`));
+  expect(source).toMatch(new RegExp(`(function|class|interface|const) ${owner}\\b`));
   // A method, or a function that does the class's work under that name.
   if (member) expect(source).toMatch(new RegExp(`\\b${member}(<[^>]*>)?\\(`));
 });

@@ -1,4 +1,4 @@
-// The linter holds the direction of imports (cli -> client, server -> table -> ipc -> native): shown file by file.
+// The linter holds the direction of imports (docs/ARCHITECTURE.md, "Layers"): shown file by file.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,33 +11,47 @@ type Case = readonly [file: string, imported: string];
 
 const refused: readonly Case[] = [
   ["lib/native.ts", "./ipc/error.ts"],
-  ["lib/errors.ts", "./config.ts"],
-  ["lib/names.ts", "./ipc/index.ts"],
-  ["lib/ipc/semaphore.ts", "../errors.ts"],
-  ["lib/ipc/semaphore.ts", "../table/client-table.ts"],
-  ["lib/ipc/lock/steps.ts", "../../errors.ts"],
+  ["lib/base/errors.ts", "../native.ts"],
+  ["lib/base/errors.ts", "../ipc/error.ts"],
+  ["lib/base/endpoint.ts", "node:dgram"],
+  ["lib/ipc/semaphore.ts", "../base/errors.ts"],
+  ["lib/ipc/semaphore.ts", "../directory/shm/client-table.ts"],
+  ["lib/ipc/lock/failpoint.ts", "../../base/errors.ts"],
+  ["lib/net/dial.ts", "../crypto/fingerprint.ts"],
+  ["lib/net/dial.ts", "../wire/resp-reply.ts"],
   ["lib/wire/resp.ts", "../crypto/seal.ts"],
   ["lib/wire/resp.ts", "../ipc/index.ts"],
   ["lib/wire/resp.ts", "node:net"],
   ["lib/crypto/seal.ts", "../wire/datagram.ts"],
   ["lib/crypto/seal.ts", "node:dgram"],
-  ["lib/table/record.ts", "../native.ts"],
-  ["lib/table/record.ts", "../wire/resp.ts"],
-  ["lib/table/record.ts", "../server/worker.ts"],
-  ["lib/server/worker.ts", "../client/session.ts"],
-  ["lib/server/commands/lookup.ts", "../../client/session.ts"],
+  ["lib/directory/directory.ts", "./shm/client-table.ts"],
+  ["lib/directory/directory.ts", "../ipc/index.ts"],
+  ["lib/directory/shm/client-table.ts", "../../native.ts"],
+  ["lib/directory/shm/client-table.ts", "../../server/worker.ts"],
+  ["lib/presence/local-table.ts", "../peer/peer.ts"],
+  ["lib/peer/peer.ts", "../directory/entry.ts"],
+  ["lib/peer/peer.ts", "../client/talk-client.ts"],
+  ["lib/store/known-peers.ts", "../client/talk-client.ts"],
+  ["lib/server/worker.ts", "../directory/shm/client-table.ts"],
+  ["lib/server/commands/lookup.ts", "../../directory/shm/client-table.ts"],
+  ["lib/server/worker.ts", "../client/server-session.ts"],
   ["lib/server/worker.ts", "../cli/main.ts"],
-  ["lib/client/session.ts", "../server/worker.ts"],
-  ["lib/client/session.ts", "../cli/main.ts"],
+  ["lib/client/server-session.ts", "../server/worker.ts"],
+  ["lib/client/server-session.ts", "../directory/shm/client-table.ts"],
+  ["lib/client/server-session.ts", "../cli/main.ts"],
 ];
 
 const allowed: readonly Case[] = [
   ["lib/ipc/semaphore.ts", "../native.ts"],
-  ["lib/ipc/lock/steps.ts", "../names.ts"],
-  ["lib/wire/resp.ts", "../errors.ts"],
-  ["lib/table/record.ts", "../ipc/index.ts"],
-  ["lib/server/worker.ts", "../table/client-table.ts"],
-  ["lib/client/session.ts", "../table/local-table.ts"],
+  ["lib/ipc/lock/failpoint.ts", "../names.ts"],
+  ["lib/net/dial.ts", "../base/errors.ts"],
+  ["lib/wire/resp.ts", "../base/endpoint.ts"],
+  ["lib/crypto/seal.ts", "../base/errors.ts"],
+  ["lib/directory/open.ts", "./shm/shm-host.ts"],
+  ["lib/directory/entry-wire.ts", "../wire/resp-writer.ts"],
+  ["lib/directory/shm/client-table.ts", "../../ipc/index.ts"],
+  ["lib/server/worker.ts", "../directory/open.ts"],
+  ["lib/client/server-session.ts", "../presence/local-table.ts"],
   ["lib/cli/main.ts", "../client/talk-client.ts"],
 ];
 

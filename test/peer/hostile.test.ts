@@ -3,14 +3,17 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { macKey, writeMac } from "../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
-import { staticKeys } from "../../lib/crypto/noise.ts";
+import { Initiator, staticKeys } from "../../lib/crypto/noise.ts";
 import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
 import {
   DatagramType,
   datagramType,
   encodeCookieReply,
-  INIT_COOKIE,
-  INIT_MAC,
+  encodeInit,
+  initMac,
+  initMacInput,
+  MAX_EXTENSION_BYTES,
+  PROTOCOL_VERSION,
   senderIndex,
 } from "../../lib/wire/datagram.ts";
 import { FrameWriter, MAX_REFUSED } from "../../lib/wire/datagram-frames.ts";
@@ -48,9 +51,9 @@ describe("hostile datagrams", () => {
     const honest = [...world.captured];
     world.capture = false;
     const random = seeded(7);
-    const before = b.engine.counters.datagramsReceived - sum(b.engine.counters.dropped);
+    const before = b.engine.stats().datagramsReceived - sum(b.engine.stats().dropped);
     const received = b.received.flat().length;
-    const sessions = [b.engine.sessions, b.engine.halfOpen];
+    const sessions = [b.engine.stats().sessions, b.engine.stats().halfOpen];
     for (let i = 0; i < COUNT; i++) {
       const template = honest[random(honest.length)]?.datagram as Buffer;
       let datagram: Buffer;
@@ -80,10 +83,10 @@ describe("hostile datagrams", () => {
     }
     b.engine.flush(world.now);
     // Two flips may undo each other: then it is a replay, or a repeated INIT that gets its old answer.
-    const taken = b.engine.counters.datagramsReceived - sum(b.engine.counters.dropped) - before;
+    const taken = b.engine.stats().datagramsReceived - sum(b.engine.stats().dropped) - before;
     expect(taken).toBeLessThan(COUNT / 1000);
     expect(b.received.flat()).toHaveLength(received);
-    expect([b.engine.sessions, b.engine.halfOpen]).toEqual(sessions);
+    expect([b.engine.stats().sessions, b.engine.stats().halfOpen]).toEqual(sessions);
     world.run(1000);
     a.send(b);
     b.send(a);
@@ -97,7 +100,7 @@ describe("hostile datagrams", () => {
     friend.send(bob);
     world.run(100);
     const random = seeded(11);
-    const count = (reason: string) => bob.engine.counters.dropped[reason] ?? 0;
+    const count = (reason: string) => bob.engine.stats().dropped[reason] ?? 0;
     let refused = 0;
     for (let i = 0; i < 300; i++) {
       const { send } = rawSession(world, bob);
@@ -112,7 +115,7 @@ describe("hostile datagrams", () => {
       world.run(200);
     }
     expect(refused).toBeGreaterThan(150);
-    expect(bob.engine.sessions).toBeLessThan(300);
+    expect(bob.engine.stats().sessions).toBeLessThan(300);
     friend.send(bob);
     bob.send(friend);
     world.run(1000);
@@ -125,36 +128,32 @@ describe("hostile datagrams", () => {
     const bob = world.program(2);
     const { send } = rawSession(world, bob);
     send(PING, 0);
-    expect(bob.engine.sessions).toBe(1);
+    expect(bob.engine.stats().sessions).toBe(1);
     send(PING, 2 ** 32);
     send(PING, 2 ** 52);
-    expect(bob.engine.sessions).toBe(1);
-    expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
+    expect(bob.engine.stats().sessions).toBe(1);
+    expect(bob.engine.stats().dropped).toEqual({ forged: 2 });
     send(PING, 2 ** 32 - 1);
     send(PING, 2 ** 32 - 2);
-    expect(bob.engine.counters.dropped).toEqual({ forged: 2 });
+    expect(bob.engine.stats().dropped).toEqual({ forged: 2 });
   });
 
-  it("a message that is no message is refused, not handed over", () => {
+  it("a message that is no message is refused with the reason, not handed over", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
     const { send } = rawSession(world, bob);
     const writer = new FrameWriter(Buffer.alloc(1200));
-    const bodies = [
-      "",
-      "00",
-      "000161ff",
-      "00016101ffff",
-      "0001610161ff",
-      "00016101c3a9",
-      "01016100",
-      "00006100",
-      "ff",
-      "0001ff00",
-    ];
+    const malformed = ["", "01", "0100", "010000", "0100000161ff", "010000016101ffff", "01000001610161ff"];
+    malformed.push("010000016101c3a9", "010000006100", "01000001ff00");
+    const notUnderstood = ["00016100", "02000001610161", "ff", "0101", "01ff0001610161"];
+    const bodies = [...malformed, ...notUnderstood];
     bodies.forEach((body, i) => void writer.fragment(i + 1, Buffer.from(body, "hex"), 0));
     send(writer.buffer.subarray(0, writer.length), 0);
-    expect(bob.engine.counters.dropped).toEqual({ "bad-message": bodies.length });
+    expect(bob.engine.stats().refused).toEqual({
+      malformed: malformed.length,
+      "not-understood": notUnderstood.length,
+    });
+    expect(bob.engine.stats().dropped).toEqual({});
     expect(bob.received.flat()).toEqual([]);
   });
 });
@@ -194,7 +193,7 @@ describe("an address that no handshake has proved", () => {
     const sent = [alice.send(bob, 60_000), alice.send(bob)];
     world.run(100);
     expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
-    expect(alice.engine.counters.handshakes).toBe(1);
+    expect(alice.engine.stats().handshakes.completed).toBe(1);
   });
 });
 
@@ -209,10 +208,10 @@ describe("a flood of handshakes", () => {
     world.transmit = () => void answers++;
     for (let i = 0; i < 60; i++) bob.engine.receive(initTo(bob).datagram, "192.0.2.1", 1000 + i, world.now);
     // Two seconds' worth at once; the others are asked to prove the address, which somebody else may have written there.
-    expect(bob.engine.counters.dropped).toEqual({ "cookie-asked": 50 });
-    expect([answers, bob.engine.halfOpen]).toEqual([60, 10]);
+    expect(bob.engine.stats().dropped).toEqual({ "cookie-asked": 50 });
+    expect([answers, bob.engine.stats().halfOpen]).toEqual([60, 10]);
     bob.engine.receive(initTo(bob).datagram, "192.0.2.2", 1000, world.now);
-    expect(bob.engine.halfOpen).toBe(11);
+    expect(bob.engine.stats().halfOpen).toBe(11);
   });
 
   it("from the endpoints of one IPv6 /64 counts as one", () => {
@@ -221,7 +220,7 @@ describe("a flood of handshakes", () => {
     world.transmit = () => {};
     for (let i = 0; i < 60; i++)
       bob.engine.receive(initTo(bob).datagram, `2001:db8:0:1::${i.toString(16)}`, 1, world.now);
-    expect(bob.engine.halfOpen).toBe(10);
+    expect(bob.engine.stats().halfOpen).toBe(10);
   });
 
   it("from forged endpoints: bounded work and memory, cookies for the rest, and an honest caller gets through", () => {
@@ -231,7 +230,7 @@ describe("a flood of handshakes", () => {
     alice.send(bob);
     world.run(100);
     const flood = Array.from({ length: 400 }, () => initTo(bob).datagram);
-    const handshakes = () => bob.engine.counters.datagramsSent;
+    const handshakes = () => bob.engine.stats().datagramsSent;
     const sentBefore = handshakes();
     const honest = carol.send(bob);
     for (let round = 0; round < 200; round++) {
@@ -243,8 +242,8 @@ describe("a flood of handshakes", () => {
       if (round === 50) alice.send(bob); // an old session is not concerned
       world.run(5);
     }
-    expect(bob.engine.halfOpen).toBeLessThanOrEqual(limits.halfOpen);
-    expect(bob.engine.counters.dropped["cookie-asked"]).toBeGreaterThan(1000);
+    expect(bob.engine.stats().halfOpen).toBeLessThanOrEqual(limits.halfOpen);
+    expect(bob.engine.stats().dropped["cookie-asked"]).toBeGreaterThan(1000);
     expect(handshakes() - sentBefore).toBeLessThanOrEqual(4100); // never more answers than questions
     expect(alice.sent.map(({ outcome }) => outcome)).toEqual([null, null]);
     expect(honest.outcome).toBe(null);
@@ -289,7 +288,7 @@ describe("a flood of handshakes", () => {
     const sent = alice.send(bob);
     world.run(2000, () => sent.outcome === null);
     floods = false;
-    expect([sent.outcome, alice.engine.counters.handshakes]).toEqual([null, 1]);
+    expect([sent.outcome, alice.engine.stats().handshakes.completed]).toEqual([null, 1]);
   });
 
   it("an INIT that was heard before is answered again, within the rate of cheap answers", () => {
@@ -299,7 +298,7 @@ describe("a flood of handshakes", () => {
     world.transmit = () => void answers++;
     const { datagram } = initTo(bob);
     for (let i = 0; i < 20_000; i++) bob.engine.receive(datagram, `198.51.${i >> 8}.${i & 255}`, 9, world.now);
-    expect([answers, bob.engine.halfOpen]).toEqual([1 + CHEAP_REPLIES * BURST_SECONDS, 1]);
+    expect([answers, bob.engine.stats().halfOpen]).toEqual([1 + CHEAP_REPLIES * BURST_SECONDS, 1]);
     world.run(1000);
     bob.engine.receive(datagram, "198.51.100.1", 9, world.now);
     expect(answers).toBe(2 + CHEAP_REPLIES * BURST_SECONDS);
@@ -313,11 +312,7 @@ describe("a flood of handshakes", () => {
       if (datagramType(datagram) === DatagramType.init) {
         const copy = Buffer.from(datagram);
         copy.writeUInt32BE((senderIndex(datagram) ^ 1) >>> 0, INDEX_OFFSET);
-        writeMac(
-          macKey(staticKeys(bob.identity).publicKey),
-          copy.subarray(0, INIT_MAC),
-          copy.subarray(INIT_MAC, INIT_COOKIE),
-        );
+        writeMac(macKey(staticKeys(bob.identity).publicKey), initMacInput(copy), initMac(copy));
         world.arrive(copy, { address: "192.0.2.66", port: 66 }, bob.address); // it is there first
       }
       transmit(datagram, from, to);
@@ -327,11 +322,54 @@ describe("a flood of handshakes", () => {
     expect(sent.outcome).toBe(null);
   });
 
+  it("an INIT of another version is dropped and counted as such", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const { datagram } = initTo(bob);
+    for (const version of [0, 1, PROTOCOL_VERSION + 1, 255]) {
+      for (const length of [datagram.length - 7, datagram.length, datagram.length + 9]) {
+        const other = Buffer.alloc(length, 3);
+        datagram.copy(other);
+        other[1] = version;
+        bob.engine.receive(other, "192.0.2.1", 9, world.now);
+      }
+    }
+    expect(bob.engine.stats()).toMatchObject({ dropped: { "other-version": 12 }, datagramsSent: 0 });
+    expect(bob.engine.stats().halfOpen).toBe(0);
+  });
+
+  it("an INIT with features and an extension that this version does not know is answered as any other", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const identity = Identity.generate();
+    const remote = staticKeys(bob.identity).publicKey;
+    const payload = Buffer.concat([
+      Buffer.from([PROTOCOL_VERSION, 0xff, 0xff, 0xff]),
+      randomBytes(8),
+      identity.publicKey,
+      randomBytes(MAX_EXTENSION_BYTES),
+    ]);
+    const call = (bytes: Buffer) => {
+      const init = encodeInit(77, new Initiator(staticKeys(identity), remote, bytes).message);
+      writeMac(macKey(remote), initMacInput(init), initMac(init));
+      bob.engine.receive(init, "192.0.2.1", 9, world.now);
+      return init;
+    };
+    const answers: Buffer[] = [];
+    world.transmit = (datagram) => void answers.push(datagram);
+    const init = call(payload);
+    expect([bob.engine.stats().halfOpen, answers.length]).toEqual([1, 1]);
+    expect(answers[0]?.length).toBeLessThanOrEqual(init.length);
+    call(payload.fill(PROTOCOL_VERSION + 1, 0, 1));
+    expect(bob.engine.stats().dropped).toEqual({ "bad-handshake": 1 });
+    expect(bob.engine.stats().halfOpen).toBe(1);
+  });
+
   it("from port 0 is no handshake: nobody can be answered there", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
     bob.engine.receive(initTo(bob).datagram, "192.0.2.1", 0, world.now);
-    expect(bob.engine.counters).toMatchObject({ dropped: { malformed: 1 }, datagramsSent: 0 });
+    expect(bob.engine.stats()).toMatchObject({ dropped: { malformed: 1 }, datagramsSent: 0 });
   });
 
   it("a forged COOKIE or RESPONSE does not stop a caller", () => {
@@ -339,11 +377,11 @@ describe("a flood of handshakes", () => {
     const [alice, bob] = [world.program(1), world.program(2)];
     const sent = alice.send(bob);
     const forged = randomBytes(24);
-    forged.writeUInt32BE(DatagramType.cookie << 24, 0);
+    forged.writeUInt32BE((DatagramType.cookie << 24) | (PROTOCOL_VERSION << 16), 0);
     for (let i = 0; i < 1000; i++) world.arrive(forged, bob.address, alice.address);
     world.run(1000);
     expect(sent.outcome).toBe(null);
-    expect(alice.engine.counters.dropped).toEqual({ "unknown-session": 1000 });
+    expect(alice.engine.stats().dropped).toEqual({ "unknown-session": 1000 });
   });
 
   it("forged COOKIEs do not make a caller flood the endpoints that it calls", () => {
@@ -376,7 +414,7 @@ describe("a flood of handshakes", () => {
       friend.send(bob);
       world.run(50);
     }
-    expect(bob.engine.sessions).toBeLessThanOrEqual(8);
+    expect(bob.engine.stats().sessions).toBeLessThanOrEqual(8);
     expect(friend.sent.every(({ outcome }) => outcome === null)).toBe(true);
     expect(bob.received.flat()).toHaveLength(61);
   });
@@ -388,7 +426,7 @@ describe("a flood of handshakes", () => {
     // Their first message is never accepted: what follows is kept.
     for (const sender of senders) for (let i = 0; i < 4; i++) sender.send(bob, 60_000, 5000);
     world.run(10_000);
-    expect(bob.engine.counters.dropped["reassembly-full"]).toBeGreaterThan(0);
+    expect(bob.engine.stats().dropped["reassembly-full"]).toBeGreaterThan(0);
     const outcomes = senders.flatMap(({ sent }) => sent.map(({ outcome }) => outcome?.code ?? outcome));
     expect(outcomes).toEqual(new Array(40).fill("not-delivered"));
   });

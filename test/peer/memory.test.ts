@@ -1,6 +1,6 @@
 // What strangers can make a program remember, and forget.
 import { describe, expect, it } from "vitest";
-import { Inboxes } from "../../lib/peer/inboxes.ts";
+import { type InboundStream, InboundStreams, type StreamSession } from "../../lib/peer/inbound-streams.ts";
 import { DEFAULT_LIMITS, HALF_OPEN_LIFE, IDLE_SESSION, MAX_INBOXES, SWEEP } from "../../lib/peer/limits.ts";
 import { BYTE_WINDOW } from "../../lib/peer/stream/stream-limits.ts";
 import { MAX_BODY_BYTES } from "../../lib/wire/datagram-frames.ts";
@@ -8,6 +8,24 @@ import { PeerWorld } from "../helpers/peer-world.ts";
 import { fragment, initTo, PING, rawSession } from "../helpers/stranger.ts";
 
 const MINUTE = 60_000;
+/** A sending process, and the one session that it has. */
+interface Sender {
+  readonly name: string;
+  readonly stream: InboundStream<StreamSession>;
+  readonly session: StreamSession;
+}
+
+function streamsOf(limitBytes: number, endSession: (session: StreamSession) => void = () => {}) {
+  return new InboundStreams<StreamSession>({ limitBytes, deliver: () => {}, onSettledLater: () => {}, endSession });
+}
+
+function begin(streams: InboundStreams<StreamSession>, name: string): Sender {
+  const session = { endpoint: { address: "192.0.2.1", port: 1 }, isConfirmed: true, settleLater: () => {} };
+  const stream = streams.acquire(Buffer.from(name), "stream");
+  stream.join(session);
+  return { name, stream, session };
+}
+
 const UNLIMITED = { handshakesWithoutCookie: 1e9, handshakesPerAddress: 1e9 };
 
 describe("the memory of what was handed over", () => {
@@ -21,7 +39,7 @@ describe("the memory of what was handed over", () => {
     const { transmit } = world;
     world.transmit = () => {};
     world.run(IDLE_SESSION + 2 * SWEEP);
-    expect([bob.received.flat().length, bob.engine.sessions]).toEqual([2, 0]);
+    expect([bob.received.flat().length, bob.engine.stats().sessions]).toEqual([2, 0]);
     for (let i = 0; i <= MAX_INBOXES; i++)
       bob.engine.receive(initTo(bob).datagram, `203.0.113.${i % 250}`, 1, world.now);
     world.run(HALF_OPEN_LIFE + 2 * SWEEP);
@@ -31,24 +49,25 @@ describe("the memory of what was handed over", () => {
   });
 
   it("forgets who has gone longest, and at once who has said nothing", () => {
-    const inboxes = new Inboxes(1_000_000, () => {});
-    const show = (sender: string) => {
-      const entry = inboxes.acquire(sender);
-      entry.inbox.onFragment(1, 1, 0, Buffer.from("x"));
-      entry.inbox.settle(entry.inbox.take()?.number ?? 0, false);
-      return entry;
+    const streams = streamsOf(1_000_000);
+    const end = (sender: Sender) => sender.stream.leave(sender.session);
+    const show = (name: string) => {
+      const sender = begin(streams, name);
+      sender.stream.inbox.onFragment(1, 1, 0, Buffer.from("x"));
+      sender.stream.inbox.settle(sender.stream.inbox.take()?.number ?? 0, "accepted");
+      return sender;
     };
-    const knows = (sender: string) => {
-      const entry = inboxes.acquire(sender);
-      inboxes.release(entry);
-      return entry.inbox.settledUpTo === 1;
+    const knows = (name: string) => {
+      const sender = begin(streams, name);
+      end(sender);
+      return sender.stream.inbox.settledUpTo === 1;
     };
     const long = show("long");
-    for (let i = 1; i < MAX_INBOXES; i++) inboxes.release(show(`short ${i}`));
-    inboxes.release(long); // began first, and ends last
-    inboxes.release(inboxes.acquire("silent"));
+    for (let i = 1; i < MAX_INBOXES; i++) end(show(`short ${i}`));
+    end(long); // began first, and ends last
+    end(begin(streams, "silent"));
     expect([knows("long"), knows("silent")]).toEqual([true, false]);
-    inboxes.release(show("one more"));
+    end(show("one more"));
     expect([knows("short 1"), knows("short 2"), knows("long")]).toEqual([false, true, true]);
   });
 });
@@ -79,16 +98,23 @@ describe("the room for messages that are not complete", () => {
 
   it("is taken from who has most, never from who has as little; all of it comes back", () => {
     const ended: string[] = [];
-    const inboxes = new Inboxes(LIMIT, (entry) => {
-      ended.push(entry.sender);
-      while (entry.sessions > 0) inboxes.release(entry);
+    const senders = new Map<StreamSession, Sender>();
+    const streams = streamsOf(LIMIT, (session) => {
+      const { name, stream } = senders.get(session) as Sender;
+      ended.push(name);
+      stream.leave(session);
     });
-    const keep = (sender: string, number: number) =>
-      inboxes.acquire(sender).inbox.onFragment(number, MAX_BODY_BYTES, 0, Buffer.alloc(1088));
+    const known = new Map<string, Sender>();
+    const keep = (name: string, number: number) => {
+      const sender = known.get(name) ?? begin(streams, name);
+      known.set(name, sender);
+      senders.set(sender.session, sender);
+      return sender.stream.inbox.onFragment(number, MAX_BODY_BYTES, 0, Buffer.alloc(1088));
+    };
     const greedy = Math.floor(LIMIT / BYTE_WINDOW);
     for (let i = 0; i < greedy; i++) for (let number = 1; number <= 3; number++) keep(`greedy ${i}`, number);
     const modest: string[] = [];
-    for (let i = 0; inboxes.bytes + MAX_BODY_BYTES < LIMIT; i++) {
+    for (let i = 0; streams.bytes + MAX_BODY_BYTES < LIMIT; i++) {
       modest.push(`modest ${i}`);
       keep(`modest ${i}`, 1);
     }
@@ -96,8 +122,8 @@ describe("the room for messages that are not complete", () => {
     expect(keep("newcomer", 1)).toBe("kept");
     expect(ended).toEqual(["greedy 0"]);
     while (ended.length < greedy) expect(keep(`another ${modest.push("")}`, 1)).toBe("kept");
-    for (let i = 0; inboxes.bytes + MAX_BODY_BYTES < LIMIT; i++) keep(`last ${i}`, 1);
-    expect(keep("too late", 1)).toBe("no-room"); // everybody has one
-    expect([ended.length, inboxes.bytes <= LIMIT]).toEqual([greedy, true]);
+    for (let i = 0; streams.bytes + MAX_BODY_BYTES < LIMIT; i++) keep(`last ${i}`, 1);
+    expect(keep("too late", 1)).toBe("no-room"); // all have one
+    expect([ended.length, streams.bytes <= LIMIT]).toEqual([greedy, true]);
   });
 });

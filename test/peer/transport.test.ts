@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { PeerTransport } from "../../lib/peer/transport.ts";
 import type { IncomingMessage, PeerIdentity, PeerTransportOptions } from "../../lib/peer/types.ts";
+import type { Outcome } from "../../lib/wire/datagram-frames.ts";
 
 const open: PeerTransport[] = [];
 afterEach(async () => {
@@ -17,18 +18,15 @@ interface End {
   readonly peer: PeerIdentity;
 }
 
-async function start(
-  options: Partial<PeerTransportOptions> & { mode?: "accept" | "refuse" | "hold" } = {},
-): Promise<End> {
-  const { mode = "accept", ...rest } = options;
+async function start(options: Partial<PeerTransportOptions> & { mode?: Outcome | "hold" } = {}): Promise<End> {
+  const { mode = "accepted", ...rest } = options;
   const identity = rest.identity ?? Identity.generate();
   const transport = await PeerTransport.open({ identity, address: "127.0.0.1", ...rest });
   open.push(transport);
   const received: IncomingMessage[] = [];
-  transport.on("message", (message, accept, refuse) => {
+  transport.on("message", (message, settle) => {
     received.push(message);
-    if (mode === "accept") accept();
-    if (mode === "refuse") refuse();
+    if (mode !== "hold") settle(mode);
   });
   const address = transport.address === "::" ? "127.0.0.1" : transport.address;
   return {
@@ -56,7 +54,11 @@ describe("a message between two transports", () => {
       address: { address: "127.0.0.1", port: alice.transport.port },
     });
     expect(Math.abs((bob.received[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
-    expect(alice.transport.stats()).toMatchObject({ messagesDelivered: 1, sessions: 1, handshakes: 1 });
+    expect(alice.transport.stats()).toMatchObject({
+      messagesDelivered: 1,
+      sessions: 1,
+      handshakes: { begun: 1, completed: 1 },
+    });
   });
 
   it("may have 64 KiB, not one byte more, and may be empty", async () => {
@@ -116,7 +118,7 @@ describe("delivered means delivered", () => {
   it("is not confirmed before the application has taken it, and the next one waits", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const accepts: (() => void)[] = [];
-    bob.transport.on("message", (_message, accept) => accepts.push(accept));
+    bob.transport.on("message", (_message, settle) => accepts.push(() => settle("accepted")));
     let confirmed = 0;
     const sends = ["one", "two"].map((text) => alice.transport.send(bob.peer, message(text)).then(() => confirmed++));
     await once(bob.transport, "message");
@@ -136,7 +138,7 @@ describe("delivered means delivered", () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const first = alice.transport.send(bob.peer, message("one"), { timeoutMs: 100 });
     await expect(first).rejects.toMatchObject({ code: "not-delivered", message: expect.stringContaining("0.1 s") });
-    bob.transport.on("message", (_message, accept) => accept());
+    bob.transport.on("message", (_message, settle) => settle("accepted"));
     await alice.transport.send(bob.peer, message("two"));
     expect(texts(bob)).toEqual(["one", "two"]);
   });
@@ -155,21 +157,34 @@ describe("delivered means delivered", () => {
     await expect(thrown).resolves.toMatchObject({ message: "the listener's own" });
     for (const listener of listeners) process.on("uncaughtException", listener);
     await failed;
-    bob.transport.on("message", (_message, accept) => accept());
+    bob.transport.on("message", (_message, settle) => settle("accepted"));
     await alice.transport.send(bob.peer, message("two"));
     expect(texts(bob)).toEqual(["one", "two"]);
   });
 
-  it("a refused message is reported as refused", async () => {
-    const [alice, bob] = [await start(), await start({ mode: "refuse" })];
-    await expect(alice.transport.send(bob.peer, message("spam"))).rejects.toMatchObject({ code: "refused" });
+  it.each([
+    ["key-mismatch", "key-mismatch", 77],
+    ["declined", "declined", 77],
+    ["not-understood", "not-understood", 69],
+    ["malformed", "not-understood", 69],
+    ["refused", "declined", 77], // what a later version's reason is read as
+  ] as const)("a message refused as %s fails as %s, and is counted", async (mode, code, exitCode) => {
+    const [alice, bob] = [await start(), await start({ mode })];
+    await expect(alice.transport.send(bob.peer, message("spam"))).rejects.toMatchObject({ code, exitCode });
+    expect(bob.transport.stats().refused).toEqual({ [mode]: 1 });
+  });
+
+  it("a transport that nobody listens to declines at once", async () => {
+    const [alice, bob] = [await start(), await start()];
+    bob.transport.removeAllListeners("message");
+    await expect(alice.transport.send(bob.peer, message("hello?"))).rejects.toMatchObject({ code: "declined" });
   });
 
   it("nobody there: not delivered in time", async () => {
     const [alice, bob] = [await start(), await start()];
     await bob.transport.close();
     const send = alice.transport.send(bob.peer, message("x"), { timeoutMs: 150 });
-    await expect(send).rejects.toMatchObject({ code: "not-delivered", exitCode: 75 });
+    await expect(send).rejects.toMatchObject({ code: "not-delivered" });
   });
 
   it("somebody else there: not delivered, and the other one learns nothing", async () => {
@@ -249,7 +264,7 @@ describe("close", () => {
   it("waits for the text that is being shown, and confirms it", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const given = new Promise<() => void>((resolve) =>
-      bob.transport.on("message", (_message, accept) => resolve(accept)),
+      bob.transport.on("message", (_message, settle) => resolve(() => settle("accepted"))),
     );
     const sends = ["shown", "too late"].map((text) =>
       alice.transport.send(bob.peer, message(text), { timeoutMs: 1000 }),
@@ -267,7 +282,7 @@ describe("close", () => {
   it("a message accepted after it is no error", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const accepted = new Promise<() => void>((resolve) =>
-      bob.transport.on("message", (_message, accept) => resolve(accept)),
+      bob.transport.on("message", (_message, settle) => resolve(() => settle("accepted"))),
     );
     const sent = alice.transport.send(bob.peer, message("x"), { timeoutMs: 500 });
     const failed = expect(sent).rejects.toMatchObject({ code: "not-delivered" });
@@ -288,7 +303,7 @@ describe("what the caller gets wrong", () => {
   it.each([
     ["key", { key: Buffer.alloc(32) }, {}, {}],
     ["key", { key: Buffer.alloc(31) }, {}, {}],
-    ["address", { endpoints: [] }, {}, {}],
+    ["endpoint", { endpoints: [] }, {}, {}],
     ["address", { endpoints: [{ address: "localhost", port: 1 }] }, {}, {}],
     ["port", { endpoints: [{ address: "127.0.0.1", port: 0 }] }, {}, {}],
     ["id", {}, { id: "" }, {}],
@@ -296,7 +311,7 @@ describe("what the caller gets wrong", () => {
     ["name", {}, { from: "x".repeat(65) }, {}],
     ["timeout", {}, {}, { timeoutMs: 0 }],
     ["timeout", {}, {}, { timeoutMs: Number.NaN }],
-  ])("a bad %s is said to be one (%#)", async (word, peer, text, options) => {
+  ])("a bad %s is called one (%#)", async (word, peer, text, options) => {
     const [alice, bob] = [await start(), await start()];
     const send = alice.transport.send({ ...bob.peer, ...peer }, { ...message("x"), ...text }, options);
     await expect(send).rejects.toMatchObject({ code: "bad-data", message: expect.stringContaining(word) });

@@ -11,6 +11,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { processIdentity } from "../../lib/ipc/index.ts";
 import { decodeRow, encodeRow, type OwnedLocalEntry } from "../../lib/presence/local-entry.ts";
@@ -295,5 +296,29 @@ describe("a row's bytes", () => {
       if (decoded.lastMessageAt !== null) new Date(decoded.lastMessageAt).toISOString();
       if (/[^!-~]/.test(decoded.server) || decoded.port < 1 || decoded.port > 65535) expect.fail("insane");
     }
+  });
+});
+
+/** Lists what an ordinary user sees whose /proc hides the processes of others. */
+function listedUnderHidepid(option: string, uid: number): { uid: number; name: string }[] {
+  const list = pathToFileURL(join(import.meta.dirname, "../../dist/presence/local-list.js"));
+  const script = `import { listLocal } from ${JSON.stringify(list)}; console.log(JSON.stringify(listLocal()));`;
+  const inside = `mount -t proc -o ${option} proc /proc && exec setpriv --reuid ${uid} --regid ${uid} --clear-groups "$@"`;
+  const node = [process.execPath, "--input-type=module", "-e", script];
+  return JSON.parse(execFileSync("unshare", ["-m", "sh", "-c", inside, "sh", ...node], { encoding: "utf8" }));
+}
+
+describe.skipIf(!isRoot)(`where /proc hides the processes of others (${NEEDS_ROOT})`, () => {
+  it.each(["hidepid=1", "hidepid=2"])("%s: the living of other users are listed, the dead are not", async (option) => {
+    const [uid, watcher] = [freshUid(), freshUid()];
+    const [ann, bob] = [await member(uid, "ann"), await member(uid, "bob")];
+    await kill(ann);
+    const names = () =>
+      listedUnderHidepid(option, watcher)
+        .filter((entry) => entry.uid === uid)
+        .map(({ name }) => name);
+    expect(names()).toEqual(["bob"]);
+    await kill(bob);
+    expect(names()).toEqual([]);
   });
 });

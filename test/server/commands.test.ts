@@ -54,12 +54,14 @@ describe("the connection", () => {
       "nonce",
       "serverkey",
       "address",
+      "uptime",
     ]);
     expect(hello.get("server")).toBe("ptalk");
     expect(hello.get("proto")).toBe(3);
     expect(hello.get("address")).toBe("127.0.0.1");
+    expect(hello.get("uptime")).toBeGreaterThan(0);
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(18);
+    expect(await old.ask("HELLO")).toHaveLength(20);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();

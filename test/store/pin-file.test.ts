@@ -1,11 +1,22 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import fs, {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { fingerprint } from "../../lib/crypto/fingerprint.ts";
 import { KnownPeers, KnownServers } from "../../lib/store/known-peers.ts";
-import { MAX_PIN_FILE_BYTES, PinFile } from "../../lib/store/pin-file.ts";
+import { MAX_PIN_FILE_BYTES, PIN_FRESH_MS, PinFile } from "../../lib/store/pin-file.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -44,6 +55,111 @@ describe("a pin file", () => {
     new PinFile(path()).pin("a", "1");
     appendFileSync(path(), "torn\n");
     expect(() => new PinFile(path()).get("a")).toThrow(/pins, line 2: .*mend or remove/);
+  });
+
+  it.each<[string, string | Buffer, number, RegExp]>([
+    ["a byte order mark", "\ufeffa 1\nb 2\n", 1, /byte order mark/],
+    ["a byte order mark before a comment", "\ufeff# mine\na 1\n", 1, /byte order mark/],
+    ["CR LF", "a 1\r\nb 2\r\n", 1, /carriage return/],
+    ["CR LF on one line", "a 1\nb 2\r\n", 2, /carriage return/],
+    ["CR alone", "a 1\rb 2\r", 1, /carriage return/],
+    ["Latin-1", Buffer.from("a 1\nbj\xf6rn 2\n", "latin1"), 2, /not UTF-8/],
+    ["UTF-16", Buffer.from("a 1\n", "utf16le"), 1, /control character/],
+    ["zeros, as a power cut leaves them", `a 1\n${"\0".repeat(9)}\n`, 2, /control character/],
+    ["a tab for the space", "a\t1\n", 1, /not SUBJECT VALUE/],
+    ["two spaces", "a  1\n", 1, /not SUBJECT VALUE/],
+    ["a space at the end", "a 1\nb 2 \n", 2, /not SUBJECT VALUE/],
+    ["a space that does not look like one", "a\u00a01\n", 1, /not SUBJECT VALUE/],
+    ["a letter that shows as nothing", "a\u200b 1\n", 1, /not SUBJECT VALUE/],
+    ["a subject alone", "a\n", 1, /not SUBJECT VALUE/],
+  ])("refuses %s, and says where", (_, content, line, reason) => {
+    mkdirSync(join(dir, "deep"), { recursive: true });
+    writeFileSync(path(), content);
+    const pins = new PinFile(path());
+    for (const use of [
+      () => pins.get("a"),
+      () => pins.agrees("a", "1"),
+      () => pins.pin("c", "3"),
+      () => pins.forget("a"),
+      () => pins.entries(),
+    ]) {
+      expect(use).toThrow(reason);
+      expect(use).toThrow(`pins, line ${line}: `);
+    }
+    expect(readFileSync(path())).toEqual(Buffer.from(content));
+  });
+
+  it("refuses a file that would read as one without pins", () => {
+    mkdirSync(join(dir, "deep"), { recursive: true });
+    execFileSync("mkfifo", [path()]);
+    expect(() => new PinFile(path()).get("a")).toThrow(/not a regular file/);
+    rmSync(path());
+    symlinkSync("/dev/null", path());
+    expect(() => new PinFile(path()).pin("a", "1")).toThrow(/not a regular file/);
+  });
+
+  it("forgets what it has read when the file cannot be read any more", () => {
+    const pins = new PinFile(path());
+    pins.pin("a", "1");
+    appendFileSync(path(), "b 2\r\n");
+    expect(() => pins.get("a")).toThrow(/line 2/);
+    expect(() => pins.agrees("a", "1")).toThrow(/line 2/);
+  });
+
+  describe("asked whether a pin agrees", () => {
+    const looks = { stat: 0, open: 0 };
+    beforeEach(() => {
+      for (const [name, call] of [
+        ["stat", "statSync"],
+        ["open", "openSync"],
+      ] as const) {
+        const original = fs[call] as (...args: unknown[]) => unknown;
+        looks[name] = 0;
+        vi.spyOn(fs, call).mockImplementation(((...args: unknown[]) => {
+          if (args[0] === path()) looks[name]++;
+          return original(...args);
+        }) as never);
+      }
+      syncBuiltinESMExports();
+    });
+    afterEach(() => {
+      vi.restoreAllMocks();
+      vi.useRealTimers();
+      syncBuiltinESMExports();
+    });
+
+    it("does not look at the file again within a second, and then only at its state", () => {
+      vi.useFakeTimers({ toFake: ["performance"] });
+      const pins = new PinFile(path());
+      pins.pin("a", "1");
+      Object.assign(looks, { stat: 0, open: 0 });
+      for (let i = 0; i < 100; i++) expect(pins.agrees("a", "1")).toBe(true);
+      expect(looks).toEqual({ stat: 0, open: 0 });
+      vi.advanceTimersByTime(PIN_FRESH_MS);
+      for (let i = 0; i < 100; i++) expect(pins.agrees("a", "1")).toBe(true);
+      expect(looks).toEqual({ stat: 1, open: 0 });
+    });
+
+    it("says no only of the file as it is now", () => {
+      const [one, other] = [new PinFile(path()), new PinFile(path())];
+      one.pin("a", "1");
+      expect(one.agrees("b", "2")).toBe(false);
+      other.pin("b", "2");
+      expect(one.agrees("b", "2")).toBe(true);
+      other.forget("a");
+      other.pin("a", "3");
+      expect(one.agrees("a", "3")).toBe(true);
+      expect(one.agrees("a", "1")).toBe(false);
+    });
+
+    it("believes a pin that another process has forgotten for a second at most", () => {
+      vi.useFakeTimers({ toFake: ["performance"] });
+      const [one, other] = [new PinFile(path()), new PinFile(path())];
+      one.pin("a", "1");
+      other.forget("a");
+      vi.advanceTimersByTime(PIN_FRESH_MS);
+      expect(one.agrees("a", "1")).toBe(false);
+    });
   });
 
   it("leaves comments alone", () => {
@@ -107,12 +223,16 @@ const KEY_B = Buffer.alloc(32, 2).toString("base64");
 describe("known peers", () => {
   it("refuses a changed key with both fingerprints and the way out", () => {
     const peers = new KnownPeers(dir);
-    expect(peers.check("127.0.0.1:1", "Bob", KEY_A)).toBe("new");
-    peers.remember("127.0.0.1:1", "Bob", KEY_A);
-    expect(peers.check("127.0.0.1:1", "BOB", KEY_A)).toBe("known");
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("new");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(false);
+    peers.remember("127.0.0.1:1", "bob", KEY_A);
+    expect(peers.check("127.0.0.1:1", "bob", KEY_A)).toBe("known");
+    expect(peers.has("127.0.0.1:1", "bob")).toBe(true);
     const [known] = peers.list();
     expect(() => peers.check("127.0.0.1:1", "bob", KEY_B)).toThrow(known?.fingerprint);
-    expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(/ptalk key forget bob/);
+    expect(() => peers.remember("127.0.0.1:1", "bob", KEY_B)).toThrow(
+      expect.objectContaining({ remedy: "forget-key", subject: "bob" }),
+    );
   });
 
   it("keeps the names of different servers apart, and forgets a name on all or on one", () => {
@@ -125,13 +245,52 @@ describe("known peers", () => {
   });
 });
 
+const A = fingerprint(Buffer.from("a"));
+const B = fingerprint(Buffer.from("b"));
+
+it.each<[string, string]>([
+  ["known_peers", "lab:1/bob SHA256:short\n"],
+  ["known_peers", `lab:1/bob ${KEY_A.slice(0, -2)}\n`],
+  ["known_peers", `lab:1 ${KEY_A}\n`],
+  ["known_peers", `/bob ${KEY_A}\n`],
+  ["known_servers", `lab:1 ${KEY_A}\n`],
+  ["known_servers", `lab:1/bob ${A}\n`],
+])("%s refuses a line of another kind: %j", (file, line) => {
+  writeFileSync(join(dir, file), `# first\n${line}`);
+  const use = () => (file === "known_peers" ? new KnownPeers(dir) : new KnownServers(dir)).list();
+  expect(use).toThrow(`${join(dir, file)}, line 2: it is not `);
+});
+
 describe("known servers", () => {
   it("refuse a changed certificate", () => {
     const servers = new KnownServers(dir);
-    servers.remember("lab:1", "sha256:aa");
-    servers.remember("lab:1", "sha256:aa");
-    expect(() => servers.remember("lab:1", "sha256:bb")).toThrow(/sha256:aa.*sha256:bb.*ptalk key forget lab:1/);
+    servers.remember("lab:1", A);
+    servers.remember("lab:1", A);
+    expect(() => servers.remember("lab:1", B)).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining(`known ${A}, offered ${B}`),
+        remedy: "forget-certificate",
+      }),
+    );
     expect(servers.forget("lab:1")).toBe(true);
-    servers.remember("lab:1", "sha256:bb");
+    servers.remember("lab:1", B);
+  });
+});
+
+describe("a server's spelling", () => {
+  const [KEY, OTHER] = [1, 2].map((byte) => Buffer.alloc(32, byte).toString("base64")) as [string, string];
+
+  it("is one: a pin in any other, of an older version or made by hand, holds", () => {
+    writeFileSync(join(dir, "known_servers"), `SRV.Example:5518 ${fingerprint(Buffer.alloc(32))}\n`);
+    writeFileSync(join(dir, "known_peers"), `[FE80::0:1]:5518/bob ${KEY}\n`);
+    const servers = new KnownServers(dir);
+    expect(() => servers.check("srv.example:5518", fingerprint(Buffer.alloc(32, 1)))).toThrow(/has changed/);
+    expect(() => new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toThrow(
+      expect.objectContaining({ code: "key-mismatch" }),
+    );
+    expect(servers.forget("Srv.EXAMPLE:5518")).toBe(true);
+    expect(new KnownServers(dir).list()).toEqual([]);
+    expect(new KnownPeers(dir).forget("BOB", "[fe80::1]:5518")).toHaveLength(1);
+    expect(new KnownPeers(dir).check("[fe80::1]:5518", "bob", OTHER)).toBe("new");
   });
 });

@@ -6,18 +6,27 @@ import {
   DatagramType,
   dataCounter,
   datagramType,
-  decodeHandshakePayload,
+  decodeInitPayload,
+  decodeResponsePayload,
   encodeCookieReply,
   encodeHandshakePayload,
   encodeInit,
   encodeResponse,
   INIT_BYTES,
   INIT_NOISE_BYTES,
+  INIT_PAYLOAD_BYTES,
+  initCookie,
+  initMac,
+  initMacInput,
   initNoise,
+  isOtherVersion,
   MAX_DATAGRAM_BYTES,
+  MAX_EXTENSION_BYTES,
   MAX_PAYLOAD_BYTES,
+  PROTOCOL_VERSION,
   RESPONSE_BYTES,
   RESPONSE_NOISE_BYTES,
+  RESPONSE_PAYLOAD_BYTES,
   receiverIndex,
   replyCookie,
   responseNoise,
@@ -37,10 +46,12 @@ import {
   MAX_ACK_WORDS,
   MAX_BODY_BYTES,
   MAX_REFUSED,
+  REFUSAL_BYTES,
+  type RefusalReason,
   readFrames,
   SETTLED_HEAD_BYTES,
 } from "../../lib/wire/datagram-frames.ts";
-import { decodeMessage, encodeMessage } from "../../lib/wire/datagram-message.ts";
+import { BodyType, decodeMessage, encodeMessage } from "../../lib/wire/datagram-message.ts";
 
 const index = fc.nat({ max: 0xffff_ffff });
 
@@ -85,42 +96,91 @@ describe("datagrams", () => {
 
   it("of any other length, type or with anything but zeros behind the type are none", () => {
     const good = [
-      encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES)),
-      encodeResponse(1, 2, Buffer.alloc(RESPONSE_NOISE_BYTES)),
-      encodeCookieReply(1, Buffer.alloc(16)),
-    ];
-    for (const datagram of good) {
-      expect(datagramType(datagram)).not.toBeNull();
-      for (let length = 0; length < datagram.length; length++)
-        expect(datagramType(datagram.subarray(0, length))).toBeNull();
-      expect(datagramType(Buffer.concat([datagram, Buffer.alloc(1)]))).toBeNull();
+      [encodeInit(1, Buffer.alloc(INIT_NOISE_BYTES)), MAX_EXTENSION_BYTES],
+      [encodeResponse(1, 2, Buffer.alloc(RESPONSE_NOISE_BYTES)), MAX_EXTENSION_BYTES],
+      [encodeCookieReply(1, Buffer.alloc(16)), 0],
+    ] as const;
+    for (const [shortest, extension] of good) {
+      const datagram = Buffer.concat([shortest, Buffer.alloc(MAX_EXTENSION_BYTES + 1)]);
+      for (let length = 0; length <= datagram.length; length++) {
+        const fits = length >= shortest.length && length <= shortest.length + extension;
+        expect(datagramType(datagram.subarray(0, length))).toBe(fits ? shortest[0] : null);
+      }
     }
     for (let length = 16; length <= MAX_DATAGRAM_BYTES + 1; length++) {
       expect(datagramType(dataDatagram(length)) !== null).toBe(length >= 32 && length <= MAX_DATAGRAM_BYTES);
     }
-    for (const at of [1, 2, 3]) {
+    for (const at of [2, 3]) {
       const datagram = dataDatagram(40);
       datagram[at] = 1;
-      expect(datagramType(datagram)).toBeNull();
+      expect([datagramType(datagram), isOtherVersion(datagram)]).toEqual([null, false]);
     }
     for (let type = 0; type < 256; type++) {
-      const datagram = dataDatagram(40);
+      const datagram = dataDatagram(40); // no handshake datagram is as short
       datagram[0] = type;
       expect(datagramType(datagram) !== null).toBe(type === DatagramType.data);
     }
   });
 
-  it("a handshake payload of another version or length is none", () => {
-    const streamId = Buffer.alloc(8, 3);
-    expect(decodeHandshakePayload(encodeHandshakePayload(streamId, Buffer.alloc(32, 4)))).toEqual({
-      streamId,
-      key: Buffer.alloc(32, 4),
-    });
-    expect(decodeHandshakePayload(encodeHandshakePayload(streamId))).toEqual({ streamId, key: Buffer.alloc(0) });
-    for (let length = 0; length < 60; length++) {
-      expect(decodeHandshakePayload(Buffer.alloc(length)) !== null).toBe(length === 12 || length === 44);
+  it("of another version are told from what is no datagram at all, whatever their length", () => {
+    for (const type of Object.values(DatagramType)) {
+      for (let version = 0; version < 256; version++) {
+        for (const length of [4, 24, 180, 1300]) {
+          const datagram = Buffer.alloc(length);
+          datagram.set([type, version]);
+          if (version !== PROTOCOL_VERSION) expect(datagramType(datagram)).toBeNull();
+          expect(isOtherVersion(datagram)).toBe(version !== PROTOCOL_VERSION);
+        }
+      }
     }
-    expect(decodeHandshakePayload(Buffer.alloc(12, 1))).toBeNull();
+    for (const [type, length] of [
+      [0, 40],
+      [5, 40],
+      [255, 40],
+      [1, 3],
+    ] as const) {
+      const datagram = Buffer.alloc(length);
+      datagram[0] = type;
+      expect(isOtherVersion(datagram)).toBe(false);
+    }
+    expect(isOtherVersion(Buffer.alloc(0))).toBe(false);
+  });
+
+  it("an INIT's parts stand where they belong, also behind an extension", () => {
+    for (const extension of [0, 1, MAX_EXTENSION_BYTES]) {
+      const noise = Buffer.alloc(INIT_NOISE_BYTES + extension, 7);
+      const init = encodeInit(5, noise);
+      expect([datagramType(init), init.length]).toEqual([DatagramType.init, INIT_BYTES + extension]);
+      initMac(init).fill(8);
+      initCookie(init).fill(9);
+      expect(initNoise(init)).toEqual(noise);
+      expect(initMacInput(init)).toEqual(init.subarray(0, init.length - 32));
+      expect(init.subarray(-32)).toEqual(Buffer.concat([Buffer.alloc(16, 8), Buffer.alloc(16, 9)]));
+      const answer = Buffer.alloc(RESPONSE_NOISE_BYTES + extension, 6);
+      expect(responseNoise(encodeResponse(1, 2, answer))).toEqual(answer);
+    }
+  });
+
+  it("a handshake payload of another version, or too short, is none; features and an extension are ignored", () => {
+    const streamId = Buffer.alloc(8, 3);
+    const key = Buffer.alloc(32, 4);
+    const init = encodeHandshakePayload(streamId, key);
+    const response = encodeHandshakePayload(streamId);
+    expect([init.length, response.length]).toEqual([INIT_PAYLOAD_BYTES, RESPONSE_PAYLOAD_BYTES]);
+    expect(init.toString("hex")).toBe(`02000000${"03".repeat(8)}${"04".repeat(32)}`);
+    for (let length = 0; length < 60; length++) {
+      const bytes = Buffer.concat([init, Buffer.alloc(60, 0xee)]).subarray(0, length);
+      expect(decodeInitPayload(bytes)).toEqual(length < INIT_PAYLOAD_BYTES ? null : { streamId, key });
+      expect(decodeResponsePayload(bytes)).toEqual(length < RESPONSE_PAYLOAD_BYTES ? null : streamId);
+    }
+    for (const payload of [init, response]) payload.fill(0xff, 1, 4); // features
+    expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([{ streamId, key }, streamId]);
+    for (let version = 0; version < 256; version++) {
+      if (version === PROTOCOL_VERSION) continue;
+      init[0] = version;
+      response[0] = version;
+      expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([null, null]);
+    }
   });
 });
 
@@ -133,7 +193,7 @@ function record(calls: Call[]): FrameHandler {
   };
   return {
     onAck: (largest, words, count) => note("ack", largest, [...words.subarray(0, count)]),
-    onSettled: (upTo, refused) => note("settled", upTo, refused),
+    onSettled: (upTo, refusals) => note("settled", upTo, refusals),
     onBase: (number) => note("base", number),
     onFragment: (number, total, at, bytes) => note("fragment", number, total, at, bytes.toString("hex")),
     onPing: () => note("ping"),
@@ -141,16 +201,19 @@ function record(calls: Call[]): FrameHandler {
   };
 }
 
+const reason = fc.constantFrom<RefusalReason>("refused", "key-mismatch", "declined", "not-understood", "malformed");
+const refusal = fc.record({ number: index, reason });
+
 const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; bytes: number }> = fc.oneof(
   fc.tuple(index, fc.array(index, { minLength: 1, maxLength: MAX_ACK_WORDS })).map(([largest, words]) => ({
     call: ["ack", largest, words] as Call,
     write: (writer: FrameWriter) => writer.ack(largest, Uint32Array.from(words), words.length),
     bytes: ACK_HEAD_BYTES + 4 * words.length,
   })),
-  fc.tuple(index, fc.array(index, { maxLength: MAX_REFUSED })).map(([upTo, refused]) => ({
-    call: ["settled", upTo, refused] as Call,
-    write: (writer: FrameWriter) => writer.settled(upTo, refused),
-    bytes: SETTLED_HEAD_BYTES + 4 * refused.length,
+  fc.tuple(index, fc.array(refusal, { maxLength: MAX_REFUSED })).map(([upTo, refusals]) => ({
+    call: ["settled", upTo, refusals] as Call,
+    write: (writer: FrameWriter) => writer.settled(upTo, refusals),
+    bytes: SETTLED_HEAD_BYTES + REFUSAL_BYTES * refusals.length,
   })),
   index.map((number) => ({
     call: ["base", number] as Call,
@@ -188,6 +251,23 @@ describe("frames", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it("of a settlement give each refusal its reason; a code of a later version is a refusal all the same", () => {
+    const settled = (hex: string) => {
+      const calls: Call[] = [];
+      return readFrames(Buffer.from(hex.replaceAll(" ", ""), "hex"), record(calls)) ? calls : null;
+    };
+    const reasons = ["refused", "key-mismatch", "declined", "not-understood", "malformed", "refused"];
+    for (const [code, name] of [...reasons.entries(), [255, "refused"] as const]) {
+      const refusals = [{ number: 6, reason: name }];
+      expect(settled(`02 00000007 01 00000006 ${code.toString(16).padStart(2, "0")}`)).toEqual([
+        ["settled", 7, refusals],
+      ]);
+    }
+    expect(settled("02 00000007 00")).toEqual([["settled", 7, []]]);
+    expect(settled(`02 00000007 ${(MAX_REFUSED + 1).toString(16)} ${"0000000601".repeat(MAX_REFUSED + 1)}`)).toBeNull();
+    expect(settled("02 00000007 02 00000006 01 00000005")).toBeNull();
   });
 
   it("of random bytes never throw, and never give a fragment outside its message", () => {
@@ -249,11 +329,52 @@ describe("message bodies", () => {
   it("that are changed or cut are other messages or none, and never throw", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
-        const message = decodeMessage(Buffer.from(bytes));
-        if (message) expect(encodeMessage(message)).toEqual(Buffer.from(bytes));
+        const body = Buffer.from([1, 0, ...bytes]);
+        const message = decodeMessage(body);
+        if (typeof message === "string") {
+          expect(message).toBe("malformed");
+          return;
+        }
+        body[2] = 0; // flags: this version sets none
+        expect(encodeMessage(message)).toEqual(body);
       }),
       { numRuns: 3000 },
     );
+  });
+
+  it("that are cut anywhere are shorter texts or malformed", () => {
+    const body = encodeMessage({ id: "id", from: "alice", text: "grüß dich" }) as Buffer;
+    const textStart = body.length - Buffer.byteLength("grüß dich");
+    for (let length = 0; length < body.length; length++) {
+      const message = decodeMessage(body.subarray(0, length));
+      const splitsCharacter = length === textStart + 3 || length === textStart + 5;
+      if (length < textStart || splitsCharacter) expect(message).toBe("malformed");
+      else expect(message).toMatchObject({ id: "id", from: "alice" });
+    }
+  });
+
+  it("of an unknown version or type are not understood, whatever stands behind it", () => {
+    const body = encodeMessage({ id: "i", from: "a", text: "t" }) as Buffer;
+    const { text, ...reserved } = BodyType;
+    for (let value = 0; value < 256; value++) {
+      const otherVersion = Buffer.from([value, ...body.subarray(1)]);
+      if (value !== 1) expect(decodeMessage(otherVersion)).toBe("not-understood");
+      const otherType = Buffer.from([1, value, ...body.subarray(2)]);
+      if (value !== text) expect(decodeMessage(otherType)).toBe("not-understood");
+    }
+    expect(Object.values(reserved)).toEqual([1, 2, 3, 4]);
+    expect(decodeMessage(Buffer.from([1, 77]))).toBe("not-understood");
+    expect(decodeMessage(Buffer.from([7]))).toBe("not-understood");
+  });
+
+  it("with flags that this version does not know are the same texts", () => {
+    const message = { id: "i", from: "a", text: "t" };
+    const body = encodeMessage(message) as Buffer;
+    expect(body[2]).toBe(0);
+    for (let flags = 0; flags < 256; flags++) {
+      body[2] = flags;
+      expect(decodeMessage(body)).toEqual(message);
+    }
   });
 
   it("within their bounds only, also where the bytes and not the characters are too many", () => {
@@ -267,17 +388,12 @@ describe("message bodies", () => {
 
   it("do not let a character reach from one field into the next", () => {
     const body = encodeMessage({ id: "i", from: "ab", text: "cd" }) as Buffer;
-    for (const [at, value] of [
-      [4, 0xc3],
-      [5, 0xc3],
-      [2, 0xc3],
-    ] as const) {
+    for (let at = 4; at < body.length - 1; at++) {
       const changed = Buffer.from(body);
-      changed[at] = value;
+      changed[at] = 0xc3;
       changed[at + 1] = 0xa9;
-      expect(decodeMessage(changed)?.from ?? "").not.toContain("\ufffd");
+      expect(JSON.stringify(decodeMessage(changed))).not.toContain("\ufffd");
     }
-    const split = Buffer.concat([Buffer.from([0, 1, 0x69, 1, 0xc3]), Buffer.from([0xa9])]);
-    expect(decodeMessage(split)).toBeNull();
+    expect(decodeMessage(Buffer.from([1, 0, 0, 1, 0x69, 1, 0xc3, 0xa9]))).toBe("malformed");
   });
 });

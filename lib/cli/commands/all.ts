@@ -3,7 +3,6 @@ import { Command } from "commander";
 import { commandContext } from "../command-context.ts";
 import { withDirectory } from "../connect.ts";
 import { clientTable } from "../format.ts";
-import { clientJson } from "../json.ts";
 import { print, printJson } from "../output.ts";
 import { painter } from "../style.ts";
 
@@ -14,6 +13,6 @@ export function command(): Command {
 async function run(_options: unknown, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
   const clients = await withDirectory(config, (directory) => directory.all());
-  if (json) await printJson(clients.map(clientJson));
+  if (json) await printJson(clients);
   else await print(clientTable(clients, painter(process.stdout)).join("\n"));
 }

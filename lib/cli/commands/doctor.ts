@@ -1,13 +1,22 @@
 // `ptalk doctor`: checks the environment and says what to do. Exit status 69 if something keeps ptalk from working.
 import { Command } from "commander";
-import { EXIT, TalkError } from "../../base/errors.ts";
+import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
 import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
-import { checkIpc, checkLimits, checkNode, checkProtected, checkRemoveIpc, checkShm } from "../doctor/system.ts";
+import {
+  checkIpc,
+  checkLimits,
+  checkNode,
+  checkProc,
+  checkProtected,
+  checkRemoveIpc,
+  checkShm,
+} from "../doctor/system.ts";
 import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { EXIT } from "../exit-status.ts";
 import { print, printJson } from "../output.ts";
 import { type Colour, painter } from "../style.ts";
 
@@ -29,6 +38,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
     checkShm(),
     ...checkLimits(),
     checkProtected(),
+    checkProc(),
     checkRemoveIpc(process.getuid?.() ?? 0),
     checkInterfaces(),
     await checkUdp(),
@@ -41,15 +51,15 @@ async function run(_options: unknown, command: Command): Promise<void> {
   if (findings.some(({ state }) => state === "fail")) process.exitCode = EXIT.unavailable;
 }
 
-/** What the commandContext lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
+/** What the settings lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
 async function checkConfigured(command: Command): Promise<Finding[]> {
   let config: Config;
   try {
     ({ config } = await commandContext(command));
   } catch (error) {
-    if (!(error instanceof TalkError) || error.code !== "bad-config") throw error;
+    if (!(error instanceof TalkError) || !["bad-config", "refused"].includes(error.code)) throw error;
     return [
-      fail("commandContext", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
+      fail("settings", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
     ];
   }
   return [checkConfigFile(process.env), await checkServer(config), ...checkStateDir(config.stateDir)];

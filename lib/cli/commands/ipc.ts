@@ -33,7 +33,7 @@ async function run(options: { readonly clean?: boolean }, command: Command): Pro
   if (!options.clean && groups.some(({ state }) => state === "dead")) note("ptalk ipc --clean removes the dead");
 }
 
-const SETTLE_MS = YOUNG_MS + 500; // what is new now is not by then; the workers of a killed server end withTimeout milliseconds
+const SETTLE_MS = YOUNG_MS + 500; // what is new now is not by then; the workers of a killed server end within milliseconds
 const LOOK_EVERY_MS = 50;
 
 async function settledInventory(uid: number): Promise<IpcGroup[]> {

@@ -5,7 +5,6 @@ import { validateName } from "../../base/names.ts";
 import { commandContext } from "../command-context.ts";
 import { withDirectory } from "../connect.ts";
 import { clientDetails } from "../format.ts";
-import { clientJson } from "../json.ts";
 import { print, printJson } from "../output.ts";
 
 export function command(): Command {
@@ -20,6 +19,6 @@ async function run(name: string, _options: unknown, command: Command): Promise<v
   const { config, json } = await commandContext(command);
   const client = await withDirectory(config, (directory) => directory.lookup(name));
   if (client === null) throw TalkError.noSuchUser(name);
-  if (json) await printJson(clientJson(client));
+  if (json) await printJson(client);
   else await print(clientDetails(client).join("\n"));
 }

@@ -17,7 +17,6 @@ const HELP = `
 Exit status 75: the time was up before COUNT messages (without --count: any message) had come.`;
 
 interface Options {
-  readonly as?: string;
   readonly count?: number;
   readonly timeout?: string;
 }
@@ -25,15 +24,14 @@ interface Options {
 export function command(): Command {
   return new Command("recv")
     .description("Prints the messages that arrive, one after the other.")
-    .option("--as <name>", "be NAME (default: the login name)")
     .option("--count <n>", "end after N messages", positiveInteger)
-    .option("--timeout <seconds>", "end after this long")
+    .option("--timeout <time>", "end after this long")
     .addHelpText("after", HELP)
     .action(run);
 }
 
-async function run({ as, count, timeout }: Options, command: Command): Promise<void> {
-  const { config, json } = await commandContext(command, { name: as, timeout });
+async function run({ count, timeout }: Options, command: Command): Promise<void> {
+  const { config, json } = await commandContext(command);
   const name = ownName(config);
   const paint = painter(process.stdout);
   using life = watchShutdown();

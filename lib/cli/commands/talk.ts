@@ -1,9 +1,11 @@
-// `ptalk talk [NAME]`: a conversation, at a terminal or on a pipe.
+// `ptalk [talk] [PEER]`: a conversation, at a terminal or on a pipe.
 import { Command } from "commander";
+import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
 import { connectClient } from "../connect.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
+import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
 import { TALK_HELP } from "../talk/input.ts";
 import { jsonView } from "../talk/json-view.ts";
@@ -14,21 +16,24 @@ import { withClient } from "../talk/with-client.ts";
 
 export function command(): Command {
   return new Command("talk")
-    .description("Talks as NAME: type NAME message, or a command.")
-    .argument("[name]", "your name (default: the login name)")
+    .description("Talks to people: with PEER, a line goes to PEER as it is; without, type NAME message.")
+    .argument("[peer]", "whom to talk to")
+    .option("--timeout <time>", "give a message up after this long (default: 10s)")
     .addHelpText("after", `\n${TALK_HELP.join("\n")}`)
     .action(run);
 }
 
-async function run(name: string | undefined, _options: unknown, command: Command): Promise<void> {
-  const chosen = await commandContext(command, { name });
-  const own = ownName(chosen.config);
+async function run(peer: string | undefined, _options: unknown, command: Command): Promise<void> {
+  const context = await commandContext(command);
+  const name = ownName(context.config);
+  const partner = peer ?? null;
+  if (partner !== null) validateName(partner);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
   using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
-  if (isForPeople(chosen)) {
+  if (isForPeople(context)) {
     const { talkAtTerminal } = await import("../talk/at-terminal.ts");
-    await talkAtTerminal(own, chosen.config, life);
-  } else await talkOnPipe(own, chosen, life);
+    await talkAtTerminal({ name, partner }, context.config, life);
+  } else await talkOnPipe({ name, partner }, context, life);
 }
 
 /** The line editor needs a terminal on both sides, one that can move its cursor. */
@@ -36,7 +41,11 @@ function isForPeople({ json }: CommandContext): boolean {
   return !json && process.stdin.isTTY && process.stdout.isTTY && process.env.TERM !== "dumb";
 }
 
-async function talkOnPipe(name: string, { config, json }: CommandContext, life: Shutdown): Promise<void> {
+async function talkOnPipe(
+  { name, partner }: TalkOptions,
+  { config, json }: CommandContext,
+  life: Shutdown,
+): Promise<void> {
   const view: View = json ? jsonView() : plainView();
   try {
     let registered = (): void => {};
@@ -53,7 +62,11 @@ async function talkOnPipe(name: string, { config, json }: CommandContext, life: 
       view.registered(client);
       registered();
       const signal = AbortSignal.any([life.signal, ended]);
-      const conversation = new Conversation(client, view, { signal, timeoutMs: milliseconds(config.timeout) });
+      const conversation = new Conversation(client, view, {
+        signal,
+        timeoutMs: milliseconds(config.timeout),
+        partner,
+      });
       await converse(conversation, view, signal);
       await conversation.drain();
     });

@@ -6,6 +6,7 @@ import { networkInterfaces } from "node:os";
 import { TalkError } from "../../base/errors.ts";
 import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
+import { fingerprint } from "../../crypto/fingerprint.ts";
 import { KnownServers } from "../../store/known-peers.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
@@ -69,7 +70,7 @@ async function greeting({ server, insecure, stateDir }: ServerSettings): Promise
     insecure,
     timeoutMs: PATIENCE_MS,
     checkCertificate: (shown) => {
-      certificate = shown;
+      certificate = fingerprint(shown);
     },
   });
   const impatient = setTimeout(() => connection.close(), PATIENCE_MS);
@@ -88,7 +89,7 @@ function unfriendly({ server, serverConfigured }: ServerSettings, local: boolean
   const cause = error instanceof TalkError && error.code === "unreachable" ? error.cause : undefined;
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   if (code === "ECONNREFUSED" && !serverConfigured) {
-    return ok("server", `none runs at ${server}: no server, but ptalk NAME starts one`);
+    return ok("server", `none runs at ${server}: no server, but ptalk starts one`);
   }
   if (code === "ECONNREFUSED") {
     return fail(

@@ -100,6 +100,26 @@ export function checkProtected(): Finding {
   return ok("fs.protected_regular", value === undefined ? "not known" : `${value} (any value works)`);
 }
 
+/** What /proc(5) hides of other users' processes, and what that means for List. */
+export function checkProc(): Finding {
+  const mount = readIfAny("/proc/self/mounts")
+    ?.split("\n")
+    .map((line) => line.split(" "))
+    .findLast(([, point, type]) => point === "/proc" && type === "proc");
+  if (mount === undefined)
+    return warn(
+      "/proc",
+      "not mounted",
+      "List shows nobody without it, and a dead process cannot be told from a live one",
+    );
+  const hidden = /(?:^|,)hidepid=([^,]+)/.exec(mount[3] ?? "")?.[1];
+  if (hidden === undefined || hidden === "0" || hidden === "off") return ok("/proc", "shows every process");
+  return ok(
+    "/proc",
+    `hidepid=${hidden}: other users' processes are hidden; List shows their clients by the kernel's word that a process of that number is there`,
+  );
+}
+
 function logindConfiguration(): string {
   const folder = "/etc/systemd/logind.conf.d";
   let extra: string[] = [];

@@ -5,7 +5,7 @@ import type { Environment } from "../../base/files.ts";
 import { readSeedFile } from "../../crypto/key-file.ts";
 import { KnownPeers, KnownServers } from "../../store/known-peers.ts";
 import { keyFile } from "../../store/state-paths.ts";
-import { configFile } from "../config.ts";
+import { configFile } from "../config-files.ts";
 import { speaksUtf8 } from "../talk/locale.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 

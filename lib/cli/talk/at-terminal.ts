@@ -8,7 +8,12 @@ import { Conversation } from "./conversation.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { withClient } from "./with-client.ts";
 
-export async function talkAtTerminal(name: string, config: Config, life: Shutdown): Promise<void> {
+export interface TalkOptions {
+  readonly name: string;
+  readonly partner: string | null;
+}
+
+export async function talkAtTerminal({ name, partner }: TalkOptions, config: Config, life: Shutdown): Promise<void> {
   const lines = new LineQueue();
   let view: TerminalView | undefined;
   let opened = (): void => {};
@@ -31,17 +36,24 @@ export async function talkAtTerminal(name: string, config: Config, life: Shutdow
     view = shown;
     shown.registered(client);
     opened();
-    const conversation = new Conversation(client, shown, { signal, timeoutMs: milliseconds(config.timeout) });
+    const conversation = new Conversation(client, shown, {
+      signal,
+      timeoutMs: milliseconds(config.timeout),
+      partner,
+    });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;
     await conversation.drain();
   });
 }
 
-// For Tab only, so a server that cannot answer now is no reason to say anything.
+// For Tab and the first line, so a server that cannot answer now is no reason to say anything.
 function learnNames(client: TalkConnection, view: TerminalView): void {
   client.all().then(
-    (clients) => view.know(clients.map(({ name }) => name)),
+    (clients) => {
+      view.know(clients.map(({ name }) => name));
+      view.crowd(clients.length);
+    },
     () => {},
   );
 }

@@ -2,8 +2,9 @@
 // the view's; no streams, no screen.
 
 import { abortable } from "../../base/async.ts";
+import { TalkError } from "../../base/errors.ts";
 import type { SentEvent, TalkConnection } from "../../client/types.ts";
-import { nameMistakes, parseTalkInput } from "./input.ts";
+import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
@@ -14,6 +15,8 @@ export interface ConversationOptions {
   readonly timeoutMs?: number | undefined;
   /** Gives up what is under way. */
   readonly signal: AbortSignal;
+  /** To whom lines go that name nobody; nobody if left out. */
+  readonly partner?: string | null | undefined;
 }
 
 export class Conversation {
@@ -23,6 +26,9 @@ export class Conversation {
   readonly #underWay = new Set<Promise<void>>();
   /** All and List: a server that does not answer one holds no message up. */
   readonly #asked = new Set<Promise<void>>();
+  /** Only the person who types changes it, never what arrives. */
+  #partner: string | null = null;
+  #lastSender: string | null = null;
   /** The text given to send() until it has said "sent". */
   #sending: string | undefined;
 
@@ -30,33 +36,67 @@ export class Conversation {
     this.#client = client;
     this.#view = view;
     this.#options = options;
+    client.on("message", ({ from }) => {
+      this.#lastSender = from;
+    });
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
+    if (options.partner) this.#talkTo(options.partner);
   }
 
   /**
    * Does what a line says. Fulfilled, once the next line may be read, with false if that was Exit.
-   * A mistake in the line is shown, not thrown.
+   * A mistake in the line is shown, not thrown; a command that there is not stays in the line.
    */
   async take(line: string): Promise<boolean> {
     try {
-      const input = parseTalkInput(line);
-      if (input.type === "exit") return false;
-      if (input.type === "help") this.#view.help();
-      if (input.type === "all") await this.#ask(() => this.#client.all(), this.#view.all);
-      if (input.type === "list") await this.#ask(async () => this.#client.list(), this.#view.list);
-      if (input.type === "send") await this.#sendAll(input.to, input.text);
+      return await this.#obey(parseTalkInput(line, this.#partner));
     } catch (error) {
       this.#view.error(error);
+      if (line.trimStart().startsWith("/")) this.#view.restore(line);
+      return true;
+    }
+  }
+
+  async #obey(input: TalkInput): Promise<boolean> {
+    switch (input.type) {
+      case "nothing":
+        break;
+      case "exit":
+        return false;
+      case "help":
+        this.#view.help();
+        break;
+      case "all":
+        await this.#ask(() => this.#client.all(), this.#view.all);
+        break;
+      case "list":
+        await this.#ask(async () => this.#client.list(), this.#view.list);
+        break;
+      case "to":
+        this.#talkTo(input.name);
+        break;
+      case "reply":
+        if (this.#lastSender === null) throw TalkError.usage("nobody has written yet");
+        this.#talkTo(this.#lastSender);
+        break;
+      case "send":
+        await this.#sendAll(input.to, input.text);
+        break;
     }
     return true;
   }
 
-  /** Waits until everything sent is delivered or given up, and asked is answered: each of them withTimeout a bound. */
+  #talkTo(name: string | null): void {
+    this.#partner = name;
+    this.#view.partner(name);
+  }
+
+  /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
   async drain(): Promise<void> {
     await Promise.all([...this.#underWay, ...this.#asked]);
   }

@@ -4,46 +4,106 @@ import { foldName, validateName } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
-  | { readonly type: "all" | "list" | "exit" | "help" }
+  | { readonly type: "all" | "list" | "exit" | "help" | "reply" }
+  /** Makes somebody the partner; null: nobody. */
+  | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
 
-/** As they are shown; compared without regard to case, and each also with a leading slash. */
+/** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
+/** With a partner, and without. */
+export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "help", "exit", "quit"] as const;
 
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
+  "/to NAME           talk to NAME: the prompt shows it, and a line goes there as it is; /to ends that",
+  "/r                 talk to whoever wrote last",
+  "@NAME message      one message to somebody else (also /msg NAME message)",
+  "//text, @@text     a message that begins with / or @",
   "All                who is on",
   "List               who is on, on this machine",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
-  "Tab completes names. Commands may start with a slash: /list",
+  "Tab completes names. While you talk to somebody, commands need their slash: /list, /exit",
 ] as const;
 
-const COMMAND_WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help"> = new Map([
+const WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help"> = new Map([
   ["all", "all"],
   ["list", "list"],
   ["exit", "exit"],
   ["help", "help"],
 ]);
+const SLASH_WORDS: typeof WORDS = new Map([...WORDS, ["quit", "exit"]]);
 
 /** Names given at once; more is a mistake or a nuisance. */
 export const RECIPIENTS_LIMIT = 100;
 
-/** @throws TalkError usage */
-export function parseTalkInput(line: string): TalkInput {
-  const [, first = "", rest] = /^\s*(\S+)(?:\s(.*))?$/su.exec(line) ?? [];
-  if (first === "") return { type: "nothing" };
-  const slash = first.startsWith("/");
-  const command = COMMAND_WORDS.get((slash ? first.slice(1) : first).toLowerCase());
-  if (command !== undefined) {
-    if (rest === undefined || rest.trim() === "") return { type: command };
+/**
+ * @param line as it was entered, with all its lines
+ * @param partner to whom a line goes that names nobody; null while there is no partner
+ * @throws TalkError usage
+ */
+export function parseTalkInput(line: string, partner: string | null): TalkInput {
+  if (line.trim() === "") return { type: "nothing" };
+  const [, first = "", rest = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(line) ?? [];
+  if (first.startsWith("//") || first.startsWith("@@")) return literal(line.trimStart().slice(1), partner);
+  if (first.startsWith("/")) return slashCommand(first, rest);
+  if (first.startsWith("@")) return toOther(first.slice(1), rest, "@NAME message");
+  if (partner !== null) return { type: "send", to: [partner], text: line };
+  const word = WORDS.get(first.toLowerCase());
+  if (word !== undefined) {
+    if (rest.trim() === "") return { type: word };
     throw TalkError.usage(`${first} is a command and takes no text; nobody can have that name`);
   }
-  if (slash) throw TalkError.usage(`no command ${JSON.stringify(first)}; there are ${TALK_COMMANDS.join(", ")}`);
-  if (rest === undefined || rest.trim() === "") {
-    throw TalkError.usage(`no message for ${JSON.stringify(first)}: write NAME message, or Help`);
+  return toOther(first, rest, "NAME message, or Help");
+}
+
+function slashCommand(first: string, rest: string): TalkInput {
+  const word = first.slice(1).toLowerCase();
+  if (word.includes("/")) {
+    throw TalkError.usage(`${JSON.stringify(first)} is no command; a message that begins with / is written //`);
   }
-  return { type: "send", to: parseRecipients(first), text: rest };
+  switch (word) {
+    case "to":
+      return { type: "to", name: onlyName(rest) };
+    case "msg": {
+      const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
+      return toOther(name, text, "/msg NAME message");
+    }
+    case "r":
+      // With text, somebody who writes between reading and Enter would get the line.
+      if (rest.trim() !== "") throw TalkError.usage("/r takes no text: it shows whom you talk to, then write");
+      return { type: "reply" };
+    default: {
+      const known = SLASH_WORDS.get(word);
+      if (known === undefined) {
+        throw TalkError.usage(`no command ${JSON.stringify(first)}; there are /${SLASH_COMMANDS.join(", /")}`);
+      }
+      if (rest.trim() === "") return { type: known };
+      throw TalkError.usage(`${first} is a command and takes no text; nobody can have that name`);
+    }
+  }
+}
+
+/** "//text" and "@@text": what is left begins with the character itself. */
+function literal(text: string, partner: string | null): TalkInput {
+  if (partner !== null) return { type: "send", to: [partner], text };
+  throw TalkError.usage("this message names nobody: write NAME message, or /to NAME first");
+}
+
+function toOther(names: string, text: string, form: string): TalkInput {
+  if (names === "") throw TalkError.usage(`a name is missing: write ${form}`);
+  if (text.trim() === "") throw TalkError.usage(`no message for ${JSON.stringify(names)}: write ${form}`);
+  return { type: "send", to: parseRecipients(names), text };
+}
+
+function onlyName(rest: string): string | null {
+  const [name, ...more] = rest.split(/\s+/u).filter((word) => word !== "");
+  if (more.length > 0) throw TalkError.usage("/to takes one name: the message comes on the next line");
+  if (name === undefined) return null;
+  const bare = name.startsWith("@") ? name.slice(1) : name;
+  validateName(bare);
+  return bare;
 }
 
 /** "NAME,NAME": each once, however it is spelled, in the order given. @throws TalkError usage */

@@ -1,6 +1,5 @@
 // A conversation for programs: one JSON object a line, as DESIGN's section 3 lists them.
-import type { JsonEvent } from "../../client/types.ts";
-import { clientJson, deliveredJson, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
+import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
 import type { View } from "./view.ts";
@@ -14,12 +13,14 @@ export function jsonView(): View {
     sent: (event) => show(sentJson(event)),
     delivered: (event) => show(deliveredJson(event)),
     failed: ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }),
-    all: (clients) => show({ type: "all", clients: clients.map(clientJson) }),
+    all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
+    partner: () => {},
+    restore: () => {},
     exit: () => show({ type: "exit" }),
     [Symbol.dispose]: () => {},
   };

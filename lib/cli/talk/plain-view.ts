@@ -6,7 +6,7 @@ import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
 import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
-import { peerText, serverText, welcome } from "./texts.ts";
+import { partnerText, peerText, serverText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 export function plainView(): View {
@@ -23,6 +23,8 @@ export function plainView(): View {
     peer: (event) => note(peerText(event)),
     server: (event) => note(serverText(event)),
     error: (error) => note(describeError(error).message),
+    partner: (name) => note(partnerText(name)),
+    restore: () => {},
     exit: () => {},
     [Symbol.dispose]: () => {},
   };

@@ -12,11 +12,12 @@ import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { speaksUtf8 } from "./locale.ts";
-import { peerText, serverText, welcome } from "./texts.ts";
+import { crowdText, partnerText, peerText, serverText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
 const PENDING_SHOWN = 5;
+const PROMPT = "> ";
 /** Names remembered for Tab. */
 const NAMES_LIMIT = 10_000;
 
@@ -43,6 +44,8 @@ export interface TerminalViewOptions {
 export interface TerminalView extends View {
   /** Adds names that Tab completes. */
   know(names: Iterable<string>): void;
+  /** Says how many are on. */
+  crowd(count: number): void;
 }
 
 export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewOptions): TerminalView {
@@ -50,10 +53,11 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
   const marks = speaksUtf8(env) ? UNICODE_MARKS : ASCII_MARKS;
   const names = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
+  let hasPartner = false;
   const terminal = new Terminal({
     input: process.stdin,
     output: process.stdout,
-    prompt: "> ",
+    prompt: PROMPT,
     style: { prompt: (text) => paint("bold", text), status: (text) => paint("dim", text) },
     completion: { commands: TALK_COMMANDS, names: () => names.values(), fold: foldName },
     onLine,
@@ -105,7 +109,15 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     },
     server: (event) => say(serverText(event)),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
+    partner: (name) => {
+      hasPartner = name !== null;
+      if (name !== null) know(name);
+      terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
+      say(partnerText(name));
+    },
+    restore: (line) => terminal.restore(line),
     exit: () => {},
+    crowd: (count) => say(crowdText(count, hasPartner ? "/all" : "All")),
     know: (more) => {
       for (const name of more) know(name);
     },

@@ -6,6 +6,18 @@ export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; Help says what you can type`;
 }
 
+export function partnerText(name: string | null): string {
+  return name === null
+    ? "you talk to nobody in particular: write NAME message"
+    : `you talk to ${escapeControls(name)}: each line goes there; commands need a slash, /to ends it`;
+}
+
+/** @param count clients that are on, this one too */
+export function crowdText(count: number, command: string): string {
+  if (count <= 1) return "nobody else is on";
+  return `${count} are on; ${command} lists them`;
+}
+
 export function peerText({ name, state }: PeerEvent): string {
   return `${escapeControls(name)} has ${state}`;
 }

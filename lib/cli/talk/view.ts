@@ -1,9 +1,9 @@
 // How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
 import type {
-  ClientRecord,
   DeliveredEvent,
+  DirectoryEntry,
   FailedEvent,
-  LocalRecord,
+  LocalEntry,
   PeerEvent,
   SentEvent,
   ServerEvent,
@@ -18,12 +18,16 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
-  all(clients: readonly ClientRecord[]): void;
-  list(clients: readonly LocalRecord[]): void;
+  all(clients: readonly DirectoryEntry[]): void;
+  list(clients: readonly LocalEntry[]): void;
   help(): void;
   peer(event: PeerEvent): void;
   server(event: ServerEvent): void;
   error(error: unknown): void;
+  /** Lines that name nobody go to this one from now on; null: to nobody. */
+  partner(name: string | null): void;
+  /** A line that was refused can be mended and entered again, where lines are edited. */
+  restore(line: string): void;
   /** The conversation is over; the last thing shown. */
   exit(): void;
 }

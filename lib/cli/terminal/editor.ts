@@ -94,6 +94,11 @@ export class Editor {
     }
   }
 
+  /** Puts a line into the empty editor; a half-typed one stays. */
+  restore(line: string): void {
+    if (this.#line.text === "") this.#line = edit.replace(this.#line, line);
+  }
+
   #insert(text: string): Intention {
     const line = edit.insert(this.#line, text);
     return line === null ? BELL : this.#set(line);

@@ -9,7 +9,7 @@ import { Screen, type ScreenStyle } from "./screen.ts";
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
 const BELL = "\x07";
-/** A lone ESC is the Escape key if nothing follows withTimeout this time (ms); slow lines send sequences in pieces. */
+/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
 const ESCAPE_WAIT_MS = 100;
 /** Size assumed where the terminal has none (0 columns, as some serial lines say). */
 const DEFAULT_COLUMNS = 80;
@@ -34,11 +34,13 @@ export class Terminal implements Disposable {
   readonly #editor: Editor;
   readonly #screen: Screen;
   #status: readonly string[] = [];
+  #prompt: string;
   #escapeTimer: NodeJS.Timeout | undefined;
   #open = false;
 
   constructor(options: TerminalOptions) {
     this.#options = options;
+    this.#prompt = options.prompt;
     this.#editor = new Editor(options.completion);
     const { output } = options;
     this.#screen = new Screen(
@@ -91,6 +93,17 @@ export class Terminal implements Disposable {
     this.#redraw();
   }
 
+  setPrompt(prompt: string): void {
+    this.#prompt = prompt;
+    this.#redraw();
+  }
+
+  /** Puts a line back that was entered, unless another one is begun already. */
+  restore(line: string): void {
+    this.#editor.restore(line);
+    this.#redraw();
+  }
+
   #enter(): void {
     this.#options.input.setRawMode(true);
     this.#options.input.resume();
@@ -107,7 +120,7 @@ export class Terminal implements Disposable {
   #redraw(): void {
     if (!this.#open) return;
     const { text, cursor } = this.#editor;
-    this.#screen.show({ status: this.#status, prompt: this.#options.prompt, text, cursor });
+    this.#screen.show({ status: this.#status, prompt: this.#prompt, text, cursor });
   }
 
   readonly #onData = (bytes: Uint8Array): void => {

@@ -1,61 +1,60 @@
-// Who is on at which worker, by the events that have reached the primary. A worker that is killed takes the news of its last
-// changes with it: they are what the table says and this does not.
+// Entries that each worker has announced to the primary. Diffed against the table when a worker dies, to find changes that it
+// never announced.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { foldName } from "../../base/names.ts";
-import { RECORDS_PER_TURN } from "../../server/limits.ts";
-import type { DirectoryEvent } from "../../server/messages.ts";
+import { isLaterVersion } from "../claim-rules.ts";
+import type { DirectoryEvent } from "../directory.ts";
 import type { ClientTable } from "./client-table.ts";
-import { isLaterVersion } from "./table-repair.ts";
+import { ROWS_PER_TURN } from "./shm-limits.ts";
 
-interface Known {
+interface Announced {
   readonly name: string;
-  readonly owner: number;
+  readonly worker: number;
   readonly version: number;
 }
 
 export class AnnouncedEntries {
   readonly #table: ClientTable;
   /** By folded name. */
-  readonly #known = new Map<string, Known>();
+  readonly #announced = new Map<string, Announced>();
 
   constructor(table: ClientTable) {
     this.#table = table;
   }
 
-  /** Takes down what a worker has told, or what was told in its place. */
-  note(owner: number, events: readonly DirectoryEvent[]): void {
-    for (const event of events) {
-      const name = event.kind === "joined" ? event.client.name : event.name;
+  /** A worker has announced these, or they were announced in its place. */
+  note(worker: number, events: readonly DirectoryEvent[]): void {
+    for (const { kind, name, version } of events) {
       const folded = foldName(name);
-      const known = this.#known.get(folded);
-      // News of two workers about one name may overtake each other.
-      if (known !== undefined && isLaterVersion(known.version, event.version)) continue;
-      if (event.kind === "joined") this.#known.set(folded, { name, owner, version: event.version });
-      else this.#known.delete(folded);
+      const known = this.#announced.get(folded);
+      // Events of two workers about one name may arrive out of order.
+      if (known !== undefined && isLaterVersion(known.version, version)) continue;
+      if (kind === "off") this.#announced.delete(folded);
+      else this.#announced.set(folded, { name, worker, version });
     }
   }
 
-  /** Gives what a dead worker has changed and did not get to tell, in parts. Each part is to be noted before the next. */
-  async *unannounced(owner: number): AsyncGenerator<readonly DirectoryEvent[]> {
-    yield* this.#untoldLeft(owner);
+  /** What a dead worker has changed and never announced, in parts. Each part is to be noted before the next. */
+  async *unannounced(worker: number): AsyncGenerator<readonly DirectoryEvent[]> {
+    yield* this.#departures(worker);
     let cursor = 0;
     do {
-      const page = this.#table.page(cursor, RECORDS_PER_TURN);
+      const page = this.#table.page(cursor, ROWS_PER_TURN);
       cursor = page.cursor;
-      yield page.records
-        .filter(({ record }) => record.owner === owner)
-        .filter(({ record }) => this.#known.get(foldName(record.name))?.version !== record.version)
-        .map(({ record }) => ({ kind: "joined", version: record.version, client: record }));
+      yield page.rows
+        .filter(({ place }) => place.worker === worker)
+        .filter(({ entry, version }) => this.#announced.get(foldName(entry.name))?.version !== version)
+        .map(({ entry, version }) => ({ kind: "on", name: entry.name, version, entry: entry.packed }));
       await nextTurn();
     } while (cursor !== 0);
   }
 
-  async *#untoldLeft(owner: number): AsyncGenerator<readonly DirectoryEvent[]> {
+  async *#departures(dead: number): AsyncGenerator<readonly DirectoryEvent[]> {
     let looked = 0;
     const events: DirectoryEvent[] = [];
-    for (const { name, owner: whose, version } of this.#known.values()) {
-      if (whose === owner && this.#table.find(name) === null) events.push({ kind: "left", version, name });
-      if (++looked % RECORDS_PER_TURN !== 0) continue;
+    for (const { name, worker, version } of this.#announced.values()) {
+      if (worker === dead && this.#table.find(name) === null) events.push({ kind: "off", version, name });
+      if (++looked % ROWS_PER_TURN !== 0) continue;
       yield events.splice(0);
       await nextTurn();
     }

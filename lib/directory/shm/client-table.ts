@@ -1,7 +1,7 @@
 // The directory of who is on, in shared memory: the segment, its readers' and its writers' side in one object.
 import { isCode } from "../../ipc/error.ts";
 import { SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
-import type { ClientInput, FoundRecord, RecordHandle, RecordPage, RepairResult } from "./stored-entry.ts";
+import type { NewRow, RepairResult, RowHandle, StoredEntry, StoredPage } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import { type Geometry, HEADER, MAGIC, READY } from "./table-layout.ts";
 import { NO_SLOT, type Stamp, TableReader } from "./table-reader.ts";
@@ -92,13 +92,13 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Finds a client by name, folded as names are (lib/names.ts). Null if there is none, and for what cannot be a name.
+   * Finds a client by name, folded as names are (base/names.ts). Null if there is none, and for what cannot be a name.
    * @throws TalkError `internal` if the table kept changing: only a hostile writer manages that
    */
-  find(name: string): FoundRecord | null {
+  find(name: string): StoredEntry | null {
     this.#check();
     const slot = this.#reader.find(name, true);
-    return slot === NO_SLOT ? null : { slot, record: this.#reader.snapshot.record() };
+    return slot === NO_SLOT ? null : this.#reader.snapshot.stored(slot);
   }
 
   /**
@@ -117,10 +117,10 @@ export class ClientTable implements Disposable {
   }
 
   /** The record of a slot, null if it holds none. */
-  at(slot: number): FoundRecord | null {
+  at(slot: number): StoredEntry | null {
     this.#check();
     if (!Number.isInteger(slot) || slot < 0 || slot >= this.#geometry.slots) return null;
-    return this.#reader.readSlot(slot, true) ? { slot, record: this.#reader.snapshot.record() } : null;
+    return this.#reader.readSlot(slot, true) ? this.#reader.snapshot.stored(slot) : null;
   }
 
   /**
@@ -129,39 +129,40 @@ export class ClientTable implements Disposable {
    * repair in between, which can show one twice).
    * @param max records, 1 to {@link MAX_PAGE}
    */
-  page(cursor: number, max: number): RecordPage {
+  page(cursor: number, max: number): StoredPage {
     this.#check();
     if (!Number.isInteger(cursor) || cursor < 0) throw new RangeError(`cursor must be a whole number, not ${cursor}`);
     if (!Number.isInteger(max) || max < 1 || max > MAX_PAGE) {
       throw new RangeError(`max must be a whole number from 1 to ${MAX_PAGE}, not ${max}`);
     }
-    const records: FoundRecord[] = [];
+    const rows: StoredEntry[] = [];
     const used = this.#reader.usedSlots;
     const end = Math.min(used, cursor + MAX_PAGE_SLOTS);
     let slot = cursor;
-    for (; slot < end && records.length < max; slot++) {
-      if (this.#reader.readSlot(slot, true)) records.push({ slot, record: this.#reader.snapshot.record() });
+    for (; slot < end && rows.length < max; slot++) {
+      if (this.#reader.readSlot(slot, true)) rows.push(this.#reader.snapshot.stored(slot));
     }
-    return { cursor: slot < used ? slot : 0, records };
+    return { cursor: slot < used ? slot : 0, rows };
   }
 
   /**
    * Caller holds the write lock.
-   * @throws TalkError `name-taken`, `full`, `bad-name`, `bad-data` (which names the field); nothing has changed then
+   * @param row its entry as packEntry() made it
+   * @throws TalkError `name-taken`, `full`; nothing has changed then
    */
-  insert(input: ClientInput): RecordHandle {
+  insert(row: NewRow): RowHandle {
     this.#check();
-    return this.#writer.insert(input);
+    return this.#writer.insert(row);
   }
 
   /**
    * Gives the record in this slot new contents under the same folded name; the slot stays, the version does not. Nobody sees
    * a moment without either. Caller holds the write lock.
-   * @throws TalkError `no-such-user` if the slot does not hold that name, `bad-name`, `bad-data`
+   * @throws TalkError `no-such-user` if the slot does not hold that name
    */
-  replace(slot: number, input: ClientInput): RecordHandle {
+  replace(slot: number, row: NewRow): RowHandle {
     this.#check();
-    return this.#writer.replace(slot, input);
+    return this.#writer.replace(slot, row);
   }
 
   /** Caller holds the write lock. @returns false if the slot holds no record of this version (any more) */

@@ -1,66 +1,68 @@
-// Ready answers of LOOKUP. Finding a client and writing its fields down costs microseconds; seeing that nothing about it has
-// changed since the last time costs three loads from shared memory, and the answer is there already.
+// Replies to LOOKUP, kept ready. To find a client and write its fields costs microseconds; to see that nothing about it has changed
+// since the last time costs three loads from shared memory.
 
-import { type Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
-import { writeClientEntry } from "../entry-wire.ts";
+import { MAX_NAME_BYTES } from "../../base/names.ts";
+import type { Protocol } from "../../wire/resp-writer.ts";
+import { ReplyWriter } from "../../wire/resp-writer.ts";
+import type { ReplyCache } from "../directory.ts";
+import { writeEntry } from "../entry-wire.ts";
 import type { ClientTable, Stamp } from "./client-table.ts";
 
-/** LookupReplyCache kept by one worker, at some 700 bytes each. A power of two. */
-const PLACES = 4096;
-const LONGEST_NAME = 32; // bytes; longer ones are nobody's
+/** Replies kept by one worker, at some 900 bytes each. A power of two. */
+const SLOTS = 4096;
 
-interface Answer {
-  /** As in the request: one client may have answers under several spellings. */
+interface KeptReply {
+  /** As in the request: one client may have replies under several spellings. */
   readonly name: Uint8Array;
   readonly protocol: Protocol;
   readonly stamp: Stamp;
   readonly reply: Uint8Array;
 }
 
-export class LookupReplyCache {
+export class LookupReplyCache implements ReplyCache {
   readonly #table: ClientTable;
-  readonly #places: (Answer | undefined)[] = new Array(PLACES).fill(undefined);
+  readonly #slots: (KeptReply | undefined)[] = new Array(SLOTS).fill(undefined);
   readonly #writer = new ReplyWriter(1024);
 
   constructor(table: ClientTable) {
     this.#table = table;
   }
 
-  /**
-   * WriteBatcher the answer to a lookup of the name in `bytes[start..end)`.
-   * @returns false when there is none ready
-   */
-  write(bytes: Uint8Array, start: number, end: number, protocol: Protocol, out: ReplyWriter): boolean {
+  writeIfFresh(bytes: Uint8Array, start: number, end: number, protocol: Protocol, out: ReplyWriter): boolean {
     const length = end - start;
-    if (length > LONGEST_NAME) return false;
-    const answer = this.#places[placeOf(bytes, start, end, protocol)];
-    if (answer === undefined || answer.protocol !== protocol || answer.name.length !== length) return false;
-    const { name } = answer;
+    if (length > MAX_NAME_BYTES) return false;
+    const kept = this.#slots[slotOf(bytes, start, end, protocol)];
+    if (kept === undefined || kept.protocol !== protocol || kept.name.length !== length) return false;
+    const { name } = kept;
     for (let i = 0; i < length; i++) if (name[i] !== bytes[start + i]) return false;
-    if (!this.#table.isUnchanged(answer.stamp)) return false;
-    out.raw(answer.reply);
+    if (!this.#table.isUnchanged(kept.stamp)) return false;
+    out.raw(kept.reply);
     return true;
   }
 
-  /** Gets an answer ready for the next time. @param slot where the name was found */
-  keep(bytes: Uint8Array, start: number, end: number, protocol: Protocol, slot: number): void {
-    if (end - start > LONGEST_NAME) return;
-    const stamp = this.#table.stamp(slot);
-    const found = this.#table.at(slot);
-    // Read between two looks at the stamp, so it is the record of that stamp; whose it is, is asked once more.
-    if (stamp === null || found === null || !this.#table.isUnchanged(stamp)) return;
+  store(bytes: Uint8Array, start: number, end: number, protocol: Protocol): boolean {
+    if (end - start > MAX_NAME_BYTES) return false;
     const name = bytes.slice(start, end);
-    if (this.#table.find(Buffer.from(name).toString("utf8"))?.slot !== slot) return;
+    const text = Buffer.from(name.buffer, name.byteOffset, name.byteLength).toString("utf8");
+    const found = this.#table.find(text);
+    if (found === null) return false;
+    const stamp = this.#table.stamp(found.slot);
+    const row = this.#table.at(found.slot);
+    // Read between two looks at the stamp, so it is the row of that stamp. The slot may have gone to another name since
+    // find(): look the name up again to make sure that it still belongs to it.
+    if (stamp === null || row === null || !this.#table.isUnchanged(stamp)) return false;
+    if (this.#table.find(text)?.slot !== found.slot) return false;
     this.#writer.clear();
-    writeClientEntry(this.#writer, found.record, protocol);
+    writeEntry(this.#writer, row.entry, protocol);
     const reply = Uint8Array.from(this.#writer.bytes());
-    this.#places[placeOf(bytes, start, end, protocol)] = { name, protocol, stamp, reply };
+    this.#slots[slotOf(bytes, start, end, protocol)] = { name, protocol, stamp, reply };
+    return true;
   }
 }
 
-/** FNV-1a. Whoever chooses names to meet in one place makes only the answers slower, never wrong. */
-function placeOf(bytes: Uint8Array, start: number, end: number, protocol: Protocol): number {
+/** FNV-1a. Names that are chosen to meet in one slot make only the replies slower, never wrong. */
+function slotOf(bytes: Uint8Array, start: number, end: number, protocol: Protocol): number {
   let hash = 0x811c9dc5 ^ protocol;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
-  return (hash ^ (hash >>> 15)) & (PLACES - 1);
+  return (hash ^ (hash >>> 15)) & (SLOTS - 1);
 }

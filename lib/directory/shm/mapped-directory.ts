@@ -1,29 +1,12 @@
-// Directory of `ptalk`: who is on, for any program on the server's host, without asking the server.
+// `Directory` of the package: the entries of a server on this host, for any program, without asking the server.
 
 import { foldName } from "../../base/names.ts";
 import type { SharedMemory } from "../../ipc/shared-memory.ts";
-import type { Snapshot } from "./snapshot.ts";
+import type { DirectoryEntry } from "../entry.ts";
 import { TableError } from "./table-error.ts";
 import { HEADER, READY } from "./table-layout.ts";
 import { NO_SLOT, TableReader } from "./table-reader.ts";
 import { openTableSegment, serverTableName } from "./table-segment.ts";
-
-/** A client as the directory shows it. */
-export interface DirectoryEntry {
-  readonly name: string;
-  /** The preferred address, in numbers, v4 or v6. */
-  readonly address: string;
-  /** UDP port. */
-  readonly port: number;
-  /** The client's own word for its machine; may be empty. */
-  readonly host: string;
-  /** Ed25519 public key, base64. */
-  readonly key: string;
-  /** Milliseconds since the epoch. */
-  readonly startedAt: number;
-  /** Milliseconds since the epoch of the last lookup that this client made, null if it made none. */
-  readonly lastLookupAt: number | null;
-}
 
 /**
  * A lookup server's table, mapped read-only. `lookup` and `all` read memory and make no system call; they take no lock, so no
@@ -33,7 +16,7 @@ export interface DirectoryEntry {
  * A server that shuts down marks its table: from then on `stale` is true and nobody is found. Open a new Directory for its
  * successor. (A server killed with SIGKILL cannot mark anything: its successor does, when it takes the remains away.)
  */
-export class Directory implements Disposable {
+export class MappedDirectory implements Disposable {
   /** Clients that the table has room for. */
   readonly capacity: number;
   readonly #shm: SharedMemory;
@@ -54,8 +37,8 @@ export class Directory implements Disposable {
    * @throws IpcError ENOENT if there is none, EACCES if its `--table-mode` excludes this user; TalkError `protocol` for a table of
    * another version (both are named), `unreachable` if it is not ready within a second or was closed; RangeError for the port
    */
-  static open({ port }: { readonly port: number }): Directory {
-    return new Directory(serverTableName(port));
+  static open({ port }: { readonly port: number }): MappedDirectory {
+    return new MappedDirectory(serverTableName(port));
   }
 
   /** True once the server has shut down, or was replaced by another: nobody is found any more. */
@@ -71,7 +54,7 @@ export class Directory implements Disposable {
     if (this.#closed) throw TableError.closed(this.#shm.name);
     const slot = this.#reader.find(name, false);
     if (slot === NO_SLOT || this.stale) return null;
-    return entryOf(this.#reader.snapshot);
+    return this.#reader.snapshot.entry();
   }
 
   /** Everybody, in no particular order. Throws as {@link lookup}. */
@@ -81,7 +64,7 @@ export class Directory implements Disposable {
     const entries: DirectoryEntry[] = [];
     const used = this.#reader.usedSlots;
     for (let slot = 0; slot < used; slot++) {
-      if (this.#reader.readSlot(slot, false)) entries.push(entryOf(this.#reader.snapshot));
+      if (this.#reader.readSlot(slot, false)) entries.push(this.#reader.snapshot.entry());
     }
     if (this.stale) return [];
     // Who left and came back meanwhile may have been met in two slots. Nobody came: nobody can have been.
@@ -97,20 +80,6 @@ export class Directory implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function entryOf(record: Snapshot): DirectoryEntry {
-  const { name, key, host, addresses } = record.texts();
-  const comma = addresses.indexOf(",");
-  return {
-    name,
-    address: comma === -1 ? addresses : addresses.slice(0, comma),
-    port: record.port,
-    host,
-    key,
-    startedAt: record.startedAt,
-    lastLookupAt: record.lastLookupAt,
-  };
 }
 
 function latestOfEach(entries: DirectoryEntry[]): DirectoryEntry[] {

@@ -7,9 +7,11 @@
 // Lines are only ever added, by whoever holds the table's write lock, so each worker stays up to date by reading on from
 // where it was. A line that a crash cut short is no line: it is ignored by readers and cut off by the next writer.
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import type { Log } from "../../server/log.ts";
-import { CommandError } from "../../wire/commands.ts";
+import { replaceFile } from "../../base/files.ts";
+import type { DirectoryLog } from "../directory.ts";
+import { DirectoryError } from "../directory-error.ts";
 import { type NameLine, NameOwnership, UNUSED_DAYS } from "../name-ownership.ts";
 
 export const NAME_LOG_HEADER = "ptalk-names-v1\n";
@@ -40,38 +42,38 @@ export function readNameLine(line: string): NameLine | null {
 export class NameLog {
   readonly #path: string;
   readonly #limit: number;
-  readonly #log: Log;
-  readonly #book: NameOwnership;
+  readonly #log: DirectoryLog;
+  readonly #names: NameOwnership;
   readonly #fd: number;
   #offset = 0;
   #sync: NodeJS.Timeout | null = null;
   #warned = false;
 
-  /** @param path an existing log, see {@link compactNames} @param limit names that are remembered at most */
-  constructor(path: string, limit: number, log: Log) {
+  /** @param path an existing log, see {@link compactNameLog} @param limit names that are remembered at most */
+  constructor(path: string, limit: number, log: DirectoryLog) {
     this.#path = path;
     this.#limit = limit;
     this.#log = log;
-    this.#book = new NameOwnership(limit);
+    this.#names = new NameOwnership(limit);
     this.#fd = openSync(path, "r+");
     this.refresh();
   }
 
   keyOf(folded: string): string | undefined {
-    return this.#book.get(folded)?.key;
+    return this.#names.get(folded)?.key;
   }
 
-  /** @throws CommandError FULL if the name would be bound to the key, and there is no room for one more */
+  /** @throws DirectoryError `full` if the name would be bound to the key, and there is no room for one more */
   checkRoom(folded: string, key: string): void {
-    if (this.#book.hasRoom(key, today()) || this.#book.get(folded) !== undefined) return;
-    throw new CommandError(
-      `FULL the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
+    if (this.#names.hasRoom(key, today()) || this.#names.get(folded) !== undefined) return;
+    throw DirectoryError.full(
+      `the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
     );
   }
 
   /** Whether the name is that key's, and was registered or claimed a short time ago: then there is nothing to note. */
-  isNoted(folded: string, key: string): boolean {
-    const known = this.#book.get(folded);
+  isFresh(folded: string, key: string): boolean {
+    const known = this.#names.get(folded);
     return known?.key === key && today() - known.day < FRESH_DAYS;
   }
 
@@ -100,7 +102,7 @@ export class NameLog {
     let start = 0;
     for (let end = bytes.indexOf(LF); end !== -1; end = bytes.indexOf(LF, start)) {
       const entry = readNameLine(bytes.toString("utf8", start, end));
-      if (entry !== null) this.#book.take(entry);
+      if (entry !== null) this.#names.apply(entry);
       start = end + 1;
     }
     this.#offset += start;
@@ -112,9 +114,9 @@ export class NameLog {
    * it and then checkRoom(). A key that has all the names it may have gets no further one today: it stays unbound.
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
-  note(folded: string, key: string): void {
-    const known = this.#book.get(folded);
-    if (this.isNoted(folded, key) || (known === undefined && this.#book.hasAll(key, today()))) return;
+  bind(folded: string, key: string): void {
+    const known = this.#names.get(folded);
+    if (this.isFresh(folded, key) || (known === undefined && this.#names.isAtLimit(key, today()))) return;
     try {
       this.#append({ folded, key, day: today() });
     } catch (error) {
@@ -130,7 +132,7 @@ export class NameLog {
       written += writeSync(this.#fd, line, written, line.length - written, this.#offset + written);
     }
     this.#offset += line.length;
-    this.#book.take(entry);
+    this.#names.apply(entry);
     this.#warn();
     // The line survives the death of every process at once; for a power cut it needs the disk, which may take its time.
     this.#sync ??= setTimeout(() => {
@@ -140,11 +142,11 @@ export class NameLog {
   }
 
   #warn(): void {
-    if (this.#warned || this.#book.size < this.#limit * NEARLY_FULL) return;
+    if (this.#warned || this.#names.size < this.#limit * NEARLY_FULL) return;
     this.#warned = true;
     this.#log.warn(
       `nearly all names that can be remembered are taken; when there is no room, new ones are refused until others were not registered for ${UNUSED_DAYS} days`,
-      { names: this.#book.size, room: this.#limit, file: this.#path },
+      { names: this.#names.size, room: this.#limit, file: this.#path },
     );
   }
 
@@ -156,4 +158,34 @@ export class NameLog {
 
 function today(): number {
   return Math.floor(Date.now() / DAY_MS);
+}
+
+/**
+ * Rewrites the log with one line for each name and without what a crash left; a reader sees the old one or the new one. Caller is the
+ * only one who uses the file.
+ * @returns how many names there are
+ */
+export async function compactNameLog(path: string, log: DirectoryLog): Promise<number> {
+  const names = new NameOwnership(Number.POSITIVE_INFINITY);
+  let damaged = 0;
+  const lines = (await readIfThere(path)).split("\n");
+  for (const line of lines.slice(lines[0] === NAME_LOG_HEADER.trim() ? 1 : 0)) {
+    const entry = readNameLine(line);
+    if (entry !== null) names.apply(entry);
+    else if (line !== "") damaged++;
+  }
+  if (damaged > 0) log.warn("names: damaged lines left out", { path, lines: damaged });
+  let text = NAME_LOG_HEADER;
+  for (const line of names.lines()) text += nameLine(line);
+  await replaceFile(path, text);
+  return names.size;
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
 }

@@ -1,46 +1,43 @@
-// Records of workers that died: kept for a moment, since their clients come back, then removed.
+// Rows of workers that died: kept for a moment, since their clients come back, then removed.
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { RECORDS_PER_TURN, REMOVAL_RETRY_MS } from "../../server/limits.ts";
-import type { DirectoryEvent } from "../../server/messages.ts";
+import type { DirectoryEvent } from "../directory.ts";
 import { AnnouncedEntries } from "./announced-entries.ts";
 import type { ClientTable } from "./client-table.ts";
-import type { FoundRecord } from "./stored-entry.ts";
+import { ORPHAN_GRACE_MS, REMOVAL_RETRY_MS, ROWS_PER_TURN } from "./shm-limits.ts";
+import type { StoredEntry } from "./stored-entry.ts";
 import type { WriteBatcher } from "./write-batcher.ts";
 
-/** Ms that the clients of a dead worker have to register again before their names are free. */
-export const ORPHAN_GRACE_MS = 5_000;
-
-export interface OrphansOwner {
-  /** This has happened, and nobody has told it yet. */
-  announce(events: readonly DirectoryEvent[]): void;
-  /** Everything of a dead worker has been told, or removed. */
-  settled(): void;
+export interface ReaperEvents {
+  /** Changes of a dead worker that it never announced. */
+  readonly onEvents: (events: readonly DirectoryEvent[]) => void;
+  /** Everything of a dead worker is announced, or removed. */
+  readonly onSettled: () => void;
 }
 
 export class OrphanReaper {
   readonly #table: ClientTable;
   readonly #writes: WriteBatcher;
-  readonly #owner: OrphansOwner;
-  readonly #roll: AnnouncedEntries;
+  readonly #events: ReaperEvents;
+  readonly #announced: AnnouncedEntries;
   readonly #timers = new Set<NodeJS.Timeout>();
   #stopped = false;
 
-  constructor(table: ClientTable, writes: WriteBatcher, owner: OrphansOwner) {
+  constructor(table: ClientTable, writes: WriteBatcher, events: ReaperEvents) {
     this.#table = table;
     this.#writes = writes;
-    this.#owner = owner;
-    this.#roll = new AnnouncedEntries(table);
+    this.#events = events;
+    this.#announced = new AnnouncedEntries(table);
   }
 
-  /** A worker has told this. */
-  note(owner: number, events: readonly DirectoryEvent[]): void {
-    this.#roll.note(owner, events);
+  /** A live worker has announced these. */
+  observe(worker: number, events: readonly DirectoryEvent[]): void {
+    this.#announced.note(worker, events);
   }
 
-  /** The worker `owner` is dead: tells what it did not, and removes its records once their grace is over. */
-  expect(owner: number): void {
-    void this.#tellUntold(owner).catch(() => {}); // the table is closed: the server has stopped
-    this.#sweepIn(ORPHAN_GRACE_MS, owner);
+  /** Announces what the dead worker did not, and removes its rows once their grace is over. */
+  workerDied(worker: number): void {
+    void this.#announceMissed(worker).catch(() => {}); // the table is closed: the server has stopped
+    this.#sweepIn(ORPHAN_GRACE_MS, worker);
   }
 
   stop(): void {
@@ -48,50 +45,49 @@ export class OrphanReaper {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  async #tellUntold(owner: number): Promise<void> {
-    for await (const events of this.#roll.unannounced(owner)) {
+  async #announceMissed(worker: number): Promise<void> {
+    for await (const events of this.#announced.unannounced(worker)) {
       if (this.#stopped) return;
-      this.#announce(owner, events);
+      this.#announce(worker, events);
     }
-    this.#owner.settled();
+    this.#events.onSettled();
   }
 
-  #announce(owner: number, events: readonly DirectoryEvent[]): void {
+  #announce(worker: number, events: readonly DirectoryEvent[]): void {
     if (events.length === 0) return;
-    this.#roll.note(owner, events);
-    this.#owner.announce(events);
+    this.#announced.note(worker, events);
+    this.#events.onEvents(events);
   }
 
-  #sweepIn(ms: number, owner: number): void {
+  #sweepIn(ms: number, worker: number): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      void this.#sweep(owner).catch(() => {
-        if (!this.#stopped) this.#sweepIn(REMOVAL_RETRY_MS, owner);
+      void this.#sweep(worker).catch(() => {
+        if (!this.#stopped) this.#sweepIn(REMOVAL_RETRY_MS, worker);
       });
     }, ms);
     this.#timers.add(timer);
   }
 
-  async #sweep(owner: number): Promise<void> {
+  async #sweep(worker: number): Promise<void> {
     let cursor = 0;
     do {
-      const page = this.#table.page(cursor, RECORDS_PER_TURN);
+      const page = this.#table.page(cursor, ROWS_PER_TURN);
       cursor = page.cursor;
-      const orphans = page.records.filter(({ record }) => record.owner === owner);
-      if (orphans.length > 0) await this.#remove(owner, orphans);
+      const orphans = page.rows.filter(({ place }) => place.worker === worker);
+      if (orphans.length > 0) await this.#remove(worker, orphans);
       await nextTurn();
     } while (cursor !== 0 && !this.#stopped);
-    this.#owner.settled();
+    this.#events.onSettled();
   }
 
-  async #remove(owner: number, orphans: readonly FoundRecord[]): Promise<void> {
+  async #remove(worker: number, orphans: readonly StoredEntry[]): Promise<void> {
     const events: DirectoryEvent[] = [];
     await this.#writes.run(() => {
-      for (const { slot, record } of orphans) {
-        if (this.#table.remove(slot, record.version))
-          events.push({ kind: "left", version: record.version, name: record.name });
+      for (const { slot, version, entry } of orphans) {
+        if (this.#table.remove(slot, version)) events.push({ kind: "off", version, name: entry.name });
       }
     });
-    this.#announce(owner, events);
+    this.#announce(worker, events);
   }
 }

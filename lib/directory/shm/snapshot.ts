@@ -1,18 +1,18 @@
-// A private copy of one record's words, and what they mean. The copy may hold anything at all: whoever took it has to find the
-// record's sequence unchanged before believing it, and even then the bytes may be a hostile process's.
+// A private copy of one record's words, and what they mean. The copy may hold anything at all: the reader has to find the
+// record's sequence unchanged before it believes the copy, and even then the bytes may be a hostile process's.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
 import { loadNumber } from "../../ipc/words.ts";
+import { DirectoryEntry, KEY_TEXT_BYTES, MAX_DETAILS_BYTES, MAX_TIME, type PackedEntry } from "../entry.ts";
 import { loadLookupTime } from "./lookup-time.ts";
-import type { ClientRecord } from "./stored-entry.ts";
+import type { StoredEntry } from "./stored-entry.ts";
 import {
+  CLAIM_ID_BYTES,
   DETAIL,
+  detailsLength,
   FLAG_ASCII,
-  KEY_TEXT_BYTES,
-  MAX_ADDRESSES_BYTES,
-  MAX_HOST_BYTES,
-  MAX_TIME,
+  foldLength,
   NEAR_TEXT_WORDS,
-  PORT_MASK,
+  nameLength,
   RECORD,
   STATE_BITS,
   TEXT_WORDS,
@@ -23,16 +23,14 @@ export class Snapshot {
   /** Byte lengths as the record claims them. */
   foldBytes = 0;
   nameBytes = 0;
-  hostBytes = 0;
-  addressesBytes = 0;
-  port = 0;
+  detailsBytes = 0;
   startedAt = 0;
   lastLookupAt: number | null = null;
   #ascii = false;
-  #pid = 0;
-  #startTime = 0;
-  #owner = 0;
+  #worker = 0;
   #connection = 0;
+  readonly #claim = Buffer.alloc(CLAIM_ID_BYTES);
+  readonly #claimWords = new Int32Array(CLAIM_ID_BYTES / 4);
   readonly #words = new Int32Array(TEXT_WORDS);
   readonly #bytes = Buffer.from(this.#words.buffer);
 
@@ -45,26 +43,20 @@ export class Snapshot {
    */
   copy(words: Int32Array, at: number, detail: number, sequence: number): boolean {
     const lengths = Atomics.load(words, at + RECORD.lengths);
-    const fold = lengths & 0xff;
-    const name = (lengths >>> 8) & 0xff;
-    const host = (lengths >>> 16) & 0xff;
-    const addresses = lengths >>> 24;
-    if (fold > MAX_FOLD_BYTES || name > MAX_NAME_BYTES || host > MAX_HOST_BYTES || addresses > MAX_ADDRESSES_BYTES) {
-      return false;
-    }
+    const fold = foldLength(lengths);
+    const name = nameLength(lengths);
+    const details = detailsLength(lengths);
+    if (fold > MAX_FOLD_BYTES || name > MAX_NAME_BYTES || details > MAX_DETAILS_BYTES) return false;
     this.foldBytes = fold;
     this.nameBytes = name;
-    this.hostBytes = host;
-    this.addressesBytes = addresses;
+    this.detailsBytes = details;
     this.version = sequence >>> STATE_BITS;
-    const port = Atomics.load(words, at + RECORD.port);
-    this.port = port & PORT_MASK;
-    this.#ascii = (port & FLAG_ASCII) !== 0;
+    this.#ascii = (lengths & FLAG_ASCII) !== 0;
     this.startedAt = loadNumber(words, at + RECORD.startedAt);
     this.lastLookupAt = loadLookupTime(words, at, this.version);
 
     const from = (fold + 3) >> 2;
-    const end = from + ((name + KEY_TEXT_BYTES + host + addresses + 3) >> 2);
+    const end = from + ((name + KEY_TEXT_BYTES + details + 3) >> 2);
     const near = Math.min(end, NEAR_TEXT_WORDS);
     const copied = this.#words;
     for (let i = from; i < near; i++) copied[i - from] = Atomics.load(words, at + RECORD.text + i);
@@ -74,53 +66,46 @@ export class Snapshot {
   }
 
   /** Copies the rest, which only the server asks for. */
-  copyOwner(words: Int32Array, detail: number): void {
-    this.#pid = Atomics.load(words, detail + DETAIL.pid);
-    this.#startTime = loadNumber(words, detail + DETAIL.startTime);
-    this.#owner = Atomics.load(words, detail + DETAIL.owner) >>> 0;
+  copyClaim(words: Int32Array, detail: number): void {
+    this.#worker = Atomics.load(words, detail + DETAIL.worker) >>> 0;
     this.#connection = Atomics.load(words, detail + DETAIL.connection) >>> 0;
+    for (let i = 0; i < this.#claimWords.length; i++) {
+      this.#claimWords[i] = Atomics.load(words, detail + DETAIL.claimId + i);
+    }
   }
 
-  /** The four texts in the order in which they are packed. */
-  texts(): { name: string; key: string; host: string; addresses: string } {
+  /** The three texts in the order in which they are packed. */
+  packed(): PackedEntry {
     const keyAt = this.nameBytes;
-    const hostAt = keyAt + KEY_TEXT_BYTES;
-    const addressesAt = hostAt + this.hostBytes;
-    const end = addressesAt + this.addressesBytes;
+    const detailsAt = keyAt + KEY_TEXT_BYTES;
+    const end = detailsAt + this.detailsBytes;
+    const { startedAt } = this;
     if (!this.#ascii) {
       const bytes = this.#bytes;
       return {
         name: bytes.toString("utf8", 0, keyAt),
-        key: bytes.toString("latin1", keyAt, hostAt),
-        host: bytes.toString("utf8", hostAt, addressesAt),
-        addresses: bytes.toString("latin1", addressesAt, end),
+        key: bytes.toString("latin1", keyAt, detailsAt),
+        startedAt,
+        details: bytes.toString("utf8", detailsAt, end),
       };
     }
-    // One call into C++ for all four, then slices of its string.
+    // One call into C++ for all three, then slices of its string.
     const all = this.#bytes.toString("latin1", 0, end);
-    return {
-      name: all.slice(0, keyAt),
-      key: all.slice(keyAt, hostAt),
-      host: all.slice(hostAt, addressesAt),
-      addresses: all.slice(addressesAt),
-    };
+    return { name: all.slice(0, keyAt), key: all.slice(keyAt, detailsAt), startedAt, details: all.slice(detailsAt) };
   }
 
-  /** Everything. {@link copyOwner} has been called too. */
-  record(): ClientRecord {
-    const { name, key, host, addresses } = this.texts();
+  entry(): DirectoryEntry {
+    return new DirectoryEntry(this.packed(), this.lastLookupAt);
+  }
+
+  /** Everything. {@link copyClaim} has been called too. */
+  stored(slot: number): StoredEntry {
+    this.#claim.set(new Uint8Array(this.#claimWords.buffer));
     return {
-      name,
-      key,
-      addresses: addresses.split(","),
-      port: this.port,
-      host,
-      pid: this.#pid,
-      startTime: this.#startTime,
-      startedAt: this.startedAt,
-      owner: this.#owner,
-      connection: this.#connection,
-      lastLookupAt: this.lastLookupAt,
+      entry: this.entry(),
+      claimId: this.#claim.toString("base64"),
+      place: { worker: this.#worker, connection: this.#connection },
+      slot,
       version: this.version,
     };
   }

@@ -7,29 +7,20 @@
 //
 // Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
+import { CLAIM_ID_LENGTH } from "../../crypto/signed-statements.ts";
 import { fullLines, LINE_WORDS, offsetsOf, WORD_BYTES, wordsFor } from "../../ipc/words.ts";
+import { KEY_TEXT_BYTES, MAX_DETAILS_BYTES } from "../entry.ts";
 
 /** "ptkC" in memory on a little-endian machine. */
 export const MAGIC = 0x436b_7470;
 /** To be raised with every change of what stands below. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 export const MIN_CAPACITY = 1;
 export const MAX_CAPACITY = 1_048_576;
 
-export const KEY_BYTES = 32;
-/** Base64 of a key. */
-export const KEY_TEXT_BYTES = 44;
-export const MAX_HOST_BYTES = 64;
-export const MAX_ADDRESSES = 4;
-/** Eight groups of four hexadecimal digits. */
-export const MAX_ADDRESS_BYTES = 39;
-
-/** Largest time that an ECMAScript Date can hold, in ms since the epoch. A record that claims more is garbage. */
-export const MAX_TIME = 8.64e15;
-
-/** Longest list of addresses in a record, with commas between. */
-export const MAX_ADDRESSES_BYTES = MAX_ADDRESSES * MAX_ADDRESS_BYTES + (MAX_ADDRESSES - 1);
+/** Bytes of a claim id, whose text is base64. */
+export const CLAIM_ID_BYTES = (CLAIM_ID_LENGTH / 4) * 3;
 
 const header = offsetsOf({
   magic: 1,
@@ -65,8 +56,7 @@ export const READY = { open: 1, closed: 2 } as const;
  */
 export const VERSIONS = 1024;
 
-export const TEXT_WORDS =
-  wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_HOST_BYTES + MAX_ADDRESSES_BYTES);
+export const TEXT_WORDS = wordsFor(MAX_FOLD_BYTES) + wordsFor(MAX_NAME_BYTES + KEY_TEXT_BYTES + MAX_DETAILS_BYTES);
 
 const recordHead = {
   /** `version << 2 | state`, the word by which a record appears and disappears; see {@link STATE}. */
@@ -74,10 +64,8 @@ const recordHead = {
   hash: 1,
   /** Next record of the chain, or of the free list; a link. */
   next: 1,
-  /** Bytes of fold, name, host and addresses: 8 bits each, lowest first. */
+  /** Bytes of fold (7 bits), name (8 bits) and details (16 bits), lowest first, and {@link FLAG_ASCII}. */
   lengths: 1,
-  /** Port in the low 16 bits, {@link FLAG_ASCII} above. */
-  port: 1,
   /** Milliseconds since the epoch: low word, then 11 bits of the high one tagged with 21 bits of the version. */
   lookupLow: 1,
   lookupHigh: 1,
@@ -92,7 +80,7 @@ export const NEAR_TEXT_WORDS = RECORD_WORDS - HEAD_WORDS;
 
 const record = offsetsOf({
   ...recordHead,
-  /** Folded name, padded with zeros to whole words; then, packed: name, key, host, addresses. */
+  /** Folded name, padded with zeros to whole words; then, packed: name, key, details (entry.ts). */
   text: NEAR_TEXT_WORDS,
 });
 export const RECORD = record.at;
@@ -100,10 +88,10 @@ export const RECORD = record.at;
 const detail = offsetsOf({
   /** What did not fit into the record's own text. */
   text: TEXT_WORDS - NEAR_TEXT_WORDS,
-  pid: 1,
-  startTime: 2,
-  owner: 1,
+  /** Where the client's connection is. */
+  worker: 1,
   connection: 1,
+  claimId: wordsFor(CLAIM_ID_BYTES),
   /** While the record is `moving`: the slot that stands in for it, as a link. */
   standIn: 1,
 });
@@ -118,17 +106,24 @@ export const STATE = { free: 0, live: 1, moving: 2, standIn: 3 } as const;
 export const THERE = 1;
 export const STATE_BITS = 2;
 export const STATE_MASK = (1 << STATE_BITS) - 1;
-/** Versions count modulo this. */
-export const VERSION_MASK = 2 ** (32 - STATE_BITS) - 1;
-
 /** The word by which a record of this version shows its state. */
 export function sequenceOf(version: number, state: number): number {
   return (version << STATE_BITS) | state;
 }
 
 /** All text of the record is ASCII: one conversion makes all its strings. */
-export const FLAG_ASCII = 1 << 16;
-export const PORT_MASK = 0xffff;
+export const FLAG_ASCII = 1 << 31;
+const FOLD_BITS = 7;
+const NAME_BITS = 8;
+const DETAILS_BITS = 16;
+
+export function packLengths(fold: number, name: number, details: number, isAscii: boolean): number {
+  return fold | (name << FOLD_BITS) | (details << (FOLD_BITS + NAME_BITS)) | (isAscii ? FLAG_ASCII : 0);
+}
+export const foldLength = (lengths: number): number => lengths & ((1 << FOLD_BITS) - 1);
+export const nameLength = (lengths: number): number => (lengths >>> FOLD_BITS) & ((1 << NAME_BITS) - 1);
+export const detailsLength = (lengths: number): number =>
+  (lengths >>> (FOLD_BITS + NAME_BITS)) & ((1 << DETAILS_BITS) - 1);
 
 /**
  * Longest chain that a writer makes and a reader follows. With a seeded hash and no more records than buckets, a chain of

@@ -59,25 +59,25 @@ export class TableReader {
 
   /**
    * Finds a name, and leaves the record's copy in {@link snapshot}.
-   * @param withOwner copy the fields that only the server needs, too
+   * @param withClaim copy the fields that only the server needs, too
    * @returns the slot, or {@link NO_SLOT}
    * @throws TableError if the table kept changing under {@link MAX_ATTEMPTS} attempts
    */
-  find(name: string, withOwner: boolean): number {
+  find(name: string, withClaim: boolean): number {
     if (!this.key.set(name)) return NO_SLOT;
     const words = this.#words;
     const bucket = this.#geometry.buckets + (this.key.hash & this.#geometry.bucketMask);
     const versionAt = versionOf(this.#geometry, bucket);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const version = Atomics.load(words, versionAt);
-      const found = this.#follow(Atomics.load(words, bucket), withOwner);
+      const found = this.#follow(Atomics.load(words, bucket), withClaim);
       if (found >= 0) return found;
       if (found === MISSED && Atomics.load(words, versionAt) === version) return NO_SLOT;
     }
     throw TableError.unsteady(this.#path);
   }
 
-  #follow(head: number, withOwner: boolean): number {
+  #follow(head: number, withClaim: boolean): number {
     const words = this.#words;
     const geometry = this.#geometry;
     const hash = this.key.hash;
@@ -86,7 +86,7 @@ export class TableReader {
       const at = recordAt(geometry, link - 1);
       const sequence = Atomics.load(words, at + RECORD.sequence);
       if ((sequence & THERE) !== 0 && Atomics.load(words, at + RECORD.hash) === hash && this.#isKeyAt(at)) {
-        const sane = this.#copy(link - 1, sequence, withOwner);
+        const sane = this.#copy(link - 1, sequence, withClaim);
         if (Atomics.load(words, at + RECORD.sequence) !== sequence) return DISTURBED;
         if (sane && this.snapshot.foldBytes === this.key.byteLength) return link - 1;
       }
@@ -108,21 +108,21 @@ export class TableReader {
    * it, so whoever is in the table throughout a walk over all slots is met exactly once.
    * @returns false if the slot holds none
    */
-  readSlot(slot: number, withOwner: boolean): boolean {
+  readSlot(slot: number, withClaim: boolean): boolean {
     const words = this.#words;
     const at = recordAt(this.#geometry, slot);
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const sequence = Atomics.load(words, at + RECORD.sequence);
       const state = sequence & STATE_MASK;
       if (state === STATE.live) {
-        const sane = this.#copy(slot, sequence, withOwner);
+        const sane = this.#copy(slot, sequence, withClaim);
         if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane;
       } else if (state === STATE.moving) {
         const link = Atomics.load(words, detailAt(this.#geometry, slot) + DETAIL.standIn);
         if (link <= 0 || link > this.#geometry.slots) return false;
         const standIn = recordAt(this.#geometry, link - 1);
         const other = Atomics.load(words, standIn + RECORD.sequence);
-        const sane = (other & THERE) !== 0 && this.#copy(link - 1, other, withOwner);
+        const sane = (other & THERE) !== 0 && this.#copy(link - 1, other, withClaim);
         // The slot still moving says that its stand-in was not yet dismissed.
         if (Atomics.load(words, standIn + RECORD.sequence) === other) {
           if (Atomics.load(words, at + RECORD.sequence) === sequence) return sane;
@@ -134,10 +134,10 @@ export class TableReader {
     throw TableError.unsteady(this.#path);
   }
 
-  #copy(slot: number, sequence: number, withOwner: boolean): boolean {
+  #copy(slot: number, sequence: number, withClaim: boolean): boolean {
     const detail = detailAt(this.#geometry, slot);
     const sane = this.snapshot.copy(this.#words, recordAt(this.#geometry, slot), detail, sequence);
-    if (withOwner) this.snapshot.copyOwner(this.#words, detail);
+    if (withClaim) this.snapshot.copyClaim(this.#words, detail);
     return sane;
   }
 

@@ -4,15 +4,16 @@
 // The caller is alone with the table but for readers without a lock, and these must not be misled: chains are mended link by
 // link, what is missing is put in before what is wrong is taken out. May itself be killed anywhere and run again.
 import { MAX_FOLD_BYTES } from "../../base/names.ts";
+import { isLaterVersion, VERSION_MASK } from "../claim-rules.ts";
 import { hashWords } from "./name-key.ts";
 import { Snapshot } from "./snapshot.ts";
 import type { RepairResult } from "./stored-entry.ts";
 import {
   detailAt,
+  foldLength,
   type Geometry,
   HEADER,
   MAX_CHAIN,
-  PORT_MASK,
   RECORD,
   recordAt,
   STATE,
@@ -20,7 +21,6 @@ import {
   STATE_MASK,
   sequenceOf,
   THERE,
-  VERSION_MASK,
   versionOf,
 } from "./table-layout.ts";
 
@@ -59,7 +59,7 @@ class Repair {
   }
 
   run(): RepairResult {
-    // A walk that this crosses may meet somebody twice: it is told by the version (directory.ts).
+    // A walk that this crosses may meet somebody twice: the version tells (mapped-directory.ts).
     this.#noteVersion(Atomics.load(this.#words, HEADER.lastVersion) + 1);
     for (let slot = 0; slot < this.#used; slot++) this.#classify(slot);
     for (let index = 0; index <= this.#geometry.bucketMask; index++) this.#mendChain(index);
@@ -112,10 +112,10 @@ class Repair {
     if (
       !record.copy(words, at, detailAt(this.#geometry, slot), sequence) ||
       record.foldBytes === 0 ||
-      record.nameBytes === 0
+      record.nameBytes === 0 ||
+      record.detailsBytes === 0
     )
       return false;
-    if ((Atomics.load(words, at + RECORD.port) & PORT_MASK) === 0) return false;
     const count = (record.foldBytes + 3) >> 2;
     for (let i = 0; i < count; i++) this.#fold[i] = Atomics.load(words, at + RECORD.text + i);
     const seedLow = Atomics.load(words, HEADER.seed);
@@ -126,8 +126,8 @@ class Repair {
   #sameName(a: number, b: number): boolean {
     const words = this.#words;
     if (Atomics.load(words, a + RECORD.hash) !== Atomics.load(words, b + RECORD.hash)) return false;
-    const bytes = Atomics.load(words, a + RECORD.lengths) & 0xff;
-    if (bytes !== (Atomics.load(words, b + RECORD.lengths) & 0xff)) return false;
+    const bytes = foldLength(Atomics.load(words, a + RECORD.lengths));
+    if (bytes !== foldLength(Atomics.load(words, b + RECORD.lengths))) return false;
     for (let i = 0; i < (bytes + 3) >> 2; i++) {
       if (Atomics.load(words, a + RECORD.text + i) !== Atomics.load(words, b + RECORD.text + i)) return false;
     }
@@ -234,10 +234,4 @@ class Repair {
     Atomics.store(words, HEADER.count, kept);
     return kept;
   }
-}
-
-/** Versions wrap around; the two records of one name that are compared are a few versions apart. */
-export function isLaterVersion(a: number, b: number): boolean {
-  const ahead = (a - b) & VERSION_MASK;
-  return ahead !== 0 && ahead <= VERSION_MASK >>> 1;
 }

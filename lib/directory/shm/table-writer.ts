@@ -5,14 +5,17 @@
 // repair.ts makes again from the records. All stores are atomic ones: they keep their order on every processor.
 import { TalkError } from "../../base/errors.ts";
 import { storeNumber } from "../../ipc/words.ts";
+import { VERSION_MASK } from "../claim-rules.ts";
 import { EncodedRecord } from "./encoded-record.ts";
 import { storeLookupTime } from "./lookup-time.ts";
 import { NameKey } from "./name-key.ts";
-import type { ClientInput, RecordHandle } from "./stored-entry.ts";
+import type { NewRow, RowHandle } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import {
+  CLAIM_ID_BYTES,
   DETAIL,
   detailAt,
+  foldLength,
   type Geometry,
   HEADER,
   MAX_CHAIN,
@@ -24,7 +27,6 @@ import {
   STATE_MASK,
   sequenceOf,
   THERE,
-  VERSION_MASK,
   versionOf,
 } from "./table-layout.ts";
 
@@ -36,6 +38,8 @@ export class TableWriter {
   readonly #path: string;
   readonly #key: NameKey;
   readonly #image = new EncodedRecord();
+  readonly #claimWords = new Int32Array(CLAIM_ID_BYTES / 4);
+  readonly #claim = Buffer.from(this.#claimWords.buffer);
 
   constructor(words: Int32Array, geometry: Geometry, path: string) {
     this.#words = words;
@@ -44,11 +48,11 @@ export class TableWriter {
     this.#key = new NameKey(Atomics.load(words, HEADER.seed), Atomics.load(words, HEADER.seed + 1));
   }
 
-  /** @throws TalkError `name-taken`, `full`, `bad-name`, `bad-data` */
-  insert(input: ClientInput): RecordHandle {
+  /** @throws TalkError `name-taken`, `full` */
+  insert(input: NewRow): RowHandle {
     this.#take(input);
     const bucket = this.#bucket();
-    if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.name);
+    if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.entry.name);
     const count = Atomics.load(this.#words, HEADER.count);
     if (count >= this.#geometry.capacity) throw TalkError.full(this.#geometry.capacity);
     const slot = this.#allocate();
@@ -62,13 +66,13 @@ export class TableWriter {
    * Replaces the record of the same folded name in its slot. Lookups and pages find the old or the new one at every moment,
    * and so does whoever repairs after a crash: the new record is first written elsewhere, where it stands in while the slot
    * is written again.
-   * @throws TalkError `bad-name`, `bad-data`; `no-such-user` if the slot does not hold that name
+   * @throws TalkError `no-such-user` if the slot does not hold that name
    */
-  replace(slot: number, input: ClientInput): RecordHandle {
+  replace(slot: number, input: NewRow): RowHandle {
     this.#take(input);
     const words = this.#words;
     const bucket = this.#bucket();
-    if (this.#findInChain(bucket) !== slot + 1) throw TalkError.noSuchUser(input.name);
+    if (this.#findInChain(bucket) !== slot + 1) throw TalkError.noSuchUser(input.entry.name);
     const at = this.#at(slot);
     const oldVersion = Atomics.load(words, at + RECORD.sequence) >>> STATE_BITS;
     const standIn = this.#allocate();
@@ -115,7 +119,7 @@ export class TableWriter {
     return true;
   }
 
-  #take(input: ClientInput): void {
+  #take(input: NewRow): void {
     this.#image.encode(input);
     this.#key.setFolded(this.#image.folded);
   }
@@ -145,7 +149,8 @@ export class TableWriter {
       if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
         let i = 0;
         while (i < wordCount && Atomics.load(words, at + RECORD.text + i) === key[i]) i++;
-        if (i === wordCount && (Atomics.load(words, at + RECORD.lengths) & 0xff) === this.#key.byteLength) return link;
+        if (i === wordCount && foldLength(Atomics.load(words, at + RECORD.lengths)) === this.#key.byteLength)
+          return link;
       }
       link = Atomics.load(words, at + RECORD.next);
     }
@@ -178,7 +183,7 @@ export class TableWriter {
   }
 
   /** Stores everything under a sequence of that state. @returns the new version */
-  #write(slot: number, input: ClientInput, state: number): number {
+  #write(slot: number, input: NewRow, state: number): number {
     const words = this.#words;
     const at = this.#at(slot);
     const image = this.#image;
@@ -187,19 +192,20 @@ export class TableWriter {
     Atomics.store(words, at + RECORD.sequence, sequenceOf(version, state));
     Atomics.store(words, at + RECORD.hash, this.#key.hash);
     Atomics.store(words, at + RECORD.lengths, image.lengths);
-    Atomics.store(words, at + RECORD.port, image.port);
     Atomics.store(words, at + RECORD.lookupHigh, 0);
     Atomics.store(words, at + RECORD.lookupLow, 0);
-    storeNumber(words, at + RECORD.startedAt, input.startedAt);
+    storeNumber(words, at + RECORD.startedAt, input.entry.startedAt);
     const near = Math.min(image.textWords, NEAR_TEXT_WORDS);
     for (let i = 0; i < near; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);
     const detail = detailAt(this.#geometry, slot);
     const far = detail + DETAIL.text - NEAR_TEXT_WORDS;
     for (let i = near; i < image.textWords; i++) Atomics.store(words, far + i, image.text[i] as number);
-    Atomics.store(words, detail + DETAIL.pid, input.pid);
-    storeNumber(words, detail + DETAIL.startTime, input.startTime);
-    Atomics.store(words, detail + DETAIL.owner, input.owner | 0);
-    Atomics.store(words, detail + DETAIL.connection, input.connection | 0);
+    Atomics.store(words, detail + DETAIL.worker, input.place.worker | 0);
+    Atomics.store(words, detail + DETAIL.connection, input.place.connection | 0);
+    this.#claim.write(input.claimId, "base64");
+    for (let i = 0; i < this.#claimWords.length; i++) {
+      Atomics.store(words, detail + DETAIL.claimId + i, this.#claimWords[i] as number);
+    }
     return version;
   }
 

@@ -1,6 +1,7 @@
-// The worker's changes to the table, one after the other under the write lock. A process may wait for the lock only once
-// at a time, and a lock costs the same for one change as for many: so there is a line, and it is served in batches.
-import { WRITES_PER_LOCK } from "../../server/limits.ts";
+// A process's changes to the table, one after the other under the write lock. A process may wait for the lock only once at a
+// time, and a lock costs the same for one change as for many: so changes queue, and are made in batches.
+import { DirectoryError } from "../directory-error.ts";
+import { WRITES_PER_LOCK } from "./shm-limits.ts";
 
 /** What of the readers-writers lock is needed here. */
 export interface WriteLock {
@@ -15,7 +16,7 @@ interface Job {
   fail(error: unknown): void;
 }
 
-/** The line is bounded by its callers: a connection has at most one registration and one removal in it. */
+/** The queue is bounded by its callers: a connection has at most one registration and one removal in it. */
 export class WriteBatcher {
   readonly #lock: WriteLock;
   #jobs: Job[] = [];
@@ -27,7 +28,7 @@ export class WriteBatcher {
 
   /**
    * Runs a synchronous change while no other process reads or writes under the lock.
-   * Rejects with what the change throws, or with the lock's own error if it could not be had.
+   * Rejects with what the change throws, or with DirectoryError `try-again` if the lock could not be had.
    */
   run<T>(change: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
@@ -48,7 +49,7 @@ export class WriteBatcher {
     });
   }
 
-  /** Resolves when the line is empty. */
+  /** Resolves when the queue is empty. */
   async idle(): Promise<void> {
     while (this.#running) await new Promise((resolve) => setImmediate(resolve));
   }
@@ -64,7 +65,7 @@ export class WriteBatcher {
         });
         for (const job of batch) job.settle();
       } catch (error) {
-        for (const job of batch) job.fail(error);
+        for (const job of batch) job.fail(DirectoryError.tryAgain("the table's lock could not be had", error));
       }
     }
     this.#running = false;

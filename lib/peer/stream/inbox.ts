@@ -4,8 +4,14 @@
 //
 // Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
 // message only when it has heard that #next is beyond it.
-import { FRAGMENT_BYTES, fragmentCount, MAX_REFUSED } from "../../wire/datagram-frames.ts";
-import { windowCost } from "./outbound-message.ts";
+import {
+  FRAGMENT_BYTES,
+  fragmentCount,
+  MAX_REFUSED,
+  type Outcome,
+  type Refusal,
+  windowCost,
+} from "../../wire/datagram-frames.ts";
 import { Ring } from "./ring.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
 
@@ -39,7 +45,7 @@ export class Inbox {
   #incomplete = 0; // of #messages
   #next = 1; // the lowest number that the application has not taken
   #handing = 0; // the number that it is being given, 0 for none
-  #refused: number[] = []; // below #next, until the sender knows
+  #refusals: Refusal[] = []; // below #next, until the sender knows
 
   constructor(budget: Budget) {
     this.#budget = budget;
@@ -49,9 +55,9 @@ export class Inbox {
   get settledUpTo(): number {
     return this.#next - 1;
   }
-  /** Numbers up to settledUpTo that the application has refused. */
-  get refused(): readonly number[] {
-    return this.#refused;
+  /** Of the messages up to settledUpTo, those that were not accepted, until the sender knows. */
+  get refusals(): readonly Refusal[] {
+    return this.#refusals;
   }
   /** The application was given something. Otherwise forgetting this inbox loses nothing that will not come again. */
   get hasHandedOver(): boolean {
@@ -64,7 +70,7 @@ export class Inbox {
 
   /** The sender has settled or given up everything below `number`. */
   onBase(number: number): void {
-    if (this.#refused.length > 0) this.#refused = this.#refused.filter((refused) => refused >= number);
+    if (this.#refusals.length > 0) this.#refusals = this.#refusals.filter((refusal) => refusal.number >= number);
     if (number <= this.#next) return;
     this.#next = number;
     this.#messages.forEach((kept) => {
@@ -97,10 +103,10 @@ export class Inbox {
     return { number: this.#next, body: message.body };
   }
 
-  /** The application has taken or refused it. Nothing happens for a number that is not (or no longer) being handed over. */
-  settle(number: number, refused: boolean): void {
+  /** The application has decided. Nothing happens for a number that is not (or no longer) being handed over. */
+  settle(number: number, outcome: Outcome): void {
     if (number !== this.#handing || number !== this.#next) return;
-    if (refused) this.#refused.push(number);
+    if (outcome !== "accepted") this.#refusals.push({ number, reason: outcome });
     this.#drop(number);
     this.#next++;
   }
@@ -113,7 +119,7 @@ export class Inbox {
   }
 
   #mayTake(): boolean {
-    return this.#handing < this.#next && this.#refused.length < MAX_REFUSED;
+    return this.#handing < this.#next && this.#refusals.length < MAX_REFUSED;
   }
 
   #begin(number: number, total: number): Partial | FragmentOutcome {

@@ -1,12 +1,10 @@
-// The named numbers of the reliability machines. Times in milliseconds of a monotonic clock.
+// The numbers of the streams. Times in milliseconds of a monotonic clock.
 import { ACK_SPAN, MAX_BODY_BYTES } from "../../wire/datagram-frames.ts";
 
 /** Messages under way to one receiver: numbered above what it has settled. Both sides hold to these two windows. */
 export const MESSAGE_WINDOW = 1024;
 /** Their bytes; also what one peer can make us keep. Room for four of the longest. */
 export const BYTE_WINDOW = 4 * MAX_BODY_BYTES;
-/** What a kept message costs beside its bytes, so that a thousand empty ones are not free. */
-export const MESSAGE_OVERHEAD = 64;
 
 /** Datagrams under way; fewer than one ACK can report, and about what a default socket buffer holds (212,992 bytes). */
 export const MAX_WINDOW_PACKETS = Math.min(96, ACK_SPAN - 32);

@@ -1,32 +1,34 @@
 // Commands about the connection itself, and what client libraries send unasked. They follow Redis to the letter where
 // a library looks at the answer.
+import { decodeBase64, greetingBytes, NONCE_BYTES } from "../../crypto/signed-statements.ts";
 import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
-import type { Handler } from "../dispatch.ts";
+import type { Handler } from "../handler.ts";
 
-export const hello: Handler = (service, connection, args, out) => {
+export const hello: Handler = (context, connection, args, out) => {
   const [version, ...options] = args;
   if (version !== undefined && version !== "2" && version !== "3") {
     throw new CommandError("NOPROTO unsupported protocol version");
   }
-  for (let i = 0; i < options.length; ) {
+  let clientNonce = "";
+  for (let i = 0; i < options.length; i += 2) {
     const option = (options[i] as string).toUpperCase();
-    if (option === "SETNAME" && i + 1 < options.length) {
-      connection.clientName = options[i + 1] as string;
-      i += 2;
-    } else if (option === "AUTH") {
-      throw new CommandError("ERR there are no passwords here: keys sign registrations");
-    } else {
-      throw CommandError.syntax("HELLO [2|3] [SETNAME name]");
-    }
+    const value = options[i + 1];
+    if (option === "AUTH") throw new CommandError("ERR there are no passwords here: keys sign registrations");
+    if (value === undefined) throw CommandError.syntax(HELLO_FORM);
+    if (option === "SETNAME") connection.clientName = value;
+    else if (option === "NONCE" && decodeBase64(value, NONCE_BYTES) !== null) clientNonce = value;
+    else throw CommandError.syntax(HELLO_FORM);
   }
   if (version !== undefined) connection.protocol = version === "3" ? 3 : 2;
-  if (connection.protocol === 2) service.announcer.unwatch(connection); // RESP2 has no pushes
-  connection.nonce = service.newNonce();
-  out.map(9, connection.protocol);
+  if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
+  const serverNonce = context.newNonce();
+  connection.nonces = { server: serverNonce, client: clientNonce };
+  const { serverKey, startedAt, version: serverVersion } = context.config;
+  out.map(clientNonce === "" ? 10 : 11, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
-  out.bulk(service.config.version);
+  out.bulk(serverVersion);
   out.bulk("proto");
   out.integer(connection.protocol);
   out.bulk("id");
@@ -36,38 +38,47 @@ export const hello: Handler = (service, connection, args, out) => {
   out.bulk("role");
   out.bulk("master");
   out.bulk("nonce");
-  out.bulk(connection.nonce);
+  out.bulk(serverNonce);
   out.bulk("serverkey");
-  out.bulk(service.config.serverKey);
+  out.bulk(serverKey);
   out.bulk("address");
   out.bulk(connection.address);
+  // Milliseconds: a client of a young server knows that others may still be on their way back to it.
+  out.bulk("uptime");
+  out.integer(Math.max(0, Date.now() - startedAt));
+  if (clientNonce !== "") {
+    out.bulk("signature");
+    out.bulk(context.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64"));
+  }
   return undefined;
 };
 
-export const ping: Handler = (_service, _connection, args, out, request) => {
+const HELLO_FORM = "HELLO [2|3] [SETNAME name] [NONCE base64 of 32 bytes]";
+
+export const ping: Handler = (_context, _connection, args, out, request) => {
   if (args.length === 0) out.simple("PONG");
   else out.bulkBytes(request.argument(1));
   return undefined;
 };
 
-export const echo: Handler = (_service, _connection, _args, out, request) => {
+export const echo: Handler = (_context, _connection, _args, out, request) => {
   out.bulkBytes(request.argument(1));
   return undefined;
 };
 
-export const quit: Handler = (_service, connection, _args, out) => {
+export const quit: Handler = (_context, connection, _args, out) => {
   out.simple("OK");
   connection.quitting = true;
   return undefined;
 };
 
-export const select: Handler = (_service, _connection, [database], out) => {
+export const select: Handler = (_context, _connection, [database], out) => {
   if (database !== "0") throw new CommandError("ERR DB index is out of range");
   out.simple("OK");
   return undefined;
 };
 
-export const client: Handler = (_service, connection, [subcommand, ...args], out) => {
+export const client: Handler = (_context, connection, [subcommand, ...args], out) => {
   switch ((subcommand as string).toUpperCase()) {
     case "SETNAME":
       connection.clientName = args[0] ?? "";
@@ -91,7 +102,7 @@ export const client: Handler = (_service, connection, [subcommand, ...args], out
   return undefined;
 };
 
-export const config: Handler = (_service, connection, [subcommand, name], out) => {
+export const config: Handler = (_context, connection, [subcommand, name], out) => {
   if ((subcommand as string).toUpperCase() !== "GET" || name === undefined) {
     throw new CommandError("ERR CONFIG has only GET, and nothing to get");
   }
@@ -102,7 +113,7 @@ export const config: Handler = (_service, connection, [subcommand, name], out) =
   return undefined;
 };
 
-export const command: Handler = (_service, connection, [subcommand, ...names], out) => {
+export const command: Handler = (_context, connection, [subcommand, ...names], out) => {
   const known = Object.keys(COMMANDS) as CommandName[];
   const wanted = names.length === 0 ? known : names.map((name) => name.toUpperCase() as CommandName);
   switch ((subcommand ?? "INFO").toUpperCase()) {

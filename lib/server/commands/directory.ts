@@ -1,47 +1,56 @@
-// Reading the directory, and being told about it.
-
-import { writeClientEntry } from "../../directory/entry-wire.ts";
+// Reading the directory, and watching it.
+import type { DirectoryRow } from "../../directory/directory.ts";
+import { writeEntry } from "../../directory/entry-wire.ts";
 import { CommandError } from "../../wire/commands.ts";
-import type { Handler } from "../dispatch.ts";
+import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
+import type { Handler } from "../handler.ts";
 
-export const lookup: Handler = (service, connection, [name], out) => {
-  service.noteLookup(connection);
-  const found = service.table.find(name as string);
-  if (found === null) out.null(connection.protocol);
-  else writeClientEntry(out, found.record, connection.protocol);
+/** For what has no reply ready: names that nobody has, and directories without a cache. */
+export const lookup: Handler = (context, connection, [name], out) => {
+  if (context.directory.replies === null) context.noteLookup(connection); // else dispatch.ts has done so
+  const { protocol } = connection;
+  const found = context.directory.find(name as string);
+  if (found instanceof Promise) return found.then((row) => connection.write((later) => writeRow(later, row, protocol)));
+  writeRow(out, found, protocol);
   return undefined;
 };
 
-export const count: Handler = (service, _connection, _args, out) => {
-  out.integer(service.table.count);
+function writeRow(out: ReplyWriter, row: DirectoryRow | null, protocol: Protocol): void {
+  if (row === null) out.null(protocol);
+  else writeEntry(out, row.entry, protocol);
+}
+
+export const count: Handler = (context, _connection, _args, out) => {
+  out.integer(context.directory.count);
   return undefined;
 };
 
-export const watch: Handler = (service, connection, _args, out) => {
+export const watch: Handler = (context, connection, _args, out) => {
   if (connection.protocol !== 3) throw new CommandError("ERR WATCH sends pushes: say HELLO 3 first");
-  service.announcer.watch(connection);
+  context.announcer.watch(connection);
   out.simple("OK");
   return undefined;
 };
 
-export const unwatch: Handler = (service, connection, _args, out) => {
-  service.announcer.unwatch(connection);
+export const unwatch: Handler = (context, connection, _args, out) => {
+  context.announcer.unwatch(connection);
   out.simple("OK");
   return undefined;
 };
 
-export const call: Handler = (service, connection, [name], out) => {
-  const caller = service.own(connection);
+export const call: Handler = async (context, connection, [name]) => {
+  const { directory } = context;
+  const { client } = connection;
+  const caller = client === null ? null : await directory.own(client.claim);
   if (caller === null) throw new CommandError("NOAUTH only a registered client may call");
-  service.noteLookup(connection);
-  const callee = service.table.find(name as string);
-  // The record of a worker that died waits for its client, which is not there to be told.
-  if (callee === null || !service.owners.has(callee.record.owner)) {
-    out.null(connection.protocol);
-    return undefined;
+  context.noteLookup(connection);
+  const callee = await directory.find(name as string);
+  // The row of a worker that died waits for its client, which is not there to be called.
+  if (callee === null || !directory.isLive(callee.place)) {
+    connection.write((out) => out.null(connection.protocol));
+    return;
   }
-  const { owner, connection: number, name: found } = callee.record;
-  return service
-    .send({ type: "call", to: { owner, connection: number, name: found }, from: caller.record })
-    .then(() => connection.write((later) => later.simple("OK")));
+  const { place, claimId } = callee;
+  await context.send({ type: "call", to: { ...place, claimId }, from: caller.entry.packed });
+  connection.write((out) => out.simple("OK"));
 };

@@ -1,7 +1,7 @@
-import type { Handler } from "../dispatch.ts";
+import type { Handler } from "../handler.ts";
 
 /** INFO: what the primary knows of all workers. Sections in the arguments are accepted and not looked at. */
-export const info: Handler = async (service, connection) => {
-  const text = await service.askInfo();
+export const info: Handler = async (context, connection) => {
+  const text = await context.askInfo();
   connection.write((out) => out.bulk(text));
 };

@@ -1,123 +1,91 @@
-// REGISTER and UNREGISTER: who is on. Whoever registers proves the key; who had the name first keeps it.
-import { isIP } from "node:net";
-import { verifyRegistration } from "../../crypto/signed-statements.ts";
-import type { ClientEntry } from "../../directory/entry-wire.ts";
-import type { ClientInput, FoundRecord } from "../../directory/shm/stored-entry.ts";
+// REGISTER and UNREGISTER: a connection's client goes into the directory, and out of it. A registration, step by step:
+//   1. The request is read; its version and its endpoints are checked.
+//   2. The nonces of the connection's HELLO are used up, and the signature is checked.
+//   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts).
+//   4. The registration that it replaces is told so. A client that has gone meanwhile is taken out again.
+import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
+import { claimIdOf, isSigned, registrationBytes } from "../../crypto/signed-statements.ts";
+import type { Registered } from "../../directory/directory.ts";
+import { DirectoryError } from "../../directory/directory-error.ts";
+import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import type { Connection } from "../connection.ts";
-import type { Handler } from "../dispatch.ts";
+import type { Handler } from "../handler.ts";
+import { takeStatement } from "../signed-request.ts";
 import type { WorkerContext } from "../worker-context.ts";
-import { asCommandError, checkName, checkOwner, takeNonce } from "./names.ts";
 
-export const register: Handler = (service, connection, args) => {
+/** Attempts at a registration whose outcome is unknown: with the same claim id, each finds what the one before has done. */
+const MAX_ATTEMPTS = 3;
+
+export const register: Handler = (context, connection, args) => {
   const request = parseRegister(args);
-  if (connection.client !== null)
+  if (connection.client !== null) {
     throw new CommandError("ERR this connection has registered already: UNREGISTER first");
-  const folded = checkName(request.name);
-  for (const address of request.addresses) checkAddress(address);
-  if (!verifyRegistration({ nonce: takeNonce(connection), ...request }, request.key, request.signature)) {
-    throw new CommandError("BADSIG the signature does not fit the key, the nonce, the name and the endpoints");
   }
-  return enter(service, connection, request, folded);
+  const protocol = checkedProtocol(request.protocol);
+  for (const endpoint of request.endpoints) checkEndpoint(endpoint);
+  const statement = takeStatement(context, connection);
+  if (!isSigned(registrationBytes({ ...statement, ...request, protocol }), request.key, request.signature)) {
+    throw new CommandError("BADSIG the signature does not fit the key, the connection and the request");
+  }
+  return enter(context, connection, request, claimIdOf(statement.serverNonce));
 };
 
-export const unregister: Handler = async (service, connection) => {
+export const unregister: Handler = async (context, connection) => {
   if (connection.client === null) throw new CommandError("NOAUTH this connection has not registered");
-  await service.unregister(connection);
+  await context.unregister(connection);
   connection.write((out) => out.simple("OK"));
 };
 
-function checkAddress(address: string): void {
-  const family = isIP(address);
-  const useless =
-    family === 4 ? /^(0|22[4-9]|2[3-5]\d)\./.test(address) : /^::$|^ff/i.test(address) || address.includes("%");
-  if (family === 0 || useless) {
-    throw new CommandError("ERR ADDR is an IPv4 or IPv6 address of one host, without a zone");
-  }
+/** Clients before version 2 do not say which version they speak. */
+function checkedProtocol(protocol: number | null): number {
+  if (protocol !== null && protocol >= PEER_PROTOCOL) return protocol;
+  throw new CommandError(
+    `ERR this server's clients speak version ${PEER_PROTOCOL} of the peer protocol, this one version ${protocol ?? 1}: upgrade it`,
+  );
+}
+
+function checkEndpoint(endpoint: ClientEndpoint): void {
+  const problem = endpointProblem(endpoint);
+  if (problem !== null) throw new CommandError(`ERR an ENDPOINT cannot be used: ${problem}`);
+  if (endpoint.kind === "observed") throw new CommandError("ERR an ENDPOINT cannot be used: only the server observes");
 }
 
 async function enter(
-  service: WorkerContext,
+  context: WorkerContext,
   connection: Connection,
   request: RegisterArguments,
-  folded: string,
+  claimId: string,
 ): Promise<void> {
-  const { table, config, writes, bindings } = service;
-  const addresses = request.addresses.length > 0 ? request.addresses : [connection.address];
-  const { name, key, port, host } = request;
-  const startedAt = Date.now();
-  const input = {
-    name,
-    key,
-    port,
-    host,
-    addresses,
-    startedAt,
-    pid: 0,
-    startTime: 0,
-    owner: config.id,
-    connection: connection.id,
-  };
-
-  const { handle, before } = await writes
-    .run(() => {
-      const before = checkRoom(service, request, folded);
-      if (before !== null) {
-        bindings.note(folded, key); // first: if that fails, the older record stays
-        return { before, handle: table.replace(before.slot, input) };
-      }
-      const handle = table.insert(input);
-      // Only now: what the table refuses binds no name.
-      try {
-        bindings.note(folded, key);
-      } catch (error) {
-        table.remove(handle.slot, handle.version);
-        throw error;
-      }
-      return { before, handle };
-    })
-    .catch((error) => {
-      throw asCommandError(error);
-    });
-
-  connection.client = { name, slot: handle.slot, version: handle.version, probe: request.probe };
-  service.clients++;
-  if (before !== null && service.owners.has(before.record.owner)) {
-    const { owner, connection: older, name: olderName } = before.record;
-    void service.send({ type: "replaced", to: { owner, connection: older, name: olderName } });
-  }
+  const { claim, replaced } = await registered(context, connection, request, claimId);
+  connection.client = { claim, probe: request.probe };
+  context.clients++;
+  if (replaced !== null) void context.send({ type: "replaced", to: { ...replaced.place, claimId: replaced.claimId } });
   if (connection.gone) {
-    await service.unregister(connection); // it left while it waited for the lock
+    await context.unregister(connection); // it left while it waited for the directory
     return;
   }
-  service.announcer.announce({
-    kind: "joined",
-    version: handle.version,
-    client: { ...entryOf(input), lastLookupAt: null },
-  });
-  service.log.info("joined", { name, address: addresses[0], port });
+  context.log.info("joined", { name: request.name, address: connection.address, port: request.port });
   connection.write((out) => out.simple("OK"));
 }
 
-/** What others may see of it; the rest is between the processes of the server. */
-function entryOf({ name, key, port, host, addresses, startedAt }: ClientInput): Omit<ClientEntry, "lastLookupAt"> {
-  return { name, key, port, host, addresses, startedAt };
-}
-
-/** Caller holds the write lock. @returns the record to be replaced, null if there is none */
-function checkRoom(service: WorkerContext, request: RegisterArguments, folded: string): FoundRecord | null {
-  const { table, bindings } = service;
-  bindings.refresh();
-  checkOwner(bindings, folded, request.key);
-  const before = table.find(request.name);
-  if (before !== null) {
-    const { record } = before;
-    // The record of a worker that died is its client's to come back to.
-    const mayReplace = record.key === request.key && (request.takeover || !service.owners.has(record.owner));
-    if (!mayReplace) throw new CommandError("TAKEN the name is in use");
-  } else if (table.count >= table.capacity) {
-    throw new CommandError(`FULL there is room for ${table.capacity} clients: try again when somebody has left`);
+async function registered(
+  { config, directory }: WorkerContext,
+  connection: Connection,
+  request: RegisterArguments,
+  claimId: string,
+): Promise<Registered> {
+  const { name, key, host, port, protocol, takeover, replace } = request;
+  const seen = { address: connection.address, port, kind: "host" } as const;
+  const endpoints = request.endpoints.length > 0 ? request.endpoints : [seen];
+  const entry = { name, key, host, endpoints, protocol: protocol ?? PEER_PROTOCOL, startedAt: Date.now() };
+  const place = { worker: config.id, connection: connection.id };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await directory.register({ entry, claimId, place, takeover, replace });
+    } catch (error) {
+      const isUnknown = error instanceof DirectoryError && error.code === "try-again";
+      if (!isUnknown || attempt === MAX_ATTEMPTS) throw error;
+    }
   }
-  bindings.checkRoom(folded, request.key);
-  return before;
 }

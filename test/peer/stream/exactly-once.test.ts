@@ -3,6 +3,7 @@
 // network behaves everything that can be delivered is.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Outcome } from "../../../lib/wire/datagram-frames.ts";
 import { type Endpoint, type Fate, World } from "../../helpers/reliability-world.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
@@ -66,7 +67,7 @@ function checkAllDelivered(world: World, from: Endpoint, to: Endpoint): void {
   const handed = new Set(world.handed.get(`${to.streamId}<${from.streamId}`));
   for (const number of from.enqueued.keys()) {
     if (from.cancelled.has(number)) continue;
-    expect(from.settled.get(number)).toBe(false);
+    expect(from.settled.get(number)).toBe("accepted");
     // An earlier streamId of the receiver may have had it; the present one never more than once (World checks).
     if (world.nextInstance === 3) expect(handed.has(number)).toBe(true);
   }
@@ -96,15 +97,18 @@ describe("exactly once and in order", () => {
     );
   });
 
-  it("with an application that refuses some of the messages: the sender learns which", () => {
+  it("with an application that refuses some of the messages: the sender learns which, and why", () => {
+    const reasons = ["key-mismatch", "declined", "not-understood", "malformed", "refused"] as const;
     fc.assert(
       fc.property(fates, fc.integer({ min: 1, max: 60 }), fc.integer({ min: 2, max: 5 }), (network, count, every) => {
         const world = new World(network);
-        world.refuses = (number) => number % every === 0;
+        const outcomeOf = (number: number) =>
+          number % every === 0 ? (reasons[number % reasons.length] as Outcome) : "accepted";
+        world.outcomeOf = outcomeOf;
         world.connect();
         for (let i = 0; i < count; i++) world.a.send(text(i, 10));
         expect(world.run()).toBe(true);
-        expect([...world.a.settled]).toEqual(Array.from({ length: count }, (_, i) => [i + 1, (i + 1) % every === 0]));
+        expect([...world.a.settled]).toEqual(Array.from({ length: count }, (_, i) => [i + 1, outcomeOf(i + 1)]));
       }),
       { numRuns: 200 },
     );

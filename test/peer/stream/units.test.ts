@@ -3,19 +3,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HandshakeRateLimiter, rateLimitKey, TokenBucket } from "../../../lib/peer/handshake-rate-limiter.ts";
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/peer/limits.ts";
-import { Congestion } from "../../../lib/peer/stream/congestion.ts";
 import { type FragmentOutcome, Inbox } from "../../../lib/peer/stream/inbox.ts";
+import { Congestion, RoundTrip } from "../../../lib/peer/stream/loss-detector.ts";
 import { Outbox } from "../../../lib/peer/stream/outbox.ts";
 import { Ring } from "../../../lib/peer/stream/ring.ts";
-import { RoundTrip } from "../../../lib/peer/stream/round-trip.ts";
-import {
-  BYTE_WINDOW,
-  INITIAL_TIMEOUT,
-  MESSAGE_OVERHEAD,
-  MESSAGE_WINDOW,
-  MIN_TIMEOUT,
-} from "../../../lib/peer/stream/stream-limits.ts";
-import { FrameWriter, MAX_REFUSED, readFrames } from "../../../lib/wire/datagram-frames.ts";
+import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/peer/stream/stream-limits.ts";
+import { FrameWriter, MAX_REFUSED, type Outcome, readFrames, windowCost } from "../../../lib/wire/datagram-frames.ts";
 import { CountingBudget } from "../../helpers/reliability-world.ts";
 
 function put(inbox: Inbox, number: number, text = `${number}`): string {
@@ -28,9 +21,9 @@ describe("inbox", () => {
     expect([put(inbox, 2), put(inbox, 1), put(inbox, 1)]).toEqual(["kept", "kept", "duplicate"]);
     expect(inbox.take()?.number).toBe(1);
     expect(inbox.take()).toBeNull();
-    inbox.settle(2, false); // not its turn
+    inbox.settle(2, "accepted"); // not its turn
     expect(inbox.settledUpTo).toBe(0);
-    inbox.settle(1, false);
+    inbox.settle(1, "accepted");
     expect([inbox.settledUpTo, inbox.take()?.number]).toEqual([1, 2]);
     expect(put(inbox, 1)).toBe("duplicate");
   });
@@ -40,7 +33,7 @@ describe("inbox", () => {
     put(inbox, 1);
     expect(inbox.take()?.number).toBe(1);
     inbox.onBase(2);
-    inbox.settle(1, false); // late
+    inbox.settle(1, "accepted"); // late
     expect(inbox.settledUpTo).toBe(1);
     put(inbox, 2);
     expect(inbox.take()?.number).toBe(2);
@@ -67,21 +60,21 @@ describe("inbox", () => {
     for (let number = 1; number <= 20; number++) put(inbox, number);
     let taken = 0;
     for (let message = inbox.take(); message; message = inbox.take()) {
-      inbox.settle(message.number, true);
+      inbox.settle(message.number, "declined");
       taken++;
     }
-    expect([taken, inbox.refused.length]).toEqual([16, 16]);
+    expect([taken, inbox.refusals.length]).toEqual([16, 16]);
     inbox.onBase(17);
-    expect([inbox.refused.length, inbox.take()?.number]).toEqual([0, 17]);
+    expect([inbox.refusals.length, inbox.take()?.number]).toEqual([0, 17]);
   });
 });
 
 describe("the memory of an inbox", () => {
-  const bodies = (inbox: Inbox, refuse = false) => {
+  const bodies = (inbox: Inbox, outcome: Outcome = "accepted") => {
     const own: boolean[] = [];
     for (let message = inbox.take(); message; message = inbox.take()) {
       own.push(message.body.buffer.byteLength === message.body.length);
-      inbox.settle(message.number, refuse);
+      inbox.settle(message.number, outcome);
     }
     return own;
   };
@@ -97,7 +90,7 @@ describe("the memory of an inbox", () => {
     put(inbox, 8);
     const held = inbox.take()?.number ?? 0; // the application takes its time
     for (const number of [9, 10]) put(inbox, number);
-    inbox.settle(held, false);
+    inbox.settle(held, "accepted");
     expect(bodies(inbox)).toEqual([true, true]);
 
     const long = Buffer.alloc(1088);
@@ -111,7 +104,7 @@ describe("the memory of an inbox", () => {
     expect(bodies(inbox)).toEqual([false]);
 
     for (let number = 16; number < 16 + MAX_REFUSED; number++) put(inbox, number);
-    bodies(inbox, true);
+    bodies(inbox, "declined");
     put(inbox, 16 + MAX_REFUSED); // waits until the sender has heard of the refusals
     inbox.onBase(16 + MAX_REFUSED);
     expect(bodies(inbox)).toEqual([true]);
@@ -120,8 +113,8 @@ describe("the memory of an inbox", () => {
 
 describe("outbox", () => {
   const outbox = () => {
-    const settled: [string, boolean][] = [];
-    const box = new Outbox<string>((tag, refused) => settled.push([tag, refused]));
+    const settled: [string, Outcome][] = [];
+    const box = new Outbox<string>((tag, outcome) => settled.push([tag, outcome]));
     box.attach(1);
     return { box, settled };
   };
@@ -145,9 +138,9 @@ describe("outbox", () => {
     expect(box.onSettled(1, [], 0)).toBe(false);
     box.fill(writer(), 0, 0);
     expect(box.onSettled(2, [], 0)).toBe(false);
-    expect(box.onSettled(1, [1], 0)).toBe(true);
+    expect(box.onSettled(1, [{ number: 1, reason: "declined" }], 0)).toBe(true);
     expect(box.onSettled(0, [], 0)).toBe(true); // overtaken
-    expect(settled).toEqual([["a", true]]);
+    expect(settled).toEqual([["a", "declined"]]);
   });
 
   it("sends what waits behind a cancelled message on by itself", () => {
@@ -210,7 +203,7 @@ describe("outbox", () => {
         counter++;
       }
     };
-    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - MESSAGE_OVERHEAD);
+    const quarter = Buffer.alloc(BYTE_WINDOW / 4 - windowCost(0));
     for (const tag of ["1", "2", "3", "4"]) box.enqueue(quarter, tag);
     pump();
     expect(inbox.bytes).toBe(BYTE_WINDOW);
@@ -221,7 +214,7 @@ describe("outbox", () => {
     pump();
     expect([...outcomes.keys()]).toEqual([1, 2, 3, 4]); // 5 does not fit
     expect(outcomes.get(1)).toEqual(new Set(["kept", "duplicate"]));
-    inbox.settle(inbox.take()?.number ?? 0, false);
+    inbox.settle(inbox.take()?.number ?? 0, "accepted");
     box.onSettled(1, [], 0);
     pump();
     expect(outcomes.get(5)).toEqual(new Set(["kept"]));
@@ -259,13 +252,13 @@ describe("round trip and congestion", () => {
     congestion.onAcknowledged(1200, 0);
     expect(congestion.window).toBe(before);
     for (let i = 0; i < 10; i++) congestion.onSent(1200);
-    expect(congestion.open).toBe(false);
+    expect(congestion.isOpen).toBe(false);
     congestion.onLost(1200, 1, 5);
     congestion.onLost(1200, 2, 5);
     expect(congestion.window).toBe(before / 2);
     congestion.onLost(1200, 6, 9);
     congestion.onLost(1200, 10, 12);
-    expect([congestion.window, congestion.inFlight]).toEqual([4800, 7200]);
+    expect([congestion.window, congestion.bytesInFlight]).toEqual([4800, 7200]);
   });
 });
 

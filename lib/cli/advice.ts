@@ -1,0 +1,32 @@
+// What to do about an error, in the words of the command line.
+import { TalkError } from "../base/errors.ts";
+
+/** A sentence without its full stop that follows the error's own; empty when there is nothing to say. */
+export function adviceFor(error: unknown): string {
+  if (!(error instanceof TalkError)) return "";
+  const { remedy, subject } = error;
+  switch (remedy) {
+    case null:
+      return "";
+    case "forget-key":
+      return `If the change is expected, forget the old key with: ptalk key forget ${subject}`;
+    case "forget-certificate":
+      return `If the change is expected, forget the old one with: ptalk key forget ${subject}`;
+    case "start-server":
+      return "Start one with: ptalk serve";
+    case "smaller-capacity":
+      return "Give a smaller --capacity, or make room (see df /dev/shm)";
+    case "secure-listener":
+      return "Add --tls (a certificate is made once and kept), or --tls-cert and --tls-key, or --insecure if you trust the network";
+    case "both-tls-files":
+      return "Give both --tls-cert and --tls-key";
+    case "other-state-dir":
+      return "Give another one with --state-dir";
+  }
+}
+
+/** The error's message with the advice behind it. */
+export function withAdvice(error: Error): string {
+  const advice = adviceFor(error);
+  return advice === "" ? error.message : `${error.message}. ${advice}`;
+}

@@ -1,0 +1,49 @@
+// The exit statuses of the commands: the values of BSD's sysexits(3). 1 is left to the shell and to crashes of Node itself, so
+// that a script can tell an expected failure from an unexpected one.
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
+
+export const EXIT = {
+  ok: 0,
+  usage: 64,
+  data: 65,
+  noUser: 67,
+  unavailable: 69,
+  internal: 70,
+  cannotCreate: 73,
+  tempFail: 75,
+  noPermission: 77,
+} as const;
+
+const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
+  usage: EXIT.usage,
+  "bad-config": EXIT.usage,
+  "bad-name": EXIT.data,
+  "bad-data": EXIT.data,
+  "too-long": EXIT.data,
+  "no-such-user": EXIT.noUser,
+  unreachable: EXIT.unavailable,
+  full: EXIT.unavailable,
+  protocol: EXIT.unavailable,
+  "not-understood": EXIT.unavailable,
+  internal: EXIT.internal,
+  closed: EXIT.internal,
+  "name-taken": EXIT.cannotCreate,
+  "not-delivered": EXIT.tempFail,
+  "try-again": EXIT.tempFail,
+  timeout: EXIT.tempFail,
+  "key-mismatch": EXIT.noPermission,
+  declined: EXIT.noPermission,
+  refused: EXIT.noPermission,
+};
+
+/** Files and folders that cannot be used as they are, and a disk without room: errno(3). */
+const UNUSABLE = new Set<unknown>(["EACCES", "EPERM", "EROFS", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
+const NO_ROOM = new Set<unknown>(["ENOSPC", "EDQUOT", "EFBIG"]);
+
+/** Exit status for anything thrown: what the system does not allow is 77, a full disk 69, the unforeseen 70. */
+export function exitStatusOf(error: unknown): number {
+  if (error instanceof TalkError) return STATUS_OF_CODE[error.code];
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (UNUSABLE.has(code)) return EXIT.noPermission;
+  return NO_ROOM.has(code) ? EXIT.unavailable : EXIT.internal;
+}
