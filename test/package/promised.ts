@@ -1,26 +1,20 @@
 // The numbers that the code keeps to, for test/package/promises.test.ts. Everything that it knows of the places in lib/ stands here.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { EXIT } from "../../lib/base/errors.ts";
+import { MAX_ENDPOINTS } from "../../lib/base/endpoint.ts";
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../lib/base/names.ts";
 import { DEFAULT_PORT, DEFAULT_SERVER } from "../../lib/base/server-address.ts";
+import { EXIT } from "../../lib/cli/exit-status.ts";
 import { COOKIE_PERIOD } from "../../lib/crypto/handshake-mac.ts";
-import { REPLAY_WINDOW } from "../../lib/crypto/replay-window.ts";
+import { MAX_DETAILS_BYTES, MAX_HOST_BYTES } from "../../lib/directory/entry.ts";
 import { NAMES_PER_KEY, UNUSED_DAYS } from "../../lib/directory/name-ownership.ts";
 import { MAX_PAGE as MAX_TABLE_PAGE } from "../../lib/directory/shm/client-table.ts";
-import { ORPHAN_GRACE_MS } from "../../lib/directory/shm/orphan-reaper.ts";
-import {
-  geometryOf,
-  MAX_ADDRESS_BYTES,
-  MAX_ADDRESSES,
-  MAX_CAPACITY,
-  MAX_CHAIN,
-  MAX_HOST_BYTES,
-  MIN_CAPACITY,
-  VERSIONS,
-} from "../../lib/directory/shm/table-layout.ts";
+import { ORPHAN_GRACE_MS } from "../../lib/directory/shm/shm-limits.ts";
+import { geometryOf, MAX_CAPACITY, MAX_CHAIN, MIN_CAPACITY, VERSIONS } from "../../lib/directory/shm/table-layout.ts";
 import { MAX_ATTEMPTS } from "../../lib/directory/shm/table-reader.ts";
+import { TalkClient } from "../../lib/index.ts";
 import * as peer from "../../lib/peer/limits.ts";
+import { REPLAY_WINDOW } from "../../lib/peer/secure-session.ts";
 import * as stream from "../../lib/peer/stream/stream-limits.ts";
 import { LOCAL_ROWS, MAX_CANDIDATES } from "../../lib/presence/local-layout.ts";
 import { FIRST_CLIENT_MS } from "../../lib/server/idle-shutdown.ts";
@@ -53,6 +47,7 @@ export const promised = {
   EXIT,
   DEFAULT_PORT,
   DEFAULT_SERVER,
+  connect: TalkClient.connect,
   names: { MAX_NAME_BYTES, MAX_FOLD_BYTES, NAMES_PER_KEY, UNUSED_DAYS },
   crypto: { COOKIE_PERIOD, REPLAY_WINDOW },
   datagram: { ...datagram, FRAGMENT_BYTES },
@@ -69,8 +64,8 @@ export const promised = {
     MAX_ATTEMPTS,
     MAX_TABLE_PAGE,
     MAX_HOST_BYTES,
-    MAX_ADDRESSES,
-    MAX_ADDRESS_BYTES,
+    MAX_ENDPOINTS,
+    MAX_DETAILS_BYTES,
     MIN_CAPACITY,
     MAX_CAPACITY,
     LOCAL_ROWS,
