@@ -5,6 +5,7 @@ import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
 import { boolean, duration, fileMode, integer, listen, name, type Origin, path, server } from "./config-values.ts";
+import { refuseDamagedVariables } from "./damaged-text.ts";
 
 interface Setting<T> {
   /** Name in the environment, after PTALK_. */
@@ -75,7 +76,7 @@ export async function loadConfig(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<Config> {
-  const values = valuesOf(CLIENT_SETTINGS, flags, env, checked(await readConfigFiles(env, systemFile)));
+  const values = valuesOf(CLIENT_SETTINGS, flags, env, await readSources(env, systemFile));
   return {
     ...values,
     server: values.server ?? DEFAULT_SERVER,
@@ -91,7 +92,7 @@ export async function loadServeConfig(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<ServeConfig> {
-  return valuesOf(SERVE_SETTINGS, flags, env, serveSources(checked(await readConfigFiles(env, systemFile))), "serve.");
+  return valuesOf(SERVE_SETTINGS, flags, env, serveSources(await readSources(env, systemFile)), "serve.");
 }
 
 /** Every setting with its source, sorted by key. @throws as loadConfig() */
@@ -100,7 +101,7 @@ export async function settingOrigins(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<SettingOrigin[]> {
-  const sources = checked(await readConfigFiles(env, systemFile));
+  const sources = await readSources(env, systemFile);
   const client = [...resolve(CLIENT_SETTINGS, flags, env, sources, "").values()];
   const serve = [...resolve(SERVE_SETTINGS, {}, env, serveSources(sources), "serve.").values()];
   const shown = [...client, ...serve].map(({ key, value, origin, where }): SettingOrigin => {
@@ -175,7 +176,9 @@ function checkAbsolute(raw: unknown, where: string): void {
   throw TalkError.badConfig(where, `expected a path that begins with / or ~/, not ${JSON.stringify(raw)}`);
 }
 
-function checked(sources: readonly ConfigSource[]): readonly ConfigSource[] {
+async function readSources(env: Environment, systemFile: string | undefined): Promise<readonly ConfigSource[]> {
+  refuseDamagedVariables(env);
+  const sources = await readConfigFiles(env, systemFile);
   const known = new Set(["serve", ...Object.values(CLIENT_SETTINGS).map(({ key }) => key)]);
   const knownServe = new Set(Object.values(SERVE_SETTINGS).map(({ key }) => key));
   for (const { file, table } of sources) {

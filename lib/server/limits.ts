@@ -60,6 +60,9 @@ export const HEALTH_CHECK_MS = 2_500;
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;
 
+/** Ms between two attempts to take a client out, while the outcome is unknown. */
+export const REMOVAL_RETRY_MS = 500;
+
 /** Ms that a TLS handshake may take. */
 export const HANDSHAKE_MS = 10_000;
 
@@ -71,3 +74,7 @@ export const CONCURRENT_ALLS = 4;
 
 /** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */
 export const MAX_UNPAGED = 65_536;
+
+/** Attempts at a registration whose outcome is unknown, and ms between two attempts at any write of that kind. */
+export const MAX_REGISTER_ATTEMPTS = 3;
+export const UNKNOWN_RETRY_MS = 100;

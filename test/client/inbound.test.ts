@@ -2,7 +2,7 @@
 import { EventEmitter, once } from "node:events";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { TalkError } from "../../lib/base/errors.ts";
-import type { SenderVerification } from "../../lib/client/address-book.ts";
+import type { Sender } from "../../lib/client/address-book.ts";
 import { InboundMessages } from "../../lib/client/inbound.ts";
 import type { TalkClientEvents, TalkMessage } from "../../lib/client/types.ts";
 import type { Outcome } from "../../lib/wire/datagram-frames.ts";
@@ -14,21 +14,32 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function receiver(verification: SenderVerification = { verified: true }) {
+const ALICE: Sender = { fingerprint: "SHA256:alice", verified: true };
+
+/** @param sender what the address book makes of the sender */
+function receiver(sender: Sender | TalkError = ALICE) {
   const client = new EventEmitter<TalkClientEvents>();
+  const refused: unknown[] = [];
   const inbound = new InboundMessages({
-    book: { verifySender: async () => verification },
+    book: {
+      verifySender: async () => {
+        if (sender instanceof TalkError) throw sender;
+        return sender;
+      },
+    },
     client,
     deliver: undefined,
     onReceived: () => {},
+    onRefused: (error) => void refused.push(error),
+    onListenerError: (reason) => expect.unreachable(String(reason)),
   });
   const outcomes: Outcome[] = [];
-  const arrive = async (text: string) => {
+  const arrive = async (text: string, from = "alice") => {
     const address = { address: "192.0.2.1", port: 1 };
-    const incoming = { key: Buffer.alloc(32), from: "alice", text, id: "1", at: 0, address };
-    await inbound.take(incoming, (outcome) => outcomes.push(outcome));
+    const incoming = { key: Buffer.alloc(32), from, text, id: "1", at: 0, address };
+    await inbound.receive(incoming, (outcome) => outcomes.push(outcome));
   };
-  return { client, inbound, outcomes, arrive };
+  return { client, inbound, outcomes, refused, arrive };
 }
 
 const settled = () => vi.advanceTimersByTimeAsync(0);
@@ -37,7 +48,7 @@ it("a message that comes before connect() resolves waits for the listener", asyn
   const { client, inbound, outcomes, arrive } = receiver();
   const arriving = arrive("early");
   await vi.advanceTimersByTimeAsync(60_000); // a slow server
-  inbound.connected();
+  inbound.onConnected();
   await settled();
   expect(outcomes).toEqual([]);
   const texts: string[] = [];
@@ -49,7 +60,7 @@ it("a message that comes before connect() resolves waits for the listener", asyn
 it("without a listener a message is declined when the grace is over, and a later one at once", async () => {
   const { client, inbound, outcomes, arrive } = receiver();
   const early = arrive("early");
-  inbound.connected();
+  inbound.onConnected();
   await vi.advanceTimersByTimeAsync(99);
   expect(outcomes).toEqual([]);
   await vi.advanceTimersByTimeAsync(1);
@@ -64,7 +75,7 @@ it("without a listener a message is declined when the grace is over, and a later
 
 it("a program that attaches a listener for each message anew misses none", async () => {
   const { client, inbound, outcomes, arrive } = receiver();
-  inbound.connected();
+  inbound.onConnected();
   await vi.advanceTimersByTimeAsync(60_000);
   const texts: string[] = [];
   const program = (async () => {
@@ -95,14 +106,18 @@ it("while the client closes nothing is settled: the message may be its successor
 });
 
 it.each([
-  ["a key that contradicts the name", TalkError.keyMismatch("alice", "SHA256:a", "SHA256:b"), "key-mismatch"],
-  ["a name that is somebody else's", TalkError.refused("a stranger"), "key-mismatch"],
-  ["a name that nobody can have", TalkError.badName("a b", "it has a space"), "malformed"],
-])("the sender of a message with %s learns the reason", async (_what, refused, outcome) => {
-  const { client, outcomes, arrive } = receiver({ refused });
-  const event = once(client, "refused");
+  ["a key that contradicts the name", TalkError.keyMismatch("alice", "SHA256:a", "SHA256:b")],
+  ["a name that is another key's", TalkError.refused("a stranger")],
+])("the sender of a message with %s learns that it is the key", async (_what, error) => {
+  const { client, outcomes, refused, arrive } = receiver(error);
   client.on("message", () => expect.unreachable());
   await arrive("x");
-  expect(outcomes).toEqual([outcome]);
-  expect((await event)[0]).toBe(refused);
+  expect([outcomes, refused]).toEqual([["key-mismatch"], [error]]);
+});
+
+it("a name that no user can have makes a message malformed, not a matter of keys", async () => {
+  const { client, outcomes, refused, arrive } = receiver();
+  client.on("message", () => expect.unreachable());
+  await arrive("x", "a b");
+  expect([outcomes, refused]).toEqual([["malformed"], [expect.objectContaining({ code: "bad-name" })]]);
 });
