@@ -1,15 +1,27 @@
-// Runs TypeScript under Node 20: `node --import ./scripts/typescript.js FILE.ts`. Takes the types out of each module as it
-// is loaded, by the compiler that makes the bundle; checking them is `npm run types`. For programs that import lib/ or test/.
+// Runs TypeScript under Node 20: `node --import ./scripts/typescript.js FILE.ts`, for the programs in test/. Takes the types out of
+// each of their modules as it is loaded; checking them is `npm run types`. Modules of lib/ are loaded as they were built: what
+// Node 20 does not know yet (`using`) is the compiler's to put into other words.
 import { readFile } from "node:fs/promises";
 import { register } from "node:module";
 import { fileURLToPath } from "node:url";
 import { isMainThread } from "node:worker_threads";
 import { transform } from "rolldown/utils";
 
+const LIB = new URL("../lib/", import.meta.url).href;
+const DIST = new URL("../dist/", import.meta.url).href;
+
 // Node calls the hooks in a thread of its own, which loads this file once more.
 if (isMainThread) {
   process.setSourceMapsEnabled(true);
   register(import.meta.url);
+}
+
+/** A hook of Node's module loader. */
+export async function resolve(specifier, context, nextResolve) {
+  const found = await nextResolve(specifier, context);
+  if (!found.url.startsWith(LIB) || !found.url.endsWith(".ts")) return found;
+  const url = DIST + found.url.slice(LIB.length).replace(/ts$/, "js");
+  return { url, format: "module", shortCircuit: true };
 }
 
 /** A hook of Node's module loader. */

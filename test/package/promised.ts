@@ -6,9 +6,9 @@ import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../lib/base/names.ts";
 import { DEFAULT_PORT, DEFAULT_SERVER } from "../../lib/base/server-address.ts";
 import { EXIT } from "../../lib/cli/exit-status.ts";
 import { COOKIE_PERIOD } from "../../lib/crypto/handshake-mac.ts";
+import { MAX_PAGE_ROWS } from "../../lib/directory/directory.ts";
 import { MAX_DETAILS_BYTES, MAX_HOST_BYTES } from "../../lib/directory/entry.ts";
 import { NAMES_PER_KEY, UNUSED_DAYS } from "../../lib/directory/name-ownership.ts";
-import { MAX_PAGE as MAX_TABLE_PAGE } from "../../lib/directory/shm/client-table.ts";
 import { ORPHAN_GRACE_MS } from "../../lib/directory/shm/shm-limits.ts";
 import { geometryOf, MAX_CAPACITY, MAX_CHAIN, MIN_CAPACITY, VERSIONS } from "../../lib/directory/shm/table-layout.ts";
 import { MAX_ATTEMPTS } from "../../lib/directory/shm/table-reader.ts";
@@ -62,7 +62,7 @@ export const promised = {
     VERSIONS,
     MAX_CHAIN,
     MAX_ATTEMPTS,
-    MAX_TABLE_PAGE,
+    MAX_PAGE_ROWS,
     MAX_HOST_BYTES,
     MAX_ENDPOINTS,
     MAX_DETAILS_BYTES,
@@ -71,7 +71,7 @@ export const promised = {
     LOCAL_ROWS,
     MAX_CANDIDATES,
     perClient,
-    pageSlots: () => MAX_TABLE_PAGE * declared("directory/shm/client-table.ts", "MAX_PAGE_SLOTS", "MAX_PAGE"),
+    pageSlots: () => MAX_PAGE_ROWS * declared("directory/shm/client-table.ts", "MAX_PAGE_SLOTS", "MAX_PAGE_ROWS"),
     notReadyMs: () => declared("directory/shm/table-segment.ts", "NOT_READY_MS"),
   },
   nameLog: {
