@@ -38,14 +38,26 @@ export function validateName(name: string): string {
   return foldName(name);
 }
 
-/** The folded form of a valid name, null for what no user can be called: what a lookup needs. */
+/** The folded form of a valid name, null for any other text. */
 export function foldIfValid(name: string): string | null {
+  return foldUnless(nameProblem, name);
+}
+
+/**
+ * The folded form to look a name up by; null for a text that is no name. The search for look-alikes takes many times as long,
+ * and is for those who register: a look-alike that folds like a registered name finds it, any other finds nothing.
+ */
+export function foldForLookup(name: string): string | null {
+  return foldUnless(textProblem, name);
+}
+
+function foldUnless(problemOf: (name: unknown) => string | null, name: string): string | null {
   // The common case costs one regular expression; the rest goes through the rule word by word.
   if (typeof name === "string" && ASCII_NAME.test(name)) {
     const folded = name.toLowerCase();
     return RESERVED_NAMES.has(folded) ? null : folded;
   }
-  return nameProblem(name) === null ? foldName(name) : null;
+  return problemOf(name) === null ? foldName(name) : null;
 }
 
 /**
@@ -71,6 +83,13 @@ const MAX_FOLD_ROUNDS = 4; // every code point is at rest after two (test/table/
 
 /** Why this cannot be a name, as a clause for {@link TalkError.badName}; null if it can. */
 function nameProblem(name: unknown): string | null {
+  const problem = textProblem(name);
+  if (problem !== null || typeof name !== "string" || ASCII_NAME.test(name)) return problem;
+  return lookAlikeProblem([name, name.normalize("NFKC"), foldName(name)]);
+}
+
+/** The rules of length and letters. */
+function textProblem(name: unknown): string | null {
   if (typeof name !== "string") return "a name is a string";
   if (name.length === 0) return "it is empty";
   if (name.length > MAX_NAME_BYTES || Buffer.byteLength(name) > MAX_NAME_BYTES) {
@@ -83,7 +102,7 @@ function nameProblem(name: unknown): string | null {
   if (Buffer.byteLength(folded) > MAX_FOLD_BYTES) return `folded, it is longer than ${MAX_FOLD_BYTES} bytes`;
   if (!isNameText(folded)) return "folded, it holds other characters than letters and digits";
   if (RESERVED_NAMES.has(folded)) return "it is a command";
-  return ASCII_NAME.test(name) ? null : lookAlikeProblem([name, name.normalize("NFKC"), folded]);
+  return null;
 }
 
 function isNameText(text: string): boolean {

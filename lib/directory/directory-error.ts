@@ -1,26 +1,26 @@
-// What a directory refuses, in the directory's own words. The lookup server maps them to RESP words in one place.
+// What a directory refuses, in its own words. The lookup server maps them to words of RESP, in one place.
 
 export type DirectoryErrorCode =
-  /** Another key has the name, or another registration of the same key is on under it. */
+  /** Another key has the name, or another registration of the same key is there under it. */
   | "taken"
-  /** The name belongs to somebody by a rule, not by who came first. */
+  /** A rule gives the name to another user, whoever came first. */
   | "reserved"
   /** One user, or one address, has all that it may have. */
   | "too-many"
-  /** No room for one more. */
+  /** There is no room for one more. */
   | "full"
-  /** Unknown: the change may or may not have happened. */
+  /** The outcome is unknown: the change may have happened, may happen later, or not at all. */
   | "try-again"
-  /** The claim's row is another's by now. */
+  /** The claim has no row (any more). */
   | "replaced"
   | "bad-name"
   | "bad-entry";
 
-/** Who holds a name, as far as it may be told. */
+/** What others may know of the holder of a name. */
 export interface NameHolder {
   /** Fingerprint of the key. */
   readonly by: string;
-  /** The holder's host and the time (ms since the epoch) of its registration; null while it is not on. */
+  /** The holder's host and the time (ms since the epoch) of its registration; null while it is not registered. */
   readonly host: string | null;
   readonly since: number | null;
 }
@@ -41,11 +41,17 @@ export class DirectoryError extends Error {
     const where = holder.host === null ? "" : ` on host ${holder.host || "?"}${since}`;
     return new DirectoryError("taken", `${reason}: key ${holder.by}${where}`, { holder });
   }
-  static full(reason: string): DirectoryError {
-    return new DirectoryError("full", reason);
+  /** @param capacity in clients */
+  static full(capacity: number): DirectoryError {
+    return new DirectoryError("full", `there is room for ${capacity} clients: try again when one has left`);
+  }
+  /** @param limit names that the directory remembers */
+  static noMoreNames(limit: number): DirectoryError {
+    const way = "take one that you had before, or ask whoever runs the server";
+    return new DirectoryError("full", `the server remembers ${limit} names and no more: ${way}`);
   }
   static replaced(name: string): DirectoryError {
-    return new DirectoryError("replaced", `the registration of ${JSON.stringify(name)} is not this one any more`);
+    return new DirectoryError("replaced", `${JSON.stringify(name)} is not registered with this claim any more`);
   }
   /** @param cause why the outcome is not known */
   static tryAgain(reason: string, cause?: unknown): DirectoryError {

@@ -1,27 +1,38 @@
-// The directory: who is registered, and which key a name belongs to. One interface, whatever stands behind it: shared memory on
-// one host (shm/), the memory of one process (memory-directory.ts), later an engine that many servers share. Its contract is the
-// conformance suite, test/directory/conformance.ts. Nothing here knows of sockets, or of the lookup server's protocol.
+// The directory: which clients are registered, and which key a name belongs to. One interface for all implementations: shared
+// memory on one host (shm/), the memory of one process (memory-directory.ts), later an engine that many servers share. Its
+// contract is the conformance suite, test/directory/conformance.ts. Nothing here knows of sockets or of the server's protocol.
 //
-// A write ends in one of three ways: done; refused with a DirectoryError; or unknown, with the DirectoryError `try-again`: then the
-// change may or may not have happened, and nothing may be assumed. Every write can be repeated after that with the same claim
-// id: a repetition of what has happened already succeeds.
+// A write ends in one of three ways:
+//   done      It resolves.
+//   refused   It rejects with a DirectoryError. Nothing has changed.
+//   unknown   It rejects with the DirectoryError `try-again`. The change may have happened, may happen later, or not at all.
+// The caller repeats an unknown write with the same claim. A repetition of what has happened already succeeds, but does not tell
+// again what the first attempt found: register() names no replaced registration, remove() returns false. Writes to one name
+// through one directory take effect in the order of the calls, so once a later one has an answer, an earlier one that was
+// unknown changes nothing any more.
 
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
 import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";
 
-/** Which connection of which worker a client is at, within one server. */
+/** The connection of a client: its number within a worker of the server. Both are below 2^32. */
 export interface ConnectionPlace {
   readonly worker: number;
   readonly connection: number;
 }
 
-/** A registration: only its holder may change or remove the row. */
+/**
+ * A registration. Only its holder changes or removes the row. Name and id say which row it is, so a caller that never got an
+ * answer to its register() makes the claim itself. A directory may add fields of its own, to find the row faster.
+ */
 export interface Claim {
   /** As it was registered. */
   readonly name: string;
-  /** Random, see crypto/signed-statements.ts. No other registration, of the same key either, has it. */
+  /** 16 characters of base64, random: no other registration has it, see crypto/signed-statements.ts. */
   readonly id: string;
-  /** Of two registrations of one name, the later one has the later version, see isLaterVersion(). */
+  /**
+   * Of the row, when register() or update() returned. Each write of a row gives it a later version, and each row of a name has a
+   * later version than the rows before it, see isLaterVersion().
+   */
   readonly version: number;
 }
 
@@ -42,15 +53,15 @@ export interface RegisterRequest {
   readonly entry: NewEntry;
   readonly claimId: string;
   readonly place: ConnectionPlace;
-  /** The claim id of the registration that this one continues; it replaces that row and no other. */
+  /** The claim id of the registration that this one continues: it may replace that row and no other. */
   readonly takeover: string | null;
-  /** Replace the row of another registration of the same key, whichever it is: a person has asked for it. */
+  /** A person has asked for it: it may replace the row of any registration with the same key. */
   readonly replace: boolean;
 }
 
 export interface Registered {
   readonly claim: Claim;
-  /** Where the registration was that this one has replaced; null if there was none, or its worker has died. */
+  /** The registration that this one has replaced; null if there was none, or if its worker is dead. */
   readonly replaced: { readonly place: ConnectionPlace; readonly claimId: string } | null;
 }
 
@@ -58,17 +69,18 @@ export interface Registered {
 export type EntryChanges = Partial<Pick<EntryFields, "endpoints" | "status" | "rooms">>;
 
 /**
- * What happened to one name. `on`: registered. `changed`: the same client, other fields. `off`: gone. The events of one name
- * come in the order of their versions; a later one may stand for those that it overtakes.
+ * What happened to one name. `on`: a client registered. `changed`: the same client has other fields. `off`: the row of this
+ * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
+ * may stand for earlier ones that it then does not get. The last event of a name tells what is true.
  */
 export type DirectoryEvent =
   | { readonly kind: "on" | "changed"; readonly name: string; readonly version: number; readonly entry: PackedEntry }
   | { readonly kind: "off"; readonly name: string; readonly version: number };
 
-/** Everybody, or these names. */
+/** All names, or these. */
 export type Interest = "everybody" | { readonly names: readonly string[] };
 
-/** LOOKUP replies that are kept ready, where it costs next to nothing to see that nothing has changed. */
+/** LOOKUP replies that are kept ready, for directories that see at next to no cost whether an entry has changed. */
 export interface ReplyCache {
   /**
    * Writes the reply to a LOOKUP of the name in `bytes[start..end)`.
@@ -77,7 +89,7 @@ export interface ReplyCache {
   writeIfFresh(bytes: Uint8Array, start: number, end: number, protocol: Protocol, out: ReplyWriter): boolean;
   /**
    * Gets the reply ready for the next time.
-   * @returns false when nobody of that name is registered
+   * @returns false when no client of that name is registered, or its row is changing
    */
   store(bytes: Uint8Array, start: number, end: number, protocol: Protocol): boolean;
 }
@@ -85,58 +97,75 @@ export interface ReplyCache {
 type Maybe<T> = T | Promise<T>;
 
 /**
- * The directory as one worker of a server sees it. Names are compared folded (base/names.ts). Every rejection is a DirectoryError,
- * but for faults of the system.
+ * The directory as one worker of a server sees it. Names are compared folded (base/names.ts). Every rejection is a DirectoryError
+ * but for faults of the system (a full disk, a damaged table) and for calls after close().
  */
 export interface Directory {
-  /** Clients that are registered. */
+  /** Registered clients. Approximate while others write. */
   readonly count: number;
-  /** Clients that there is room for. */
+  /** Clients that the directory has room for. */
   readonly capacity: number;
   /** Null where lookups are not worth a cache. */
   readonly replies: ReplyCache | null;
 
   /**
-   * Registers a client. When it resolves, every reader of this directory finds it. The name is bound to the key from then on.
-   * Again with the same claim id, it succeeds and changes nothing.
+   * Registers a client. When it resolves, find() finds the row here. Find() of every other directory finds it too, or, for a
+   * moment, the row that it has replaced; it does not say that the name is free. The name is bound to the key from then on (for
+   * the bounds see name-ownership.ts). Decides by the rules of claim-rules.ts. With the claim id of the row that is there, it
+   * succeeds and changes nothing.
    * @throws DirectoryError `bad-entry`, `bad-name`, `taken`, `full`, `too-many`, `try-again`
    */
   register(request: RegisterRequest): Maybe<Registered>;
-  /** @throws DirectoryError `replaced` when another registration holds the name now, or none; `bad-entry`, `try-again` */
+  /**
+   * Changes the row of this claim. lastLookupAt stays.
+   * @throws DirectoryError `replaced` when the claim has no row (any more), `bad-entry`, `try-again`
+   */
   update(claim: Claim, changes: EntryChanges): Maybe<Claim>;
-  /** Never removes a row with another claim id. @returns false if the row is not the claim's (any more). @throws `try-again` */
+  /** Never removes a row with another claim id. @returns false if the claim has no row (any more). @throws `try-again` */
   remove(claim: Claim): Maybe<boolean>;
 
-  /** Synchronous where the table is local. @throws DirectoryError `try-again` while nobody can know */
+  /**
+   * The row under this name, null if there is none, and for a text that is no name. Synchronous where the table is local. Where
+   * it is not, changes through other directories may show a moment later, but for what register() promises.
+   * @throws DirectoryError `try-again` while the directory cannot know
+   */
   find(name: string): Maybe<DirectoryRow | null>;
-  /** The row of this claim, null if it is another's by now. */
+  /** The row of this claim, null if it has none (any more). @throws DirectoryError `try-again` */
   own(claim: Claim): Maybe<DirectoryRow | null>;
   /**
-   * Some of the rows: begin with cursor 0, go on with the cursor returned until it is 0. A row that is there from the first page
-   * to the last is met exactly once. @param limit 1 to {@link MAX_PAGE_ROWS}
+   * Some of the rows. A walk begins with cursor 0 and goes on with each cursor returned until that is 0. It meets a row that is
+   * there from the first page to the last exactly once, also when the row is changed or replaced meanwhile. A page may be empty
+   * before the last one.
+   * @param limit 1 to {@link MAX_PAGE_ROWS}
+   * @throws RangeError for another cursor than a whole number, or another limit
    */
   page(cursor: number, limit: number): Maybe<DirectoryPage>;
 
-  /** The key (base64) that a name belongs to, registered at the moment or not; null if to none. @throws `try-again` */
+  /** The key (base64) that a name is bound to, whether a client is registered under it or not; null if to none. @throws `try-again` */
   ownerOf(name: string): Maybe<string | null>;
-  /** Binds the name to the key, or finds that it is. @throws DirectoryError `bad-name`, `taken`, `full`, `try-again` */
+  /**
+   * Binds the name to the key, or finds that it is bound to it. A key that has taken all names that it may have today is not
+   * refused, but gets no further one: ownerOf() tells.
+   * @throws DirectoryError `bad-name`, `bad-entry` (the key), `taken`, `full`, `try-again`
+   */
   bind(name: string, key: string): Maybe<void>;
 
-  /** Calls back for every event of the interest from now on, several at once where they came together. */
+  /** Calls back for every event of the interest from now on, with several events at once where they came together. */
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable;
-  /** Notes when this client looked somebody up. Never waits, never throws. @param at milliseconds since the epoch */
+  /** Notes when this client looked another one up. Never waits, never throws. @param at milliseconds since the epoch */
   lookedUp(claim: Claim, at: number): void;
 
-  /** Events of other workers of this server, as their directories published them. */
+  /** Takes events that the directories of other workers have published. Each worker's events come in order. */
   deliver(events: readonly DirectoryEvent[]): void;
-  /** Workers that are alive: rows of others wait for their client's return. */
+  /** Workers that are alive; before the first call, none is. A client may replace a row of its key at any other worker. */
   setLiveWorkers(ids: Iterable<number>): void;
   /** Whether the connection is at a live worker. */
   isLive(place: ConnectionPlace): boolean;
+  /** Publishes what is not published yet, and ends. The rows stay. */
   close(): void;
 }
 
-/** Rows of one page at most. */
+/** Rows of one page, at most. */
 export const MAX_PAGE_ROWS = 4096;
 
 /** Plain data by which a worker process opens the directory that its primary hosts. */
@@ -146,7 +175,7 @@ export interface DirectoryConfig {
   readonly lock: string;
   /** File with the names and their keys. */
   readonly names: string;
-  /** Names that are remembered with their keys, registered at the moment or not. */
+  /** Names that the directory remembers with their keys, at most. */
   readonly nameLimit: number;
 }
 
@@ -157,11 +186,11 @@ export interface DirectoryLog {
 
 export interface OpenOptions {
   readonly log: DirectoryLog;
-  /** What happened here, for the directories of the server's other workers. Called at most once a turn of the event loop. */
+  /** Takes what happened here, for the directories of the server's other workers. Called with several events at once. */
   readonly publish: (events: readonly DirectoryEvent[]) => void;
 }
 
-/** The directory's other side, in the server's primary: it makes what the workers share, and takes it away. */
+/** The directory's side in the server's primary: it makes what the workers share, and removes it. */
 export interface DirectoryHost {
   readonly count: number;
   readonly capacity: number;
@@ -171,11 +200,11 @@ export interface DirectoryHost {
   open(options: OpenOptions): Directory;
   /** A worker has published these events. */
   observe(worker: number, events: readonly DirectoryEvent[]): void;
-  /** A worker is dead: publishes what it did not, and removes its rows once their grace is over. */
+  /** A worker is dead. Publishes the events that it did not, and removes its rows once their grace is over. */
   workerDied(worker: number): void;
   /** Counters for INFO, flat. */
   stats(): Readonly<Record<string, number>>;
-  /** Takes the shared objects away; their users notice. */
+  /** Removes the shared objects. Programs that have them mapped can see it. */
   close(): Promise<void>;
 }
 
@@ -187,13 +216,13 @@ export interface HostOptions {
   readonly names: string;
   readonly nameLimit: number;
   readonly log: DirectoryLog;
-  /** Events that no worker has published: of one that died. */
+  /** Takes events that no worker publishes: of a worker that died. */
   readonly onEvents: (events: readonly DirectoryEvent[]) => void;
-  /** Everything of a dead worker is published, or removed. */
+  /** Everything of a dead worker is published, or its rows are removed. */
   readonly onSettled: () => void;
 }
 
-/** A host's place, before there is a host: it keeps a second server away. */
+/** Keeps a second server away before there is a host. */
 export interface HostReservation {
   create(options: HostOptions): DirectoryHost;
   release(): void;

@@ -14,7 +14,7 @@ const FIELDS = 13;
  */
 export function writeEntry(out: ReplyWriter, entry: DirectoryEntry, protocol: Protocol): void {
   const { endpoints, status, rooms, stale } = entry;
-  const hasStatus = status.state !== "here" || status.text !== "";
+  const hasStatus = status.state !== "here" || status.text !== "" || status.since !== entry.startedAt;
   out.map(FIELDS + (hasStatus ? 1 : 0) + (rooms.length > 0 ? 1 : 0) + (stale ? 1 : 0), protocol);
   out.bulk("name");
   out.bulk(entry.name);
@@ -66,8 +66,8 @@ export function writeEntry(out: ReplyWriter, entry: DirectoryEntry, protocol: Pr
 }
 
 /**
- * Reads what {@link writeEntry} wrote; fields of later versions are passed by.
- * @throws ProtocolError if a field is missing, of another type, or breaks a rule of entries; TalkError `bad-name`
+ * Reads what {@link writeEntry} wrote. Ignores fields that it does not know: they are of a later version.
+ * @throws ProtocolError if a field is missing or of another type; TalkError `bad-data`, `bad-name` if it breaks a rule of entries
  */
 export function readEntry(value: RespValue): DirectoryEntry {
   const fields = value instanceof Map ? value : pairs(value);

@@ -1,23 +1,23 @@
-// One registered client: the one type that is stored, sent and shown. Its rarely asked fields are packed into one text, the
-// stored form, and unpacked when somebody asks: a lookup in shared memory makes a million of these a second.
+// One registered client: the one type that is stored, sent and shown. The fields that few callers ask for are packed into one
+// text, the stored form. They are unpacked at the first use: a lookup in shared memory makes a million entries a second.
 import type { ClientEndpoint, EndpointKind } from "../base/endpoint.ts";
 import { endpointProblem, MAX_ENDPOINTS } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import { foldIfValid } from "../base/names.ts";
+import { foldIfValid, MAX_NAME_BYTES, validateName } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 
 /** Version of the protocol between clients (docs/PEER-PROTOCOL.md). Clients of different versions cannot talk. */
 export const PEER_PROTOCOL = 2;
 
-/** Who vouches for `user` and `uid`: the server's kernel, a MUNGE credential, or nobody. */
+/** What vouches for `user` and `uid`: the server's kernel or a MUNGE credential; null: nothing does. */
 export type Attestation = "kernel" | "munge" | null;
 export type PresenceState = "here" | "idle" | "away";
 
 export interface ClientStatus {
   readonly state: PresenceState;
   readonly text: string;
-  /** Milliseconds since the epoch; of a client that never changed it, when it registered. */
+  /** Milliseconds since the epoch. A client that never changed its status has the time of its registration. */
   readonly since: number;
 }
 
@@ -37,7 +37,7 @@ export interface EntryFields {
   readonly protocol: number;
   /** Name of the server that it is registered at; empty where there is only one. */
   readonly server: string;
-  /** Login name and uid on the server's host; null unless attested. */
+  /** Login name (never empty) and uid on the server's host; null unless attested. */
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: Attestation;
@@ -46,10 +46,10 @@ export interface EntryFields {
   readonly rooms: readonly string[];
 }
 
-/** The fields that a registration has to give. */
+/** What a registration gives. The fields that it may leave out have defaults, see {@link packEntry}. */
 export type NewEntry = Pick<EntryFields, "name" | "key" | "endpoints" | "host" | "startedAt"> & Partial<EntryFields>;
 
-/** The stored form: what a table, another process or another server keeps of an entry. Plain data. */
+/** The stored form of an entry, for a table, another process or another server. Plain data. */
 export interface PackedEntry {
   readonly name: string;
   readonly key: string;
@@ -176,55 +176,63 @@ export class DirectoryEntry implements EntryFields {
   }
 }
 
-/** Largest time that an ECMAScript Date can hold, in ms since the epoch. An entry that claims more is garbage. */
+/** Largest time that an ECMAScript Date can hold, in ms since the epoch. An entry with a larger one is garbage. */
 export const MAX_TIME = 8.64e15;
-/** Base64 of a key. */
+/** Characters of a key in base64. */
 export const KEY_TEXT_BYTES = 44;
+/** A version is one byte. */
+const MAX_PROTOCOL = 255;
 export const MAX_HOST_BYTES = 64;
 export const MAX_SERVER_BYTES = 64;
-/** Longer login names exist, and are cut by the mapping to ptalk names; `useradd` allows 32. */
+/** `useradd` allows 32. The mapping to ptalk names cuts longer login names. */
 export const MAX_USER_BYTES = 64;
 export const MAX_STATUS_BYTES = 128;
 export const MAX_ENTRY_ROOMS = 16;
+/** "#" and a name. */
+const MAX_ROOM_BYTES = 1 + MAX_NAME_BYTES;
 /** (uid_t)-1 means "no uid". */
 export const MAX_UID = 2 ** 32 - 2;
 /**
- * All details together. Eight IPv6 endpoints take 376 bytes at most; together with everything else at its longest they do not
- * fit, and such a client is refused: a table of a million has room for this much of each.
+ * Bytes of all details together. Eight IPv6 endpoints take 376 bytes at most. Eight endpoints, sixteen rooms and every text at
+ * its longest do not fit together, and such an entry is refused: a table reserves this much for each of a million clients.
  */
 export const MAX_DETAILS_BYTES = 768;
 
-/** Between the fields of the stored form: no field may hold a control character. */
+/** Stands between the fields of the stored form. No field holds a control character. */
 const SEPARATOR = "\x1f";
+const PACKED_FIELDS = 11;
 const KINDS: Readonly<Record<EndpointKind, string>> = { host: "h", observed: "o", relay: "r" };
 const KIND_OF = new Map<string, EndpointKind>(
   Object.entries(KINDS).map(([kind, letter]) => [letter, kind as EndpointKind]),
 );
 const STATES: readonly PresenceState[] = ["here", "idle", "away"];
-// What would leave the terminal or the line-based formats in another state, in a text that others will print.
+const ATTESTATIONS: readonly NonNullable<Attestation>[] = ["kernel", "munge"];
+// Others print these texts: such a character would change the state of their terminal, or break a format of lines.
 const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 
 /**
- * Checks every field and makes the stored form. `details` holds, with a unit separator between them and empty ones left out at
- * the end: protocol, endpoints ("address port kind", commas between), host, server, user, uid, attested, status (state, since,
- * text), rooms (commas between).
+ * Checks every field and makes the stored form. `details` holds these fields, separated by {@link SEPARATOR}, without the empty
+ * ones at the end: protocol, endpoints ("address port kind", commas between), host, server, user, uid, attested, status (state,
+ * since, text), rooms (commas between).
  * @throws TalkError `bad-data` naming the field; `bad-name`
  */
 export function packEntry(entry: NewEntry): PackedEntry {
   const { name, key, startedAt, endpoints, host } = entry;
   const { protocol = PEER_PROTOCOL, server = "", user = null, uid = null, attested = null, status, rooms = [] } = entry;
-  if (foldIfValid(name) === null) throw TalkError.badName(name, "nobody can be called so");
+  if (foldIfValid(name) === null) validateName(name); // throws, and says which rule is broken
   // The round trip refuses the second spelling that base64 allows for the same bytes: one key, one text.
   check(decodeBase64(key, KEY_BYTES) !== null, `key must be the base64 text of ${KEY_BYTES} bytes`);
   check(isWhole(startedAt, MAX_TIME), "startedAt must be milliseconds since the epoch");
-  check(isWhole(protocol, 255) && protocol > 0, "protocol must be a whole number from 1 to 255");
+  check(isWhole(protocol, MAX_PROTOCOL) && protocol > 0, `protocol must be a whole number from 1 to ${MAX_PROTOCOL}`);
   checkEndpoints(endpoints);
   checkText("host", host, MAX_HOST_BYTES);
   checkText("server", server, MAX_SERVER_BYTES);
+  check(user !== "", "user must not be empty");
   if (user !== null) checkText("user", user, MAX_USER_BYTES);
   check(uid === null || isWhole(uid, MAX_UID), `uid must be a whole number up to ${MAX_UID}`);
-  check(Array.isArray(rooms) && rooms.length <= MAX_ENTRY_ROOMS, `at most ${MAX_ENTRY_ROOMS} rooms`);
-  for (const room of rooms) check(isRoom(room), "a room is # and a name");
+  check(attested === null || ATTESTATIONS.includes(attested), "attested must be kernel, munge or null");
+  check(Array.isArray(rooms) && rooms.length <= MAX_ENTRY_ROOMS, `rooms must be a list of at most ${MAX_ENTRY_ROOMS}`);
+  for (const room of rooms) check(isRoom(room), "rooms must be names with # before them");
   const fields = [
     String(protocol),
     endpoints.map(({ address, port, kind }) => `${address} ${port} ${KINDS[kind]}`).join(","),
@@ -233,58 +241,54 @@ export function packEntry(entry: NewEntry): PackedEntry {
     user ?? "",
     uid === null ? "" : String(uid),
     attested ?? "",
+    ...packStatus(status, startedAt),
+    rooms.join(","),
   ];
-  if (status !== undefined) {
-    check(STATES.includes(status.state), "status must be here, idle or away");
-    check(isWhole(status.since, MAX_TIME), "status.since must be milliseconds since the epoch");
-    checkText("status.text", status.text, MAX_STATUS_BYTES);
-  }
-  const isPlain = status === undefined || (status.state === "here" && status.text === "" && status.since === startedAt);
-  fields.push(...(isPlain ? ["", "", ""] : [status.state, String(status.since), status.text]));
-  fields.push(rooms.join(","));
   while (fields.at(-1) === "") fields.pop();
   const details = fields.join(SEPARATOR);
   check(
     Buffer.byteLength(details) <= MAX_DETAILS_BYTES,
-    `endpoints, host and the rest must fit ${MAX_DETAILS_BYTES} bytes`,
+    `endpoints, texts and rooms must fit into ${MAX_DETAILS_BYTES} bytes together`,
   );
   return { name, key, startedAt, details };
 }
 
-/** Whatever a hostile writer put there becomes an entry of the right shape, never an exception. */
+/** The status of a client that never changed it takes no room. */
+function packStatus(status: ClientStatus | undefined, startedAt: number): [string, string, string] {
+  if (status === undefined) return ["", "", ""];
+  const { state, text, since } = status;
+  check(STATES.includes(state), "status.state must be here, idle or away");
+  check(isWhole(since, MAX_TIME), "status.since must be milliseconds since the epoch");
+  checkText("status.text", text, MAX_STATUS_BYTES);
+  return state === "here" && text === "" && since === startedAt ? ["", "", ""] : [state, String(since), text];
+}
+
+/** Whatever bytes a hostile writer put there, the result has the right types and bounds. Never throws. */
 function unpack(packed: string, startedAt: number): Details {
-  const [
-    protocol,
-    endpoints = "",
-    host = "",
-    server = "",
-    user = "",
-    uid = "",
-    attested,
-    state,
-    since,
-    text = "",
-    rooms,
-  ] = packed.split(SEPARATOR);
+  const [protocol, endpoints, host, server, user, uid, attested, state, since, text, rooms] = packed.split(
+    SEPARATOR,
+    PACKED_FIELDS,
+  );
   return {
-    protocol: Number(protocol) || 0,
-    endpoints: endpoints.split(",").flatMap(readEndpoint),
-    host,
-    server,
-    user: user === "" ? null : user,
-    uid: uid === "" || !isWhole(Number(uid), MAX_UID) ? null : Number(uid),
-    attested: attested === "kernel" || attested === "munge" ? attested : null,
+    protocol: wholeOr(protocol, MAX_PROTOCOL, 0),
+    endpoints: (endpoints ?? "").split(",", MAX_ENDPOINTS).flatMap(unpackEndpoint),
+    host: textOr(host, MAX_HOST_BYTES, ""),
+    server: textOr(server, MAX_SERVER_BYTES, ""),
+    user: textOr(user, MAX_USER_BYTES, "") || null,
+    uid: wholeOr(uid, MAX_UID, null),
+    attested: ATTESTATIONS.find((known) => known === attested) ?? null,
     status: {
       state: STATES.find((known) => known === state) ?? "here",
-      text,
-      since:
-        since !== undefined && isWhole(Number(since || startedAt), MAX_TIME) ? Number(since || startedAt) : startedAt,
+      text: textOr(text, MAX_STATUS_BYTES, ""),
+      since: wholeOr(since, MAX_TIME, startedAt),
     },
-    rooms: rooms ? rooms.split(",") : [],
+    rooms: rooms
+      ? rooms.split(",", MAX_ENTRY_ROOMS).filter((room) => /^#./.test(textOr(room, MAX_ROOM_BYTES, "")))
+      : [],
   };
 }
 
-function readEndpoint(text: string): ClientEndpoint[] {
+function unpackEndpoint(text: string): ClientEndpoint[] {
   const [address, digits, letter = ""] = text.split(" ");
   const kind = KIND_OF.get(letter);
   const port = Number(digits);
@@ -292,9 +296,13 @@ function readEndpoint(text: string): ClientEndpoint[] {
   return [{ address, port, kind }];
 }
 
-/** Whether the details are a writer's work as far as can be told: they have an endpoint. */
-export function areWholeDetails(details: string): boolean {
-  return unpack(details, 0).endpoints.length > 0;
+function textOr(text: string | undefined, limit: number, otherwise: string): string {
+  return text !== undefined && text.length <= limit && Buffer.byteLength(text) <= limit ? text : otherwise;
+}
+
+function wholeOr<T>(digits: string | undefined, most: number, otherwise: T): number | T {
+  const value = digits ? Number(digits) : Number.NaN;
+  return isWhole(value, most) ? value : otherwise;
 }
 
 function checkEndpoints(endpoints: readonly ClientEndpoint[]): void {
@@ -304,8 +312,8 @@ function checkEndpoints(endpoints: readonly ClientEndpoint[]): void {
   );
   for (const endpoint of endpoints) {
     const problem = endpointProblem(endpoint);
-    check(problem === null, `the endpoint ${JSON.stringify(endpoint.address)} cannot be used: ${problem}`);
-    check(Object.hasOwn(KINDS, endpoint.kind), "an endpoint's kind is host, observed or relay");
+    check(problem === null, `endpoints: ${JSON.stringify(endpoint.address)} cannot be used: ${problem}`);
+    check(Object.hasOwn(KINDS, endpoint.kind), "endpoints: a kind is host, observed or relay");
   }
 }
 
@@ -327,7 +335,7 @@ function isWhole(value: unknown, most: number): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= most;
 }
 
-/** Never throws: what another process wrote may be no time at all. */
+/** Never throws: another process may have written something that is no time. */
 function iso(at: number): string {
   return new Date(Math.abs(at) <= MAX_TIME ? at : 0).toISOString();
 }

@@ -1,23 +1,28 @@
-// The events of one worker's directory. Events that happen here go to its watchers at once, and are published for the other workers
-// in batches. Events from other workers may arrive out of order, by milliseconds: a newer version of the same name, seen here or
-// there, makes an older one void.
+// The events of one worker's directory. Events that happen here go to the listeners at once, and are published for the other
+// workers in batches. Events of other workers come in the order of each worker, but those of two workers about one name may
+// come in any order. The row that is there now tells which of them still say something.
 import { foldName } from "../base/names.ts";
 import { isLaterVersion } from "./claim-rules.ts";
 import type { DirectoryEvent, DirectoryRow, Interest } from "./directory.ts";
 
 type Listener = (events: readonly DirectoryEvent[]) => void;
 
-/** Names whose last departure is remembered: more than leave while an event of another worker is on its way. */
+/** One call of watch(). The same listener may be in several. */
+interface Subscription {
+  readonly listener: Listener;
+}
+
+/** Departures that are remembered: more than there are while an event of another worker is on its way. */
 const REMEMBERED_DEPARTURES = 4096;
 /** Events of one batch; a full one leaves at once. */
 const BATCH_EVENTS = 256;
 
 export class EventFeed {
   readonly #publish: (events: readonly DirectoryEvent[]) => void;
-  readonly #everybody = new Set<Listener>();
+  readonly #everybody = new Set<Subscription>();
   /** By folded name. */
-  readonly #byName = new Map<string, Set<Listener>>();
-  /** Version of the row that left last, by folded name. */
+  readonly #byName = new Map<string, Set<Subscription>>();
+  /** Version of the row that was last reported as gone, by folded name. */
   readonly #departures = new Map<string, number>();
   #batch: DirectoryEvent[] = [];
 
@@ -26,25 +31,26 @@ export class EventFeed {
   }
 
   watch(interest: Interest, listener: Listener): Disposable {
+    const subscription = { listener };
     if (interest === "everybody") {
-      this.#everybody.add(listener);
-      return { [Symbol.dispose]: () => this.#everybody.delete(listener) };
+      this.#everybody.add(subscription);
+      return { [Symbol.dispose]: () => this.#everybody.delete(subscription) };
     }
     const names = interest.names.map(foldName);
     for (const name of names) {
-      const listeners = this.#byName.get(name);
-      if (listeners === undefined) this.#byName.set(name, new Set([listener]));
-      else listeners.add(listener);
+      const subscriptions = this.#byName.get(name);
+      if (subscriptions === undefined) this.#byName.set(name, new Set([subscription]));
+      else subscriptions.add(subscription);
     }
-    return { [Symbol.dispose]: () => this.#forget(names, listener) };
+    return { [Symbol.dispose]: () => this.#unsubscribe(names, subscription) };
   }
 
   /** This has happened here. */
   emit(event: DirectoryEvent): void {
-    this.#dispatch([event]);
     if (this.#batch.length === 0) setImmediate(() => this.#flush());
     this.#batch.push(event);
     if (this.#batch.length === BATCH_EVENTS) this.#flush();
+    this.#dispatch([event]);
   }
 
   /**
@@ -53,7 +59,7 @@ export class EventFeed {
    */
   deliver(events: readonly DirectoryEvent[], find: (name: string) => DirectoryRow | null): void {
     if (this.#everybody.size === 0 && this.#byName.size === 0) return;
-    this.#dispatch(events.filter((event) => this.#isCurrent(event, find(event.name))));
+    this.#dispatch(events.filter((event) => this.#isNews(event, find(event.name))));
   }
 
   close(): void {
@@ -62,20 +68,30 @@ export class EventFeed {
     this.#byName.clear();
   }
 
-  #isCurrent({ kind, name, version }: DirectoryEvent, row: DirectoryRow | null): boolean {
-    // A row under that name is a later client's, whose registration is an event of its own.
-    if (kind === "off") return row === null;
-    const departed = this.#departures.get(foldName(name));
-    if (departed !== undefined && !isLaterVersion(version, departed)) return false;
-    return row === null || !isLaterVersion(row.version, version);
+  #isNews({ kind, name, version }: DirectoryEvent, row: DirectoryRow | null): boolean {
+    if (kind === "off") {
+      // A row under that name is a later client's, with an event of its own.
+      const departed = this.#departures.get(foldName(name));
+      return row === null && (departed === undefined || isLaterVersion(version, departed));
+    }
+    // A row is there before its event is published. Without it the client has left again; a later one has its own event.
+    return row !== null && !isLaterVersion(row.version, version);
   }
 
   #dispatch(events: readonly DirectoryEvent[]): void {
     if (events.length === 0) return;
     for (const { kind, name, version } of events) if (kind === "off") this.#rememberDeparture(foldName(name), version);
-    for (const listener of this.#everybody) listener(events);
+    for (const subscription of this.#everybody) report(subscription, events);
     if (this.#byName.size === 0) return;
-    for (const event of events) for (const listener of this.#byName.get(foldName(event.name)) ?? []) listener([event]);
+    const concerned = new Map<Subscription, DirectoryEvent[]>();
+    for (const event of events) {
+      for (const subscription of this.#byName.get(foldName(event.name)) ?? []) {
+        const several = concerned.get(subscription);
+        if (several === undefined) concerned.set(subscription, [event]);
+        else several.push(event);
+      }
+    }
+    for (const [subscription, several] of concerned) report(subscription, several);
   }
 
   #rememberDeparture(name: string, version: number): void {
@@ -85,11 +101,11 @@ export class EventFeed {
     if (this.#departures.size > REMEMBERED_DEPARTURES && oldest !== undefined) this.#departures.delete(oldest);
   }
 
-  #forget(names: readonly string[], listener: Listener): void {
+  #unsubscribe(names: readonly string[], subscription: Subscription): void {
     for (const name of names) {
-      const listeners = this.#byName.get(name);
-      listeners?.delete(listener);
-      if (listeners?.size === 0) this.#byName.delete(name);
+      const subscriptions = this.#byName.get(name);
+      subscriptions?.delete(subscription);
+      if (subscriptions?.size === 0) this.#byName.delete(name);
     }
   }
 
@@ -98,5 +114,16 @@ export class EventFeed {
     const events = this.#batch;
     this.#batch = [];
     this.#publish(events);
+  }
+}
+
+/** A listener's fault is an uncaught exception of its own: the change that it hears of has happened. */
+function report({ listener }: Subscription, events: readonly DirectoryEvent[]): void {
+  try {
+    listener(events);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }

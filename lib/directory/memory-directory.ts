@@ -1,36 +1,42 @@
 // The directory in the memory of one process: for servers that are embedded in a program, and for tests of the server's rules.
-// Nothing is in /dev/shm and nothing outlives the process.
-import { foldIfValid, foldName } from "../base/names.ts";
-import { checkedEntry, checkedName, checkOwner, decide, VERSION_MASK } from "./claim-rules.ts";
+// It leaves nothing in /dev/shm, and ends with the process.
+import { foldForLookup, foldName } from "../base/names.ts";
 import {
-  type Claim,
-  type ConnectionPlace,
-  type Directory,
-  type DirectoryEvent,
-  type DirectoryHost,
-  type DirectoryPage,
-  type DirectoryRow,
-  type EntryChanges,
-  type Interest,
-  MAX_PAGE_ROWS,
-  type OpenOptions,
-  type Registered,
-  type RegisterRequest,
+  changedEntry,
+  checkedName,
+  checkedRequest,
+  checkKey,
+  checkOwner,
+  checkPage,
+  decide,
+  VERSION_MASK,
+} from "./claim-rules.ts";
+import type {
+  Claim,
+  ConnectionPlace,
+  Directory,
+  DirectoryEvent,
+  DirectoryHost,
+  DirectoryPage,
+  DirectoryRow,
+  EntryChanges,
+  Interest,
+  OpenOptions,
+  Registered,
+  RegisterRequest,
 } from "./directory.ts";
 import { DirectoryError } from "./directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "./entry.ts";
 import { EventFeed } from "./event-feed.ts";
 import { NameOwnership } from "./name-ownership.ts";
 
-const DAY_MS = 86_400_000;
-
 interface MemoryRow {
   readonly packed: PackedEntry;
   readonly claimId: string;
   readonly version: number;
   readonly place: ConnectionPlace;
-  /** Where page() meets it. */
-  readonly order: number;
+  /** Where page() meets it. A row keeps its slot when it is changed or replaced. */
+  readonly slot: number;
   lastLookupAt: number | null;
 }
 
@@ -40,9 +46,10 @@ export class MemoryHost implements DirectoryHost {
   readonly capacity: number;
   /** By folded name. */
   readonly rows = new Map<string, MemoryRow>();
+  readonly slots: (MemoryRow | null)[] = [];
   readonly names: NameOwnership;
+  readonly #free: number[] = [];
   #version = 0;
-  #order = 0;
 
   constructor({ capacity, nameLimit }: { readonly capacity: number; readonly nameLimit: number }) {
     this.capacity = capacity;
@@ -53,13 +60,19 @@ export class MemoryHost implements DirectoryHost {
     return this.rows.size;
   }
 
-  nextVersion(): number {
+  /** @param before the row that is replaced */
+  put(folded: string, row: Omit<MemoryRow, "version" | "slot">, before: MemoryRow | undefined): MemoryRow {
     this.#version = (this.#version + 1) & VERSION_MASK;
-    return this.#version;
+    const stored = { ...row, version: this.#version, slot: before?.slot ?? this.#free.pop() ?? this.slots.length };
+    this.rows.set(folded, stored);
+    this.slots[stored.slot] = stored;
+    return stored;
   }
 
-  nextOrder(): number {
-    return ++this.#order;
+  delete(folded: string, { slot }: MemoryRow): void {
+    this.rows.delete(folded);
+    this.slots[slot] = null;
+    this.#free.push(slot);
   }
 
   open(options: OpenOptions): MemoryDirectory {
@@ -67,7 +80,7 @@ export class MemoryHost implements DirectoryHost {
   }
 
   observe(): void {}
-  /** The process that holds the rows is the only worker there can be. */
+  /** The process that holds the rows is the only worker: with it the rows are gone. */
   workerDied(): void {}
 
   stats(): Readonly<Record<string, number>> {
@@ -76,6 +89,7 @@ export class MemoryHost implements DirectoryHost {
 
   async close(): Promise<void> {
     this.rows.clear();
+    this.slots.length = 0;
   }
 }
 
@@ -98,83 +112,76 @@ export class MemoryDirectory implements Directory {
   }
 
   register(request: RegisterRequest): Registered {
-    const packed = checkedEntry(request.entry);
+    const packed = checkedRequest(request);
     const folded = checkedName(packed.name);
     const { rows } = this.#host;
     const before = rows.get(folded);
     const current = before === undefined ? null : rowOf(before);
     checkOwner(this.#host.names.get(folded)?.key, packed.key, current);
-    const decision = decide(request, current, before !== undefined && this.isLive(before.place));
+    const isLive = before !== undefined && this.isLive(before.place);
+    const decision = decide(request, current, isLive);
     if (decision === "done" && before !== undefined) return { claim: claimOf(before), replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) {
-      throw DirectoryError.full(`there is room for ${this.capacity} clients: try again when somebody has left`);
+      throw DirectoryError.full(this.capacity);
     }
-    this.#bind(folded, packed.key);
-    const row: MemoryRow = {
-      packed,
-      claimId: request.claimId,
-      version: this.#host.nextVersion(),
-      place: request.place,
-      order: before?.order ?? this.#host.nextOrder(),
-      lastLookupAt: null,
-    };
-    rows.set(folded, row);
+    this.#host.names.bind(folded, packed.key);
+    const { claimId, place } = request;
+    const row = this.#host.put(folded, { packed, claimId, place, lastLookupAt: null }, before);
     this.#feed.emit({ kind: "on", name: packed.name, version: row.version, entry: packed });
-    const replaced = before !== undefined && this.isLive(before.place);
-    return { claim: claimOf(row), replaced: replaced ? { place: before.place, claimId: before.claimId } : null };
+    return { claim: claimOf(row), replaced: isLive ? { place: before.place, claimId: before.claimId } : null };
   }
 
   update(claim: Claim, changes: EntryChanges): Claim {
-    const before = this.#holding(claim);
+    const before = this.#rowOf(claim);
     if (before === undefined) throw DirectoryError.replaced(claim.name);
-    const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms } =
-      new DirectoryEntry(before.packed);
-    const fields = { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms };
-    const packed = checkedEntry({ ...fields, ...changes });
-    const row = { ...before, packed, version: this.#host.nextVersion() };
-    this.#host.rows.set(foldName(name), row);
-    this.#feed.emit({ kind: "changed", name, version: row.version, entry: packed });
+    const packed = changedEntry(new DirectoryEntry(before.packed), changes);
+    const row = this.#host.put(foldName(packed.name), { ...before, packed }, before);
+    this.#feed.emit({ kind: "changed", name: packed.name, version: row.version, entry: packed });
     return claimOf(row);
   }
 
   remove(claim: Claim): boolean {
-    const row = this.#holding(claim);
+    const row = this.#rowOf(claim);
     if (row === undefined) return false;
-    this.#host.rows.delete(foldName(claim.name));
-    this.#feed.emit({ kind: "off", name: claim.name, version: row.version });
+    const { packed, version } = row;
+    this.#host.delete(foldName(packed.name), row);
+    this.#feed.emit({ kind: "off", name: packed.name, version });
     return true;
   }
 
   find(name: string): DirectoryRow | null {
-    const folded = foldIfValid(name);
+    const folded = foldForLookup(name);
     const row = folded === null ? undefined : this.#host.rows.get(folded);
     return row === undefined ? null : rowOf(row);
   }
 
   own(claim: Claim): DirectoryRow | null {
-    const row = this.#holding(claim);
+    const row = this.#rowOf(claim);
     return row === undefined ? null : rowOf(row);
   }
 
   page(cursor: number, limit: number): DirectoryPage {
-    if (!Number.isInteger(cursor) || cursor < 0) throw new RangeError(`cursor must be a whole number, not ${cursor}`);
-    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE_ROWS) {
-      throw new RangeError(`limit must be a whole number from 1 to ${MAX_PAGE_ROWS}, not ${limit}`);
+    checkPage(cursor, limit);
+    const { slots } = this.#host;
+    const rows: DirectoryRow[] = [];
+    let slot = cursor;
+    for (; slot < slots.length && rows.length < limit; slot++) {
+      const row = slots[slot];
+      if (row) rows.push(rowOf(row));
     }
-    const rows = [...this.#host.rows.values()].filter(({ order }) => order > cursor).sort((a, b) => a.order - b.order);
-    const page = rows.slice(0, limit);
-    return { cursor: rows.length > limit ? (page.at(-1)?.order ?? 0) : 0, rows: page.map(rowOf) };
+    return { cursor: slot < slots.length ? slot : 0, rows };
   }
 
   ownerOf(name: string): string | null {
-    const folded = foldIfValid(name);
+    const folded = foldForLookup(name);
     return folded === null ? null : (this.#host.names.get(folded)?.key ?? null);
   }
 
   bind(name: string, key: string): void {
     const folded = checkedName(name);
+    checkKey(key);
     checkOwner(this.#host.names.get(folded)?.key, key, this.find(name));
-    this.#bind(folded, key);
+    this.#host.names.bind(folded, key);
   }
 
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
@@ -182,7 +189,7 @@ export class MemoryDirectory implements Directory {
   }
 
   lookedUp(claim: Claim, at: number): void {
-    const row = this.#holding(claim);
+    const row = this.#rowOf(claim);
     if (row !== undefined) row.lastLookupAt = at;
   }
 
@@ -202,20 +209,9 @@ export class MemoryDirectory implements Directory {
     this.#feed.close();
   }
 
-  #holding(claim: Claim): MemoryRow | undefined {
-    const row = this.#host.rows.get(foldName(claim.name));
-    return row?.claimId === claim.id && row.version === claim.version ? row : undefined;
-  }
-
-  #bind(folded: string, key: string): void {
-    const { names } = this.#host;
-    const day = Math.floor(Date.now() / DAY_MS);
-    const known = names.get(folded);
-    if (known === undefined && !names.hasRoom(key, day)) {
-      throw DirectoryError.full("the server remembers no more names: take one that you had before");
-    }
-    if (known === undefined && names.isAtLimit(key, day)) return;
-    names.apply({ folded, key, day });
+  #rowOf({ name, id }: Claim): MemoryRow | undefined {
+    const row = this.#host.rows.get(foldName(name));
+    return row?.claimId === id ? row : undefined;
   }
 }
 

@@ -1,14 +1,18 @@
-// Which key a name belongs to, in memory: what the lines of the log (shm/name-log.ts) say, one after the other. Which name gives
-// way to another is decided by the lines alone, so that all who read the same log know the same.
+// Which key a name belongs to, in memory: the sum of the lines of the log (shm/name-log.ts), in their order. The lines alone
+// decide which name gives way to another, so all who read the same log know the same.
+import { DirectoryError } from "./directory-error.ts";
 
 /**
- * Names that belong to one key: nobody can take them all. For a further one the key gives up the one that it has not used for
- * longest, but none of this day's, or the log would grow with every visit. Beyond that names are its own only while it is on.
+ * Names that belong to one key, so that no key can take them all. For a further one the key gives up the one that it has not
+ * used for longest, but none of this day's, or the log would grow with every visit. Beyond that a name is the key's own only
+ * while it is registered.
  */
 export const NAMES_PER_KEY = 64;
 
 /** Days without a registration after which a name gives way to a new one, if there is no room otherwise. */
 export const UNUSED_DAYS = 90;
+
+const DAY_MS = 86_400_000;
 
 export interface NameLine {
   readonly folded: string;
@@ -18,11 +22,16 @@ export interface NameLine {
   readonly day: number;
 }
 
+/** In days since the epoch. */
+export function today(): number {
+  return Math.floor(Date.now() / DAY_MS);
+}
+
 export class NameOwnership {
   readonly #limit: number;
-  /** The name that was not registered for the longest time first. */
+  /** In the order of their last registrations, the oldest first. */
   readonly #lines = new Map<string, NameLine>();
-  /** By key, in the same order. */
+  /** Folded names by key, in the same order. */
   readonly #namesOf = new Map<string, Set<string>>();
 
   /** @param limit names that there is room for */
@@ -38,33 +47,46 @@ export class NameOwnership {
     return this.#lines.get(folded);
   }
 
-  /** All, in the order in which they are to be taken again. */
+  /** All lines, in an order that gives the same when it is read again. */
   lines(): Iterable<NameLine> {
     return this.#lines.values();
   }
 
-  /** Whether the key has all the names that it may have on that day. */
-  isAtLimit(key: string, day: number): boolean {
+  /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
+  checkRoom(folded: string, key: string): void {
+    if (this.#lines.has(folded) || this.#lines.size < this.#limit) return;
+    if (this.#givenUp(key) !== null || this.#unused(today()) !== null) return;
+    throw DirectoryError.noMoreNames(this.#limit);
+  }
+
+  /** Whether the name can be bound to the key today: the key does not have all names that it may have. */
+  canBind(folded: string, key: string): boolean {
     const given = this.#givenUp(key);
-    return given !== null && given.day >= day;
+    return this.#lines.has(folded) || given === null || given.day < today();
   }
 
-  /** Whether there is room for one more name of the key on that day. */
-  hasRoom(key: string, day: number): boolean {
-    return this.#lines.size < this.#limit || this.#givenUp(key) !== null || this.#unused(day) !== null;
+  /**
+   * Binds the name, which is the key's own or free. A key that has all names that it may have gets no further one.
+   * @throws DirectoryError `full`
+   */
+  bind(folded: string, key: string): void {
+    this.checkRoom(folded, key);
+    if (this.canBind(folded, key)) this.apply({ folded, key, day: today() });
   }
 
+  /** Takes the next line of a log. */
   apply(line: NameLine): void {
     this.#forget(line.folded);
-    const way = this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
-    if (way !== null) this.#forget(way);
+    const givesWay =
+      this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
+    if (givesWay !== null) this.#forget(givesWay);
     this.#lines.set(line.folded, line);
     const names = this.#namesOf.get(line.key);
     if (names === undefined) this.#namesOf.set(line.key, new Set([line.folded]));
     else names.add(line.folded);
   }
 
-  /** What the key would give up for one more name; null while it may have more. */
+  /** The name that the key would give up for one more; null while it may have more. */
   #givenUp(key: string): NameLine | null {
     const names = this.#namesOf.get(key);
     if (names === undefined || names.size < NAMES_PER_KEY) return null;

@@ -1,4 +1,4 @@
-// The one place that knows the implementations of the directory. What they need is loaded with them.
+// The one place that knows the implementations of the directory.
 import type { Directory, DirectoryConfig, DirectoryLog, HostReservation, OpenOptions } from "./directory.ts";
 import { MemoryHost } from "./memory-directory.ts";
 import { compactNameLog } from "./shm/name-log.ts";
@@ -28,7 +28,7 @@ export function openDirectory(config: DirectoryConfig, options: OpenOptions): Di
   return openShm(config, options);
 }
 
-/** Makes the file of names and keys ready for a host: whole, and without what a crash left. */
+/** Makes the file of names and keys ready for a host: one whole line for each name. @returns how many names there are */
 export const prepareNames: (path: string, log: DirectoryLog) => Promise<number> = compactNameLog;
 
 /** Pid of the server whose objects live on that port, null if there is none. */

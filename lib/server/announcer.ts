@@ -10,8 +10,11 @@ export class Announcer {
   readonly #onWatching: () => void;
   readonly #watchers = new Set<Connection>();
   readonly #out = new ReplyWriter(4096);
-  /** While anybody watches. */
+  /** While there are watchers. */
   #subscription: Disposable | null = null;
+  /** Events that came while others were pushed; null while none are. */
+  #waiting: DirectoryEvent[] | null = null;
+  #pushes = 0;
 
   /** @param onWatching the first watcher has come, or the last has gone */
   constructor(directory: Pick<Directory, "watch">, onWatching: () => void) {
@@ -21,6 +24,15 @@ export class Announcer {
 
   get isWatched(): boolean {
     return this.#subscription !== null;
+  }
+
+  get watchers(): number {
+    return this.#watchers.size;
+  }
+
+  /** Pushes sent so far. */
+  get pushes(): number {
+    return this.#pushes;
   }
 
   watch(connection: Connection): void {
@@ -42,11 +54,23 @@ export class Announcer {
     this.#onWatching();
   }
 
+  /** A watcher that reads too slowly is cut, which is an event itself: it comes behind those that are being pushed. */
   #push(events: readonly DirectoryEvent[]): void {
-    for (const event of events) writePush(this.#out, event);
-    const bytes = Buffer.from(this.#out.bytes());
-    this.#out.clear();
-    for (const watcher of this.#watchers) watcher.push(bytes);
+    if (this.#waiting !== null) {
+      this.#waiting.push(...events);
+      return;
+    }
+    for (let next = events; next.length > 0; next = this.#waiting) {
+      this.#waiting = [];
+      for (const event of next) writePush(this.#out, event);
+      const bytes = Buffer.from(this.#out.bytes());
+      this.#out.clear();
+      for (const watcher of this.#watchers) {
+        watcher.push(bytes);
+        this.#pushes += next.length;
+      }
+    }
+    this.#waiting = null;
   }
 }
 

@@ -58,7 +58,8 @@ export class Connection {
   #rest: Uint8Array | null = null;
   #busy = false;
   #gone = false;
-  /** Pushes wait behind the reply then. */
+  /** Requests are being carried out, or one waits for its reply: pushes wait behind the replies then. */
+  #working = false;
   #replying = false;
   #pushes: Uint8Array[] = [];
   #pushBytes = 0;
@@ -85,15 +86,15 @@ export class Connection {
     socket.on("close", () => this.#closed());
   }
 
-  /** What ties a signature to this very connection. */
-  get binding(): string {
+  /**
+   * What ties a signature to this very connection; null if nothing does. Before TLS 1.3 two connections can be made to export the
+   * same, unless both ends use the extended master secret (RFC 9266, section 4.2): Node does not say whether they do.
+   */
+  get binding(): string | null {
     if (!("exportKeyingMaterial" in this.#socket)) return LOCAL_BINDING;
-    const exported = (this.#socket as TLSSocket).exportKeyingMaterial(
-      TLS_EXPORTER_BYTES,
-      TLS_EXPORTER_LABEL,
-      NO_CONTEXT,
-    );
-    return tlsBinding(exported);
+    const secure = this.#socket as TLSSocket;
+    if (secure.destroyed || secure.getProtocol() !== "TLSv1.3") return null;
+    return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
   }
 
   /** The other side has vanished or was cut. */
@@ -106,10 +107,15 @@ export class Connection {
     return this.#replying;
   }
 
-  /** Writes replies outside of a dispatch. */
+  /** Writes replies outside of a dispatch. @param fill when it throws, nothing of what it has written is sent */
   write(fill: (out: ReplyWriter) => void): void {
     const { out } = this.#host;
-    fill(out);
+    try {
+      fill(out);
+    } catch (error) {
+      out.clear();
+      throw error;
+    }
     this.#flush(out);
   }
 
@@ -123,7 +129,7 @@ export class Connection {
   /** @param bytes whole pushes, which leave between two replies; not changed afterwards by the caller */
   push(bytes: Uint8Array): void {
     if (this.ended) return;
-    if (!this.#replying) {
+    if (!this.#working && !this.#replying) {
       this.send(bytes);
       return;
     }
@@ -197,6 +203,7 @@ export class Connection {
     let pending: Promise<void> | undefined;
     let broken: ProtocolError | undefined;
     parser.open(this.#rest, chunk);
+    this.#working = true;
     try {
       while (!this.ended && !this.quitting && parser.next()) {
         this.#count();
@@ -215,6 +222,8 @@ export class Connection {
       out.error(`ERR Protocol error: ${broken.message}`);
     }
     const clogged = this.#flush(out);
+    this.#working = false;
+    if (pending === undefined) this.#sendPushes();
     if (broken !== undefined || this.quitting) this.end();
     else if (pending !== undefined) this.#reply(pending);
     else if (clogged) this.#pauseFor(this.drained());
@@ -245,11 +254,16 @@ export class Connection {
     this.#pauseFor(
       pending.then(() => {
         this.#replying = false;
-        for (const push of this.#pushes.splice(0)) this.send(push);
-        this.#pushBytes = 0;
+        this.#sendPushes();
         if (this.ended && !this.#gone) this.#socket.end();
       }),
     );
+  }
+
+  #sendPushes(): void {
+    if (this.#pushes.length === 0) return;
+    for (const push of this.#pushes.splice(0)) this.send(push);
+    this.#pushBytes = 0;
   }
 
   #pauseFor(pending: Promise<void>): void {

@@ -2,11 +2,12 @@
 import { debuglog } from "node:util";
 import { DirectoryError, type DirectoryErrorCode } from "../directory/directory-error.ts";
 import { COMMANDS, CommandError, type CommandName, printable } from "../wire/commands.ts";
+import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { ReplyWriter } from "../wire/resp-writer.ts";
 import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
-import { call, count, lookup, unwatch, watch } from "./commands/directory.ts";
+import { call, count, lookup, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
 import { claim, key } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
@@ -23,6 +24,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   CLAIM: claim,
   KEY: key,
   CALL: call,
+  TOUCH: touch,
   WATCH: watch,
   UNWATCH: unwatch,
   HELLO: hello,
@@ -38,8 +40,11 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
 
 const LOOKUP = Buffer.from("LOOKUP");
 const UPPER_CASE = 0xdf; // of an ASCII letter
+/** First words of an HTTP request that a web page can make a browser send here, its body full of our commands. */
+const HTTP_WORDS = ["POST", "HOST:"];
 const debug = debuglog("ptalk-server");
 
+/** @throws ProtocolError when the connection should end */
 export function dispatch(
   context: WorkerContext,
   connection: Connection,
@@ -53,6 +58,7 @@ export function dispatch(
     return dispatchAny(context, connection, request, out);
   } catch (error) {
     out.truncate(before);
+    if (error instanceof ProtocolError) throw error;
     fail(context, error, out);
     return undefined;
   }
@@ -90,7 +96,10 @@ function dispatchAny(
   out: ReplyWriter,
 ): Promise<void> | undefined {
   const name = request.text(0).toUpperCase();
-  if (!Object.hasOwn(COMMANDS, name)) throw new CommandError(`ERR unknown command ${printable(name)}`);
+  if (!Object.hasOwn(COMMANDS, name)) {
+    if (HTTP_WORDS.includes(name)) throw new ProtocolError("this is no web server");
+    throw new CommandError(`ERR unknown command ${printable(name)}`);
+  }
   const { min, max } = COMMANDS[name as CommandName];
   if (request.count < min || request.count > max) {
     throw new CommandError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
@@ -115,7 +124,7 @@ function fail(context: WorkerContext, error: unknown, out: ReplyWriter): void {
   out.error("ERR internal error");
 }
 
-/** The error replies for what a directory refuses: the one place that maps its codes to words of RESP. */
+/** The code words of error replies for what a directory refuses. */
 const REFUSAL_WORDS: Readonly<Record<DirectoryErrorCode, string>> = {
   taken: "TAKEN",
   reserved: "RESERVED",

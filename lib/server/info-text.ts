@@ -13,8 +13,8 @@ export interface ServerFacts {
   readonly connections: number;
   readonly workersReplaced: number;
   readonly refusals: ReadonlyMap<string, number>;
-  /** Counters of the lock, flat. */
-  readonly lock: Readonly<Record<string, number>>;
+  /** Counters of the directory itself, flat. */
+  readonly directory: Readonly<Record<string, number>>;
 }
 
 export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): string {
@@ -37,7 +37,14 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       workers_replaced: facts.workersReplaced,
       ...Object.fromEntries(loads.map((load, index) => [`worker_${index}`, workerText(load)])),
     }),
-    section("Lock", facts.lock),
+    section("Directory", {
+      registrations: sum(loads, "registrations"),
+      takeovers: sum(loads, "takeovers"),
+      unknown_outcomes: sum(loads, "unknownOutcomes"),
+      watchers: sum(loads, "watchers"),
+      pushes_sent: sum(loads, "pushes"),
+      ...facts.directory,
+    }),
     section("Refusals", Object.fromEntries(refusals(facts.refusals, loads))),
   ];
   return sections.join("\r\n");
@@ -46,6 +53,13 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
 function workerText(load: WorkerLoad): string {
   const { id, pid, connections, clients, requests, loopDelayP99, memory } = load;
   return `id=${id},pid=${pid},connections=${connections},clients=${clients},requests=${requests},loop_delay_p99_ms=${loopDelayP99},memory=${memory}`;
+}
+
+type Counter = "registrations" | "takeovers" | "unknownOutcomes" | "watchers" | "pushes";
+
+/** Of the workers that are alive: a dead one takes its counters with it. */
+function sum(loads: readonly WorkerLoad[], counter: Counter): number {
+  return loads.reduce((total, load) => total + load[counter], 0);
 }
 
 function refusals(own: ReadonlyMap<string, number>, loads: readonly WorkerLoad[]): Map<string, number> {

@@ -1,4 +1,4 @@
-// The lookup server as an object: from what it needs (server-parts.ts) to workers that serve; and the way back.
+// The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
@@ -217,7 +217,7 @@ export class LookupServer implements AsyncDisposable {
         connections: this.#bus.connections,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
-        lock: this.#directory.stats(),
+        directory: this.#directory.stats(),
       },
       loads,
     );

@@ -36,6 +36,14 @@ export interface WorkerLoad {
   readonly connections: number;
   readonly clients: number;
   readonly requests: number;
+  /** Clients that it has put into the directory, and how many of those took their name over from a live connection. */
+  readonly registrations: number;
+  readonly takeovers: number;
+  /** Accesses to the directory that it could not say the outcome of. */
+  readonly unknownOutcomes: number;
+  /** Connections that watch the directory. */
+  readonly watchers: number;
+  readonly pushes: number;
   /** Milliseconds, of the last interval that was looked at. */
   readonly loopDelayP99: number;
   readonly memory: number;

@@ -22,7 +22,9 @@ export function startError(error: unknown, capacity: number): unknown {
       return unavailable(`${file} is something else, not shared memory: remove it, or choose another port`, error);
     default: {
       const missing = error.code === "ENOENT" || isShortage(error);
-      return missing ? unavailable(`cannot make ${file}: ${error.message}`, error) : TalkError.internal(error.message, error);
+      return missing
+        ? unavailable(`cannot make ${file}: ${error.message}`, error)
+        : TalkError.internal(error.message, error);
     }
   }
 }

@@ -1,10 +1,14 @@
 // What the commands of one worker work on: the directory, the connections, the counters.
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ConcurrencyLimit } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
-import type { Directory } from "../directory/directory.ts";
-import type { Announcer } from "./announcer.ts";
+import type { Claim, Directory } from "../directory/directory.ts";
+import { DirectoryError } from "../directory/directory-error.ts";
+import { type Announcer, replacedPush } from "./announcer.ts";
 import type { Connection } from "./connection.ts";
+import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
@@ -20,6 +24,18 @@ export interface WorkerContextParts {
   readonly sign: (bytes: Buffer) => Buffer;
 }
 
+/** A registration that waits for the directory's answer. */
+interface PendingRegistration {
+  readonly claimId: string;
+  /** Another one has replaced it before the answer came. */
+  isReplaced: boolean;
+}
+
+/** The write may or may not have happened. */
+export function isUnknownOutcome(error: unknown): boolean {
+  return error instanceof DirectoryError && error.code === "try-again";
+}
+
 export class WorkerContext implements WorkerContextParts {
   readonly config: WorkerConfig;
   readonly directory: Directory;
@@ -31,8 +47,17 @@ export class WorkerContext implements WorkerContextParts {
   readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
+  /** By connection. */
+  readonly registering = new Map<number, PendingRegistration>();
+  isStopping = false;
+  // Counters for INFO.
   requests = 0;
   clients = 0;
+  registrations = 0;
+  takeovers = 0;
+  unknownOutcomes = 0;
+  /** Those of the announcer aside. */
+  pushes = 0;
   readonly #questions = new Map<number, (text: string) => void>();
   #lastQuestion = 0;
 
@@ -60,14 +85,30 @@ export class WorkerContext implements WorkerContextParts {
     if (connection.client !== null) this.directory.lookedUp(connection.client.claim, Date.now());
   }
 
-  /** Takes the connection's client out of the directory. */
+  /** Takes the connection's client out of the directory. Goes on until the outcome is known: nothing else removes the row. */
   async unregister(connection: Connection): Promise<void> {
     const { client } = connection;
     if (client === null) return;
     connection.client = null;
     this.clients--;
     const { claim } = client;
-    if (await this.directory.remove(claim)) this.log.info("left", { name: claim.name });
+    if (await this.#removeForSure(claim)) this.log.info("left", { name: claim.name });
+  }
+
+  /** Takes out what a registration of unknown outcome has left, or leaves yet: no connection would do that. */
+  async abandon(name: string, claimId: string): Promise<void> {
+    await this.#removeForSure({ name, id: claimId, version: 0 });
+  }
+
+  /** Another registration has the name of this connection's client now: the client hears of it, and the connection ends. */
+  endReplaced(connection: Connection, name: string): void {
+    if (connection.protocol === 3) this.push(connection, replacedPush(name));
+    connection.end();
+  }
+
+  push(connection: Connection, push: Buffer): void {
+    this.pushes++;
+    connection.push(push);
   }
 
   /** The whole server's INFO, put together by the primary. */
@@ -91,9 +132,29 @@ export class WorkerContext implements WorkerContextParts {
       connections: this.connections.size,
       clients: this.clients,
       requests: this.requests,
+      registrations: this.registrations,
+      takeovers: this.takeovers,
+      unknownOutcomes: this.unknownOutcomes,
+      watchers: this.announcer.watchers,
+      pushes: this.pushes + this.announcer.pushes,
       loopDelayP99,
       memory: process.memoryUsage.rss(),
       refusals: Object.fromEntries(this.refusals),
     };
+  }
+
+  /** @returns whether there was such a row. Never rejects */
+  async #removeForSure(claim: Claim): Promise<boolean> {
+    for (;;) {
+      try {
+        return await this.directory.remove(claim);
+      } catch (error) {
+        if (this.isStopping || (error instanceof TalkError && error.code === "closed")) return false; // rows go with it
+        this.log.warn("a client could not be taken out", { name: claim.name, error });
+        if (!isUnknownOutcome(error)) return false;
+        this.unknownOutcomes++;
+      }
+      await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
+    }
   }
 }

@@ -6,11 +6,11 @@ import { ConcurrencyLimit } from "../base/async.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { Identity } from "../crypto/identity.ts";
 import type { Directory } from "../directory/directory.ts";
-import { DirectoryEntry } from "../directory/entry.ts";
+import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { Announcer, callPush, closingPush, probePush, replacedPush } from "./announcer.ts";
+import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -93,7 +93,7 @@ export class Worker {
         context.directory.deliver(message.events);
         break;
       case "call":
-        this.#callee(message.to)?.push(callPush(new DirectoryEntry(message.from)));
+        this.#call(message.to, message.from);
         break;
       case "replaced":
         this.#replaced(message.to);
@@ -112,12 +112,14 @@ export class Worker {
 
   /** Says goodbye to every connection. The rows go with the directory. */
   stop(reason: string): void {
+    this.#context.isStopping = true;
     clearInterval(this.#healthTimer);
     this.#delay.stop();
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
     for (const connection of this.#context.connections.values()) {
-      if (connection.protocol === 3 && (connection.watching || connection.client !== null)) connection.push(push);
+      const hears = connection.protocol === 3 && (connection.watching || connection.client !== null);
+      if (hears) this.#context.push(connection, push);
       connection.client = null;
       connection.end();
     }
@@ -160,10 +162,11 @@ export class Worker {
 
   /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
   #makeRoom(): boolean {
-    for (const connection of this.#context.connections.values()) {
-      if (connection.client !== null) continue;
+    const { connections, registering } = this.#context;
+    for (const connection of connections.values()) {
+      if (connection.client !== null || registering.has(connection.id)) continue;
       this.#context.refused("made room");
-      if (connection.protocol === 3) connection.push(closingPush("full"));
+      if (connection.protocol === 3) this.#context.push(connection, closingPush("full"));
       connection.destroy();
       return true;
     }
@@ -192,18 +195,20 @@ export class Worker {
     void context.unregister(connection);
   }
 
-  /** The connection that holds this registration, if it takes pushes. */
-  #callee({ connection, claimId }: Callee): Connection | null {
+  #call({ connection, claimId }: Callee, from: PackedEntry): void {
     const found = this.#context.connections.get(connection);
-    return found?.client?.claim.id === claimId && found.protocol === 3 ? found : null;
+    // Without RESP3 there are no pushes; another registration of the same connection is not the one that is called.
+    if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
+    this.#context.push(found, callPush(new DirectoryEntry(from)));
   }
 
   #replaced({ connection, claimId }: Callee): void {
-    const found = this.#context.connections.get(connection);
+    const context = this.#context;
+    const pending = context.registering.get(connection);
+    if (pending?.claimId === claimId) pending.isReplaced = true; // the directory was quicker than its own answer
+    const found = context.connections.get(connection);
     const claim = found?.client?.claim;
-    if (found === undefined || claim?.id !== claimId) return;
-    if (found.protocol === 3) found.push(replacedPush(claim.name));
-    found.end();
+    if (found !== undefined && claim?.id === claimId) context.endReplaced(found, claim.name);
   }
 
   /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
@@ -240,7 +245,7 @@ export class Worker {
     } else if (silence.probedAt === null) {
       if (now - silence.since < PROBE_AFTER_MS) return;
       silence.probedAt = now;
-      connection.push(probePush());
+      this.#context.push(connection, probePush());
     } else if (now - silence.probedAt > PROBE_ANSWER_MS) {
       this.#context.refused("silent");
       connection.destroy();

@@ -36,11 +36,12 @@ export const COMMANDS = {
   CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
+  TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   WATCH: { min: 1, max: 1, summary: "Pushes joined, left and closing from now on (RESP3)" },
   UNWATCH: { min: 1, max: 1, summary: "Ends WATCH" },
   HELLO: { min: 1, max: ANY, summary: "Greets, and chooses the protocol: [2|3]" },
-  PING: { min: 1, max: 2, summary: "LookupReplyCache PONG, or the text given" },
-  ECHO: { min: 2, max: 2, summary: "LookupReplyCache the text given" },
+  PING: { min: 1, max: 2, summary: "Answers PONG, or the text given" },
+  ECHO: { min: 2, max: 2, summary: "Answers the text given" },
   QUIT: { min: 1, max: 1, summary: "Closes the connection" },
   INFO: { min: 1, max: ANY, summary: "Facts and counters of the server" },
   COMMAND: { min: 1, max: ANY, summary: "These commands, for client libraries" },
@@ -65,8 +66,8 @@ export interface RegisterArguments {
   /** In the order of the request; empty: where the server sees the client. */
   readonly endpoints: readonly ClientEndpoint[];
   readonly host: string;
-  /** Version of the peer protocol; null if the request does not say. */
-  readonly protocol: number | null;
+  /** Version of the peer protocol that the client speaks. */
+  readonly protocol: number;
   readonly signature: string;
   /** Claim id of the registration that this one continues. */
   readonly takeover: string | null;
@@ -83,11 +84,16 @@ const VALUES = ["KEY", "PORT", "HOST", "SIG", "PROTOCOL", "TAKEOVER"];
 const FLAGS = ["PROBE", "REPLACE"];
 const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
 const REGISTER_FORM =
-  "REGISTER name KEY base64 PROTOCOL n PORT port [ENDPOINT kind address port]… [HOST host] SIG base64 [PROBE] [TAKEOVER claim-id] [REPLACE]";
+  "REGISTER name KEY base64 PROTOCOL n PORT port [ENDPOINT kind address port]... [HOST host] SIG base64 [PROBE] " +
+  "[TAKEOVER claim-id] [REPLACE]";
 
 /** @param args behind the command's name */
 export function parseRegister(args: readonly string[]): RegisterArguments {
   const [name, ...words] = args;
+  // Version 1 had other options: its sender is to hear about the version, not about those.
+  if (!words.some((word) => word.toUpperCase() === "PROTOCOL")) {
+    throw new CommandError("ERR a REGISTER without PROTOCOL is one of version 1: upgrade this client");
+  }
   const found = new Map<string, string>();
   const endpoints: ClientEndpoint[] = [];
   for (let i = 0; i < words.length; ) {
@@ -98,11 +104,12 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
       continue;
     }
     const takesValue = VALUES.includes(option);
-    if (found.has(option) || !(takesValue || FLAGS.includes(option))) {
-      throw CommandError.syntax(`REGISTER has no option ${printable(option)}, or not twice`);
+    if (!takesValue && !FLAGS.includes(option)) {
+      throw CommandError.syntax(`REGISTER has no option ${printable(option)}`);
     }
+    if (found.has(option)) throw CommandError.syntax(`REGISTER takes ${option} once`);
     const value = takesValue ? words[i + 1] : "";
-    if (value === undefined) throw CommandError.syntax(`${printable(option)} needs a value`);
+    if (value === undefined) throw CommandError.syntax(`${option} needs a value`);
     found.set(option, value);
     i += takesValue ? 2 : 1;
   }
@@ -110,8 +117,7 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
   const [port, protocol] = [number(found.get("PORT"), MAX_PORT), number(found.get("PROTOCOL"), MAX_PROTOCOL)];
   if (name === undefined || key === undefined || signature === undefined) throw CommandError.syntax(REGISTER_FORM);
   if (port === null) throw CommandError.syntax(`PORT is a number from 1 to ${MAX_PORT}`);
-  if (found.has("PROTOCOL") && protocol === null)
-    throw CommandError.syntax(`PROTOCOL is a number up to ${MAX_PROTOCOL}`);
+  if (protocol === null) throw CommandError.syntax(`PROTOCOL is a number from 1 to ${MAX_PROTOCOL}`);
   if (endpoints.length > MAX_ENDPOINTS) throw CommandError.syntax(`at most ${MAX_ENDPOINTS} ENDPOINT`);
   if (takeover !== null && !CLAIM_ID.test(takeover)) throw CommandError.syntax("TAKEOVER takes a claim id");
   const options = ["PROBE", "REPLACE"].filter((flag) => found.has(flag));

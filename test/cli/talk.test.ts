@@ -43,11 +43,6 @@ async function talk(name: string, address = server.address): Promise<Program> {
   return program;
 }
 
-function envOf(name: string): Record<string, string> {
-  const known = Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined);
-  return { ...Object.fromEntries(known), LANG: "C.UTF-8" };
-}
-
 interface AtTerminal {
   readonly columns?: number;
   readonly rows?: number;
@@ -56,10 +51,15 @@ interface AtTerminal {
   readonly wrapper?: readonly string[];
 }
 
-async function atTerminal(name: string, { peer, wrapper = [], ...size }: AtTerminal = {}): Promise<Pty> {
-  const talk = [PTALK, "--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])];
-  const [file = "", ...args] = [...wrapper, process.execPath, ...talk];
-  const screen = new Pty(file, args, { ...size, env: envOf(name) });
+function envOf(name: string): Record<string, string> {
+  const known = Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined);
+  return { ...Object.fromEntries(known), LANG: "C.UTF-8" };
+}
+
+async function atTerminal(name: string, { peer, wrapper = [], ...options }: AtTerminal = {}): Promise<Pty> {
+  const words = ["--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])];
+  const [file = "", ...args] = [...wrapper, process.execPath, PTALK, ...words];
+  const screen = new Pty(file, args, { ...options, env: envOf(name) });
   screens.push(screen);
   await screen.shows(`you are ${name} on`);
   return screen;

@@ -1,12 +1,25 @@
-// A real `ptalk serve` in a process of its own, and raw connections to it.
+// A lookup server, as `ptalk serve` in a process of its own or in this one, and raw connections to it.
 import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { claimBytes, registrationBytes } from "../../lib/crypto/signed-statements.ts";
+import type { TLSSocket } from "node:tls";
+import type { ClientEndpoint } from "../../lib/base/endpoint.ts";
+import {
+  type ConnectionStatement,
+  claimBytes,
+  claimIdOf,
+  greetingBytes,
+  isSigned,
+  LOCAL_BINDING,
+  registrationBytes,
+  tlsBinding,
+} from "../../lib/crypto/signed-statements.ts";
+import { LookupServer } from "../../lib/index.ts";
+import type { ServerOptions } from "../../lib/server/options.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
 import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
 
@@ -84,6 +97,38 @@ export class ServerProcess {
   }
 }
 
+/** A server in this process, its directory in memory: for rules that no other process has a part in. */
+export class LocalServer implements AsyncDisposable {
+  readonly server: LookupServer;
+
+  private constructor(server: LookupServer) {
+    this.server = server;
+  }
+
+  static async start(options: ServerOptions = {}): Promise<LocalServer> {
+    const common: ServerOptions = { listen: "127.0.0.1:0", workers: 0, directory: "memory" };
+    return new LocalServer(await LookupServer.start({ ...common, ...options }));
+  }
+
+  get port(): number {
+    return this.server.port;
+  }
+
+  async client(protocol: 2 | 3 = 3): Promise<Client> {
+    const client = await Client.connect(this.port);
+    if (protocol === 3) await client.ask("HELLO", 3);
+    return client;
+  }
+
+  stop(): Promise<void> {
+    return this.server.stop();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}
+
 export interface Keys {
   readonly key: string;
   readonly privateKey: KeyObject;
@@ -95,10 +140,14 @@ export function newKeys(): Keys {
 }
 
 export interface Registering {
-  port?: number;
-  addresses?: string[];
-  host?: string;
-  extra?: string[];
+  readonly port?: number;
+  readonly endpoints?: readonly ClientEndpoint[];
+  readonly host?: string;
+  readonly protocol?: number;
+  readonly probe?: boolean;
+  readonly replace?: boolean;
+  /** Claim id. */
+  readonly takeover?: string;
 }
 
 export class Client {
@@ -109,6 +158,8 @@ export class Client {
   readonly #waiting: ((value: RespValue) => void)[] = [];
   readonly unasked: RespValue[] = [];
   isClosed = false;
+  /** Of the last registration that was asked for. */
+  claimId = "";
 
   constructor(socket: Socket) {
     this.socket = socket;
@@ -144,10 +195,33 @@ export class Client {
     });
   }
 
+  /** Says HELLO 3 with a nonce; checks that the server has signed it. */
+  async hello(): Promise<ConnectionStatement> {
+    const clientNonce = randomBytes(32).toString("base64");
+    const reply = (await this.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
+    const [serverNonce, serverKey] = [reply.get("nonce") as string, reply.get("serverkey") as string];
+    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
+    if (!isSigned(greeting, serverKey, reply.get("signature") as string)) throw new Error("the greeting is not signed");
+    return { serverNonce, clientNonce, serverKey, binding: this.#binding };
+  }
+
   /** Says HELLO 3 and registers. */
   async register(name: string, keys: Keys, options: Registering = {}): Promise<RespValue> {
-    const hello = (await this.ask("HELLO", 3)) as Map<string, string>;
-    return this.ask(...registerCommand(hello.get("nonce") as string, name, keys, options));
+    const statement = await this.hello();
+    this.claimId = claimIdOf(statement.serverNonce);
+    return this.ask(...registerCommand(statement, name, keys, options));
+  }
+
+  /** Says HELLO 3 and claims the name. */
+  async claim(name: string, keys: Keys): Promise<RespValue> {
+    return this.ask(...claimCommand(await this.hello(), name, keys));
+  }
+
+  /** As RFC 9266 says. */
+  get #binding(): string {
+    if (!("exportKeyingMaterial" in this.socket)) return LOCAL_BINDING;
+    const secure = this.socket as TLSSocket;
+    return tlsBinding(secure.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0)));
   }
 
   async push(kind: string): Promise<RespValue[]> {
@@ -161,27 +235,37 @@ export class Client {
   }
 }
 
+/** A request of version 2, signed. */
 export function registerCommand(
-  nonce: string,
+  statement: ConnectionStatement,
   name: string,
   keys: Keys,
   options: Registering = {},
 ): (string | number)[] {
-  const { port = 4000, addresses = [], host = "", extra = [] } = options;
-  const signature = sign(null, registrationBytes({ nonce, name, port, addresses, host }), keys.privateKey).toString(
-    "base64",
-  );
+  const { port = 4000, endpoints = [], host = "", protocol = 2, probe = false, replace = false, takeover } = options;
+  const words = [
+    ...(probe ? ["PROBE"] : []),
+    ...(replace ? ["REPLACE"] : []),
+    ...(takeover === undefined ? [] : [`TAKEOVER ${takeover}`]),
+  ];
+  const bytes = registrationBytes({ ...statement, name, port, endpoints, host, protocol, options: words });
   return [
-    ...["REGISTER", name, "KEY", keys.key, "PORT", port],
-    ...addresses.flatMap((address) => ["ADDR", address]),
+    ...["REGISTER", name, "KEY", keys.key, "PROTOCOL", protocol, "PORT", port],
+    ...endpoints.flatMap(({ kind, address, port }) => ["ENDPOINT", kind, address, port]),
     ...(host === "" ? [] : ["HOST", host]),
-    ...["SIG", signature, ...extra],
+    ...["SIG", sign(null, bytes, keys.privateKey).toString("base64")],
+    ...words.flatMap((word) => word.split(" ")),
   ];
 }
 
-export function claimCommand(nonce: string, name: string, keys: Keys): string[] {
-  const signature = sign(null, claimBytes({ nonce, name }), keys.privateKey).toString("base64");
+export function claimCommand(statement: ConnectionStatement, name: string, keys: Keys): string[] {
+  const signature = sign(null, claimBytes({ ...statement, name }), keys.privateKey).toString("base64");
   return ["CLAIM", name, "KEY", keys.key, "SIG", signature];
+}
+
+/** Where a client says that it is. */
+export function hostEndpoint(address: string, port = 4000): ClientEndpoint {
+  return { address, port, kind: "host" };
 }
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {

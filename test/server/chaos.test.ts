@@ -19,6 +19,7 @@ class Loyal {
   readonly name: string;
   readonly #keys: Keys = newKeys();
   #client: Client | null = null;
+  #claimId: string | undefined;
   #over = false;
   registrations = 0;
 
@@ -31,10 +32,11 @@ class Loyal {
       try {
         this.#client = await Client.connect(server.port);
         const reply = await Promise.race([
-          this.#client.register(this.name, this.#keys, { extra: ["TAKEOVER"] }),
+          this.#client.register(this.name, this.#keys, this.#claimId === undefined ? {} : { takeover: this.#claimId }),
           this.#client.closed,
         ]);
         if (reply !== "OK") throw new Error(String(reply));
+        this.#claimId = this.#client.claimId;
         this.registrations++;
         await this.#client.closed;
       } catch {

@@ -1,12 +1,20 @@
 // Many requests from one client, and many replies that nobody reads: the others, and their workers, go on.
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LookupServer } from "../../lib/index.ts";
-import { Client, freshStateDir, newKeys, ServerProcess, until, within } from "../helpers/lookup-server.ts";
+import {
+  Client,
+  freshStateDir,
+  hostEndpoint,
+  LocalServer,
+  newKeys,
+  ServerProcess,
+  until,
+  within,
+} from "../helpers/lookup-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
 let server: ServerProcess | null = null;
-let local: LookupServer | null = null;
+let local: LocalServer | null = null;
 let clients: Client[] = [];
 beforeEach(() => {
   state = freshStateDir();
@@ -27,12 +35,12 @@ async function on(port: number): Promise<Client> {
 
 /** Clients whose entries are as long as they can be. */
 async function crowd(port: number, size: number): Promise<Client[]> {
-  const addresses = [1, 2, 3, 4].map((i) => `2001:db8:aaaa:bbbb:cccc:dddd:eeee:f00${i}`);
+  const endpoints = [1, 2, 3, 4, 5, 6, 7, 8].map((i) => hostEndpoint(`2001:db8:aaaa:bbbb:cccc:dddd:eeee:f00${i}`));
   return Promise.all(
     Array.from({ length: size }, async (_, i) => {
       const client = await on(port);
       const name = `${i}${"x".repeat(28)}`;
-      expect(await client.register(name, newKeys(), { host: "h".repeat(64), addresses })).toBe("OK");
+      expect(await client.register(name, newKeys(), { host: "h".repeat(64), endpoints })).toBe("OK");
       return client;
     }),
   );
@@ -97,12 +105,7 @@ describe("everyone at once", () => {
   });
 
   it("ends the connection of who takes too long, however it trickles", async () => {
-    local = await LookupServer.start({
-      listen: "127.0.0.1:0",
-      workers: 0,
-      stateDir: state.path,
-      limits: { longReplyMs: 1000 },
-    });
+    local = await LocalServer.start({ limits: { longReplyMs: 1000 } });
     const [witness] = (await crowd(local.port, 100)) as [Client];
     const slow = await on(local.port);
     slow.socket.pause();
@@ -116,14 +119,9 @@ describe("everyone at once", () => {
   });
 
   it("ends the one that waits longest when too much waits", async () => {
-    local = await LookupServer.start({
-      listen: "127.0.0.1:0",
-      workers: 0,
-      stateDir: state.path,
-      limits: { longReplyBytes: 200_000 },
-    });
+    local = await LocalServer.start({ limits: { longReplyBytes: 200_000 } });
     const [witness] = (await crowd(local.port, 300)) as [Client];
-    const deaf = Array.from({ length: 4 }, () => connect((local as LookupServer).port, "127.0.0.1"));
+    const deaf = Array.from({ length: 4 }, () => connect((local as LocalServer).port, "127.0.0.1"));
     for (const socket of deaf)
       socket
         .on("error", () => {})
@@ -159,7 +157,7 @@ describe("pushes", () => {
     for (const watcher of watchers) {
       await until("the replies", () => watcher.unasked.length === 120);
       for (const reply of watcher.unasked as Map<string, unknown>[][]) {
-        expect(reply.every((entry) => entry instanceof Map && entry.size === 8)).toBe(true);
+        expect(reply.every((entry) => entry instanceof Map && entry.size === 13)).toBe(true);
       }
       await until("the pushes", () => watcher.pushes.length === 150);
       expect(watcher.pushes.every(([kind]) => kind === "left")).toBe(true);
@@ -184,8 +182,8 @@ describe("pushes", () => {
   });
 
   it("end when the connection goes back to RESP2", async () => {
-    server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
-    const [watcher, other] = [await on(server.port), await on(server.port)];
+    local = await LocalServer.start();
+    const [watcher, other] = [await on(local.port), await on(local.port)];
     await watcher.ask("HELLO", 3);
     await watcher.ask("WATCH");
     await watcher.ask("HELLO", 2);

@@ -4,7 +4,14 @@ import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { COMMANDS } from "../../lib/wire/commands.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
-import { type Client, freshStateDir, newKeys, registerCommand, ServerProcess } from "../helpers/lookup-server.ts";
+import {
+  type Client,
+  freshStateDir,
+  hostEndpoint,
+  newKeys,
+  registerCommand,
+  ServerProcess,
+} from "../helpers/lookup-server.ts";
 
 const REQUESTS = Number(process.env.PTALK_FUZZ_REQUESTS ?? 60_000);
 const SEED = Number(process.env.PTALK_FUZZ_SEED ?? Date.now() % 2 ** 31);
@@ -39,15 +46,22 @@ const random = randomFrom(SEED);
 const below = (n: number) => Math.floor(random() * n);
 const pick = <T>(from: readonly T[]) => from[below(from.length)] as T;
 const keys = newKeys();
+const statement = { serverNonce: "bm9uY2U=", clientNonce: "", serverKey: keys.key, binding: "local" };
 const words = [
   ...Object.keys(COMMANDS),
   "CURSOR",
   "COUNT",
   "KEY",
   "PORT",
-  "ADDR",
+  "PROTOCOL",
+  "ENDPOINT",
+  "host",
+  "relay",
+  "observed",
+  "NONCE",
   "SIG",
   "TAKEOVER",
+  "REPLACE",
   "PROBE",
   "HOST",
   "0",
@@ -77,13 +91,16 @@ const words = [
 
 /** A request, right, half right, or not at all. */
 function request(): Buffer {
-  switch (below(6)) {
+  switch (below(7)) {
     case 0:
       return encodeCommand(Array.from({ length: 1 + below(6) }, () => pick(words)));
-    case 1:
-      return encodeCommand(
-        registerCommand("bm9uY2U=", pick(words), keys, { port: below(70_000), extra: [pick(words)] }),
-      );
+    case 1: {
+      const [port, endpoints] = [below(70_000), [hostEndpoint(pick(words), below(70_000))]];
+      const command = registerCommand(statement, pick(words), keys, { port, endpoints, protocol: below(300) });
+      return encodeCommand([...command, ...Array.from({ length: below(3) }, () => pick(words))]);
+    }
+    case 6:
+      return mutated(encodeCommand(["HELLO", pick([2, 3]), "NONCE", keys.key]));
     case 2:
       return Buffer.from(`${pick(words)} ${pick(words)}\n`);
     case 3:

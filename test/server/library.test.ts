@@ -67,7 +67,7 @@ describe("LookupServer", () => {
     [{ listen: "nowhere:x" }, "port"],
     [{ listen: "127.0.0.1:70000" }, "port"],
     [{ tableMode: 0o7777 }, "table-mode"],
-    [{ tlsCert: "x" }, "--tls-key"],
+    [{ tlsCert: "x" }, "certificate"],
   ])("refuses %j, and says which", async (options, word) => {
     await expect(LookupServer.start({ stateDir: state.path, ...options })).rejects.toMatchObject({
       code: "usage",

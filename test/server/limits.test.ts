@@ -4,20 +4,11 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LookupServer } from "../../lib/index.ts";
-import {
-  Client,
-  claimCommand,
-  freshStateDir,
-  newKeys,
-  ServerProcess,
-  until,
-  within,
-} from "../helpers/lookup-server.ts";
+import { Client, freshStateDir, LocalServer, newKeys, ServerProcess, until, within } from "../helpers/lookup-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
 let server: ServerProcess | null = null;
-let local: LookupServer | null = null;
+let local: LocalServer | null = null;
 let cramped: ChildProcess | null = null;
 beforeEach(() => {
   state = freshStateDir();
@@ -35,8 +26,8 @@ afterEach(async () => {
 const small = { connections: 20, requestsPerSecond: 1000 };
 
 /** In this process: what is counted is the same as in a worker. */
-async function startSmall(): Promise<LookupServer> {
-  local = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, stateDir: state.path, limits: small });
+async function startSmall(): Promise<LocalServer> {
+  local = await LocalServer.start({ limits: small });
   return local;
 }
 
@@ -85,15 +76,14 @@ describe("bounds", () => {
   });
 
   it("names: whoever claims one counts as whoever registers one", async () => {
-    local = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, stateDir: state.path, limits: { names: 2 } });
+    local = await LocalServer.start({ limits: { names: 2 } });
     const client = await Client.connect(local.port);
-    const nonce = async () => ((await client.ask("HELLO", 3)) as Map<string, string>).get("nonce") as string;
     const keys = newKeys();
     expect(await client.register("one", keys)).toBe("OK");
-    expect(await client.ask(...claimCommand(await nonce(), "two", keys))).toBe("OK");
-    expect(await client.ask(...claimCommand(await nonce(), "three", keys))).toMatchObject({ code: "FULL" });
+    expect(await client.claim("two", keys)).toBe("OK");
+    expect(await client.claim("three", keys)).toMatchObject({ code: "FULL" });
     expect(await client.ask("KEY", "three")).toBeNull();
-    expect(await client.ask(...claimCommand(await nonce(), "two", keys))).toBe("OK");
+    expect(await client.claim("two", keys)).toBe("OK");
     client.close();
   });
 
@@ -178,13 +168,7 @@ it("running out of descriptors is survived and reported", { timeout: 120_000 }, 
 });
 
 it("a TLS server says nothing to whom it turns away", async () => {
-  local = await LookupServer.start({
-    listen: "127.0.0.1:0",
-    workers: 0,
-    stateDir: state.path,
-    tls: true,
-    limits: { connections: 0 },
-  });
+  local = await LocalServer.start({ tls: true, limits: { connections: 0 } });
   const extra = connect(local.port, "127.0.0.1");
   expect(await closing(extra)).toBe("");
 });
@@ -193,8 +177,8 @@ describe("silence", () => {
   it("of a client that hangs: it is probed, and removed within 30 s", { timeout: 60_000 }, async () => {
     server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
     const [hung, well, watcher] = [await server.client(), await server.client(), await server.client()];
-    await hung.register("hung", newKeys(), { extra: ["PROBE"] });
-    await well.register("well", newKeys(), { extra: ["PROBE"] });
+    await hung.register("hung", newKeys(), { probe: true });
+    await well.register("well", newKeys(), { probe: true });
     await watcher.ask("WATCH");
     const answers = setInterval(() => {
       if (well.pushes.splice(0).some(([kind]) => kind === "probe")) void well.ask("PING");

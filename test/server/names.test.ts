@@ -8,7 +8,6 @@ import { NAME_LOG_HEADER, nameLine, readNameLine } from "../../lib/directory/shm
 import { LookupServer } from "../../lib/index.ts";
 import {
   Client,
-  claimCommand,
   freshStateDir,
   type Keys,
   newKeys,
@@ -29,11 +28,18 @@ afterEach(async () => {
   state.remove();
 });
 
-async function start(names?: number, capacity = 4096): Promise<void> {
+interface Starting {
+  readonly directory?: "memory" | "shm";
+  readonly names?: number;
+  readonly capacity?: number;
+}
+
+async function start({ directory = "shm", names, capacity = 4096 }: Starting = {}): Promise<void> {
   const warn = (event: string) => warnings.push(event);
   server = await LookupServer.start({
     listen: "127.0.0.1:0",
     workers: 0,
+    directory,
     capacity,
     stateDir: state.path,
     limits: names === undefined ? {} : { names },
@@ -50,6 +56,13 @@ async function visit(name: string, keys: Keys, options: Registering = {}): Promi
   return reply;
 }
 
+async function ownerOf(name: string): Promise<unknown> {
+  const client = await Client.connect(server?.port as number);
+  const key = await client.ask("KEY", name);
+  client.close();
+  return key;
+}
+
 const namesFile = () => join(state.path, "server-names");
 const lines = () =>
   readFileSync(namesFile(), "utf8")
@@ -58,19 +71,20 @@ const lines = () =>
 const taken = expect.objectContaining({ code: "TAKEN" });
 const full = expect.objectContaining({ code: "FULL" });
 
-describe("a registration that is refused binds nothing", () => {
+describe.each(["memory", "shm"] as const)("in %s a registration that is refused binds nothing:", (directory) => {
   it.each([
     ["a host that is too long", { host: "h".repeat(65) }],
     ["a host with control characters", { host: "a\u001b[2Jb" }],
   ])("%s", async (_what, options) => {
-    await start();
+    await start({ directory });
     expect(await visit("carol", newKeys(), options)).toMatchObject({ code: "ERR" });
-    expect(lines()).toEqual([]);
+    expect(await ownerOf("carol")).toBeNull();
+    if (directory === "shm") expect(lines()).toEqual([]);
     expect(await visit("carol", newKeys())).toBe("OK");
   });
 
   it("a full directory", async () => {
-    await start(undefined, 1);
+    await start({ directory, capacity: 1 });
     const client = await Client.connect(server?.port as number);
     await client.register("first", newKeys());
     expect(await visit("carol", newKeys())).toEqual(full);
@@ -96,24 +110,27 @@ it.skipIf(!prlimit(process.pid, "unlimited"))("a name that cannot be written dow
   await own.stop();
 });
 
-it(`${NAMES_PER_KEY} names belong to a key; further ones of the same day while it is on`, async () => {
-  await start();
-  const keys = newKeys();
-  for (let i = 0; i < NAMES_PER_KEY + 1; i++) expect(await visit(`name${i}`, keys)).toBe("OK");
-  expect(lines()).toHaveLength(NAMES_PER_KEY);
-  expect(await visit("name0", newKeys())).toEqual(taken);
-  expect(await visit(`name${NAMES_PER_KEY - 1}`, newKeys())).toEqual(taken);
-  const client = await Client.connect(server?.port as number);
-  const { nonce } = Object.fromEntries((await client.ask("HELLO", 3)) as Map<string, string>);
-  expect(await client.ask(...claimCommand(nonce as string, "more", keys))).toBe("OK");
-  expect(await client.ask("KEY", "more")).toBeNull();
-  expect(await client.register("more", keys)).toBe("OK");
-  expect(await visit("more", newKeys())).toEqual(taken);
-  await client.ask("UNREGISTER");
-  client.close();
-  expect(await visit("more", newKeys())).toBe("OK");
-  expect(lines()).toHaveLength(NAMES_PER_KEY + 1);
-});
+it.each(["memory", "shm"] as const)(
+  `in %s ${NAMES_PER_KEY} names belong to a key; further ones of the same day while it is on`,
+  async (directory) => {
+    await start({ directory });
+    const keys = newKeys();
+    for (let i = 0; i < NAMES_PER_KEY + 1; i++) expect(await visit(`name${i}`, keys)).toBe("OK");
+    expect(await ownerOf(`name${NAMES_PER_KEY}`)).toBeNull();
+    expect(await visit("name0", newKeys())).toEqual(taken);
+    expect(await visit(`name${NAMES_PER_KEY - 1}`, newKeys())).toEqual(taken);
+    const client = await Client.connect(server?.port as number);
+    expect(await client.claim("more", keys)).toBe("OK");
+    expect(await client.ask("KEY", "more")).toBeNull();
+    expect(await client.register("more", keys)).toBe("OK");
+    expect(await visit("more", newKeys())).toEqual(taken);
+    await client.ask("UNREGISTER");
+    client.close();
+    const others = newKeys();
+    expect(await visit("more", others)).toBe("OK");
+    expect(await ownerOf("more")).toBe(others.key);
+  },
+);
 
 it("on another day the name that the key has not used for longest gives way to its new one", async () => {
   await start();
@@ -132,7 +149,7 @@ it("on another day the name that the key has not used for longest gives way to i
 });
 
 it("when there is no room, names that nobody has used for long give way; otherwise the error says what to do", async () => {
-  await start(3);
+  await start({ names: 3 });
   const keys = [newKeys(), newKeys(), newKeys()] as const;
   for (const [i, key] of keys.entries()) expect(await visit(`old${i}`, key)).toBe("OK");
   expect(warnings.filter((event) => event.startsWith("nearly all names"))).toHaveLength(1);
@@ -143,13 +160,13 @@ it("when there is no room, names that nobody has used for long give way; otherwi
   await server?.stop();
   const aged = lines().map((line) => nameLine({ ...line, day: line.day - UNUSED_DAYS }));
   writeFileSync(namesFile(), NAME_LOG_HEADER + aged.join(""));
-  await start(3);
+  await start({ names: 3 });
   expect(await visit("old0", keys[0])).toBe("OK"); // and so it is in use again
   expect(await visit("new", newKeys())).toBe("OK");
   expect(await visit("old0", newKeys())).toEqual(taken);
   expect(await visit("old2", newKeys())).toEqual(taken);
   await server?.stop();
-  await start(3);
+  await start({ names: 3 });
   // The same after a restart: old1 is what gave way.
   expect(await visit("new", newKeys())).toEqual(taken);
   expect(await visit("old2", newKeys())).toEqual(taken);

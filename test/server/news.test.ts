@@ -4,7 +4,6 @@ import {
   type Client,
   freshStateDir,
   newKeys,
-  registerCommand,
   remains,
   ServerProcess,
   until,
@@ -32,9 +31,7 @@ async function workerWith(clients: number, asker: Client): Promise<number> {
 async function fillChannel(client: Client): Promise<void> {
   const keys = newKeys();
   for (let i = 0; i < 600; i++) {
-    const hello = (await client.ask("HELLO", 3)) as Map<string, string>;
-    const command = registerCommand(hello.get("nonce") as string, "filler", keys, { host: "h".repeat(64) });
-    expect(await client.ask(...command)).toBe("OK");
+    expect(await client.register("filler", keys, { host: "h".repeat(64) })).toBe("OK");
     expect(await client.ask("UNREGISTER")).toBe("OK");
   }
 }

@@ -21,7 +21,6 @@ afterAll(async () => {
   state.remove();
 });
 
-const nonce = async (client: Client) => ((await client.ask("HELLO", 3)) as Map<string, string>).get("nonce") as string;
 const isTaken = (reply: RespValue) => (reply as { code?: string }).code === "TAKEN";
 
 it(`of two keys that want one name at once, one gets it, ${ROUNDS} times`, { timeout: 180_000 }, async () => {
@@ -31,7 +30,7 @@ it(`of two keys that want one name at once, one gets it, ${ROUNDS} times`, { tim
   for (let round = 0; round < ROUNDS; round++) {
     const name = `race${round}`;
     const commands = await Promise.all(
-      clients.map(async (c, i) => registerCommand(await nonce(c), name, keys[i] as never)),
+      clients.map(async (c, i) => registerCommand(await c.hello(), name, keys[i] as never)),
     );
     // Whose turn it is to be first on the wire changes.
     const order = round % 2 === 0 ? [0, 1] : [1, 0];
@@ -61,10 +60,28 @@ it("of many connections of one key, one has the name at any time", async () => {
   const replies = await Promise.all(clients.map((client) => client.register("mine", keys)));
   expect(replies.filter((reply) => reply === "OK")).toHaveLength(1);
   const others = clients.filter((_, i) => replies[i] !== "OK");
-  const taken = await Promise.all(others.map((client) => client.register("mine", keys, { extra: ["TAKEOVER"] })));
+  const taken = await Promise.all(others.map((client) => client.register("mine", keys, { replace: true })));
   expect(taken.every((reply) => reply === "OK")).toBe(true);
   await until("all but the last to be closed", () => clients.filter((client) => !client.isClosed).length === 1);
   const last = clients.find((client) => !client.isClosed) as Client;
   expect(await last.ask("COUNT")).toBe(1);
   last.close();
+});
+
+it("of many that continue one registration at once, one does", async () => {
+  const keys = newKeys();
+  for (let round = 0; round < 50; round++) {
+    const clients = await Promise.all(Array.from({ length: 6 }, () => server.client()));
+    const [first, ...others] = clients as [Client, ...Client[]];
+    expect(await first.register("heir", keys)).toBe("OK");
+    const takeover = first.claimId;
+    const replies = await Promise.all(others.map((client) => client.register("heir", keys, { takeover })));
+    expect(replies.filter((reply) => reply === "OK")).toHaveLength(1);
+    expect(replies.filter(isTaken)).toHaveLength(others.length - 1);
+    await first.closed;
+    for (const client of clients) client.close();
+    const witness = await server.client();
+    await until("the heir to leave", async () => (await witness.ask("LOOKUP", "heir")) === null);
+    witness.close();
+  }
 });

@@ -22,7 +22,7 @@ export class AnnouncedEntries {
     this.#table = table;
   }
 
-  /** A worker has announced these, or they were announced in its place. */
+  /** A worker has announced these, or the primary has in its place. */
   note(worker: number, events: readonly DirectoryEvent[]): void {
     for (const { kind, name, version } of events) {
       const folded = foldName(name);
@@ -34,7 +34,7 @@ export class AnnouncedEntries {
     }
   }
 
-  /** What a dead worker has changed and never announced, in parts. Each part is to be noted before the next. */
+  /** The events that a dead worker never announced, in parts. The caller notes each part before it takes the next. */
   async *unannounced(worker: number): AsyncGenerator<readonly DirectoryEvent[]> {
     yield* this.#departures(worker);
     let cursor = 0;

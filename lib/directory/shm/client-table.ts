@@ -1,6 +1,8 @@
-// The directory of who is on, in shared memory: the segment, its readers' and its writers' side in one object.
+// The table of registered clients in shared memory: the segment, its readers' and its writers' side in one object.
 import { isCode } from "../../ipc/error.ts";
 import { SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
+import { checkPage } from "../claim-rules.ts";
+import { MAX_PAGE_ROWS } from "../directory.ts";
 import type { NewRow, RepairResult, RowHandle, StoredEntry, StoredPage } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import { type Geometry, HEADER, MAGIC, READY } from "./table-layout.ts";
@@ -11,15 +13,13 @@ import { TableWriter } from "./table-writer.ts";
 
 const DEFAULT_MODE = 0o644;
 
-/** Records of one page at most. */
-export const MAX_PAGE = 4096;
-/** Slots looked at for one page: an emptied table of a million costs many small steps instead of one long one. */
-const MAX_PAGE_SLOTS = 8 * MAX_PAGE;
+/** Slots looked at for one page: a table of a million that has emptied costs many small steps instead of a long one. */
+const MAX_PAGE_SLOTS = 8 * MAX_PAGE_ROWS;
 
 export interface TableOptions {
-  /** Clients it has room for: 1 to 1,048,576. */
+  /** Clients that it has room for: 1 to 1,048,576. */
   readonly capacity: number;
-  /** Permission bits, exactly. Default 0o644: everybody on this host may read. */
+  /** Permission bits, exactly. Default 0o644: every user of this host may read. */
   readonly mode?: number;
 }
 
@@ -63,7 +63,7 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Removes the table of that name, whatever state it is in, and tells those who still have it mapped that it is over.
+   * Removes the table of that name, whatever state it is in, and marks it as closed for programs that have it mapped.
    * @returns false if there is none
    */
   static discard(name: string): boolean {
@@ -74,7 +74,7 @@ export class ClientTable implements Disposable {
         Atomics.store(words, HEADER.ready, READY.closed);
       }
     } catch {
-      // Without a size, or without permission: telling is a courtesy, removing is what was asked.
+      // It has no size, or there is no permission: the mark is a courtesy, the caller asked for the removal.
     }
     try {
       SharedMemory.unlink(name);
@@ -92,7 +92,7 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Finds a client by name, folded as names are (base/names.ts). Null if there is none, and for what cannot be a name.
+   * Finds a client by its name, folded as names are (base/names.ts). Null if there is none, and for a text that is no name.
    * @throws TalkError `internal` if the table kept changing: only a hostile writer manages that
    */
   find(name: string): StoredEntry | null {
@@ -102,8 +102,8 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * What a record's slot says now, null if it holds none (or is just being replaced). With {@link isUnchanged}: for answers that
-   * are kept ready.
+   * What a slot's record says now; null if the slot holds none, or the record is just being replaced. With {@link isUnchanged}:
+   * for answers that are kept ready.
    */
   stamp(slot: number): Stamp | null {
     this.#check();
@@ -124,22 +124,17 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Some of the records, as SCAN does in Redis: begin with cursor 0, go on with the cursor returned until it is 0 again. A page
-   * may be empty before the last. Whoever is in the table from the first page to the last is met exactly once (but for a
-   * repair in between, which can show one twice).
-   * @param max records, 1 to {@link MAX_PAGE}
+   * Some of the records, as SCAN gives them in Redis, see `page` of the directory. A repair during a walk can show a record twice.
+   * @param limit records, 1 to {@link MAX_PAGE_ROWS}
    */
-  page(cursor: number, max: number): StoredPage {
+  page(cursor: number, limit: number): StoredPage {
     this.#check();
-    if (!Number.isInteger(cursor) || cursor < 0) throw new RangeError(`cursor must be a whole number, not ${cursor}`);
-    if (!Number.isInteger(max) || max < 1 || max > MAX_PAGE) {
-      throw new RangeError(`max must be a whole number from 1 to ${MAX_PAGE}, not ${max}`);
-    }
+    checkPage(cursor, limit);
     const rows: StoredEntry[] = [];
     const used = this.#reader.usedSlots;
     const end = Math.min(used, cursor + MAX_PAGE_SLOTS);
     let slot = cursor;
-    for (; slot < end && rows.length < max; slot++) {
+    for (; slot < end && rows.length < limit; slot++) {
       if (this.#reader.readSlot(slot, true)) rows.push(this.#reader.snapshot.stored(slot));
     }
     return { cursor: slot < used ? slot : 0, rows };
@@ -148,7 +143,7 @@ export class ClientTable implements Disposable {
   /**
    * Caller holds the write lock.
    * @param row its entry as packEntry() made it
-   * @throws TalkError `name-taken`, `full`; nothing has changed then
+   * @throws TalkError `name-taken`; DirectoryError `full`; nothing has changed then
    */
   insert(row: NewRow): RowHandle {
     this.#check();
@@ -156,8 +151,8 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Gives the record in this slot new contents under the same folded name; the slot stays, the version does not. Nobody sees
-   * a moment without either. Caller holds the write lock.
+   * Gives the record in this slot new contents under the same folded name. The slot stays, the version changes. Readers find
+   * the old or the new one at every moment. Caller holds the write lock.
    * @throws TalkError `no-such-user` if the slot does not hold that name
    */
   replace(slot: number, row: NewRow): RowHandle {
@@ -172,7 +167,7 @@ export class ClientTable implements Disposable {
   }
 
   /**
-   * Notes when this client last asked for a lookup. Needs no lock; for the worker that owns the record.
+   * Notes when this client last looked another one up. Needs no lock; only for the worker that the client is at.
    * @param nowMs ms since the epoch
    * @returns false if the slot holds no record of this version (any more)
    */
@@ -196,7 +191,7 @@ export class ClientTable implements Disposable {
     this.#shm.close();
   }
 
-  /** Says to whoever has it mapped that the table is over (`Directory.stale`), and removes its name. */
+  /** Marks the table as closed for programs that have it mapped (`Directory.stale`), and removes its name. */
   unlink(): void {
     if (!this.#closed) Atomics.store(this.#words, HEADER.ready, READY.closed);
     this.#shm.unlink();

@@ -4,10 +4,7 @@ import { KEY_TEXT_BYTES } from "../entry.ts";
 import type { NewRow } from "./stored-entry.ts";
 import { packLengths, TEXT_WORDS } from "./table-layout.ts";
 
-// The stored form separates its fields by one control character, which is ASCII; packEntry() has refused all others.
-const ASCII = /^[\x1f-\x7e]*$/;
-
-/** What of an entry is packed into words, ready to be stored. The same object is used again by the next encode. */
+/** The words of an entry, ready to be stored. The next encode uses the same memory. */
 export class EncodedRecord {
   readonly text = new Int32Array(TEXT_WORDS);
   textWords = 0;
@@ -31,6 +28,8 @@ export class EncodedRecord {
     const end = detailsAt + detailsLength;
     this.textWords = (end + 3) >> 2;
     bytes.fill(0, end, this.textWords * 4);
-    this.lengths = packLengths(foldLength, nameLength, detailsLength, ASCII.test(name) && ASCII.test(details));
+    // ASCII alone has one byte a character.
+    const isAscii = nameLength === name.length && detailsLength === details.length;
+    this.lengths = packLengths(foldLength, nameLength, detailsLength, isAscii);
   }
 }

@@ -1,4 +1,4 @@
-// Replies to LOOKUP, kept ready. To find a client and write its fields costs microseconds; to see that nothing about it has changed
+// Replies to LOOKUP, kept ready. Finding a client and writing its fields costs microseconds. Seeing that nothing of it has changed
 // since the last time costs three loads from shared memory.
 
 import { MAX_NAME_BYTES } from "../../base/names.ts";
@@ -8,11 +8,11 @@ import type { ReplyCache } from "../directory.ts";
 import { writeEntry } from "../entry-wire.ts";
 import type { ClientTable, Stamp } from "./client-table.ts";
 
-/** Replies kept by one worker, at some 900 bytes each. A power of two. */
+/** Replies that one worker keeps, of some hundred bytes each. A power of two. */
 const SLOTS = 4096;
 
 interface KeptReply {
-  /** As in the request: one client may have replies under several spellings. */
+  /** As in the request. A client may have replies under several spellings. */
   readonly name: Uint8Array;
   readonly protocol: Protocol;
   readonly stamp: Stamp;
@@ -60,7 +60,7 @@ export class LookupReplyCache implements ReplyCache {
   }
 }
 
-/** FNV-1a. Names that are chosen to meet in one slot make only the replies slower, never wrong. */
+/** FNV-1a. Names that are chosen to meet in one slot make the replies slower, never wrong. */
 function slotOf(bytes: Uint8Array, start: number, end: number, protocol: Protocol): number {
   let hash = 0x811c9dc5 ^ protocol;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);

@@ -1,8 +1,8 @@
-// lastLookupAt: the one field that is written without the lock, by the worker that owns the record.
+// lastLookupAt: the one field that is written without the lock, by the worker that the client is at.
 //
-// The time takes two words, and no processor promises to show both at once. The high word also carries the record's version,
-// so a store that comes too late, after the slot went to somebody else, shows as "none" instead of as somebody else's time.
-// It changes once in 49 days; it is 0 while it does.
+// The time takes two words, and no processor promises to show both at once. The high word also carries the record's version: a
+// store that comes too late, after the slot went to another client, shows as "none" and not as that client's time. The high
+// word changes once in 49 days, and is 0 while it changes.
 import { RECORD } from "./table-layout.ts";
 
 const TWO_32 = 2 ** 32;

@@ -1,7 +1,8 @@
-// `Directory` of the package: the entries of a server on this host, for any program, without asking the server.
+// `Directory` of the package: any program reads the entries of a server on this host, without asking the server.
 
 import { foldName } from "../../base/names.ts";
 import type { SharedMemory } from "../../ipc/shared-memory.ts";
+import { isLaterVersion } from "../claim-rules.ts";
 import type { DirectoryEntry } from "../entry.ts";
 import { TableError } from "./table-error.ts";
 import { HEADER, READY } from "./table-layout.ts";
@@ -9,12 +10,12 @@ import { NO_SLOT, TableReader } from "./table-reader.ts";
 import { openTableSegment, serverTableName } from "./table-segment.ts";
 
 /**
- * A lookup server's table, mapped read-only. `lookup` and `all` read memory and make no system call; they take no lock, so no
- * reader ever holds up the server, and they never show half a record. Texts are the clients' own: make control characters
- * visible before printing them, the memory may have been written by anybody with the server's user id.
+ * A lookup server's table, mapped read-only. `lookup` and `all` read memory and make no system call. They take no lock, so a
+ * reader never holds up the server, and they never show half a record. Make control characters in texts visible before you print
+ * them: any process with the server's user id can write to this memory.
  *
- * A server that shuts down marks its table: from then on `stale` is true and nobody is found. Open a new Directory for its
- * successor. (A server killed with SIGKILL cannot mark anything: its successor does, when it takes the remains away.)
+ * A server that shuts down marks its table: from then on `stale` is true, and the table has no entries. Open a new Directory for
+ * the server's successor. (A server that SIGKILL ended marks nothing; its successor does, when it removes the remains.)
  */
 export class MappedDirectory implements Disposable {
   /** Clients that the table has room for. */
@@ -41,7 +42,7 @@ export class MappedDirectory implements Disposable {
     return new MappedDirectory(serverTableName(port));
   }
 
-  /** True once the server has shut down, or was replaced by another: nobody is found any more. */
+  /** True once the server has shut down, or another has replaced it. The table has no entries then. */
   get stale(): boolean {
     return this.#closed || Atomics.load(this.#words, HEADER.ready) !== READY.open;
   }
@@ -57,18 +58,22 @@ export class MappedDirectory implements Disposable {
     return this.#reader.snapshot.entry();
   }
 
-  /** Everybody, in no particular order. Throws as {@link lookup}. */
+  /** All clients, in no particular order. Throws as {@link lookup}. */
   all(): DirectoryEntry[] {
     if (this.#closed) throw TableError.closed(this.#shm.name);
     const before = Atomics.load(this.#words, HEADER.lastVersion);
     const entries: DirectoryEntry[] = [];
+    const versions: number[] = [];
     const used = this.#reader.usedSlots;
     for (let slot = 0; slot < used; slot++) {
-      if (this.#reader.readSlot(slot, false)) entries.push(this.#reader.snapshot.entry());
+      if (!this.#reader.readSlot(slot, false)) continue;
+      entries.push(this.#reader.snapshot.entry());
+      versions.push(this.#reader.snapshot.version);
     }
     if (this.stale) return [];
-    // Who left and came back meanwhile may have been met in two slots. Nobody came: nobody can have been.
-    return Atomics.load(this.#words, HEADER.lastVersion) === before ? entries : latestOfEach(entries);
+    // A client that left and came back meanwhile may be there from two slots. That takes a new version.
+    const isSteady = Atomics.load(this.#words, HEADER.lastVersion) === before;
+    return isSteady ? entries : latestOfEach(entries, versions);
   }
 
   /** Unmaps the table. */
@@ -82,12 +87,13 @@ export class MappedDirectory implements Disposable {
   }
 }
 
-function latestOfEach(entries: DirectoryEntry[]): DirectoryEntry[] {
-  const byName = new Map<string, DirectoryEntry>();
-  for (const entry of entries) {
+function latestOfEach(entries: readonly DirectoryEntry[], versions: readonly number[]): DirectoryEntry[] {
+  const byName = new Map<string, { readonly entry: DirectoryEntry; readonly version: number }>();
+  for (const [i, entry] of entries.entries()) {
+    const version = versions[i] as number;
     const name = foldName(entry.name);
     const other = byName.get(name);
-    if (other === undefined || other.startedAt <= entry.startedAt) byName.set(name, entry);
+    if (other === undefined || isLaterVersion(version, other.version)) byName.set(name, { entry, version });
   }
-  return [...byName.values()];
+  return [...byName.values()].map(({ entry }) => entry);
 }

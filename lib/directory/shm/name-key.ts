@@ -1,5 +1,5 @@
-// A folded name as the words of a record, with its hash: what a chain is searched for.
-import { foldIfValid, MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
+// A folded name as the words of a record, with its hash: the key by which a chain is searched.
+import { foldForLookup, MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
 
 const INVALID = 0;
 
@@ -30,7 +30,7 @@ export class NameKey {
 
   /**
    * Takes a name as a user writes it.
-   * @returns false for most of what no user can be called; the rest (commands, a leading dot) no record will equal
+   * @returns false for most texts that are no names; no record equals the rest (commands, a leading dot)
    */
   set(name: string): boolean {
     if (typeof name !== "string") return false;
@@ -39,7 +39,7 @@ export class NameKey {
     const bytes = this.#bytes;
     for (let i = 0; i < length; i++) {
       const code = name.charCodeAt(i);
-      if (code > 127) return this.#setFolded(foldIfValid(name));
+      if (code > 127) return this.#setFolded(foldForLookup(name));
       const folded = ASCII_FOLD[code] as number;
       if (folded === INVALID) return false;
       bytes[i] = folded;
@@ -70,7 +70,7 @@ export class NameKey {
 
 /**
  * HalfSipHash-1-3 (Aumasson and Bernstein, https://131002.net/siphash/, the variant for hash tables), over zero-padded words,
- * the byte length in a word of its own. Keyed: whoever does not know the seed cannot make names collide.
+ * the byte length in a word of its own. Without the seed, which readers of the table know, names cannot be made to collide.
  */
 export function hashWords(
   words: Int32Array,

@@ -1,28 +1,27 @@
-// Which key a name belongs to: a log in the state directory, one line for each name's first registration or claim, and one again
-// when the last is some days old.
+// Which key a name belongs to: a log in the state directory. The first registration or claim of a name adds a line, and a later
+// one when the last line is some days old.
 //
 //     ptalk-names-v1
 //     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch>
 //
-// Lines are only ever added, by whoever holds the table's write lock, so each worker stays up to date by reading on from
-// where it was. A line that a crash cut short is no line: it is ignored by readers and cut off by the next writer.
-import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+// Only the holder of the table's write lock adds a line, so each worker stays up to date by reading on from where it was.
+// Readers ignore a line that a crash cut short, and the next writer cuts it off.
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { replaceFile } from "../../base/files.ts";
 import type { DirectoryLog } from "../directory.ts";
-import { DirectoryError } from "../directory-error.ts";
-import { type NameLine, NameOwnership, UNUSED_DAYS } from "../name-ownership.ts";
+import { type NameLine, NameOwnership, today, UNUSED_DAYS } from "../name-ownership.ts";
 
 export const NAME_LOG_HEADER = "ptalk-names-v1\n";
 const LF = 10;
 const CHUNK_BYTES = 64 * 1024;
 const CRC_DIGITS = 8;
+/** Ms until a line is on the disk: many lines share one sync. */
 const SYNC_DELAY_MS = 200;
-const DAY_MS = 86_400_000;
 /** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for the file. */
 const FRESH_DAYS = 7;
-/** Part of the room from which on the log warns. */
+/** Part of the room that is taken when the log warns. */
 const NEARLY_FULL = 0.9;
 
 export function nameLine({ folded, key, day }: NameLine): string {
@@ -63,15 +62,12 @@ export class NameLog {
     return this.#names.get(folded)?.key;
   }
 
-  /** @throws DirectoryError `full` if the name would be bound to the key, and there is no room for one more */
+  /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
   checkRoom(folded: string, key: string): void {
-    if (this.#names.hasRoom(key, today()) || this.#names.get(folded) !== undefined) return;
-    throw DirectoryError.full(
-      `the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
-    );
+    this.#names.checkRoom(folded, key);
   }
 
-  /** Whether the name is that key's, and was registered or claimed a short time ago: then there is nothing to note. */
+  /** Whether the name is that key's, and a line of the last days says so: then there is nothing to add. */
   isFresh(folded: string, key: string): boolean {
     const known = this.#names.get(folded);
     return known?.key === key && today() - known.day < FRESH_DAYS;
@@ -110,23 +106,23 @@ export class NameLog {
   }
 
   /**
-   * Notes that the key has registered or claimed the name, which is its own or free. Caller holds the write lock, has called refresh() under
-   * it and then checkRoom(). A key that has all the names it may have gets no further one today: it stays unbound.
+   * Notes that the key has registered or claimed the name, which is its own or free. Caller holds the write lock, has called
+   * refresh() under it and then checkRoom(). A key that has all names that it may have gets no further one today.
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
   bind(folded: string, key: string): void {
-    const known = this.#names.get(folded);
-    if (this.isFresh(folded, key) || (known === undefined && this.#names.isAtLimit(key, today()))) return;
+    if (this.isFresh(folded, key) || !this.#names.canBind(folded, key)) return;
+    const isKnown = this.#names.get(folded) !== undefined;
     try {
       this.#append({ folded, key, day: today() });
     } catch (error) {
-      if (known === undefined) throw error; // otherwise it only counts as older than it is
+      if (!isKnown) throw error; // a name that is bound only counts as older than it is
     }
   }
 
   #append(entry: NameLine): void {
     const line = Buffer.from(nameLine(entry));
-    // Whatever stands behind the last whole line was cut short by a crash: nobody else writes now.
+    // A crash cut short what stands behind the last whole line: no other process writes now.
     if (fstatSync(this.#fd).size > this.#offset) ftruncateSync(this.#fd, this.#offset);
     for (let written = 0; written < line.length; ) {
       written += writeSync(this.#fd, line, written, line.length - written, this.#offset + written);
@@ -134,11 +130,16 @@ export class NameLog {
     this.#offset += line.length;
     this.#names.apply(entry);
     this.#warn();
-    // The line survives the death of every process at once; for a power cut it needs the disk, which may take its time.
+    // From here on the line survives the death of every process. To survive a power cut it has to be on the disk.
     this.#sync ??= setTimeout(() => {
       this.#sync = null;
-      fdatasync(this.#fd, () => {});
+      fdatasync(this.#fd, (error) => this.#warnOfSync(error));
     }, SYNC_DELAY_MS).unref();
+  }
+
+  #warnOfSync(error: NodeJS.ErrnoException | null): void {
+    if (error === null || error.code === "EBADF") return; // EBADF: close() came first, and has synced
+    this.#log.warn("names: the disk may not have the last lines", { file: this.#path, error });
   }
 
   #warn(): void {
@@ -151,18 +152,21 @@ export class NameLog {
   }
 
   close(): void {
-    if (this.#sync !== null) clearTimeout(this.#sync);
+    if (this.#sync !== null) {
+      clearTimeout(this.#sync);
+      try {
+        fdatasyncSync(this.#fd);
+      } catch (error) {
+        this.#warnOfSync(error as NodeJS.ErrnoException);
+      }
+    }
     closeSync(this.#fd);
   }
 }
 
-function today(): number {
-  return Math.floor(Date.now() / DAY_MS);
-}
-
 /**
- * Rewrites the log with one line for each name and without what a crash left; a reader sees the old one or the new one. Caller is the
- * only one who uses the file.
+ * Rewrites the log with one line for each name, and without what a crash left. A reader sees the old log or the new one. No
+ * other process uses the file meanwhile.
  * @returns how many names there are
  */
 export async function compactNameLog(path: string, log: DirectoryLog): Promise<number> {

@@ -1,4 +1,4 @@
-// Rows of workers that died: kept for a moment, since their clients come back, then removed.
+// Rows of workers that died. They stay for a moment, because their clients come back; then they are removed.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DirectoryEvent } from "../directory.ts";
 import { AnnouncedEntries } from "./announced-entries.ts";
@@ -10,7 +10,7 @@ import type { WriteBatcher } from "./write-batcher.ts";
 export interface ReaperEvents {
   /** Changes of a dead worker that it never announced. */
   readonly onEvents: (events: readonly DirectoryEvent[]) => void;
-  /** Everything of a dead worker is announced, or removed. */
+  /** Everything of a dead worker is announced, or its rows are removed. */
   readonly onSettled: () => void;
 }
 

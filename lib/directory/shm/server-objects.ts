@@ -1,11 +1,11 @@
-// The server's objects in shared memory: who may make them, and that they go away.
+// The server's objects in shared memory: which server may make them, and that they are removed.
 //
 //     /ptalk-server-PORT         the table
 //     /ptalk-server-PORT.lock    its lock (and the lock's semaphores)
 //     /ptalk-server-PORT.owner   says that a server is alive, and its pid
 //
-// The kernel holds the owner's lock on the last one for as long as the primary lives, so a server that was killed is told apart
-// from one that is alive without trusting a pid. Whoever has that lock may remove and make the other two.
+// The kernel holds the owner's lock on the last one for as long as the primary lives. So a killed server is told apart from a
+// live one without trusting a pid. Only the holder of that lock removes and makes the other two.
 
 import { TalkError } from "../../base/errors.ts";
 import { IpcError } from "../../ipc/index.ts";
@@ -28,11 +28,11 @@ export function objectNames(port: number): ObjectNames {
 
 const OWNER_BYTES = 64;
 const OWNER_SEAT = 0;
-const OWNER_MODE = 0o600; // who could read it could hold a lock on it
+const OWNER_MODE = 0o600; // a process that can read it could hold a lock on it
 /** Attempts at the owner's object; each failure means that another server was just taking it away. */
 const MAX_CLAIMS = 100;
 
-/** Whoever has this is the server of that port. */
+/** The process that has this is the server of that port. */
 export class Ownership {
   readonly names: ObjectNames;
   readonly #shm: SharedMemory;
@@ -62,7 +62,7 @@ export class Ownership {
     throw TalkError.internal(`${names.owner} kept disappearing`);
   }
 
-  /** Removes what a server that was killed has left. */
+  /** Removes what a killed server has left. @returns whether there was anything */
   discardRemains(): boolean {
     const { table, lock } = this.names;
     let found = ClientTable.discard(table);
@@ -72,7 +72,7 @@ export class Ownership {
   }
 
   release(): void {
-    // In this order: whoever opens it now finds that it has no name any more, and starts over.
+    // In this order: a process that opens it now finds that it has no name any more, and starts over.
     ignoringMissing(() => this.#shm.unlink());
     this.#shm.close();
   }
@@ -84,7 +84,7 @@ export function livingOwner(port: number): number | null {
     using shm = SharedMemory.open(objectNames(port).owner);
     return new LivenessLocks(fdOf(shm), 1).isHeld(OWNER_SEAT) ? pidIn(shm) : null;
   } catch (error) {
-    if (error instanceof IpcError) return null; // there is none, or it is another user's: only the pid is not known
+    if (error instanceof IpcError) return null; // there is none, or another user's, whose pid cannot be read
     throw error;
   }
 }
@@ -105,7 +105,8 @@ function pidIn(shm: SharedMemory): number | null {
   return pid > 0 ? pid : null;
 }
 
-function ignoringMissing(remove: () => void): boolean {
+/** @returns false if the object that was to be removed is not there */
+export function ignoringMissing(remove: () => void): boolean {
   try {
     remove();
     return true;

@@ -1,5 +1,5 @@
 // The directory in shared memory, as the server's primary hosts it: it makes table and lock, repairs the table when a writer has
-// died, removes the rows of dead workers, and takes everything away at the end.
+// died, removes the rows of dead workers, and removes everything at the end.
 import { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import type {
   DirectoryConfig,
@@ -13,32 +13,46 @@ import type {
 import { ClientTable } from "./client-table.ts";
 import { NameLog } from "./name-log.ts";
 import { OrphanReaper } from "./orphan-reaper.ts";
-import { Ownership } from "./server-objects.ts";
+import { ignoringMissing, Ownership } from "./server-objects.ts";
 import { ShmDirectory } from "./shm-directory.ts";
 import { WriteBatcher } from "./write-batcher.ts";
 
 /** @throws TalkError unreachable, naming the pid of the server that lives; refused if the objects are another user's */
 export function reserveShm(port: number, log: DirectoryLog): HostReservation {
   const ownership = Ownership.claim(port);
-  if (ownership.discardRemains()) log.warn("removed what a killed server left", { port });
+  try {
+    if (ownership.discardRemains()) log.warn("removed what a killed server left", { port });
+  } catch (error) {
+    ownership.release();
+    throw error;
+  }
   return {
     create: (options) => new ShmHost(ownership, options),
     release: () => ownership.release(),
   };
 }
 
-/** For a worker process. @throws IpcError, TalkError: the objects are gone, or of another version */
+/** For a worker process. @throws IpcError, TalkError: the objects are gone, or of another version; the system's error for the log */
 export function openShm(
   { table: name, lock: lockName, names, nameLimit }: DirectoryConfig,
   options: OpenOptions,
 ): ShmDirectory {
   const { log } = options;
-  const table = ClientTable.open(name);
-  const lock = ReadersWriterLock.open(lockName, { repair: () => repair(table, log) });
-  return new ShmDirectory(
-    { table, lock, writes: new WriteBatcher(lock), names: new NameLog(names, nameLimit, log) },
-    options,
-  );
+  const opened: { close(): void }[] = [];
+  try {
+    const table = kept(opened, ClientTable.open(name));
+    const lock = kept(opened, ReadersWriterLock.open(lockName, { repair: () => repair(table, log) }));
+    const parts = { table, lock, writes: new WriteBatcher(lock), names: new NameLog(names, nameLimit, log) };
+    return new ShmDirectory(parts, options);
+  } catch (error) {
+    for (const part of opened) part.close();
+    throw error;
+  }
+}
+
+function kept<T extends { close(): void }>(opened: { close(): void }[], part: T): T {
+  opened.push(part);
+  return part;
 }
 
 class ShmHost implements DirectoryHost {
@@ -73,15 +87,16 @@ class ShmHost implements DirectoryHost {
   }
 
   open(options: OpenOptions): ShmDirectory {
-    const { table, names, nameLimit } = this.config;
-    const parts = {
-      table: ClientTable.open(table),
+    const { table: name, names, nameLimit } = this.config;
+    const table = ClientTable.open(name);
+    try {
       // A process waits for the lock once at a time: its changes queue together with the reaper's.
-      writes: this.#writes,
-      lock: null,
-      names: new NameLog(names, nameLimit, options.log),
-    };
-    return new ShmDirectory(parts, options);
+      const shared = { writes: this.#writes, lock: null };
+      return new ShmDirectory({ table, names: new NameLog(names, nameLimit, options.log), ...shared }, options);
+    } catch (error) {
+      table.close();
+      throw error;
+    }
   }
 
   observe(worker: number, events: readonly DirectoryEvent[]): void {
@@ -105,8 +120,9 @@ class ShmHost implements DirectoryHost {
 
   async close(): Promise<void> {
     this.#reaper.stop();
-    this.#table.unlink();
-    this.#lock.unlink();
+    // Another program, or systemd's RemoveIPC, may have removed them.
+    ignoringMissing(() => this.#table.unlink());
+    ignoringMissing(() => this.#lock.unlink());
     await this.#writes.idle();
     this.#lock.close();
     this.#table.close();

@@ -1,5 +1,5 @@
-// A private copy of one record's words, and what they mean. The copy may hold anything at all: the reader has to find the
-// record's sequence unchanged before it believes the copy, and even then the bytes may be a hostile process's.
+// A private copy of one record's words, and what they mean. The copy may hold any bytes: the reader believes it only if the
+// record's sequence has not changed, and even then a hostile process may have written it.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
 import { loadNumber } from "../../ipc/words.ts";
 import { DirectoryEntry, KEY_TEXT_BYTES, MAX_DETAILS_BYTES, MAX_TIME, type PackedEntry } from "../entry.ts";
@@ -35,11 +35,11 @@ export class Snapshot {
   readonly #bytes = Buffer.from(this.#words.buffer);
 
   /**
-   * Copies what a lookup shows. Every word by an atomic load: on arm64 a plain load may be made after a later check.
+   * Copies what a lookup shows, each word by an atomic load: arm64 may make a plain load after a later check.
    * @param at first word of the record
    * @param detail first word of its detail
    * @param sequence the record's, as read before
-   * @returns false if no writer made this, or if it changed meanwhile
+   * @returns false if this is no writer's work, or if it changed meanwhile
    */
   copy(words: Int32Array, at: number, detail: number, sequence: number): boolean {
     const lengths = Atomics.load(words, at + RECORD.lengths);
@@ -65,7 +65,7 @@ export class Snapshot {
     return this.startedAt <= MAX_TIME;
   }
 
-  /** Copies the rest, which only the server asks for. */
+  /** Copies the rest, for the server. */
   copyClaim(words: Int32Array, detail: number): void {
     this.#worker = Atomics.load(words, detail + DETAIL.worker) >>> 0;
     this.#connection = Atomics.load(words, detail + DETAIL.connection) >>> 0;

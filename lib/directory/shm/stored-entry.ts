@@ -1,26 +1,28 @@
-// What a row of the client table holds. Layout and bytes: table-layout.ts, encoded-record.ts.
+// A row of the client table. Layout and bytes: table-layout.ts, encoded-record.ts.
 import type { ConnectionPlace } from "../directory.ts";
 import type { DirectoryEntry, PackedEntry } from "../entry.ts";
 
 /** What a worker writes. */
 export interface NewRow {
   readonly entry: PackedEntry;
-  /** Random; see crypto/signed-statements.ts. 16 characters of base64. */
+  /** 16 characters of base64, see crypto/signed-statements.ts. */
   readonly claimId: string;
   readonly place: ConnectionPlace;
+  /** Of the row that this one replaces, where it is the same client's. */
+  readonly lastLookupAt?: number | null;
 }
 
-/** An entry as the table has it. A private copy: nothing in it changes later. */
+/** A row that was read. A private copy: nothing in it changes later. */
 export interface StoredEntry {
   readonly entry: DirectoryEntry;
   readonly claimId: string;
   readonly place: ConnectionPlace;
   readonly slot: number;
-  /** Which writing of the slot this is: `remove` and `touch` take it, so that they never hit a successor. */
+  /** Each write of a slot has another. `remove` and `touch` take it, so that they never hit a successor. */
   readonly version: number;
 }
 
-/** A slot of the table and which writing of it. */
+/** A slot of the table, and the version of its row. */
 export interface RowHandle {
   readonly slot: number;
   readonly version: number;

@@ -1,4 +1,4 @@
-// What can be wrong with a table as a whole, each a sentence that names the segment.
+// The errors of a table as a whole. Each is a sentence that names the segment.
 import { TalkError } from "../../base/errors.ts";
 
 export const TableError = {

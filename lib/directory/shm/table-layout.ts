@@ -1,11 +1,11 @@
-// The one source of the client table's layout: fields are named here with their sizes, offsets are sums, and no other file
-// holds a number that depends on them. All numbers are 32-bit words in the byte order of the machine (the segment never
-// leaves it); a 53-bit number takes two words, low then high.
+// The one source of the client table's layout: it names fields with their sizes, offsets are sums, and no other file holds a
+// number that depends on them. All numbers are 32-bit words in the byte order of the machine, which the segment never leaves.
+// A 53-bit number takes two words, the low one first.
 //
 //   header | versions of the buckets | buckets: the head of a chain each | records, one more than
 //   the capacity | details of the records
 //
-// Links between records are "slot + 1", so that 0 means none and memory fresh from the kernel is an empty table.
+// A link between records is "slot + 1": 0 means none, and memory fresh from the kernel is an empty table.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
 import { CLAIM_ID_LENGTH } from "../../crypto/signed-statements.ts";
 import { fullLines, LINE_WORDS, offsetsOf, WORD_BYTES, wordsFor } from "../../ipc/words.ts";
@@ -13,7 +13,7 @@ import { KEY_TEXT_BYTES, MAX_DETAILS_BYTES } from "../entry.ts";
 
 /** "ptkC" in memory on a little-endian machine. */
 export const MAGIC = 0x436b_7470;
-/** To be raised with every change of what stands below. */
+/** Raise it with every change of the layout. */
 export const LAYOUT_VERSION = 2;
 
 export const MIN_CAPACITY = 1;
@@ -29,16 +29,16 @@ const header = offsetsOf({
   ready: 1,
   capacity: 1,
   recordWords: 1,
-  /** Seed of the hash of names, so that nobody can choose names that meet in one bucket. */
+  /** Seed of the hash of names: a client that cannot read it cannot choose names that meet in one bucket. */
   seed: 2,
   createdAt: 2,
   serverPid: 1,
-  // From here on what changes; on its own cache line, away from what every reader looks at.
+  // The words from here on change: on their own cache line, away from those that every reader loads.
   padding: LINE_WORDS - 10,
   count: 1,
   /** First record of the free list, as a link. */
   freeHead: 1,
-  /** Slots from here on were never used. */
+  /** The first slot that was never used. */
   highWater: 1,
   /** Version given to the latest record. */
   lastVersion: 1,
@@ -50,9 +50,9 @@ const HEADER_WORDS = fullLines(header.words) * LINE_WORDS;
 export const READY = { open: 1, closed: 2 } as const;
 
 /**
- * Versions of the buckets, each shared by many: raised before and after a record leaves one of their chains, see reader.ts.
- * Apart from the buckets, so that a lookup's way into a table of a million, which is all cache misses, passes through half
- * the memory (measured: a fifth of the whole lookup).
+ * Versions of the buckets; many buckets share one. A writer raises it before and after a record leaves a chain, see
+ * table-reader.ts. They lie apart from the buckets: a lookup among a million, which is all cache misses, passes through half the
+ * memory then (measured: a fifth of the whole lookup).
  */
 export const VERSIONS = 1024;
 
@@ -73,7 +73,7 @@ const recordHead = {
 };
 const HEAD_WORDS = offsetsOf(recordHead).words;
 
-/** Two cache lines: all that a lookup of a usual record touches, and so close together that a million make few pages. */
+/** Two cache lines: all that a lookup of a usual record touches. A million lie close together, on few pages. */
 export const RECORD_WORDS = 2 * LINE_WORDS;
 /** Words of the text that lie in the record; the rest lies in its detail. */
 export const NEAR_TEXT_WORDS = RECORD_WORDS - HEAD_WORDS;
@@ -86,7 +86,7 @@ const record = offsetsOf({
 export const RECORD = record.at;
 
 const detail = offsetsOf({
-  /** What did not fit into the record's own text. */
+  /** The text that did not fit into the record. */
   text: TEXT_WORDS - NEAR_TEXT_WORDS,
   /** Where the client's connection is. */
   worker: 1,
@@ -99,8 +99,8 @@ export const DETAIL = detail.at;
 export const DETAIL_WORDS = fullLines(detail.words) * LINE_WORDS;
 
 /**
- * Low two bits of a record's sequence. The lowest tells lookups and repairs that the record is there. `standIn` is there, too,
- * but in place of one that is `moving`, where a walk over the slots looks for it; the walk passes it by.
+ * Low two bits of a record's sequence. The lowest says to lookups and repairs that the record is there. A `standIn` is there for
+ * a record that is `moving`: a walk over the slots reads it in that record's place, and passes it by in its own.
  */
 export const STATE = { free: 0, live: 1, moving: 2, standIn: 3 } as const;
 export const THERE = 1;
@@ -127,11 +127,11 @@ export const detailsLength = (lengths: number): number =>
 
 /**
  * Longest chain that a writer makes and a reader follows. With a seeded hash and no more records than buckets, a chain of
- * 20 has a probability of 1e-13 in the largest table; the bound is what a cycle in a damaged table costs.
+ * 20 has a probability of 1e-13 in the largest table. The bound is the cost of a cycle in a damaged table.
  */
 export const MAX_CHAIN = 256;
 
-/** Twice as many buckets as records: one chain in eight has a second record to pass. */
+/** Twice as many buckets as records: one lookup in four passes another record. */
 const BUCKETS_PER_RECORD = 2;
 
 /** First word of the slot's record. */

@@ -1,10 +1,10 @@
-// Reading the table without a lock, next to a writer that may be anywhere in its work, or dead, or hostile.
+// Reads the table without a lock, beside a writer that may be anywhere in its work, or dead, or hostile.
 //
-// A record is believed if its sequence says live before and after its words were copied. A miss is believed if the bucket's
-// version did not move meanwhile: a writer raises it before and after it takes a record out of a chain, and lets no slot be
-// used again before the second time, so whoever might have been carried along into another chain, or might have passed
-// a replaced record on its way out without seeing its successor at the head, finds another version. Nothing waits for a
-// writer: a version that stays odd after a crash is as good as an even one.
+// A reader believes a record if its sequence says live before and after it copied the words. It believes a miss if the bucket's
+// version did not change meanwhile. A writer raises the version before and after it takes a record out of a chain, and uses no
+// slot again before the second time. So a reader that was carried into another chain sees another version, and so does one that
+// passed a replaced record on its way out without seeing its successor at the head. No reader waits for a writer: a version
+// that stays odd after a crash is as good as an even one.
 // Every index that comes out of the table is checked, every loop has a bound.
 
 import { NameKey } from "./name-key.ts";
@@ -29,11 +29,11 @@ export const MAX_ATTEMPTS = 1000;
 
 export const NO_SLOT = -1;
 
-/** What a look at a chain ended with, beside a slot. */
+/** Results of a look at a chain, beside a slot. */
 const MISSED = -1;
 const DISTURBED = -2;
 
-/** What of a record changes with everything that a lookup shows. */
+/** The words of a record that change with everything that a lookup shows. */
 export interface Stamp {
   /** First word of the record. */
   readonly at: number;
@@ -59,7 +59,7 @@ export class TableReader {
 
   /**
    * Finds a name, and leaves the record's copy in {@link snapshot}.
-   * @param withClaim copy the fields that only the server needs, too
+   * @param withClaim copy the server's fields, too
    * @returns the slot, or {@link NO_SLOT}
    * @throws TableError if the table kept changing under {@link MAX_ATTEMPTS} attempts
    */
@@ -104,8 +104,8 @@ export class TableReader {
   }
 
   /**
-   * Copies the record of a slot into {@link snapshot}. A record that is being replaced is read from the one that stands in for
-   * it, so whoever is in the table throughout a walk over all slots is met exactly once.
+   * Copies the record of a slot into {@link snapshot}. A record that is being replaced is read from its stand-in, so a walk over
+   * all slots meets each record that is there throughout exactly once.
    * @returns false if the slot holds none
    */
   readSlot(slot: number, withClaim: boolean): boolean {

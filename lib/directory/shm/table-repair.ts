@@ -1,8 +1,8 @@
-// Making a table whole after a writer died at any store. The records are the truth: one is kept if its sequence says live and
-// its bytes hash to its hash; of two with one folded name, the later version. Everything else is only an index of them.
+// Makes a table whole after a writer died at any store. The records are the truth: the repair keeps one if its sequence says live
+// and its name hashes to its hash; of two with one folded name, the later version. Everything else is only an index of them.
 //
-// The caller is alone with the table but for readers without a lock, and these must not be misled: chains are mended link by
-// link, what is missing is put in before what is wrong is taken out. May itself be killed anywhere and run again.
+// The caller is alone with the table but for readers without a lock. To keep these right, chains are mended link by link: missing
+// records go in before wrong ones go out. A repair may itself be killed anywhere and be run again.
 import { MAX_FOLD_BYTES } from "../../base/names.ts";
 import { isLaterVersion, VERSION_MASK } from "../claim-rules.ts";
 import { hashWords } from "./name-key.ts";
@@ -26,7 +26,7 @@ import {
 
 const NONE = 0;
 
-/** What is known of a slot. */
+/** States of a slot during the repair. */
 const UNWANTED = 0;
 const WANTED = 1; // not yet met in its chain
 const SEEN = 2;
@@ -59,7 +59,7 @@ class Repair {
   }
 
   run(): RepairResult {
-    // A walk that this crosses may meet somebody twice: the version tells (mapped-directory.ts).
+    // A walk at the same time may meet a record twice. It sees a new version then (mapped-directory.ts).
     this.#noteVersion(Atomics.load(this.#words, HEADER.lastVersion) + 1);
     for (let slot = 0; slot < this.#used; slot++) this.#classify(slot);
     for (let index = 0; index <= this.#geometry.bucketMask; index++) this.#mendChain(index);
@@ -174,7 +174,7 @@ class Repair {
     return foreign;
   }
 
-  /** What is to stay lies within the hops of markChain, behind what was put in since: as much again at most. */
+  /** Wanted records lie within the hops of markChain, behind those that were put in since: as many again at most. */
   #unlinkForeign(index: number, bucket: number): void {
     const words = this.#words;
     let from = bucket;
@@ -225,7 +225,7 @@ class Repair {
         continue;
       }
       this.#discard(this.#at(slot));
-      if (kept === 0) continue; // above the last record: never used, so to speak
+      if (kept === 0) continue; // above the last record: as good as never used
       Atomics.store(words, this.#at(slot) + RECORD.next, free);
       free = slot + 1;
     }

@@ -1,4 +1,4 @@
-// The segment that a table lies in: made with everything in place before it says ready, opened only if it is what it says.
+// The segment of a table. Its creator fills in everything before it says ready; an opener checks that it is what it says.
 import { randomBytes } from "node:crypto";
 import { fchmodSync } from "node:fs";
 import { fdOf, SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
@@ -16,7 +16,7 @@ import {
   RECORD_WORDS,
 } from "./table-layout.ts";
 
-/** How long an opener waits for a creator that has not finished. It needs microseconds, and is dead if it takes this long. */
+/** Ms that an opener waits for the creator. A creator needs microseconds; one that takes this long is dead. */
 const NOT_READY_MS = 1000;
 const POLL_MS = 2;
 

@@ -1,11 +1,12 @@
-// Changing the table. Every function's caller holds the write lock; readers go on meanwhile without one (reader.ts).
+// Changes the table. The caller of every function holds the write lock; readers go on meanwhile without one (table-reader.ts).
 //
-// The process may be killed between any two stores. What is true then: a record is in the table if and only if its sequence
-// says live (of two with one folded name, the later version); buckets, free list and counts are only an index, which
-// repair.ts makes again from the records. All stores are atomic ones: they keep their order on every processor.
+// The process may be killed between any two stores. This is true then: a record is in the table if and only if its sequence
+// says live (of two with one folded name, the later version counts). Buckets, free list and counts are only an index, which
+// table-repair.ts makes again from the records. All stores are atomic: they keep their order on every processor.
 import { TalkError } from "../../base/errors.ts";
 import { storeNumber } from "../../ipc/words.ts";
 import { VERSION_MASK } from "../claim-rules.ts";
+import { DirectoryError } from "../directory-error.ts";
 import { EncodedRecord } from "./encoded-record.ts";
 import { storeLookupTime } from "./lookup-time.ts";
 import { NameKey } from "./name-key.ts";
@@ -48,13 +49,13 @@ export class TableWriter {
     this.#key = new NameKey(Atomics.load(words, HEADER.seed), Atomics.load(words, HEADER.seed + 1));
   }
 
-  /** @throws TalkError `name-taken`, `full` */
+  /** @throws TalkError `name-taken`; DirectoryError `full` */
   insert(input: NewRow): RowHandle {
     this.#take(input);
     const bucket = this.#bucket();
     if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.entry.name);
     const count = Atomics.load(this.#words, HEADER.count);
-    if (count >= this.#geometry.capacity) throw TalkError.full(this.#geometry.capacity);
+    if (count >= this.#geometry.capacity) throw DirectoryError.full(this.#geometry.capacity);
     const slot = this.#allocate();
     const version = this.#write(slot, input, STATE.free);
     this.#publish(slot, version, STATE.live, bucket);
@@ -63,9 +64,8 @@ export class TableWriter {
   }
 
   /**
-   * Replaces the record of the same folded name in its slot. Lookups and pages find the old or the new one at every moment,
-   * and so does whoever repairs after a crash: the new record is first written elsewhere, where it stands in while the slot
-   * is written again.
+   * Replaces the record of the same folded name in its slot. Lookups, pages and repairs after a crash find the old or the new
+   * one at every moment: the new record is first written elsewhere, where it stands in while the slot is written again.
    * @throws TalkError `no-such-user` if the slot does not hold that name
    */
   replace(slot: number, input: NewRow): RowHandle {
@@ -110,7 +110,7 @@ export class TableWriter {
   }
 
   /**
-   * Notes a lookup by the client of this record. Needs no lock; made by the worker that owns the record.
+   * Notes a lookup by the client of this record. Needs no lock; only for the worker that the client is at.
    * @param now ms since the epoch @returns false if the slot holds no record of this version (any more)
    */
   touch(slot: number, version: number, now: number): boolean {
@@ -143,8 +143,8 @@ export class TableWriter {
     const { words: key, wordCount, hash } = this.#key;
     let link = Atomics.load(words, bucket);
     for (let hops = 0; link !== NONE; hops++) {
-      // A chain this long is either damage or somebody who knows the seed: no room for one more.
-      if (hops >= MAX_CHAIN - 1) throw TalkError.full(this.#geometry.capacity);
+      // A chain this long is damage, or the work of a client that has read the seed: no room for one more.
+      if (hops >= MAX_CHAIN - 1) throw DirectoryError.full(this.#geometry.capacity);
       const at = this.#atLink(link, "a chain");
       if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
         let i = 0;
@@ -163,7 +163,7 @@ export class TableWriter {
     return this.#at(link - 1);
   }
 
-  /** Takes a slot off the free list, or the next never used one. After a crash it belongs to nobody until a repair. */
+  /** Takes a slot off the free list, or the first that was never used. After a crash it is on neither side until a repair. */
   #allocate(): number {
     const words = this.#words;
     const free = Atomics.load(words, HEADER.freeHead);
@@ -194,6 +194,8 @@ export class TableWriter {
     Atomics.store(words, at + RECORD.lengths, image.lengths);
     Atomics.store(words, at + RECORD.lookupHigh, 0);
     Atomics.store(words, at + RECORD.lookupLow, 0);
+    const { lastLookupAt = null } = input;
+    if (lastLookupAt !== null) storeLookupTime(words, at, version, lastLookupAt);
     storeNumber(words, at + RECORD.startedAt, input.entry.startedAt);
     const near = Math.min(image.textWords, NEAR_TEXT_WORDS);
     for (let i = 0; i < near; i++) Atomics.store(words, at + RECORD.text + i, image.text[i] as number);

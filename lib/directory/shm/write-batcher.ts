@@ -3,20 +3,19 @@
 import { DirectoryError } from "../directory-error.ts";
 import { WRITES_PER_LOCK } from "./shm-limits.ts";
 
-/** What of the readers-writers lock is needed here. */
+/** The part of the readers-writers lock that is needed here. */
 export interface WriteLock {
   withWrite<T>(change: () => T): Promise<T>;
 }
 
 interface Job {
-  /** Runs the change and keeps its outcome. */
+  /** Makes the change, and keeps its outcome. */
   run(): void;
-  /** Tells the outcome, after the lock was given back. */
-  settle(): void;
-  fail(error: unknown): void;
+  /** Gives the outcome to the caller, after the lock was given back. @param error why the change was not made, if it was not */
+  settle(error: unknown): void;
 }
 
-/** The queue is bounded by its callers: a connection has at most one registration and one removal in it. */
+/** Its callers bound the queue: a connection has at most one change in it. */
 export class WriteBatcher {
   readonly #lock: WriteLock;
   #jobs: Job[] = [];
@@ -28,11 +27,11 @@ export class WriteBatcher {
 
   /**
    * Runs a synchronous change while no other process reads or writes under the lock.
-   * Rejects with what the change throws, or with DirectoryError `try-again` if the lock could not be had.
+   * Rejects with what the change throws, or with DirectoryError `try-again` if the lock could not be had; nothing has changed then.
    */
   run<T>(change: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      let settle = () => {};
+      let settle = (error: unknown) => reject(DirectoryError.tryAgain("the table's lock could not be had", error));
       this.#jobs.push({
         run() {
           try {
@@ -42,8 +41,7 @@ export class WriteBatcher {
             settle = () => reject(error);
           }
         },
-        settle: () => settle(),
-        fail: reject,
+        settle: (error) => settle(error),
       });
       if (!this.#running) void this.#drain();
     });
@@ -59,14 +57,15 @@ export class WriteBatcher {
     while (this.#jobs.length > 0) {
       const batch = this.#jobs.slice(0, WRITES_PER_LOCK);
       this.#jobs = this.#jobs.slice(WRITES_PER_LOCK);
+      let failure: unknown = null;
       try {
         await this.#lock.withWrite(() => {
           for (const job of batch) job.run();
         });
-        for (const job of batch) job.settle();
       } catch (error) {
-        for (const job of batch) job.fail(DirectoryError.tryAgain("the table's lock could not be had", error));
+        failure = error; // of entering: nothing was run; or of leaving: everything was, and has its outcome
       }
+      for (const job of batch) job.settle(failure);
     }
     this.#running = false;
   }

@@ -10,15 +10,17 @@ export const hello: Handler = (context, connection, args, out) => {
     throw new CommandError("NOPROTO unsupported protocol version");
   }
   let clientNonce = "";
+  let clientName = connection.clientName;
   for (let i = 0; i < options.length; i += 2) {
     const option = (options[i] as string).toUpperCase();
     const value = options[i + 1];
     if (option === "AUTH") throw new CommandError("ERR there are no passwords here: keys sign registrations");
     if (value === undefined) throw CommandError.syntax(HELLO_FORM);
-    if (option === "SETNAME") connection.clientName = value;
+    if (option === "SETNAME") clientName = value;
     else if (option === "NONCE" && decodeBase64(value, NONCE_BYTES) !== null) clientNonce = value;
     else throw CommandError.syntax(HELLO_FORM);
   }
+  connection.clientName = clientName;
   if (version !== undefined) connection.protocol = version === "3" ? 3 : 2;
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();

@@ -54,3 +54,11 @@ export const call: Handler = async (context, connection, [name]) => {
   await context.send({ type: "call", to: { ...place, claimId }, from: caller.entry.packed });
   connection.write((out) => out.simple("OK"));
 };
+
+/** For clients that know from a push where a peer is: the lookup on the way to a message is then one in their memory. */
+export const touch: Handler = (context, connection, _args, out) => {
+  if (connection.client === null) throw new CommandError("NOAUTH only a registered client has a lastLookupAt");
+  context.noteLookup(connection);
+  out.simple("OK");
+  return undefined;
+};

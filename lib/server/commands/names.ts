@@ -9,7 +9,9 @@ export const claim: Handler = (context, connection, args, out) => {
   const { name, key, signature } = parseClaim(args);
   const statement = takeStatement(context, connection);
   if (!isSigned(claimBytes({ ...statement, name }), key, signature)) {
-    throw new CommandError("BADSIG the signature does not fit the key, the connection and the name");
+    // Before version 2 a CLAIM looked the same and signed less, and no HELLO had a nonce.
+    const advice = statement.clientNonce === "" ? " (clients before version 2 sign less: upgrade this one)" : "";
+    throw new CommandError(`BADSIG the signature does not fit the key, the connection and the name${advice}`);
   }
   const binding = context.directory.bind(name, key);
   if (binding instanceof Promise) return binding.then(() => connection.write((later) => later.simple("OK")));

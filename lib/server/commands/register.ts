@@ -1,31 +1,31 @@
 // REGISTER and UNREGISTER: a connection's client goes into the directory, and out of it. A registration, step by step:
 //   1. The request is read; its version and its endpoints are checked.
 //   2. The nonces of the connection's HELLO are used up, and the signature is checked.
-//   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts).
-//   4. The registration that it replaces is told so. A client that has gone meanwhile is taken out again.
+//   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts). An attempt with an unknown outcome
+//      is repeated under the same claim id; when the outcome stays unknown, what it may have left is taken out later.
+//   4. The registration that it replaces is told so. Meanwhile the connection may have ended, or another registration may have
+//      replaced this one already: both are looked at before it counts.
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
 import { claimIdOf, isSigned, registrationBytes } from "../../crypto/signed-statements.ts";
-import type { Registered } from "../../directory/directory.ts";
-import { DirectoryError } from "../../directory/directory-error.ts";
+import type { Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
+import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
 import { takeStatement } from "../signed-request.ts";
-import type { WorkerContext } from "../worker-context.ts";
-
-/** Attempts at a registration whose outcome is unknown: with the same claim id, each finds what the one before has done. */
-const MAX_ATTEMPTS = 3;
+import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
   const request = parseRegister(args);
   if (connection.client !== null) {
     throw new CommandError("ERR this connection has registered already: UNREGISTER first");
   }
-  const protocol = checkedProtocol(request.protocol);
+  checkProtocol(request.protocol);
   for (const endpoint of request.endpoints) checkEndpoint(endpoint);
   const statement = takeStatement(context, connection);
-  if (!isSigned(registrationBytes({ ...statement, ...request, protocol }), request.key, request.signature)) {
+  if (!isSigned(registrationBytes({ ...statement, ...request }), request.key, request.signature)) {
     throw new CommandError("BADSIG the signature does not fit the key, the connection and the request");
   }
   return enter(context, connection, request, claimIdOf(statement.serverNonce));
@@ -37,11 +37,11 @@ export const unregister: Handler = async (context, connection) => {
   connection.write((out) => out.simple("OK"));
 };
 
-/** Clients before version 2 do not say which version they speak. */
-function checkedProtocol(protocol: number | null): number {
-  if (protocol !== null && protocol >= PEER_PROTOCOL) return protocol;
+/** Later versions may register: a client decides by the entry's version whether it can talk to another. */
+function checkProtocol(protocol: number): void {
+  if (protocol >= PEER_PROTOCOL) return;
   throw new CommandError(
-    `ERR this server's clients speak version ${PEER_PROTOCOL} of the peer protocol, this one version ${protocol ?? 1}: upgrade it`,
+    `ERR clients of this server speak version ${PEER_PROTOCOL} of the peer protocol, this one version ${protocol}: upgrade it`,
   );
 }
 
@@ -57,35 +57,75 @@ async function enter(
   request: RegisterArguments,
   claimId: string,
 ): Promise<void> {
-  const { claim, replaced } = await registered(context, connection, request, claimId);
+  const pending = { claimId, isReplaced: false };
+  context.registering.set(connection.id, pending);
+  let registered: Registered;
+  try {
+    registered = await write(context, connection, request, claimId);
+  } finally {
+    context.registering.delete(connection.id);
+  }
+  const { claim, replaced } = registered;
+  context.registrations++;
+  if (replaced !== null) {
+    context.takeovers++;
+    void context.send({ type: "replaced", to: { ...replaced.place, claimId: replaced.claimId } });
+  }
+  if (context.isStopping) return; // the connection ends, and its row goes with the directory
   connection.client = { claim, probe: request.probe };
   context.clients++;
-  if (replaced !== null) void context.send({ type: "replaced", to: { ...replaced.place, claimId: replaced.claimId } });
   if (connection.gone) {
     await context.unregister(connection); // it left while it waited for the directory
     return;
   }
   context.log.info("joined", { name: request.name, address: connection.address, port: request.port });
   connection.write((out) => out.simple("OK"));
+  if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }
 
-async function registered(
-  { config, directory }: WorkerContext,
+/** @throws DirectoryError */
+async function write(
+  context: WorkerContext,
   connection: Connection,
-  request: RegisterArguments,
+  { name, key, host, port, protocol, endpoints, takeover, replace }: RegisterArguments,
   claimId: string,
 ): Promise<Registered> {
-  const { name, key, host, port, protocol, takeover, replace } = request;
   const seen = { address: connection.address, port, kind: "host" } as const;
-  const endpoints = request.endpoints.length > 0 ? request.endpoints : [seen];
-  const entry = { name, key, host, endpoints, protocol: protocol ?? PEER_PROTOCOL, startedAt: Date.now() };
-  const place = { worker: config.id, connection: connection.id };
+  const request: RegisterRequest = {
+    entry: {
+      name,
+      key,
+      host,
+      endpoints: endpoints.length > 0 ? endpoints : [seen],
+      protocol,
+      startedAt: Date.now(),
+    },
+    claimId,
+    place: { worker: context.config.id, connection: connection.id },
+    takeover,
+    replace,
+  };
+  const { directory } = context;
+  let before: DirectoryRow | null = null;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await directory.register({ entry, claimId, place, takeover, replace });
+      if (takeover !== null || replace) before ??= await directory.find(name);
+      const { claim, replaced } = await directory.register(request);
+      // An attempt that finds the work of an earlier one does not know what that has replaced.
+      return { claim, replaced: replaced ?? (attempt > 1 ? liveOther(directory, before, claimId) : null) };
     } catch (error) {
-      const isUnknown = error instanceof DirectoryError && error.code === "try-again";
-      if (!isUnknown || attempt === MAX_ATTEMPTS) throw error;
+      if (!isUnknownOutcome(error)) throw error;
+      context.unknownOutcomes++;
+      if (attempt === MAX_REGISTER_ATTEMPTS) {
+        void context.abandon(name, claimId);
+        throw error;
+      }
+      await sleep(UNKNOWN_RETRY_MS);
     }
   }
+}
+
+function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {
+  if (row === null || row.claimId === claimId || !directory.isLive(row.place)) return null;
+  return { place: row.place, claimId: row.claimId };
 }

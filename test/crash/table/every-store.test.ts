@@ -2,19 +2,21 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { foldName } from "../../../lib/base/names.ts";
-import type { ClientInput, ClientRecord } from "../../../lib/directory/shm/stored-entry.ts";
-import { client, fields, name } from "../../directory/shm/support/clients.ts";
+import type { NewRow, StoredEntry } from "../../../lib/directory/shm/stored-entry.ts";
+import { client, rowFields, rowOf } from "../../directory/shm/support/clients.ts";
 import { atEveryStore } from "../../directory/shm/support/every-store.ts";
 import { HeapTable } from "../../directory/shm/support/heap-table.ts";
 import { expectWhole } from "../../directory/shm/support/whole.ts";
+import { name } from "../../directory/support/entries.ts";
 
-type People = Map<string, ClientInput>;
+/** Rows by folded name, without what a repair may change. */
+type People = Map<string, NewRow>;
 
-function shown(records: readonly ClientRecord[]): People {
+function shown(rows: readonly StoredEntry[]): People {
   const people: People = new Map();
-  for (const { version: _, lastLookupAt: __, ...input } of records) {
-    if (people.has(foldName(input.name))) expect.fail(`${input.name} shows twice`);
-    people.set(foldName(input.name), input);
+  for (const { entry, claimId, place } of rows) {
+    if (people.has(foldName(entry.name))) expect.fail(`${entry.name} shows twice`);
+    people.set(foldName(entry.name), { entry: entry.packed, claimId, place, lastLookupAt: entry.lastLookupAt });
   }
   return people;
 }
@@ -35,11 +37,11 @@ function crashEverywhere(table: HeapTable, subject: string, work: () => void): v
   atEveryStore(work, () => {
     images.push(table.copy());
     // A reader without a lock, at this very moment.
-    const now = table.find(subject)?.record;
+    const now = table.find(subject);
     images.at(-1)?.find(subject);
     const inTransit = shown(table.all());
-    for (const [key, input] of before) if (key !== foldName(subject)) expect(inTransit.get(key)).toEqual(input);
-    if (now) expect(now.name.length).toBeGreaterThan(0);
+    for (const [key, row] of before) if (key !== foldName(subject)) expect(inTransit.get(key)).toEqual(row);
+    if (now) expect(now.entry.name.length).toBeGreaterThan(0);
   });
   const after = shown(table.all());
   for (const image of images) {
@@ -47,11 +49,11 @@ function crashEverywhere(table: HeapTable, subject: string, work: () => void): v
     expectWhole(image);
     const found = shown(image.all());
     expectOneOf(found, before, after);
-    for (const [, input] of found) expect(image.find(input.name)?.record.key).toBe(input.key);
+    for (const [key, { entry }] of found) expect(image.find(key)?.entry.packed).toEqual(entry);
     // And it goes on working.
-    for (const [, input] of found) {
-      const at = image.find(input.name);
-      if (!at || !image.writer.remove(at.slot, at.record.version)) expect.fail("cannot be removed");
+    for (const [key] of found) {
+      const at = image.find(key);
+      if (!at || !image.writer.remove(at.slot, at.version)) expect.fail("cannot be removed");
     }
     for (let i = 0; i < image.geometry.capacity; i++) image.writer.insert(client(`again${i}`, i));
     expectWhole(image);
@@ -68,7 +70,7 @@ function filled(capacity: number, count: number): HeapTable {
 function handle(table: HeapTable, who: string): [number, number] {
   const found = table.find(who);
   if (!found) throw new Error(`${who} is not there`);
-  return [found.slot, found.record.version];
+  return [found.slot, found.version];
 }
 
 // Capacity 1 and 2 have one or two chains, so that every record has neighbours there.
@@ -93,6 +95,21 @@ describe.each([1, 2, 8, 64])("in a table for %i, a crash at any store of", (capa
       table.writer.replace(slot, client("Subject", 2));
     });
   });
+
+  it("an update keeps everybody, and the time of the subject's last lookup", () => {
+    const table = filled(capacity, others);
+    const { slot, version } = table.writer.insert(client("subject", 1));
+    const lastLookupAt = 1_790_000_000_123;
+    table.writer.touch(slot, version, lastLookupAt);
+    atEveryStore(
+      () => table.writer.replace(slot, { ...client("subject", 1), lastLookupAt }),
+      () => {
+        const image = table.copy();
+        image.repair();
+        for (const now of [table, image]) expect(now.find("subject")?.entry.lastLookupAt).toBe(lastLookupAt);
+      },
+    );
+  });
 });
 
 describe("replace", () => {
@@ -102,10 +119,10 @@ describe("replace", () => {
     atEveryStore(
       () => table.writer.replace(slot, client("subject", 2)),
       () => {
-        expect([1, 2]).toContain(table.find("subject")?.record.connection);
-        const met = table.all().filter((record) => record.name === "subject");
+        expect([1, 2]).toContain(table.find("subject")?.place.connection);
+        const met = table.all().filter(({ entry }) => entry.name === "subject");
         expect(met.length).toBe(1);
-        expect([1, 2]).toContain(met[0]?.connection);
+        expect([1, 2]).toContain(met[0]?.place.connection);
       },
     );
   });
@@ -116,7 +133,7 @@ describe("repair", { timeout: 300_000 }, () => {
     const table = filled(8, 7);
     const { slot } = table.writer.insert(client("subject", 1));
     const expected = shown(table.all());
-    const after = new Map(expected).set("subject", client("subject", 2));
+    const after = new Map(expected).set("subject", { ...client("subject", 2), lastLookupAt: null });
     const images: HeapTable[] = [];
     atEveryStore(
       () => table.writer.replace(slot, client("subject", 2)),
@@ -141,7 +158,7 @@ describe("repair", { timeout: 300_000 }, () => {
   });
 
   it("keeps whoever is live after any operations and a crash in the last one", () => {
-    const operations = fc.array(fc.tuple(fc.constantFrom("insert", "remove", "replace"), name, fields), {
+    const operations = fc.array(fc.tuple(fc.constantFrom("insert", "remove", "replace"), name, rowFields), {
       minLength: 1,
       maxLength: 24,
     });
@@ -150,11 +167,11 @@ describe("repair", { timeout: 300_000 }, () => {
         const table = new HeapTable(12);
         steps.forEach(([kind, who, rest], index) => {
           const found = table.find(who);
-          const input = { name: who, ...rest };
+          const row = rowOf(who, rest);
           const work = () => {
-            if (kind === "insert" && !found && table.reader.count < 12) table.writer.insert(input);
-            if (kind === "remove" && found) table.writer.remove(found.slot, found.record.version);
-            if (kind === "replace" && found) table.writer.replace(found.slot, input);
+            if (kind === "insert" && !found && table.reader.count < 12) table.writer.insert(row);
+            if (kind === "remove" && found) table.writer.remove(found.slot, found.version);
+            if (kind === "replace" && found) table.writer.replace(found.slot, row);
           };
           if (index < steps.length - 1) work();
           else crashEverywhere(table, who, work);

@@ -3,20 +3,23 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TalkError } from "../../../lib/base/errors.ts";
 import { foldName } from "../../../lib/base/names.ts";
-import type { ClientInput, RecordHandle } from "../../../lib/directory/shm/stored-entry.ts";
-import { client, fields, name } from "./support/clients.ts";
+import { DirectoryError } from "../../../lib/directory/directory-error.ts";
+import type { NewRow, RowHandle } from "../../../lib/directory/shm/stored-entry.ts";
+import { name } from "../support/entries.ts";
+import { client, rowFields, rowOf, shown, written } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
 import { expectWhole, longestChain } from "./support/whole.ts";
 
-interface Entry extends RecordHandle {
-  input: ClientInput;
+interface Entry extends RowHandle {
+  row: NewRow;
   lastLookupAt: number | null;
 }
 
 const operation = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant("insert" as const), name, fields }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant("insert" as const), name, rest: rowFields }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("remove" as const), name }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("replace" as const), name, fields }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("replace" as const), name, rest: rowFields }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("update" as const), name, rest: rowFields }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("find" as const), name }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("touch" as const), name, at: fc.nat(8e12) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("repair" as const), name }) },
@@ -38,41 +41,40 @@ class Model {
     const entry = this.entries.get(key);
     const { writer } = this.table;
     if (step.kind === "insert") {
-      const input = { name: step.name, ...step.fields };
+      const row = rowOf(step.name, step.rest);
       const code = entry ? "name-taken" : this.entries.size === this.capacity ? "full" : null;
-      if (code) expect(codeOf(() => writer.insert(input))).toBe(code);
-      else this.entries.set(key, { ...writer.insert(input), input, lastLookupAt: null });
+      if (code) expect(codeOf(() => writer.insert(row))).toBe(code);
+      else this.entries.set(key, { ...writer.insert(row), row, lastLookupAt: null });
     } else if (step.kind === "remove" && entry) {
       expect(writer.remove(entry.slot, entry.version)).toBe(true);
       expect(writer.remove(entry.slot, entry.version)).toBe(false);
       this.entries.delete(key);
-    } else if (step.kind === "replace" && entry) {
-      const input = { name: step.name, ...step.fields };
-      const handle = writer.replace(entry.slot, input);
+    } else if ((step.kind === "replace" || step.kind === "update") && entry) {
+      const row = rowOf(step.name, step.rest);
+      const lastLookupAt = step.kind === "update" ? entry.lastLookupAt : null;
+      const handle = writer.replace(entry.slot, { ...row, lastLookupAt });
       expect(handle.slot).toBe(entry.slot);
-      this.entries.set(key, { ...handle, input, lastLookupAt: null });
+      this.entries.set(key, { ...handle, row, lastLookupAt });
     } else if (step.kind === "touch" && entry) {
       writer.touch(entry.slot, entry.version, step.at);
       entry.lastLookupAt = step.at;
     } else if (step.kind === "repair") {
       expect(this.table.repair()).toEqual({ kept: this.entries.size, discarded: 0 });
     }
-    expect(this.table.find(step.name)).toEqual(this.#expected(key));
+    expect(shown(this.table.find(step.name))).toEqual(this.#expected(key));
   }
 
-  #expected(key: string): ReturnType<HeapTable["find"]> {
+  #expected(key: string): ReturnType<typeof shown> {
     const entry = this.entries.get(key);
-    if (!entry) return null;
-    const { slot, version, input, lastLookupAt } = entry;
-    return { slot, record: { ...input, lastLookupAt, version } };
+    return entry === undefined ? null : written(entry.row, entry, entry.lastLookupAt);
   }
 
   check(): void {
     for (const [key, entry] of this.entries) {
-      expect(this.table.find(entry.input.name)).toEqual(this.#expected(key));
-      expect(this.table.find(key.toUpperCase())).toEqual(this.#expected(key));
+      expect(shown(this.table.find(entry.row.entry.name))).toEqual(this.#expected(key));
+      expect(shown(this.table.find(key.toUpperCase()))).toEqual(this.#expected(key));
     }
-    const all = this.table.all().map((record) => foldName(record.name));
+    const all = this.table.all().map(({ entry }) => foldName(entry.name));
     expect(all.sort()).toEqual([...this.entries.keys()].sort());
     expect(this.table.reader.count).toBe(this.entries.size);
     expectWhole(this.table);
@@ -84,7 +86,7 @@ function codeOf(work: () => unknown): string {
     work();
     return "nothing";
   } catch (error) {
-    return error instanceof TalkError ? error.code : String(error);
+    return error instanceof TalkError || error instanceof DirectoryError ? error.code : String(error);
   }
 }
 
@@ -104,7 +106,7 @@ describe("the table behaves as a Map does", { timeout: 300_000 }, () => {
 describe("a million insert/remove cycles", () => {
   it("leave chains, slots and speed as they were", { timeout: 600_000 }, () => {
     const table = new HeapTable(1000);
-    const live: { name: string; handle: RecordHandle }[] = [];
+    const live: { name: string; handle: RowHandle }[] = [];
     for (let i = 0; i < 900; i++) live.push({ name: `start${i}`, handle: table.writer.insert(client(`start${i}`, i)) });
     const lookups = () => {
       const start = process.cpuUsage(); // not the clock: others use this machine, too
@@ -120,7 +122,7 @@ describe("a million insert/remove cycles", () => {
     for (let i = 0; i < 1_000_000; i++) {
       random = (Math.imul(random, 1103515245) + 12345) >>> 0;
       const at = random % live.length;
-      const old = live[at] as { handle: RecordHandle };
+      const old = live[at] as { handle: RowHandle };
       if (!table.writer.remove(old.handle.slot, old.handle.version)) expect.fail("not removed");
       const fresh = `u${i}`;
       live[at] = { name: fresh, handle: table.writer.insert(client(fresh, i)) };

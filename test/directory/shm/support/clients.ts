@@ -1,53 +1,43 @@
-// Clients for tests: valid inputs, plain or random.
-import { randomBytes } from "node:crypto";
+// Rows for tests, and how a row that was read compares with them.
 import fc from "fast-check";
-import type { ClientInput } from "../../../../lib/directory/shm/stored-entry.ts";
+import { type NewEntry, packEntry } from "../../../../lib/directory/entry.ts";
+import type { NewRow, RowHandle, StoredEntry } from "../../../../lib/directory/shm/stored-entry.ts";
+import { claimIdOf, fields, fieldsOf } from "../../support/entries.ts";
 
-const KEYS = Array.from({ length: 16 }, () => randomBytes(32).toString("base64"));
-
-/** A valid client of this name; `n` varies the other fields. */
-export function client(name: string, n = 0, changes: Partial<ClientInput> = {}): ClientInput {
+/** A row of this name; `n` varies everything else. */
+export function client(name: string, n = 0, changes: Partial<NewEntry> = {}): NewRow {
   return {
-    name,
-    key: KEYS[n % KEYS.length] as string,
-    addresses:
-      n % 3 === 0 ? [`10.0.${(n >> 8) & 255}.${n & 255}`] : [`fd00::${(n & 0xffff).toString(16)}`, "127.0.0.1"],
-    port: 1024 + (n % 60000),
-    host: `host-${n % 977}`,
-    pid: 1 + (n % 4_000_000),
-    startTime: 1000 + n,
-    startedAt: 1_790_000_000_000 + n,
-    owner: n % 4,
-    connection: n,
-    ...changes,
+    entry: packEntry(fieldsOf(name, n, changes)),
+    claimId: claimIdOf(n),
+    place: { worker: n % 4, connection: n },
   };
 }
 
-const unit = fc.constantFrom(..."abcXYZ019._-éßΣςñ日本ﬁＡİ");
+/** A row that was read, as plain data. */
+export function shown(row: StoredEntry | null): Record<string, unknown> | null {
+  if (row === null) return null;
+  const { entry, claimId, place, slot, version } = row;
+  return { ...entry.packed, claimId, place, lastLookupAt: entry.lastLookupAt, slot, version };
+}
 
-/** Names that the rule allows, short enough to meet often. */
-export const name: fc.Arbitrary<string> = fc
-  .tuple(fc.constantFrom(..."abC7éΣ日"), fc.string({ unit, maxLength: 6 }))
-  .map(([first, rest]) => first + rest)
-  .filter((text) => Buffer.byteLength(text) <= 32);
+/** The same of a row that was written. */
+export function written(row: NewRow, handle: RowHandle, lastLookupAt: number | null = null): Record<string, unknown> {
+  const { entry, claimId, place } = row;
+  return { ...entry, claimId, place, lastLookupAt, slot: handle.slot, version: handle.version };
+}
 
-const address = fc.oneof(
-  fc.ipV4(),
-  fc.ipV6().filter((text) => text.length <= 39),
-);
-const host = fc
-  .string({ unit: "grapheme", maxLength: 30 })
-  .filter((text) => Buffer.byteLength(text) <= 64 && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(text));
-
-/** Everything but the name. */
-export const fields: fc.Arbitrary<Omit<ClientInput, "name">> = fc.record({
-  key: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("base64")),
-  addresses: fc.array(address, { minLength: 1, maxLength: 4 }),
-  port: fc.integer({ min: 1, max: 65535 }),
-  host,
-  pid: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
-  startTime: fc.maxSafeNat(),
-  startedAt: fc.integer({ min: 0, max: 8.64e15 }),
-  owner: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-  connection: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+/** Everything of a row but the entry's name. */
+export const rowFields = fc.record({
+  fields,
+  claimId: fc.uint8Array({ minLength: 12, maxLength: 12 }).map((bytes) => Buffer.from(bytes).toString("base64")),
+  place: fc.record({
+    worker: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    connection: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+  }),
 });
+
+export type RowFields = typeof rowFields extends fc.Arbitrary<infer T> ? T : never;
+
+export function rowOf(who: string, { fields: rest, claimId, place }: RowFields): NewRow {
+  return { entry: packEntry({ name: who, ...rest }), claimId, place };
+}

@@ -1,6 +1,6 @@
 // The table's parts over plain memory: every test of the algorithms that needs no second process.
 
-import type { ClientRecord, RepairResult } from "../../../../lib/directory/shm/stored-entry.ts";
+import type { RepairResult, StoredEntry } from "../../../../lib/directory/shm/stored-entry.ts";
 import { type Geometry, geometryOf } from "../../../../lib/directory/shm/table-layout.ts";
 import { TableReader } from "../../../../lib/directory/shm/table-reader.ts";
 import { repairTable } from "../../../../lib/directory/shm/table-repair.ts";
@@ -26,18 +26,18 @@ export class HeapTable {
     return new HeapTable(this.geometry.capacity, this.words.slice());
   }
 
-  find(name: string): { slot: number; record: ClientRecord } | null {
+  find(name: string): StoredEntry | null {
     const slot = this.reader.find(name, true);
-    return slot < 0 ? null : { slot, record: this.reader.snapshot.record() };
+    return slot < 0 ? null : this.reader.snapshot.stored(slot);
   }
 
-  /** Everybody, by a walk over the slots. */
-  all(): ClientRecord[] {
-    const records: ClientRecord[] = [];
+  /** All rows, by a walk over the slots. */
+  all(): StoredEntry[] {
+    const rows: StoredEntry[] = [];
     for (let slot = 0; slot < this.reader.usedSlots; slot++) {
-      if (this.reader.readSlot(slot, true)) records.push(this.reader.snapshot.record());
+      if (this.reader.readSlot(slot, true)) rows.push(this.reader.snapshot.stored(slot));
     }
-    return records;
+    return rows;
   }
 
   repair(): RepairResult {
