@@ -5,6 +5,7 @@ import { isLoopback } from "../base/server-address.ts";
 import type { HostReservation } from "../directory/directory.ts";
 import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
+import { refuseFewDescriptors } from "./descriptors.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -23,6 +24,7 @@ export interface Resources {
 export async function acquireResources(settings: ServerSettings): Promise<Resources> {
   const { signal, log } = settings;
   if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
+  if (settings.workers > 0) refuseFewDescriptors();
   const acceptor = await listen(settings);
   const undo: (() => void)[] = [() => acceptor.close()];
   const release = () => {
