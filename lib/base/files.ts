@@ -87,14 +87,11 @@ export function makeFolder(path: string): void {
   try {
     makeLevels(path);
   } catch (error) {
-    if (error instanceof TalkError || (error instanceof Error && "code" in error && SHORTAGE.has(error.code)))
-      throw error;
+    if (error instanceof TalkError || isShortage(error)) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw TalkError.refused(`the folder ${path} cannot be made: ${reason}`, error);
   }
 }
-
-const SHORTAGE = new Set<unknown>(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EIO"]);
 
 function makeLevels(path: string): void {
   const above = dirname(path);
