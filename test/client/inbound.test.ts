@@ -14,15 +14,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const ALICE: Sender = { fingerprint: "SHA256:alice", verified: true };
+const ALICE: Sender = { verified: true, fingerprint: "SHA256:alice" };
 
-/** @param sender what the address book makes of the sender */
 function receiver(sender: Sender | TalkError = ALICE) {
   const client = new EventEmitter<TalkClientEvents>();
-  const refused: unknown[] = [];
+  const refused: TalkError[] = [];
   const inbound = new InboundMessages({
     book: {
-      verifySender: async () => {
+      verifySender: () => {
         if (sender instanceof TalkError) throw sender;
         return sender;
       },
@@ -30,8 +29,8 @@ function receiver(sender: Sender | TalkError = ALICE) {
     client,
     deliver: undefined,
     onReceived: () => {},
-    onRefused: (error) => void refused.push(error),
-    onListenerError: (reason) => expect.unreachable(String(reason)),
+    onRefused: (error) => refused.push(error),
+    onListenerError: (reason) => client.emit("error", reason as Error),
   });
   const outcomes: Outcome[] = [];
   const arrive = async (text: string, from = "alice") => {
@@ -105,19 +104,61 @@ it("while the client closes nothing is settled: the message may be its successor
   expect(outcomes).toEqual([]);
 });
 
+it("a message is what its sender said, and the book's word on the sender", async () => {
+  const { client, outcomes, arrive } = receiver();
+  const messages: TalkMessage[] = [];
+  client.on("message", (message) => void messages.push(message));
+  await arrive("hello", "Alice");
+  const message = { id: "1", from: "Alice", text: "hello", at: 0, verified: true, fingerprint: "SHA256:alice" };
+  expect([messages, outcomes]).toEqual([[message], ["accepted"]]);
+});
+
+it("a message whose listener fails is not settled, and the program hears of it", async () => {
+  const { client, inbound, outcomes, arrive } = receiver();
+  const errors: unknown[] = [];
+  client.on("error", ({ message }) => errors.push(message));
+  client.once("message", () => {
+    throw new Error("no paper");
+  });
+  await arrive("print this");
+  client.once("message", () => Promise.reject(new Error("no ink")) as never);
+  await arrive("and this");
+  expect([errors, outcomes]).toEqual([["no paper", "no ink"], []]);
+  expect(inbound.stats).toEqual({ received: 0, refused: 0, declined: 0 });
+});
+
 it.each([
   ["a key that contradicts the name", TalkError.keyMismatch("alice", "SHA256:a", "SHA256:b")],
-  ["a name that is another key's", TalkError.refused("a stranger")],
-])("the sender of a message with %s learns that it is the key", async (_what, error) => {
+  ["a name that is somebody else's", TalkError.refused("a stranger")],
+])("the sender of a message with %s learns so, and the program too", async (_what, error) => {
   const { client, outcomes, refused, arrive } = receiver(error);
   client.on("message", () => expect.unreachable());
   await arrive("x");
   expect([outcomes, refused]).toEqual([["key-mismatch"], [error]]);
 });
 
-it("a name that no user can have makes a message malformed, not a matter of keys", async () => {
+it("a sender whose name nobody can have learns that its message is malformed", async () => {
   const { client, outcomes, refused, arrive } = receiver();
   client.on("message", () => expect.unreachable());
   await arrive("x", "a b");
-  expect([outcomes, refused]).toEqual([["malformed"], [expect.objectContaining({ code: "bad-name" })]]);
+  expect(outcomes).toEqual(["malformed"]);
+  expect(refused).toMatchObject([{ code: "bad-name" }]);
+});
+
+it("counts what became of messages, and does not tell of each that is refused", async () => {
+  const { inbound, outcomes, refused, arrive } = receiver(TalkError.refused("a stranger"));
+  for (let i = 0; i < 50; i++) await arrive("x");
+  expect(outcomes).toEqual(Array(50).fill("key-mismatch"));
+  expect(refused).toHaveLength(2);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await arrive("x");
+  expect(refused).toHaveLength(3);
+  expect(inbound.stats).toEqual({ received: 0, refused: 51, declined: 0 });
+  const other = receiver();
+  other.inbound.onConnected();
+  await vi.advanceTimersByTimeAsync(100);
+  await other.arrive("nobody listens");
+  other.client.on("message", () => {});
+  await other.arrive("somebody does");
+  expect(other.inbound.stats).toEqual({ received: 1, refused: 0, declined: 1 });
 });
