@@ -5,7 +5,6 @@ import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
 import { boolean, duration, fileMode, integer, listen, name, type Origin, path, server } from "./config-values.ts";
-import { refuseDamagedVariables } from "./damaged-text.ts";
 
 interface Setting<T> {
   /** Name in the environment, after PTALK_. */
@@ -177,7 +176,6 @@ function checkAbsolute(raw: unknown, where: string): void {
 }
 
 async function readSources(env: Environment, systemFile: string | undefined): Promise<readonly ConfigSource[]> {
-  refuseDamagedVariables(env);
   const sources = await readConfigFiles(env, systemFile);
   const known = new Set(["serve", ...Object.values(CLIENT_SETTINGS).map(({ key }) => key)]);
   const knownServe = new Set(Object.values(SERVE_SETTINGS).map(({ key }) => key));
