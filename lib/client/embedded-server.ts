@@ -109,7 +109,8 @@ function startServer(address: ServerAddress, stateDir: string): Started {
  * Variables that are meant for this process alone: PTALK_ for this command, or for a server that a user starts on purpose; a service
  * manager's sockets and watchdog (sd_notify(3), sd_listen_fds(3)) for the unit's own process.
  */
-const FOR_THIS_PROCESS = /^(PTALK_|LISTEN_|WATCHDOG_|NOTIFY_SOCKET$|FDSTORE$|MAINPID$|INVOCATION_ID$|JOURNAL_STREAM$|CREDENTIALS_DIRECTORY$)/;
+const FOR_THIS_PROCESS =
+  /^(PTALK_|LISTEN_|WATCHDOG_|NOTIFY_SOCKET$|FDSTORE$|MAINPID$|INVOCATION_ID$|JOURNAL_STREAM$|CREDENTIALS_DIRECTORY$)/;
 
 function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !FOR_THIS_PROCESS.test(name)));
