@@ -4,7 +4,9 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } f
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { baseFolder, type Environment } from "../base/files.ts";
+import { isShortage, systemCode } from "../base/system-error.ts";
 import { utf8Fault } from "../base/text-file.ts";
+import { refuseDamagedVariables } from "./damaged-text.ts";
 
 export const SYSTEM_CONFIG_FILE = "/etc/ptalk/config.toml";
 /** A longer one is no config: it is not read into memory. */
@@ -36,6 +38,7 @@ export async function readConfigFiles(
   env: Environment,
   systemFile: string = SYSTEM_CONFIG_FILE,
 ): Promise<readonly ConfigSource[]> {
+  refuseDamagedVariables(env);
   const own = configFile(env);
   const sources: ConfigSource[] = [];
   for (const [origin, file] of [
@@ -60,8 +63,9 @@ function readTrusted(file: string, isSystem: boolean): string | null {
   try {
     fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK); // a fifo must not hold the command up
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = systemCode(error);
     if (code === "ENOENT" || code === "ENOTDIR") return null;
+    if (isShortage(error)) throw error;
     throw TalkError.refused(`${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`, error);
   }
   try {

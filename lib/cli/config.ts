@@ -75,7 +75,7 @@ export async function loadConfig(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<Config> {
-  const values = valuesOf(CLIENT_SETTINGS, flags, env, checked(await readConfigFiles(env, systemFile)));
+  const values = valuesOf(CLIENT_SETTINGS, flags, env, await readSources(env, systemFile));
   return {
     ...values,
     server: values.server ?? DEFAULT_SERVER,
@@ -91,7 +91,7 @@ export async function loadServeConfig(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<ServeConfig> {
-  return valuesOf(SERVE_SETTINGS, flags, env, serveSources(checked(await readConfigFiles(env, systemFile))), "serve.");
+  return valuesOf(SERVE_SETTINGS, flags, env, serveSources(await readSources(env, systemFile)), "serve.");
 }
 
 /** Every setting with its source, sorted by key. @throws as loadConfig() */
@@ -100,7 +100,7 @@ export async function settingOrigins(
   env: Environment = process.env,
   systemFile?: string,
 ): Promise<SettingOrigin[]> {
-  const sources = checked(await readConfigFiles(env, systemFile));
+  const sources = await readSources(env, systemFile);
   const client = [...resolve(CLIENT_SETTINGS, flags, env, sources, "").values()];
   const serve = [...resolve(SERVE_SETTINGS, {}, env, serveSources(sources), "serve.").values()];
   const shown = [...client, ...serve].map(({ key, value, origin, where }): SettingOrigin => {
@@ -175,7 +175,8 @@ function checkAbsolute(raw: unknown, where: string): void {
   throw TalkError.badConfig(where, `expected a path that begins with / or ~/, not ${JSON.stringify(raw)}`);
 }
 
-function checked(sources: readonly ConfigSource[]): readonly ConfigSource[] {
+async function readSources(env: Environment, systemFile: string | undefined): Promise<readonly ConfigSource[]> {
+  const sources = await readConfigFiles(env, systemFile);
   const known = new Set(["serve", ...Object.values(CLIENT_SETTINGS).map(({ key }) => key)]);
   const knownServe = new Set(Object.values(SERVE_SETTINGS).map(({ key }) => key));
   for (const { file, table } of sources) {

@@ -2,12 +2,7 @@
 // C0 and DEL become ^X; C1, bidi controls and zero-width characters become <U+XXXX>; a lone surrogate becomes U+FFFD.
 // What joins an emoji or letters of a script that needs it (ZWJ, ZWNJ, variation selectors) stays.
 
-// Most texts never need it, and it costs a command's start several milliseconds.
-let segmenter: Intl.Segmenter | undefined;
-function graphemes(text: string): Intl.Segments {
-  segmenter ??= new Intl.Segmenter(undefined, { granularity: "grapheme" });
-  return segmenter.segment(text);
-}
+import { graphemes } from "./graphemes.ts";
 
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
 // Cc: C0, DEL, C1. Cf and Default_Ignorable_Code_Point: bidi, zero width, tags, variation selectors, fillers. Zl, Zp: line
@@ -35,7 +30,7 @@ export function escapeControls(text: string): string {
   const wellFormed = text.replace(/\p{Cs}/gu, "\ufffd");
   if (!SUSPECT.test(wellFormed) && wellFormed.length <= GRAPHEME_LIMIT) return wellFormed;
   let result = "";
-  for (const { segment } of graphemes(wellFormed)) result += visibleGrapheme(segment);
+  for (const grapheme of graphemes(wellFormed)) result += visibleGrapheme(grapheme);
   return result;
 }
 

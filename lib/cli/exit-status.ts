@@ -1,6 +1,7 @@
 // The exit statuses of the commands: the values of BSD's sysexits(3). 1 is left to the shell and to crashes of Node itself, so
 // that a script can tell an expected failure from an unexpected one.
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
+import { isShortage, systemCode } from "../base/system-error.ts";
 
 export const EXIT = {
   ok: 0,
@@ -36,14 +37,14 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   refused: EXIT.noPermission,
 };
 
-/** Files and folders that cannot be used as they are, and a disk without room: errno(3). */
-const UNUSABLE = new Set<unknown>(["EACCES", "EPERM", "EROFS", "ENOTDIR", "ELOOP", "ENAMETOOLONG"]);
-const NO_ROOM = new Set<unknown>(["ENOSPC", "EDQUOT", "EFBIG"]);
+/** Files and folders that cannot be used as they are: errno(3). */
+const UNUSABLE: ReadonlySet<string | undefined> = new Set([
+  ...["EACCES", "EPERM", "EROFS", "EISDIR", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "EMLINK", "ENOTSUP", "EOPNOTSUPP"],
+]);
 
-/** Exit status for anything thrown: what the system does not allow is 77, a full disk 69, the unforeseen 70. */
+/** Exit status for anything thrown: what the system does not allow is 77, what it lacks 69, the unforeseen 70. */
 export function exitStatusOf(error: unknown): number {
   if (error instanceof TalkError) return STATUS_OF_CODE[error.code];
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  if (UNUSABLE.has(code)) return EXIT.noPermission;
-  return NO_ROOM.has(code) ? EXIT.unavailable : EXIT.internal;
+  if (UNUSABLE.has(systemCode(error))) return EXIT.noPermission;
+  return isShortage(error) ? EXIT.unavailable : EXIT.internal;
 }

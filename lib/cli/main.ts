@@ -1,13 +1,15 @@
 // The command line's story: find the command, load it, run it, say what went wrong, leave with its exit status.
 // Knows no sockets and no terminals.
+import { begin } from "./begin.ts";
+import { refuseDamagedArguments } from "./damaged-text.ts";
 import { finish, linger } from "./finish.ts";
-import { quietBrokenPipes } from "./output.ts";
 import { program } from "./program.ts";
 
 /** @param args the command line after the program's name */
 export async function main(args: readonly string[]): Promise<void> {
-  quietBrokenPipes();
+  begin();
   try {
+    refuseDamagedArguments(args);
     const cli = await program(args);
     await cli.parseAsync([...args], { from: "user" });
   } catch (error) {

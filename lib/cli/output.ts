@@ -3,6 +3,7 @@
 import { writeSync } from "node:fs";
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
+import { systemCode, systemMessage } from "../base/system-error.ts";
 import { withAdvice } from "./advice.ts";
 import { CommandEnded } from "./command-ended.ts";
 import { escapeControls } from "./escape-controls.ts";
@@ -41,7 +42,7 @@ function outputEnd(error: NodeJS.ErrnoException): CommandEnded {
     return new CommandEnded("stdout was closed", EXIT.ok);
   if (!outputFailureTold) {
     outputFailureTold = true;
-    const failure = TalkError.internal(`cannot write: ${error.code ?? error.message}`, error);
+    const failure = TalkError.internal(`cannot write: ${systemCode(error) ?? error.message}`, error);
     reportError(failure, wantsJson(process.argv.slice(2)));
   }
   return new CommandEnded("stdout cannot be written", EXIT.internal);
@@ -101,10 +102,10 @@ export function reportError(error: unknown, json: boolean): void {
 export function describeError(error: unknown): { code: string; message: string } {
   if (error instanceof TalkError) return { code: error.code, message: oneLine(withAdvice(error)) };
   if (!(error instanceof Error)) return { code: "internal", message: oneLine(String(error)) };
-  const code = "code" in error && typeof error.code === "string" ? error.code : "internal";
+  const code = systemCode(error) ?? "internal";
   const foreseen = code !== "internal" && exitStatusOf(error) !== EXIT.internal;
   const hint = foreseen ? "" : " (run with NODE_DEBUG=ptalk-cli for details)";
-  return { code, message: `${oneLine(error.message)}${hint}` };
+  return { code, message: `${oneLine(systemMessage(error))}${hint}` };
 }
 
 const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, " ");

@@ -1,9 +1,10 @@
 // `ptalk send` without the command-line framework: scripts call it often, and loading commander is a tenth of its time.
 // Only for a command line that is plainly right; everything else (mistakes, --help) is the framework's.
 import { parseArgs } from "node:util";
+import { begin } from "./begin.ts";
 import { contextOf } from "./command-context.ts";
+import { refuseDamagedArguments } from "./damaged-text.ts";
 import { finish, linger } from "./finish.ts";
-import { quietBrokenPipes } from "./output.ts";
 import { send } from "./send.ts";
 
 const OPTIONS = {
@@ -24,8 +25,9 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const [names, ...words] = line?.positionals ?? [];
   if (line === undefined || names === undefined) return false;
   const { as: name, "state-dir": stateDir, ...others } = line.values;
-  quietBrokenPipes();
+  begin();
   try {
+    refuseDamagedArguments(args);
     await send(names, words, await contextOf({ ...others, name, stateDir }));
   } catch (error) {
     finish(error, args);

@@ -1,5 +1,6 @@
 // What ends a long-running command from outside: SIGTERM, SIGHUP, SIGINT (where it is not disabled), a stdout that takes no more.
-// The first asks for an orderly end, so that nothing is left behind; a second signal ends the process at once.
+// The first asks for an orderly end, so that nothing is left behind; a second signal ends the process at once. Not a second
+// SIGHUP: a terminal that closes sends one, and its shell another.
 import { constants } from "node:os";
 import { CommandEnded } from "./command-ended.ts";
 import { onOutputEnd } from "./output.ts";
@@ -24,8 +25,9 @@ export function watchShutdown({
 }: ShutdownOptions = {}): Shutdown {
   const controller = new AbortController();
   const onSignal = (name: NodeJS.Signals): void => {
+    if (name === "SIGHUP") endByHangup(); // whatever else ends the command meanwhile, as a read from a terminal that has gone
     const ended = new CommandEnded(name, SIGNALLED + constants.signals[name]);
-    if (controller.signal.aborted) process.exit(ended.exitCode);
+    if (controller.signal.aborted && name !== "SIGHUP") process.exit(ended.exitCode);
     controller.abort(ended);
   };
   for (const name of signals) process.on(name, onSignal);
@@ -35,8 +37,21 @@ export function watchShutdown({
   return {
     signal: controller.signal,
     [Symbol.dispose]: () => {
-      for (const name of signals) process.off(name, onSignal);
+      // A terminal that goes ends a conversation by the end of its input, mostly before we hear of the SIGHUP that came with it.
+      for (const name of signals) if (name !== "SIGHUP") process.off(name, onSignal);
       output[Symbol.dispose]();
     },
   };
+}
+
+let isHungUp = false;
+
+/** Has the process end by SIGHUP's own action, as those who wait for it expect, once it has done what there was to do. */
+function endByHangup(): void {
+  if (isHungUp) return;
+  isHungUp = true;
+  process.on("exit", () => {
+    process.removeAllListeners("SIGHUP");
+    process.kill(process.pid, "SIGHUP"); // does not return, unless we are process 1 of a container
+  });
 }

@@ -39,6 +39,7 @@ const TOUCH_AFTER_MS = 20;
 /** What the book needs of the session with the server, see there. */
 export interface DirectorySource {
   readonly isConnected: boolean;
+  readonly serverStartedAt: number;
   readonly settlingMs: number;
   lookup(name: string): Promise<DirectoryEntry | null>;
   ownerOf(name: string): Promise<string | null>;
@@ -68,7 +69,7 @@ export class AddressBook {
   readonly #lookups = new SingleFlight<DirectoryEntry | null>();
   readonly #owners = new SingleFlight<string | null>();
   /** Monotonic milliseconds: what was learned before may no longer be so. */
-  #doubtedAt = 0;
+  #doubtedAt = Number.NEGATIVE_INFINITY;
   #asked = 0;
   #fromMemory = 0;
   #touchTimer: NodeJS.Timeout | undefined;
@@ -228,24 +229,31 @@ export class AddressBook {
     return this.#isUsable(contact) ? contact : null;
   }
 
-  /** After a restart of the server its clients need a moment to come back. A name that nobody ever had is a mistake instead. */
+  /**
+   * After a restart of the server its clients need a moment to come back. One that this server has seen has been back already; a
+   * name that nobody ever had is a mistake.
+   */
   async #mayReturn(name: string): Promise<boolean> {
     const { server, source, peers } = this.#parts;
     if (source.settlingMs === 0) return false;
-    if (this.#contacts.get(name) !== undefined || peers.has(server, name)) return true;
-    return (await source.ownerOf(name)) !== null;
+    const contact = this.#contacts.get(name);
+    if (contact?.entry) return contact.entryAt < source.serverStartedAt;
+    return peers.has(server, name) || (await source.ownerOf(name)) !== null;
   }
 
   /** The key that the name belongs to; what was known before if the server cannot say. */
   async #askOwner(name: string): Promise<string | null> {
     const { source } = this.#parts;
-    const known = this.#contacts.get(name)?.owner ?? null;
+    const contact = this.#contacts.get(name);
+    const known = contact?.owner ?? null;
     if (!source.isConnected) return known;
+    // Of somebody who is met for the first time also where it is: an answer finds its way, should the server go away.
+    if (!contact?.entry) this.lookup(name).catch(() => {});
     try {
       return await this.#owners.run(name, async () => {
         this.#asked++;
         // Of a key with very many names some are its own only while it is on under them.
-        const owner = (await source.ownerOf(name)) ?? (await source.lookup(name))?.key ?? null;
+        const owner = (await source.ownerOf(name)) ?? (await this.lookup(name))?.key ?? null;
         if (owner !== null) this.#contacts.touch(name).onOwner(owner);
         return owner;
       });

@@ -55,7 +55,6 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #options: ServerSessionOptions;
   #connection: ServerConnection;
   #greeting: ServerGreeting;
-  /** Monotonic milliseconds. */
   #serverStartedAt: number;
   /** Makes the name count on a fresh connection. */
   #enter: () => Promise<void> = async () => {};
@@ -93,6 +92,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   get isConnected(): boolean {
     return !this.#connection.closed;
+  }
+
+  /** When the server that we are connected to started, in monotonic milliseconds. */
+  get serverStartedAt(): number {
+    return this.#serverStartedAt;
   }
 
   /** Milliseconds for which clients of the server before this one may still be on their way back; 0 when it has settled. */

@@ -1,6 +1,6 @@
-// What is checked of a handshake before any Diffie-Hellman: a mac that only who knows the receiver's public key can make
-// (a stray or a scan is dropped in a microsecond), and under load a cookie that proves that the sender receives at its
-// address. The cookie is stateless: a mac over the address, under a secret that changes.
+// The checks of a handshake before any Diffie-Hellman: a mac that proves that the sender knows the receiver's public key (a
+// stray datagram or a scan is dropped in a microsecond), and under load a cookie that proves that it receives at its address.
+// The cookie is stateless: a mac over the address, under a secret that changes.
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import sodium from "sodium-universal";
 import { PROLOGUE } from "./noise.ts";

@@ -41,8 +41,14 @@ export class DirectoryError extends Error {
     const where = holder.host === null ? "" : ` on host ${holder.host || "?"}${since}`;
     return new DirectoryError("taken", `${reason}: key ${holder.by}${where}`, { holder });
   }
-  static full(reason: string): DirectoryError {
-    return new DirectoryError("full", reason);
+  /** @param capacity in clients */
+  static full(capacity: number): DirectoryError {
+    return new DirectoryError("full", `there is room for ${capacity} clients: try again when one has left`);
+  }
+  /** @param limit names that the directory remembers */
+  static noMoreNames(limit: number): DirectoryError {
+    const way = "take one that you had before, or ask whoever runs the server";
+    return new DirectoryError("full", `the server remembers ${limit} names and no more: ${way}`);
   }
   static replaced(name: string): DirectoryError {
     return new DirectoryError("replaced", `${JSON.stringify(name)} is not registered with this claim any more`);

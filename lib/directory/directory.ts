@@ -70,8 +70,8 @@ export type EntryChanges = Partial<Pick<EntryFields, "endpoints" | "status" | "r
 
 /**
  * What happened to one name. `on`: a client registered. `changed`: the same client has other fields. `off`: the row of this
- * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later event
- * may stand for earlier ones: `on` for `off` and `on`, `on` for `on` and `changed`. The last event of a name tells what is true.
+ * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
+ * may stand for earlier ones that it then does not get. The last event of a name tells what is true.
  */
 export type DirectoryEvent =
   | { readonly kind: "on" | "changed"; readonly name: string; readonly version: number; readonly entry: PackedEntry }
@@ -125,7 +125,8 @@ export interface Directory {
   remove(claim: Claim): Maybe<boolean>;
 
   /**
-   * The row under this name, null if there is none, and for a text that is no name. Synchronous where the table is local.
+   * The row under this name, null if there is none, and for a text that is no name. Synchronous where the table is local. Where
+   * it is not, changes through other directories may show a moment later, but for what register() promises.
    * @throws DirectoryError `try-again` while the directory cannot know
    */
   find(name: string): Maybe<DirectoryRow | null>;

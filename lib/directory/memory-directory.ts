@@ -122,7 +122,7 @@ export class MemoryDirectory implements Directory {
     const decision = decide(request, current, isLive);
     if (decision === "done" && before !== undefined) return { claim: claimOf(before), replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) {
-      throw DirectoryError.full(`there is room for ${this.capacity} clients: try again when one has left`);
+      throw DirectoryError.full(this.capacity);
     }
     this.#host.names.bind(folded, packed.key);
     const { claimId, place } = request;

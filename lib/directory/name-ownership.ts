@@ -56,9 +56,7 @@ export class NameOwnership {
   checkRoom(folded: string, key: string): void {
     if (this.#lines.has(folded) || this.#lines.size < this.#limit) return;
     if (this.#givenUp(key) !== null || this.#unused(today()) !== null) return;
-    throw DirectoryError.full(
-      `the server remembers ${this.#limit} names and no more: take one that you had before, or ask whoever runs the server`,
-    );
+    throw DirectoryError.noMoreNames(this.#limit);
   }
 
   /** Whether the name can be bound to the key today: the key does not have all names that it may have. */

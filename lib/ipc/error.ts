@@ -3,10 +3,13 @@ import { constants } from "node:os";
 import { getSystemErrorMap } from "node:util";
 import { native } from "../native.ts";
 
-/** errno(3) of Linux, the same on x64 and arm64, where Node has no name or text for what ptalk itself reports. */
+/** errno(3) of Linux, the same on x64 and arm64, where Node has no name or text. */
 const BEYOND_NODE = {
   EDEADLK: [35, "resource deadlock avoided"],
+  ENOLCK: [37, "no locks available"],
   EUSERS: [87, "too many users"],
+  ESTALE: [116, "stale file handle"],
+  EDQUOT: [122, "disk quota exceeded"],
 } as const;
 
 /** A symbolic name of errno(3). */

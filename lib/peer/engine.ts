@@ -99,7 +99,7 @@ export class PeerEngine {
     };
   }
 
-  /** How many messages waited for the peer that the last one was sent to, with that one. */
+  /** Messages that wait for the peer of the last send(), that one included. */
   get pendingAtLast(): number {
     return this.#pendingAtLast;
   }
@@ -191,7 +191,7 @@ export class PeerEngine {
     }
   }
 
-  /** Sessions whose goodbye is not answered yet. */
+  /** Sessions that have not answered the goodbye yet. */
   openSessions(now: number): number {
     return this.#recent(now).length;
   }

@@ -1,4 +1,4 @@
-// A handshake that we have begun: one INIT, repeated until somebody with the right key answers. Pure.
+// A handshake that we have begun: one INIT, repeated until the holder of the peer's key answers it. Pure.
 import { macKey, writeMac } from "../crypto/handshake-mac.ts";
 import { Initiator, type StaticKeys } from "../crypto/noise.ts";
 import {
@@ -10,9 +10,10 @@ import {
   replyCookie,
   responseNoise,
 } from "../wire/datagram.ts";
-import { DIAL_BACKOFF, DIAL_TIMEOUT, MAX_DIAL_TIMEOUT } from "./limits.ts";
+import { HANDSHAKE_BACKOFF, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_TIMEOUT } from "./limits.ts";
 
-export interface DialParts {
+export interface InitiationParts {
+  /** Of the session that is to come of it. */
   readonly index: number;
   readonly keys: StaticKeys;
   /** The peer's X25519 key. */
@@ -25,52 +26,61 @@ export interface DialParts {
 
 export class HandshakeInitiation {
   readonly index: number;
-  /** Always the same bytes but for the cookie: the peer answers a repetition with the same RESPONSE. */
-  readonly datagram: Buffer;
-  /** When to send it (again), monotonic milliseconds. */
-  nextAt: number;
-  readonly #startedAt: number;
-  #attempts = 0;
-  #hurried = 0; // attempts, up to the last one that a COOKIE has hastened
+  readonly #datagram: Buffer;
   readonly #initiator: Initiator;
+  readonly #startedAt: number;
+  #nextAt: number;
+  #attempts = 0;
+  #hastened = 0; // attempts, up to the last one that a COOKIE has hastened
 
-  constructor(parts: DialParts) {
+  constructor(parts: InitiationParts) {
     this.index = parts.index;
-    this.nextAt = parts.now;
+    this.#nextAt = parts.now;
     this.#startedAt = parts.now;
     const payload = encodeHandshakePayload(parts.streamId, parts.publicKey);
     this.#initiator = new Initiator(parts.keys, parts.remote, payload);
-    this.datagram = encodeInit(parts.index, this.#initiator.message);
-    writeMac(macKey(parts.remote), initMacInput(this.datagram), initMac(this.datagram));
+    this.#datagram = encodeInit(parts.index, this.#initiator.message);
+    writeMac(macKey(parts.remote), initMacInput(this.#datagram), initMac(this.#datagram));
+  }
+
+  /** The INIT, the same bytes each time but for the cookie: the peer answers a repetition with the same RESPONSE. */
+  get datagram(): Buffer {
+    return this.#datagram;
+  }
+  /** When to send it (again), monotonic milliseconds. */
+  get nextAt(): number {
+    return this.#nextAt;
   }
 
   onSent(now: number): void {
-    this.nextAt = now + Math.min(DIAL_TIMEOUT * DIAL_BACKOFF ** Math.min(this.#attempts++, 20), MAX_DIAL_TIMEOUT);
+    const timeout = HANDSHAKE_TIMEOUT * HANDSHAKE_BACKOFF ** Math.min(this.#attempts++, 20);
+    this.#nextAt = now + Math.min(timeout, MAX_HANDSHAKE_TIMEOUT);
   }
 
   /** The peer is under load and wants to see that we are where we say. */
   onCookie(reply: Buffer, now: number): void {
     const cookie = replyCookie(reply);
-    const present = initCookie(this.datagram);
+    const present = initCookie(this.#datagram);
     if (cookie.equals(present)) return; // forged or late: the timer goes on
     present.set(cookie);
-    // One early repetition for each regular one: whoever invents cookies must not make us a flood.
-    if (this.#attempts <= this.#hurried) return;
-    this.#hurried = this.#attempts + 1;
-    this.nextAt = now;
+    // One early repetition for each regular one: a forger of cookies must not make us a flood.
+    if (this.#attempts <= this.#hastened) return;
+    this.#hastened = this.#attempts + 1;
+    this.#nextAt = now;
+  }
+
+  /** Null when the answer is not the peer's: it may be tried again with another one. */
+  finish(response: Buffer): ReturnType<Initiator["finish"]> {
+    return this.#initiator.finish(responseNoise(response));
+  }
+
+  /** 0, not measured, when the INIT was repeated: which one was answered cannot be known (Karn; RFC 6298 section 3). */
+  roundTripMs(now: number): number {
+    return this.#attempts > 1 ? 0 : now - this.#startedAt;
   }
 
   /** Since the INIT was first sent: no less than the round trip. */
   durationMs(now: number): number {
     return now - this.#startedAt;
-  }
-
-  finish(response: Buffer): ReturnType<Initiator["finish"]> {
-    return this.#initiator.finish(responseNoise(response));
-  }
-
-  /** 0, not measured, when the INIT was repeated: which one was answered nobody knows (Karn; RFC 6298 section 3). */
-  roundTripMs(now: number): number {
-    return this.#attempts > 1 ? 0 : now - this.#startedAt;
   }
 }

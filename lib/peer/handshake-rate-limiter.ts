@@ -1,4 +1,5 @@
-// Who may begin a handshake now: token buckets, asked before any Diffie-Hellman. Pure; the clock is an argument.
+// How many handshakes may begin, from one address and in all: token buckets, asked before any Diffie-Hellman. Pure; the
+// clock is an argument.
 import { isIPv6 } from "node:net";
 import { isLoopback } from "../base/server-address.ts";
 import { BURST_SECONDS, CHEAP_REPLIES, MAX_TRACKED_ADDRESSES } from "./limits.ts";
@@ -25,35 +26,35 @@ export class TokenBucket {
   }
 }
 
-/** "cookie": answer with a COOKIE. "address" and "global": drop it, and which limit it was. */
-export type GateAnswer = "pass" | "cookie" | "address" | "global";
+/** "cookie": answer with a COOKIE. "address" and "global": drop the INIT; the limit that it ran into. */
+export type RateVerdict = "pass" | "cookie" | "address" | "global";
 
 export class HandshakeRateLimiter {
   readonly #limits: PeerLimits;
-  readonly #open: TokenBucket;
-  readonly #proven: TokenBucket;
+  readonly #all: TokenBucket; // without a proof of the address
+  readonly #allProven: TokenBucket;
   readonly #replies: TokenBucket;
-  readonly #buckets = new Map<string, TokenBucket>(); // of each owner, without a proof
-  readonly #provenShares = new Map<string, TokenBucket>();
+  readonly #buckets = new Map<string, TokenBucket>(); // by rateLimitKey(), without a proof
+  readonly #provenBuckets = new Map<string, TokenBucket>();
 
   constructor(limits: PeerLimits, now: number) {
     this.#limits = limits;
-    this.#open = new TokenBucket(limits.handshakesWithoutCookie, now);
-    this.#proven = new TokenBucket(limits.handshakesWithCookie, now);
+    this.#all = new TokenBucket(limits.handshakesWithoutCookie, now);
+    this.#allProven = new TokenBucket(limits.handshakesWithCookie, now);
     this.#replies = new TokenBucket(CHEAP_REPLIES, now);
   }
 
   /** @param proven the INIT had a valid cookie: its source address is no lie */
-  ask(address: string, port: number, proven: boolean, now: number): GateAnswer {
-    const owner = rateLimitKey(address);
+  admit(address: string, port: number, proven: boolean, now: number): RateVerdict {
+    const key = rateLimitKey(address);
     if (proven) {
       // Users of one machine share its loopback address, and the cookie has proved the port too.
-      const caller = isLoopback(address) ? `${address} ${port}` : owner;
-      if (!this.#share(this.#provenShares, caller, now).take(now)) return "address";
-      return this.#proven.take(now) ? "pass" : "global";
+      const provenKey = isLoopback(address) ? `${address} ${port}` : key;
+      if (!this.#bucket(this.#provenBuckets, provenKey, now).take(now)) return "address";
+      return this.#allProven.take(now) ? "pass" : "global";
     }
-    // A forged source can use up only what its victim has without a proof: who is refused here is asked for one.
-    if (this.#share(this.#buckets, owner, now).take(now) && this.#open.take(now)) return "pass";
+    // A forged source can use up only what its victim has without a proof: an INIT beyond that is asked for one.
+    if (this.#bucket(this.#buckets, key, now).take(now) && this.#all.take(now)) return "pass";
     return this.#replies.take(now) ? "cookie" : "global";
   }
 
@@ -62,13 +63,13 @@ export class HandshakeRateLimiter {
     return this.#replies.take(now);
   }
 
-  #share(buckets: Map<string, TokenBucket>, owner: string, now: number): TokenBucket {
-    let bucket = buckets.get(owner);
+  #bucket(buckets: Map<string, TokenBucket>, key: string, now: number): TokenBucket {
+    let bucket = buckets.get(key);
     if (!bucket) {
       const [oldest] = buckets.keys();
       if (buckets.size >= MAX_TRACKED_ADDRESSES && oldest !== undefined) buckets.delete(oldest);
       bucket = new TokenBucket(this.#limits.handshakesPerAddress, now);
-      buckets.set(owner, bucket);
+      buckets.set(key, bucket);
     }
     return bucket;
   }

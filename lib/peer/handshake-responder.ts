@@ -1,5 +1,8 @@
-// The called side of handshakes: decides what an INIT deserves, cheapest check first, so that a flood costs next to
-// nothing: mac (a microsecond), repetition, rate of the address and of everybody, and only then Diffie-Hellman.
+// Handshakes that others begin: decides what an INIT deserves, cheapest check first, so that a flood costs next to nothing.
+//  1. the mac (a microsecond): the sender knows our key
+//  2. an INIT that was answered before: the same answer again
+//  3. the rates (handshake-rate-limiter.ts): answer, ask for a cookie, or drop
+//  4. only then Diffie-Hellman
 import { Cookies, hasValidMac, macKey } from "../crypto/handshake-mac.ts";
 import { Responder, type StaticKeys, toX25519 } from "../crypto/noise.ts";
 import {
@@ -15,14 +18,15 @@ import { HandshakeRateLimiter } from "./handshake-rate-limiter.ts";
 import { HALF_OPEN_LIFE } from "./limits.ts";
 import type { PeerLimits } from "./types.ts";
 
+/** An INIT to be answered with a RESPONSE. */
 export interface Call {
   readonly kind: "call";
   readonly responder: Responder;
-  /** The caller's Ed25519 key: its X25519 form is what the handshake proves. */
+  /** The initiator's Ed25519 key: its X25519 form is what the handshake proves. */
   readonly key: Buffer;
   /** 8 bytes, as text. */
   readonly streamId: string;
-  /** The caller's session. */
+  /** The initiator's session. */
   readonly index: number;
   /** For remember(). */
   readonly id: string;
@@ -38,36 +42,34 @@ export type InitAnswer =
 export class HandshakeResponder {
   readonly #keys: StaticKeys;
   readonly #macKey: Buffer;
-  readonly #gate: HandshakeRateLimiter;
-  readonly #cookies: Cookies;
   readonly #limits: PeerLimits;
+  readonly #limiter: HandshakeRateLimiter;
+  readonly #cookies: Cookies;
   readonly #answered = new Map<string, { readonly response: Buffer; readonly at: number }>(); // oldest first
 
   constructor(keys: StaticKeys, limits: PeerLimits, now: number) {
     this.#keys = keys;
     this.#macKey = macKey(keys.publicKey);
-    this.#gate = new HandshakeRateLimiter(limits, now);
-    this.#cookies = new Cookies(now);
     this.#limits = limits;
+    this.#limiter = new HandshakeRateLimiter(limits, now);
+    this.#cookies = new Cookies(now);
   }
 
   /** @param init a datagram that datagramType() calls one */
   read(init: Buffer, address: string, port: number, now: number): InitAnswer {
     const covered = initMacInput(init);
-    if (!hasValidMac(this.#macKey, covered, initMac(init))) {
-      return { kind: "drop", reason: "wrong-key" };
-    }
-    // All that the mac covers: the index is not Noise's, and somebody may repeat the rest under another one.
+    if (!hasValidMac(this.#macKey, covered, initMac(init))) return { kind: "drop", reason: "wrong-key" };
+    // All that the mac covers: the index is not Noise's, and a stranger may repeat the rest under another one.
     const id = covered.toString("latin1");
     const answered = this.#answered.get(id);
     if (answered) {
-      return this.#gate.mayReply(now)
+      return this.#limiter.mayReply(now)
         ? { kind: "reply", datagram: answered.response, isCookie: false }
         : { kind: "drop", reason: "flood" };
     }
 
     const proven = this.#cookies.isValid(initCookie(init), address, port, now);
-    switch (this.#gate.ask(address, port, proven, now)) {
+    switch (this.#limiter.admit(address, port, proven, now)) {
       case "cookie": {
         const cookie = this.#cookies.make(address, port, now);
         return { kind: "reply", datagram: encodeCookieReply(senderIndex(init), cookie), isCookie: true };

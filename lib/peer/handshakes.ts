@@ -1,14 +1,14 @@
 // Handshakes, both sides. What comes out of them are sessions. Sends and counts; the clock is an argument.
 //
-// The one who begins:                                     The other one:
+// The initiator:                                          The responder:
 //  1. drive(): a peer has messages and no good session.    1. onInit(): handshake-responder.ts decides what the INIT
 //     INIT goes to all of its endpoints…                      deserves: nothing, a COOKIE, the RESPONSE of before…
 //  2. …and again, more and more seldom                     2. …or a RESPONSE of its own. The session is half-open: nothing
 //  3. onCookie(): at once again, with the cookie              is sent through it
 //  4. onResponse(): the session is there                   3. the first DATA confirms the session (engine.ts)
 //
-// A handshake of ours also ends when nobody waits for the peer any more (it has failed), or when another session turns out
-// to work (it is superseded).
+// A handshake of ours also ends when no message waits for the peer any more (it has failed), or when another session turns
+// out to work (it is superseded).
 import { debuglog } from "node:util";
 import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
@@ -90,7 +90,7 @@ export class Handshakes {
     this.#end(peer);
   }
 
-  /** Somebody calls. The session that this makes is half-open. */
+  /** A peer begins a handshake. The session that this makes is half-open. */
   onInit(init: Buffer, from: Endpoint, now: number): HandshakeDropReason | null {
     const answer = this.#responder.read(init, from.address, from.port, now);
     if (answer.kind === "drop") return answer.reason;
@@ -156,7 +156,7 @@ export class Handshakes {
   }
 
   #fail(peer: Peer): void {
-    if (peer.initiation) debug("handshake %s: given up, nobody waits for its answer", hex(peer.initiation.index));
+    if (peer.initiation) debug("handshake %s: given up, no message waits for its answer", hex(peer.initiation.index));
     this.#failed++;
     this.#end(peer);
   }

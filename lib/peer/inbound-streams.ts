@@ -8,12 +8,12 @@
 //
 // A stream of which something was handed over is remembered after its last session has gone, as long as there is room.
 // Forgetting one of a process that still runs and still repeats a message whose confirmation was lost would deliver it
-// twice; it takes MAX_INBOXES other processes in the meantime of which a message was shown.
+// twice; it takes MAX_REMEMBERED_STREAMS other processes in the meantime of which a message was shown.
 
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
-import { MAX_INBOXES } from "./limits.ts";
+import { MAX_REMEMBERED_STREAMS } from "./limits.ts";
 import { Inbox, type Received } from "./stream/inbox.ts";
 import type { IncomingMessage } from "./types.ts";
 
@@ -198,7 +198,7 @@ export class InboundStreams<S extends StreamSession> {
     if (!stream.inbox.hasHandedOver) return;
     this.#remembered.set(stream.id, stream);
     const [oldest] = this.#remembered.keys();
-    if (this.#remembered.size > MAX_INBOXES && oldest !== undefined) this.#remembered.delete(oldest);
+    if (this.#remembered.size > MAX_REMEMBERED_STREAMS && oldest !== undefined) this.#remembered.delete(oldest);
   }
 
   #take(stream: InboundStream<S>, bytes: number): boolean {

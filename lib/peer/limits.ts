@@ -5,8 +5,8 @@ import type { PeerLimits } from "./types.ts";
 export const DEFAULT_LIMITS: PeerLimits = {
   // About 1.5 KiB each; more people than anybody talks to at once.
   sessions: 1024,
-  // A handshake is confirmed within a round trip. All that a flood may begin in 0.8 s: the oldest makes room, and so a caller
-  // is never pushed out on a path that is shorter than this. 6 KiB each (measured on 1024 of them, heap and buffers).
+  // A handshake is confirmed within a round trip. This is all that a flood may begin in 0.8 s: the oldest makes room, so on a
+  // path that is shorter than this no initiator is pushed out. 6 KiB each (measured on 1024 of them, heap and buffers).
   halfOpen: 1024,
   // Each costs a quarter of a millisecond of Diffie-Hellman. One address may be a login node full of people, or a script
   // that calls `ptalk send` in a loop.
@@ -26,20 +26,20 @@ export const DEFAULT_LIMITS: PeerLimits = {
 export const BURST_SECONDS = 2;
 /** Addresses whose rate is remembered; the oldest makes room. */
 export const MAX_TRACKED_ADDRESSES = 4096;
-/** COOKIEs, and answers to repeated INITs, per second: they windowCost a hash and a system call. */
+/** COOKIEs, and answers to repeated INITs, per second: they cost a hash and a system call. */
 export const CHEAP_REPLIES = 2000;
 
-/** Sending processes without a session that are remembered for exactly-once; see inboxes.ts. */
-export const MAX_INBOXES = 4096;
+/** Streams without a session that are remembered for exactly-once; see inbound-streams.ts. */
+export const MAX_REMEMBERED_STREAMS = 4096;
 
 /**
- * First wait for the answer to an INIT; RFC 6298's second is for strangers across the Internet, with no person waiting. On a
- * longer path a few INITs of 180 bytes are repeated needlessly, and windowCost the called one a look into a table.
+ * First wait for the answer to an INIT. RFC 6298's second is for strangers across the Internet, and no person waits there.
+ * On a longer path a few INITs of 180 bytes are repeated needlessly, and cost the responder a look into a table.
  */
-export const DIAL_TIMEOUT = 20;
+export const HANDSHAKE_TIMEOUT = 20;
 /** Growth of that wait: with 30 % loss each way the seventh attempt (99 %) goes out after 0.23 s. */
-export const DIAL_BACKOFF = 1.25;
-export const MAX_DIAL_TIMEOUT = 1000;
+export const HANDSHAKE_BACKOFF = 1.25;
+export const MAX_HANDSHAKE_TIMEOUT = 1000;
 
 /** A session is given up for a new handshake after so many unanswered probes and so long a silence. */
 export const SILENT_PROBES = 4;
@@ -47,30 +47,30 @@ export const SILENCE = 100;
 /** The longest silence that a slow handshake explains: its peer may only have come late. */
 export const MAX_SILENCE = 2000;
 
-/** A session in use gets fresh keys after this (time or datagrams), whoever sends next asks for them… */
+/** A session in use gets fresh keys after this (time or datagrams): the next one to send begins a handshake… */
 export const REKEY_AFTER = 10 * 60_000;
 export const REKEY_DATAGRAMS = 2 ** 24;
 /** …and is not used beyond this. Counters must stay below 2^32 (ACK). */
 export const REJECT_AFTER = 30 * 60_000;
 export const REJECT_DATAGRAMS = 2 ** 31;
-/** A session that nothing is heard of for so long is forgotten. */
+/** A session is forgotten after so long a silence. */
 export const IDLE_SESSION = 5 * 60_000;
 export const HALF_OPEN_LIFE = 10_000;
 /** How often the forgetting is done. */
 export const SWEEP = 5_000;
 
 /**
- * Whoever buckets a session with us can write any address into its datagrams. LookupReplyCache to one that no handshake has proved are
- * at most so many times as long as what came from there (RFC 9000 section 8).
+ * A peer with a session can write any address into its datagrams. Answers to an address that no handshake has proved are at
+ * most so many times as long as what came from there (RFC 9000 section 8).
  */
 export const UNPROVEN_FACTOR = 3;
 
 /** close() waits so long for the application to take the message that it was given: outputs take milliseconds. */
 export const CLOSE_OUTPUT_WAIT = 500;
-/** close() repeats its goodbye so often and so long. */
+/** close() repeats its goodbye so often and so long… */
 export const CLOSE_INTERVAL = 20;
 export const CLOSE_WAIT = 300;
-/** Only who was heard of so recently is waited for. */
+/** …to the peers that were heard of so recently. */
 export const CLOSE_RECENT = 10_000;
 
 export const DEFAULT_SEND_TIMEOUT = 10_000;

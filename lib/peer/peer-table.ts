@@ -4,8 +4,8 @@
 // Several programs of one user have one key; each of them is a peer of its own, known by where it can be reached. One that
 // can be reached at several endpoints is found at each of them.
 //
-// Half-open sessions (begun by somebody who has not shown to be there) are counted apart, so that a flood of them pushes
-// out nothing else.
+// Half-open sessions (their initiator has not shown that it is there) are counted apart, so that a flood of them pushes out
+// nothing else.
 
 import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
@@ -18,7 +18,7 @@ import { Peer } from "./peer.ts";
 import type { SecureSession } from "./secure-session.ts";
 import type { PeerIdentity, PeerLimits } from "./types.ts";
 
-/** A session, whose it is, and which stream of theirs comes through it. */
+/** A session, the peer that it belongs to, and the stream of messages that comes through it. */
 export interface SessionEntry {
   readonly session: SecureSession;
   readonly peer: Peer;
@@ -30,6 +30,7 @@ export class PeerTable {
   readonly #onForget: (peer: Peer) => void;
   readonly #byEndpoint = new Map<string, Peer>();
   readonly #endpointsOf = new Map<Peer, string[]>(); // every peer, and its keys in #byEndpoint
+  #lastAdmitted: Peer | null = null; // most messages go to where the last one went; null when any peer has moved
   readonly #byIndex = new Map<number, SessionEntry>(); // in the order of their making
   #halfOpen = 0;
   #unconfirmed = 0;
@@ -55,34 +56,33 @@ export class PeerTable {
     return this.#unconfirmed;
   }
 
-  /** Whom the next message for this peer is queued at, or why none can be. */
+  /** The peer that the next message is queued at, new if need be; or why none can be queued. */
   admit(identity: PeerIdentity): Peer | TalkError {
+    const { endpoints } = identity;
     const key = asBuffer(identity.key);
-    const keyText = key.toString("base64");
-    const name = identity.name ?? keyText;
-    let known = this.#find(keyText, identity.endpoints);
-    if (!known?.isAt(identity.endpoints)) {
-      const problem = endpointsProblem(identity.endpoints);
-      if (problem) return TalkError.badData(problem);
-      known ??= this.#find(keyText, identity.endpoints.map(canonicalEndpoint));
-      if (!known && !toX25519(key)) return TalkError.badData(`the key of ${name} is no usable public key`);
+    const last = this.#lastAdmitted;
+    const peer = last?.isAt(endpoints) && last.key.equals(key) ? last : this.#peerAt(key, identity);
+    if (peer instanceof TalkError) return peer;
+    const { numbered, waiting } = peer;
+    if (numbered >= this.#limits.streamMessages && peer.pending === 0) {
+      this.#forget(peer); // another one has another stream id, whose numbers begin again
+      return this.admit(identity);
     }
-    if (known && known.numbered >= this.#limits.streamMessages && known.pending === 0) {
-      this.#forget(known); // another one has another stream id, whose numbers begin again
-      known = undefined;
+    if (numbered >= 2 * this.#limits.streamMessages) {
+      return TalkError.notDelivered(
+        nameOf(identity),
+        "no message has a number left before those under way are settled",
+      );
     }
-    const peer = known ?? new Peer(Buffer.from(key));
-    if (peer.numbered >= 2 * this.#limits.streamMessages) {
-      return TalkError.notDelivered(name, "no message has a number left before those under way are settled");
+    if (waiting >= this.#limits.queuedMessages) {
+      return TalkError.notDelivered(nameOf(identity), `${waiting} messages are waiting for it already`);
     }
-    if (peer.waiting >= this.#limits.queuedMessages) {
-      return TalkError.notDelivered(name, `${peer.waiting} messages are waiting for it already`);
-    }
-    if (!peer.isAt(identity.endpoints)) this.#moveTo(peer, identity.endpoints);
+    if (!peer.isAt(endpoints)) this.#moveTo(peer, endpoints);
+    this.#lastAdmitted = peer;
     return peer;
   }
 
-  /** The directory says that this peer is elsewhere now. Returns whom that concerns. */
+  /** The directory says that this peer is elsewhere now. Null when we know none there. */
   move(key: Buffer, from: readonly Endpoint[], to: readonly Endpoint[]): Peer | null {
     const peer = this.#find(key.toString("base64"), from);
     if (!peer || endpointsProblem(to)) return null;
@@ -96,7 +96,7 @@ export class PeerTable {
     return this.#find(asBuffer(key).toString("base64"), canonical)?.isReachedAt(canonical) ?? false;
   }
 
-  /** Who calls us from there. */
+  /** The peer that begins a handshake from there, new if need be. */
   caller(key: Buffer, from: Endpoint): Peer {
     const known = this.#find(key.toString("base64"), [from]);
     if (known) return known;
@@ -118,7 +118,7 @@ export class PeerTable {
     for (const { session } of this.#byIndex.values()) if (session.isConfirmed) yield session;
   }
 
-  /** An index that no session has and nobody can guess: a forged datagram rarely even finds a key to fail with. */
+  /** An index that no session has and that cannot be guessed: a forged datagram rarely even finds a key to fail with. */
   newIndex(isUsed: (index: number) => boolean): number {
     for (;;) {
       const index = randomBytes(4).readUInt32BE();
@@ -167,6 +167,19 @@ export class PeerTable {
     }
   }
 
+  #peerAt(key: Buffer, identity: PeerIdentity): Peer | TalkError {
+    const { endpoints } = identity;
+    const keyText = key.toString("base64");
+    const known = this.#find(keyText, endpoints);
+    if (known?.isAt(endpoints)) return known;
+    const problem = endpointsProblem(endpoints);
+    if (problem) return TalkError.badData(problem);
+    const moved = known ?? this.#find(keyText, endpoints.map(canonicalEndpoint));
+    if (moved) return moved;
+    if (toX25519(key)) return new Peer(Buffer.from(key));
+    return TalkError.badData(`the key of ${nameOf(identity)} is no usable public key`);
+  }
+
   #find(keyText: string, endpoints: readonly Endpoint[]): Peer | undefined {
     for (const endpoint of endpoints) {
       const found = this.#byEndpoint.get(endpointKey(keyText, endpoint));
@@ -186,6 +199,7 @@ export class PeerTable {
    * what the moved one still holds.
    */
   #put(peer: Peer, endpoints: readonly Endpoint[]): void {
+    this.#lastAdmitted = null;
     for (const key of this.#endpointsOf.get(peer) ?? []) this.#byEndpoint.delete(key);
     const keys: string[] = [];
     this.#endpointsOf.set(peer, keys);
@@ -204,6 +218,7 @@ export class PeerTable {
 
   #forget(peer: Peer): void {
     this.#onForget(peer);
+    this.#lastAdmitted = null;
     for (const key of this.#endpointsOf.get(peer) ?? []) this.#byEndpoint.delete(key);
     this.#endpointsOf.delete(peer);
   }
@@ -227,6 +242,11 @@ export class PeerTable {
 
 const byAge = (session: SecureSession) => session.createdAt;
 const bySilence = (session: SecureSession) => session.heardAt;
+
+/** For error messages. */
+function nameOf({ name, key }: PeerIdentity): string {
+  return name ?? asBuffer(key).toString("base64");
+}
 
 function endpointKey(keyText: string, { address, port }: Endpoint): string {
   return `${keyText} ${address} ${port}`;

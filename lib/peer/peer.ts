@@ -1,6 +1,6 @@
-// A program that we send to or hear from: one Ed25519 key at one place. Owns the outbox and who waits for what in it, the
-// endpoints where the program may be reached, the sessions with it, the one that messages go through, and the handshake
-// that is to make another one. No socket, no timer.
+// A program that we send to or hear from: one Ed25519 key, at the endpoints where that program can be reached. Owns the
+// outbox and the waiters for what is in it, the endpoints, the sessions with the program, the one that messages go through,
+// and the handshake that is to make another one. No socket, no timer.
 //
 // A message's way: moveTo() -> enqueue() -> needsHandshake() and use(), or the session that is there -> settled, and its
 // waiter hears the outcome; or cancel(), expire(), failAll().
@@ -57,7 +57,7 @@ export class Peer {
   get pending(): number {
     return this.#outbox.pending;
   }
-  /** Messages that somebody waits for. */
+  /** Messages that have a waiter: neither settled nor cancelled. */
   get waiting(): number {
     return this.#waiting;
   }
@@ -159,8 +159,8 @@ export class Peer {
   }
 
   /**
-   * Somebody who has called us is there. Returns whether messages go through this session now. Both sides may call each
-   * other at once: then there are two. Each side sends through the one that it began, or through the first that works, and
+   * The initiator of this session is there. Returns whether messages go through it now. Both sides may begin a handshake at
+   * once: then there are two sessions. Each side sends through the one that it began, or through the first that works, and
    * hears on both; the other one is forgotten when it is idle.
    */
   onConfirmed(session: SecureSession): boolean {
@@ -195,11 +195,13 @@ export class Peer {
 
   report(): PeerReport {
     const { roundTripMs, window, bytesInFlight, retransmissions } = this.#outbox;
+    // A peer that we have sent nothing to has sessions all the same: its own.
+    const session = this.#session ?? [...this.#sessions].findLast(({ isConfirmed }) => isConfirmed);
     return {
       key: this.keyText,
       name: this.#name,
-      endpoint: this.#session?.endpoint ?? null,
-      roundTripMs: roundTripMs === 0 ? null : roundTripMs,
+      endpoint: session?.endpoint ?? null,
+      roundTripMs: roundTripMs || session?.roundTripMs || null, // 0 is not measured
       windowBytes: Math.round(window),
       bytesInFlight,
       waiting: this.#waiting,

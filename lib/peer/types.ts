@@ -1,11 +1,11 @@
-// What the peer transport takes and gives: the contract between it and the conversation above. Types only.
+// What the peer transport takes and gives: the contract between it and the client above. Types only.
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 
-/** Whom to talk to: the key decides, the endpoints are only where it may be reached (all of them are tried at once). */
+/** A program to talk to: the key decides, the endpoints are only where it may be reached (all of them are tried at once). */
 export interface PeerIdentity {
-  /** Ed25519 public key, 32 bytes: nobody else can complete the handshake. */
+  /** Ed25519 public key, 32 bytes: only its holder can complete the handshake. */
   readonly key: Uint8Array;
   /** 1 to 8 of them. */
   readonly endpoints: readonly Endpoint[];
@@ -50,7 +50,7 @@ export interface PeerTransportEvents {
    * every message is declined.
    */
   message: [message: IncomingMessage, settle: (outcome: Outcome) => void];
-  /** The socket failed for good (rare: the interface or the descriptor is gone). */
+  /** The socket failed for good (rare: the interface or the descriptor is gone). Without a listener it is only logged. */
   error: [error: Error];
 }
 
@@ -69,7 +69,7 @@ export interface PeerLimits {
   readonly sessions: number;
   /** Sessions whose initiator has not yet proved to be there. */
   readonly halfOpen: number;
-  /** Handshakes begun per second from one address (an IPv6 /64 counts as one): so many without a cookie, and with one. */
+  /** Handshakes begun per second from one address (an IPv6 /64 counts as one): so many without a cookie, as many with one. */
   readonly handshakesPerAddress: number;
   /** Handshakes begun per second from everywhere, before a cookie is asked for. */
   readonly handshakesWithoutCookie: number;
@@ -102,7 +102,7 @@ export interface PeerReport {
   readonly name: string | null;
   /** Where its datagrams come from, and ours go; null without a session. */
   readonly endpoint: Endpoint | null;
-  /** Smoothed; null before the first measurement in this session. */
+  /** Smoothed, or the handshake's before anything was sent; null before the first measurement in this session. */
   readonly roundTripMs: number | null;
   /** The congestion window, and what of it is in use. */
   readonly windowBytes: number;

@@ -2,13 +2,13 @@
 
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
+import { detachTerminal } from "../base/lost-terminal.ts";
 import { type Log, openLog, STDOUT, writeOrForget } from "./log.ts";
 import { LookupServer } from "./lookup-server.ts";
 import { readyLines } from "./main-text.ts";
 import type { ServerOptions } from "./options.ts";
 import { ShutdownSignals } from "./shutdown-signals.ts";
 import { notifySystemd, socketFromSystemd } from "./systemd.ts";
-import { detachTerminal } from "./tty-prompt.ts";
 
 /** Exit status of a server that could not end in order: EX_SOFTWARE of sysexits(3). */
 const FAILED_STATUS = 70;

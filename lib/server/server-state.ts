@@ -3,7 +3,8 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { defaultStateDir, makeFolder } from "../base/files.ts";
+import { defaultStateDir, makeFolder, replaceFile } from "../base/files.ts";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { readSeedFile } from "../crypto/key-file.ts";
 import { prepareNames } from "../directory/open.ts";
@@ -52,9 +53,9 @@ export async function openStateDir(path: string | null, port: number | null, log
 }
 
 function directoryError(directory: string, error: unknown): TalkError {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const full = code === "ENOSPC" || code === "EDQUOT";
-  return new TalkError(full ? "unreachable" : "refused", `state directory ${directory}: ${message}`, { cause: error });
+  const message = error instanceof Error ? systemMessage(error) : String(error);
+  const code = isShortage(error) ? "unreachable" : "refused";
+  return new TalkError(code, `state directory ${directory}: ${message}`, { cause: error });
 }
 
 /** Where the system tidies up if we are killed. */

@@ -1,5 +1,6 @@
 // Why a server could not make its objects in shared memory, for people.
 import { type Remedy, TalkError } from "../base/errors.ts";
+import { isShortage } from "../base/system-error.ts";
 import { IpcError } from "../ipc/index.ts";
 
 /** The system's errors as TalkError, with what can be done; all else as it is. */
@@ -19,12 +20,12 @@ export function startError(error: unknown, capacity: number): unknown {
     case "EINVAL":
     case "ELOOP":
       return unavailable(`${file} is something else, not shared memory: remove it, or choose another port`, error);
-    case "ENOENT":
-    case "EMFILE":
-    case "ENFILE":
-      return unavailable(`cannot make ${file}: ${error.message}`, error);
-    default:
-      return TalkError.internal(error.message, error);
+    default: {
+      const missing = error.code === "ENOENT" || isShortage(error);
+      return missing
+        ? unavailable(`cannot make ${file}: ${error.message}`, error)
+        : TalkError.internal(error.message, error);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // The terminal that the server was started from: asked a question, and given up at the end.
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
-import { isatty, ReadStream } from "node:tty";
+import { ReadStream } from "node:tty";
 import { sigaction } from "../ipc/index.ts";
 import { discardInput } from "../ipc/terminal.ts";
 import type { ConfirmPrompt } from "./confirm-prompt.ts";
@@ -91,19 +91,5 @@ function inForeground(): boolean {
     return fields[2] === fields[5];
   } catch {
     return true;
-  }
-}
-
-const terminals = [0, 1, 2].filter((fd) => isatty(fd));
-
-/**
- * For the very end of a process. Node puts back the terminal's mode then and aborts if that fails, as it does when the terminal
- * has gone; what is another file by then it leaves alone.
- */
-export function detachTerminal(): void {
-  for (const fd of terminals) {
-    if (isatty(fd)) continue;
-    closeSync(fd);
-    openSync("/dev/null", O_RDWR); // the lowest number that is free: the same
   }
 }

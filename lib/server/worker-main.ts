@@ -1,10 +1,10 @@
 // A worker process: waits to be told what to serve, serves, and ends with its primary.
 import type { Socket } from "node:net";
+import { detachTerminal } from "../base/lost-terminal.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
-import { detachTerminal } from "./tty-prompt.ts";
 import { Worker } from "./worker.ts";
 
 /** Ms that clients get to read the farewell. */

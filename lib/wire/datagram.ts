@@ -94,7 +94,7 @@ export function senderIndex(datagram: Buffer): number {
   return datagram.readUInt32BE(HEAD_BYTES);
 }
 
-/** Whose session a RESPONSE, COOKIE or DATA is for. */
+/** The receiver's session that a RESPONSE, COOKIE or DATA is for. */
 export function receiverIndex(datagram: Buffer): number {
   return datagram.readUInt32BE(datagram[0] === DatagramType.response ? HEAD_BYTES + INDEX_BYTES : HEAD_BYTES);
 }

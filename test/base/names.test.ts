@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { TalkError } from "../../lib/base/errors.ts";
 import { foldIfValid, foldName, MAX_FOLD_BYTES, RESERVED_NAMES, validateName } from "../../lib/base/names.ts";
 import { NameKey } from "../../lib/directory/shm/name-key.ts";
-import { name } from "../directory/shm/support/clients.ts";
+import { name } from "../directory/support/entries.ts";
 
 const isBad = (text: unknown) => {
   expect(() => validateName(text as string)).toThrow(expect.objectContaining({ code: "bad-name" }));

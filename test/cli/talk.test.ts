@@ -1,6 +1,7 @@
 // `ptalk talk` on a pipe and at a terminal: real processes, a real server, a real pseudo-terminal.
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
@@ -46,20 +47,19 @@ interface AtTerminal {
   readonly columns?: number;
   readonly rows?: number;
   readonly peer?: string;
+  /** A command that runs the one given as its arguments. */
+  readonly wrapper?: readonly string[];
 }
 
-async function atTerminal(name: string, { peer, ...options }: AtTerminal = {}): Promise<Pty> {
-  const env = Object.fromEntries(
-    Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined),
-  );
-  const screen = new Pty(
-    process.execPath,
-    [PTALK, "--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])],
-    {
-      ...options,
-      env: { ...env, LANG: "C.UTF-8" },
-    },
-  );
+function envOf(name: string): Record<string, string> {
+  const known = Object.entries(userOf(name).env).filter((e): e is [string, string] => e[1] !== undefined);
+  return { ...Object.fromEntries(known), LANG: "C.UTF-8" };
+}
+
+async function atTerminal(name: string, { peer, wrapper = [], ...options }: AtTerminal = {}): Promise<Pty> {
+  const words = ["--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])];
+  const [file = "", ...args] = [...wrapper, process.execPath, PTALK, ...words];
+  const screen = new Pty(file, args, { ...options, env: envOf(name) });
   screens.push(screen);
   await screen.shows(`you are ${name} on`);
   return screen;
@@ -357,11 +357,8 @@ describe("at a terminal", () => {
 
   it("a dumb one gets lines and no control sequences", async () => {
     const bob = await talk("bob");
-    const env = Object.fromEntries(
-      Object.entries(userOf("alice").env).filter((e): e is [string, string] => e[1] !== undefined),
-    );
     const alice = new Pty(process.execPath, [PTALK, "--as", "alice", "--server", server.address], {
-      env: { ...env, TERM: "dumb" },
+      env: { ...envOf("alice"), TERM: "dumb" },
     });
     screens.push(alice);
     await alice.shows("you are alice on");
@@ -375,11 +372,48 @@ describe("at a terminal", () => {
     expect(alice.raw).not.toContain("\x1b");
   });
 
-  it("a closed terminal ends it and leaves nothing behind", async () => {
+  it("SIGHUP ends it in good order, and by its own action", async () => {
     const alice = await atTerminal("alice");
     process.kill(alice.pid, "SIGHUP");
-    expect(await alice.ended).toMatchObject({ exitCode: 129 });
-    const { stdout } = await userOf("alice").run(["all", "--json", "--server", server.address]);
-    expect(JSON.parse(stdout)).toEqual([]);
+    process.kill(alice.pid, "SIGHUP"); // a shell sends another one to its jobs
+    expect(await alice.ended).toMatchObject({ signal: constants.signals.SIGHUP });
+    expect(alice.raw.lastIndexOf("\x1b[?2004l")).toBeGreaterThan(alice.raw.lastIndexOf("\x1b[?2004h"));
+    await nobodyIsOn();
+  });
+
+  it("a closed terminal ends it, and is no crash", async () => {
+    const alice = await atTerminal("alice");
+    alice.type("half");
+    await alice.shows("> half");
+    alice.hangUp();
+    expect(await alice.ended).toMatchObject({ signal: constants.signals.SIGHUP });
+    await nobodyIsOn();
+  });
+
+  it("a closed terminal that comes without SIGHUP ends it as well", async () => {
+    // The leader of the session gets the signal; it passes nothing on.
+    const alice = await atTerminal("alice", { wrapper: ["sh", "-c", 'trap "" HUP; "$@" & wait; wait', "sh"] });
+    alice.hangUp();
+    await alice.ended;
+    await nobodyIsOn();
+  });
+
+  it.each([
+    ["recv", "--as", "alice"],
+    ["recv", "--as", "alice", "--json"],
+  ])("a closed terminal ends %s %s %s %s too", async (...args) => {
+    const alice = new Pty(process.execPath, [PTALK, ...args.filter(Boolean), "--server", server.address], {
+      env: envOf("alice"),
+    });
+    screens.push(alice);
+    await alice.shows(server.address);
+    alice.hangUp();
+    expect(await alice.ended).toMatchObject({ signal: constants.signals.SIGHUP });
+    await nobodyIsOn();
   });
 });
+
+async function nobodyIsOn(): Promise<void> {
+  const { stdout } = await userOf("alice").run(["all", "--json", "--server", server.address]);
+  expect(JSON.parse(stdout)).toEqual([]);
+}

@@ -1,11 +1,15 @@
 // A client's standing with real servers: restarts, killed workers, names taken over.
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
+import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openDirectory } from "../../lib/client/directory-reader.ts";
-import { ServerSession, type ServerSessionOptions } from "../../lib/client/server-session.ts";
+import { SETTLING_MS, ServerSession, type ServerSessionOptions } from "../../lib/client/server-session.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
+import { claimIdOf } from "../../lib/crypto/signed-statements.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
+import { registeredRow } from "../helpers/registrations.ts";
+import { greeting, ScriptedServer } from "../helpers/scripted-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
 let server: ServerProcess;
@@ -125,23 +129,58 @@ describe("a session", () => {
     expect(seen.map(({ name }) => name).sort()).toEqual(["a", "b", "c", "d"]);
   });
 
-  it("ends for good when another process of the same user has taken its name over", async () => {
+  it("ends for good when another program of the same user replaces it, and does not come back", async () => {
     const identity = Identity.generate();
     const first = await registered("alice", { identity });
+    const events: string[] = [];
+    first.on("server", ({ state }) => events.push(state));
     const gone = once(first, "gone");
-    // What a reconnecting session says; here it is another one that says it.
-    const second = await server.client();
-    const { registrationBytes } = await import("../../lib/crypto/signed-statements.ts");
-    const hello = (await second.ask("HELLO", 3)) as Map<string, string>;
-    const nonce = hello.get("nonce") as string;
-    const bytes = registrationBytes({ nonce, name: "alice", port: 5000, addresses: [], host: "" });
-    const key = identity.publicKey.toString("base64");
-    const signature = identity.sign(bytes).toString("base64");
-    await second.ask("REGISTER", "alice", "KEY", key, "PORT", 5000, "SIG", signature, "TAKEOVER");
-    expect((await gone)[0]).toMatchObject({ code: "name-taken" });
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    const second = await registeredRow({ server: server.address, name: "alice", identity, port: 5000, replace: true });
+    expect((await gone)[0]).toMatchObject({ code: "name-taken", message: /another program of yours/ });
+    await expect(first.whenConnected(AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: "name-taken" });
+    expect([first.isConnected, events]).toEqual([false, []]);
+    await first.close();
     expect(await (await registered("bob")).lookup("alice")).toMatchObject({ port: 5000 });
     second.close();
+  });
+
+  it("and another one of the same user do not push each other out, whichever comes first after a restart", async () => {
+    const identity = Identity.generate();
+    const first = await registered("alice", { identity });
+    const outcome = new Promise<string>((resolve) => {
+      first.on("server", ({ state }) => state === "back" && resolve("back"));
+      first.on("gone", (error) => resolve("code" in error ? String(error.code) : error.message));
+    });
+    await restartServer();
+    const second = await open("alice", { identity });
+    const came = await second.register(5000).then(
+      () => "back",
+      ({ code }) => code,
+    );
+    expect([await outcome, came].sort()).toEqual(["back", "name-taken"]);
+    const port = came === "back" ? 5000 : 4000;
+    const bob = await registered("bob");
+    for (let i = 0; i < 3; i++) {
+      await expect(registered("alice", { identity })).rejects.toMatchObject({ code: "name-taken" });
+      expect(await bob.lookup("alice")).toMatchObject({ port });
+    }
+  });
+
+  it("knows how long its server is up, and by that whether others may still be on their way back to it", async () => {
+    const before = performance.now();
+    await restartServer();
+    const alice = await registered("alice");
+    expect(alice.serverStartedAt).toBeGreaterThan(before);
+    expect(alice.serverStartedAt).toBeLessThan(performance.now());
+    expect(alice.settlingMs).toBeGreaterThan(0);
+    expect(alice.settlingMs).toBeLessThan(SETTLING_MS);
+    const lost = once(alice, "server");
+    const restarted = performance.now();
+    await restartServer();
+    expect(await lost).toEqual([{ state: "lost" }]);
+    await until("alice to be back", () => alice.stats().reconnects === 1);
+    expect(alice.serverStartedAt).toBeGreaterThan(restarted);
+    expect(alice.stats()).toEqual({ isConnected: true, reconnects: 1, roundTripMs: expect.any(Number) });
   });
 
   it("says when the server is about to close", async () => {
@@ -176,5 +215,93 @@ describe("a look at the directory", () => {
     expect(await directory.lookup("nobody")).toBeNull();
     expect((await directory.all()).map(({ name }) => name)).toEqual(["alice"]);
     await directory.close();
+  });
+});
+
+describe("a registration whose answer was lost", () => {
+  const address = (scripted: ScriptedServer) => ({ host: "127.0.0.1", port: Number(scripted.address.split(":")[1]) });
+
+  /** What each REGISTER says of the one before it, and the claim id that the server has made for it. */
+  function script(onRegister: (count: number, socket: Socket) => string | null) {
+    const takeovers: (string | undefined)[] = [];
+    const claims: string[] = [];
+    return {
+      takeovers,
+      claims,
+      serve: (request: readonly string[], socket: Socket) => {
+        if (request[0] === "HELLO") {
+          const reply = greeting(request);
+          claims.push(claimIdOf(/\+nonce\r\n\+(\S+)/.exec(reply)?.[1] ?? ""));
+          return reply;
+        }
+        if (request[0] !== "REGISTER") return "+OK\r\n";
+        const at = request.indexOf("TAKEOVER");
+        takeovers.push(at < 0 ? undefined : request[at + 1]);
+        return onRegister(takeovers.length, socket);
+      },
+    };
+  }
+
+  it("may have been carried out: the next one continues it, or the one before", async () => {
+    const { takeovers, claims, serve } = script((count, socket) => {
+      if (count === 2) socket.destroy(); // the answer never comes
+      return count === 3 ? "-TAKEN the name is in use\r\n" : "+OK\r\n";
+    });
+    await using scripted = await ScriptedServer.start(serve);
+    const alice = await registered("alice", { address: address(scripted) });
+    const back = new Promise((resolve) => alice.on("server", ({ state }) => state === "back" && resolve(state)));
+    scripted.cut();
+    await back;
+    const [first, second] = claims;
+    expect(takeovers).toEqual([undefined, first, second, first]);
+    expect(alice.isConnected).toBe(true);
+  });
+
+  it("is somebody else's when none of them is the one", async () => {
+    const { takeovers, claims, serve } = script((count, socket) => {
+      if (count === 2) socket.destroy();
+      return count >= 3 ? "-TAKEN the name is in use\r\n" : "+OK\r\n";
+    });
+    await using scripted = await ScriptedServer.start(serve);
+    const alice = await registered("alice", { address: address(scripted) });
+    const gone = once(alice, "gone");
+    scripted.cut();
+    expect((await gone)[0]).toMatchObject({ code: "name-taken" });
+    expect(takeovers).toEqual([undefined, claims[0], claims[1], claims[0]]);
+  });
+});
+
+describe("a lookup that memory has answered", () => {
+  const touched = ({ requests }: ScriptedServer) => requests.filter(([command]) => command === "TOUCH").length;
+  const address = (scripted: ScriptedServer) => ({ host: "127.0.0.1", port: Number(scripted.address.split(":")[1]) });
+
+  it("is told to the server of whoever is registered, and to no other", async () => {
+    await using scripted = await ScriptedServer.start((request) =>
+      request[0] === "HELLO" ? greeting(request) : "+OK\r\n",
+    );
+    const sender = await open("alice", { address: address(scripted) });
+    await sender.claim();
+    sender.touch();
+    await sender.all().catch(() => {});
+    expect(touched(scripted)).toBe(0);
+    const bob = await registered("bob", { address: address(scripted) });
+    bob.touch();
+    bob.touch();
+    await bob.all().catch(() => {});
+    expect(touched(scripted)).toBe(2);
+  });
+
+  it("is not told again to a server that does not know the request", async () => {
+    await using scripted = await ScriptedServer.start((request) => {
+      if (request[0] === "TOUCH") return "-ERR unknown command\r\n";
+      return request[0] === "HELLO" ? greeting(request) : "+OK\r\n";
+    });
+    const bob = await registered("bob", { address: address(scripted) });
+    for (let i = 0; i < 3; i++) {
+      bob.touch();
+      await bob.all().catch(() => {});
+    }
+    expect(touched(scripted)).toBe(1);
+    expect(bob.isConnected).toBe(true);
   });
 });

@@ -7,10 +7,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import type { ConnectOptions, TalkMessage } from "../../lib/client/types.ts";
 import { Identity, loadOrCreateIdentity } from "../../lib/crypto/identity.ts";
+import { writeEntry } from "../../lib/directory/entry-wire.ts";
 import { PeerEngine } from "../../lib/peer/engine.ts";
 import { PeerTransport } from "../../lib/peer/transport.ts";
+import { ReplyWriter } from "../../lib/wire/resp-writer.ts";
+import { entryOf } from "../helpers/entries.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
+import { registeredRow } from "../helpers/registrations.ts";
 import { greeting, ScriptedServer } from "../helpers/scripted-server.ts";
 
 const home = freshStateDir();
@@ -66,6 +70,47 @@ const textsOf = (client: TalkClient): string[] => {
   return texts;
 };
 
+describe("an option of connect() that is none", () => {
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    ["port", { port: "x" }, /port must be a whole number from 0 to 65535, not "x"/],
+    ["port", { port: 65_536 }, /not 65536/],
+    ["port", { port: -1 }, /not -1/],
+    ["port", { port: 1.5 }, /not 1.5/],
+    ["port", { port: null }, /not null/],
+    ["name", { name: undefined }, /name must be a string, not undefined/],
+    ["name", { name: 7 }, /not 7/],
+    ["server", { server: "" }, /server must be "HOST:PORT"/],
+    ["server", { server: 5518 }, /server must be "HOST:PORT", not 5518/],
+    ["server", { server: "h:99999" }, /server "h:99999": the port must be 1 to 65535/],
+    ["stateDir", { stateDir: "" }, /stateDir must be the path of a folder/],
+    ["stateDir", { stateDir: "a\0b" }, /stateDir/],
+    ["stateDir", { stateDir: ["a"] }, /not a value of type object/],
+    ["signal", { signal: { aborted: false } }, /signal must be an AbortSignal/],
+    ["insecure", { insecure: "no" }, /insecure must be true or false, not "no"/],
+    ["startServer", { startServer: 1 }, /startServer must be true or false, not 1/],
+    ["register", { register: "sometimes" }, /register must be "always" or "never"/],
+    ["recipients", { recipients: "bob" }, /recipients must be a list of at most 4096 names/],
+    ["recipients", { recipients: ["bob", 7] }, /recipients/],
+    ["recipients", { recipients: Array(4097).fill("bob") }, /recipients/],
+    ["deliver", { deliver: "print" }, /deliver must be a function, not "print"/],
+    ["onMessage", { onMessage: () => {} }, /connect\(\) has no option "onMessage"; there are name, server,/],
+  ])("is told with its name: %s", async (subject, options, message) => {
+    const given = { name: "alice", server: server.address, ...options } as unknown as ConnectOptions;
+    const failed = TalkClient.connect(given);
+    await expect(failed).rejects.toMatchObject({ name: "TalkError", code: "usage", subject, message });
+  });
+
+  it("is told for options that are no object, and an undefined one is left out", async () => {
+    for (const options of [undefined, null, "alice"]) {
+      const failed = TalkClient.connect(options as unknown as ConnectOptions);
+      await expect(failed).rejects.toMatchObject({ code: "usage", subject: "options" });
+    }
+    await expect(TalkClient.connect({ name: "no name" })).rejects.toMatchObject({ code: "bad-name" });
+    const undefinedOnes = { port: undefined, signal: undefined, deliver: undefined, recipients: undefined };
+    await on(undefinedOnes as unknown as Partial<ConnectOptions>);
+  });
+});
+
 describe("a message for a program that does not listen yet", () => {
   it("is declined at once, and the program is not kept from anything; once it listens, messages are delivered", async () => {
     const alice = await on();
@@ -75,7 +120,7 @@ describe("a message for a program that does not listen yet", () => {
     try {
       // Longer than the test may take: only an answer ends it.
       const declined = alice.send("late", "are you there?", { timeoutMs: 600_000 });
-      await expect(declined).rejects.toMatchObject({ code: "declined", exitCode: 77 });
+      await expect(declined).rejects.toMatchObject({ code: "declined" });
       expect(failures).toEqual(["declined"]);
       for (let i = 0; i < 3; i++) expect(await late.ask("?")).toBe("alive");
       expect(await late.ask("listen")).toBe("alive");
@@ -197,18 +242,14 @@ describe("a server that says something else", () => {
     ["a greeting without a nonce", () => "%0\r\n", /no nonce/],
   ])("is no lookup server: %s", async (_what, script, message) => {
     await using other = await ScriptedServer.start(script);
-    await expect(on({ server: other.address })).rejects.toMatchObject({ code: "protocol", exitCode: 69, message });
+    await expect(on({ server: other.address })).rejects.toMatchObject({ code: "protocol", message });
   });
 
   it("about others: the question fails, with what it said", async () => {
-    const answers = {
-      LOOKUP: "%1\r\n+name\r\n+bob\r\n",
-      ALL: "-ERR no\r\n",
-      HELLO,
-      REGISTER: "+OK\r\n",
-      WATCH: "+OK\r\n",
-    };
-    await using other = await ScriptedServer.start(([command]) => answers[command as "ALL"] ?? "+OK\r\n");
+    const answers: Readonly<Record<string, string>> = { LOOKUP: "%1\r\n+name\r\n+bob\r\n", ALL: "-ERR no\r\n" };
+    await using other = await ScriptedServer.start((request) =>
+      request[0] === "HELLO" ? greeting(request) : (answers[request[0] ?? ""] ?? "+OK\r\n"),
+    );
     const client = await on({ server: other.address });
     await expect(client.lookup("bob")).rejects.toMatchObject({ code: "protocol" });
     await expect(client.all()).rejects.toMatchObject({ code: "protocol", message: /"ERR no"/ });
@@ -216,12 +257,15 @@ describe("a server that says something else", () => {
   });
 
   it("about names that nobody can have: those are left out", async () => {
-    const entry = (name: string) =>
-      `%7\r\n+name\r\n+${name}\r\n+port\r\n:4\r\n+host\r\n+h\r\n+key\r\n+${"A".repeat(43)}=\r\n` +
-      "+startedAt\r\n:1\r\n+lastLookupAt\r\n_\r\n+addresses\r\n*1\r\n+127.0.0.1\r\n";
+    const entry = (name: string) => {
+      const out = new ReplyWriter();
+      writeEntry(out, entryOf("somebody"), 3);
+      return Buffer.from(out.bytes()).toString().replace("$8\r\nsomebody", `+${name}`);
+    };
     const page = `*2\r\n+0\r\n*3\r\n${entry("../x")}${entry("bob")}${entry("all")}`;
-    await using other = await ScriptedServer.start(([command]) =>
-      command === "HELLO" ? HELLO : command === "ALL" ? page : command === "LOOKUP" ? entry("all") : "+OK\r\n",
+    const answers: Readonly<Record<string, string>> = { ALL: page, LOOKUP: entry("all") };
+    await using other = await ScriptedServer.start((request) =>
+      request[0] === "HELLO" ? greeting(request) : (answers[request[0] ?? ""] ?? "+OK\r\n"),
     );
     const client = await on({ server: other.address });
     expect((await client.all()).map(({ name }) => name)).toEqual(["bob"]);
@@ -235,13 +279,20 @@ describe("what send() rejects with", () => {
     textsOf(bob);
     const events: unknown[] = [];
     for (const event of ["sent", "failed", "delivered"] as const) alice.on(event, () => events.push(event));
-    for (const timeoutMs of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, 1e12, "5" as unknown as number]) {
-      await expect(alice.send(bob.name, "x", { timeoutMs })).rejects.toBeInstanceOf(RangeError);
+    const send = alice.send as (...args: unknown[]) => Promise<unknown>;
+    for (const [subject, ...args] of [
+      ["to", 7, "x"],
+      ["text", bob.name, Buffer.from("x")],
+      ["timeoutMs", bob.name, "x", { timeoutMs: Number.POSITIVE_INFINITY }],
+      ["signal", bob.name, "x", { signal: "SIGTERM" }],
+      ["wait", bob.name, "x", { wait: 5 }],
+    ]) {
+      await expect(send.call(alice, ...args)).rejects.toMatchObject({ name: "TalkError", code: "usage", subject });
     }
-    for (const bad of [undefined, null, 7, Buffer.from("x")]) {
-      await expect(alice.send(bob.name, bad as unknown as string)).rejects.toBeInstanceOf(TypeError);
-      await expect(alice.send(bad as unknown as string, "x")).rejects.toBeInstanceOf(TypeError);
-    }
+    await expect((alice.lookup as (name: unknown) => Promise<unknown>)(7)).rejects.toMatchObject({
+      code: "usage",
+      subject: "name",
+    });
     expect(events).toEqual([]);
     await alice.send(bob.name, "x", { timeoutMs: 5000.5 });
     expect(events).toHaveLength(2);
@@ -294,12 +345,81 @@ describe("a message of a kind that the receiver's version does not know", () => 
     });
     try {
       const sending = alice.send(bob.name, "of the future", { timeoutMs: 600_000 });
-      await expect(sending).rejects.toMatchObject({ code: "not-understood", exitCode: 69 });
+      await expect(sending).rejects.toMatchObject({ code: "not-understood" });
     } finally {
       spy.mockRestore();
     }
     await alice.send(bob.name, "another text");
     expect([texts, events]).toEqual([["a text", "another text"], ["not-understood"]]);
+  });
+});
+
+describe("a peer of another version of the protocol", () => {
+  it("is refused before it is dialled, and the sender learns who must upgrade", async () => {
+    const alice = await on();
+    const identity = Identity.generate();
+    await using socket = await PeerTransport.open({ identity, address: "127.0.0.1" });
+    const { port } = socket;
+    using _row = await registeredRow({ server: server.address, name: "future", identity, port, protocol: 3 });
+    const sending = alice.send("future", "hello", { timeoutMs: 600_000 });
+    await expect(sending).rejects.toMatchObject({
+      code: "not-understood",
+      message: expect.stringMatching(/version 3 of the peer protocol, not 2; you have to upgrade/),
+    });
+    expect(socket.stats().datagramsReceived).toBe(0);
+  });
+});
+
+describe("a client whose name another program of its user has taken over", () => {
+  it("ends for good, says so once, and does not come back", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const events: unknown[] = [];
+    alice.on("error", ({ message }) => events.push(message));
+    alice.on("server", ({ state }) => events.push(state));
+    const identity = loadOrCreateIdentity(join(stateOf(alice.name), "key"));
+    const gone = once(alice, "error");
+    const row = { server: server.address, name: alice.name, identity, port: 5000, replace: true };
+    using _row = await registeredRow(row);
+    expect((await gone)[0]).toMatchObject({ code: "name-taken" });
+    await expect(alice.send(bob.name, "still me?")).rejects.toMatchObject({ code: "name-taken" });
+    expect(await bob.lookup(alice.name)).toMatchObject({ port: 5000 });
+    expect(events).toEqual([expect.stringMatching(/another program of yours has taken the name/)]);
+  });
+});
+
+describe("stats()", () => {
+  it("counts messages by their outcome, on both sides, and knows session, names and peers", async () => {
+    const [alice, bob] = [await on(), await on()];
+    const none = {
+      "no-such-user": 0,
+      "not-delivered": 0,
+      "key-mismatch": 0,
+      declined: 0,
+      "not-understood": 0,
+      "too-long": 0,
+    };
+    await until("bob's joining to be told", () => alice.stats().directory.contacts === 1);
+    expect(alice.stats()).toMatchObject({
+      server: { isConnected: true, reconnects: 0, roundTripMs: expect.any(Number) },
+      directory: { contacts: 1, lookups: 0, fromMemory: 0 },
+      messages: { underWay: 0, delivered: 0, failed: none, received: 0, refused: 0, declined: 0 },
+      peers: { sessions: 0, messagesDelivered: 0 },
+    });
+    await expect(alice.send(bob.name, "nobody listens")).rejects.toMatchObject({ code: "declined" });
+    textsOf(bob);
+    for (const text of ["one", "two"]) await alice.send(bob.name, text);
+    await expect(alice.send("nobody", "x")).rejects.toMatchObject({ code: "no-such-user" });
+    await expect(alice.send(bob.name, "x".repeat(65_537))).rejects.toMatchObject({ code: "too-long" });
+    const { messages, directory, peers } = alice.stats();
+    expect(messages).toMatchObject({ underWay: 0, delivered: 2 });
+    expect(messages.failed).toEqual({ ...none, declined: 1, "no-such-user": 1, "too-long": 1 });
+    expect(directory.contacts).toBe(1);
+    expect(directory.lookups + directory.fromMemory).toBeGreaterThanOrEqual(4);
+    expect(peers).toMatchObject({ sessions: 1, messagesDelivered: 2, handshakes: { completed: 1 } });
+    expect(bob.stats().messages).toMatchObject({ received: 2, declined: 1, refused: 0, delivered: 0 });
+    const hung = alice.send(bob.name, "three");
+    expect(alice.stats().messages.underWay).toBe(1);
+    await hung;
   });
 });
 

@@ -8,15 +8,23 @@ import { basename, join } from "node:path";
 export const compiler: string | null =
   ["cc", "gcc", "clang"].find((name) => spawnSync(name, ["--version"]).status === 0) ?? null;
 
-/** Compiles one C source; returns the program's path. `remove` takes it away. */
-export function compile(source: string): { program: string; remove: () => void } {
+/** Compiles one C source; returns the path of the program, or of the library to preload. `remove` takes it away. */
+export function compile(
+  source: string,
+  { library = false }: { library?: boolean } = {},
+): { program: string; remove: () => void } {
   if (!compiler) throw new Error("no C compiler here");
   const folder = mkdtempSync(join(tmpdir(), "ptalk-c-"));
   const program = join(folder, basename(source, ".c"));
-  const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"];
+  const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", ...(library ? ["-shared", "-fPIC"] : [])];
   const result = spawnSync(compiler, [...flags, "-o", program, source, "-lrt", "-pthread"], { encoding: "utf8" });
   if (result.status !== 0) throw new Error(`${source} does not compile:\n${result.stderr}`);
   return { program, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** What preloads that library into a program; a sanitizer's own stays before it. */
+export function preloading(library: { program: string } | undefined): NodeJS.ProcessEnv {
+  return { LD_PRELOAD: [process.env["LD_PRELOAD"], library?.program].filter(Boolean).join(":") };
 }
 
 /** The first Python 3 that can import those modules, or null. More than one may be installed, not all of them whole. */

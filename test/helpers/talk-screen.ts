@@ -8,8 +8,20 @@ import { createInterface } from "node:readline";
 import { Pty, type PtyOptions } from "./pty.ts";
 
 const DRIVER = join(import.meta.dirname, "../fixtures/terminal/driver.js");
-const UNDER_JOB_CONTROL = ["-c", 'set -m; "$@"; echo "shell: $?"; while read -r line; do eval "$line"; done', "sh"];
+const UNDER_JOB_CONTROL = [
+  "/bin/bash",
+  "-c",
+  'set -m; "$@"; echo "shell: $?"; while read -r line; do eval "$line"; done',
+  "sh",
+];
 let count = 0;
+
+export interface TalkScreenOptions extends PtyOptions {
+  /** Under a shell with job control, which runs what is typed after the program has stopped. */
+  readonly shell?: boolean;
+  /** A command that runs the one given as its arguments. */
+  readonly wrapper?: readonly string[];
+}
 
 export class TalkScreen extends Pty {
   readonly entered: string[] = [];
@@ -18,15 +30,14 @@ export class TalkScreen extends Pty {
   #socket: Socket | undefined;
   #done: (() => void)[] = [];
 
-  private constructor(path: string, server: Server, options: PtyOptions & { readonly shell?: boolean }) {
-    const program = [process.execPath, DRIVER, path] as const;
-    if (options.shell) super("/bin/bash", [...UNDER_JOB_CONTROL, ...program], options);
-    else super(program[0], program.slice(1), options);
+  private constructor(path: string, server: Server, options: TalkScreenOptions) {
+    const wrapper = options.shell ? UNDER_JOB_CONTROL : (options.wrapper ?? []);
+    const [file = "", ...args] = [...wrapper, process.execPath, DRIVER, path];
+    super(file, args, options);
     this.#server = server;
   }
 
-  /** @param options.shell under a shell with job control, which runs what is typed after the program has stopped */
-  static async open(options: PtyOptions & { readonly shell?: boolean } = {}): Promise<TalkScreen> {
+  static async open(options: TalkScreenOptions = {}): Promise<TalkScreen> {
     const path = join(tmpdir(), `ptalk-screen-${process.pid}-${count++}`);
     rmSync(path, { force: true });
     const server = createServer().listen(path);

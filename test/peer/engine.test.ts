@@ -106,6 +106,17 @@ describe("the peer protocol", () => {
     expect(texts(b)).toHaveLength(2);
   });
 
+  it("has nothing to flush once it is flushed", () => {
+    const world = new PeerWorld();
+    const [a, b] = [world.program(1), world.program(2)];
+    for (let i = 0; i < 3; i++) {
+      a.send(b);
+      b.send(a);
+      world.run(100);
+      expect([a.engine.wantsToFlush(), b.engine.wantsToFlush()]).toEqual([false, false]);
+    }
+  });
+
   it("takes two datagrams for a message once the session stands", () => {
     const world = new PeerWorld();
     const [a, b] = [world.program(1), world.program(2)];

@@ -194,6 +194,7 @@ describe("an address that no handshake has proved", () => {
     world.run(100);
     expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
     expect(alice.engine.stats().handshakes.completed).toBe(1);
+    expect(bob.engine.stats().pathChanges).toBe(1);
   });
 });
 

@@ -1,7 +1,7 @@
 // What strangers can make a program remember, and forget.
 import { describe, expect, it } from "vitest";
 import { type InboundStream, InboundStreams, type StreamSession } from "../../lib/peer/inbound-streams.ts";
-import { DEFAULT_LIMITS, HALF_OPEN_LIFE, IDLE_SESSION, MAX_INBOXES, SWEEP } from "../../lib/peer/limits.ts";
+import { DEFAULT_LIMITS, HALF_OPEN_LIFE, IDLE_SESSION, MAX_REMEMBERED_STREAMS, SWEEP } from "../../lib/peer/limits.ts";
 import { BYTE_WINDOW } from "../../lib/peer/stream/stream-limits.ts";
 import { MAX_BODY_BYTES } from "../../lib/wire/datagram-frames.ts";
 import { PeerWorld } from "../helpers/peer-world.ts";
@@ -40,7 +40,7 @@ describe("the memory of what was handed over", () => {
     world.transmit = () => {};
     world.run(IDLE_SESSION + 2 * SWEEP);
     expect([bob.received.flat().length, bob.engine.stats().sessions]).toEqual([2, 0]);
-    for (let i = 0; i <= MAX_INBOXES; i++)
+    for (let i = 0; i <= MAX_REMEMBERED_STREAMS; i++)
       bob.engine.receive(initTo(bob).datagram, `203.0.113.${i % 250}`, 1, world.now);
     world.run(HALF_OPEN_LIFE + 2 * SWEEP);
     world.transmit = transmit;
@@ -63,7 +63,7 @@ describe("the memory of what was handed over", () => {
       return sender.stream.inbox.settledUpTo === 1;
     };
     const long = show("long");
-    for (let i = 1; i < MAX_INBOXES; i++) end(show(`short ${i}`));
+    for (let i = 1; i < MAX_REMEMBERED_STREAMS; i++) end(show(`short ${i}`));
     end(long); // began first, and ends last
     end(begin(streams, "silent"));
     expect([knows("long"), knows("silent")]).toEqual([true, false]);

@@ -270,6 +270,16 @@ describe("frames", () => {
     expect(settled("02 00000007 02 00000006 01 00000005")).toBeNull();
   });
 
+  it("of an unknown type end the payload, wherever they stand", () => {
+    const known = [1, 2, 3, 4, 5, 6];
+    for (let type = 0; type < 256; type++) {
+      if (known.includes(type)) continue;
+      const calls: Call[] = [];
+      expect(readFrames(Buffer.from([5, type, ...new Array<number>(40).fill(0)]), record(calls))).toBe(false);
+      expect(calls).toEqual([["ping"]]);
+    }
+  });
+
   it("of random bytes never throw, and never give a fragment outside its message", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 8 }), fc.uint8Array({ maxLength: 1168 }), (type, bytes) => {

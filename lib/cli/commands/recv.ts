@@ -11,7 +11,8 @@ import { positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
-import { serverText, welcome } from "../talk/texts.ts";
+import { ServerNews } from "../talk/server-news.ts";
+import { welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages (without --count: any message) had come.`;
@@ -35,6 +36,7 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
   const name = ownName(config);
   const paint = painter(process.stdout);
   using life = watchShutdown();
+  using news = new ServerNews(note);
   // Only the option: the setting of that name is how long a message may take.
   const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
@@ -51,7 +53,7 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
   try {
     if (json) await printJson(registeredJson(client));
     else note(welcomeReceiver(client));
-    client.on("server", (event) => note(serverText(event)));
+    client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));
     client.on("error", (error) => inbox.fail(error));
     inbox.open();

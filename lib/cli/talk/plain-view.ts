@@ -6,11 +6,13 @@ import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
 import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
-import { partnerText, peerText, serverText, welcome } from "./texts.ts";
+import { ServerNews } from "./server-news.ts";
+import { partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 export function plainView(): View {
   const show = (lines: readonly string[]): void => void print(lines.join("\n")).catch(() => {});
+  const news = new ServerNews(note);
   return {
     registered: (client) => note(welcome(client)),
     message: (message) => print(messageLines(message, plain).join("\n")),
@@ -21,11 +23,11 @@ export function plainView(): View {
     list: (clients) => show(localTable(clients, plain)),
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
-    server: (event) => note(serverText(event)),
+    server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),
     restore: () => {},
     exit: () => {},
-    [Symbol.dispose]: () => {},
+    [Symbol.dispose]: () => news[Symbol.dispose](),
   };
 }

@@ -12,7 +12,8 @@ import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { speaksUtf8 } from "./locale.ts";
-import { crowdText, partnerText, peerText, serverText, welcome } from "./texts.ts";
+import { ServerNews } from "./server-news.ts";
+import { crowdText, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -63,6 +64,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     onLine,
     onEnd,
     onInterrupt: () => say("Ctrl-C is disabled here: type Exit or press Ctrl-D to leave"),
+    onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
@@ -76,6 +78,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     showPending();
     return message === undefined ? [] : outgoingLines(message, mark, marks, paint);
   };
+  const news = new ServerNews(say);
   terminal.open();
   return {
     registered: (client) => say(welcome(client)),
@@ -107,7 +110,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       else names.delete(foldName(event.name));
       say(peerText(event));
     },
-    server: (event) => say(serverText(event)),
+    server: (event) => news.hear(event),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
     partner: (name) => {
       hasPartner = name !== null;
@@ -121,7 +124,10 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     know: (more) => {
       for (const name of more) know(name);
     },
-    [Symbol.dispose]: () => terminal[Symbol.dispose](),
+    [Symbol.dispose]: () => {
+      news[Symbol.dispose]();
+      terminal[Symbol.dispose]();
+    },
   };
 }
 

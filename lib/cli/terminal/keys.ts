@@ -4,7 +4,8 @@ import { StringDecoder } from "node:string_decoder";
 
 export type Key =
   | { readonly type: "text"; readonly text: string }
-  | { readonly type: "paste"; readonly text: string }
+  /** `whole`: its end has arrived. */
+  | { readonly type: "paste"; readonly text: string; readonly whole: boolean }
   /** "enter", "tab", "up", "ctrl-c", "alt-b", "ctrl-left" … */
   | { readonly type: "key"; readonly name: string };
 
@@ -13,6 +14,10 @@ const PASTE_START = `${ESC}[200~`;
 const PASTE_END = `${ESC}[201~`;
 /** Longest control sequence that is waited for, in characters; anything longer is noise and dropped. */
 const SEQUENCE_LIMIT = 64;
+/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
+const ESCAPE_WAIT_MS = 100;
+/** A paste of which nothing more has come for this long (ms) has lost its end: a line was cut, a program died that passed it on. */
+const PASTE_WAIT_MS = 1_000;
 /** Longest paste kept, in code units; what exceeds it is dropped and the line's own limit reports it. */
 const PASTE_LIMIT = 200_000;
 
@@ -40,25 +45,42 @@ const SS3 = new RegExp(`^${ESC}O([ -~])`);
 const CONSOLE = new RegExp(`^${ESC}\\[\\[[A-E]`);
 const BEGUN = new RegExp(`^${ESC}(\\[|O|$)`);
 const TEXT = /^\P{Cc}+/u;
+/** What is pressed to get out of anything: Ctrl-C, Ctrl-D. */
+const WAY_OUT = new Set(["\x03", "\x04"]);
+const LINE_END = /[\r\n]/;
 
 export class KeyDecoder {
   readonly #utf8 = new StringDecoder("utf8");
   #pending = "";
   #paste: string | undefined;
+  /** A paste was cut short: what comes now may be its rest. */
+  #restMayCome = false;
 
-  /** True while an unfinished sequence waits; the caller then calls {@link flush} if nothing more comes soon. */
-  get waiting(): boolean {
-    return this.#pending !== "" && this.#paste === undefined;
+  /** Milliseconds after which the caller calls {@link flush} if nothing more has come; undefined when nothing waits. */
+  get patienceMs(): number | undefined {
+    if (this.#paste !== undefined) return PASTE_WAIT_MS;
+    return this.#pending === "" ? undefined : ESCAPE_WAIT_MS;
   }
 
-  feed(bytes: Uint8Array): Key[] {
-    this.#pending += this.#utf8.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  /** @param isAlone nothing has come for a moment before: a key that somebody has pressed, not a piece of something longer */
+  feed(bytes: Uint8Array, isAlone = false): Key[] {
+    const text = this.#utf8.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    if (this.#paste !== undefined && isAlone && WAY_OUT.has(text)) return [this.#cutPaste()];
+    this.#pending += text;
+    if (this.#restMayCome && this.#paste === undefined) this.#lookForRest(isAlone);
     return this.#take(false);
   }
 
-  /** What waits is all there is: a lone ESC is the Escape key, half a sequence is dropped. */
+  // An Enter that somebody has pressed ends the matter. What comes in one piece with more is the rest: none of it is entered.
+  #lookForRest(isAlone: boolean): void {
+    if (!LINE_END.test(this.#pending) || this.#pending.startsWith(PASTE_START)) return;
+    if (this.#pending.length > 1 || !isAlone) this.#paste = "";
+    else this.#restMayCome = false;
+  }
+
+  /** What waits is all there is: a lone ESC is the Escape key, half a sequence is dropped, a paste without its end is over. */
   flush(): Key[] {
-    return this.#paste === undefined ? this.#take(true) : [];
+    return this.#paste === undefined ? this.#take(true) : [this.#cutPaste()];
   }
 
   #take(final: boolean): Key[] {
@@ -86,6 +108,10 @@ export class KeyDecoder {
       this.#paste = "";
       return this.#consume(PASTE_START);
     }
+    if (rest.startsWith(PASTE_END)) {
+      this.#restMayCome = false;
+      return this.#consume(PASTE_END);
+    }
     const linux = CONSOLE.exec(rest);
     if (linux !== null) return this.#consume(linux[0]);
     const csi = CSI.exec(rest);
@@ -96,7 +122,7 @@ export class KeyDecoder {
     if (rest.length === 1) return this.#consume(rest, { type: "key", name: "escape" });
     if (rest[1] === "[" || rest[1] === "O") return this.#consume(rest.slice(0, SEQUENCE_LIMIT));
     if (rest[1] === ESC) return this.#consume(ESC, { type: "key", name: "escape" });
-    const [, character = ""] = [...rest];
+    const character = String.fromCodePoint(rest.codePointAt(1) as number);
     const key = control(character);
     return this.#consume(ESC + character, { type: "key", name: `alt-${key?.type === "key" ? key.name : character}` });
   }
@@ -108,9 +134,25 @@ export class KeyDecoder {
     this.#paste = ((this.#paste ?? "") + this.#pending.slice(0, length)).slice(0, PASTE_LIMIT);
     this.#pending = this.#pending.slice(length);
     if (end === -1) return undefined;
-    const text = this.#paste.replace(/\r\n?/g, "\n");
+    this.#pending = this.#pending.slice(PASTE_END.length);
+    return this.#endPaste(true);
+  }
+
+  /** Takes what there is of a paste whose end does not come, without what may be the beginning of that end. */
+  #cutPaste(): Key {
+    const kept = this.#pending;
+    let length = kept.length;
+    while (length > 0 && !PASTE_END.startsWith(kept.slice(kept.length - length))) length--;
+    this.#paste = (this.#paste ?? "") + kept.slice(0, kept.length - length);
+    this.#pending = "";
+    return this.#endPaste(false);
+  }
+
+  #endPaste(whole: boolean): Key {
+    const text = (this.#paste ?? "").replace(/\r\n?/g, "\n");
     this.#paste = undefined;
-    return this.#consume(PASTE_END, { type: "paste", text });
+    this.#restMayCome = !whole;
+    return { type: "paste", text, whole };
   }
 
   #consume(taken: string, key?: Key): Key | undefined {

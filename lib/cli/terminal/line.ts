@@ -52,12 +52,18 @@ function cut(line: Line, from: number, to: number): Line {
   return from === to ? line : { ...remove(line, from, to), cut: line.text.slice(from, to) };
 }
 
+const SPACE = /\s/u;
+
 function wordStart({ text, cursor }: Line): number {
-  const before = /\S+\s*$/u.exec(text.slice(0, cursor));
-  return snap(text, before?.index ?? 0);
+  let at = cursor;
+  while (at > 0 && SPACE.test(text[at - 1] as string)) at--;
+  while (at > 0 && !SPACE.test(text[at - 1] as string)) at--;
+  return snap(text, at);
 }
 
 function wordEnd({ text, cursor }: Line): number {
-  const after = /^\s*\S+/u.exec(text.slice(cursor));
-  return snap(text, after === null ? text.length : cursor + after[0].length);
+  let at = cursor;
+  while (at < text.length && SPACE.test(text[at] as string)) at++;
+  while (at < text.length && !SPACE.test(text[at] as string)) at++;
+  return snap(text, at);
 }

@@ -111,20 +111,24 @@ export class Screen {
     if (this.#block === undefined) return "";
     const { status, prompt, text, cursor } = this.#block;
     const { columns } = this.#output;
-    const layout = layOut(prompt, text, cursor, columns);
-    const paintPrompt = (row: string, index: number): string =>
-      index === 0 && row.startsWith(prompt) ? this.#style.prompt(prompt) + row.slice(prompt.length) : row;
-    const statusRows = status.map((row) => clip(row, columns));
-    const all = [...statusRows.map(this.#style.status), ...layout.rows.map(paintPrompt)];
-    const cursorRow = statusRows.length + layout.cursorRow;
     // More rows than the terminal has would scroll away what must be erased: show the part around the cursor.
     const visibleRows = Math.max(1, this.#output.rows - 1);
+    const layout = layOut(prompt, text, cursor, columns, visibleRows);
+    const { promptLength } = layout;
+    const paintPrompt = (row: string, index: number): string =>
+      index === 0 ? this.#style.prompt(row.slice(0, promptLength)) + row.slice(promptLength) : row;
+    const statusRows = status.map((row) => clip(row, columns));
+    const rows = [...statusRows, ...layout.rows];
+    const cursorRow = statusRows.length + layout.cursorRow;
     const first = Math.max(
       0,
-      Math.min(cursorRow - visibleRows + 1 + Math.min(1, all.length - 1 - cursorRow), all.length - visibleRows),
+      Math.min(cursorRow - visibleRows + 1 + Math.min(1, rows.length - 1 - cursorRow), rows.length - visibleRows),
     );
-    const shown = all.slice(first, first + visibleRows);
-    this.#drawn = [...statusRows, ...layout.rows].slice(first, first + visibleRows).map((row) => stringWidth(row));
+    const paint = (row: string, index: number): string =>
+      index < statusRows.length ? this.#style.status(row) : paintPrompt(row, index - statusRows.length);
+    const visible = rows.slice(first, first + visibleRows);
+    const shown = visible.map((row, index) => paint(row, first + index));
+    this.#drawn = visible.map((row) => stringWidth(row));
     this.#cursorRow = cursorRow - first;
     const up = shown.length - 1 - this.#cursorRow;
     const prefix = paintPrompt(layout.cursorPrefix, layout.cursorRow);

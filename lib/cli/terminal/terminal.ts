@@ -9,8 +9,8 @@ import { Screen, type ScreenStyle } from "./screen.ts";
 const PASTE_ON = "\x1b[?2004h";
 const PASTE_OFF = "\x1b[?2004l";
 const BELL = "\x07";
-/** A lone ESC is the Escape key if nothing follows within this time (ms); slow lines send sequences in pieces. */
-const ESCAPE_WAIT_MS = 100;
+/** Ms without input after which what comes is a key that somebody has pressed: pieces of a paste follow each other faster. */
+const KEY_GAP_MS = 50;
 /** Size assumed where the terminal has none (0 columns, as some serial lines say). */
 const DEFAULT_COLUMNS = 80;
 const DEFAULT_ROWS = 24;
@@ -26,6 +26,8 @@ export interface TerminalOptions {
   readonly onEnd: () => void;
   /** Ctrl-C. */
   readonly onInterrupt: () => void;
+  /** The end of a paste has not arrived: what did arrive stands in the line. */
+  readonly onCutPaste: () => void;
 }
 
 export class Terminal implements Disposable {
@@ -35,7 +37,9 @@ export class Terminal implements Disposable {
   readonly #screen: Screen;
   #status: readonly string[] = [];
   #prompt: string;
-  #escapeTimer: NodeJS.Timeout | undefined;
+  #inputAt = Number.NEGATIVE_INFINITY;
+  #flushTimer: NodeJS.Timeout | undefined;
+  #flushing: NodeJS.Immediate | undefined;
   #open = false;
 
   constructor(options: TerminalOptions) {
@@ -60,6 +64,7 @@ export class Terminal implements Disposable {
   open(): void {
     const { input, output } = this.#options;
     this.#open = true;
+    input.on("error", () => {}); // also after we have left: of a terminal that has gone
     input.on("data", this.#onData).on("end", this.#options.onEnd).on("error", this.#options.onEnd);
     output.on("resize", this.#onResize);
     process.on("SIGTSTP", this.#onStop).on("SIGCONT", this.#onContinue);
@@ -72,7 +77,7 @@ export class Terminal implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     const { input, output, onEnd } = this.#options;
-    clearTimeout(this.#escapeTimer);
+    this.#cancelFlush();
     input.off("data", this.#onData).off("end", onEnd).off("error", onEnd);
     output.off("resize", this.#onResize);
     process.off("SIGTSTP", this.#onStop).off("SIGCONT", this.#onContinue).off("exit", this.#onExit);
@@ -124,16 +129,31 @@ export class Terminal implements Disposable {
   }
 
   readonly #onData = (bytes: Uint8Array): void => {
-    clearTimeout(this.#escapeTimer);
-    this.#pressAll(this.#keys.feed(bytes));
-    if (this.#keys.waiting) {
-      this.#escapeTimer = setTimeout(() => this.#pressAll(this.#keys.flush()), ESCAPE_WAIT_MS);
-    }
+    const now = performance.now();
+    const isAlone = now - this.#inputAt >= KEY_GAP_MS;
+    this.#inputAt = now;
+    this.#cancelFlush();
+    this.#pressAll(this.#keys.feed(bytes, isAlone));
+    const { patienceMs } = this.#keys;
+    if (patienceMs === undefined) return;
+    // Only after what has come meanwhile is read: a program that was stopped finds its timers due.
+    const flush = (): void => this.#pressAll(this.#keys.flush());
+    this.#flushTimer = setTimeout(() => {
+      this.#flushing = setImmediate(flush);
+    }, patienceMs);
   };
+
+  #cancelFlush(): void {
+    clearTimeout(this.#flushTimer);
+    clearImmediate(this.#flushing);
+  }
 
   // One redraw for all the keys that came together: a paste of 64 KiB is drawn once.
   #pressAll(keys: readonly Key[]): void {
-    for (const key of keys) this.#obey(this.#editor.press(key));
+    for (const key of keys) {
+      this.#obey(this.#editor.press(key));
+      if (key.type === "paste" && !key.whole) this.#options.onCutPaste();
+    }
     this.#redraw();
   }
 
@@ -151,12 +171,18 @@ export class Terminal implements Disposable {
 
   readonly #onResize = (): void => this.#screen.resized();
 
+  // Only the default action knows whether anybody can continue us: in a process group of which nobody can (a session's leader, as
+  // in a terminal window of its own; process 1 of a container) the kernel passes the signal over, where SIGSTOP would be the end.
   readonly #onStop = (): void => {
     this.#leave();
-    process.kill(process.pid, "SIGSTOP"); // SIGTSTP is caught here, so it takes the one that cannot be
+    process.off("SIGTSTP", this.#onStop);
+    process.kill(process.pid, "SIGTSTP"); // returns when we go on
+    process.on("SIGTSTP", this.#onStop);
+    this.#onContinue();
   };
 
   readonly #onContinue = (): void => {
+    if (!this.#open) return;
     // After SIGSTOP from elsewhere the shell has changed the modes behind our back: turn raw off and on again.
     this.#options.input.setRawMode(false);
     this.#enter();

@@ -55,7 +55,7 @@ export class TableWriter {
     const bucket = this.#bucket();
     if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.entry.name);
     const count = Atomics.load(this.#words, HEADER.count);
-    if (count >= this.#geometry.capacity) throw noRoom(this.#geometry.capacity);
+    if (count >= this.#geometry.capacity) throw DirectoryError.full(this.#geometry.capacity);
     const slot = this.#allocate();
     const version = this.#write(slot, input, STATE.free);
     this.#publish(slot, version, STATE.live, bucket);
@@ -144,7 +144,7 @@ export class TableWriter {
     let link = Atomics.load(words, bucket);
     for (let hops = 0; link !== NONE; hops++) {
       // A chain this long is damage, or the work of a client that has read the seed: no room for one more.
-      if (hops >= MAX_CHAIN - 1) throw noRoom(this.#geometry.capacity);
+      if (hops >= MAX_CHAIN - 1) throw DirectoryError.full(this.#geometry.capacity);
       const at = this.#atLink(link, "a chain");
       if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
         let i = 0;
@@ -249,8 +249,4 @@ export class TableWriter {
     Atomics.store(words, this.#at(slot) + RECORD.next, Atomics.load(words, HEADER.freeHead));
     Atomics.store(words, HEADER.freeHead, slot + 1);
   }
-}
-
-function noRoom(capacity: number): DirectoryError {
-  return DirectoryError.full(`there is room for ${capacity} clients: try again when one has left`);
 }

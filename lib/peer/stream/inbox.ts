@@ -1,6 +1,8 @@
-// The receiving half: puts fragments together and hands messages over exactly once and in order. One for each sending
-// process (peer key and the streamId number that the process drew at its start), kept across sessions. Pure: no socket,
-// no clock. It never takes the initiative; it answers.
+// The receiving half of a stream: puts fragments together and hands messages over exactly once and in order. There is one
+// for each sending process (its key and the stream id that it drew), kept across sessions. Pure: no socket, no clock. It
+// never takes the initiative; it answers.
+//
+// A message's way: onFragment() until it is complete -> take() -> settle(); or onBase(), when its sender gave it up.
 //
 // Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
 // message only when it has heard that #next is beyond it.
@@ -22,7 +24,7 @@ export interface Budget {
   give(bytes: number): void;
 }
 
-interface Partial {
+interface KeptMessage {
   readonly number: number;
   readonly body: Buffer;
   readonly arrived: Uint8Array | null; // 1 for each fragment that has; null when there is only one
@@ -39,7 +41,7 @@ export type FragmentOutcome = "kept" | "duplicate" | "violation" | "no-room";
 
 export class Inbox {
   readonly #budget: Budget;
-  readonly #messages = new Ring<Partial>(); // from #next on, within MESSAGE_WINDOW
+  readonly #messages = new Ring<KeptMessage>(); // from #next on, within MESSAGE_WINDOW
 
   #bytes = 0; // windowCost of #messages
   #incomplete = 0; // of #messages
@@ -111,7 +113,7 @@ export class Inbox {
     this.#next++;
   }
 
-  /** Frees everything kept: all of it is sent again, or nobody waits for it. */
+  /** Frees everything kept: its sender repeats all of it, or has given it up. */
   clear(): void {
     this.#messages.forEach(({ number }) => {
       this.#drop(number);
@@ -122,14 +124,14 @@ export class Inbox {
     return this.#handing < this.#next && this.#refusals.length < MAX_REFUSED;
   }
 
-  #begin(number: number, total: number): Partial | FragmentOutcome {
+  #begin(number: number, total: number): KeptMessage | FragmentOutcome {
     const bytes = windowCost(total);
     if (this.#bytes + bytes > BYTE_WINDOW) return "violation";
     if (!this.#budget.take(bytes)) return "no-room";
     this.#bytes += bytes;
     const count = fragmentCount(total);
-    // Short bodies from Buffer's pool: an ArrayBuffer each would windowCost more than everything else here. Not those that have to
-    // wait: each of them would keep 8 KiB of the pool from being freed.
+    // Short bodies come from Buffer's pool: an ArrayBuffer each would cost more than everything else here. Those that have to
+    // wait do not: each of them would keep 8 KiB of the pool from being freed.
     const passes = this.#incomplete === 0 && this.#messages.size === number - this.#next && this.#mayTake();
     const body = count === 1 && passes ? Buffer.allocUnsafe(total) : Buffer.allocUnsafeSlow(total);
     const message = { number, body, arrived: count === 1 ? null : new Uint8Array(count), missing: count };

@@ -1,7 +1,7 @@
 // The datagrams of one session that are under way: which have arrived, which are lost, when to ask again, and how many
 // bytes may be under way at once. RFC 9002 for QUIC, in three parts: loss detection (section 6), round trip and timeout
 // (section 5, with the timeout of RFC 6298), congestion window (section 7). Pure: times are arguments, in milliseconds
-// of a monotonic clock. Knows nothing of what the datagrams carry: their owner is told which have arrived or are lost.
+// of a monotonic clock. Knows nothing of what the datagrams carry: it tells their owner which have arrived or are lost.
 //
 // One datagram's way: onSent(); then onAck() reports it arrived, or finds it overtaken and lost; or no ACK comes at all,
 // and after timeout() onTimer() asks for a probe.

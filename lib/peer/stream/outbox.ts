@@ -8,7 +8,7 @@
 //     window allow: lost fragments first, then new ones.
 //  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one.
 //  4. onSettled(): the receiving application has decided; the owner hears the outcome, the message is forgotten.
-//  5. Or cancel(): nobody waits any more; the receiver learns by BASE that it comes no more.
+//  5. Or cancel(): its owner gives it up; the receiver learns by BASE that it comes no more.
 //
 // Two levels, as in QUIC (RFC 9002). Datagrams have counters and are acknowledged, or declared lost, one by one; they
 // belong to one session. Messages have numbers; they survive sessions. A lost datagram is never repeated: what it carried
@@ -27,7 +27,7 @@ import { LossDetector, type Packet } from "./loss-detector.ts";
 import { Ring } from "./ring.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
 
-/** Called once for every message that the receiver has settled and nobody has cancelled, in order. */
+/** Called once for every message that the receiver has settled and the owner has not cancelled, in order. */
 export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome, now: number, number: number) => void;
 
 /** A fragment is in one of these states, or in the datagram with the counter that stands in their place. */
@@ -48,7 +48,7 @@ interface OutboundMessage<Tag> {
   arrived: number;
   /** A fragment has been sent in the present session: the receiver may keep it. */
   started: boolean;
-  /** Nobody waits for it any more: not repeated, and passed over by the next BASE. */
+  /** Settled or given up: not repeated, and passed over by the next BASE. */
   abandoned: boolean;
 }
 
@@ -86,7 +86,7 @@ export class Outbox<Tag = undefined> {
   get numbered(): number {
     return this.#queue.numbered;
   }
-  /** Timeouts since anything was acknowledged: several mean that nobody is there. */
+  /** Timeouts since anything was acknowledged: several mean that the peer is gone, or the path. */
   get unanswered(): number {
     return this.#detector.unanswered;
   }
@@ -225,7 +225,7 @@ export class Outbox<Tag = undefined> {
     }
   }
 
-  // The receiver is told where the base is now when others wait behind the cancelled ones.
+  // When messages wait behind the cancelled ones, the receiver has to learn where the base is now.
   #passAbandoned(): void {
     if (this.#queue.passAbandoned()) this.#announceBase = true;
     if (this.#queue.size > 0) return;
@@ -286,14 +286,21 @@ export class Outbox<Tag = undefined> {
   }
 }
 
-/** The messages of the stream in their order, and how far they have come in the present session. Knows no datagrams. */
+/**
+ * The messages of the stream in their order, and how far they have come in the present session. Knows no datagrams. Its
+ * methods alone write its fields; the outbox above reads them.
+ */
 class SendQueue<Tag> {
+  /** The lowest number that is not settled. */
+  base = FIRST_NUMBER;
+  /** The message whose fragments go out next for the first time in this session… */
+  cursor = FIRST_NUMBER;
+  /** …and the fragment. */
+  cursorIndex = 0;
+  /** The highest number that any receiver can know of. */
+  sentUpTo = FIRST_NUMBER - 1;
   readonly #messages = new Ring<OutboundMessage<Tag>>(); // base <= number < #next, without gaps
-  #base = FIRST_NUMBER;
   #next = FIRST_NUMBER;
-  #cursor = FIRST_NUMBER;
-  #cursorIndex = 0;
-  #sentUpTo = FIRST_NUMBER - 1;
   #startedBytes = 0; // invariant: the sum of the costs of the started messages, what the receiver may have to keep
 
   /** Messages that are not settled; cancelled ones behind them too. */
@@ -304,25 +311,9 @@ class SendQueue<Tag> {
   get numbered(): number {
     return this.#next - FIRST_NUMBER;
   }
-  /** The lowest number that is not settled. */
-  get base(): number {
-    return this.#base;
-  }
-  /** The highest number that any receiver can know of. */
-  get sentUpTo(): number {
-    return this.#sentUpTo;
-  }
-  /** The message whose fragments go out next for the first time in this session… */
-  get cursor(): number {
-    return this.#cursor;
-  }
-  /** …and the fragment. */
-  get cursorIndex(): number {
-    return this.#cursorIndex;
-  }
   /** A whole message has been sent that is not settled. */
   get awaitsSettling(): boolean {
-    return this.#base < this.#cursor;
+    return this.base < this.cursor;
   }
   get(number: number): OutboundMessage<Tag> | undefined {
     return this.#messages.get(number);
@@ -347,12 +338,12 @@ class SendQueue<Tag> {
   /** The message at the cursor, when there is one and the receiver has room for it. */
   startable(): OutboundMessage<Tag> | null {
     for (;;) {
-      const message = this.#messages.get(this.#cursor);
+      const message = this.#messages.get(this.cursor);
       if (!message) return null;
       if (!message.abandoned) {
         if (message.started) return message;
         const fits = this.#startedBytes + message.windowCost <= BYTE_WINDOW;
-        return fits && this.#cursor < this.#base + MESSAGE_WINDOW ? message : null;
+        return fits && this.cursor < this.base + MESSAGE_WINDOW ? message : null;
       }
       this.#advance();
     }
@@ -363,18 +354,18 @@ class SendQueue<Tag> {
     if (message.started) return;
     message.started = true;
     this.#startedBytes += message.windowCost;
-    this.#sentUpTo = Math.max(this.#sentUpTo, message.number);
+    this.sentUpTo = Math.max(this.sentUpTo, message.number);
   }
 
   /** The fragment at the cursor has gone out. */
   advanceFragment(message: OutboundMessage<Tag>): void {
-    this.#cursorIndex++;
-    if (this.#cursorIndex === message.fragments.length) this.#advance();
+    this.cursorIndex++;
+    if (this.cursorIndex === message.fragments.length) this.#advance();
   }
 
   /** Takes the lowest message out. Caller knows that there is one. */
   takeBase(): OutboundMessage<Tag> {
-    const message = this.#messages.delete(this.#base++) as OutboundMessage<Tag>;
+    const message = this.#messages.delete(this.base++) as OutboundMessage<Tag>;
     if (message.started) this.#startedBytes -= message.windowCost;
     return message;
   }
@@ -383,33 +374,33 @@ class SendQueue<Tag> {
   cancel(number: number): void {
     const message = this.#messages.get(number);
     if (!message || message.abandoned) return;
-    if (number === this.#next - 1 && number > this.#sentUpTo) {
-      this.#messages.delete(number); // nobody has heard of the number: it is free again
+    if (number === this.#next - 1 && number > this.sentUpTo) {
+      this.#messages.delete(number); // no receiver has heard of the number: it is free again
       this.#next = number;
       return;
     }
     message.abandoned = true; // tells the datagrams that carry it
     // A tombstone holds its place until the base moves over it: the body is free, its cost is not.
     this.#messages.set({ ...message, body: NO_BYTES, fragments: [] });
-    if (number === this.#cursor) this.#advance();
+    if (number === this.cursor) this.#advance();
   }
 
   /** The base moves over cancelled messages by itself. Returns whether it did. */
   passAbandoned(): boolean {
-    const before = this.#base;
-    while (this.#messages.get(this.#base)?.abandoned) this.takeBase();
-    this.#sentUpTo = Math.max(this.#sentUpTo, this.#base - 1);
-    if (this.#cursor < this.#base) {
-      this.#cursor = this.#base;
-      this.#cursorIndex = 0;
+    const before = this.base;
+    while (this.#messages.get(this.base)?.abandoned) this.takeBase();
+    this.sentUpTo = Math.max(this.sentUpTo, this.base - 1);
+    if (this.cursor < this.base) {
+      this.cursor = this.base;
+      this.cursorIndex = 0;
     }
-    return this.#base > before;
+    return this.base > before;
   }
 
   /** A new session: all of it goes out again. */
   rewind(): void {
-    this.#cursor = this.#base;
-    this.#cursorIndex = 0;
+    this.cursor = this.base;
+    this.cursorIndex = 0;
     this.#messages.forEach((message) => {
       if (message.abandoned) return; // the receiver may still keep it
       if (message.started) this.#startedBytes -= message.windowCost;
@@ -426,7 +417,7 @@ class SendQueue<Tag> {
   }
 
   #advance(): void {
-    this.#cursor++;
-    this.#cursorIndex = 0;
+    this.cursor++;
+    this.cursorIndex = 0;
   }
 }

@@ -1,6 +1,6 @@
-// A map from numbers that are near each other, in a ring of slots. A Map would do, but with one entry coming and going for
-// each message it allocates a new table every few of them, and dead old tables keep younger ones alive through garbage
-// collections (measured: a third of the time of a round trip).
+// A map from numbers that are near each other, in a ring of slots. With one entry coming and going for each message a Map
+// allocates a new table every few of them, and dead old tables keep younger ones alive through garbage collections
+// (measured: a third of the time of a round trip).
 
 const FIRST_SLOTS = 16;
 

@@ -32,7 +32,7 @@ export const MIN_TIMEOUT = 4;
 /** Doubling stops here for the first probes, so that the seventh (30 % loss: 99 % need no more) comes after 0.25 s. */
 export const FAST_PROBES = 12;
 export const FAST_BACKOFF_LIMIT = 5; // 2^5
-/** Beyond them doubling goes on up to this: nobody is there, or the path is dead. */
+/** Beyond them doubling goes on up to this: the peer is gone, or the path is dead. */
 export const MAX_TIMEOUT = 2000;
 /**
  * Before the first sample, when the handshake had to be repeated and so measured nothing. RFC 6298 says 1 s; on a lossy LAN

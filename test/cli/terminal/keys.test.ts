@@ -41,11 +41,92 @@ describe("KeyDecoder", () => {
     );
   });
 
+  describe("whose paste has no end", () => {
+    const begun = (text: string): KeyDecoder => {
+      const decoder = new KeyDecoder();
+      expect(decoder.feed(Buffer.from(`${ESC}[200~${text}`))).toEqual([]);
+      return decoder;
+    };
+    const part = (text: string): Key => ({ type: "paste", text, whole: false });
+    const type = (decoder: KeyDecoder, key: string) => names(decoder.feed(Buffer.from(key), true));
+
+    it("asks to be told when nothing more comes, and gives what there is, as text", () => {
+      const decoder = begun("bob hello\r\nEnter\rx");
+      expect(decoder.patienceMs).toBeGreaterThan(100);
+      expect(decoder.flush()).toEqual([part("bob hello\nEnter\nx")]);
+      expect(decoder.patienceMs).toBeUndefined();
+      expect(type(decoder, "\x03")).toEqual(["ctrl-c"]);
+    });
+
+    it.each(["\x03", "\x04"])("ends it at %j, which does nothing else", (key) => {
+      const decoder = begun("bob hello");
+      expect(decoder.feed(Buffer.from(key), true)).toEqual([part("bob hello")]);
+      expect(type(decoder, key)).toEqual([key === "\x03" ? "ctrl-c" : "ctrl-d"]);
+    });
+
+    it("takes Ctrl-C in the middle of it for a part of it", () => {
+      const decoder = begun("bob ");
+      expect(decoder.feed(Buffer.from("\x03"))).toEqual([]);
+      expect(decoder.feed(Buffer.from("x\x04y"), true)).toEqual([]);
+      expect(names(decoder.feed(Buffer.from(`${ESC}[201~`)))).toEqual(["paste:bob \x03x\x04y"]);
+    });
+
+    it.each([
+      ["", ""],
+      ["bob 1", "bob 1"],
+      [`bob${ESC}[20`, "bob"],
+      [`bob${ESC}`, "bob"],
+      [`bob${ESC}[A`, `bob${ESC}[A`],
+      [`bob${ESC}[2${ESC}[2`, `bob${ESC}[2`],
+    ])("loses nothing but a part of the end: %j", (text, kept) => {
+      expect(begun(text).flush()).toEqual([part(kept)]);
+    });
+
+    it("enters nothing of a rest that comes later", () => {
+      const decoder = begun("bob one\n");
+      decoder.flush();
+      expect(names(decoder.feed(Buffer.from("two\nalice three\r"), true))).toEqual([]);
+      expect(names(decoder.feed(Buffer.from(`four\n${ESC}[201~x\r`)))).toEqual([
+        "paste:two\nalice three\nfour\n",
+        "text:x",
+        "enter",
+      ]);
+    });
+
+    it("enters nothing of a rest that comes byte by byte", () => {
+      const decoder = begun("bob one");
+      decoder.flush();
+      expect(names([..."\ntwo\n"].flatMap((byte, i) => decoder.feed(Buffer.from(byte), i === 1)))).not.toContain(
+        "enter",
+      );
+      expect(names(decoder.flush()).join("")).toContain("two\n");
+    });
+
+    it("is over with an Enter that somebody presses, and with an end that comes late", () => {
+      const pressed = begun("bob one");
+      pressed.flush();
+      expect(type(pressed, "\r")).toEqual(["enter"]);
+      expect(type(pressed, "bob two\r")).toEqual(["text:bob two", "enter"]);
+      const late = begun("bob one");
+      late.flush();
+      expect(type(late, `${ESC}[201~`)).toEqual([]);
+      expect(type(late, "bob two\r")).toEqual(["text:bob two", "enter"]);
+    });
+
+    it("may be followed by a whole one", () => {
+      const decoder = begun("bob one");
+      decoder.flush();
+      expect(decoder.feed(Buffer.from(`${ESC}[200~a\nb${ESC}[201~`))).toEqual([
+        { type: "paste", text: "a\nb", whole: true },
+      ]);
+    });
+  });
+
   it("never gives control characters as text, never stops, for any bytes", () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 5 }), (pieces) => {
         const decoder = new KeyDecoder();
-        const keys = [...pieces.flatMap((p) => decoder.feed(p)), ...decoder.flush()];
+        const keys = [...pieces.flatMap((p, i) => decoder.feed(p, i % 2 === 0)), ...decoder.flush()];
         for (const key of keys) if (key.type === "text") expect(key.text).not.toMatch(/\p{Cc}/u);
       }),
       { numRuns: 1000 },

@@ -9,6 +9,8 @@ const anyText = fc
     maxLength: 60,
   })
   .map((p) => p.join(""));
+/** A terminal of any height. */
+const WHOLE = Number.POSITIVE_INFINITY;
 const boundaries = (text: string): number[] => [
   ...Array.from(new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(text), (s) => s.index),
   text.length,
@@ -16,25 +18,26 @@ const boundaries = (text: string): number[] => [
 
 describe("layOut", () => {
   it("breaks before a wide character that does not fit", () => {
-    expect(layOut("> ", "abcde漢x", 7, 8).rows).toEqual(["> abcde", "漢x"]);
+    expect(layOut("> ", "abcde漢x", 7, 8, WHOLE).rows).toEqual(["> abcde", "漢x"]);
   });
 
   it("gives the cursor a row of its own when the line fills the last one", () => {
-    expect(layOut("> ", "abcdef", 6, 8)).toEqual({
+    expect(layOut("> ", "abcdef", 6, 8, WHOLE)).toEqual({
       rows: ["> abcdef", ""],
+      promptLength: 2,
       cursorRow: 1,
       cursorColumn: 0,
       cursorPrefix: "",
     });
-    expect(layOut("> ", "abcdef", 5, 8).rows).toEqual(["> abcdef"]);
+    expect(layOut("> ", "abcdef", 5, 8, WHOLE).rows).toEqual(["> abcdef"]);
   });
 
   it("shows control characters of the line", () => {
-    expect(layOut("> ", "a\nb", 2, 20)).toMatchObject({ rows: ["> a^Jb"], cursorColumn: 5 });
+    expect(layOut("> ", "a\nb", 2, 20, WHOLE)).toMatchObject({ rows: ["> a^Jb"], cursorColumn: 5 });
   });
 
   it("leaves out a prompt that is too wide", () => {
-    expect(layOut("a-very-long-prompt> ", "hi", 2, 10).rows).toEqual(["hi"]);
+    expect(layOut("a-very-long-prompt> ", "hi", 2, 10, WHOLE).rows).toEqual(["hi"]);
   });
 
   it("loses nothing, fits every row, and keeps the cursor on the screen, for all texts and widths", () => {
@@ -43,7 +46,7 @@ describe("layOut", () => {
         const stops = boundaries(text);
         const cursor = stops[pick % stops.length] as number;
         const width = Math.max(columns, MIN_COLUMNS);
-        const { rows, cursorRow, cursorColumn, cursorPrefix } = layOut("> ", text, cursor, columns);
+        const { rows, cursorRow, cursorColumn, cursorPrefix } = layOut("> ", text, cursor, columns, WHOLE);
         expect(rows.join("")).toBe(
           `> ${Array.from(new Intl.Segmenter().segment(text), (s) => escapeControls(s.segment)).join("")}`,
         );

@@ -67,7 +67,7 @@ it("loses and doubles nothing", async () => {
         }
       }
       const rows = await emulator.lines();
-      const { rows: blockRows, cursorColumn } = layOut(block.prompt, block.text, block.cursor, columns);
+      const { rows: blockRows, cursorColumn } = layOut(block.prompt, block.text, block.cursor, columns, 24);
       const blockText = blockRows
         .map((row) => row.trimEnd())
         .filter((row, n) => n < blockRows.length - 1 || row !== "");

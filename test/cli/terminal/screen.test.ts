@@ -1,5 +1,6 @@
 // The talk screen in a real pseudo-terminal: what a person sees, asserted on the screen of a terminal emulator.
 import { afterEach, describe, expect, it } from "vitest";
+import { whyNoHosts } from "../../helpers/host.ts";
 import { TalkScreen } from "../../helpers/talk-screen.ts";
 
 const ESC = "\x1b";
@@ -142,6 +143,41 @@ describe("keys", () => {
   });
 });
 
+describe("a paste whose end does not arrive", () => {
+  /** So long that what comes then comes by itself. */
+  const aMoment = () => new Promise((resolve) => setTimeout(resolve, 200));
+
+  it("stands in the line after a while, and nothing of it was entered", async () => {
+    await open();
+    screen.type(`${ESC}[200~bob one\rbob two\r`);
+    await screen.shows("> bob one^Jbob two^J");
+    await screen.shows("* the end of the paste has not arrived");
+    screen.type("rest\rof it"); // no person presses these at once
+    await screen.shows("> bob one^Jbob two^Jrest^Jof it");
+    expect(screen.entered).toEqual([]);
+    screen.type("!");
+    await screen.shows("rest^Jof it!");
+    await aMoment();
+    screen.type("\r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bob one\nbob two\nrest\nof it!"]);
+  });
+
+  it.each([
+    ["Ctrl-C", "\x03"],
+    ["Ctrl-D", "\x04"],
+  ])("is ended by %s, which loses nothing and does not leave", async (_, key) => {
+    await open();
+    screen.type("bob \x1b[D");
+    screen.type(`${ESC}[200~one`);
+    await aMoment();
+    screen.type(key);
+    await screen.shows("> bobone ");
+    expect([screen.entered, screen.ends]).toEqual([[], 0]);
+    expect(screen.lines().join()).not.toContain("disabled");
+  });
+});
+
 describe("the fate of a message", () => {
   it("stands above the prompt while it is under way, and moves up with its mark", async () => {
     await open();
@@ -219,6 +255,37 @@ describe("the terminal", () => {
     screen.type(" more\r");
     await screen.until(() => screen.entered.length === 1);
     expect(screen.entered).toEqual(["half more"]);
+  });
+});
+
+describe("Ctrl-Z where nobody could continue the program", () => {
+  const goesOn = async () => {
+    await screen.shows("you are me");
+    screen.type("half");
+    await screen.shows("> half");
+    const entered = screen.raw.split(`${ESC}[?2004h`).length;
+    screen.type("\x1a");
+    await screen.until(() => screen.raw.split(`${ESC}[?2004h`).length > entered); // it has left the terminal and is back
+    await screen.message("alice", "meanwhile");
+    screen.type("\x01more \r");
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["more half"]);
+    expect(content()).toEqual(["alice: meanwhile", "> "]);
+  };
+
+  it("goes on at once as the leader of a session", async () => {
+    screen = await TalkScreen.open();
+    await goesOn();
+  });
+
+  it.skipIf(whyNoHosts)(`goes on at once as process 1${whyNoHosts ? ` (skipped: ${whyNoHosts})` : ""}`, async () => {
+    screen = await TalkScreen.open({ wrapper: ["unshare", "-p", "--fork", "--kill-child", "--mount-proc"] });
+    await goesOn();
+  });
+
+  it("goes on at once beside a shell that has no job control", async () => {
+    screen = await TalkScreen.open({ wrapper: ["sh", "-c", '"$@"; exit $?', "sh"] });
+    await goesOn();
   });
 });
 

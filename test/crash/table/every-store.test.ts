@@ -3,10 +3,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { foldName } from "../../../lib/base/names.ts";
 import type { NewRow, StoredEntry } from "../../../lib/directory/shm/stored-entry.ts";
-import { client, name, rowFields, rowOf } from "../../directory/shm/support/clients.ts";
+import { client, rowFields, rowOf } from "../../directory/shm/support/clients.ts";
 import { atEveryStore } from "../../directory/shm/support/every-store.ts";
 import { HeapTable } from "../../directory/shm/support/heap-table.ts";
 import { expectWhole } from "../../directory/shm/support/whole.ts";
+import { name } from "../../directory/support/entries.ts";
 
 /** Rows by folded name, without what a repair may change. */
 type People = Map<string, NewRow>;

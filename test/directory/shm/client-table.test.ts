@@ -7,7 +7,8 @@ import { HEADER, LAYOUT_VERSION, READY } from "../../../lib/directory/shm/table-
 import { IpcError } from "../../../lib/ipc/index.ts";
 import { SharedMemory } from "../../../lib/ipc/shared-memory.ts";
 import { ObjectNames, segmentFile } from "../../helpers/object-names.ts";
-import { client, fieldsOf, shown, written } from "./support/clients.ts";
+import { fieldsOf } from "../support/entries.ts";
+import { client, shown, written } from "./support/clients.ts";
 
 const names = new ObjectNames("table");
 afterAll(() => names.sweep());

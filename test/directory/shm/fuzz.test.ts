@@ -9,9 +9,9 @@ import { DETAIL_WORDS, HEADER, RECORD_WORDS } from "../../../lib/directory/shm/t
 import { readHeader } from "../../../lib/directory/shm/table-segment.ts";
 import { Directory, type DirectoryEntry } from "../../../lib/index.ts";
 import { Program } from "../../helpers/program.ts";
+import { problemOf } from "../support/sane.ts";
 import { client } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
-import { problemOf } from "./support/sane.ts";
 import { freshPort } from "./support/server-table.ts";
 import { expectWhole } from "./support/whole.ts";
 

@@ -7,7 +7,8 @@ import { ClientTable } from "../../../lib/directory/shm/client-table.ts";
 import { HEADER, LAYOUT_VERSION } from "../../../lib/directory/shm/table-layout.ts";
 import { Directory, DirectoryEntry } from "../../../lib/index.ts";
 import { Program } from "../../helpers/program.ts";
-import { client, fieldsOf } from "./support/clients.ts";
+import { fieldsOf } from "../support/entries.ts";
+import { client } from "./support/clients.ts";
 import { freshPort, raw } from "./support/server-table.ts";
 import { isOneEntry, saysOneNumber } from "./support/telling.ts";
 

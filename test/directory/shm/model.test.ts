@@ -5,7 +5,8 @@ import { TalkError } from "../../../lib/base/errors.ts";
 import { foldName } from "../../../lib/base/names.ts";
 import { DirectoryError } from "../../../lib/directory/directory-error.ts";
 import type { NewRow, RowHandle } from "../../../lib/directory/shm/stored-entry.ts";
-import { client, name, rowFields, rowOf, shown, written } from "./support/clients.ts";
+import { name } from "../support/entries.ts";
+import { client, rowFields, rowOf, shown, written } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
 import { expectWhole, longestChain } from "./support/whole.ts";
 

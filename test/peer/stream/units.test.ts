@@ -292,7 +292,7 @@ describe("ring", () => {
   });
 });
 
-describe("gate", () => {
+describe("handshake rate limiter", () => {
   it("gives each address its rate and a burst of two seconds", () => {
     const bucket = new TokenBucket(10, 0);
     const taken = (now: number) => Array.from({ length: 50 }, () => bucket.take(now)).filter(Boolean).length;
@@ -301,17 +301,17 @@ describe("gate", () => {
 
   it("remembers a bounded number of addresses", () => {
     const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 0.5, handshakesWithoutCookie: 1e9 };
-    const gate = new HandshakeRateLimiter(limits, 0);
-    expect([gate.ask("a", 1, false, 0), gate.ask("a", 1, false, 0)]).toEqual(["pass", "cookie"]);
-    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) gate.ask(`b${i}`, 1, false, 0);
-    expect(gate.ask("a", 1, false, 0)).toBe("pass"); // forgotten
+    const limiter = new HandshakeRateLimiter(limits, 0);
+    expect([limiter.admit("a", 1, false, 0), limiter.admit("a", 1, false, 0)]).toEqual(["pass", "cookie"]);
+    for (let i = 0; i < MAX_TRACKED_ADDRESSES; i++) limiter.admit(`b${i}`, 1, false, 0);
+    expect(limiter.admit("a", 1, false, 0)).toBe("pass"); // forgotten
   });
 
   it("gives who has proved its address a share that nobody else can use up", () => {
     const limits = { ...DEFAULT_LIMITS, handshakesPerAddress: 1, handshakesWithoutCookie: 3, handshakesWithCookie: 4 };
-    const gate = new HandshakeRateLimiter(limits, 0);
+    const limiter = new HandshakeRateLimiter(limits, 0);
     const ask = (address: string, port: number, proven: boolean) =>
-      [1, 2, 3].map(() => gate.ask(address, port, proven, 0));
+      [1, 2, 3].map(() => limiter.admit(address, port, proven, 0));
     expect(ask("192.0.2.1", 1, false)).toEqual(["pass", "pass", "cookie"]);
     expect(ask("192.0.2.1", 2, true)).toEqual(["pass", "pass", "address"]);
     expect(ask("192.0.2.1", 3, true)).toEqual(["address", "address", "address"]);

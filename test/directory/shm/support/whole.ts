@@ -1,8 +1,8 @@
 // Whether a table is whole, looked at from outside: every record on its chain, every other slot on the free list, once each.
-import { expect } from "vitest";
 import { HEADER, RECORD, RECORD_WORDS, STATE, STATE_MASK } from "../../../../lib/directory/shm/table-layout.ts";
 import type { HeapTable } from "./heap-table.ts";
 
+/** @throws Error that says what is not */
 export function expectWhole({ words, geometry }: HeapTable): void {
   const at = (slot: number) => geometry.records + slot * RECORD_WORDS;
   const word = (index: number) => words[index] as number;
@@ -16,19 +16,20 @@ export function expectWhole({ words, geometry }: HeapTable): void {
   for (let index = 0; index <= geometry.bucketMask; index++) {
     let link = word(geometry.buckets + index);
     while (link !== 0) {
-      if (meet(link) !== 0) expect.fail(`slot ${link - 1} is on two chains`);
-      if ((word(at(link - 1) + RECORD.hash) & geometry.bucketMask) !== index) expect.fail("on a foreign chain");
-      if ((word(at(link - 1) + RECORD.sequence) & STATE_MASK) !== STATE.live) expect.fail("a dead record on a chain");
+      if (meet(link) !== 0) throw new Error(`slot ${link - 1} is on two chains`);
+      if ((word(at(link - 1) + RECORD.hash) & geometry.bucketMask) !== index) throw new Error("on a foreign chain");
+      if ((word(at(link - 1) + RECORD.sequence) & STATE_MASK) !== STATE.live)
+        throw new Error("a dead record on a chain");
       link = word(at(link - 1) + RECORD.next);
     }
   }
   const live = met.reduce((sum, times) => sum + times, 0);
-  expect(word(HEADER.count)).toBe(live);
+  if (word(HEADER.count) !== live) throw new Error(`counts ${word(HEADER.count)}, has ${live}`);
   for (let link = word(HEADER.freeHead); link !== 0; link = word(at(link - 1) + RECORD.next)) {
-    if (meet(link) !== 0) expect.fail(`slot ${link - 1} is free twice, or live and free`);
-    if ((word(at(link - 1) + RECORD.sequence) & STATE_MASK) !== STATE.free) expect.fail("in use on the free list");
+    if (meet(link) !== 0) throw new Error(`slot ${link - 1} is free twice, or live and free`);
+    if ((word(at(link - 1) + RECORD.sequence) & STATE_MASK) !== STATE.free) throw new Error("in use on the free list");
   }
-  if (met.some((times) => times === 0)) expect.fail("a slot below the high-water mark belongs to nobody");
+  if (met.some((times) => times === 0)) throw new Error("a slot below the high-water mark belongs to nobody");
 }
 
 /** Records in the longest chain. */

@@ -1,8 +1,8 @@
 // Whether an entry that may come from hostile bytes is one that the rest of the program can use: right types, within bounds.
-import { endpointProblem, MAX_ENDPOINTS } from "../../../../lib/base/endpoint.ts";
-import type { DirectoryEntry } from "../../../../lib/directory/entry.ts";
-import { writeEntry } from "../../../../lib/directory/entry-wire.ts";
-import { ReplyWriter } from "../../../../lib/wire/resp-writer.ts";
+import { endpointProblem, MAX_ENDPOINTS } from "../../../lib/base/endpoint.ts";
+import type { DirectoryEntry } from "../../../lib/directory/entry.ts";
+import { writeEntry } from "../../../lib/directory/entry-wire.ts";
+import { ReplyWriter } from "../../../lib/wire/resp-writer.ts";
 
 const out = new ReplyWriter(1024);
 
