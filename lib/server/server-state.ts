@@ -3,7 +3,7 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { defaultStateDir, makeFolder, replaceFile } from "../base/files.ts";
+import { defaultStateDir, makeFolder } from "../base/files.ts";
 import { isShortage, systemMessage } from "../base/system-error.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { readSeedFile } from "../crypto/key-file.ts";
