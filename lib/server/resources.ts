@@ -32,7 +32,7 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
   };
   try {
     signal?.throwIfAborted();
-    refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
+    refuseExposure(settings, acceptor.address.host); // a socket that was handed over, too
     const { port } = acceptor.address;
     const reservation = reserveDirectory({ kind: settings.directory, port, log });
     undo.push(() => reservation.release());
@@ -52,7 +52,7 @@ function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   if (isLoopback(host) || tls || insecure) return;
   throw new TalkError(
     "usage",
-    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said`,
+    `${host} can be reached from other machines, and without TLS any machine between could read and change what is said`,
     { remedy: "secure-listener" },
   );
 }
