@@ -104,7 +104,7 @@ function startServer(address: ServerAddress, stateDir: string): Started {
       {
         cwd: "/", // it must not keep a file system from being unmounted
         detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-        env: withoutSettings(process.env),
+        env: serverEnvironment(process.env),
         stdio: ["ignore", log, log],
       },
     );
@@ -144,9 +144,15 @@ function reasonIn(log: string, from: number): string {
   }
 }
 
-/** The PTALK_ variables are meant for this command, or for a server that somebody starts on purpose. */
-function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("PTALK_")));
+/**
+ * Variables that are meant for this process alone: PTALK_ for this command, or for a server that a user starts on purpose; a service
+ * manager's sockets and watchdog (sd_notify(3), sd_listen_fds(3)) for the unit's own process.
+ */
+const FOR_THIS_PROCESS =
+  /^(PTALK_|LISTEN_|WATCHDOG_|NOTIFY_SOCKET$|FDSTORE$|MAINPID$|INVOCATION_ID$|JOURNAL_STREAM$|CREDENTIALS_DIRECTORY$)/;
+
+function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !FOR_THIS_PROCESS.test(name)));
 }
 
 const pause = (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, signal ? { signal } : {});

@@ -1,4 +1,4 @@
-// What `ptalk serve` asks a question through: its terminal (tty-prompt.ts) or standard input (stdin-prompt.ts).
+// What `ptalk serve` asks before it shuts down, and the answers that count as yes. The prompts: tty-prompt.ts, stdin-prompt.ts.
 
 /** Asked once, then released. */
 export interface ConfirmPrompt {
@@ -6,7 +6,7 @@ export interface ConfirmPrompt {
   print(text: string): void;
   /** The next line; null when there will be none. Everything else goes on meanwhile. */
   readLine(done: (line: string | null) => void): void;
-  /** Done with, answered or not: the callback is not called any more. */
+  /** Ends the question, answered or not: `done` is not called any more. */
   release(): void;
 }
 

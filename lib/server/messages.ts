@@ -66,7 +66,7 @@ export type ToPrimary =
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "workerError"; reason: string };
 
-/** Resolves when the message has left this process: whoever waits for it never fills the channel. */
+/** Resolves when the message has left this process: a sender that waits for it never fills the channel. */
 export type SendToPrimary = (message: ToPrimary) => Promise<void>;
 
 export type ToWorker =

@@ -1,4 +1,4 @@
-// What a server is told, checked and completed.
+// A server's options, checked and completed.
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
@@ -11,7 +11,7 @@ export interface ServerOptions {
   readonly listen?: string | ServerAddress;
   /**
    * Worker processes, 0 to 64. Default: one per core, at most 4. With 0 everything runs in the calling process: for tests and
-   * small embedded servers. Processes are made with node:cluster, so a cluster worker can only have 0.
+   * small embedded servers.
    */
   readonly workers?: number;
   /** Clients there is room for, 1 to 1,048,576. Default 4096. */
@@ -33,14 +33,14 @@ export interface ServerOptions {
    * removed at the end. One server at a time.
    */
   readonly stateDir?: string;
-  /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
+  /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
   readonly tableMode?: number;
   /**
    * Where the directory is. "shm" (default): in shared memory, where every program of this host can read it (`Directory.open`).
    * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm.
    */
   readonly directory?: DirectoryKind;
-  /** A listening socket's descriptor, from systemd or another parent; `listen` is then only what is said about it. */
+  /** A listening socket's descriptor, from systemd or another parent; `listen` is ignored then. */
   readonly listenFd?: number;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
@@ -67,7 +67,7 @@ export interface ServerSettings {
   readonly log: Log;
   readonly json: boolean;
   readonly signal: AbortSignal | null;
-  /** Nobody wants a log. */
+  /** There is no log. */
   readonly quiet: boolean;
 }
 

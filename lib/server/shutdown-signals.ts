@@ -3,8 +3,7 @@ import { isatty } from "node:tty";
 import { type SignalInfo, sigaction } from "../ipc/index.ts";
 import { type ConfirmPrompt, isYes } from "./confirm-prompt.ts";
 import { type Log, type LogFields, STDERR, silentLog, writeOrForget } from "./log.ts";
-import { StdinPrompt } from "./stdin-prompt.ts";
-import { TtyPrompt } from "./tty-prompt.ts";
+import { openPrompt } from "./open-prompt.ts";
 
 /** The server, as far as signals are concerned. */
 export interface Stoppable {
@@ -21,7 +20,6 @@ export class ShutdownSignals {
   #log: Log = silentLog;
   /** Who is being asked. */
   #asked: ConfirmPrompt | null = null;
-  #stdin: StdinPrompt | null = null;
   #over = false;
 
   constructor(json: boolean) {
@@ -67,7 +65,7 @@ export class ShutdownSignals {
     }
     const { clients } = this.#server;
     const from = senderOf(info);
-    const prompt = this.#openPrompt();
+    const prompt = openPrompt();
     const question = `${clients} clients are connected. Shut down? [y/N]`;
     if (from === null) this.#say(prompt, question, "interrupted", { clients });
     else this.#say(prompt, `SIGINT from ${from}. ${question}`, "interrupted", { clients, from });
@@ -84,13 +82,6 @@ export class ShutdownSignals {
       this.#say(prompt, "ptalk: going on", "going on", answer === null ? { reason: "end of input" } : { answer });
       this.#release();
     });
-  }
-
-  /** At the terminal, if standard input is one, else standard input. Null if there is no way to ask. */
-  #openPrompt(): ConfirmPrompt | null {
-    if (this.#stdin === null && isatty(0)) return TtyPrompt.open();
-    this.#stdin ??= new StdinPrompt();
-    return this.#stdin.ended ? null : this.#stdin;
   }
 
   /** To the prompt, and as an event to the log unless that is where the prompt reads it: a log for machines has only events. */

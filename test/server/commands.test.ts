@@ -67,6 +67,18 @@ describe("the connection", () => {
     old.close();
   });
 
+  it("takes a name for the connection, for client libraries", async () => {
+    const c = await server.client(2);
+    expect(await c.ask("CLIENT", "GETNAME")).toBeNull();
+    await c.ask("HELLO", 3, "SETNAME", "first");
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("first");
+    await c.ask("HELLO", 3);
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("first");
+    await c.ask("CLIENT", "SETNAME", "second");
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("second");
+    c.close();
+  });
+
   it("signs the client's nonce with the server's key", async () => {
     const clientNonce = newKeys().key;
     const hello = (await client.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
