@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PTALK, User } from "../helpers/cli.ts";
 import { type Fault, whyNoFaults, withFault } from "../helpers/faults.ts";
-import type { Program } from "../helpers/program.ts";
+import { whyNoHosts } from "../helpers/host.ts";
+import { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
 
 const [OK, SHORT, FORBIDDEN, LATE] = [0, 69, 77, 75];
@@ -154,4 +155,17 @@ describe.skipIf(whyNoFaults)("ptalk serve", () => {
       expect(stderr.trim().split("\n").at(-1)).toMatch(/^ptalk: /);
     },
   );
+});
+
+describe.skipIf(whyNoHosts)(`a host whose /dev/shm is small${whyNoHosts ? ` (skipped: ${whyNoHosts})` : ""}`, () => {
+  it.each(["64k", "512k"])("%s: whoever would start a server hears the reason", async (size) => {
+    using user = new User();
+    const setUp = `ip link set lo up && mount -t tmpfs -o size=${size} tmpfs /dev/shm && exec "$@"`;
+    const unshare = ["-n", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c", setUp, "sh"];
+    const { env } = user;
+    const program = new Program("unshare", [...unshare, process.execPath, PTALK, "--as", "alice"], { env });
+    const { code, stderr } = await program.end();
+    expect({ code, stderr }).toEqual({ code: 69, stderr: expect.stringContaining("shared memory has no room for") });
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
 });
