@@ -204,8 +204,12 @@ export class ShmDirectory implements Directory {
   }
 
   #change<T>(change: () => T): Promise<T> {
-    if (this.#closed) return Promise.reject(TableError.closed(this.#table.name));
-    return this.#writes.run(change);
+    const closed = () => TableError.closed(this.#table.name);
+    if (this.#closed) return Promise.reject(closed());
+    return this.#writes.run(() => {
+      if (this.#closed) throw closed();
+      return change();
+    });
   }
 
   /** Caller holds the write lock. */
