@@ -7,7 +7,7 @@
 //  4. While none is confirmed, the server is asked where the recipient is now, less and less often: a program that was restarted
 //     gets the message at its new address, also from a sender whom the server tells nothing unasked (`ptalk send`).
 //  5. The first confirmation under a name pins its key. A failure gets one of the codes that send() promises.
-import { getMaxListeners, setMaxListeners } from "node:events";
+import { setMaxListeners } from "node:events";
 import { abortable } from "../base/async.ts";
 import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
@@ -232,7 +232,7 @@ export function checkSend(to: unknown, text: unknown, options: unknown): SendLim
   if (signal !== undefined) {
     if (!(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
     // One signal may end everything that is under way. Node warns of the eleventh listener, which is no leak here.
-    setMaxListeners(Math.max(MAX_UNDER_WAY, getMaxListeners(signal)), signal);
+    setMaxListeners(MAX_UNDER_WAY, signal);
   }
   return { timeoutMs: whole, signal };
 }
