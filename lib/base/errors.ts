@@ -23,7 +23,7 @@ export type TalkErrorCode =
   | "closed"
   | "internal";
 
-/** The reasons for which a message can fail (DESIGN: `failed {id,to,code,message}`). */
+/** The reasons for which a message can fail: the `code` of a "failed" event. */
 export const FAILED_CODES = [
   "no-such-user",
   "not-delivered",
@@ -48,7 +48,8 @@ export type Remedy =
   | "secure-listener"
   | "both-tls-files"
   | "other-state-dir"
-  | "more-descriptors";
+  | "more-descriptors"
+  | "plain-server";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;

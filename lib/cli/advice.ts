@@ -23,6 +23,8 @@ export function adviceFor(error: unknown): string {
       return "Give both --tls-cert and --tls-key";
     case "other-state-dir":
       return "Give another one with --state-dir";
+    case "plain-server":
+      return "If the network is trusted: --insecure";
     case "more-descriptors":
       return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }

@@ -106,7 +106,7 @@ export interface ConnectOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered, at most a day; default 10 000. */
+  /** Milliseconds until not-delivered, at most a week; default 10 000. */
   readonly timeoutMs?: number;
   /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;

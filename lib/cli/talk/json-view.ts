@@ -1,4 +1,4 @@
-// A conversation for programs: one JSON object a line, as DESIGN's section 3 lists them.
+// A conversation for programs: one JSON object a line. The events: json.ts.
 import { failureText } from "../advice.ts";
 import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";

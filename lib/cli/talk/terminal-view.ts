@@ -64,7 +64,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     completion: { commands: TALK_COMMANDS, names: () => names.values(), fold: foldName },
     onLine,
     onEnd,
-    onInterrupt: () => say("Ctrl-C is disabled here: type Exit or press Ctrl-D to leave"),
+    onInterrupt: () => say(`Ctrl-C is disabled here: type ${hasPartner ? "/exit" : "Exit"} or press Ctrl-D to leave`),
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
