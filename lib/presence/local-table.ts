@@ -1,11 +1,12 @@
-// A user's clients on this machine: each writes a row of its own into the user's segment; whoever comes first makes it, whoever
-// leaves last takes it away, however the others ended.
+// A user's clients on this machine: each writes a row of its own into the user's segment. The first one makes it, the last one
+// removes it, however the others ended.
 //
 // Two objects: "/ptalk-host-UID" holds the rows and may be read by all; "/ptalk-host-UID.lock" may be opened by the user alone
 // and carries the record locks: one byte for each member's seat, which the kernel drops when the member dies, and the gate.
-// Joining and leaving happen under the gate. Who has come through it and finds the lock object still under its name is sure
-// that nobody removes it: removing is done under the same gate by a leaver who sees no other seat taken. Who finds it gone
-// begins again with the object that has the name now. So no two live members ever sit in different segments.
+// Joining and leaving happen under the gate. A process that holds the gate and still finds the lock object under its name knows
+// that no other process can remove it: a leaver removes it under the same gate, and only if no other seat is taken. A process
+// that finds it gone begins again with the object that has the name now. So no two live members sit in different segments,
+// unless somebody unlinks the objects from outside: then the members move to the next ones (`isNamed`).
 import { fchmodSync, fstatSync, lstatSync } from "node:fs";
 import { IpcError, isCode } from "../ipc/error.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
@@ -137,6 +138,14 @@ export class LocalTable implements Disposable {
     const words = encodeRow(row);
     this.#row = row;
     this.#write(words);
+  }
+
+  /**
+   * Whether readers can still find this client: both objects have their names. A program may unlink them from outside; then every
+   * member leaves and joins again, and all meet in the next table. Two system calls.
+   */
+  isNamed(): boolean {
+    return !this.#left && fstatSync(fdOf(this.#data)).nlink > 0 && this.#roster.isLinked();
   }
 
   /** Takes this client out; the last one of the user takes the objects away. Again does nothing. */
