@@ -10,6 +10,7 @@ import { backoffMs } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
+import { withoutInherited } from "./inherited-descriptors.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
 const START_LIMIT_MS = 10_000;
@@ -74,12 +75,13 @@ interface Started {
 function startServer(address: ServerAddress, stateDir: string): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
+  const nothing = openSync("/dev/null", "r+");
   try {
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
     const listen = formatServerAddress(address);
     // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
-    const options = ["--exit-when-empty", "--no-tls", "--listen", listen];
+    const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", listen];
     const child = spawn(
       process.execPath,
       [PROGRAM, "serve", ...options, "--state-dir", embeddedServerDir(stateDir, address.port)],
@@ -87,7 +89,7 @@ function startServer(address: ServerAddress, stateDir: string): Started {
         cwd: "/", // it must not keep a file system from being unmounted
         detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
         env: serverEnvironment(process.env),
-        stdio: ["ignore", log, log],
+        stdio: withoutInherited(["ignore", log, log], nothing),
       },
     );
     child.unref();
@@ -102,6 +104,7 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     return started;
   } finally {
     closeSync(log);
+    closeSync(nothing);
   }
 }
 
