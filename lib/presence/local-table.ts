@@ -8,6 +8,7 @@
 // that finds it gone begins again with the object that has the name now. So no two live members sit in different segments,
 // unless somebody unlinks the objects from outside: then the members move to the next ones (`isNamed`).
 import { fchmodSync, fstatSync, lstatSync } from "node:fs";
+import { objectBehind } from "../ipc/dev-shm.ts";
 import { IpcError, isCode } from "../ipc/error.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import { processIdentity } from "../ipc/process.ts";
@@ -51,6 +52,8 @@ export class LocalTable implements Disposable {
   readonly #data: SharedMemory;
   readonly #words: Int32Array;
   readonly #seat: number;
+  /** The object that had the segment's name when this client joined. */
+  readonly #named: string;
   #row: OwnedLocalEntry;
   #left = false;
 
@@ -67,6 +70,7 @@ export class LocalTable implements Disposable {
     this.#data = data;
     this.#words = new Int32Array(data.buffer);
     this.#seat = seat;
+    this.#named = objectBehind(data.name);
     this.#row = row;
   }
 
@@ -131,6 +135,11 @@ export class LocalTable implements Disposable {
     }
   }
 
+  /** False once another program has removed the user's objects, as systemd-logind does at the last logout (RemoveIPC). */
+  get isNamed(): boolean {
+    return !this.#left && this.#roster.isNamed(this.#anchor.name) && objectBehind(this.name) === this.#named;
+  }
+
   /** Changes some of this client's row. Costs about a microsecond, no system call. @throws TalkError `bad-data` */
   update(changes: Partial<LocalFields>): void {
     if (this.#left) throw IpcError.of("EBADF", "mmap", this.name, "this client has left the local table");
@@ -138,14 +147,6 @@ export class LocalTable implements Disposable {
     const words = encodeRow(row);
     this.#row = row;
     this.#write(words);
-  }
-
-  /**
-   * Whether readers can still find this client: both objects have their names. A program may unlink them from outside; then every
-   * member leaves and joins again, and all meet in the next table. Two system calls.
-   */
-  isNamed(): boolean {
-    return !this.#left && fstatSync(fdOf(this.#data)).nlink > 0 && this.#roster.isLinked();
   }
 
   /** Takes this client out; the last one of the user takes the objects away. Again does nothing. */

@@ -3,6 +3,7 @@
 // outside, the client joins their successor.
 import { readlinkSync } from "node:fs";
 import { isatty } from "node:tty";
+import { withoutZone } from "../base/endpoint.ts";
 import { IpcError } from "../ipc/error.ts";
 import type { LocalFields } from "./local-entry.ts";
 import { LocalTable } from "./local-table.ts";
@@ -79,11 +80,17 @@ export class LocalPresence {
   /** systemd's RemoveIPC unlinks the objects of a user at the last logout, while programs of that user go on (logind.conf(5)). */
   #check(): void {
     this.#looks++;
-    if (this.#table?.isNamed()) return;
-    if (this.#table === undefined && this.#looks % LOOKS_PER_ATTEMPT !== 0) return;
-    // First: no reader sees that row any more, and its seat may be the one that is missing.
-    this.#table?.leave();
-    this.#table = undefined;
+    try {
+      if (this.#table?.isNamed) return;
+      if (this.#table === undefined && this.#looks % LOOKS_PER_ATTEMPT !== 0) return;
+      const before = this.#table;
+      this.#table = undefined;
+      // First: no reader sees that row any more, and its seat may be the one that is missing.
+      before?.leave();
+    } catch (error) {
+      if (!(error instanceof IpcError)) throw error;
+      return; // no descriptor is left to look with, say: a later look finds out
+    }
     this.#join();
   }
 
@@ -112,9 +119,6 @@ export class LocalPresence {
     this.#timer ??= setTimeout(() => this.update(), UPDATE_MS).unref();
   }
 }
-
-// fe80::1%eth0: the zone is this machine's own business (RFC 4007 section 11).
-const withoutZone = (address: string): string => address.split("%")[0] as string;
 
 function ownTerminal(): string | null {
   const fd = STANDARD_STREAMS.find((stream) => isatty(stream));

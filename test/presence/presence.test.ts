@@ -9,7 +9,7 @@ import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "../directory/
 import { until } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
 
-const FIXTURE = join(import.meta.dirname, "../fixtures/table/local-presence.js");
+const FIXTURE = join(import.meta.dirname, "../fixtures/table/local-presences.js");
 const programs: Program[] = [];
 
 afterEach(async () => {
