@@ -141,12 +141,15 @@ export class WorkerProcess implements WorkerHandle {
   }
 }
 
-/** Node's options of this process, unless they are a program themselves (`node -e`): a worker would run that, and fork again. */
+/** A program in the options themselves (`node -e`): a worker would run that, and fork again. */
+const PROGRAM_OPTION = /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/;
+/** The port of a debugger is this process's own. */
+const DEBUGGER_OPTION = /^--inspect(-brk|-wait)?(=|$)/;
+
+/** Node's options of this process, as far as they are good for a worker. */
 function workerOptions(): string[] {
-  const isProgram = process.execArgv.some((option) =>
-    /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/.test(option),
-  );
-  return isProgram ? [] : process.execArgv;
+  if (process.execArgv.some((option) => PROGRAM_OPTION.test(option))) return [];
+  return process.execArgv.filter((option) => !DEBUGGER_OPTION.test(option));
 }
 
 /** Compiled, as it is published; the tests run the sources of everything else. */
