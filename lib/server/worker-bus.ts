@@ -156,6 +156,7 @@ export class WorkerBus {
         member.onReopened?.();
         break;
       case "adopted":
+      case "failed":
         break; // see worker-process.ts
     }
   }

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
@@ -27,12 +28,20 @@ export interface HandedConnection {
   readonly address: string;
 }
 
+/** How a worker's process ended. */
+export interface WorkerEnd {
+  /** The signal, the status, or why there was no process. */
+  readonly how: string;
+  /** The error that ended it, if it could say so. */
+  readonly failure: { readonly reason: string; readonly isShortage: boolean } | null;
+}
+
 export interface WorkerWatcher {
   message(id: number, message: ToPrimary): void;
   /** A connection did not reach the worker: it has no descriptor left. */
   lost(id: number, connection: HandedConnection): void;
   /** @param stranded connections that it had been given but had not taken */
-  exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
+  exited(id: number, end: WorkerEnd, stranded: readonly HandedConnection[]): void;
 }
 
 export class WorkerProcess implements WorkerHandle {
@@ -42,6 +51,7 @@ export class WorkerProcess implements WorkerHandle {
   /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
   readonly #underway = new Map<number, HandedConnection & { readonly at: number }>();
   readonly #watcher: WorkerWatcher;
+  #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
   /** Looks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
@@ -64,18 +74,21 @@ export class WorkerProcess implements WorkerHandle {
     child.on("message", (message: ToPrimary) => {
       this.#heardAt = performance.now();
       if (message.type === "adopted") this.#adopted(message.ticket);
+      else if (message.type === "failed") this.#failure = message;
       else watcher.message(id, message);
     });
     child.on("error", (error) => {
       // A message that came too late for it: 'exit' follows. A fork that failed has none.
-      if (child.pid === undefined) this.#onExit(error.message);
+      if (child.pid !== undefined) return;
+      this.#failure = { reason: systemMessage(error), isShortage: isShortage(error) };
+      this.#onExit("no process");
     });
     child.once("exit", (code, signal) => this.#onExit(signal ?? `status ${code}`));
   }
 
   #onExit(how: string): void {
     this.#stopChecking();
-    this.#watcher.exited(this.id, how, [...this.#underway.values()]);
+    this.#watcher.exited(this.id, { how, failure: this.#failure }, [...this.#underway.values()]);
   }
 
   send(message: ToWorker): void {
