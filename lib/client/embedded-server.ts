@@ -17,8 +17,8 @@ const START_LIMIT_MS = 10_000;
 const RETRY = { firstMs: 50, maxMs: 1_000 };
 const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
-/** Status of `ptalk serve` when another server has the port; and when it lacks something, memory or descriptors. */
-const SERVE_UNAVAILABLE = 69;
+/** Status of `ptalk serve --background` when another program has the port, or another server the state directory. */
+const SERVE_OCCUPIED = 75;
 /** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, nobody is in the way. */
 const LEAVING_MS = 4_000;
 /** Bytes of the log that are read for the reason: a line. */
@@ -92,8 +92,9 @@ interface Started {
 function startServer(address: ServerAddress, stateDir: string): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
-  const nothing = openSync("/dev/null", "r+");
+  let nothing: number | undefined;
   try {
+    nothing = openSync("/dev/null", "r+");
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
     const from = fstatSync(log).size;
@@ -117,12 +118,12 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     });
     child.once("exit", (code, killedBy) => {
       const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
-      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_UNAVAILABLE };
+      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_OCCUPIED };
     });
     return started;
   } finally {
     closeSync(log);
-    closeSync(nothing);
+    if (nothing !== undefined) closeSync(nothing);
   }
 }
 

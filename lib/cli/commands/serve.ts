@@ -1,6 +1,7 @@
 // `ptalk serve`: the lookup server in the foreground. Its life is told in lib/server/main.ts.
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
+import { systemCode } from "../../base/system-error.ts";
 import { loadServeConfig } from "../config.ts";
 
 const HELP = `
@@ -37,5 +38,17 @@ async function run(_options: unknown, command: Command): Promise<void> {
   // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});
   const { serve } = await import("../../server/main.ts");
-  await serve({ ...config, json: json === true });
+  try {
+    await serve({ ...config, json: json === true });
+  } catch (error) {
+    throw background === true && isOccupied(error)
+      ? new TalkError("try-again", error.message, { cause: error })
+      : error;
+  }
+}
+
+/** Another server is in the way, or was a moment ago: the client that started this one tries again, and at nothing else. */
+function isOccupied(error: unknown): error is TalkError {
+  if (!(error instanceof TalkError)) return false;
+  return error.remedy === "other-state-dir" || ["EADDRINUSE", "EBUSY"].includes(systemCode(error.cause) ?? "");
 }
