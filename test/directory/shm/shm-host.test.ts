@@ -10,7 +10,7 @@ import { requestOf } from "../support/asking.ts";
 import { makeShmHost, silent } from "../support/world.ts";
 
 const SERVER = readFileSync(join(import.meta.dirname, "../../../docs/SERVER.md"), "utf8");
-const GRACE_MS = 1000 * Number((/come back within (\d+) s are taken out/.exec(SERVER) ?? expect.fail("not said"))[1]);
+const GRACE_MS = 1000 * Number((/come back within (\d+) s/.exec(SERVER) ?? expect.fail("not said"))[1]);
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {

@@ -9,11 +9,17 @@ class FakeLock {
   failsToEnter = 0;
   failsToLeave = 0;
 
-  async withWrite<T>(change: () => T): Promise<T> {
+  isHeld = false;
+
+  async withWrite<T>(change: () => T | Promise<T>, { signal }: { signal?: AbortSignal } = {}): Promise<T> {
     await new Promise((resolve) => setImmediate(resolve));
+    while (this.isHeld) {
+      signal?.throwIfAborted();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     if (this.failsToEnter-- > 0) throw new Error("timed out");
     this.made = [];
-    const result = change();
+    const result = await change();
     this.sections.push(this.made);
     if (this.failsToLeave-- > 0) throw new Error("cannot leave");
     return result;
@@ -81,6 +87,38 @@ describe("changes of one process", () => {
       { status: "rejected", reason: fault },
     ]);
     expect(await run("c")).toBe("done c");
+  });
+
+  it("that wait for a lock are made under the one that takes its place, in their order", async () => {
+    const [old, next] = [new FakeLock(), new FakeLock()];
+    const writes = new WriteBatcher(old);
+    const made: string[] = [];
+    old.isHeld = true;
+    const waiting = ["a", "b", "c"].map((name) => writes.run(() => made.push(`${name}${next.sections.length}`)));
+    await new Promise((resolve) => setImmediate(resolve));
+    await writes.moveTo(next);
+    await Promise.all(waiting);
+    expect(made).toEqual(["a0", "b0", "c0"]);
+    expect(old.sections).toEqual([]);
+  });
+
+  it("are held back by a section that runs alone, and go on under the lock that it has put in place", async () => {
+    const [old, next] = [new FakeLock(), new FakeLock()];
+    const writes = new WriteBatcher(old);
+    const order: string[] = [];
+    const alone = writes.runAlone(async () => {
+      order.push("alone");
+      for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+      void writes.moveTo(next);
+      order.push("moved");
+    });
+    const change = writes.run(() => order.push("change"));
+    await Promise.all([alone, change]);
+    expect(order).toEqual(["alone", "moved", "change"]);
+    expect([old.sections.length, next.sections.length]).toEqual([1, 1]);
+    const fault = new Error("its own");
+    await expect(writes.runAlone(() => Promise.reject(fault))).rejects.toBe(fault);
+    expect(await writes.run(() => "goes on")).toBe("goes on");
   });
 
   it("that come while others are made are made next", async () => {
