@@ -19,7 +19,7 @@ const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
 /** Status of `ptalk serve --background` when another program has the port, or another server the state directory. */
 const SERVE_OCCUPIED = 75;
-/** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, nobody is in the way. */
+/** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, it is no lookup server. */
 const LEAVING_MS = 4_000;
 /** Bytes of the log that are read for the reason: a line. */
 const REASON_BYTES = 1_024;

@@ -1,4 +1,4 @@
-// A worker process: waits to be told what to serve, serves, and ends with its primary.
+// A worker process: waits for its configuration, serves, and ends with its primary.
 import type { Socket } from "node:net";
 import { debuglog } from "node:util";
 import { detachTerminal } from "../base/lost-terminal.ts";
@@ -22,7 +22,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore"
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
 process.on("exit", detachTerminal);
 process.on("uncaughtException", fail);
-process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
+process.on("disconnect", () => process.exit()); // the primary is gone, and no other process ends this one
 
 let worker: Worker | null = null;
 void send({ type: "up" });

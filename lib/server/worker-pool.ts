@@ -18,7 +18,7 @@ const START_MS = 20_000;
 const STOP_TIMEOUT_MS = 3_000;
 
 export interface PoolOwner {
-  /** What a new worker is told; everything but its number. */
+  /** What a new worker needs to begin. */
   configOf(id: number): WorkerConfig;
   /** Those that take connections have changed. */
   readyChanged(ids: readonly number[]): void;
@@ -39,7 +39,7 @@ export class WorkerPool {
   #stopping = false;
   #starting: { count: number; resolve: () => void; reject: (error: Error) => void } | null = null;
   #failures = 0;
-  /** Workers are numbered from 1; no number comes twice. */
+  /** Workers are numbered from 1; a number is used once. */
   #lastId = 0;
   #allGone: (() => void) | null = null;
   readonly #timers = new Set<NodeJS.Timeout>();

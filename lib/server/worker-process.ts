@@ -10,18 +10,18 @@ import type { WorkerHandle } from "./worker-bus.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
-/** Messages that may wait for a worker that is to be told of calls: beyond, the call is not told, as to one who does not listen. */
+/** Messages that may wait for a worker before calls are left out, as for a client that does not listen. */
 const MAX_CALL_BACKLOG = 1_000;
 
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
 const ARRIVAL_MS = 5_000;
 
 /**
- * Ms that a connection waits for a worker that somebody has stopped (SIGSTOP). It could go on at any moment, and serve what it was
- * given: only when it is dead may another one have that.
+ * Ms that a connection waits for a stopped worker (SIGSTOP). The worker could go on at any moment, and serve what it was given:
+ * only when it is dead may another one have that.
  */
 const STOPPED_MS = 1_000;
-const LOOK_MS = 500;
+const ARRIVAL_CHECK_MS = 500;
 
 export interface HandedConnection {
   readonly socket: Socket;
@@ -48,14 +48,14 @@ export class WorkerProcess implements WorkerHandle {
   readonly id: number;
   readonly pid: number;
   readonly #child: ChildProcess;
-  /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
+  /** Handed over, arrival not confirmed: if this worker dies, another one gets them. */
   readonly #underway = new Map<number, HandedConnection & { readonly at: number }>();
   readonly #watcher: WorkerWatcher;
   #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
-  /** Looks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
-  #looksStopped = 0;
+  /** Checks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
+  #stoppedChecks = 0;
   #lastTicket = 0;
   #backlog = 0;
 
@@ -100,7 +100,7 @@ export class WorkerProcess implements WorkerHandle {
   hand(socket: Socket, address: string, full: boolean): void {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, address, at: performance.now() });
-    this.#check ??= setInterval(() => this.#look(), LOOK_MS);
+    this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
     this.#send({ type: "connection", address, ticket, full }, socket);
   }
 
@@ -121,12 +121,12 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   /** A worker without descriptors never sees the message, and one that is stopped sees nothing. */
-  #look(): void {
+  #checkArrivals(): void {
     const now = performance.now();
-    this.#looksStopped = isStopped(this.pid) ? this.#looksStopped + 1 : 0;
+    this.#stoppedChecks = isStopped(this.pid) ? this.#stoppedChecks + 1 : 0;
     for (const [ticket, connection] of this.#underway) {
       const { at } = connection;
-      if (now - at > STOPPED_MS && this.#looksStopped > 1) {
+      if (now - at > STOPPED_MS && this.#stoppedChecks > 1) {
         this.kill(); // its connections go to another one
         return;
       }

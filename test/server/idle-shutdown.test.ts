@@ -113,26 +113,23 @@ describe("a server process", () => {
   });
 });
 
-/** Pid of the second worker of the server that listens there, as soon as there is one. */
+/** Pid of the second worker of the server that listens there, as soon as it is one: stopped before its exec, it stops its parent. */
 async function secondChild(listen: string): Promise<number> {
-  const childrenOf = (pid: number | string): string[] => {
-    try {
-      return readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim().split(" ").filter(Boolean);
-    } catch {
-      return [];
-    }
-  };
-  let found: string | undefined;
+  let found: number | undefined;
   await until("two workers", () => {
-    const server = childrenOf(process.pid).find((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(listen);
-      } catch {
-        return false;
-      }
-    });
-    found = server === undefined ? undefined : childrenOf(server)[1];
+    const [server] = childrenOf(process.pid, listen);
+    found = server === undefined ? undefined : childrenOf(server, "worker-main")[1];
     return found !== undefined;
   });
-  return Number(found);
+  return found as number;
+}
+
+/** Pids of a process's children with that text in their command line, the oldest first. */
+function childrenOf(parent: number, text: string): number[] {
+  try {
+    const pids = readFileSync(`/proc/${parent}/task/${parent}/children`, "latin1").trim().split(" ").filter(Boolean);
+    return pids.map(Number).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(text));
+  } catch {
+    return []; // one has ended meanwhile
+  }
 }
