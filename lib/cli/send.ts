@@ -3,6 +3,7 @@
 import { setMaxListeners } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
+import { failureText } from "./advice.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
@@ -59,7 +60,10 @@ function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
-  client.on("failed", ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }));
+  client.on("failed", (event) => {
+    const { id, to, code } = event;
+    show({ type: "failed", id, to, code, message: failureText(event) });
+  });
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.

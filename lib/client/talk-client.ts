@@ -180,7 +180,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       await this.#outbound.send({ id, to, text }, limits);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      this.#tell("failed", { id, to, code: failedCode(error), message });
+      const remedy = error instanceof TalkError ? error.remedy : null;
+      this.#tell("failed", { id, to, code: failedCode(error), message, remedy });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;

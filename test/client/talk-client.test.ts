@@ -302,6 +302,7 @@ describe("what send() rejects with", () => {
     for (const [subject, ...args] of [
       ["to", 7, "x"],
       ["text", bob.name, Buffer.from("x")],
+      ["text", bob.name, "half \ud83d of a pair"],
       ["timeoutMs", bob.name, "x", { timeoutMs: Number.POSITIVE_INFINITY }],
       ["signal", bob.name, "x", { signal: "SIGTERM" }],
       ["wait", bob.name, "x", { wait: 5 }],
@@ -315,6 +316,19 @@ describe("what send() rejects with", () => {
     expect(events).toEqual([]);
     await alice.send(bob.name, "x", { timeoutMs: 5000.5 });
     expect(events).toHaveLength(2);
+  });
+
+  it("one signal for many messages is no leak that Node warns of", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on("warning", note);
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 20 }, (_, i) => alice.send(bob.name, `${i}`, { signal })));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", note);
+    expect(warnings.filter(({ name }) => name === "MaxListenersExceededWarning")).toEqual([]);
   });
 
   it("is not-delivered when the time is over, or the client closes, before the name is found", async () => {

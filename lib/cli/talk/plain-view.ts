@@ -1,5 +1,6 @@
 // A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
 
+import { failureText } from "../advice.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
@@ -18,7 +19,7 @@ export function plainView(): View {
     message: (message) => print(messageLines(message, plain).join("\n")),
     sent: () => {},
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
-    failed: ({ message }) => note(message),
+    failed: (event) => note(failureText(event)),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     help: () => show(TALK_HELP),

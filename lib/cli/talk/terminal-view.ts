@@ -4,6 +4,7 @@
 import type { Environment } from "../../base/files.ts";
 import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
+import { failureText } from "../advice.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError } from "../output.ts";
@@ -96,8 +97,9 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
-    failed: ({ id, message }) => {
-      show([...settle(id, paint("red", marks.failed)), paint("red", `  ${escapeControls(message)}`)]);
+    failed: (event) => {
+      const text = escapeControls(failureText(event));
+      show([...settle(event.id, paint("red", marks.failed)), paint("red", `  ${text}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);

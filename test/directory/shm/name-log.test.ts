@@ -112,9 +112,21 @@ describe("the name log", () => {
       const one = open();
       expect(["ann", "bob", "eve", "carol"].map((name) => one.keyOf(name))).toEqual([K1, undefined, undefined, K1]);
       expect(await compactNameLog(path, log)).toBe(2);
-      expect(warnings.splice(0)).toEqual([{ event: "names: damaged lines left out", fields: { path, lines: 1 } }]);
+      const event = "names: damaged lines left out; the file is kept";
+      const kept = `${path}.damaged`;
+      expect(warnings.splice(0)).toEqual([{ event, fields: { path, lines: 1, kept } }]);
+      expect(readFileSync(kept, "utf8")).toBe(damaged);
       expect(readFileSync(path, "utf8")).toMatch(new RegExp(`^${NAME_LOG_HEADER}.* ann .*\n.* carol .*\n$`));
     }
+  });
+
+  it("ends of lines that became CR LF cost no name", async () => {
+    for (const name of ["ann", "bob"]) open().bind(name, K1);
+    writeFileSync(path, readFileSync(path, "utf8").replaceAll("\n", "\r\n"));
+    expect(await compactNameLog(path, log)).toBe(2);
+    expect(warnings).toEqual([]);
+    expect(open().keyOf("bob")).toBe(K1);
+    expect(readFileSync(path, "utf8")).not.toContain("\r");
   });
 
   it("warns once, when nine tenths of the room are taken", () => {
