@@ -10,15 +10,16 @@ import { backoffMs } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
+import { withoutInherited } from "./inherited-descriptors.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
 const START_LIMIT_MS = 10_000;
 const RETRY = { firstMs: 50, maxMs: 1_000 };
 const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
-/** Status of `ptalk serve` when another server has the port; and when it lacks something, memory or descriptors. */
-const SERVE_UNAVAILABLE = 69;
-/** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, nobody is in the way. */
+/** Status of `ptalk serve --background` when another program has the port, or another server the state directory. */
+const SERVE_OCCUPIED = 75;
+/** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, it is no lookup server. */
 const LEAVING_MS = 4_000;
 /** Bytes of the log that are read for the reason: a line. */
 const REASON_BYTES = 1_024;
@@ -91,13 +92,15 @@ interface Started {
 function startServer(address: ServerAddress, stateDir: string): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
+  let nothing: number | undefined;
   try {
+    nothing = openSync("/dev/null", "r+");
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
     const from = fstatSync(log).size;
     const listen = formatServerAddress(address);
     // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
-    const options = ["--exit-when-empty", "--no-tls", "--listen", listen];
+    const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", listen];
     const child = spawn(
       process.execPath,
       [PROGRAM, "serve", ...options, "--state-dir", embeddedServerDir(stateDir, address.port)],
@@ -105,7 +108,7 @@ function startServer(address: ServerAddress, stateDir: string): Started {
         cwd: "/", // it must not keep a file system from being unmounted
         detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
         env: serverEnvironment(process.env),
-        stdio: ["ignore", log, log],
+        stdio: withoutInherited(["ignore", log, log], nothing),
       },
     );
     child.unref();
@@ -115,11 +118,12 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     });
     child.once("exit", (code, killedBy) => {
       const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
-      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_UNAVAILABLE };
+      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_OCCUPIED };
     });
     return started;
   } finally {
     closeSync(log);
+    if (nothing !== undefined) closeSync(nothing);
   }
 }
 

@@ -1,11 +1,12 @@
-// A user's clients on this machine: each writes a row of its own into the user's segment; whoever comes first makes it, whoever
-// leaves last takes it away, however the others ended.
+// A user's clients on this machine: each writes a row of its own into the user's segment. The first one makes it, the last one
+// removes it, however the others ended.
 //
 // Two objects: "/ptalk-host-UID" holds the rows and may be read by all; "/ptalk-host-UID.lock" may be opened by the user alone
 // and carries the record locks: one byte for each member's seat, which the kernel drops when the member dies, and the gate.
-// Joining and leaving happen under the gate. Who has come through it and finds the lock object still under its name is sure
-// that nobody removes it: removing is done under the same gate by a leaver who sees no other seat taken. Who finds it gone
-// begins again with the object that has the name now. So no two live members ever sit in different segments.
+// Joining and leaving happen under the gate. A process that holds the gate and still finds the lock object under its name knows
+// that no other process can remove it: a leaver removes it under the same gate, and only if no other seat is taken. A process
+// that finds it gone begins again with the object that has the name now. So no two live members sit in different segments,
+// unless somebody unlinks the objects from outside: then the members move to the next ones (`isNamed`).
 import { fchmodSync, fstatSync, lstatSync } from "node:fs";
 import { objectBehind } from "../ipc/dev-shm.ts";
 import { IpcError, isCode } from "../ipc/error.ts";
@@ -137,11 +138,6 @@ export class LocalTable implements Disposable {
   /** False once another program has removed the user's objects, as systemd-logind does at the last logout (RemoveIPC). */
   get isNamed(): boolean {
     return !this.#left && this.#roster.isNamed(this.#anchor.name) && objectBehind(this.name) === this.#named;
-  }
-
-  /** What the row says. */
-  get fields(): LocalFields {
-    return this.#row;
   }
 
   /** Changes some of this client's row. Costs about a microsecond, no system call. @throws TalkError `bad-data` */

@@ -55,6 +55,8 @@ export type ToPrimary =
   | { type: "up" }
   /** It takes connections. */
   | { type: "ready" }
+  /** Nothing handles this error: the process ends. `isShortage`: the machine has run out of something. */
+  | { type: "failed"; reason: string; isShortage: boolean }
   /** The connection of that ticket has arrived: the primary lets go of its copy. */
   | { type: "adopted"; ticket: number }
   /** The directory's new objects are open. */

@@ -18,7 +18,7 @@ export class ShutdownSignals {
   readonly #early = new AbortController();
   #server: Stoppable | null = null;
   #log: Log = silentLog;
-  /** Who is being asked. */
+  /** The open question. */
   #asked: ConfirmPrompt | null = null;
   #over = false;
 

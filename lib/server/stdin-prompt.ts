@@ -1,4 +1,4 @@
-// Answers from a pipe or a file: each takes one line. Nothing is read while nobody asks.
+// Answers from a pipe or a file: each takes one line. Reads only while a question is open.
 import type { ConfirmPrompt } from "./confirm-prompt.ts";
 
 /** Characters of an answer; what is beyond them is dropped. */

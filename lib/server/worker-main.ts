@@ -1,7 +1,8 @@
-// A worker process: waits to be told what to serve, serves, and ends with its primary.
+// A worker process: waits for its configuration, serves, and ends with its primary.
 import type { Socket } from "node:net";
+import { debuglog } from "node:util";
 import { detachTerminal } from "../base/lost-terminal.ts";
-import type { Directory } from "../directory/directory.ts";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
@@ -10,12 +11,18 @@ import { Worker } from "./worker.ts";
 
 /** Ms that clients get to read the farewell. */
 const FAREWELL_MS = 300;
+/** Ms that the primary gets to take the reason of a failure. */
+const REPORT_MS = 1_000;
+/** Exit status after an error that nothing handles: EX_SOFTWARE of sysexits(3). */
+const FAILED_STATUS = 70;
+const debug = debuglog("ptalk-server");
 
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
 process.on("exit", detachTerminal);
-process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
+process.on("uncaughtException", fail);
+process.on("disconnect", () => process.exit()); // the primary is gone, and no other process ends this one
 
 let worker: Worker | null = null;
 void send({ type: "up" });
@@ -33,13 +40,10 @@ function receive(message: ToWorker, socket: Socket | undefined): void {
 function start(config: WorkerConfig, owners: readonly number[]): void {
   const log = config.quiet ? silentLog : openLog(config.json, config.id);
   if (config.directory === null) throw new Error("a worker process needs a directory that it can open");
-  let directory: Directory;
-  try {
-    directory = openDirectory(config.directory, { log, publish: (events) => void send({ type: "events", events }) });
-  } catch (error) {
-    log.error("a worker cannot open the directory", { error });
-    process.exit(1);
-  }
+  const directory = openDirectory(config.directory, {
+    log,
+    publish: (events) => void send({ type: "events", events }),
+  });
   directory.setLiveWorkers(owners);
   worker = new Worker({ config, directory, log, send });
 }
@@ -49,6 +53,15 @@ function send(message: ToPrimary): Promise<void> {
     if (process.connected) process.send?.(message, undefined, {}, () => resolve());
     else resolve();
   });
+}
+
+/** Ends this process. The log is a line an event: the primary writes the reason, and Node's stack is for NODE_DEBUG. */
+function fail(cause: unknown): void {
+  const error = cause instanceof Error ? cause : new Error(String(cause));
+  debug("%o", error);
+  const end = () => process.exit(FAILED_STATUS);
+  void send({ type: "failed", reason: systemMessage(error), isShortage: isShortage(error) }).then(end);
+  setTimeout(end, REPORT_MS);
 }
 
 function stop(reason: string): void {

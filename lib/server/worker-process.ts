@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
@@ -9,22 +10,30 @@ import type { WorkerHandle } from "./worker-bus.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
-/** Messages that may wait for a worker that is to be told of calls: beyond, the call is not told, as to one who does not listen. */
+/** Messages that may wait for a worker before calls are left out, as for a client that does not listen. */
 const MAX_CALL_BACKLOG = 1_000;
 
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
 const ARRIVAL_MS = 5_000;
 
 /**
- * Ms that a connection waits for a worker that somebody has stopped (SIGSTOP). It could go on at any moment, and serve what it was
- * given: only when it is dead may another one have that.
+ * Ms that a connection waits for a stopped worker (SIGSTOP). The worker could go on at any moment, and serve what it was given:
+ * only when it is dead may another one have that.
  */
 const STOPPED_MS = 1_000;
-const LOOK_MS = 500;
+const ARRIVAL_CHECK_MS = 500;
 
 export interface HandedConnection {
   readonly socket: Socket;
   readonly address: string;
+}
+
+/** How a worker's process ended. */
+export interface WorkerEnd {
+  /** The signal, the status, or why there was no process. */
+  readonly how: string;
+  /** The error that ended it, if it could say so. */
+  readonly failure: { readonly reason: string; readonly isShortage: boolean } | null;
 }
 
 export interface WorkerWatcher {
@@ -32,20 +41,21 @@ export interface WorkerWatcher {
   /** A connection did not reach the worker: it has no descriptor left. */
   lost(id: number, connection: HandedConnection): void;
   /** @param stranded connections that it had been given but had not taken */
-  exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
+  exited(id: number, end: WorkerEnd, stranded: readonly HandedConnection[]): void;
 }
 
 export class WorkerProcess implements WorkerHandle {
   readonly id: number;
   readonly pid: number;
   readonly #child: ChildProcess;
-  /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
+  /** Handed over, arrival not confirmed: if this worker dies, another one gets them. */
   readonly #underway = new Map<number, HandedConnection & { readonly at: number }>();
   readonly #watcher: WorkerWatcher;
+  #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
-  /** Looks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
-  #looksStopped = 0;
+  /** Checks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
+  #stoppedChecks = 0;
   #lastTicket = 0;
   #backlog = 0;
 
@@ -64,18 +74,21 @@ export class WorkerProcess implements WorkerHandle {
     child.on("message", (message: ToPrimary) => {
       this.#heardAt = performance.now();
       if (message.type === "adopted") this.#adopted(message.ticket);
+      else if (message.type === "failed") this.#failure = message;
       else watcher.message(id, message);
     });
     child.on("error", (error) => {
       // A message that came too late for it: 'exit' follows. A fork that failed has none.
-      if (child.pid === undefined) this.#onExit(error.message);
+      if (child.pid !== undefined) return;
+      this.#failure = { reason: systemMessage(error), isShortage: isShortage(error) };
+      this.#onExit("no process");
     });
     child.once("exit", (code, signal) => this.#onExit(signal ?? `status ${code}`));
   }
 
   #onExit(how: string): void {
     this.#stopChecking();
-    this.#watcher.exited(this.id, how, [...this.#underway.values()]);
+    this.#watcher.exited(this.id, { how, failure: this.#failure }, [...this.#underway.values()]);
   }
 
   send(message: ToWorker): void {
@@ -87,7 +100,7 @@ export class WorkerProcess implements WorkerHandle {
   hand(socket: Socket, address: string, full: boolean): void {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, address, at: performance.now() });
-    this.#check ??= setInterval(() => this.#look(), LOOK_MS);
+    this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
     this.#send({ type: "connection", address, ticket, full }, socket);
   }
 
@@ -108,12 +121,12 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   /** A worker without descriptors never sees the message, and one that is stopped sees nothing. */
-  #look(): void {
+  #checkArrivals(): void {
     const now = performance.now();
-    this.#looksStopped = isStopped(this.pid) ? this.#looksStopped + 1 : 0;
+    this.#stoppedChecks = isStopped(this.pid) ? this.#stoppedChecks + 1 : 0;
     for (const [ticket, connection] of this.#underway) {
       const { at } = connection;
-      if (now - at > STOPPED_MS && this.#looksStopped > 1) {
+      if (now - at > STOPPED_MS && this.#stoppedChecks > 1) {
         this.kill(); // its connections go to another one
         return;
       }
@@ -141,12 +154,15 @@ export class WorkerProcess implements WorkerHandle {
   }
 }
 
-/** Node's options of this process, unless they are a program themselves (`node -e`): a worker would run that, and fork again. */
+/** A program in the options themselves (`node -e`): a worker would run that, and fork again. */
+const PROGRAM_OPTION = /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/;
+/** The port of a debugger is this process's own. */
+const DEBUGGER_OPTION = /^--inspect(-brk|-wait)?(=|$)/;
+
+/** Node's options of this process, as far as they are good for a worker. */
 function workerOptions(): string[] {
-  const isProgram = process.execArgv.some((option) =>
-    /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/.test(option),
-  );
-  return isProgram ? [] : process.execArgv;
+  if (process.execArgv.some((option) => PROGRAM_OPTION.test(option))) return [];
+  return process.execArgv.filter((option) => !DEBUGGER_OPTION.test(option));
 }
 
 /** Compiled, as it is published; the tests run the sources of everything else. */

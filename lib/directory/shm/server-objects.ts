@@ -57,7 +57,9 @@ export class Ownership {
       if (!roster.tryClaim(OWNER_SEAT)) {
         const pid = pidIn(shm);
         shm.close();
-        throw new TalkError("unreachable", `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`);
+        const cause = IpcError.of("EBUSY", "fcntl", names.owner);
+        const message = `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`;
+        throw new TalkError("unreachable", message, { cause });
       }
       if (roster.isNamed(names.owner)) {
         new DataView(shm.buffer).setInt32(0, process.pid, true);
