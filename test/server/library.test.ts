@@ -67,12 +67,27 @@ describe("LookupServer", () => {
     [{ listen: "nowhere:x" }, "port"],
     [{ listen: "127.0.0.1:70000" }, "port"],
     [{ tableMode: 0o7777 }, "table-mode"],
+    [{ tableMode: 0o444 }, "table-mode"],
     [{ tlsCert: "x" }, "certificate"],
   ])("refuses %j, and says which", async (options, word) => {
     await expect(LookupServer.start({ stateDir: state.path, ...options })).rejects.toMatchObject({
       code: "usage",
       message: expect.stringContaining(word),
     });
+  });
+
+  it.each<[string, unknown]>([
+    ["options", null],
+    ["options", 5],
+    ["listen", { listen: 5 }],
+    ["bogus", { bogus: 1 }],
+    ["signal", { signal: {} }],
+    ["stateDir", { stateDir: 5 }],
+    ["log", { log: {} }],
+    ["workers", { workers: "2" }],
+  ])("a mistake in %s is the caller's, told before anything is made", async (subject, options) => {
+    const start = LookupServer.start as (options: unknown) => Promise<LookupServer>;
+    await expect(start(options)).rejects.toMatchObject({ name: "TalkError", code: "usage", subject });
   });
 
   it("leaves nothing behind when it cannot start", async () => {
