@@ -47,7 +47,8 @@ export type Remedy =
   | "smaller-capacity"
   | "secure-listener"
   | "both-tls-files"
-  | "other-state-dir";
+  | "other-state-dir"
+  | "more-descriptors";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;

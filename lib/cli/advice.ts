@@ -22,6 +22,8 @@ export function adviceFor(error: unknown): string {
       return "Give both --tls-cert and --tls-key";
     case "other-state-dir":
       return "Give another one with --state-dir";
+    case "more-descriptors":
+      return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }
 }
 

@@ -1,5 +1,6 @@
 // What `ptalk send` does, however its command line was read.
 
+import { setMaxListeners } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
@@ -28,6 +29,7 @@ export async function send(names: string, words: readonly string[], { config, js
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
+  setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const deadline = new Deadline(milliseconds(config.timeout));
   const client = await connectClient(config, {
     name,

@@ -1,6 +1,6 @@
 // The directory in which Linux keeps shared memory objects and named semaphores: shm_overview(7), sem_overview(7).
 import { constants } from "node:buffer";
-import { readdirSync, statfsSync } from "node:fs";
+import { lstatSync, readdirSync, statfsSync } from "node:fs";
 import { IpcError } from "./error.ts";
 
 const DIRECTORY = "/dev/shm";
@@ -19,6 +19,12 @@ export function listObjects(kind: "memory" | "semaphore", prefix: string): strin
     if (name.startsWith(wanted)) names.push(name);
   }
   return names.sort();
+}
+
+/** Which shared memory object has the name now, as text to compare; "" for none. */
+export function objectBehind(name: string): string {
+  const status = lstatSync(`${DIRECTORY}${name}`, { throwIfNoEntry: false });
+  return status === undefined ? "" : `${status.dev}:${status.ino}`;
 }
 
 /** Before memory is spent on it: Node 20 maps at most 4 GiB at once. */

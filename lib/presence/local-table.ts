@@ -7,6 +7,7 @@
 // that nobody removes it: removing is done under the same gate by a leaver who sees no other seat taken. Who finds it gone
 // begins again with the object that has the name now. So no two live members ever sit in different segments.
 import { fchmodSync, fstatSync, lstatSync } from "node:fs";
+import { objectBehind } from "../ipc/dev-shm.ts";
 import { IpcError, isCode } from "../ipc/error.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import { processIdentity } from "../ipc/process.ts";
@@ -50,6 +51,8 @@ export class LocalTable implements Disposable {
   readonly #data: SharedMemory;
   readonly #words: Int32Array;
   readonly #seat: number;
+  /** The object that had the segment's name when this client joined. */
+  readonly #named: string;
   #row: OwnedLocalEntry;
   #left = false;
 
@@ -66,6 +69,7 @@ export class LocalTable implements Disposable {
     this.#data = data;
     this.#words = new Int32Array(data.buffer);
     this.#seat = seat;
+    this.#named = objectBehind(data.name);
     this.#row = row;
   }
 
@@ -128,6 +132,16 @@ export class LocalTable implements Disposable {
       if (alone) unlinkIfThere(name, anchor.name);
       throw error;
     }
+  }
+
+  /** False once another program has removed the user's objects, as systemd-logind does at the last logout (RemoveIPC). */
+  get isNamed(): boolean {
+    return !this.#left && this.#roster.isNamed(this.#anchor.name) && objectBehind(this.name) === this.#named;
+  }
+
+  /** What the row says. */
+  get fields(): LocalFields {
+    return this.#row;
   }
 
   /** Changes some of this client's row. Costs about a microsecond, no system call. @throws TalkError `bad-data` */

@@ -60,9 +60,6 @@ export const HEALTH_CHECK_MS = 2_500;
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;
 
-/** Ms between two attempts to take a client out, while the outcome is unknown. */
-export const REMOVAL_RETRY_MS = 500;
-
 /** Ms that a TLS handshake may take. */
 export const HANDSHAKE_MS = 10_000;
 

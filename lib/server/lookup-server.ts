@@ -74,6 +74,7 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
+      onRestored: () => this.#bus.reopen(),
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {

@@ -57,6 +57,8 @@ export type ToPrimary =
   | { type: "ready" }
   /** The connection of that ticket has arrived: the primary lets go of its copy. */
   | { type: "adopted"; ticket: number }
+  /** The directory's new objects are open. */
+  | { type: "reopened" }
   | { type: "closed"; address: string }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "watching"; on: boolean }
@@ -79,4 +81,6 @@ export type ToWorker =
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "ask-load"; id: number }
+  /** The directory's objects have been made anew. */
+  | { type: "reopen" }
   | { type: "stop"; reason: string };

@@ -11,7 +11,7 @@ export interface ServerOptions {
   readonly listen?: string | ServerAddress;
   /**
    * Worker processes, 0 to 64. Default: one per core, at most 4. With 0 everything runs in the calling process: for tests and
-   * small embedded servers. Processes are made with node:cluster, so a cluster worker can only have 0.
+   * small embedded servers.
    */
   readonly workers?: number;
   /** Clients there is room for, 1 to 1,048,576. Default 4096. */

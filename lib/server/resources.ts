@@ -5,6 +5,7 @@ import { isLoopback } from "../base/server-address.ts";
 import type { HostReservation } from "../directory/directory.ts";
 import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
+import { checkDescriptors } from "./descriptors.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -22,6 +23,7 @@ export interface Resources {
 /** @throws TalkError, or what the system says; nothing is left then */
 export async function acquireResources(settings: ServerSettings): Promise<Resources> {
   const { signal, log } = settings;
+  checkDescriptors(settings.workers);
   if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
   const acceptor = await listen(settings);
   const undo: (() => void)[] = [() => acceptor.close()];

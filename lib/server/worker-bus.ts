@@ -9,15 +9,22 @@ export interface WorkerHandle {
   send(message: ToWorker): void;
   /** Gives it a connection, for good. @param full see {@link ToWorker} */
   hand(socket: Socket, address: string, full: boolean): void;
+  /** Ends it at once. */
+  kill(): void;
 }
 
 interface WorkerState {
   readonly endpoint: WorkerHandle;
   watching: boolean;
+  /** Called when it has reopened its directory, or is gone. */
+  onReopened: (() => void) | null;
   /** Open connections by address. */
   readonly addresses: Map<string, number>;
   connections: number;
 }
+
+/** Ms that a worker gets to reopen its directory; it takes milliseconds. */
+const REOPEN_MS = 2_000;
 
 /** Ms that INFO waits for the counters of a worker that is busy or dying. */
 const LOAD_TIMEOUT_MS = 500;
@@ -68,11 +75,18 @@ export class WorkerBus {
   }
 
   add(endpoint: WorkerHandle): void {
-    this.#members.set(endpoint.id, { endpoint, watching: false, addresses: new Map(), connections: 0 });
+    this.#members.set(endpoint.id, {
+      endpoint,
+      watching: false,
+      onReopened: null,
+      addresses: new Map(),
+      connections: 0,
+    });
     this.#tellOwners();
   }
 
   remove(id: number): void {
+    this.#members.get(id)?.onReopened?.();
     if (this.#members.delete(id)) this.#tellOwners();
   }
 
@@ -138,9 +152,29 @@ export class WorkerBus {
       case "workerError":
         this.#owner.workerError(message.reason);
         break;
+      case "reopened":
+        member.onReopened?.();
+        break;
       case "adopted":
         break; // see worker-process.ts
     }
+  }
+
+  /** Lets every worker reopen its directory. Those that do not in time are ended, and others take their place. */
+  async reopen(): Promise<void> {
+    await Promise.all([...this.#members.values()].map((member) => this.#reopen(member)));
+  }
+
+  #reopen(member: WorkerState): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => member.endpoint.kill(), REOPEN_MS);
+      member.onReopened = () => {
+        clearTimeout(timer);
+        member.onReopened = null;
+        resolve();
+      };
+      member.endpoint.send({ type: "reopen" });
+    });
   }
 
   /** The counters of every worker that answers in time. */

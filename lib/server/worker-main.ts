@@ -1,6 +1,7 @@
 // A worker process: waits to be told what to serve, serves, and ends with its primary.
 import type { Socket } from "node:net";
 import { detachTerminal } from "../base/lost-terminal.ts";
+import type { Directory } from "../directory/directory.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
@@ -32,10 +33,13 @@ function receive(message: ToWorker, socket: Socket | undefined): void {
 function start(config: WorkerConfig, owners: readonly number[]): void {
   const log = config.quiet ? silentLog : openLog(config.json, config.id);
   if (config.directory === null) throw new Error("a worker process needs a directory that it can open");
-  const directory = openDirectory(config.directory, {
-    log,
-    publish: (events) => void send({ type: "events", events }),
-  });
+  let directory: Directory;
+  try {
+    directory = openDirectory(config.directory, { log, publish: (events) => void send({ type: "events", events }) });
+  } catch (error) {
+    log.error("a worker cannot open the directory", { error });
+    process.exit(1);
+  }
   directory.setLiveWorkers(owners);
   worker = new Worker({ config, directory, log, send });
 }

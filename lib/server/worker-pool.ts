@@ -39,6 +39,8 @@ export class WorkerPool {
   #stopping = false;
   #starting: { count: number; resolve: () => void; reject: (error: Error) => void } | null = null;
   #failures = 0;
+  /** Workers are numbered from 1; no number comes twice. */
+  #lastId = 0;
   #allGone: (() => void) | null = null;
   readonly #timers = new Set<NodeJS.Timeout>();
 
@@ -90,7 +92,7 @@ export class WorkerPool {
 
   #fork(): void {
     const bornAt = performance.now();
-    const worker = new WorkerProcess({
+    const worker = new WorkerProcess(++this.#lastId, {
       message: (id, message: ToPrimary) => this.#bus.receive(id, message),
       lost: (id, connection) => {
         this.#bus.receive(id, { type: "workerError", reason: "a worker has no descriptor left for a connection" });

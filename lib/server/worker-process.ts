@@ -1,5 +1,5 @@
 // A worker in a process of its own, seen from the primary: forked, sent messages, noticed when it ends.
-import cluster, { type Worker as Child } from "node:cluster";
+import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { isStopped } from "../ipc/process.ts";
@@ -38,7 +38,7 @@ export interface WorkerWatcher {
 export class WorkerProcess implements WorkerHandle {
   readonly id: number;
   readonly pid: number;
-  readonly #child: Child;
+  readonly #child: ChildProcess;
   /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
   readonly #underway = new Map<number, HandedConnection & { readonly at: number }>();
   readonly #watcher: WorkerWatcher;
@@ -49,31 +49,33 @@ export class WorkerProcess implements WorkerHandle {
   #lastTicket = 0;
   #backlog = 0;
 
-  constructor(watcher: WorkerWatcher) {
-    // Set before every fork: the settings are the process's, and another server may have changed them.
-    cluster.setupPrimary({
-      exec: workerProgram(),
-      args: [],
+  /** @throws the system's error if there is no process to be had */
+  constructor(id: number, watcher: WorkerWatcher) {
+    this.id = id;
+    this.#watcher = watcher;
+    // Not node:cluster, whose settings are the whole program's.
+    const child = fork(workerProgram(), [], {
       execArgv: workerOptions(),
       serialization: "json",
       stdio: ["ignore", "ignore", "inherit", "ipc"], // the log is all that a worker says
     });
-    this.#watcher = watcher;
-    const child = cluster.fork();
     this.#child = child;
-    this.id = child.id;
-    this.pid = child.process.pid ?? 0;
+    this.pid = child.pid ?? 0;
     child.on("message", (message: ToPrimary) => {
       this.#heardAt = performance.now();
       if (message.type === "adopted") this.#adopted(message.ticket);
-      else watcher.message(child.id, message);
+      else watcher.message(id, message);
     });
-    child.on("error", () => {}); // a message that came too late for it; 'exit' tells the rest
-    // The child_process event: cluster's own 'exit' is not sent for a fork that failed.
-    child.process.once("exit", (code, signal) => {
-      this.#stopChecking();
-      watcher.exited(child.id, signal ?? `status ${code}`, [...this.#underway.values()]);
+    child.on("error", (error) => {
+      // A message that came too late for it: 'exit' follows. A fork that failed has none.
+      if (child.pid === undefined) this.#onExit(error.message);
     });
+    child.once("exit", (code, signal) => this.#onExit(signal ?? `status ${code}`));
+  }
+
+  #onExit(how: string): void {
+    this.#stopChecking();
+    this.#watcher.exited(this.id, how, [...this.#underway.values()]);
   }
 
   send(message: ToWorker): void {
@@ -90,10 +92,10 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   #send(message: ToWorker, socket?: Socket): void {
-    if (!this.#child.isConnected()) return; // 'exit' is on its way
+    if (!this.#child.connected) return; // 'exit' is on its way
     this.#backlog++;
     // Kept open: if the worker dies with the descriptor still on its way to it, this copy is the only one.
-    this.#child.process.send(message, socket, { keepOpen: true }, () => {
+    this.#child.send(message, socket, { keepOpen: true }, () => {
       this.#backlog--;
     });
     if (this.#backlog > MAX_BACKLOG) this.kill();
@@ -135,7 +137,7 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   kill(): void {
-    this.#child.process.kill("SIGKILL");
+    this.#child.kill("SIGKILL");
   }
 }
 

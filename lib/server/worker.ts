@@ -104,9 +104,21 @@ export class Worker {
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
         break;
+      case "reopen":
+        void this.#reopen();
+        break;
       case "start":
       case "stop":
         break; // these are the process's, see worker-main.ts
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    try {
+      await this.#context.directory.reopen();
+      void this.#context.send({ type: "reopened" });
+    } catch (error) {
+      this.#context.log.error("the directory's new objects cannot be opened", { error }); // the primary ends this worker
     }
   }
 

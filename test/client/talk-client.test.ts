@@ -194,6 +194,25 @@ describe("the order of messages to one peer", () => {
   });
 });
 
+describe("the time of the last lookup", () => {
+  it("is that of the last message to a name, also where no question was needed to send it", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    await until("bob's joining to be told", () => alice.stats().directory.contacts === 1);
+    const seenBy = async (client: TalkClient) =>
+      (await client.all()).find(({ name }) => name === alice.name)?.lastLookupAt ?? null;
+    expect(await seenBy(alice)).toBeNull();
+    const before = Date.now();
+    await alice.send(bob.name, "hello");
+    const first = await seenBy(alice);
+    expect(first).toBeGreaterThanOrEqual(before);
+    expect(alice.stats().directory).toMatchObject({ lookups: 0, fromMemory: 1 });
+    await sleep(5);
+    await alice.send(bob.name, "hello again");
+    await until("others to see it", async () => ((await seenBy(bob)) ?? 0) > (first ?? 0));
+  });
+});
+
 describe("a server that hangs", () => {
   it("stops no conversation, and a stranger's message is shown as what it is", { timeout: 60_000 }, async () => {
     const [alice, bob] = [await on(), await on()];
