@@ -170,7 +170,7 @@ describe("Directory", () => {
     child.stderr.on("data", (data) => {
       calls += data;
     });
-    await new Promise((resolve) => child.on("exit", resolve));
+    await new Promise((resolve) => child.on("close", resolve));
     const between = calls.slice(calls.indexOf("/mark-begin"), calls.indexOf("/mark-end")).split("\n").slice(1, -1);
     // What is left is V8's: memory for its own heap, and waking its threads.
     expect(between.filter((line) => !/^(madvise|mprotect|mmap|munmap|futex|---|brk)/.test(line))).toEqual([]);
