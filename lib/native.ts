@@ -29,7 +29,10 @@ export interface Native {
   closeFd(fd: number): void;
   /** mmap(2) MAP_SHARED of the first `size` bytes. A buffer over a read-only mapping must never be handed out: writing to it is a SIGSEGV. */
   map(fd: number, size: number, writable: boolean, path?: string): ArrayBuffer;
-  /** Detaches every view, then munmap(2). Nothing happens when it was unmapped before. */
+  /**
+   * Detaches every view, then munmap(2). Nothing happens when it was unmapped before. Without it a mapping ends when nothing refers to
+   * the buffer any more and the event loop has turned.
+   */
   unmap(buffer: ArrayBuffer): void;
   /** Pages of the mapping that were gone when touched (the object was truncated) and read as zeros since. */
   faults(buffer: ArrayBuffer): number;

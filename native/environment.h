@@ -20,7 +20,7 @@ class NamedSemaphore {
   NamedSemaphore(const NamedSemaphore&) = delete;
   NamedSemaphore& operator=(const NamedSemaphore&) = delete;
   sem_t* const sem;
-  const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1 when the guard is full
+  const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1: no memory for one
 };
 
 class Waits;       // wait.h

@@ -1,7 +1,7 @@
 // Named semaphores: sem_open(3), sem_wait(3), sem_post(3).
 import { constants } from "node:fs";
 import { native } from "../native.ts";
-import { listObjects } from "./dev-shm.ts";
+import { listObjects, mapping } from "./dev-shm.ts";
 import { IpcError } from "./error.ts";
 import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
@@ -29,14 +29,18 @@ export interface SemaphoreOptions {
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/sem_open.html
  */
 export class Semaphore implements Disposable {
-  /** The POSIX name: "/name". */
-  readonly name: string;
+  readonly #name: string;
   #handle: number;
 
   private constructor(name: string, handle: number) {
-    this.name = name;
+    this.#name = name;
     this.#handle = handle;
     forgotten.register(this, handle, this);
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#name;
   }
 
   /** Creates a semaphore that did not exist. EEXIST when the name is taken. */
@@ -44,13 +48,19 @@ export class Semaphore implements Disposable {
     checkName(name, "sem_open");
     checkInteger("value", value, 0, SEM_VALUE_MAX);
     checkMode(mode);
-    return new Semaphore(name, native.semOpen(name, O_CREAT | O_EXCL, mode, value));
+    return new Semaphore(
+      name,
+      mapping(() => native.semOpen(name, O_CREAT | O_EXCL, mode, value)),
+    );
   }
 
   /** Opens one that exists. ENOENT, EACCES. */
   static open(name: string): Semaphore {
     checkName(name, "sem_open");
-    return new Semaphore(name, native.semOpen(name, 0, 0, 0));
+    return new Semaphore(
+      name,
+      mapping(() => native.semOpen(name, 0, 0, 0)),
+    );
   }
 
   /** Opens the semaphore as it is, or creates it with this value and mode when there is none. */
@@ -127,7 +137,7 @@ export class Semaphore implements Disposable {
 
   /** Removes the name, as the static `unlink`. Works after `close` too. */
   unlink(): void {
-    Semaphore.unlink(this.name);
+    Semaphore.unlink(this.#name);
   }
 
   [Symbol.dispose](): void {
@@ -135,7 +145,7 @@ export class Semaphore implements Disposable {
   }
 
   #select(syscall: string): void {
-    if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.name, "it is closed");
+    if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.#name, "it is closed");
     hotHandle[0] = this.#handle;
   }
 }

@@ -32,11 +32,12 @@ export class AcquireDeadline {
   readonly #signal: AbortSignal | undefined;
   #sliceMs = FIRST_SLICE_MS;
 
-  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined) {
+  /** `since`: when it was asked for, by performance.now(). */
+  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined, since: number) {
     this.#participant = participant;
     this.#kind = kind;
     this.#timeoutMs = timeoutMs;
-    this.#deadline = performance.now() + timeoutMs;
+    this.#deadline = since + timeoutMs;
     this.#signal = signal;
   }
 
