@@ -5,7 +5,7 @@ import { listObjects, mapping } from "./dev-shm.ts";
 import { IpcError } from "./error.ts";
 import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
-import { abortError, type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
+import { abortError, Polling, type WaitOptions, waitForToken } from "./semaphore-wait.ts";
 
 const { hotHandle, semWait, semTryWait, semPost, semValue } = native;
 const { O_CREAT, O_EXCL } = constants;
@@ -14,6 +14,10 @@ const { O_CREAT, O_EXCL } = constants;
 export const SEM_VALUE_MAX = 2 ** 31 - 1;
 const DEFAULT_MODE = 0o600;
 const CLOSED = -1;
+
+// For lib only, not exported from ptalk/ipc.
+/** As waitAsync, for whoever has polled already. */
+export let waitOnThread: (semaphore: Semaphore, timeoutMs: number) => Promise<boolean>;
 
 const forgotten = new FinalizationRegistry<number>((handle) => native.semClose(handle));
 
@@ -31,6 +35,9 @@ export interface SemaphoreOptions {
 export class Semaphore implements Disposable {
   readonly #name: string;
   #handle: number;
+  readonly #polling = new Polling();
+  /** Waits that poll: the handle stays theirs when the object is closed meanwhile. */
+  #polls = 0;
 
   private constructor(name: string, handle: number) {
     this.#name = name;
@@ -103,15 +110,28 @@ export class Semaphore implements Disposable {
 
   /**
    * Takes one without blocking the event loop: true when it has one, false when `timeoutMs` have passed. Rejects with an
-   * AbortError when `signal` aborts, having taken nothing. What is there at once costs no thread; otherwise a wait has a
-   * thread of its own, at most 1024 at once: EAGAIN beyond. The process stays alive while it waits.
+   * AbortError when `signal` aborts, having taken nothing. What comes within a fraction of a millisecond costs no thread; otherwise a
+   * wait occupies one, at most 1024 at once: EAGAIN beyond. The process stays alive while it waits.
    */
-  async waitAsync({ timeoutMs, signal }: WaitOptions = {}): Promise<boolean> {
-    if (timeoutMs !== undefined) checkMilliseconds("timeoutMs", timeoutMs);
+  async waitAsync({ timeoutMs = Number.POSITIVE_INFINITY, signal }: WaitOptions = {}): Promise<boolean> {
+    checkMilliseconds("timeoutMs", timeoutMs);
     if (signal?.aborted) throw abortError(signal);
     if (this.tryWait()) return true;
     if (timeoutMs === 0) return false;
-    return waitOnThread(this.#handle, timeoutMs ?? Number.POSITIVE_INFINITY, signal);
+    const start = performance.now();
+    const handle = this.#handle;
+    this.#polls++;
+    try {
+      const attempt = () => {
+        hotHandle[0] = handle;
+        return semTryWait();
+      };
+      if (await this.#polling.until(attempt, timeoutMs, signal)) return true;
+      if (signal?.aborted) throw abortError(signal);
+      return waitForToken(handle, Math.max(0, timeoutMs - (performance.now() - start)), signal);
+    } finally {
+      if (--this.#polls === 0 && this.#handle === CLOSED) native.semClose(handle);
+    }
   }
 
   /** Gives one back; wakes one who waits. EOVERFLOW at SEM_VALUE_MAX. */
@@ -132,7 +152,7 @@ export class Semaphore implements Disposable {
     const handle = this.#handle;
     this.#handle = CLOSED;
     forgotten.unregister(this);
-    native.semClose(handle);
+    if (this.#polls === 0) native.semClose(handle);
   }
 
   /** Removes the name, as the static `unlink`. Works after `close` too. */
@@ -147,5 +167,9 @@ export class Semaphore implements Disposable {
   #select(syscall: string): void {
     if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.#name, "it is closed");
     hotHandle[0] = this.#handle;
+  }
+
+  static {
+    waitOnThread = (semaphore, timeoutMs) => waitForToken(semaphore.#handle, timeoutMs);
   }
 }
