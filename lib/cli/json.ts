@@ -1,5 +1,6 @@
 // What `--json` prints, one object a line: records and events of the client, their times as ISO 8601 in UTC with milliseconds.
 import type {
+  ClientStats,
   DeliveredEvent,
   EntryJson,
   EpochMs,
@@ -36,6 +37,7 @@ export type JsonEvent =
   | ({ readonly type: "failed" } & FailedEvent)
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
+  | ({ readonly type: "stats" } & ClientStats)
   | { readonly type: "error"; readonly code: string; readonly message: string }
   | { readonly type: "exit" };
 

@@ -77,6 +77,9 @@ export class Conversation {
       case "list":
         await this.#ask(async () => this.#client.list(), this.#view.list);
         break;
+      case "stats":
+        this.#view.stats(this.#client.stats());
+        break;
       case "to":
         this.#talkTo(input.name);
         break;

@@ -4,7 +4,7 @@ import { foldName, validateName } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
-  | { readonly type: "all" | "list" | "exit" | "help" | "reply" }
+  | { readonly type: "all" | "list" | "exit" | "help" | "reply" | "stats" }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -12,7 +12,7 @@ export type TalkInput =
 /** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
 /** With a partner, and without. */
-export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "help", "exit", "quit"] as const;
+export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "stats", "help", "exit", "quit"] as const;
 
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
@@ -22,6 +22,7 @@ export const TALK_HELP = [
   "//text, @@text     a message that begins with / or @",
   "All                who is on",
   "List               who is on, on this machine",
+  "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
   "Tab completes names. While you talk to somebody, commands need their slash: /list, /exit",
@@ -33,7 +34,11 @@ const WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help"> = new Map([
   ["exit", "exit"],
   ["help", "help"],
 ]);
-const SLASH_WORDS: typeof WORDS = new Map([...WORDS, ["quit", "exit"]]);
+const SLASH_WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help" | "stats"> = new Map([
+  ...WORDS,
+  ["quit", "exit"],
+  ["stats", "stats"],
+]);
 
 /** Names given at once; more is a mistake or a nuisance. */
 export const RECIPIENTS_LIMIT = 100;

@@ -15,6 +15,7 @@ export function jsonView(): View {
     failed: ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }),
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
+    stats: (stats) => show({ type: "stats", ...stats }),
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),

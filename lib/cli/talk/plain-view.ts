@@ -7,6 +7,7 @@ import { plain } from "../style.ts";
 import { duration } from "../times.ts";
 import { TALK_HELP } from "./input.ts";
 import { ServerNews } from "./server-news.ts";
+import { statsLines } from "./stats-text.ts";
 import { partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -21,6 +22,7 @@ export function plainView(): View {
     failed: ({ message }) => note(message),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
+    stats: (stats) => show(statsLines(stats)),
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

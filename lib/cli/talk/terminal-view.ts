@@ -13,6 +13,7 @@ import { duration } from "../times.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { speaksUtf8 } from "./locale.ts";
 import { ServerNews } from "./server-news.ts";
+import { statsLines } from "./stats-text.ts";
 import { crowdText, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -104,6 +105,7 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       show(clientTable(clients, paint));
     },
     list: (clients) => show(localTable(clients, paint)),
+    stats: (stats) => show(statsLines(stats)),
     help: () => show(TALK_HELP),
     peer: (event: PeerEvent) => {
       if (event.state === "joined") know(event.name);

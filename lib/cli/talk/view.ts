@@ -1,5 +1,6 @@
 // How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
 import type {
+  ClientStats,
   DeliveredEvent,
   DirectoryEntry,
   FailedEvent,
@@ -20,6 +21,7 @@ export interface View extends Disposable {
   failed(event: FailedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
+  stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
   server(event: ServerEvent): void;
