@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { unknownConversion } from "./times.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
 export type Origin = string;
@@ -73,6 +74,31 @@ export function boolean(raw: unknown, origin: Origin): boolean {
   if (raw === "1" || raw === "true" || raw === "yes") return true;
   if (raw === "0" || raw === "false" || raw === "no") return false;
   throw bad(origin, raw, "true or false");
+}
+
+/** When a message rings at a terminal: one for this user, any, none. */
+export const BELL_POLICIES = ["direct", "all", "off"] as const;
+export type BellPolicy = (typeof BELL_POLICIES)[number];
+
+export function oneOf<T extends string>(words: readonly T[]): (raw: unknown, origin: Origin) => T {
+  return (raw, origin) => {
+    const word = words.find((known) => known === raw);
+    if (word === undefined) throw bad(origin, raw, words.map((known) => JSON.stringify(known)).join(", "));
+    return word;
+  };
+}
+
+/** Columns that a time may take beside each message. */
+const MAX_TIME_FORMAT = 32;
+
+/** As in strftime(3), of it what depends on no locale; "off" for no times. */
+export function timeFormat(raw: unknown, origin: Origin): string {
+  const value = text(raw, origin);
+  const unknown = unknownConversion(value);
+  if (unknown !== null || value.length > MAX_TIME_FORMAT || /[\p{Cc}\p{Cf}]/u.test(value)) {
+    throw bad(origin, raw, 'a time format such as "%H:%M" (of %H %I %M %S %p %Y %m %d %%), or "off"');
+  }
+  return value;
 }
 
 export function fileMode(raw: unknown, origin: Origin): number {

@@ -4,7 +4,21 @@ import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
-import { boolean, duration, fileMode, integer, listen, name, type Origin, path, server } from "./config-values.ts";
+import {
+  BELL_POLICIES,
+  type BellPolicy,
+  boolean,
+  duration,
+  fileMode,
+  integer,
+  listen,
+  name,
+  type Origin,
+  oneOf,
+  path,
+  server,
+  timeFormat,
+} from "./config-values.ts";
 
 interface Setting<T> {
   /** Name in the environment, after PTALK_. */
@@ -28,6 +42,8 @@ const CLIENT_SETTINGS = {
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
   timeout: { env: "TIMEOUT", key: "timeout", read: duration(DAY_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
+  bell: { env: "BELL", key: "bell", read: oneOf(BELL_POLICIES), fallback: "direct" as BellPolicy },
 } satisfies Record<string, Setting<unknown>>;
 
 /** Of `ptalk serve`, in the file's table [serve]. */
@@ -66,6 +82,8 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly serverConfigured: boolean;
   readonly stateDir: string;
   readonly insecure: boolean;
+  readonly timeFormat: string;
+  readonly bell: BellPolicy;
 }
 export type ServeConfig = Values<typeof SERVE_SETTINGS>;
 
@@ -82,6 +100,8 @@ export async function loadConfig(
     serverConfigured: values.server !== undefined,
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
+    timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
+    bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,
   };
 }
 

@@ -24,6 +24,8 @@ describe("settings", () => {
       serverConfigured: false,
       stateDir: join(home, ".local/state/ptalk"),
       insecure: false,
+      timeFormat: "%H:%M",
+      bell: "direct",
     });
   });
 

@@ -46,7 +46,7 @@ async function talkOnPipe(
   { config, json }: CommandContext,
   life: Shutdown,
 ): Promise<void> {
-  using view: View = json ? jsonView() : plainView();
+  using view: View = json ? jsonView() : plainView(config);
   try {
     let registered = (): void => {};
     const ready = new Promise<void>((resolve) => {

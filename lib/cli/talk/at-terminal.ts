@@ -32,7 +32,12 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   await withClient(client, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
-    using shown = terminalView({ onLine: (line) => lines.push(line), onEnd: () => lines.end() });
+    using shown = terminalView({
+      onLine: (line) => lines.push(line),
+      onEnd: () => lines.end(),
+      timeFormat: config.timeFormat,
+      bell: config.bell,
+    });
     view = shown;
     shown.registered(client);
     opened();

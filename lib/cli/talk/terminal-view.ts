@@ -4,12 +4,15 @@
 import type { Environment } from "../../base/files.ts";
 import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
+import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { colourOfName, type Paint, painter } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
+import { Bell } from "./bell.ts";
+import { DayClock } from "./day-clock.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { speaksUtf8 } from "./locale.ts";
 import { ServerNews } from "./server-news.ts";
@@ -40,6 +43,8 @@ interface Outgoing {
 export interface TerminalViewOptions {
   readonly onLine: (line: string) => void;
   readonly onEnd: () => void;
+  readonly timeFormat: string;
+  readonly bell: BellPolicy;
   readonly env?: Environment;
 }
 
@@ -50,7 +55,9 @@ export interface TerminalView extends View {
   crowd(count: number): void;
 }
 
-export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewOptions): TerminalView {
+export function terminalView(options: TerminalViewOptions): TerminalView {
+  const { onLine, onEnd, env = process.env } = options;
+  const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
   const marks = speaksUtf8(env) ? UNICODE_MARKS : ASCII_MARKS;
   const names = new Map<string, string>();
@@ -73,32 +80,41 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
   };
   const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
-  const settle = (id: string, mark: string): string[] => {
+  const settle = (id: string, mark: string, at: number): string[] => {
     const message = pending.get(id);
     pending.delete(id);
     showPending();
-    return message === undefined ? [] : outgoingLines(message, mark, marks, paint);
+    if (message === undefined) return [];
+    return spoken(at, outgoingLines(message, `${paint("dim", clock.stamp(at))}${mark}`, marks, paint));
   };
+  /** Lines of the conversation, below the day if that is another one. */
+  const spoken = (at: number, lines: readonly string[]): string[] => {
+    const turned = clock.turn(at);
+    return [...(turned === null ? [] : [paint("dim", `* ${turned}`)]), ...lines];
+  };
+  const bell = new Bell(options.bell, () => terminal.ring());
   const news = new ServerNews(say);
   terminal.open();
   return {
     registered: (client) => say(welcome(client)),
     message: (message) => {
       know(message.from);
-      return terminal.print(messageLines(message, paint));
+      const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
+      bell.onMessage();
+      return printed;
     },
     sent: ({ id, to }, text) => {
       pending.set(id, { to, text });
       showPending();
     },
-    delivered: ({ id, to, ms }) => {
+    delivered: ({ id, to, ms, at }) => {
       know(to);
-      const lines = settle(id, paint("green", marks.delivered));
+      const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
     failed: ({ id, message }) => {
-      show([...settle(id, paint("red", marks.failed)), paint("red", `  ${escapeControls(message)}`)]);
+      show([...settle(id, paint("red", marks.failed), Date.now()), paint("red", `  ${escapeControls(message)}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);
