@@ -3,6 +3,7 @@
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
+import { DEFAULT_HISTORY_DAYS } from "../store/history/record.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
 import {
   BELL_POLICIES,
@@ -32,6 +33,7 @@ interface Setting<T> {
 }
 
 const DAY_S = 86_400;
+const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
 
@@ -43,6 +45,13 @@ const CLIENT_SETTINGS = {
   timeout: { env: "TIMEOUT", key: "timeout", read: duration(DAY_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
+  history: { env: "HISTORY", key: "history", read: boolean, fallback: true },
+  historyDays: {
+    env: "HISTORY_DAYS",
+    key: "history-days",
+    read: integer(1, MAX_HISTORY_DAYS),
+    fallback: DEFAULT_HISTORY_DAYS,
+  },
   bell: { env: "BELL", key: "bell", read: oneOf(BELL_POLICIES), fallback: "direct" as BellPolicy },
 } satisfies Record<string, Setting<unknown>>;
 
@@ -84,6 +93,8 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly insecure: boolean;
   readonly timeFormat: string;
   readonly bell: BellPolicy;
+  readonly history: boolean;
+  readonly historyDays: number;
 }
 export type ServeConfig = Values<typeof SERVE_SETTINGS>;
 
@@ -101,6 +112,8 @@ export async function loadConfig(
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
+    history: values.history ?? CLIENT_SETTINGS.history.fallback,
+    historyDays: values.historyDays ?? CLIENT_SETTINGS.historyDays.fallback,
     bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,
   };
 }

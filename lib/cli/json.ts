@@ -13,6 +13,8 @@ import type {
   TalkMessage,
 } from "../client/types.ts";
 
+import type { HistoryJson } from "../store/history/record.ts";
+
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
 
@@ -38,6 +40,7 @@ export type JsonEvent =
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
+  | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
   | { readonly type: "exit" };
 

@@ -16,6 +16,13 @@ interface Rule {
 const isText = (value: unknown): boolean => typeof value === "string" && value !== "" && !value.includes("\0");
 const BOOLEAN: Rule = { form: "true or false", allows: (value) => typeof value === "boolean" };
 
+function isKeepHistory(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { days = 1, onFailure = () => {}, ...others } = value as Record<string, unknown>;
+  const isTime = typeof days === "number" && days > 0 && Number.isFinite(days);
+  return isTime && typeof onFailure === "function" && Object.keys(others).length === 0;
+}
+
 const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   name: { form: "a string", allows: (value) => typeof value === "string" },
   server: { form: '"HOST:PORT"', allows: isText },
@@ -32,6 +39,10 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
     form: `a list of at most ${MAX_UNDER_WAY} names`,
     allows: (value) =>
       Array.isArray(value) && value.length <= MAX_UNDER_WAY && value.every((name) => typeof name === "string"),
+  },
+  history: {
+    form: "true, false, or {days, onFailure}",
+    allows: (value) => typeof value === "boolean" || isKeepHistory(value),
   },
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
 };

@@ -33,7 +33,7 @@ export interface InboundParts {
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
-  readonly onReceived: () => void;
+  readonly onReceived: (message: TalkMessage) => void;
   /** A message was refused. Not called for each of many. */
   readonly onRefused: (error: TalkError) => void;
   /** A listener has thrown, or its promise was rejected. */
@@ -80,10 +80,11 @@ export class InboundMessages {
       }
       const { id, from, text, at } = incoming;
       const { fingerprint, verified } = sender;
-      await this.#handOver({ id, from, text, at, fingerprint, verified });
+      const message = { id, from, text, at, fingerprint, verified };
+      await this.#handOver(message);
       settle("accepted");
       this.#received++;
-      this.#parts.onReceived();
+      this.#parts.onReceived(message);
     } catch (error) {
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }

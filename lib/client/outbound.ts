@@ -85,12 +85,14 @@ export class OutboundMessages {
 
   /**
    * Fulfilled when the recipient's program has the message.
+   * @returns who that is
    * @throws TalkError with a FailedCode; bad-config (known_peers cannot be read); the signal's reason
    */
-  async send(message: OutboundText, limits: SendLimits): Promise<void> {
+  async send(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
     try {
-      await this.#admit(message, limits);
+      const recipient = await this.#admit(message, limits);
       this.#delivered++;
+      return recipient;
     } catch (error) {
       const failure = failureOf(message.to, error, limits.signal);
       this.#failed[failedCode(failure)]++;
@@ -115,7 +117,7 @@ export class OutboundMessages {
     return { underWay: this.#underWay, delivered: this.#delivered, failed: { ...this.#failed } };
   }
 
-  async #admit(message: OutboundText, limits: SendLimits): Promise<void> {
+  async #admit(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
     const { to, text } = message;
     const bytes = Buffer.byteLength(text);
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
@@ -130,8 +132,8 @@ export class OutboundMessages {
     this.#underWay++;
     try {
       const recipient = lane.queued === 0 ? this.#parts.book.known(name) : null;
-      if (recipient !== null) await this.#carry(lane, recipient, message, limits);
-      else await this.#findAndCarry(lane, message, limits);
+      if (recipient !== null) return await this.#carry(lane, recipient, message, limits);
+      return await this.#findAndCarry(lane, message, limits);
     } finally {
       this.#underWay--;
       if (--lane.messages === 0) {
@@ -141,11 +143,11 @@ export class OutboundMessages {
     }
   }
 
-  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<void> {
+  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<DirectoryEntry> {
     const deadline = performance.now() + timeoutMs;
     using limit = limitedSignal(message.to, timeoutMs, signal);
     const before = lane.turn;
-    const inTurn = async (): Promise<{ carried: Promise<void> }> => {
+    const inTurn = async (): Promise<{ carried: Promise<DirectoryEntry> }> => {
       try {
         await before;
         const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal);
@@ -164,11 +166,16 @@ export class OutboundMessages {
     const found = inTurn();
     lane.turn = found.catch(() => {});
     const { carried } = await abortable(found, limit.signal);
-    await carried;
+    return carried;
   }
 
   /** Hands the message to the transport before it returns: the order of the calls is that of the messages. */
-  async #carry(lane: Lane, recipient: Recipient, { id, text }: OutboundText, limits: SendLimits): Promise<void> {
+  async #carry(
+    lane: Lane,
+    recipient: Recipient,
+    { id, text }: OutboundText,
+    limits: SendLimits,
+  ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
     const { timeoutMs, signal } = limits;
     this.follow(lane.name, recipient.entry);
@@ -183,6 +190,7 @@ export class OutboundMessages {
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;
     if (!recipient.isRemembered) book.remember(lane.name, recipient);
+    return recipient.entry;
   }
 
   #watch(lane: Lane): NodeJS.Timeout {

@@ -23,22 +23,27 @@ import type { DirectoryEntry } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
+import type { HistoryJournal } from "../store/history/journal.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
   ConnectOptions,
+  HistoryOptions,
+  HistoryRecord,
   LocalEntry,
   SendOptions,
   SendResult,
   ServerEvent,
   TalkClientEvents,
   TalkConnection,
+  TalkMessage,
 } from "./types.ts";
 
 /**
@@ -63,11 +68,18 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #stateDir: string;
+  readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
 
-  private constructor(options: ConnectOptions, { server, identity, peers, session, transport }: Parts) {
+  private constructor(
+    options: ConnectOptions,
+    { server, identity, peers, session, transport, stateDir, journal }: Parts,
+  ) {
     super();
+    this.#stateDir = stateDir;
+    this.#journal = journal;
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
@@ -85,7 +97,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       book: this.#book,
       client: this,
       deliver: options.deliver,
-      onReceived: () => this.#presence?.received(),
+      onReceived: (message) => {
+        this.#presence?.received();
+        this.#journal?.add(receivedRecord(message));
+      },
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),
     });
@@ -139,7 +154,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
-      const client = new TalkClient(options, { server, identity, peers, session, transport });
+      const client = new TalkClient(options, {
+        ...{ server, identity, peers, session, transport, stateDir },
+        journal: await openHistory({ ...options, stateDir }),
+      });
       for (const name of recipients) client.#lookAhead(name);
       await (register === "never" ? session.claim() : session.register(transport.port));
       signal?.throwIfAborted();
@@ -176,16 +194,21 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const id = randomUUID();
     const startedAt = performance.now();
     this.#tell("sent", { id, to, at: Date.now() });
+    const said = { direction: "out", with: to, room: null, id, text } as const;
+    let recipient: DirectoryEntry;
     try {
-      await this.#outbound.send({ id, to, text }, limits);
+      recipient = await this.#outbound.send({ id, to, text }, limits);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.#tell("failed", { id, to, code: failedCode(error), message });
+      this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#presence?.sent();
-    this.#tell("delivered", { id, to, at: Date.now(), ms });
+    const at = Date.now();
+    this.#tell("delivered", { id, to, at, ms });
+    this.#journal?.add({ ...said, at, state: "delivered", via: "direct", fingerprint: recipient.fingerprint });
     return { id, to, ms };
   }
 
@@ -219,6 +242,15 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     };
   }
 
+  /**
+   * What was said, by all programs of this user that keep it (see ConnectOptions.history), in the order of its time.
+   * @throws TalkError usage; the system's error for files that cannot be read
+   */
+  async *history(options: HistoryOptions = {}): AsyncGenerator<HistoryRecord, void> {
+    await this.#journal?.written();
+    yield* readKept(this.#stateDir, options);
+  }
+
   /** Leaves: gives what is under way a second, then fails it, says goodbye and frees everything. */
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
@@ -227,6 +259,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
+    await this.#journal?.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -281,4 +314,10 @@ interface Parts {
   readonly peers: KnownPeers;
   readonly session: ServerSession;
   readonly transport: PeerTransport;
+  readonly stateDir: string;
+  readonly journal: HistoryJournal | undefined;
+}
+
+function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
+  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
 }

@@ -3,8 +3,9 @@ import type { FailedCode } from "../base/errors.ts";
 import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
+import type { HistoryRecord } from "../store/history/record.ts";
 
-export type { DirectoryEntry, EntryJson, FailedCode, LocalEntry, PeerStats };
+export type { DirectoryEntry, EntryJson, FailedCode, HistoryRecord, LocalEntry, PeerStats };
 
 /** Milliseconds since the Unix epoch, as Date.now() gives them. */
 export type EpochMs = number;
@@ -101,6 +102,38 @@ export interface ConnectOptions {
    * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
+  /**
+   * Keeps what is said in a journal of its own in stateDir, see history(): messages once they are delivered or have failed, at most
+   * a moment later. Default: false.
+   */
+  readonly history?: boolean | KeepHistoryOptions;
+}
+
+/** What is kept of what was said. */
+export interface KeepHistoryOptions {
+  /** Days after its last message that a journal is removed; default 90. */
+  readonly days?: number;
+  /** Called once, when something could not be written; default: process.emitWarning. No message fails for it. */
+  readonly onFailure?: (error: Error) => void;
+}
+
+/** Which messages history() gives. */
+export interface HistoryOptions {
+  /** A name: only what was said with it. */
+  readonly with?: string | undefined;
+  /** From then on. */
+  readonly since?: EpochMs | Date | undefined;
+  /** Before then. */
+  readonly until?: EpochMs | Date | undefined;
+  /** Only texts that match. */
+  readonly grep?: RegExp | undefined;
+  /** Only so many, the latest. */
+  readonly last?: number | undefined;
+  /** Goes on with what is said from now on, by other programs of this user too, until the signal is aborted. */
+  readonly follow?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Lines in the files that are no messages and were left out: as a killed program or a full disk leaves them. */
+  readonly onBroken?: ((lines: number) => void) | undefined;
 }
 
 export interface SendOptions {
@@ -173,6 +206,8 @@ export interface TalkConnection extends AsyncDisposable {
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
+  /** What was said, by all programs of this user, in the order of its time. @throws TalkError usage; the system's error */
+  history(options?: HistoryOptions): AsyncIterable<HistoryRecord>;
   /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
   close(): Promise<void>;
 }

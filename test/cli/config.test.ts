@@ -26,6 +26,8 @@ describe("settings", () => {
       insecure: false,
       timeFormat: "%H:%M",
       bell: "direct",
+      history: true,
+      historyDays: 90,
     });
   });
 

@@ -3,7 +3,8 @@ import { Command } from "commander";
 import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient } from "../connect.ts";
+import { connectClient, keepHistory } from "../connect.ts";
+import { note } from "../output.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
@@ -56,6 +57,7 @@ async function talkOnPipe(
       name,
       signal: life.signal,
       startServer: !config.serverConfigured,
+      history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });
     await withClient(client, async (ended) => {

@@ -2,11 +2,14 @@
 import type { TalkConnection } from "../../client/types.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
-import { connectClient } from "../connect.ts";
+import { connectClient, keepHistory } from "../connect.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { withClient } from "./with-client.ts";
+
+/** Earlier messages shown when a conversation begins: enough to know where one was. */
+const PAST_SHOWN = 5;
 
 export interface TalkOptions {
   readonly name: string;
@@ -24,6 +27,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     name,
     signal: life.signal,
     startServer: !config.serverConfigured,
+    history: keepHistory(config, (message) => {
+      const said = ready.then(() => view?.error(new Error(message)));
+      said.catch(() => {});
+    }),
     deliver: async (message) => {
       await ready;
       await view?.message(message);
@@ -45,6 +52,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       signal,
       timeoutMs: milliseconds(config.timeout),
       partner,
+      past: config.history ? PAST_SHOWN : 0,
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;

@@ -5,6 +5,8 @@ import { foldName, validateName } from "../../base/names.ts";
 export type TalkInput =
   | { readonly type: "nothing" }
   | { readonly type: "all" | "list" | "exit" | "help" | "reply" | "stats" }
+  /** The last so many messages. */
+  | { readonly type: "history"; readonly count: number }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -12,7 +14,7 @@ export type TalkInput =
 /** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
 /** With a partner, and without. */
-export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "stats", "help", "exit", "quit"] as const;
+export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "history", "stats", "help", "exit", "quit"] as const;
 
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
@@ -22,6 +24,7 @@ export const TALK_HELP = [
   "//text, @@text     a message that begins with / or @",
   "All                who is on",
   "List               who is on, on this machine",
+  "/history [N]       the last N messages, of the one you talk to or of all",
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
@@ -75,6 +78,8 @@ function slashCommand(first: string, rest: string): TalkInput {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
       return toOther(name, text, "/msg NAME message");
     }
+    case "history":
+      return { type: "history", count: historyCount(rest.trim()) };
     case "r":
       // With text, somebody who writes between reading and Enter would get the line.
       if (rest.trim() !== "") throw TalkError.usage("/r takes no text: it shows whom you talk to, then write");
@@ -88,6 +93,15 @@ function slashCommand(first: string, rest: string): TalkInput {
       throw TalkError.usage(`${first} is a command and takes no text; nobody can have that name`);
     }
   }
+}
+
+const HISTORY_COUNT = { usual: 20, most: 1_000 };
+
+function historyCount(text: string): number {
+  if (text === "") return HISTORY_COUNT.usual;
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= HISTORY_COUNT.most) return count;
+  throw TalkError.usage(`/history takes a number from 1 to ${HISTORY_COUNT.most}, not ${JSON.stringify(text)}`);
 }
 
 /** "//text" and "@@text": what is left begins with the character itself. */

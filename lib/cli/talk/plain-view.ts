@@ -9,9 +9,11 @@ import { duration } from "../times.ts";
 import { BEL, Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
 import { TALK_HELP } from "./input.ts";
+import { marksFor } from "./marks.ts";
+import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { partnerText, peerText, welcome } from "./texts.ts";
+import { NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -25,6 +27,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
   const bell = new Bell(policy, () => {
     if (process.stdout.isTTY) process.stdout.write(BEL);
   });
+  const past = { timeFormat, marks: marksFor(process.env), paint: plain };
   const news = new ServerNews(note);
   return {
     registered: (client) => note(welcome(client)),
@@ -41,6 +44,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
+    history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    past: () => {}, // what is printed may be for a program
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

@@ -6,18 +6,19 @@ import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
-import { clientTable, localTable, messageLines } from "../format.ts";
+import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
-import { colourOfName, type Paint, painter } from "../style.ts";
+import { painter, plain } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
-import { speaksUtf8 } from "./locale.ts";
+import { type Marks, marksFor } from "./marks.ts";
+import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, partnerText, peerText, welcome } from "./texts.ts";
+import { crowdText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -25,15 +26,6 @@ const PENDING_SHOWN = 5;
 const PROMPT = "> ";
 /** Names remembered for Tab. */
 const NAMES_LIMIT = 10_000;
-
-interface Marks {
-  readonly to: string;
-  readonly delivered: string;
-  readonly failed: string;
-  readonly pending: string;
-}
-const UNICODE_MARKS: Marks = { to: "→", delivered: "✓", failed: "✗", pending: "…" };
-const ASCII_MARKS: Marks = { to: "->", delivered: "ok", failed: "!!", pending: ".." };
 
 interface Outgoing {
   readonly to: string;
@@ -59,7 +51,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   const { onLine, onEnd, env = process.env } = options;
   const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
-  const marks = speaksUtf8(env) ? UNICODE_MARKS : ASCII_MARKS;
+  const marks = marksFor(env);
+  const past: PastStyle = { timeFormat: options.timeFormat, marks, paint };
   const names = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
   let hasPartner = false;
@@ -85,7 +78,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     pending.delete(id);
     showPending();
     if (message === undefined) return [];
-    return spoken(at, outgoingLines(message, `${paint("dim", clock.stamp(at))}${mark}`, marks, paint));
+    return spoken(at, outgoingLines(message, `${paint("dim", clock.stamp(at))}${mark} `, marks, paint));
   };
   /** Lines of the conversation, below the day if that is another one. */
   const spoken = (at: number, lines: readonly string[]): string[] => {
@@ -122,6 +115,15 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     list: (clients) => show(localTable(clients, paint)),
     stats: (stats) => show(statsLines(stats)),
+    history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    past: (records) => {
+      if (records.length === 0) return;
+      const lines = new PastLines({ ...past, paint: plain });
+      // And the day on which the conversation goes on.
+      show(
+        [...records.flatMap((record) => lines.of(record)), ...lines.turn(Date.now())].map((line) => paint("dim", line)),
+      );
+    },
     help: () => show(TALK_HELP),
     peer: (event: PeerEvent) => {
       if (event.state === "joined") know(event.name);
@@ -147,13 +149,6 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       terminal[Symbol.dispose]();
     },
   };
-}
-
-/** "✓ → bob: text"; further lines of the text are indented. */
-function outgoingLines({ to, text }: Outgoing, mark: string, marks: Marks, paint: Paint): string[] {
-  const [first = "", ...rest] = escapeControlsByLine(text);
-  const head = `${mark} ${paint("dim", marks.to)} ${paint(colourOfName(to), escapeControls(to))}: ${first}`;
-  return [head, ...rest.map((line) => `    ${line}`)];
 }
 
 function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): string[] {

@@ -12,6 +12,8 @@ export function partnerText(name: string | null): string {
     : `you talk to ${escapeControls(name)}: each line goes there; commands need a slash, /to ends it`;
 }
 
+export const NOTHING_SAID = "nothing has been said";
+
 /** @param count clients that are on, this one too */
 export function crowdText(count: number, command: string): string {
   if (count <= 1) return "nobody else is on";

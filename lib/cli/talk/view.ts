@@ -4,6 +4,7 @@ import type {
   DeliveredEvent,
   DirectoryEntry,
   FailedEvent,
+  HistoryRecord,
   LocalEntry,
   PeerEvent,
   SentEvent,
@@ -21,6 +22,10 @@ export interface View extends Disposable {
   failed(event: FailedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
+  /** What was asked for, oldest first. */
+  history(records: readonly HistoryRecord[]): void;
+  /** The last that was said with a partner, at the beginning of a conversation. */
+  past(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
