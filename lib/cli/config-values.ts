@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import type { Accept } from "../client/types.ts";
 import { unknownConversion } from "./times.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
@@ -75,6 +76,9 @@ export function boolean(raw: unknown, origin: Origin): boolean {
   if (raw === "0" || raw === "false" || raw === "no") return false;
   throw bad(origin, raw, "true or false");
 }
+
+/** Whose messages are taken. */
+export const ACCEPT_WORDS: readonly Accept[] = ["all", "attested", "known", "none"];
 
 /** When a message rings at a terminal: one for this user, any, none. */
 export const BELL_POLICIES = ["direct", "all", "off"] as const;

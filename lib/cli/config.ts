@@ -3,9 +3,11 @@
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
+import type { Accept } from "../client/types.ts";
 import { DEFAULT_HISTORY_DAYS } from "../store/history/record.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
 import {
+  ACCEPT_WORDS,
   BELL_POLICIES,
   type BellPolicy,
   boolean,
@@ -45,6 +47,7 @@ const CLIENT_SETTINGS = {
   timeout: { env: "TIMEOUT", key: "timeout", read: duration(DAY_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
+  accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },
   history: { env: "HISTORY", key: "history", read: boolean, fallback: true },
   historyDays: {
     env: "HISTORY_DAYS",
@@ -93,6 +96,7 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly insecure: boolean;
   readonly timeFormat: string;
   readonly bell: BellPolicy;
+  readonly accept: Accept;
   readonly history: boolean;
   readonly historyDays: number;
 }
@@ -112,6 +116,7 @@ export async function loadConfig(
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
+    accept: values.accept ?? CLIENT_SETTINGS.accept.fallback,
     history: values.history ?? CLIENT_SETTINGS.history.fallback,
     historyDays: values.historyDays ?? CLIENT_SETTINGS.historyDays.fallback,
     bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,

@@ -5,6 +5,7 @@ import type {
   EntryJson,
   EpochMs,
   FailedEvent,
+  FoldedEvent,
   LocalEntry,
   PeerEvent,
   SentEvent,
@@ -40,6 +41,8 @@ export type JsonEvent =
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
+  | ({ readonly type: "folded" } & FoldedEvent)
+  | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
   | { readonly type: "exit" };

@@ -44,6 +44,11 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
     form: "true, false, or {days, onFailure}",
     allows: (value) => typeof value === "boolean" || isKeepHistory(value),
   },
+  accept: {
+    form: '"all", "attested", "known" or "none"',
+    allows: (value) => ["all", "attested", "known", "none"].includes(value as string),
+  },
+  fold: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
 };
 
@@ -67,6 +72,9 @@ export function checkConnectOptions(options: unknown): asserts options is Connec
   }
   const { name, server } = options as ConnectOptions;
   validateName(name);
+  const { fold = false, history = false } = options as ConnectOptions;
+  if (fold && history === false)
+    throw misuse("fold", "left out without history: it is where folded messages are", fold);
   if (server !== undefined) parseServerAddress(server, "server");
 }
 

@@ -9,7 +9,7 @@ import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { foldIfValid } from "../base/names.ts";
+import { foldIfValid, validateName } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
@@ -24,9 +24,11 @@ import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
+import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
+import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
@@ -43,7 +45,6 @@ import type {
   ServerEvent,
   TalkClientEvents,
   TalkConnection,
-  TalkMessage,
 } from "./types.ts";
 
 /**
@@ -69,6 +70,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
   readonly #stateDir: string;
+  readonly #ignored: IgnoreList;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
@@ -93,14 +95,15 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
+    this.#ignored = new IgnoreList(stateDir);
     this.#inbound = new InboundMessages({
       book: this.#book,
+      admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      journal,
+      onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       client: this,
       deliver: options.deliver,
-      onReceived: (message) => {
-        this.#presence?.received();
-        this.#journal?.add(receivedRecord(message));
-      },
+      onReceived: () => this.#presence?.received(),
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),
     });
@@ -233,6 +236,26 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return listLocal();
   }
 
+  /**
+   * Declines what NAME sends from now on, to any program of this user: by the uid that the server's kernel vouches for, else by
+   * key and name. Kept in the state directory.
+   * @throws TalkError bad-name; bad-config for a list that cannot be read
+   */
+  async ignore(name: string): Promise<void> {
+    const folded = validateName(name);
+    this.#ignored.add({ name: folded, ...(await this.#book.identityOf(folded)) });
+  }
+
+  /** @returns whether it was ignored. @throws as ignore() */
+  unignore(name: string): boolean {
+    return this.#ignored.remove(validateName(name));
+  }
+
+  /** Folded names of those that are ignored. @throws TalkError bad-config */
+  ignored(): string[] {
+    return this.#ignored.names();
+  }
+
   stats(): ClientStats {
     return {
       server: this.#session.stats(),
@@ -316,8 +339,4 @@ interface Parts {
   readonly transport: PeerTransport;
   readonly stateDir: string;
   readonly journal: HistoryJournal | undefined;
-}
-
-function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
-  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
 }

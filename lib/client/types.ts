@@ -57,11 +57,19 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
+/** Messages of one sender that were not handed over one by one: they are in the history. */
+export interface FoldedEvent {
+  readonly from: string;
+  /** Since the last such event. */
+  readonly count: number;
+}
+
 export interface TalkClientEvents {
   message: [message: TalkMessage];
   sent: [event: SentEvent];
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
+  folded: [event: FoldedEvent];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
@@ -107,7 +115,17 @@ export interface ConnectOptions {
    * a moment later. Default: false.
    */
   readonly history?: boolean | KeepHistoryOptions;
+  /** Whose messages are taken; the senders of others read `declined`. "known": whose key is remembered. Default: "all". */
+  readonly accept?: Accept;
+  /**
+   * Of a sender's burst only some messages are handed over; the others go into the history, which it needs, are confirmed once they
+   * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
+   */
+  readonly fold?: boolean;
 }
+
+/** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
+export type Accept = "all" | "attested" | "known" | "none";
 
 /** What is kept of what was said. */
 export interface KeepHistoryOptions {
@@ -178,7 +196,7 @@ export interface MessageStats {
   readonly received: number;
   /** Not handed over, because the sender's key contradicts the name. */
   readonly refused: number;
-  /** Not handed over, because the program does not listen. */
+  /** Not handed over, because the program does not listen, or the user does not want to hear the sender. */
   readonly declined: number;
 }
 
@@ -206,6 +224,12 @@ export interface TalkConnection extends AsyncDisposable {
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
+  /** Declines what comes from NAME from now on, in all programs of this user. @throws TalkError bad-name, bad-config */
+  ignore(name: string): Promise<void>;
+  /** @returns whether it was ignored. @throws as ignore() */
+  unignore(name: string): boolean;
+  /** Folded names. */
+  ignored(): string[];
   /** What was said, by all programs of this user, in the order of its time. @throws TalkError usage; the system's error */
   history(options?: HistoryOptions): AsyncIterable<HistoryRecord>;
   /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */

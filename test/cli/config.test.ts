@@ -26,6 +26,7 @@ describe("settings", () => {
       insecure: false,
       timeFormat: "%H:%M",
       bell: "direct",
+      accept: "all",
       history: true,
       historyDays: 90,
     });

@@ -26,6 +26,9 @@ function receiver(sender: Sender | TalkError = ALICE) {
         return sender;
       },
     },
+    admission: { admits: () => true },
+    journal: undefined,
+    onFolded: undefined,
     client,
     deliver: undefined,
     onReceived: () => {},

@@ -57,6 +57,7 @@ async function talkOnPipe(
       name,
       signal: life.signal,
       startServer: !config.serverConfigured,
+      fold: config.history && !json && process.stdout.isTTY,
       history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });

@@ -27,6 +27,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     name,
     signal: life.signal,
     startServer: !config.serverConfigured,
+    fold: config.history,
     history: keepHistory(config, (message) => {
       const said = ready.then(() => view?.error(new Error(message)));
       said.catch(() => {});

@@ -48,6 +48,7 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
@@ -82,6 +83,14 @@ export class Conversation {
         break;
       case "list":
         await this.#ask(async () => this.#client.list(), this.#view.list);
+        break;
+      case "ignore":
+        await this.#ask(() => this.#ignore(input.name), this.#view.ignored);
+        break;
+      case "unignore":
+        if (!this.#client.unignore(input.name))
+          throw TalkError.usage(`you do not ignore ${JSON.stringify(input.name)}`);
+        this.#view.ignored(this.#client.ignored());
         break;
       case "history":
         await this.#ask(
@@ -120,6 +129,11 @@ export class Conversation {
     this.#pastShown.add(folded);
     // Nobody waits for it, and a disk that does not answer is no reason to say anything.
     this.#history({ with: name, until: this.#startedAt, last: past }).then(this.#view.past, () => {});
+  }
+
+  async #ignore(name: string | null): Promise<readonly string[]> {
+    if (name !== null) await this.#client.ignore(name);
+    return this.#client.ignored();
   }
 
   async #history(options: HistoryOptions): Promise<HistoryRecord[]> {

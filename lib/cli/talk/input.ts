@@ -7,6 +7,9 @@ export type TalkInput =
   | { readonly type: "all" | "list" | "exit" | "help" | "reply" | "stats" }
   /** The last so many messages. */
   | { readonly type: "history"; readonly count: number }
+  /** null: shows whom one ignores. */
+  | { readonly type: "ignore"; readonly name: string | null }
+  | { readonly type: "unignore"; readonly name: string }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -14,7 +17,20 @@ export type TalkInput =
 /** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
 /** With a partner, and without. */
-export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "history", "stats", "help", "exit", "quit"] as const;
+export const SLASH_COMMANDS = [
+  "to",
+  "r",
+  "msg",
+  "all",
+  "list",
+  "history",
+  "ignore",
+  "unignore",
+  "stats",
+  "help",
+  "exit",
+  "quit",
+] as const;
 
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
@@ -25,6 +41,7 @@ export const TALK_HELP = [
   "All                who is on",
   "List               who is on, on this machine",
   "/history [N]       the last N messages, of the one you talk to or of all",
+  "/ignore NAME       decline what NAME sends; /unignore NAME ends that, /ignore says whom",
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
@@ -73,7 +90,14 @@ function slashCommand(first: string, rest: string): TalkInput {
   }
   switch (word) {
     case "to":
-      return { type: "to", name: onlyName(rest) };
+      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line") };
+    case "ignore":
+      return { type: "ignore", name: onlyName(rest, "/ignore takes one name") };
+    case "unignore": {
+      const name = onlyName(rest, "/unignore takes one name");
+      if (name === null) throw TalkError.usage("whom? Write /unignore NAME; /ignore says whom you ignore");
+      return { type: "unignore", name };
+    }
     case "msg": {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
       return toOther(name, text, "/msg NAME message");
@@ -116,9 +140,9 @@ function toOther(names: string, text: string, form: string): TalkInput {
   return { type: "send", to: parseRecipients(names), text };
 }
 
-function onlyName(rest: string): string | null {
+function onlyName(rest: string, rule: string): string | null {
   const [name, ...more] = rest.split(/\s+/u).filter((word) => word !== "");
-  if (more.length > 0) throw TalkError.usage("/to takes one name: the message comes on the next line");
+  if (more.length > 0) throw TalkError.usage(rule);
   if (name === undefined) return null;
   const bare = name.startsWith("@") ? name.slice(1) : name;
   validateName(bare);

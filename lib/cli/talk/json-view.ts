@@ -17,6 +17,8 @@ export function jsonView(): View {
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),
+    folded: ({ from, count }) => show({ type: "folded", from, count }),
+    ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),
     past: () => {},
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),

@@ -13,7 +13,7 @@ import { marksFor } from "./marks.ts";
 import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -44,6 +44,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
+    folded: (event) => note(foldedText(event)),
+    ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: () => {}, // what is printed may be for a program
     help: () => show(TALK_HELP),

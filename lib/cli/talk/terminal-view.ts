@@ -18,7 +18,7 @@ import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -115,6 +115,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     list: (clients) => show(localTable(clients, paint)),
     stats: (stats) => show(statsLines(stats)),
+    folded: (event) => say(foldedText(event)),
+    ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: (records) => {
       if (records.length === 0) return;

@@ -4,6 +4,7 @@ import type {
   DeliveredEvent,
   DirectoryEntry,
   FailedEvent,
+  FoldedEvent,
   HistoryRecord,
   LocalEntry,
   PeerEvent,
@@ -22,6 +23,10 @@ export interface View extends Disposable {
   failed(event: FailedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
+  /** Messages of a burst that are not shown. */
+  folded(event: FoldedEvent): void;
+  /** Whom one ignores, after a question or a change. */
+  ignored(names: readonly string[]): void;
   /** What was asked for, oldest first. */
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
