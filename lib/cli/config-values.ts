@@ -34,6 +34,20 @@ export function path(raw: unknown, origin: Origin): string {
   return join(home, value.slice(2));
 }
 
+/** A program and its words. The program is found by PATH, or has a path that begins with / or ~/. */
+export function command(raw: unknown, origin: Origin): readonly string[] {
+  const expected = 'a program and its words: ["notify-send", "ptalk"]; a path begins with / or ~/';
+  if (!Array.isArray(raw) || !raw.every((word): word is string => typeof word === "string" && !word.includes("\0"))) {
+    throw bad(origin, raw, expected);
+  }
+  const [program = "", ...words] = raw;
+  const isPath = program.includes("/");
+  if (program === "" || (isPath && !program.startsWith("/") && !program.startsWith("~/"))) {
+    throw bad(origin, raw, expected);
+  }
+  return [isPath ? path(program, origin) : program, ...words];
+}
+
 export function server(raw: unknown, origin: Origin): string {
   return formatServerAddress(parseServerAddress(text(raw, origin), origin));
 }

@@ -11,6 +11,7 @@ import {
   BELL_POLICIES,
   type BellPolicy,
   boolean,
+  command,
   duration,
   fileMode,
   integer,
@@ -24,8 +25,8 @@ import {
 } from "./config-values.ts";
 
 interface Setting<T> {
-  /** Name in the environment, after PTALK_. */
-  readonly env: string;
+  /** Name in the environment, after PTALK_; null: it has none. */
+  readonly env: string | null;
   /** Key in the file. Of the server's settings: in the table [serve]. */
   readonly key: string;
   /** @param raw text from a flag or the environment; what TOML has from the file */
@@ -55,6 +56,8 @@ const CLIENT_SETTINGS = {
     read: integer(1, MAX_HISTORY_DAYS),
     fallback: DEFAULT_HISTORY_DAYS,
   },
+  // What runs programs is not taken from the environment: that is easily somebody else's.
+  onMessage: { env: null, key: "on-message", read: command, fallback: null },
   bell: { env: "BELL", key: "bell", read: oneOf(BELL_POLICIES), fallback: "direct" as BellPolicy },
 } satisfies Record<string, Setting<unknown>>;
 
@@ -81,7 +84,7 @@ export type Flags = Readonly<Record<string, string | boolean | undefined>>;
 export interface SettingOrigin {
   /** As in the file; of the server's with "serve." before it. */
   readonly key: string;
-  readonly value: string | number | boolean | null;
+  readonly value: string | number | boolean | readonly string[] | null;
   readonly origin: "flag" | "env" | "user" | "system" | "default";
   /** The flag, the variable or the file; null for a default. */
   readonly where: string | null;
@@ -172,15 +175,16 @@ function resolve(
   const found = new Map<string, SettingOrigin>();
   for (const [setting, { env: suffix, key, read, fallback }] of Object.entries(settings)) {
     const variable = `PTALK_${suffix}`;
+    const given = suffix === null ? undefined : env[variable];
     const take = (value: unknown, origin: SettingOrigin["origin"], where: string | null): void => {
       found.set(setting, { key: `${prefix}${key}`, value: value as SettingOrigin["value"], origin, where });
     };
     const source = sources.find(({ table }) => table[key] !== undefined);
     // An empty variable counts as unset, as is the custom in shells.
     if (flags[setting] !== undefined) take(read(flags[setting], `--${key}`), "flag", `--${key}`);
-    else if (env[variable])
+    else if (given)
       take(
-        asConfig(() => read(env[variable], variable)),
+        asConfig(() => read(given, variable)),
         "env",
         variable,
       );

@@ -77,8 +77,8 @@ export function registeredJson({ name, server, address, port, fingerprint }: Tal
   return { type: "registered", name, server, address, port, fingerprint };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified };
+export function messageJson({ id, from, text, at, fingerprint, verified, auto }: TalkMessage): JsonEvent {
+  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, auto };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {

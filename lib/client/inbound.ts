@@ -95,9 +95,9 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
-      const { id, from, text, at } = incoming;
+      const { id, from, text, at, auto } = incoming;
       const { fingerprint, verified } = sender;
-      const message = { id, from, text, at, fingerprint, verified };
+      const message = { id, from, text, at, fingerprint, verified, auto };
       const isFolded = await this.#fold(message, incoming.key);
       if (!isFolded) await this.#handOver(message);
       settle("accepted");

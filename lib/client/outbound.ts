@@ -48,11 +48,17 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  readonly auto?: boolean;
 }
 
 export interface SendLimits {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+}
+
+/** The options of send(), checked. */
+export interface CheckedSend extends SendLimits {
+  readonly auto: boolean;
 }
 
 /** Messages under way to one name. Times are monotonic milliseconds. */
@@ -173,7 +179,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text }: OutboundText,
+    { id, text, auto = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -182,7 +188,7 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      await transport.send(recipient.peer, { from, text, id }, signal ? { timeoutMs, signal } : { timeoutMs });
+      await transport.send(recipient.peer, { from, text, id, auto }, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
       throw (isLate && book.objectionTo(lane.name, recipient)) || error;
@@ -215,25 +221,28 @@ export class OutboundMessages {
   }
 }
 
+const SEND_OPTIONS: ReadonlySet<string> = new Set(["timeoutMs", "signal", "auto"]);
+
 /**
  * The arguments of send(), checked before anything is said or begun.
  * @returns the limits, the time in whole milliseconds
  * @throws TalkError usage, with the argument as its subject
  */
-export function checkSend(to: unknown, text: unknown, options: unknown): SendLimits {
+export function checkSend(to: unknown, text: unknown, options: unknown): CheckedSend {
   if (typeof to !== "string") throw misuse("to", `a name, not ${typeof to}`);
   if (typeof text !== "string") throw misuse("text", `a string, not ${typeof text}`);
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
   for (const key in options) {
-    if (key !== "timeoutMs" && key !== "signal") throw misuse(key, "left out: send() takes timeoutMs and signal");
+    if (!SEND_OPTIONS.has(key)) throw misuse(key, "left out: send() takes timeoutMs, signal and auto");
   }
-  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal } = options as SendOptions;
+  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal, auto = false } = options as SendOptions;
   const whole = typeof timeoutMs === "number" ? Math.ceil(timeoutMs) : Number.NaN;
   if (!(whole > 0 && whole <= MAX_SEND_TIMEOUT)) {
     throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
-  return { timeoutMs: whole, signal };
+  if (typeof auto !== "boolean") throw misuse("auto", "true or false");
+  return { timeoutMs: whole, signal, auto };
 }
 
 function misuse(subject: string, rule: string): TalkError {

@@ -200,7 +200,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text }, limits);
+      recipient = await this.#outbound.send({ id, to, text, auto: limits.auto }, limits);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.#tell("failed", { id, to, code: failedCode(error), message });

@@ -27,6 +27,8 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** A program sent it without a person's doing: to answer it by a program may never end. */
+  readonly auto: boolean;
 }
 
 /** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
@@ -157,6 +159,8 @@ export interface HistoryOptions {
 export interface SendOptions {
   /** Milliseconds until not-delivered, at most a day; default 10 000. */
   readonly timeoutMs?: number;
+  /** A program sends it without a person's doing, such as an answer. Default: false. */
+  readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;
 }

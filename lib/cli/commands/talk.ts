@@ -13,7 +13,7 @@ import { jsonView } from "../talk/json-view.ts";
 import { converse } from "../talk/pipe.ts";
 import { plainView } from "../talk/plain-view.ts";
 import type { View } from "../talk/view.ts";
-import { withClient } from "../talk/with-client.ts";
+import { startHook, withClient } from "../talk/with-client.ts";
 
 export function command(): Command {
   return new Command("talk")
@@ -62,6 +62,7 @@ async function talkOnPipe(
       deliver: (message) => ready.then(() => view.message(message)),
     });
     await withClient(client, async (ended) => {
+      using _hook = await startHook(client, config, note);
       view.registered(client);
       registered();
       const signal = AbortSignal.any([life.signal, ended]);

@@ -6,7 +6,7 @@ import { connectClient, keepHistory } from "../connect.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
-import { withClient } from "./with-client.ts";
+import { startHook, withClient } from "./with-client.ts";
 
 /** Earlier messages shown when a conversation begins: enough to know where one was. */
 const PAST_SHOWN = 5;
@@ -47,6 +47,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       bell: config.bell,
     });
     view = shown;
+    using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
     shown.registered(client);
     opened();
     const conversation = new Conversation(client, shown, {
