@@ -17,7 +17,7 @@ export const MAX_FOLD_BYTES = 64;
  */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   ...["all", "list", "exit", "help"],
-  ...["talk", "serve", "lookup", "send", "recv", "ipc", "key", "doctor", "config"],
+  ...["talk", "serve", "lookup", "send", "recv", "history", "ipc", "key", "doctor", "config"],
 ]);
 
 const ASCII_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/;

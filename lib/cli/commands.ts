@@ -29,6 +29,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: () => import("./commands/send.ts"),
   },
   recv: { usage: "recv", summary: "print the messages that arrive", load: () => import("./commands/recv.ts") },
+  history: {
+    usage: "history [NAME]",
+    summary: "print what was said",
+    load: () => import("./commands/history.ts"),
+  },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
   config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },

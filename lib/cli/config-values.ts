@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import type { Accept } from "../client/types.ts";
+import { unknownConversion } from "./times.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
 export type Origin = string;
@@ -30,6 +32,20 @@ export function path(raw: unknown, origin: Origin): string {
   const home = ownHome(process.env);
   if (home === null) throw bad(origin, raw, "a path without ~/, since this user has no home");
   return join(home, value.slice(2));
+}
+
+/** A program and its words. The program is found by PATH, or has a path that begins with / or ~/. */
+export function command(raw: unknown, origin: Origin): readonly string[] {
+  const expected = 'a program and its words: ["notify-send", "ptalk"]; a path begins with / or ~/';
+  if (!Array.isArray(raw) || !raw.every((word): word is string => typeof word === "string" && !word.includes("\0"))) {
+    throw bad(origin, raw, expected);
+  }
+  const [program = "", ...words] = raw;
+  const isPath = program.includes("/");
+  if (program === "" || (isPath && !program.startsWith("/") && !program.startsWith("~/"))) {
+    throw bad(origin, raw, expected);
+  }
+  return [isPath ? path(program, origin) : program, ...words];
 }
 
 export function server(raw: unknown, origin: Origin): string {
@@ -78,6 +94,34 @@ export function boolean(raw: unknown, origin: Origin): boolean {
   if (raw === "1" || raw === "true" || raw === "yes") return true;
   if (raw === "0" || raw === "false" || raw === "no") return false;
   throw bad(origin, raw, "true or false");
+}
+
+/** Whose messages are taken. */
+export const ACCEPT_WORDS: readonly Accept[] = ["all", "attested", "known", "none"];
+
+/** When a message rings at a terminal: one for this user, any, none. */
+export const BELL_POLICIES = ["direct", "all", "off"] as const;
+export type BellPolicy = (typeof BELL_POLICIES)[number];
+
+export function oneOf<T extends string>(words: readonly T[]): (raw: unknown, origin: Origin) => T {
+  return (raw, origin) => {
+    const word = words.find((known) => known === raw);
+    if (word === undefined) throw bad(origin, raw, words.map((known) => JSON.stringify(known)).join(", "));
+    return word;
+  };
+}
+
+/** Columns that a time may take beside each message. */
+const MAX_TIME_FORMAT = 32;
+
+/** As in strftime(3), of it what depends on no locale; "off" for no times. */
+export function timeFormat(raw: unknown, origin: Origin): string {
+  const value = text(raw, origin);
+  const unknown = unknownConversion(value);
+  if (unknown !== null || value.length > MAX_TIME_FORMAT || /[\p{Cc}\p{Cf}]/u.test(value)) {
+    throw bad(origin, raw, 'a time format such as "%H:%M" (of %H %I %M %S %p %Y %m %d %%), or "off"');
+  }
+  return value;
 }
 
 export function fileMode(raw: unknown, origin: Origin): number {

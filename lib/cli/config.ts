@@ -3,12 +3,30 @@
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, type Environment } from "../base/files.ts";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
+import type { Accept } from "../client/types.ts";
+import { DEFAULT_HISTORY_DAYS } from "../store/history/record.ts";
 import { type ConfigSource, isTable, readConfigFiles, type TomlTable } from "./config-files.ts";
-import { boolean, duration, fileMode, integer, listen, name, type Origin, path, server } from "./config-values.ts";
+import {
+  ACCEPT_WORDS,
+  BELL_POLICIES,
+  type BellPolicy,
+  boolean,
+  command,
+  duration,
+  fileMode,
+  integer,
+  listen,
+  name,
+  type Origin,
+  oneOf,
+  path,
+  server,
+  timeFormat,
+} from "./config-values.ts";
 
 interface Setting<T> {
-  /** Name in the environment, after PTALK_. */
-  readonly env: string;
+  /** Name in the environment, after PTALK_; null: it has none. */
+  readonly env: string | null;
   /** Key in the file. Of the server's settings: in the table [serve]. */
   readonly key: string;
   /** @param raw text from a flag or the environment; what TOML has from the file */
@@ -18,6 +36,7 @@ interface Setting<T> {
 }
 
 const WEEK_S = 7 * 86_400;
+const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
 
@@ -28,6 +47,18 @@ const CLIENT_SETTINGS = {
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
   timeout: { env: "TIMEOUT", key: "timeout", read: duration(WEEK_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
+  accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },
+  history: { env: "HISTORY", key: "history", read: boolean, fallback: true },
+  historyDays: {
+    env: "HISTORY_DAYS",
+    key: "history-days",
+    read: integer(1, MAX_HISTORY_DAYS),
+    fallback: DEFAULT_HISTORY_DAYS,
+  },
+  // What runs programs is not taken from the environment: that is easily somebody else's.
+  onMessage: { env: null, key: "on-message", read: command, fallback: null },
+  bell: { env: "BELL", key: "bell", read: oneOf(BELL_POLICIES), fallback: "direct" as BellPolicy },
 } satisfies Record<string, Setting<unknown>>;
 
 /** Of `ptalk serve`, in the file's table [serve]. */
@@ -53,7 +84,7 @@ export type Flags = Readonly<Record<string, string | boolean | undefined>>;
 export interface SettingOrigin {
   /** As in the file; of the server's with "serve." before it. */
   readonly key: string;
-  readonly value: string | number | boolean | null;
+  readonly value: string | number | boolean | readonly string[] | null;
   readonly origin: "flag" | "env" | "user" | "system" | "default";
   /** The flag, the variable or the file; null for a default. */
   readonly where: string | null;
@@ -66,6 +97,11 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly serverConfigured: boolean;
   readonly stateDir: string;
   readonly insecure: boolean;
+  readonly timeFormat: string;
+  readonly bell: BellPolicy;
+  readonly accept: Accept;
+  readonly history: boolean;
+  readonly historyDays: number;
 }
 export type ServeConfig = Values<typeof SERVE_SETTINGS>;
 
@@ -82,6 +118,11 @@ export async function loadConfig(
     serverConfigured: values.server !== undefined,
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
+    timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
+    accept: values.accept ?? CLIENT_SETTINGS.accept.fallback,
+    history: values.history ?? CLIENT_SETTINGS.history.fallback,
+    historyDays: values.historyDays ?? CLIENT_SETTINGS.historyDays.fallback,
+    bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,
   };
 }
 
@@ -134,15 +175,16 @@ function resolve(
   const found = new Map<string, SettingOrigin>();
   for (const [setting, { env: suffix, key, read, fallback }] of Object.entries(settings)) {
     const variable = `PTALK_${suffix}`;
+    const given = suffix === null ? undefined : env[variable];
     const take = (value: unknown, origin: SettingOrigin["origin"], where: string | null): void => {
       found.set(setting, { key: `${prefix}${key}`, value: value as SettingOrigin["value"], origin, where });
     };
     const source = sources.find(({ table }) => table[key] !== undefined);
     // An empty variable counts as unset, as is the custom in shells.
     if (flags[setting] !== undefined) take(read(flags[setting], `--${key}`), "flag", `--${key}`);
-    else if (env[variable])
+    else if (given)
       take(
-        asConfig(() => read(env[variable], variable)),
+        asConfig(() => read(given, variable)),
         "env",
         variable,
       );

@@ -4,13 +4,25 @@ import { TalkError } from "../base/errors.ts";
 import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/types.ts";
 import type { Config } from "./config.ts";
 
-type Wanted = Pick<ConnectOptions, "name" | "register" | "recipients" | "deliver" | "startServer" | "signal">;
+type Wanted = Pick<
+  ConnectOptions,
+  "name" | "register" | "recipients" | "deliver" | "startServer" | "signal" | "history" | "fold"
+>;
 
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
   const { TalkClient } = await import("../client/talk-client.ts");
-  const { server, stateDir, insecure, port } = config;
-  return TalkClient.connect({ ...wanted, server, stateDir, insecure, ...(port === undefined ? {} : { port }) });
+  const { server, stateDir, insecure, port, accept } = config;
+  return TalkClient.connect({ ...wanted, server, stateDir, insecure, accept, ...(port === undefined ? {} : { port }) });
+}
+
+/** What a conversation keeps, by the settings. @param tell hears once that it is not kept, and why */
+export function keepHistory(
+  { history, historyDays }: Config,
+  tell: (text: string) => void,
+): NonNullable<ConnectOptions["history"]> {
+  if (!history) return false;
+  return { days: historyDays, onFailure: ({ message }) => tell(`what is said is not kept in the history: ${message}`) };
 }
 
 const DIRECTORY_TIMEOUT_MS = 10_000; // to connect and to be greeted; a server that is there takes milliseconds

@@ -50,14 +50,31 @@ export function clientDetails(client: DirectoryEntry): string[] {
   ];
 }
 
-/** "bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark. */
-export function messageLines(message: TalkMessage, paint: Paint): string[] {
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified">;
+
+/**
+ * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark.
+ * @param stamp what stands before, "14:05 "
+ */
+export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
   const name = escapeControls(message.from);
   const mark = message.verified ? "" : "?";
-  const indent = " ".repeat(stringWidth(name) + mark.length + 2);
+  const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
-  const head = `${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
+  const head = `${paint("dim", stamp)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
+}
+
+/** "✓ → bob: text"; further lines of the text are indented. @param head what stands before: time and mark */
+export function outgoingLines(
+  { to, text }: { readonly to: string; readonly text: string },
+  head: string,
+  marks: { readonly to: string },
+  paint: Paint,
+): string[] {
+  const [first = "", ...rest] = escapeControlsByLine(text);
+  const line = `${head}${paint("dim", marks.to)} ${paint(colourOfName(to), escapeControls(to))}: ${first}`;
+  return [line, ...rest.map((each) => `    ${each}`)];
 }
 
 function endpoint({ address, port }: { address: string; port: number }): string {

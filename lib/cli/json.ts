@@ -1,9 +1,11 @@
 // What `--json` prints, one object a line: records and events of the client, their times as ISO 8601 in UTC with milliseconds.
 import type {
+  ClientStats,
   DeliveredEvent,
   EntryJson,
   EpochMs,
   FailedEvent,
+  FoldedEvent,
   LocalEntry,
   PeerEvent,
   SentEvent,
@@ -11,6 +13,8 @@ import type {
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
+
+import type { HistoryJson } from "../store/history/record.ts";
 
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
@@ -36,6 +40,10 @@ export type JsonEvent =
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
+  | ({ readonly type: "stats" } & ClientStats)
+  | ({ readonly type: "folded" } & FoldedEvent)
+  | { readonly type: "ignored"; readonly names: readonly string[] }
+  | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
   | { readonly type: "exit" };
 
@@ -69,8 +77,8 @@ export function registeredJson({ name, server, address, port, fingerprint }: Tal
   return { type: "registered", name, server, address, port, fingerprint };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified };
+export function messageJson({ id, from, text, at, fingerprint, verified, auto }: TalkMessage): JsonEvent {
+  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, auto };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {

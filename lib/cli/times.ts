@@ -6,9 +6,42 @@ export function time(at: EpochMs | null): string {
   if (at === null) return "-";
   const d = new Date(at);
   if (Number.isNaN(d.getTime())) return "?";
-  const two = (n: number): string => String(n).padStart(2, "0");
   const date = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
   return `${date} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+}
+
+const WEEKDAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"] as const;
+
+/** A local day for people: "Sunday, 2026-11-29". */
+export function day(at: EpochMs): string {
+  const d = new Date(at);
+  return Number.isNaN(d.getTime()) ? "?" : `${WEEKDAYS[d.getDay()]}, ${strftime("%Y-%m-%d", at)}`;
+}
+
+const two = (n: number): string => String(n).padStart(2, "0");
+
+/** The conversions of strftime(3) that do not depend on a locale. */
+const CONVERSIONS: Readonly<Record<string, (d: Date) => string>> = {
+  H: (d) => two(d.getHours()),
+  I: (d) => two(d.getHours() % 12 || 12),
+  M: (d) => two(d.getMinutes()),
+  S: (d) => two(d.getSeconds()),
+  p: (d) => (d.getHours() < 12 ? "AM" : "PM"),
+  Y: (d) => String(d.getFullYear()),
+  m: (d) => two(d.getMonth() + 1),
+  d: (d) => two(d.getDate()),
+  "%": () => "%",
+};
+
+/** The first conversion in a format that there is not; null if there is each. */
+export function unknownConversion(format: string): string | null {
+  return [...format.matchAll(/%(.?)/gsu)].find(([, letter = ""]) => !Object.hasOwn(CONVERSIONS, letter))?.[0] ?? null;
+}
+
+/** A local time by a format as in strftime(3): "%H:%M". */
+export function strftime(format: string, at: EpochMs): string {
+  const d = new Date(at);
+  return format.replace(/%(.)/gsu, (whole, letter: string) => CONVERSIONS[letter]?.(d) ?? whole);
 }
 
 /** Milliseconds for people: "0.31 ms", "12 ms", "3.4 s". */

@@ -162,6 +162,29 @@ export class AddressBook {
     return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
   }
 
+  /** What the server last said of the client under this name, if that is the one with this key (base64). */
+  entryOf(name: string, key: string): DirectoryEntry | null {
+    const entry = this.#contacts.get(name)?.entry ?? null;
+    return entry?.key === key ? entry : null;
+  }
+
+  /** Whether this key (base64) is remembered for the name. Nothing is remembered by the question. */
+  isKnown(name: string, key: string): boolean {
+    try {
+      return this.#isRemembered(name, key);
+    } catch {
+      return false; // another one is
+    }
+  }
+
+  /** Who has the name, as far as that can be known now: for whoever wants to have nothing to do with it. */
+  async identityOf(name: string): Promise<{ readonly key: string | null; readonly uid: number | null }> {
+    const contact = this.#contacts.get(name);
+    const entry = await this.lookup(name).catch(() => contact?.entry ?? null);
+    const key = entry?.key ?? contact?.owner ?? (await this.#askOwner(name));
+    return { key, uid: entry !== null && entry.attested !== null ? entry.uid : null };
+  }
+
   /** The server has told of a client, unasked. */
   learn(entry: DirectoryEntry): void {
     const name = foldIfValid(entry.name);

@@ -16,6 +16,13 @@ interface Rule {
 const isText = (value: unknown): boolean => typeof value === "string" && value !== "" && !value.includes("\0");
 const BOOLEAN: Rule = { form: "true or false", allows: (value) => typeof value === "boolean" };
 
+function isKeepHistory(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { days = 1, onFailure = () => {}, ...others } = value as Record<string, unknown>;
+  const isTime = typeof days === "number" && days > 0 && Number.isFinite(days);
+  return isTime && typeof onFailure === "function" && Object.keys(others).length === 0;
+}
+
 const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   name: { form: "a string", allows: (value) => typeof value === "string" },
   server: { form: '"HOST:PORT"', allows: isText },
@@ -33,6 +40,15 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
     allows: (value) =>
       Array.isArray(value) && value.length <= MAX_UNDER_WAY && value.every((name) => typeof name === "string"),
   },
+  history: {
+    form: "true, false, or {days, onFailure}",
+    allows: (value) => typeof value === "boolean" || isKeepHistory(value),
+  },
+  accept: {
+    form: '"all", "attested", "known" or "none"',
+    allows: (value) => ["all", "attested", "known", "none"].includes(value as string),
+  },
+  fold: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
 };
 
@@ -56,6 +72,9 @@ export function checkConnectOptions(options: unknown): asserts options is Connec
   }
   const { name, server } = options as ConnectOptions;
   validateName(name);
+  const { fold = false, history = false } = options as ConnectOptions;
+  if (fold && history === false)
+    throw misuse("fold", "left out without history: it is where folded messages are", fold);
   if (server !== undefined) parseServerAddress(server, "server");
 }
 

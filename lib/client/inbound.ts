@@ -2,18 +2,24 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
-//  3. A program without a listener declines it, after a moment in which one may still come.
-//  4. The listeners get it. Once all of them are done it is accepted.
+//  2. A sender that the user does not want to hear is declined: admission.ts.
+//  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
+//  4. A program without a listener declines it, after a moment in which one may still come.
+//  5. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+// Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
 import type { IncomingMessage } from "../peer/types.ts";
+import type { HistoryJournal } from "../store/history/journal.ts";
+import type { HistoryRecord } from "../store/history/record.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import type { AddressBook, Sender } from "./address-book.ts";
-import type { ConnectOptions, TalkClientEvents, TalkMessage } from "./types.ts";
+import type { Admission } from "./admission.ts";
+import { Bursts, TELL_EVERY_MS } from "./burst.ts";
+import type { ConnectOptions, FoldedEvent, TalkClientEvents, TalkMessage } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -28,6 +34,10 @@ const LISTENER_GRACE_MS = 100;
 
 export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
+  readonly admission: Pick<Admission, "admits">;
+  readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
+  /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
+  readonly onFolded: ((event: FoldedEvent) => void) | undefined;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
   /** Takes the place of listeners. */
@@ -47,6 +57,8 @@ export class InboundMessages {
   readonly #waiting = new Set<() => void>();
   #graceEndsAt = Number.POSITIVE_INFINITY; // until onConnected()
   #graceTimer: NodeJS.Timeout | undefined;
+  readonly #bursts = new Bursts();
+  #tellTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #received = 0;
   #refused = 0;
@@ -65,6 +77,11 @@ export class InboundMessages {
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
   async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
     try {
+      if (!(await this.#admits(incoming))) {
+        settle("declined");
+        this.#declined++;
+        return;
+      }
       const sender = await this.#identify(incoming);
       if (sender instanceof TalkError) {
         settle(refusalReason(sender));
@@ -78,12 +95,15 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
-      const { id, from, text, at } = incoming;
+      const { id, from, text, at, auto } = incoming;
       const { fingerprint, verified } = sender;
-      await this.#handOver({ id, from, text, at, fingerprint, verified });
+      const message = { id, from, text, at, fingerprint, verified, auto };
+      const isFolded = await this.#fold(message, incoming.key);
+      if (!isFolded) await this.#handOver(message);
       settle("accepted");
       this.#received++;
       this.#parts.onReceived();
+      if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
     } catch (error) {
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }
@@ -97,6 +117,33 @@ export class InboundMessages {
   close(): void {
     this.#isClosed = true;
     this.#wake();
+    this.#tellFolded();
+  }
+
+  async #admits({ from, key }: IncomingMessage): Promise<boolean> {
+    const name = foldIfValid(from);
+    return name === null || this.#parts.admission.admits(name, key);
+  }
+
+  /** Takes a message that is one too many of a burst away from the screen: into the history, on the disk. */
+  async #fold(message: TalkMessage, key: Buffer): Promise<boolean> {
+    const { journal, onFolded } = this.#parts;
+    if (onFolded === undefined || journal === undefined) return false;
+    if (!this.#bursts.isTooMany(key.toString("base64"), performance.now())) return false;
+    try {
+      await journal.addSynced(receivedRecord(message));
+    } catch {
+      return false; // where it cannot be kept it is shown
+    }
+    this.#bursts.fold(message.from);
+    this.#tellTimer ??= setTimeout(() => this.#tellFolded(), TELL_EVERY_MS);
+    return true;
+  }
+
+  #tellFolded(): void {
+    clearTimeout(this.#tellTimer);
+    this.#tellTimer = undefined;
+    for (const event of this.#bursts.take()) this.#parts.onFolded?.(event);
   }
 
   /** @returns why it is refused, if it is */
@@ -154,6 +201,10 @@ export class InboundMessages {
     for (const resolve of this.#waiting) resolve();
     this.#waiting.clear();
   }
+}
+
+function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
+  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
 }
 
 /** What the sender is told: most refusals say that its key is not the one that its name belongs to. */

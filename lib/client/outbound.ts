@@ -52,11 +52,17 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  readonly auto?: boolean;
 }
 
 export interface SendLimits {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+}
+
+/** The options of send(), checked. */
+export interface CheckedSend extends SendLimits {
+  readonly auto: boolean;
 }
 
 /** Messages under way to one name. Times are monotonic milliseconds. */
@@ -89,12 +95,14 @@ export class OutboundMessages {
 
   /**
    * Fulfilled when the recipient's program has the message.
+   * @returns who that is
    * @throws TalkError with a FailedCode; bad-config (known_peers cannot be read); the signal's reason
    */
-  async send(message: OutboundText, limits: SendLimits): Promise<void> {
+  async send(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
     try {
-      await this.#admit(message, limits);
+      const recipient = await this.#admit(message, limits);
       this.#delivered++;
+      return recipient;
     } catch (error) {
       const failure = failureOf(message.to, error, limits.signal);
       this.#failed[failedCode(failure)]++;
@@ -119,7 +127,7 @@ export class OutboundMessages {
     return { underWay: this.#underWay, delivered: this.#delivered, failed: { ...this.#failed } };
   }
 
-  async #admit(message: OutboundText, limits: SendLimits): Promise<void> {
+  async #admit(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
     const { to, text } = message;
     const bytes = Buffer.byteLength(text);
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
@@ -134,8 +142,8 @@ export class OutboundMessages {
     this.#underWay++;
     try {
       const recipient = lane.queued === 0 ? this.#parts.book.known(name) : null;
-      if (recipient !== null) await this.#carry(lane, recipient, message, limits);
-      else await this.#findAndCarry(lane, message, limits);
+      if (recipient !== null) return await this.#carry(lane, recipient, message, limits);
+      return await this.#findAndCarry(lane, message, limits);
     } finally {
       this.#underWay--;
       if (--lane.messages === 0) {
@@ -145,11 +153,11 @@ export class OutboundMessages {
     }
   }
 
-  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<void> {
+  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<DirectoryEntry> {
     const deadline = performance.now() + timeoutMs;
     using limit = limitedSignal(message.to, timeoutMs, signal);
     const before = lane.turn;
-    const inTurn = async (): Promise<{ carried: Promise<void> }> => {
+    const inTurn = async (): Promise<{ carried: Promise<DirectoryEntry> }> => {
       try {
         await before;
         const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal);
@@ -168,18 +176,23 @@ export class OutboundMessages {
     const found = inTurn();
     lane.turn = found.catch(() => {});
     const { carried } = await abortable(found, limit.signal);
-    await carried;
+    return carried;
   }
 
   /** Hands the message to the transport before it returns: the order of the calls is that of the messages. */
-  async #carry(lane: Lane, recipient: Recipient, { id, text }: OutboundText, limits: SendLimits): Promise<void> {
+  async #carry(
+    lane: Lane,
+    recipient: Recipient,
+    { id, text, auto = false }: OutboundText,
+    limits: SendLimits,
+  ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
     const { timeoutMs, signal } = limits;
     this.follow(lane.name, recipient.entry);
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      await transport.send(recipient.peer, { from, text, id }, signal ? { timeoutMs, signal } : { timeoutMs });
+      await transport.send(recipient.peer, { from, text, id, auto }, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
       throw (isLate && book.objectionTo(lane.name, recipient)) || error;
@@ -187,6 +200,7 @@ export class OutboundMessages {
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;
     if (!recipient.isRemembered) book.remember(lane.name, recipient);
+    return recipient.entry;
   }
 
   #watch(lane: Lane): NodeJS.Timeout {
@@ -211,20 +225,22 @@ export class OutboundMessages {
   }
 }
 
+const SEND_OPTIONS: ReadonlySet<string> = new Set(["timeoutMs", "signal", "auto"]);
+
 /**
  * The arguments of send(), checked before anything is said or begun.
  * @returns the limits, the time in whole milliseconds
  * @throws TalkError usage, with the argument as its subject
  */
-export function checkSend(to: unknown, text: unknown, options: unknown): SendLimits {
+export function checkSend(to: unknown, text: unknown, options: unknown): CheckedSend {
   if (typeof to !== "string") throw misuse("to", `a name, not ${typeof to}`);
   if (typeof text !== "string") throw misuse("text", `a string, not ${typeof text}`);
   if (LONE_SURROGATE.test(text)) throw misuse("text", "whole characters: it holds half of a surrogate pair");
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
   for (const key in options) {
-    if (key !== "timeoutMs" && key !== "signal") throw misuse(key, "left out: send() takes timeoutMs and signal");
+    if (!SEND_OPTIONS.has(key)) throw misuse(key, "left out: send() takes timeoutMs, signal and auto");
   }
-  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal } = options as SendOptions;
+  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal, auto = false } = options as SendOptions;
   const whole = typeof timeoutMs === "number" ? Math.ceil(timeoutMs) : Number.NaN;
   if (!(whole > 0 && whole <= MAX_SEND_TIMEOUT)) {
     throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
@@ -234,7 +250,8 @@ export function checkSend(to: unknown, text: unknown, options: unknown): SendLim
     // One signal may end everything that is under way. Node warns of the eleventh listener, which is no leak here.
     setMaxListeners(MAX_UNDER_WAY, signal);
   }
-  return { timeoutMs: whole, signal };
+  if (typeof auto !== "boolean") throw misuse("auto", "true or false");
+  return { timeoutMs: whole, signal, auto };
 }
 
 function misuse(subject: string, rule: string): TalkError {

@@ -9,7 +9,7 @@ import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { foldIfValid } from "../base/names.ts";
+import { foldIfValid, validateName } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
@@ -23,16 +23,22 @@ import type { DirectoryEntry } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
+import type { HistoryJournal } from "../store/history/journal.ts";
+import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
+import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
   ConnectOptions,
+  HistoryOptions,
+  HistoryRecord,
   LocalEntry,
   SendOptions,
   SendResult,
@@ -63,11 +69,19 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #stateDir: string;
+  readonly #ignored: IgnoreList;
+  readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
 
-  private constructor(options: ConnectOptions, { server, identity, peers, session, transport }: Parts) {
+  private constructor(
+    options: ConnectOptions,
+    { server, identity, peers, session, transport, stateDir, journal }: Parts,
+  ) {
     super();
+    this.#stateDir = stateDir;
+    this.#journal = journal;
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
@@ -81,8 +95,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
+    this.#ignored = new IgnoreList(stateDir);
     this.#inbound = new InboundMessages({
       book: this.#book,
+      admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      journal,
+      onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
@@ -139,7 +157,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
-      const client = new TalkClient(options, { server, identity, peers, session, transport });
+      const client = new TalkClient(options, {
+        ...{ server, identity, peers, session, transport, stateDir },
+        journal: await openHistory({ ...options, stateDir }),
+      });
       for (const name of recipients) client.#lookAhead(name);
       await (register === "never" ? session.claim() : session.register(transport.port));
       signal?.throwIfAborted();
@@ -176,17 +197,22 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const id = randomUUID();
     const startedAt = performance.now();
     this.#tell("sent", { id, to, at: Date.now() });
+    const said = { direction: "out", with: to, room: null, id, text } as const;
+    let recipient: DirectoryEntry;
     try {
-      await this.#outbound.send({ id, to, text }, limits);
+      recipient = await this.#outbound.send({ id, to, text, auto: limits.auto }, limits);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const remedy = error instanceof TalkError ? error.remedy : null;
       this.#tell("failed", { id, to, code: failedCode(error), message, remedy });
+      this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#presence?.sent();
-    this.#tell("delivered", { id, to, at: Date.now(), ms });
+    const at = Date.now();
+    this.#tell("delivered", { id, to, at, ms });
+    this.#journal?.add({ ...said, at, state: "delivered", via: "direct", fingerprint: recipient.fingerprint });
     return { id, to, ms };
   }
 
@@ -211,6 +237,26 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return listLocal();
   }
 
+  /**
+   * Declines what NAME sends from now on, to any program of this user: by the uid that the server's kernel vouches for, else by
+   * key and name. Kept in the state directory.
+   * @throws TalkError bad-name; bad-config for a list that cannot be read
+   */
+  async ignore(name: string): Promise<void> {
+    const folded = validateName(name);
+    this.#ignored.add({ name: folded, ...(await this.#book.identityOf(folded)) });
+  }
+
+  /** @returns whether it was ignored. @throws as ignore() */
+  unignore(name: string): boolean {
+    return this.#ignored.remove(validateName(name));
+  }
+
+  /** Folded names of those that are ignored. @throws TalkError bad-config */
+  ignored(): string[] {
+    return this.#ignored.names();
+  }
+
   stats(): ClientStats {
     return {
       server: this.#session.stats(),
@@ -218,6 +264,15 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       messages: { ...this.#outbound.stats, ...this.#inbound.stats },
       peers: this.#transport.stats(),
     };
+  }
+
+  /**
+   * What was said, by all programs of this user that keep it (see ConnectOptions.history), in the order of its time.
+   * @throws TalkError usage; the system's error for files that cannot be read
+   */
+  async *history(options: HistoryOptions = {}): AsyncGenerator<HistoryRecord, void> {
+    await this.#journal?.written();
+    yield* readKept(this.#stateDir, options);
   }
 
   /** Leaves: gives what is under way a second, then fails it, says goodbye and frees everything. */
@@ -228,6 +283,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
+    await this.#journal?.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -282,4 +338,6 @@ interface Parts {
   readonly peers: KnownPeers;
   readonly session: ServerSession;
   readonly transport: PeerTransport;
+  readonly stateDir: string;
+  readonly journal: HistoryJournal | undefined;
 }

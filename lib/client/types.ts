@@ -3,8 +3,9 @@ import type { FailedCode, Remedy } from "../base/errors.ts";
 import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
+import type { HistoryRecord } from "../store/history/record.ts";
 
-export type { DirectoryEntry, EntryJson, FailedCode, LocalEntry, PeerStats };
+export type { DirectoryEntry, EntryJson, FailedCode, HistoryRecord, LocalEntry, PeerStats };
 
 /** Milliseconds since the Unix epoch, as Date.now() gives them. */
 export type EpochMs = number;
@@ -26,6 +27,8 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** A program sent it without a person's doing: to answer it by a program may never end. */
+  readonly auto: boolean;
 }
 
 /** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
@@ -58,11 +61,19 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
+/** Messages of one sender that were not handed over one by one: they are in the history. */
+export interface FoldedEvent {
+  readonly from: string;
+  /** Since the last such event. */
+  readonly count: number;
+}
+
 export interface TalkClientEvents {
   message: [message: TalkMessage];
   sent: [event: SentEvent];
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
+  folded: [event: FoldedEvent];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
@@ -103,11 +114,55 @@ export interface ConnectOptions {
    * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
+  /**
+   * Keeps what is said in a journal of its own in stateDir, see history(): messages once they are delivered or have failed, at most
+   * a moment later. Default: false.
+   */
+  readonly history?: boolean | KeepHistoryOptions;
+  /** Whose messages are taken; the senders of others read `declined`. "known": whose key is remembered. Default: "all". */
+  readonly accept?: Accept;
+  /**
+   * Of a sender's burst only some messages are handed over; the others go into the history, which it needs, are confirmed once they
+   * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
+   */
+  readonly fold?: boolean;
+}
+
+/** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
+export type Accept = "all" | "attested" | "known" | "none";
+
+/** What is kept of what was said. */
+export interface KeepHistoryOptions {
+  /** Days after its last message that a journal is removed; default 90. */
+  readonly days?: number;
+  /** Called once, when something could not be written; default: process.emitWarning. No message fails for it. */
+  readonly onFailure?: (error: Error) => void;
+}
+
+/** Which messages history() gives. */
+export interface HistoryOptions {
+  /** A name: only what was said with it. */
+  readonly with?: string | undefined;
+  /** From then on. */
+  readonly since?: EpochMs | Date | undefined;
+  /** Before then. */
+  readonly until?: EpochMs | Date | undefined;
+  /** Only texts that match. */
+  readonly grep?: RegExp | undefined;
+  /** Only so many, the latest. */
+  readonly last?: number | undefined;
+  /** Goes on with what is said from now on, by other programs of this user too, until the signal is aborted. */
+  readonly follow?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Lines in the files that are no messages and were left out: as a killed program or a full disk leaves them. */
+  readonly onBroken?: ((lines: number) => void) | undefined;
 }
 
 export interface SendOptions {
   /** Milliseconds until not-delivered, at most a week; default 10 000. */
   readonly timeoutMs?: number;
+  /** A program sends it without a person's doing, such as an answer. Default: false. */
+  readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;
 }
@@ -147,7 +202,7 @@ export interface MessageStats {
   readonly received: number;
   /** Not handed over, because the sender's key contradicts the name. */
   readonly refused: number;
-  /** Not handed over, because the program does not listen. */
+  /** Not handed over, because the program does not listen, or the user does not want to hear the sender. */
   readonly declined: number;
 }
 
@@ -175,6 +230,14 @@ export interface TalkConnection extends AsyncDisposable {
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
+  /** Declines what comes from NAME from now on, in all programs of this user. @throws TalkError bad-name, bad-config */
+  ignore(name: string): Promise<void>;
+  /** @returns whether it was ignored. @throws as ignore() */
+  unignore(name: string): boolean;
+  /** Folded names. */
+  ignored(): string[];
+  /** What was said, by all programs of this user, in the order of its time. @throws TalkError usage; the system's error */
+  history(options?: HistoryOptions): AsyncIterable<HistoryRecord>;
   /** Leaves: unregisters and closes the sockets, within a bound. What is under way fails with not-delivered. */
   close(): Promise<void>;
 }

@@ -86,9 +86,10 @@ export class InboundStream<S extends StreamSession> {
       this.#settle(session, number, message);
       return;
     }
-    const { id, from, text } = message;
-    this.#host.handOver({ key: this.#key, from, text, id, at: Date.now(), address: session.endpoint }, (outcome) =>
-      this.#settle(session, number, outcome),
+    const { id, from, text, auto } = message;
+    this.#host.handOver(
+      { key: this.#key, from, text, id, auto, at: Date.now(), address: session.endpoint },
+      (outcome) => this.#settle(session, number, outcome),
     );
   }
 

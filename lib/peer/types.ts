@@ -20,6 +20,8 @@ export interface OutgoingMessage {
   readonly text: string;
   /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
   readonly id: string;
+  /** Sent by a program without a person's doing; only carried. */
+  readonly auto?: boolean;
 }
 
 export interface StreamSendOptions {
@@ -36,6 +38,7 @@ export interface IncomingMessage {
   readonly from: string;
   readonly text: string;
   readonly id: string;
+  readonly auto: boolean;
   /** When it was handed over: milliseconds since the epoch, this machine's clock. */
   readonly at: number;
   /** Where the sender's last authenticated datagram came from. */

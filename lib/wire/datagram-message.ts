@@ -17,7 +17,9 @@ export const MAX_FROM_BYTES = 64;
 export const BodyType = { text: 0, wall: 1, roomText: 2, fileOffer: 3, receipt: 4 } as const;
 
 const VERSION = 1;
-const NO_FLAGS = 0; // bit 0 is reserved for "sent by a program without a person's doing"
+/** Flag: sent by a program without a person's doing. */
+const AUTO = 1;
+const FLAGS = 2;
 const ID = 4; // where the id begins
 const HEAD_BYTES = 5; // version, type, flags and the two lengths
 
@@ -25,27 +27,32 @@ export interface MessageBody {
   readonly id: string;
   readonly from: string;
   readonly text: string;
+  /** Sent by a program without a person's doing: no program answers it by itself. */
+  readonly auto: boolean;
 }
+
+/** What is written; a text is a person's unless told otherwise. */
+export type NewMessageBody = Omit<MessageBody, "auto"> & { readonly auto?: boolean };
 
 // Most messages are short: they are written here first, so that no string has to be measured before it is written.
 const scratch = Buffer.alloc(4096);
 const MAX_BYTES_PER_UNIT = 3; // UTF-8 for one UTF-16 unit
 
 /** The body, or null when the id, the name or the text is too long (or the id empty). */
-export function encodeMessage({ id, from, text }: MessageBody): Buffer | null {
+export function encodeMessage({ id, from, text, auto = false }: NewMessageBody): Buffer | null {
   const most = HEAD_BYTES + MAX_BYTES_PER_UNIT * (id.length + from.length + text.length);
   if (most > scratch.length) {
     const length = HEAD_BYTES + Buffer.byteLength(id) + Buffer.byteLength(from) + Buffer.byteLength(text);
     if (length > MAX_BODY_BYTES) return null;
     const body = Buffer.allocUnsafe(length);
-    return writeMessage(body, id, from, text) < 0 ? null : body;
+    return writeMessage(body, id, from, text, auto) < 0 ? null : body;
   }
-  const length = writeMessage(scratch, id, from, text);
+  const length = writeMessage(scratch, id, from, text, auto);
   return length < 0 ? null : Buffer.from(scratch.subarray(0, length));
 }
 
 // Returns the length, or -1 when one of the three is out of bounds. Caller knows that all of it fits.
-function writeMessage(body: Buffer, id: string, from: string, text: string): number {
+function writeMessage(body: Buffer, id: string, from: string, text: string, auto: boolean): number {
   const idBytes = body.write(id, ID);
   const fromStart = ID + idBytes + 1;
   const fromBytes = body.write(from, fromStart);
@@ -54,7 +61,7 @@ function writeMessage(body: Buffer, id: string, from: string, text: string): num
   if (idBytes < 1 || idBytes > MAX_ID_BYTES || fromBytes > MAX_FROM_BYTES || textBytes > MAX_TEXT_BYTES) return -1;
   body[0] = VERSION;
   body[1] = BodyType.text;
-  body[2] = NO_FLAGS;
+  body[FLAGS] = auto ? AUTO : 0;
   body[3] = idBytes;
   body[ID + idBytes] = fromBytes;
   return textStart + textBytes;
@@ -82,6 +89,7 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
     id: body.toString("utf8", ID, idEnd),
     from: body.toString("utf8", fromStart, fromEnd),
     text: body.toString("utf8", fromEnd),
+    auto: ((body[FLAGS] as number) & AUTO) !== 0,
   };
 }
 

@@ -24,6 +24,11 @@ describe("settings", () => {
       serverConfigured: false,
       stateDir: join(home, ".local/state/ptalk"),
       insecure: false,
+      timeFormat: "%H:%M",
+      bell: "direct",
+      accept: "all",
+      history: true,
+      historyDays: 90,
     });
   });
 

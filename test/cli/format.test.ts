@@ -32,6 +32,7 @@ describe("for people", () => {
   it("messages have a mark when the sender is not verified", () => {
     const message = { id: "1", from: "bob", text: "a\nb", at, fingerprint: "", verified: false };
     expect(messageLines(message, plain)).toEqual(["bob?: a", "      b"]);
+    expect(messageLines(message, plain, "14:05 ")).toEqual(["14:05 bob?: a", "            b"]);
   });
 
   it("durations are short", () => {

@@ -135,6 +135,23 @@ describe("on a pipe with --json", () => {
     expect(await alice.ended).toMatchObject({ code: 0 });
   });
 
+  it("/stats tells what is counted", async () => {
+    await talk("bob");
+    const alice = await talk("alice");
+    alice.say("bob hello");
+    await next(alice, "delivered");
+    alice.say("nobody hello");
+    await next(alice, "failed");
+    alice.say("/stats");
+    expect(await next(alice, "stats")).toEqual({
+      type: "stats",
+      server: { isConnected: true, reconnects: 0, roundTripMs: expect.any(Number) },
+      directory: expect.objectContaining({ contacts: expect.any(Number) }),
+      messages: expect.objectContaining({ delivered: 1, failed: expect.objectContaining({ "no-such-user": 1 }) }),
+      peers: expect.objectContaining({ peers: [expect.objectContaining({ name: "bob", delivered: 1 })] }),
+    });
+  });
+
   it("a message to several goes to everybody, once, or with a mistake among the names to nobody", async () => {
     const bob = await talk("bob");
     const carol = await talk("carol");
@@ -205,11 +222,15 @@ describe("on a pipe for people", () => {
     programs.push(alice);
     await next(bob, "peer");
     bob.say("alice hi there");
-    expect(await alice.line()).toBe("bob: hi there");
+    expect(await alice.line()).toMatch(/^\d\d:\d\d bob: hi there$/);
     alice.say("all");
     expect(await alice.line()).toMatch(/^NAME +ADDRESS/);
     alice.say("bob bye");
     expect(await next(bob, "message")).toMatchObject({ text: "bye" });
+    alice.say("/stats");
+    while (!(await alice.line()).startsWith("server     connected, round trip "));
+    expect(await alice.line()).toMatch(/^names {6}\d+ known/);
+    expect(await alice.line()).toMatch(/^sent {7}[01] delivered/);
     const { code, stderr } = await alice.end();
     expect(code).toBe(0);
     expect(stderr).toMatch(/^ptalk: you are alice on/);
@@ -283,6 +304,9 @@ describe("at a terminal", () => {
     await bob.shows(`alice: ${"half typed ".repeat(5).trimEnd()}`);
     alice.type("list\r");
     await alice.shows(/^NAME +USER +PID/);
+    alice.type("/stats\r");
+    await alice.shows(/^sent +1 delivered, 0 under way, 0 failed$/);
+    await alice.shows(/^ {2}bob: 127\.0\.0\.1:\d+, round trip .*, 1 delivered/);
     alice.type("Exit\r");
     expect(await alice.ended).toMatchObject({ exitCode: 0 });
     await bob.shows("* alice has left");

@@ -26,6 +26,9 @@ function receiver(sender: Sender | TalkError = ALICE) {
         return sender;
       },
     },
+    admission: { admits: () => true },
+    journal: undefined,
+    onFolded: undefined,
     client,
     deliver: undefined,
     onReceived: () => {},
@@ -35,7 +38,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
   const outcomes: Outcome[] = [];
   const arrive = async (text: string, from = "alice") => {
     const address = { address: "192.0.2.1", port: 1 };
-    const incoming = { key: Buffer.alloc(32), from, text, id: "1", at: 0, address };
+    const incoming = { key: Buffer.alloc(32), from, text, id: "1", auto: false, at: 0, address };
     await inbound.receive(incoming, (outcome) => outcomes.push(outcome));
   };
   return { client, inbound, outcomes, refused, arrive };
@@ -109,7 +112,8 @@ it("a message is what its sender said, and the book's word on the sender", async
   const messages: TalkMessage[] = [];
   client.on("message", (message) => void messages.push(message));
   await arrive("hello", "Alice");
-  const message = { id: "1", from: "Alice", text: "hello", at: 0, verified: true, fingerprint: "SHA256:alice" };
+  const said = { id: "1", from: "Alice", text: "hello", at: 0, auto: false };
+  const message = { ...said, verified: true, fingerprint: "SHA256:alice" };
   expect([messages, outcomes]).toEqual([[message], ["accepted"]]);
 });
 

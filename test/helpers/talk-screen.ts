@@ -56,7 +56,7 @@ export class TalkScreen extends Pty {
   }
 
   message(from: string, text: string): Promise<void> {
-    return this.does("message", { id: "1", from, text, at: 0, fingerprint: "SHA256:x", verified: true });
+    return this.does("message", { id: "1", from, text, at: Date.now(), fingerprint: "SHA256:x", verified: true });
   }
 
   override [Symbol.dispose](): void {

@@ -330,7 +330,7 @@ describe("message bodies", () => {
         short,
         fc.string({ unit: "grapheme", maxLength: 300 }),
         (id, from, text) => {
-          expect(decodeMessage(encodeMessage({ id, from, text }) as Buffer)).toEqual({ id, from, text });
+          expect(decodeMessage(encodeMessage({ id, from, text }) as Buffer)).toEqual({ id, from, text, auto: false });
         },
       ),
     );
@@ -345,7 +345,7 @@ describe("message bodies", () => {
           expect(message).toBe("malformed");
           return;
         }
-        body[2] = 0; // flags: this version sets none
+        body[2] = (body[2] as number) & 1; // flags: the only one that this version knows
         expect(encodeMessage(message)).toEqual(body);
       }),
       { numRuns: 3000 },
@@ -377,19 +377,25 @@ describe("message bodies", () => {
     expect(decodeMessage(Buffer.from([7]))).toBe("not-understood");
   });
 
+  it("say whether a program has sent them without a person's doing", () => {
+    const body = encodeMessage({ id: "i", from: "a", text: "t", auto: true }) as Buffer;
+    expect(body[2]).toBe(1);
+    expect(decodeMessage(body)).toEqual({ id: "i", from: "a", text: "t", auto: true });
+  });
+
   it("with flags that this version does not know are the same texts", () => {
     const message = { id: "i", from: "a", text: "t" };
     const body = encodeMessage(message) as Buffer;
     expect(body[2]).toBe(0);
     for (let flags = 0; flags < 256; flags++) {
       body[2] = flags;
-      expect(decodeMessage(body)).toEqual(message);
+      expect(decodeMessage(body)).toEqual({ ...message, auto: (flags & 1) === 1 });
     }
   });
 
   it("within their bounds only, also where the bytes and not the characters are too many", () => {
     const fits = { id: "é".repeat(32), from: "é".repeat(32), text: "é".repeat(32_768) };
-    expect(decodeMessage(encodeMessage(fits) as Buffer)).toEqual(fits);
+    expect(decodeMessage(encodeMessage(fits) as Buffer)).toEqual({ ...fits, auto: false });
     for (const wrong of [{ id: "" }, { id: `${fits.id}x` }, { from: `${fits.from}x` }, { text: `${fits.text}x` }]) {
       expect(encodeMessage({ ...fits, ...wrong })).toBeNull();
       expect(encodeMessage({ ...fits, text: "short", ...wrong })).toBeNull();

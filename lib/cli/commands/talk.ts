@@ -3,7 +3,8 @@ import { Command } from "commander";
 import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient } from "../connect.ts";
+import { connectClient, keepHistory } from "../connect.ts";
+import { note } from "../output.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
@@ -12,7 +13,7 @@ import { jsonView } from "../talk/json-view.ts";
 import { converse } from "../talk/pipe.ts";
 import { plainView } from "../talk/plain-view.ts";
 import type { View } from "../talk/view.ts";
-import { withClient } from "../talk/with-client.ts";
+import { startHook, withClient } from "../talk/with-client.ts";
 
 export function command(): Command {
   return new Command("talk")
@@ -46,7 +47,7 @@ async function talkOnPipe(
   { config, json }: CommandContext,
   life: Shutdown,
 ): Promise<void> {
-  using view: View = json ? jsonView() : plainView();
+  using view: View = json ? jsonView() : plainView(config);
   try {
     let registered = (): void => {};
     const ready = new Promise<void>((resolve) => {
@@ -56,9 +57,12 @@ async function talkOnPipe(
       name,
       signal: life.signal,
       startServer: !config.serverConfigured,
+      fold: config.history && !json && process.stdout.isTTY,
+      history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });
     await withClient(client, async (ended) => {
+      using _hook = await startHook(client, config, note);
       view.registered(client);
       registered();
       const signal = AbortSignal.any([life.signal, ended]);

@@ -2,11 +2,14 @@
 import type { TalkConnection } from "../../client/types.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
-import { connectClient } from "../connect.ts";
+import { connectClient, keepHistory } from "../connect.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
-import { withClient } from "./with-client.ts";
+import { startHook, withClient } from "./with-client.ts";
+
+/** Earlier messages shown when a conversation begins: enough to know where one was. */
+const PAST_SHOWN = 5;
 
 export interface TalkOptions {
   readonly name: string;
@@ -24,6 +27,11 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     name,
     signal: life.signal,
     startServer: !config.serverConfigured,
+    fold: config.history,
+    history: keepHistory(config, (message) => {
+      const said = ready.then(() => view?.error(new Error(message)));
+      said.catch(() => {});
+    }),
     deliver: async (message) => {
       await ready;
       await view?.message(message);
@@ -32,14 +40,21 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   await withClient(client, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
-    using shown = terminalView({ onLine: (line) => lines.push(line), onEnd: () => lines.end() });
+    using shown = terminalView({
+      onLine: (line) => lines.push(line),
+      onEnd: () => lines.end(),
+      timeFormat: config.timeFormat,
+      bell: config.bell,
+    });
     view = shown;
+    using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
     shown.registered(client);
     opened();
     const conversation = new Conversation(client, shown, {
       signal,
       timeoutMs: milliseconds(config.timeout),
       partner,
+      past: config.history ? PAST_SHOWN : 0,
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;

@@ -4,7 +4,8 @@
 import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
-import type { SentEvent, TalkConnection } from "../../client/types.ts";
+import { foldName } from "../../base/names.ts";
+import type { HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
 import type { View } from "./view.ts";
 
@@ -20,6 +21,8 @@ export interface ConversationOptions {
   readonly signal: AbortSignal;
   /** To whom lines go that name nobody; nobody if left out. */
   readonly partner?: string | null | undefined;
+  /** Earlier messages that are shown when a conversation with a partner begins; none if left out. */
+  readonly past?: number | undefined;
 }
 
 export class Conversation {
@@ -32,6 +35,9 @@ export class Conversation {
   /** Only the person who types changes it, never what arrives. */
   #partner: string | null = null;
   #lastSender: string | null = null;
+  readonly #startedAt = Date.now();
+  /** Folded names of partners of whom the past is on the screen. */
+  readonly #pastShown = new Set<string>();
   /** The text given to send() until it has said "sent". */
   #sending: string | undefined;
 
@@ -47,6 +53,7 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
@@ -82,6 +89,23 @@ export class Conversation {
       case "list":
         await this.#ask(async () => this.#client.list(), this.#view.list);
         break;
+      case "ignore":
+        await this.#ask(() => this.#ignore(input.name), this.#view.ignored);
+        break;
+      case "unignore":
+        if (!this.#client.unignore(input.name))
+          throw TalkError.usage(`you do not ignore ${JSON.stringify(input.name)}`);
+        this.#view.ignored(this.#client.ignored());
+        break;
+      case "history":
+        await this.#ask(
+          () => this.#history({ with: this.#partner ?? undefined, last: input.count }),
+          this.#view.history,
+        );
+        break;
+      case "stats":
+        this.#view.stats(this.#client.stats());
+        break;
       case "to":
         this.#talkTo(input.name);
         break;
@@ -99,6 +123,28 @@ export class Conversation {
   #talkTo(name: string | null): void {
     this.#partner = name;
     this.#view.partner(name);
+    if (name !== null) this.#showPast(name);
+  }
+
+  /** What was said before this conversation; once, since all that comes later is on the screen. */
+  #showPast(name: string): void {
+    const { past = 0 } = this.#options;
+    const folded = foldName(name);
+    if (past === 0 || this.#pastShown.has(folded)) return;
+    this.#pastShown.add(folded);
+    // Nobody waits for it, and a disk that does not answer is no reason to say anything.
+    this.#history({ with: name, until: this.#startedAt, last: past }).then(this.#view.past, () => {});
+  }
+
+  async #ignore(name: string | null): Promise<readonly string[]> {
+    if (name !== null) await this.#client.ignore(name);
+    return this.#client.ignored();
+  }
+
+  async #history(options: HistoryOptions): Promise<HistoryRecord[]> {
+    const records: HistoryRecord[] = [];
+    for await (const record of this.#client.history(options)) records.push(record);
+    return records;
   }
 
   /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */

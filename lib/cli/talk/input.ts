@@ -4,7 +4,12 @@ import { foldName, validateName } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
-  | { readonly type: "all" | "list" | "exit" | "help" | "reply" }
+  | { readonly type: "all" | "list" | "exit" | "help" | "reply" | "stats" }
+  /** The last so many messages. */
+  | { readonly type: "history"; readonly count: number }
+  /** null: shows whom one ignores. */
+  | { readonly type: "ignore"; readonly name: string | null }
+  | { readonly type: "unignore"; readonly name: string }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -12,7 +17,20 @@ export type TalkInput =
 /** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
 /** With a partner, and without. */
-export const SLASH_COMMANDS = ["to", "r", "msg", "all", "list", "help", "exit", "quit"] as const;
+export const SLASH_COMMANDS = [
+  "to",
+  "r",
+  "msg",
+  "all",
+  "list",
+  "history",
+  "ignore",
+  "unignore",
+  "stats",
+  "help",
+  "exit",
+  "quit",
+] as const;
 
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
@@ -22,6 +40,9 @@ export const TALK_HELP = [
   "//text, @@text     a message that begins with / or @",
   "All                who is on",
   "List               who is on, on this machine",
+  "/history [N]       the last N messages, of the one you talk to or of all",
+  "/ignore NAME       decline what NAME sends; /unignore NAME ends that, /ignore says whom",
+  "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
   "Tab completes names. While you talk to somebody, commands need their slash: /list, /exit",
@@ -33,7 +54,11 @@ const WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help"> = new Map([
   ["exit", "exit"],
   ["help", "help"],
 ]);
-const SLASH_WORDS: typeof WORDS = new Map([...WORDS, ["quit", "exit"]]);
+const SLASH_WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help" | "stats"> = new Map([
+  ...WORDS,
+  ["quit", "exit"],
+  ["stats", "stats"],
+]);
 
 /** Names given at once; more is a mistake or a nuisance. */
 export const RECIPIENTS_LIMIT = 100;
@@ -65,11 +90,20 @@ function slashCommand(first: string, rest: string): TalkInput {
   }
   switch (word) {
     case "to":
-      return { type: "to", name: onlyName(rest) };
+      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line") };
+    case "ignore":
+      return { type: "ignore", name: onlyName(rest, "/ignore takes one name") };
+    case "unignore": {
+      const name = onlyName(rest, "/unignore takes one name");
+      if (name === null) throw TalkError.usage("whom? Write /unignore NAME; /ignore says whom you ignore");
+      return { type: "unignore", name };
+    }
     case "msg": {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
       return toOther(name, text, "/msg NAME message");
     }
+    case "history":
+      return { type: "history", count: historyCount(rest.trim()) };
     case "r":
       // With text, somebody who writes between reading and Enter would get the line.
       if (rest.trim() !== "") throw TalkError.usage("/r takes no text: it shows whom you talk to, then write");
@@ -85,6 +119,15 @@ function slashCommand(first: string, rest: string): TalkInput {
   }
 }
 
+const HISTORY_COUNT = { usual: 20, most: 1_000 };
+
+function historyCount(text: string): number {
+  if (text === "") return HISTORY_COUNT.usual;
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= HISTORY_COUNT.most) return count;
+  throw TalkError.usage(`/history takes a number from 1 to ${HISTORY_COUNT.most}, not ${JSON.stringify(text)}`);
+}
+
 /** "//text" and "@@text": what is left begins with the character itself. */
 function literal(text: string, partner: string | null): TalkInput {
   if (partner !== null) return { type: "send", to: [partner], text };
@@ -97,9 +140,9 @@ function toOther(names: string, text: string, form: string): TalkInput {
   return { type: "send", to: parseRecipients(names), text };
 }
 
-function onlyName(rest: string): string | null {
+function onlyName(rest: string, rule: string): string | null {
   const [name, ...more] = rest.split(/\s+/u).filter((word) => word !== "");
-  if (more.length > 0) throw TalkError.usage("/to takes one name: the message comes on the next line");
+  if (more.length > 0) throw TalkError.usage(rule);
   if (name === undefined) return null;
   const bare = name.startsWith("@") ? name.slice(1) : name;
   validateName(bare);

@@ -1,4 +1,5 @@
 // A conversation for programs: one JSON object a line. The events: json.ts.
+import { historyJson } from "../../store/history/record.ts";
 import { failureText } from "../advice.ts";
 import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
@@ -19,6 +20,11 @@ export function jsonView(): View {
     },
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
+    stats: (stats) => show({ type: "stats", ...stats }),
+    folded: ({ from, count }) => show({ type: "folded", from, count }),
+    ignored: (names) => show({ type: "ignored", names }),
+    history: (records) => show({ type: "history", records: records.map(historyJson) }),
+    past: () => {},
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),

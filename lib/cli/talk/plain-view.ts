@@ -1,27 +1,54 @@
 // A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
 
 import { failureText } from "../advice.ts";
+import type { BellPolicy } from "../config-values.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
 import { duration } from "../times.ts";
+import { BEL, Bell } from "./bell.ts";
+import { DayClock } from "./day-clock.ts";
 import { TALK_HELP } from "./input.ts";
+import { marksFor } from "./marks.ts";
+import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
-import { partnerText, peerText, welcome } from "./texts.ts";
+import { statsLines } from "./stats-text.ts";
+import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
-export function plainView(): View {
+export interface PlainViewOptions {
+  readonly timeFormat: string;
+  readonly bell: BellPolicy;
+}
+
+export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View {
   const show = (lines: readonly string[]): void => void print(lines.join("\n")).catch(() => {});
+  const clock = new DayClock(timeFormat, Date.now());
+  const bell = new Bell(policy, () => {
+    if (process.stdout.isTTY) process.stdout.write(BEL);
+  });
+  const past = { timeFormat, marks: marksFor(process.env), paint: plain };
   const news = new ServerNews(note);
   return {
     registered: (client) => note(welcome(client)),
-    message: (message) => print(messageLines(message, plain).join("\n")),
+    message: (message) => {
+      const turned = clock.turn(message.at);
+      const lines = messageLines(message, plain, clock.stamp(message.at));
+      const printed = print([...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
+      bell.onMessage();
+      return printed;
+    },
     sent: () => {},
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
     failed: (event) => note(failureText(event)),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
+    stats: (stats) => show(statsLines(stats)),
+    folded: (event) => note(foldedText(event)),
+    ignored: (names) => note(ignoredText(names)),
+    history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    past: () => {}, // what is printed may be for a program
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

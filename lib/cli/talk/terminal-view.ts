@@ -5,16 +5,21 @@ import type { Environment } from "../../base/files.ts";
 import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
 import { failureText } from "../advice.ts";
+import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
-import { clientTable, localTable, messageLines } from "../format.ts";
+import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
-import { colourOfName, type Paint, painter } from "../style.ts";
+import { painter, plain } from "../style.ts";
 import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
+import { Bell } from "./bell.ts";
+import { DayClock } from "./day-clock.ts";
 import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
-import { speaksUtf8 } from "./locale.ts";
+import { type Marks, marksFor } from "./marks.ts";
+import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
-import { crowdText, partnerText, peerText, welcome } from "./texts.ts";
+import { statsLines } from "./stats-text.ts";
+import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -22,15 +27,6 @@ const PENDING_SHOWN = 5;
 const PROMPT = "> ";
 /** Names remembered for Tab. */
 const NAMES_LIMIT = 10_000;
-
-interface Marks {
-  readonly to: string;
-  readonly delivered: string;
-  readonly failed: string;
-  readonly pending: string;
-}
-const UNICODE_MARKS: Marks = { to: "→", delivered: "✓", failed: "✗", pending: "…" };
-const ASCII_MARKS: Marks = { to: "->", delivered: "ok", failed: "!!", pending: ".." };
 
 interface Outgoing {
   readonly to: string;
@@ -40,6 +36,8 @@ interface Outgoing {
 export interface TerminalViewOptions {
   readonly onLine: (line: string) => void;
   readonly onEnd: () => void;
+  readonly timeFormat: string;
+  readonly bell: BellPolicy;
   readonly env?: Environment;
 }
 
@@ -50,9 +48,12 @@ export interface TerminalView extends View {
   crowd(count: number): void;
 }
 
-export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewOptions): TerminalView {
+export function terminalView(options: TerminalViewOptions): TerminalView {
+  const { onLine, onEnd, env = process.env } = options;
+  const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
-  const marks = speaksUtf8(env) ? UNICODE_MARKS : ASCII_MARKS;
+  const marks = marksFor(env);
+  const past: PastStyle = { timeFormat: options.timeFormat, marks, paint };
   const names = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
   let hasPartner = false;
@@ -73,39 +74,60 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
     if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
   };
   const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
-  const settle = (id: string, mark: string): string[] => {
+  const settle = (id: string, mark: string, at: number): string[] => {
     const message = pending.get(id);
     pending.delete(id);
     showPending();
-    return message === undefined ? [] : outgoingLines(message, mark, marks, paint);
+    if (message === undefined) return [];
+    return spoken(at, outgoingLines(message, `${paint("dim", clock.stamp(at))}${mark} `, marks, paint));
   };
+  /** Lines of the conversation, below the day if that is another one. */
+  const spoken = (at: number, lines: readonly string[]): string[] => {
+    const turned = clock.turn(at);
+    return [...(turned === null ? [] : [paint("dim", `* ${turned}`)]), ...lines];
+  };
+  const bell = new Bell(options.bell, () => terminal.ring());
   const news = new ServerNews(say);
   terminal.open();
   return {
     registered: (client) => say(welcome(client)),
     message: (message) => {
       know(message.from);
-      return terminal.print(messageLines(message, paint));
+      const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
+      bell.onMessage();
+      return printed;
     },
     sent: ({ id, to }, text) => {
       pending.set(id, { to, text });
       showPending();
     },
-    delivered: ({ id, to, ms }) => {
+    delivered: ({ id, to, ms, at }) => {
       know(to);
-      const lines = settle(id, paint("green", marks.delivered));
+      const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
     failed: (event) => {
       const text = escapeControls(failureText(event));
-      show([...settle(event.id, paint("red", marks.failed)), paint("red", `  ${text}`)]);
+      show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);
       show(clientTable(clients, paint));
     },
     list: (clients) => show(localTable(clients, paint)),
+    stats: (stats) => show(statsLines(stats)),
+    folded: (event) => say(foldedText(event)),
+    ignored: (names) => say(ignoredText(names)),
+    history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    past: (records) => {
+      if (records.length === 0) return;
+      const lines = new PastLines({ ...past, paint: plain });
+      // And the day on which the conversation goes on.
+      show(
+        [...records.flatMap((record) => lines.of(record)), ...lines.turn(Date.now())].map((line) => paint("dim", line)),
+      );
+    },
     help: () => show(TALK_HELP),
     peer: (event: PeerEvent) => {
       if (event.state === "joined") know(event.name);
@@ -131,13 +153,6 @@ export function terminalView({ onLine, onEnd, env = process.env }: TerminalViewO
       terminal[Symbol.dispose]();
     },
   };
-}
-
-/** "✓ → bob: text"; further lines of the text are indented. */
-function outgoingLines({ to, text }: Outgoing, mark: string, marks: Marks, paint: Paint): string[] {
-  const [first = "", ...rest] = escapeControlsByLine(text);
-  const head = `${mark} ${paint("dim", marks.to)} ${paint(colourOfName(to), escapeControls(to))}: ${first}`;
-  return [head, ...rest.map((line) => `    ${line}`)];
 }
 
 function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): string[] {

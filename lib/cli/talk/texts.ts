@@ -1,5 +1,5 @@
 // Sentences that both views for people use.
-import type { PeerEvent, ServerEvent, TalkConnection } from "../../client/types.ts";
+import type { FoldedEvent, PeerEvent, ServerEvent, TalkConnection } from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
@@ -11,6 +11,17 @@ export function partnerText(name: string | null): string {
     ? "you talk to nobody in particular: write NAME message"
     : `you talk to ${escapeControls(name)}: each line goes there; commands need a slash, /to ends it`;
 }
+
+export function foldedText({ from, count }: FoldedEvent): string {
+  return `${count} more ${count === 1 ? "message" : "messages"} from ${escapeControls(from)}: /history shows them, /ignore ${escapeControls(from)} ends it`;
+}
+
+export function ignoredText(names: readonly string[]): string {
+  if (names.length === 0) return "you ignore nobody";
+  return `you ignore ${names.map(escapeControls).join(", ")}: what they send is declined; /unignore NAME ends that`;
+}
+
+export const NOTHING_SAID = "nothing has been said";
 
 /** @param count clients that are on, this one too */
 export function crowdText(count: number, command: string): string {

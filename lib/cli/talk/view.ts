@@ -1,8 +1,11 @@
 // How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
 import type {
+  ClientStats,
   DeliveredEvent,
   DirectoryEntry,
   FailedEvent,
+  FoldedEvent,
+  HistoryRecord,
   LocalEntry,
   PeerEvent,
   SentEvent,
@@ -20,6 +23,15 @@ export interface View extends Disposable {
   failed(event: FailedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
+  /** Messages of a burst that are not shown. */
+  folded(event: FoldedEvent): void;
+  /** Whom one ignores, after a question or a change. */
+  ignored(names: readonly string[]): void;
+  /** What was asked for, oldest first. */
+  history(records: readonly HistoryRecord[]): void;
+  /** The last that was said with a partner, at the beginning of a conversation. */
+  past(records: readonly HistoryRecord[]): void;
+  stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
   server(event: ServerEvent): void;

@@ -92,6 +92,10 @@ export class Terminal implements Disposable {
     });
   }
 
+  ring(): void {
+    this.#options.output.write(BELL);
+  }
+
   /** Sets the rows between what was printed and the prompt. */
   setStatus(rows: readonly string[]): void {
     this.#status = rows;
