@@ -1,22 +1,22 @@
 // The public class. The algorithm is in lock/ (docs/LOCK.md explains it): join, enter, wait, leave, recover.
 
-import { AsyncResource } from "node:async_hooks";
 import { native } from "../native.ts";
 import { isCode } from "./error.ts";
-import { AcquireDeadline, DEFAULT_LOCK_TIMEOUT_MS, MAX_LOCK_TIMEOUT_MS } from "./lock/acquire-deadline.ts";
+import { AcquireDeadline } from "./lock/acquire-deadline.ts";
 import { At, tryEnter } from "./lock/enter.ts";
 import { checkNameLength, closeEpoch } from "./lock/epoch.ts";
-import { aborted, busy, closed, nested, timedOut } from "./lock/errors.ts";
+import { busy, closed, timedOut } from "./lock/errors.ts";
 import { join } from "./lock/join.ts";
 import { leave } from "./lock/leave.ts";
 import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot, slotAt } from "./lock/lock-layout.ts";
-import { isWithin, type LockIdentity, lockIdentity, runSection } from "./lock/own-sections.ts";
 import { type Participant, type Repair, setPhase } from "./lock/participant.ts";
 import { createSegment, discardSegment, openSegment, unlinkSegment } from "./lock/segment.ts";
 import { type LockStats, statsOf, writerWaits } from "./lock/stats.ts";
 import { enterBefore } from "./lock/wait.ts";
 import { checkMode, checkName, kindOf } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
+import { lockIdentity } from "./own-sections.ts";
+import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
 import { fdOf, SharedMemory } from "./shared-memory.ts";
 
 const DEFAULT_MODE = 0o600;
@@ -36,22 +36,6 @@ export interface LockOptions {
   repair?: Repair;
 }
 
-export interface SectionOptions {
-  /** How long to wait to get in, in milliseconds, 0 to 2^31 - 1. Default 10,000. */
-  timeoutMs?: number;
-  /** Aborting rejects with an AbortError within 100 ms, unless the section has begun. */
-  signal?: AbortSignal;
-}
-
-/** A section that waits for the sections of this instance that were there before it. */
-interface Queued {
-  readonly kind: Kind;
-  /** Enters, then runs it. */
-  enter(): void;
-  /** Runs it beside the readers that have entered. */
-  join(): void;
-}
-
 /**
  * A readers-writers lock between processes (and worker threads): many readers, or one writer, in the order they came. It survives
  * SIGKILL of any of them at any instruction; survivors go on within a second. Up to 256 instances take part at a time. Sections of
@@ -60,19 +44,13 @@ interface Queued {
 export class ReadersWriterLock implements Disposable {
   readonly #shm: SharedMemory;
   readonly #participant: Participant;
-  readonly #identity: LockIdentity;
-  readonly #queue: Queued[] = [];
-  /** A section of this instance is on its way in, or inside, or the next one is about to be. */
-  #busy = false;
-  /** Sections inside; more than one only of readers. */
-  #inside = 0;
-  #insideKind: Kind = Kinds.read;
+  readonly #sections: SectionQueue;
   #closed = false;
 
   private constructor(shm: SharedMemory, repair: Repair | undefined) {
     this.#shm = shm;
     this.#participant = join(shm, repair);
-    this.#identity = lockIdentity(native.fstat(fdOf(shm)));
+    this.#sections = new SectionQueue(this.#gate());
   }
 
   /** The POSIX name: "/name". */
@@ -130,12 +108,12 @@ export class ReadersWriterLock implements Disposable {
    * which would wait for itself.
    */
   withRead<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
-    return this.#with(Kinds.read, section, options);
+    return this.#sections.run(true, section, options);
   }
 
   /** As withRead, with nobody else inside. If the section throws, the data is as it left it. */
   withWrite<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
-    return this.#with(Kinds.write, section, options);
+    return this.#sections.run(false, section, options);
   }
 
   /** Counts, and who is inside or waits at this instant. */
@@ -148,7 +126,7 @@ export class ReadersWriterLock implements Disposable {
   close(): void {
     if (this.#closed) return;
     const { semaphores, ledger, slot } = this.#participant;
-    if (this.#busy) throw busy(this.name);
+    if (this.#sections.busy) throw busy(this.name);
     this.#closed = true;
     ledger.store(slot, Slot.pid, 0);
     if (semaphores !== null) closeEpoch(semaphores);
@@ -164,134 +142,33 @@ export class ReadersWriterLock implements Disposable {
     this.close();
   }
 
-  // Not an async function: an uncontended section of synchronous code costs one promise, and that only for its result.
-  #with<T>(kind: Kind, section: () => T | PromiseLike<T>, options: SectionOptions | undefined): Promise<T> {
-    const refusal = this.#refusal(section, options);
-    if (refusal !== undefined) return Promise.reject(refusal);
-    if (!this.#busy) return this.#enter(kind, section, options, performance.now());
-    if (this.#canJoin(kind)) return this.#join(section);
-    return this.#enqueue(kind, section, options);
-  }
-
-  #refusal(section: unknown, options: SectionOptions | undefined): Error | undefined {
-    if (typeof section !== "function") return new TypeError(`the section must be a function, not ${kindOf(section)}`);
-    if (this.#closed) return closed(this.name);
-    if (isWithin(this.#identity)) return nested(this.name);
-    return options === undefined ? undefined : invalidOptions(options);
-  }
-
-  /** Caller has found the instance free, or has its turn. `since`: when it was asked for. */
-  #enter<T>(
-    kind: Kind,
-    section: () => T | PromiseLike<T>,
-    options: SectionOptions | undefined,
-    since: number,
-  ): Promise<T> {
-    this.#busy = true;
-    try {
-      const at = tryEnter(this.#participant, kind);
-      if (at !== At.inside) return this.#enterThenRun(kind, at, section, options, since);
-    } catch (error) {
-      setPhase(this.#participant, Phase.idle);
-      this.#next();
-      return Promise.reject(error);
-    }
-    return this.#runFirst(kind, section);
-  }
-
-  async #enterThenRun<T>(
-    kind: Kind,
-    at: At,
-    section: () => T | PromiseLike<T>,
-    { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal }: SectionOptions = {},
-    since: number,
-  ): Promise<T> {
-    const deadline = new AcquireDeadline(this.#participant, kind, timeoutMs, signal, since);
-    try {
-      await enterBefore(this.#participant, kind, at, deadline);
-    } catch (error) {
-      this.#next();
-      throw error;
-    }
-    return this.#runFirst(kind, section);
-  }
-
-  // Caller is INSIDE, and nobody else of this instance.
-  #runFirst<T>(kind: Kind, section: () => T | PromiseLike<T>): Promise<T> {
-    this.#insideKind = kind;
-    const result = this.#run(section);
-    while (this.#inside > 0 && this.#queue[0] !== undefined && this.#mayShare(this.#queue[0].kind))
-      this.#queue.shift()?.join();
-    return result;
-  }
-
-  #mayShare(kind: Kind): boolean {
-    return kind === Kinds.read && this.#insideKind === Kinds.read && !writerWaits(this.#participant.ledger);
-  }
-
-  #canJoin(kind: Kind): boolean {
-    return this.#inside > 0 && this.#queue.length === 0 && this.#mayShare(kind);
-  }
-
-  // Caller shares: readers of this instance are INSIDE.
-  #join<T>(section: () => T | PromiseLike<T>): Promise<T> {
-    this.#participant.ledger.count(slotAt(this.#participant.slot) + Slot.readsLow);
-    return this.#run(section);
-  }
-
-  #run<T>(section: () => T | PromiseLike<T>): Promise<T> {
-    this.#inside++;
-    try {
-      return Promise.resolve(runSection(this.#identity, section, () => this.#ended()));
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  #ended(): void {
-    if (--this.#inside > 0) return;
-    leave(this.#participant, this.#insideKind);
-    this.#next();
-  }
-
-  // Later, not now: a thousand synchronous sections in the queue would be a thousand calls deep.
-  #next(): void {
-    if (this.#queue.length === 0) this.#busy = false;
-    else queueMicrotask(() => (this.#queue.length === 0 ? this.#next() : this.#queue.shift()?.enter()));
-  }
-
-  #enqueue<T>(kind: Kind, section: () => T | PromiseLike<T>, options: SectionOptions | undefined): Promise<T> {
-    const { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal } = options ?? {};
-    const since = performance.now();
-    return new Promise<T>((resolve, reject) => {
-      const forget = () => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", onAbort);
-      };
-      const giveUp = (error: Error) => {
-        forget();
-        this.#queue.splice(this.#queue.indexOf(entry), 1);
-        reject(error);
-      };
-      const entry: Queued = {
-        kind,
-        // In the context of the caller: it is the end of somebody else's section that calls these.
-        enter: AsyncResource.bind(() => {
-          forget();
-          resolve(this.#enter(kind, section, options, since));
-        }),
-        join: AsyncResource.bind(() => {
-          forget();
-          resolve(this.#join(section));
-        }),
-      };
-      const timer = setTimeout(() => giveUp(timedOut(this.#participant, kind, timeoutMs)), timeoutMs);
-      const onAbort = () => signal !== undefined && giveUp(aborted(signal));
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#queue.push(entry);
-    });
+  #gate(): Gate {
+    const participant = this.#participant;
+    return {
+      identity: lockIdentity(native.fstat(fdOf(this.#shm))),
+      refusal: () => (this.#closed ? closed(this.name) : undefined),
+      enter: (shared, { timeoutMs, signal, since }) => {
+        const kind = kindFor(shared);
+        let at: At;
+        try {
+          at = tryEnter(participant, kind);
+        } catch (error) {
+          setPhase(participant, Phase.idle);
+          throw error;
+        }
+        if (at === At.inside) return undefined;
+        return enterBefore(participant, kind, at, new AcquireDeadline(participant, kind, timeoutMs, signal, since));
+      },
+      leave: (shared) => leave(participant, kindFor(shared)),
+      mayShare: () => !writerWaits(participant.ledger),
+      joined: () => participant.ledger.count(slotAt(participant.slot) + Slot.readsLow),
+      timedOut: (shared, timeoutMs) => timedOut(participant, kindFor(shared), timeoutMs),
+      nested: () => nestedSection(this.name),
+    };
   }
 }
+
+const kindFor = (shared: boolean): Kind => (shared ? Kinds.read : Kinds.write);
 
 function checked(name: string, { mode = DEFAULT_MODE, repair }: LockOptions): number {
   checkName(name, "sem_open");
@@ -301,13 +178,4 @@ function checked(name: string, { mode = DEFAULT_MODE, repair }: LockOptions): nu
     throw new TypeError(`repair must be a function, not ${kindOf(repair)}`);
   const unwritable = ~mode & 0o022;
   return mode & ~(unwritable << 1);
-}
-
-function invalidOptions({ timeoutMs, signal }: SectionOptions): Error | undefined {
-  if (signal?.aborted) return aborted(signal);
-  if (timeoutMs === undefined) return undefined;
-  if (typeof timeoutMs !== "number") return new TypeError(`timeoutMs must be a number, not ${kindOf(timeoutMs)}`);
-  if (!(timeoutMs >= 0 && timeoutMs <= MAX_LOCK_TIMEOUT_MS))
-    return new RangeError(`timeoutMs must be from 0 to ${MAX_LOCK_TIMEOUT_MS}, not ${timeoutMs}`);
-  return undefined;
 }

@@ -9,12 +9,6 @@ import { holdersOf, type LockUser } from "./stats.ts";
 /** At most this many holders are named in a message. */
 const NAMED_HOLDERS_MAX = 5;
 
-export function aborted(signal: AbortSignal): Error {
-  const error = new Error("the wait for the lock was aborted", { cause: signal.reason });
-  error.name = "AbortError";
-  return Object.assign(error, { code: "ABORT_ERR" });
-}
-
 /** ETIMEDOUT that says who is in the way; a stopped process (SIGSTOP) holds what it holds until it is continued or killed. */
 export function timedOut(p: Participant, kind: Kind, timeoutMs: number): IpcError {
   const wanted = kind === Kinds.read ? "read" : "write";
@@ -45,15 +39,6 @@ function named1(holder: LockUser): string {
 function described(pid: number): string {
   const state = native.processStart(pid)?.state;
   return state === "T" || state === "t" ? `pid ${pid} (stopped)` : `pid ${pid}`;
-}
-
-export function nested(name: string): IpcError {
-  return IpcError.of(
-    "EDEADLK",
-    "sem_wait",
-    name,
-    "a section within a section on the same lock would wait for itself: ask for it after the first one has ended",
-  );
 }
 
 export function busy(name: string): IpcError {

@@ -29,9 +29,9 @@ const forgotten = new FinalizationRegistry<string>((key) => {
   if (identities.get(key)?.deref() === undefined) identities.delete(key);
 });
 
-/** The same for all instances of an object in this thread, as long as one of them has it. */
-export function lockIdentity({ dev, ino }: { dev: number; ino: number }): LockIdentity {
-  const key = `${dev}:${ino}`;
+/** The same for all instances of an object (or of a part of it) in this thread, as long as one of them has it. */
+export function lockIdentity({ dev, ino }: { dev: number; ino: number }, part = ""): LockIdentity {
+  const key = `${dev}:${ino}:${part}`;
   const known = identities.get(key)?.deref();
   if (known !== undefined) return known;
   const identity: LockIdentity = { synchronous: 0 };
