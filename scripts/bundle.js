@@ -14,7 +14,7 @@ const dist = join(import.meta.dirname, "../dist");
 const OUTSIDE = ["pino", "selfsigned", "unicode-confusables"];
 
 /** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
-const RARE = /^node:(child_process|cluster|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
+const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
 const VIRTUAL = "\0rare:";
 const rareParts = {
   name: "rare-parts",

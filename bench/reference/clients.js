@@ -1,19 +1,17 @@
-// Clients as the benchmarks register them: an IPv4 address, a short host name.
+// Rows of the client table as the benchmarks write them: an IPv4 address, a short host name.
 import { randomBytes } from "node:crypto";
+import { packEntry } from "../../dist/directory/entry.js";
 
 const key = randomBytes(32).toString("base64");
+const claimId = randomBytes(12).toString("base64");
 
 export function benchClient(name, connection) {
-  return {
+  const entry = packEntry({
     name,
     key,
-    addresses: ["192.168.1.20"],
-    port: 4000,
+    endpoints: [{ address: "192.168.1.20", port: 4000, kind: "host" }],
     host: "node17",
-    pid: 4711,
-    startTime: 123_456,
     startedAt: 1_790_000_000_000,
-    owner: 1,
-    connection,
-  };
+  });
+  return { entry, claimId, place: { worker: 1, connection } };
 }

@@ -19,8 +19,9 @@ export async function besideRedis(report) {
   await bob.register("bob", Identity.generate());
   const [worker] = await workerPids(bob);
   execFileSync("redis-cli", ["-p", String(redis.port), "SET", "bob", "abc"]);
-  // A reply of the same shape as LOOKUP's: what redis-benchmark itself spends on taking it apart is the same, then.
-  const fields = [...(await bob.ask("LOOKUP", "bob"))].flatMap(([field, value]) => [field, String(value)]);
+  // A reply of the same shape as LOOKUP's: what redis-benchmark itself spends on taking it apart is the same, then. A list of
+  // one element is one value, and null an empty one.
+  const fields = [...(await bob.ask("LOOKUP", "bob"))].flatMap(([field, value]) => [field, String(value ?? "")]);
   execFileSync("redis-cli", ["-p", String(redis.port), "HSET", "bob-hash", ...fields]);
   // And one of as many bytes in one piece: what the kernel spends on it is the same.
   const bytes = fields.reduce((sum, field) => sum + field.length + FRAMING_BYTES, 0);

@@ -1,6 +1,8 @@
 // A client of the lookup server, for benchmarks: asks, and registers.
+import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
-import { registrationBytes } from "../../dist/crypto/signed-statements.js";
+import { greetingBytes, isSigned, LOCAL_BINDING, registrationBytes } from "../../dist/crypto/signed-statements.js";
+import { PEER_PROTOCOL } from "../../dist/directory/entry.js";
 import { encodeCommand } from "../../dist/wire/resp-command.js";
 import { ReplyDecoder } from "../../dist/wire/resp-reply.js";
 
@@ -25,12 +27,18 @@ export class Client {
     });
   }
 
+  /** As ptalk does: the server signs the greeting, and the client checks that. */
   async register(name, identity) {
-    const nonce = (await this.ask("HELLO", 3)).get("nonce");
-    const bytes = registrationBytes({ nonce, name, port: 4000, addresses: [], host: "bench" });
-    const signature = identity.sign(bytes).toString("base64");
+    const clientNonce = randomBytes(32).toString("base64");
+    const hello = await this.ask("HELLO", 3, "NONCE", clientNonce);
+    const [serverNonce, serverKey] = [hello.get("nonce"), hello.get("serverkey")];
+    const statement = { serverNonce, clientNonce, serverKey, binding: LOCAL_BINDING };
+    if (!isSigned(greetingBytes(statement), serverKey, hello.get("signature"))) throw new Error("no signed greeting");
+    const fields = { name, port: 4000, endpoints: [], host: "bench", protocol: PEER_PROTOCOL, options: [] };
+    const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
     const key = identity.publicKey.toString("base64");
-    const reply = await this.ask("REGISTER", name, "KEY", key, "PORT", 4000, "HOST", "bench", "SIG", signature);
+    const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", 4000, "HOST", "bench", "SIG", signature];
+    const reply = await this.ask("REGISTER", name, ...proof);
     if (reply !== "OK") throw reply;
   }
 }

@@ -33,7 +33,7 @@ export async function withTimeout<T, L>(ms: number, promise: Promise<T>, late: L
 }
 
 /** @throws the signal's reason */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const over = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);

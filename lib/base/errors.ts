@@ -23,7 +23,7 @@ export type TalkErrorCode =
   | "closed"
   | "internal";
 
-/** The reasons for which a message can fail (DESIGN: `failed {id,to,code,message}`). */
+/** The reasons for which a message can fail: the `code` of a "failed" event. */
 export const FAILED_CODES = [
   "no-such-user",
   "not-delivered",
@@ -47,7 +47,9 @@ export type Remedy =
   | "smaller-capacity"
   | "secure-listener"
   | "both-tls-files"
-  | "other-state-dir";
+  | "other-state-dir"
+  | "more-descriptors"
+  | "plain-server";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;

@@ -4,6 +4,7 @@ import { open, rename } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { TalkError } from "./errors.ts";
+import { isShortage, systemCode } from "./system-error.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -60,7 +61,8 @@ function isOurs(path: string): boolean {
       const status = statSync(folder);
       return uid === undefined || status.uid === uid || (status.mode & STICKY_FOR_ALL) === STICKY_FOR_ALL;
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (isShortage(error)) throw error; // not known: with another home the key would be another one
+      const code = systemCode(error);
       if ((code !== "ENOENT" && code !== "ENOTDIR") || folder === dirname(folder)) return false;
     }
   }
@@ -85,14 +87,11 @@ export function makeFolder(path: string): void {
   try {
     makeLevels(path);
   } catch (error) {
-    if (error instanceof TalkError || (error instanceof Error && "code" in error && SHORTAGE.has(error.code)))
-      throw error;
+    if (error instanceof TalkError || isShortage(error)) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw TalkError.refused(`the folder ${path} cannot be made: ${reason}`, error);
   }
 }
-
-const SHORTAGE = new Set<unknown>(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM", "EIO"]);
 
 function makeLevels(path: string): void {
   const above = dirname(path);

@@ -1,5 +1,6 @@
 // What to do about an error, in the words of the command line.
 import { TalkError } from "../base/errors.ts";
+import type { FailedEvent } from "../client/types.ts";
 
 /** A sentence without its full stop that follows the error's own; empty when there is nothing to say. */
 export function adviceFor(error: unknown): string {
@@ -22,7 +23,16 @@ export function adviceFor(error: unknown): string {
       return "Give both --tls-cert and --tls-key";
     case "other-state-dir":
       return "Give another one with --state-dir";
+    case "plain-server":
+      return "If the network is trusted: --insecure";
+    case "more-descriptors":
+      return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }
+}
+
+/** The message of a failure with the advice behind it. */
+export function failureText({ code, message, remedy, to }: FailedEvent): string {
+  return withAdvice(new TalkError(code, message, remedy === null ? {} : { remedy, subject: to }));
 }
 
 /** The error's message with the advice behind it. */

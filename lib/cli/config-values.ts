@@ -66,19 +66,24 @@ export function integer(min: number, max: number): (raw: unknown, origin: Origin
   };
 }
 
-const UNIT_SECONDS: Readonly<Record<string, number>> = { "": 1, s: 1, m: 60, h: 3_600, d: 86_400 };
+const DAY_SECONDS = 86_400;
+const UNIT_SECONDS: Readonly<Record<string, number>> = { "": 1, ms: 0.001, s: 1, m: 60, h: 3_600, d: DAY_SECONDS };
 
 /**
- * A time in seconds: "90", "2.5", "20s", "5m", "2h", "7d"; in TOML a number too.
+ * A time in seconds: "90", "2.5", "500ms", "20s", "5m", "2h", "7d"; in TOML a number too.
  * @param most seconds
  */
 export function duration(most: number): (raw: unknown, origin: Origin) => number {
   return (raw, origin) => {
     const [, digits = "", unit = ""] =
-      (typeof raw === "string" && /^(\d{1,9}(?:\.\d{1,9})?)([smhd]?)$/.exec(raw)) || [];
+      (typeof raw === "string" && /^(\d{1,9}(?:\.\d{1,9})?)(ms|[smhd]|)$/.exec(raw)) || [];
     const value = typeof raw === "string" ? Number(digits || Number.NaN) * (UNIT_SECONDS[unit] ?? Number.NaN) : raw;
     if (typeof value !== "number" || !(value > 0 && value <= most)) {
-      throw bad(origin, raw, `a time such as 90, 20s, 5m or 2h: more than 0, and at most ${most} seconds`);
+      throw bad(
+        origin,
+        raw,
+        `a time such as 90, 500ms, 20s, 5m, 2h or 7d: more than 0, and at most ${most / DAY_SECONDS} days`,
+      );
     }
     return value;
   };

@@ -35,7 +35,7 @@ interface Setting<T> {
   readonly fallback: T | null;
 }
 
-const DAY_S = 86_400;
+const WEEK_S = 7 * 86_400;
 const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
@@ -45,7 +45,7 @@ const CLIENT_SETTINGS = {
   name: { env: "NAME", key: "name", read: name, fallback: null },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
-  timeout: { env: "TIMEOUT", key: "timeout", read: duration(DAY_S), fallback: 10 },
+  timeout: { env: "TIMEOUT", key: "timeout", read: duration(WEEK_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
   accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },

@@ -37,7 +37,7 @@ export type JsonEvent =
   | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
-  | ({ readonly type: "failed" } & FailedEvent)
+  | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)

@@ -21,7 +21,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
     .version(version(), "-V, --version", "print the version")
-    .helpOption("--help", "this help")
+    .helpOption("-h, --help", "this help")
     .addHelpText("after", AFTER_HELP)
     .configureHelp({ showGlobalOptions: true });
   failInsteadOfExiting(cli);
@@ -29,8 +29,9 @@ export async function program(args: readonly string[]): Promise<Command> {
   for (const [name, { summary, usage, load }] of Object.entries(COMMANDS)) {
     const command = name === chosen ? (await load()).command() : new Command(usage);
     cli.addCommand(command.summary(summary), { isDefault: name === DEFAULT_COMMAND });
-    command.helpOption("--help", "this help").configureHelp({ showGlobalOptions: true });
+    command.helpOption("-h, --help", "this help").configureHelp({ showGlobalOptions: true });
     failInsteadOfExiting(command);
+    for (const part of command.commands) failInsteadOfExiting(part);
   }
   return cli;
 }
@@ -38,7 +39,7 @@ export async function program(args: readonly string[]): Promise<Command> {
 /** @throws TalkError usage for a first word that is neither a command nor somebody to talk to */
 async function chosenCommand(args: readonly string[]): Promise<string | undefined> {
   const [first, ...more] = operands(args);
-  if (first === undefined) return args.includes("--help") ? undefined : DEFAULT_COMMAND;
+  if (first === undefined) return args.includes("--help") || args.includes("-h") ? undefined : DEFAULT_COMMAND;
   if (first === "help") {
     const [topic] = more;
     if (topic === undefined || Object.hasOwn(COMMANDS, topic)) return topic;

@@ -1,7 +1,9 @@
 // What `ptalk send` does, however its command line was read.
 
+import { setMaxListeners } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
+import { failureText } from "./advice.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
@@ -28,6 +30,7 @@ export async function send(names: string, words: readonly string[], { config, js
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
+  setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const deadline = new Deadline(milliseconds(config.timeout));
   const client = await connectClient(config, {
     name,
@@ -59,7 +62,10 @@ function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
-  client.on("failed", ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }));
+  client.on("failed", (event) => {
+    const { id, to, code } = event;
+    show({ type: "failed", id, to, code, message: failureText(event) });
+  });
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.

@@ -2,7 +2,7 @@
 import { TalkError } from "../base/errors.ts";
 import { decode } from "./line-reader.ts";
 
-/** Longest message in bytes of UTF-8 (DESIGN section 5). */
+/** Longest message in bytes of UTF-8. */
 export const MESSAGE_BYTES_LIMIT = 65_536;
 
 /** @throws TalkError too-long (more is not read), bad-data */

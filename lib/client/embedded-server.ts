@@ -2,7 +2,7 @@
 // process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner. One that is
 // just leaving may still answer, or keep its successor away for a moment: then we try again.
 import { spawn } from "node:child_process";
-import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,14 +10,19 @@ import { backoffMs } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
+import { withoutInherited } from "./inherited-descriptors.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
 const START_LIMIT_MS = 10_000;
 const RETRY = { firstMs: 50, maxMs: 1_000 };
 const PROBE_EVERY_MS = 25;
 const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
-/** Status of `ptalk serve` when another server has the port. */
-const SERVE_UNAVAILABLE = 69;
+/** Status of `ptalk serve --background` when another program has the port, or another server the state directory. */
+const SERVE_OCCUPIED = 75;
+/** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, it is no lookup server. */
+const LEAVING_MS = 4_000;
+/** Bytes of the log that are read for the reason: a line. */
+const REASON_BYTES = 1_024;
 const MAX_LOG_BYTES = 1024 * 1024; // an older log past this is emptied at the next start
 
 const PROGRAM = join(import.meta.dirname, "..", "..", "bin", "ptalk.js");
@@ -37,8 +42,9 @@ export interface EmbeddedServerOptions {
  */
 export async function withEmbeddedServer<T>(options: EmbeddedServerOptions, use: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + START_LIMIT_MS;
+  const attempts: Attempts = {};
   for (let attempt = 0; ; attempt++) {
-    await ensureServer(options, deadline);
+    await ensureServer(options, deadline, attempts);
     try {
       return await use();
     } catch (error) {
@@ -49,19 +55,31 @@ export async function withEmbeddedServer<T>(options: EmbeddedServerOptions, use:
   }
 }
 
-async function ensureServer({ address, stateDir, signal }: EmbeddedServerOptions, deadline: number): Promise<void> {
+/** What was started so far: one that listens for a moment before it fails looks like one that serves. */
+interface Attempts {
+  latest?: Started;
+  /** When the first was seen to have failed. */
+  failedAt?: number;
+}
+
+async function ensureServer(
+  { address, stateDir, signal }: EmbeddedServerOptions,
+  deadline: number,
+  attempts: Attempts,
+): Promise<void> {
   const log = serveLogFile(stateDir);
-  let started: Started | undefined;
   for (let attempt = 0; ; ) {
     // Asked before the probe: ours may have ended because another client's was quicker. What counts is that one answers.
-    const end = started?.end;
+    const end = attempts.latest?.end;
     if (await answers(address)) return;
-    if (end !== undefined && !end.passing) throw failed(address, `the one started here ${end.how}; see ${log}`);
+    if (end !== undefined) attempts.failedAt ??= performance.now();
+    const isPassing = end?.passing && performance.now() - (attempts.failedAt ?? 0) < LEAVING_MS;
+    if (end !== undefined && !isPassing) throw failed(address, `the one started here ${end.how}; see ${log}`);
     if (performance.now() >= deadline) {
       throw failed(address, `none is ready after ${START_LIMIT_MS / 1000} s; see ${log}`);
     }
     if (end !== undefined) await pause(backoffMs(attempt++, RETRY), signal);
-    if (end !== undefined || started === undefined) started = startServer(address, stateDir);
+    if (end !== undefined || attempts.latest === undefined) attempts.latest = startServer(address, stateDir);
     await pause(PROBE_EVERY_MS, signal);
   }
 }
@@ -74,20 +92,23 @@ interface Started {
 function startServer(address: ServerAddress, stateDir: string): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
+  let nothing: number | undefined;
   try {
+    nothing = openSync("/dev/null", "r+");
     fchmodSync(log, 0o600);
     if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
+    const from = fstatSync(log).size;
     const listen = formatServerAddress(address);
     // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
-    const options = ["--exit-when-empty", "--no-tls", "--listen", listen];
+    const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", listen];
     const child = spawn(
       process.execPath,
       [PROGRAM, "serve", ...options, "--state-dir", embeddedServerDir(stateDir, address.port)],
       {
         cwd: "/", // it must not keep a file system from being unmounted
         detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-        env: withoutSettings(process.env),
-        stdio: ["ignore", log, log],
+        env: serverEnvironment(process.env),
+        stdio: withoutInherited(["ignore", log, log], nothing),
       },
     );
     child.unref();
@@ -97,17 +118,45 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     });
     child.once("exit", (code, killedBy) => {
       const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
-      started.end = { how, passing: code === SERVE_UNAVAILABLE };
+      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_OCCUPIED };
     });
     return started;
   } finally {
     closeSync(log);
+    if (nothing !== undefined) closeSync(nothing);
   }
 }
 
-/** The PTALK_ variables are meant for this command, or for a server that somebody starts on purpose. */
-function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("PTALK_")));
+/** What the server has said last, as a clause: ": shared memory has no room…"; empty if that cannot be read. */
+function reasonIn(log: string, from: number): string {
+  let fd: number;
+  try {
+    fd = openSync(log, "r");
+  } catch {
+    return "";
+  }
+  try {
+    const { size } = fstatSync(fd);
+    const bytes = Buffer.alloc(REASON_BYTES);
+    const length = readSync(fd, bytes, 0, REASON_BYTES, Math.max(from, size - REASON_BYTES));
+    const last = bytes.toString("utf8", 0, length).trim().split("\n").pop() ?? "";
+    return last.startsWith("ptalk: ") ? `: ${last.slice("ptalk: ".length)}` : "";
+  } catch {
+    return "";
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Variables that are meant for this process alone: PTALK_ for this command, or for a server that a user starts on purpose; a service
+ * manager's sockets and watchdog (sd_notify(3), sd_listen_fds(3)) for the unit's own process.
+ */
+const FOR_THIS_PROCESS =
+  /^(PTALK_|LISTEN_|WATCHDOG_|NOTIFY_SOCKET$|FDSTORE$|MAINPID$|INVOCATION_ID$|JOURNAL_STREAM$|CREDENTIALS_DIRECTORY$)/;
+
+function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !FOR_THIS_PROCESS.test(name)));
 }
 
 const pause = (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, signal ? { signal } : {});

@@ -7,6 +7,7 @@
 //  4. While none is confirmed, the server is asked where the recipient is now, less and less often: a program that was restarted
 //     gets the message at its new address, also from a sender whom the server tells nothing unasked (`ptalk send`).
 //  5. The first confirmation under a name pins its key. A failure gets one of the codes that send() promises.
+import { setMaxListeners } from "node:events";
 import { abortable } from "../base/async.ts";
 import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
@@ -36,6 +37,9 @@ const MEANS_NOT_DELIVERED: readonly TalkErrorCode[] = [
   "refused",
   "bad-data",
 ];
+
+/** UTF-8 has no bytes for it: the text would arrive damaged and count as delivered. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 export interface OutboundParts {
   /** What the sender calls itself. */
@@ -231,6 +235,7 @@ const SEND_OPTIONS: ReadonlySet<string> = new Set(["timeoutMs", "signal", "auto"
 export function checkSend(to: unknown, text: unknown, options: unknown): CheckedSend {
   if (typeof to !== "string") throw misuse("to", `a name, not ${typeof to}`);
   if (typeof text !== "string") throw misuse("text", `a string, not ${typeof text}`);
+  if (LONE_SURROGATE.test(text)) throw misuse("text", "whole characters: it holds half of a surrogate pair");
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
   for (const key in options) {
     if (!SEND_OPTIONS.has(key)) throw misuse(key, "left out: send() takes timeoutMs, signal and auto");
@@ -240,7 +245,11 @@ export function checkSend(to: unknown, text: unknown, options: unknown): Checked
   if (!(whole > 0 && whole <= MAX_SEND_TIMEOUT)) {
     throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
+  if (signal !== undefined) {
+    if (!(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
+    // One signal may end everything that is under way. Node warns of the eleventh listener, which is no leak here.
+    setMaxListeners(MAX_UNDER_WAY, signal);
+  }
   if (typeof auto !== "boolean") throw misuse("auto", "true or false");
   return { timeoutMs: whole, signal, auto };
 }

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { abortable } from "../base/async.ts";
+import { abortable, backoffMs, sleep } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress } from "../base/server-address.ts";
 import {
@@ -25,6 +25,9 @@ import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts"
 const MAX_PENDING = 4096;
 /** Milliseconds in which a reply has to come: past it the server counts as gone. */
 const REPLY_LIMIT_MS = 10_000;
+/** Connections that may break off before a greeting; of the last one the error counts. */
+const MAX_GREETINGS = 4;
+const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
@@ -80,14 +83,21 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     return new ServerConnection(await dialServer(options), options);
   }
 
-  /** Connects and says hello. @throws as open() and hello() */
+  /**
+   * Connects and says hello: again, when the connection breaks off before the greeting. A server whose worker process has died goes
+   * on with another one. @throws as open() and hello()
+   */
   static async greeted(options: DialOptions): Promise<{ connection: ServerConnection; greeting: ServerGreeting }> {
-    const connection = await ServerConnection.open(options);
-    try {
-      return { connection, greeting: await connection.hello() };
-    } catch (error) {
-      connection.close();
-      throw error;
+    for (let attempt = 1; ; attempt++) {
+      const connection = await ServerConnection.open(options);
+      try {
+        return { connection, greeting: await connection.hello() };
+      } catch (error) {
+        const isBrokenOff = connection.closed;
+        connection.close();
+        if (!isBrokenOff || attempt === MAX_GREETINGS) throw error;
+      }
+      await sleep(backoffMs(attempt - 1, GREETING_RETRY), options.signal);
     }
   }
 

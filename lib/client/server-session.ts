@@ -25,6 +25,8 @@ const RECONNECT = { firstMs: 100, maxMs: 5_000 };
  * pause between two attempts, and as much again for a server that a thousand clients return to at once.
  */
 export const SETTLING_MS = 2 * RECONNECT.maxMs;
+/** Connections that may break off under a first registration; of the last one the error counts. */
+const MAX_FIRST_ENTRIES = 5;
 /** Registrations of which one may have been carried out; one is added by each connection that breaks off before the answer. */
 const MAX_CLAIM_IDS = 8;
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
@@ -190,8 +192,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   async #begin(enter: () => Promise<void>): Promise<void> {
     this.#enter = enter;
-    this.#listen();
-    await abortable(enter(), this.#options.signal);
+    for (let attempt = 1; ; attempt++) {
+      this.#listen();
+      try {
+        await abortable(enter(), this.#options.signal);
+        break;
+      } catch (error) {
+        // A worker process of the server has died under the request: the server goes on with another one.
+        if (!this.#connection.closed || !isUnknown(error) || attempt === MAX_FIRST_ENTRIES) throw error;
+      }
+      await sleep(backoffMs(attempt - 1, RECONNECT), this.#options.signal);
+      const { connection, greeting } = await ServerConnection.greeted(this.#options);
+      this.#adopt(connection, greeting);
+    }
     this.#watchOver();
   }
 

@@ -203,7 +203,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       recipient = await this.#outbound.send({ id, to, text, auto: limits.auto }, limits);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      this.#tell("failed", { id, to, code: failedCode(error), message });
+      const remedy = error instanceof TalkError ? error.remedy : null;
+      this.#tell("failed", { id, to, code: failedCode(error), message, remedy });
       this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
       throw error;
     }

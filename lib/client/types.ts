@@ -1,5 +1,5 @@
 // What the client library takes and gives out: options, events, results, counters. Types only.
-import type { FailedCode } from "../base/errors.ts";
+import type { FailedCode, Remedy } from "../base/errors.ts";
 import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
@@ -49,6 +49,8 @@ export interface FailedEvent {
   readonly to: string;
   readonly code: FailedCode;
   readonly message: string;
+  /** What a person could do about it, as the error of send() has it; its subject is `to`. */
+  readonly remedy: Remedy | null;
 }
 export interface PeerEvent {
   readonly name: string;
@@ -157,7 +159,7 @@ export interface HistoryOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered, at most a day; default 10 000. */
+  /** Milliseconds until not-delivered, at most a week; default 10 000. */
   readonly timeoutMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;

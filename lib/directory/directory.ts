@@ -161,6 +161,8 @@ export interface Directory {
   setLiveWorkers(ids: Iterable<number>): void;
   /** Whether the connection is at a live worker. */
   isLive(place: ConnectionPlace): boolean;
+  /** The host has made its shared objects anew, with what they held: changes go there once this is fulfilled. */
+  reopen(): Maybe<void>;
   /** Publishes what is not published yet, and ends. The rows stay. */
   close(): void;
 }
@@ -220,6 +222,11 @@ export interface HostOptions {
   readonly onEvents: (events: readonly DirectoryEvent[]) => void;
   /** Everything of a dead worker is published, or its rows are removed. */
   readonly onSettled: () => void;
+  /**
+   * Another program has removed the shared objects, and the host has made them again. Fulfilled once every worker process has
+   * reopened its directory or has ended.
+   */
+  readonly onRestored: () => Promise<void>;
 }
 
 /** Keeps a second server away before there is a host. */

@@ -205,6 +205,8 @@ export class MemoryDirectory implements Directory {
     return this.#liveWorkers.has(worker);
   }
 
+  reopen(): void {} // no other process has it
+
   close(): void {
     this.#feed.close();
   }

@@ -1,18 +1,19 @@
 // The public class. The algorithm is in lock/ (docs/LOCK.md explains it): join, enter, wait, leave, recover.
 
+import { AsyncResource } from "node:async_hooks";
 import { native } from "../native.ts";
 import { isCode } from "./error.ts";
 import { AcquireDeadline, DEFAULT_LOCK_TIMEOUT_MS, MAX_LOCK_TIMEOUT_MS } from "./lock/acquire-deadline.ts";
 import { At, tryEnter } from "./lock/enter.ts";
 import { checkNameLength, closeEpoch } from "./lock/epoch.ts";
-import { aborted, busy, closed, nested } from "./lock/errors.ts";
+import { aborted, busy, closed, nested, timedOut } from "./lock/errors.ts";
 import { join } from "./lock/join.ts";
 import { leave } from "./lock/leave.ts";
-import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot } from "./lock/lock-layout.ts";
+import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot, slotAt } from "./lock/lock-layout.ts";
+import { isWithin, type LockIdentity, lockIdentity, runSection } from "./lock/own-sections.ts";
 import { type Participant, type Repair, setPhase } from "./lock/participant.ts";
 import { createSegment, discardSegment, openSegment, unlinkSegment } from "./lock/segment.ts";
-import { type LockStats, statsOf } from "./lock/stats.ts";
-import { type ThreadGuard, threadSeat } from "./lock/thread-guard.ts";
+import { type LockStats, statsOf, writerWaits } from "./lock/stats.ts";
 import { enterBefore } from "./lock/wait.ts";
 import { checkMode, checkName, kindOf } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
@@ -42,23 +43,41 @@ export interface SectionOptions {
   signal?: AbortSignal;
 }
 
+/** A section that waits for the sections of this instance that were there before it. */
+interface Queued {
+  readonly kind: Kind;
+  /** Enters, then runs it. */
+  enter(): void;
+  /** Runs it beside the readers that have entered. */
+  join(): void;
+}
+
 /**
  * A readers-writers lock between processes (and worker threads): many readers, or one writer, in the order they came. It survives
- * SIGKILL of any of them at any instruction; survivors go on within a second. Up to 256 instances take part at a time; each is
- * one participant, so one section at a time each.
+ * SIGKILL of any of them at any instruction; survivors go on within a second. Up to 256 instances take part at a time. Sections of
+ * one instance queue for it in the order they came; its readers share one entry, unless a writer waits, here or elsewhere.
  */
 export class ReadersWriterLock implements Disposable {
-  readonly name: string;
   readonly #shm: SharedMemory;
   readonly #participant: Participant;
-  readonly #thread: ThreadGuard;
+  readonly #identity: LockIdentity;
+  readonly #queue: Queued[] = [];
+  /** A section of this instance is on its way in, or inside, or the next one is about to be. */
+  #busy = false;
+  /** Sections inside; more than one only of readers. */
+  #inside = 0;
+  #insideKind: Kind = Kinds.read;
   #closed = false;
 
   private constructor(shm: SharedMemory, repair: Repair | undefined) {
-    this.name = shm.name;
     this.#shm = shm;
     this.#participant = join(shm, repair);
-    this.#thread = threadSeat(native.fstat(fdOf(shm)));
+    this.#identity = lockIdentity(native.fstat(fdOf(shm)));
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#shm.name;
   }
 
   /** Creates a lock that did not exist. EEXIST when the name is taken. */
@@ -107,7 +126,8 @@ export class ReadersWriterLock implements Disposable {
 
   /**
    * Runs `section` beside other readers, never beside a writer, and returns what it returns; an async section holds the lock
-   * until it settles. Rejects with IpcError ETIMEDOUT naming the holders, EDEADLK when this thread holds or awaits the lock already.
+   * until it settles. Rejects with IpcError ETIMEDOUT naming the holders; EDEADLK when it is called within a section on this lock,
+   * which would wait for itself.
    */
   withRead<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
     return this.#with(Kinds.read, section, options);
@@ -124,11 +144,11 @@ export class ReadersWriterLock implements Disposable {
     return statsOf(this.#participant.ledger);
   }
 
-  /** Gives up this instance's place. EBUSY while it holds or awaits the lock. */
+  /** Gives up this instance's place. EBUSY while a section of it holds or awaits the lock. */
   close(): void {
     if (this.#closed) return;
     const { semaphores, ledger, slot } = this.#participant;
-    if (this.#thread.user === this) throw busy(this.name);
+    if (this.#busy) throw busy(this.name);
     this.#closed = true;
     ledger.store(slot, Slot.pid, 0);
     if (semaphores !== null) closeEpoch(semaphores);
@@ -148,23 +168,35 @@ export class ReadersWriterLock implements Disposable {
   #with<T>(kind: Kind, section: () => T | PromiseLike<T>, options: SectionOptions | undefined): Promise<T> {
     const refusal = this.#refusal(section, options);
     if (refusal !== undefined) return Promise.reject(refusal);
-    this.#thread.user = this;
-    try {
-      const at = tryEnter(this.#participant, kind);
-      if (at !== At.inside) return this.#enterThenRun(kind, at, section, options);
-    } catch (error) {
-      setPhase(this.#participant, Phase.idle);
-      this.#thread.user = null;
-      return Promise.reject(error);
-    }
-    return this.#run(kind, section);
+    if (!this.#busy) return this.#enter(kind, section, options, performance.now());
+    if (this.#canJoin(kind)) return this.#join(section);
+    return this.#enqueue(kind, section, options);
   }
 
   #refusal(section: unknown, options: SectionOptions | undefined): Error | undefined {
     if (typeof section !== "function") return new TypeError(`the section must be a function, not ${kindOf(section)}`);
     if (this.#closed) return closed(this.name);
-    if (this.#thread.user !== null) return nested(this.name);
+    if (isWithin(this.#identity)) return nested(this.name);
     return options === undefined ? undefined : invalidOptions(options);
+  }
+
+  /** Caller has found the instance free, or has its turn. `since`: when it was asked for. */
+  #enter<T>(
+    kind: Kind,
+    section: () => T | PromiseLike<T>,
+    options: SectionOptions | undefined,
+    since: number,
+  ): Promise<T> {
+    this.#busy = true;
+    try {
+      const at = tryEnter(this.#participant, kind);
+      if (at !== At.inside) return this.#enterThenRun(kind, at, section, options, since);
+    } catch (error) {
+      setPhase(this.#participant, Phase.idle);
+      this.#next();
+      return Promise.reject(error);
+    }
+    return this.#runFirst(kind, section);
   }
 
   async #enterThenRun<T>(
@@ -172,33 +204,92 @@ export class ReadersWriterLock implements Disposable {
     at: At,
     section: () => T | PromiseLike<T>,
     { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal }: SectionOptions = {},
+    since: number,
   ): Promise<T> {
+    const deadline = new AcquireDeadline(this.#participant, kind, timeoutMs, signal, since);
     try {
-      await enterBefore(this.#participant, kind, at, new AcquireDeadline(this.#participant, kind, timeoutMs, signal));
+      await enterBefore(this.#participant, kind, at, deadline);
     } catch (error) {
-      this.#thread.user = null;
+      this.#next();
       throw error;
     }
-    return this.#run(kind, section);
+    return this.#runFirst(kind, section);
   }
 
-  // Caller is INSIDE.
-  #run<T>(kind: Kind, section: () => T | PromiseLike<T>): Promise<T> {
-    let result: T | PromiseLike<T>;
+  // Caller is INSIDE, and nobody else of this instance.
+  #runFirst<T>(kind: Kind, section: () => T | PromiseLike<T>): Promise<T> {
+    this.#insideKind = kind;
+    const result = this.#run(section);
+    while (this.#inside > 0 && this.#queue[0] !== undefined && this.#mayShare(this.#queue[0].kind))
+      this.#queue.shift()?.join();
+    return result;
+  }
+
+  #mayShare(kind: Kind): boolean {
+    return kind === Kinds.read && this.#insideKind === Kinds.read && !writerWaits(this.#participant.ledger);
+  }
+
+  #canJoin(kind: Kind): boolean {
+    return this.#inside > 0 && this.#queue.length === 0 && this.#mayShare(kind);
+  }
+
+  // Caller shares: readers of this instance are INSIDE.
+  #join<T>(section: () => T | PromiseLike<T>): Promise<T> {
+    this.#participant.ledger.count(slotAt(this.#participant.slot) + Slot.readsLow);
+    return this.#run(section);
+  }
+
+  #run<T>(section: () => T | PromiseLike<T>): Promise<T> {
+    this.#inside++;
     try {
-      result = section();
+      return Promise.resolve(runSection(this.#identity, section, () => this.#ended()));
     } catch (error) {
-      this.#leave(kind);
       return Promise.reject(error);
     }
-    if (isPromiseLike(result)) return Promise.resolve(result).finally(() => this.#leave(kind));
-    this.#leave(kind);
-    return Promise.resolve(result);
   }
 
-  #leave(kind: Kind): void {
-    this.#thread.user = null;
-    leave(this.#participant, kind);
+  #ended(): void {
+    if (--this.#inside > 0) return;
+    leave(this.#participant, this.#insideKind);
+    this.#next();
+  }
+
+  // Later, not now: a thousand synchronous sections in the queue would be a thousand calls deep.
+  #next(): void {
+    if (this.#queue.length === 0) this.#busy = false;
+    else queueMicrotask(() => (this.#queue.length === 0 ? this.#next() : this.#queue.shift()?.enter()));
+  }
+
+  #enqueue<T>(kind: Kind, section: () => T | PromiseLike<T>, options: SectionOptions | undefined): Promise<T> {
+    const { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal } = options ?? {};
+    const since = performance.now();
+    return new Promise<T>((resolve, reject) => {
+      const forget = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", onAbort);
+      };
+      const giveUp = (error: Error) => {
+        forget();
+        this.#queue.splice(this.#queue.indexOf(entry), 1);
+        reject(error);
+      };
+      const entry: Queued = {
+        kind,
+        // In the context of the caller: it is the end of somebody else's section that calls these.
+        enter: AsyncResource.bind(() => {
+          forget();
+          resolve(this.#enter(kind, section, options, since));
+        }),
+        join: AsyncResource.bind(() => {
+          forget();
+          resolve(this.#join(section));
+        }),
+      };
+      const timer = setTimeout(() => giveUp(timedOut(this.#participant, kind, timeoutMs)), timeoutMs);
+      const onAbort = () => signal !== undefined && giveUp(aborted(signal));
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#queue.push(entry);
+    });
   }
 }
 
@@ -219,8 +310,4 @@ function invalidOptions({ timeoutMs, signal }: SectionOptions): Error | undefine
   if (!(timeoutMs >= 0 && timeoutMs <= MAX_LOCK_TIMEOUT_MS))
     return new RangeError(`timeoutMs must be from 0 to ${MAX_LOCK_TIMEOUT_MS}, not ${timeoutMs}`);
   return undefined;
-}
-
-function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

@@ -78,6 +78,8 @@ function connectError(server: string, error: NodeJS.ErrnoException): TalkError {
     case "ENETUNREACH":
     case "EHOSTUNREACH":
       return TalkError.unreachable(server, "there is no way to that network from here", error);
+    case "ERR_SSL_WRONG_VERSION_NUMBER":
+      return TalkError.unreachable(server, "it does not speak TLS", error, "plain-server");
     default:
       return TalkError.unreachable(server, error.message, error);
   }

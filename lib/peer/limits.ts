@@ -76,6 +76,6 @@ export const CLOSE_RECENT = 10_000;
 export const DEFAULT_SEND_TIMEOUT = 10_000;
 export const DEFAULT_CLOSE_TIMEOUT = 1_000;
 /** setTimeout's own limit is 2^31 - 1. */
-export const MAX_SEND_TIMEOUT = 24 * 3_600_000;
+export const MAX_SEND_TIMEOUT = 7 * 24 * 3_600_000;
 /** Asked of the kernel for the socket's buffers; it may give less (net.core.rmem_max). */
 export const SOCKET_BUFFER_BYTES = 1 << 20;

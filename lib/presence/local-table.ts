@@ -1,12 +1,14 @@
-// A user's clients on this machine: each writes a row of its own into the user's segment; whoever comes first makes it, whoever
-// leaves last takes it away, however the others ended.
+// A user's clients on this machine: each writes a row of its own into the user's segment. The first one makes it, the last one
+// removes it, however the others ended.
 //
 // Two objects: "/ptalk-host-UID" holds the rows and may be read by all; "/ptalk-host-UID.lock" may be opened by the user alone
 // and carries the record locks: one byte for each member's seat, which the kernel drops when the member dies, and the gate.
-// Joining and leaving happen under the gate. Who has come through it and finds the lock object still under its name is sure
-// that nobody removes it: removing is done under the same gate by a leaver who sees no other seat taken. Who finds it gone
-// begins again with the object that has the name now. So no two live members ever sit in different segments.
+// Joining and leaving happen under the gate. A process that holds the gate and still finds the lock object under its name knows
+// that no other process can remove it: a leaver removes it under the same gate, and only if no other seat is taken. A process
+// that finds it gone begins again with the object that has the name now. So no two live members sit in different segments,
+// unless somebody unlinks the objects from outside: then the members move to the next ones (`isNamed`).
 import { fchmodSync, fstatSync, lstatSync } from "node:fs";
+import { objectBehind } from "../ipc/dev-shm.ts";
 import { IpcError, isCode } from "../ipc/error.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import { processIdentity } from "../ipc/process.ts";
@@ -50,6 +52,8 @@ export class LocalTable implements Disposable {
   readonly #data: SharedMemory;
   readonly #words: Int32Array;
   readonly #seat: number;
+  /** The object that had the segment's name when this client joined. */
+  readonly #named: string;
   #row: OwnedLocalEntry;
   #left = false;
 
@@ -66,6 +70,7 @@ export class LocalTable implements Disposable {
     this.#data = data;
     this.#words = new Int32Array(data.buffer);
     this.#seat = seat;
+    this.#named = objectBehind(data.name);
     this.#row = row;
   }
 
@@ -128,6 +133,11 @@ export class LocalTable implements Disposable {
       if (alone) unlinkIfThere(name, anchor.name);
       throw error;
     }
+  }
+
+  /** False once another program has removed the user's objects, as systemd-logind does at the last logout (RemoveIPC). */
+  get isNamed(): boolean {
+    return !this.#left && this.#roster.isNamed(this.#anchor.name) && objectBehind(this.name) === this.#named;
   }
 
   /** Changes some of this client's row. Costs about a microsecond, no system call. @throws TalkError `bad-data` */

@@ -1,7 +1,9 @@
 // This client's row in the local table: what List shows of it. A machine whose local table cannot be used (another user
-// has taken its names, it is full) costs the client its listing there, nothing else.
+// has taken its names, it is full) costs the client its listing there, nothing else. When the table's objects are removed from
+// outside, the client joins their successor.
 import { readlinkSync } from "node:fs";
 import { isatty } from "node:tty";
+import { withoutZone } from "../base/endpoint.ts";
 import { IpcError } from "../ipc/error.ts";
 import type { LocalFields } from "./local-entry.ts";
 import { LocalTable } from "./local-table.ts";
@@ -9,30 +11,34 @@ import { LocalTable } from "./local-table.ts";
 const STANDARD_STREAMS = [0, 1, 2];
 /** Milliseconds by which the counts of messages may lag behind: too few to be seen by a person. */
 const UPDATE_MS = 20;
+/** Milliseconds between two looks at the table's names: a client whose objects were removed is listed again within two seconds. */
+const CHECK_MS = 1_000;
+/** Looks between two attempts to join a table that is full, or in other hands: each takes a system call a row. */
+const LOOKS_PER_ATTEMPT = 10;
+
+/** A program with a thousand clients says it once, not a thousand times. */
+let isWarned = false;
 
 export class LocalPresence {
   #table: LocalTable | undefined;
+  #row: LocalFields;
+  #lastMessageAt: number | null = null;
   #sent = 0;
   #received = 0;
-  #lastMessageAt: number | null = null;
   #timer: NodeJS.Timeout | undefined;
+  readonly #checkTimer: NodeJS.Timeout;
+  #looks = 0;
 
-  private constructor(table: LocalTable | undefined) {
-    this.#table = table;
+  private constructor(row: LocalFields) {
+    this.#row = row;
+    this.#checkTimer = setInterval(() => this.#check(), CHECK_MS).unref();
+    this.#join();
   }
 
   static join(who: Pick<LocalFields, "name" | "server" | "address" | "port">): LocalPresence {
     const { name, server, address, port } = who;
     const fresh = { tty: ownTerminal(), startedAt: Date.now(), lastMessageAt: null, sent: 0, received: 0 };
-    try {
-      return new LocalPresence(LocalTable.join({ name, server, address: withoutZone(address), port, ...fresh }));
-    } catch (error) {
-      if (!(error instanceof IpcError)) throw error;
-      process.emitWarning(`this client is not shown by List on this machine: ${error.message}`, {
-        code: "PTALK_NOT_LISTED",
-      });
-      return new LocalPresence(undefined);
-    }
+    return new LocalPresence({ name, server, address: withoutZone(address), port, ...fresh });
   }
 
   /** One more message was delivered. */
@@ -48,7 +54,7 @@ export class LocalPresence {
   }
 
   moved(address: string): void {
-    this.#table?.update({ address: withoutZone(address) });
+    this.#change({ address: withoutZone(address) });
   }
 
   /** Writes the counts now. */
@@ -56,13 +62,55 @@ export class LocalPresence {
     if (this.#timer === undefined) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#table?.update({ sent: this.#sent, received: this.#received, lastMessageAt: this.#lastMessageAt });
+    this.#change({ sent: this.#sent, received: this.#received, lastMessageAt: this.#lastMessageAt });
   }
 
   leave(): void {
     clearTimeout(this.#timer);
+    this.#stopChecking();
     this.#table?.leave();
     this.#table = undefined; // what is delivered or handed over in the last moment is shown to nobody
+  }
+
+  #change(changes: Partial<LocalFields>): void {
+    this.#row = { ...this.#row, ...changes };
+    this.#table?.update(changes);
+  }
+
+  /** systemd's RemoveIPC unlinks the objects of a user at the last logout, while programs of that user go on (logind.conf(5)). */
+  #check(): void {
+    this.#looks++;
+    try {
+      if (this.#table?.isNamed) return;
+      if (this.#table === undefined && this.#looks % LOOKS_PER_ATTEMPT !== 0) return;
+      const before = this.#table;
+      this.#table = undefined;
+      // First: no reader sees that row any more, and its seat may be the one that is missing.
+      before?.leave();
+    } catch (error) {
+      if (!(error instanceof IpcError)) throw error;
+      return; // no descriptor is left to look with, say: a later look finds out
+    }
+    this.#join();
+  }
+
+  #join(): void {
+    try {
+      this.#table = LocalTable.join(this.#row);
+    } catch (error) {
+      if (!(error instanceof IpcError)) throw error;
+      // Each attempt would block this thread again, until the stopped process goes on.
+      if (error.code === "ETIMEDOUT") this.#stopChecking();
+      if (isWarned) return;
+      isWarned = true;
+      process.emitWarning(`this client is not shown by List on this machine: ${error.message}`, {
+        code: "PTALK_NOT_LISTED",
+      });
+    }
+  }
+
+  #stopChecking(): void {
+    clearInterval(this.#checkTimer);
   }
 
   /** A busy client does not write its row for each message. */
@@ -71,9 +119,6 @@ export class LocalPresence {
     this.#timer ??= setTimeout(() => this.update(), UPDATE_MS).unref();
   }
 }
-
-// fe80::1%eth0: the zone is this machine's own business (RFC 4007 section 11).
-const withoutZone = (address: string): string => address.split("%")[0] as string;
 
 function ownTerminal(): string | null {
   const fd = STANDARD_STREAMS.find((stream) => isatty(stream));

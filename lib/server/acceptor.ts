@@ -38,13 +38,13 @@ export class Acceptor {
   #bus: WorkerBus | null = null;
   #ready: number[] = [];
   #turn = 0;
-  #complainedAt = -REFUSAL_LOG_MS;
+  #refusalLoggedAt = -REFUSAL_LOG_MS;
 
   private constructor(tls: boolean, limits: Limits, log: Log) {
     this.#tls = tls;
     this.#limits = limits;
     this.#log = log;
-    // Nothing is read here: every byte is the worker's. The connection itself is the worker's soon.
+    // Reads nothing: every byte belongs to the worker, as the connection soon does.
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
@@ -98,11 +98,11 @@ export class Acceptor {
     this.acceptedAt = performance.now();
     // Undefined: it has gone again already.
     const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
-    this.offer(socket, address);
+    this.assign(socket, address);
   }
 
-  /** A connection that needs a worker. */
-  offer(socket: Socket, address: string): void {
+  /** Finds a worker for a connection; a bound may refuse it. */
+  assign(socket: Socket, address: string): void {
     const bus = this.#bus;
     if (bus !== null && !isLoopback(address) && bus.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
       this.reject(socket, "too many connections from your address");
@@ -146,13 +146,13 @@ export class Acceptor {
   #refuse(reason: string): void {
     this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
     const now = performance.now();
-    if (now - this.#complainedAt < REFUSAL_LOG_MS) return;
-    this.#complainedAt = now;
+    if (now - this.#refusalLoggedAt < REFUSAL_LOG_MS) return;
+    this.#refusalLoggedAt = now;
     this.#log.warn("connection refused", { reason });
   }
 }
 
-/** Of a descriptor that somebody else has opened. */
+/** Of a descriptor that another program has opened. */
 export function wrongSocket(cause?: unknown): TalkError {
   const reason =
     "the descriptor that was handed over is no TCP socket that listens (in a socket unit: ListenStream=HOST:PORT)";

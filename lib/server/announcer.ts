@@ -1,4 +1,4 @@
-// Pushes to connections that watch the directory: who is on, who has left.
+// Pushes to connections that watch the directory: joins and leaves.
 import type { Directory, DirectoryEvent } from "../directory/directory.ts";
 import { DirectoryEntry } from "../directory/entry.ts";
 import { writeEntry } from "../directory/entry-wire.ts";
@@ -92,7 +92,7 @@ export function callPush(from: DirectoryEntry): Buffer {
   return out.bytes();
 }
 
-/** Kind, name, and the whole entry for those who want it. */
+/** Kind, name, and the whole entry: a watcher needs no LOOKUP. */
 function writeEntryPush(out: ReplyWriter, kind: "joined" | "call", entry: DirectoryEntry): void {
   out.push(3);
   out.bulk(kind);

@@ -45,9 +45,9 @@ export class Connection {
   client: RegisteredClient | null = null;
   watching = false;
   clientName = "";
-  /** Whether bytes have come since somebody last looked. */
+  /** Whether bytes have come since the last health check. */
   heard = true;
-  /** Kept by whoever looks: ms of performance.now() since when nothing came, and at which it was probed. */
+  /** Kept by the health check: ms of performance.now() since when nothing came, and at which it was probed. */
   readonly silence: { since: number; probedAt: number | null } = { since: 0, probedAt: null };
   /** No further request is carried out: replies on their way may still leave. */
   ended = false;

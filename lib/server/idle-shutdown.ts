@@ -13,15 +13,17 @@ export class IdleShutdown {
   #hadClients = false;
   #over = false;
 
-  /** @param quietMs for how long nobody has connected: who has just come may be about to register */
+  /** @param quietMs ms since the last connection: a client that has just connected may be about to register */
   constructor(clients: () => number, quietMs: () => number, stop: () => void) {
     this.#clients = clients;
     this.#quietMs = quietMs;
     this.#stop = stop;
   }
 
+  /** The server takes connections at all its workers. Some did so earlier: clients may have come, and gone, already. */
   start(): void {
-    this.#wait(FIRST_CLIENT_MS);
+    if (this.#hadClients) this.recheck();
+    else this.#wait(FIRST_CLIENT_MS);
   }
 
   /** A client came or went. */
@@ -30,7 +32,7 @@ export class IdleShutdown {
     this.recheck();
   }
 
-  /** Clients may have come or gone: a worker died, and its news with it. */
+  /** Clients may have come or gone: a worker died, and what it had not announced with it. */
   recheck(): void {
     if (this.#over) return;
     if (this.#clients() > 0) {

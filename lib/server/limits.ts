@@ -1,7 +1,7 @@
 // The bounds of the server that are not the wire's own (lib/wire/resp-limits.ts): what one client may cost the others.
 
 export interface Limits {
-  /** Open connections of one address. Loopback is exempt: it is everybody on this machine. */
+  /** Open connections of one address. Loopback is exempt: all users of this machine share it. */
   readonly connectionsPerAddress: number;
   /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
@@ -59,9 +59,6 @@ export const HEALTH_CHECK_MS = 2_500;
 
 /** Ms that a connection may take to read an error before it is cut. */
 export const LINGER_MS = 1_000;
-
-/** Ms between two attempts to take a client out, while the outcome is unknown. */
-export const REMOVAL_RETRY_MS = 500;
 
 /** Ms that a TLS handshake may take. */
 export const HANDSHAKE_MS = 10_000;

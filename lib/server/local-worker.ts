@@ -32,6 +32,9 @@ export class LocalWorker implements WorkerHandle {
     this.#worker.handle({ type: "connection", address, ticket: 0, full }, socket);
   }
 
+  /** It is this process, which does not hang while it asks. */
+  kill(): void {}
+
   async stop(reason: string): Promise<void> {
     this.#worker.stop(reason);
     await this.#worker.emptied();

@@ -3,7 +3,7 @@
 import { writeSync } from "node:fs";
 import { createRequire } from "node:module";
 
-// Only those who want it pay for it. Not by import(): that works only once in a script whose compiled code is kept (Node 20).
+// Loads pino only for --json. Not by import(): that works only once in a script whose compiled code is kept (Node 20).
 const require = createRequire(import.meta.url);
 
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -55,7 +55,7 @@ function humanLines(worker: number | undefined): WriteEvent {
 
 /**
  * Writes at once (what a process said before it was killed is what one wants to read), or not at all: a server goes on when the
- * disk is full, the terminal is gone, or nobody reads.
+ * disk is full, the terminal is gone, or the reader has left.
  */
 export function writeOrForget(fd: number, text: string): void {
   try {

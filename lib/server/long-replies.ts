@@ -1,4 +1,4 @@
-// Replies too long for one write, which wait for their readers. Nobody else waits for those: what they may hold is bounded in
+// Replies too long for one write, which wait for their readers. Other clients do not wait for those: such replies are bounded in
 // bytes, over all connections of a worker, and in time.
 import type { Connection } from "./connection.ts";
 import type { Limits } from "./limits.ts";

@@ -74,6 +74,7 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
+      onRestored: () => this.#bus.reopen(),
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
@@ -92,7 +93,7 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
-          for (const { socket, address } of stranded) acceptor.offer(socket, address);
+          for (const { socket, address } of stranded) acceptor.assign(socket, address);
         },
         lost: ({ socket }) => acceptor.reject(socket, NO_DESCRIPTOR),
       },

@@ -1,4 +1,4 @@
-// `ptalk serve`: start, say so, serve until somebody ends it, leave nothing behind.
+// `ptalk serve`: start, say so, serve until a signal ends it, leave nothing behind.
 
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
@@ -13,7 +13,7 @@ import { notifySystemd, socketFromSystemd } from "./systemd.ts";
 /** Exit status of a server that could not end in order: EX_SOFTWARE of sysexits(3). */
 const FAILED_STATUS = 70;
 const debug = debuglog("ptalk-server");
-/** Ms that a server gets to clean up after an error that nobody foresaw. */
+/** Ms that a server gets to clean up after an unforeseen error. */
 const LAST_RESORT_MS = 10_000;
 
 /** Resolves when the server has stopped in good order. @throws TalkError, once everything is cleaned up */

@@ -55,8 +55,12 @@ export type ToPrimary =
   | { type: "up" }
   /** It takes connections. */
   | { type: "ready" }
+  /** Nothing handles this error: the process ends. `isShortage`: the machine has run out of something. */
+  | { type: "failed"; reason: string; isShortage: boolean }
   /** The connection of that ticket has arrived: the primary lets go of its copy. */
   | { type: "adopted"; ticket: number }
+  /** The directory's new objects are open. */
+  | { type: "reopened" }
   | { type: "closed"; address: string }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "watching"; on: boolean }
@@ -66,7 +70,7 @@ export type ToPrimary =
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "workerError"; reason: string };
 
-/** Resolves when the message has left this process: whoever waits for it never fills the channel. */
+/** Resolves when the message has left this process: a sender that waits for it never fills the channel. */
 export type SendToPrimary = (message: ToPrimary) => Promise<void>;
 
 export type ToWorker =
@@ -79,4 +83,6 @@ export type ToWorker =
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "ask-load"; id: number }
+  /** The directory's objects have been made anew. */
+  | { type: "reopen" }
   | { type: "stop"; reason: string };

@@ -1,4 +1,4 @@
-// What a server is told, checked and completed.
+// A server's options, checked and completed.
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
@@ -11,7 +11,7 @@ export interface ServerOptions {
   readonly listen?: string | ServerAddress;
   /**
    * Worker processes, 0 to 64. Default: one per core, at most 4. With 0 everything runs in the calling process: for tests and
-   * small embedded servers. Processes are made with node:cluster, so a cluster worker can only have 0.
+   * small embedded servers.
    */
   readonly workers?: number;
   /** Clients there is room for, 1 to 1,048,576. Default 4096. */
@@ -33,14 +33,14 @@ export interface ServerOptions {
    * removed at the end. One server at a time.
    */
   readonly stateDir?: string;
-  /** Permission bits of the table in shared memory, exactly. Default 0o644: everybody on this host may read it. */
+  /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
   readonly tableMode?: number;
   /**
    * Where the directory is. "shm" (default): in shared memory, where every program of this host can read it (`Directory.open`).
    * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm.
    */
   readonly directory?: DirectoryKind;
-  /** A listening socket's descriptor, from systemd or another parent; `listen` is then only what is said about it. */
+  /** A listening socket's descriptor, from systemd or another parent; `listen` is ignored then. */
   readonly listenFd?: number;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
@@ -67,7 +67,7 @@ export interface ServerSettings {
   readonly log: Log;
   readonly json: boolean;
   readonly signal: AbortSignal | null;
-  /** Nobody wants a log. */
+  /** There is no log. */
   readonly quiet: boolean;
 }
 
@@ -75,8 +75,58 @@ export const DEFAULT_CAPACITY = 4096;
 const MOST_DEFAULT_WORKERS = 4;
 const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
 
-/** @throws TalkError usage, naming the option */
+/** What each option has to be: for programs that no compiler has checked. */
+const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unknown) => boolean, what: string]>> = {
+  listen: [(value) => typeof value === "string" || isObject(value), "HOST:PORT"],
+  workers: [isNumber, "a number"],
+  capacity: [isNumber, "a number"],
+  exitWhenEmpty: [isBoolean, "true or false"],
+  tlsCert: [isString, "a file's path"],
+  tlsKey: [isString, "a file's path"],
+  tls: [isBoolean, "true or false"],
+  insecure: [isBoolean, "true or false"],
+  stateDir: [isString, "a folder's path"],
+  tableMode: [isNumber, "a number"],
+  directory: [isString, '"shm" or "memory"'],
+  listenFd: [isNumber, "a descriptor"],
+  limits: [isObject, "an object"],
+  log: [isLog, "an object with the functions error, warn and info"],
+  json: [isBoolean, "true or false"],
+  signal: [(value) => value instanceof AbortSignal, "an AbortSignal"],
+};
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
+function isNumber(value: unknown): boolean {
+  return typeof value === "number";
+}
+function isBoolean(value: unknown): boolean {
+  return typeof value === "boolean";
+}
+function isString(value: unknown): boolean {
+  return typeof value === "string";
+}
+function isLog(value: unknown): boolean {
+  return isObject(value) && ["error", "warn", "info"].every((level) => typeof Reflect.get(value, level) === "function");
+}
+
+function checkTypes(options: unknown): void {
+  if (!isObject(options)) throw misuse("options", "options must be an object");
+  for (const [key, value] of Object.entries(options)) {
+    if (!Object.hasOwn(RULES, key)) throw misuse(key, `no option ${key}; there are ${Object.keys(RULES).join(", ")}`);
+    const [holds, what] = RULES[key as keyof ServerOptions];
+    if (value !== undefined && !holds(value)) throw misuse(key, `${key} must be ${what}`);
+  }
+}
+
+function misuse(subject: string, rule: string): TalkError {
+  return new TalkError("usage", `LookupServer.start(): ${rule}`, { subject });
+}
+
+/** @throws TalkError usage, with the option as its subject */
 export function readOptions(options: ServerOptions): ServerSettings {
+  checkTypes(options);
   const capacity = whole("capacity", options.capacity ?? DEFAULT_CAPACITY, 1, MAX_CAPACITY);
   if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
     throw new TalkError("usage", "a TLS certificate needs its key, and a key its certificate", {
@@ -107,7 +157,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     stateDir: options.stateDir ?? null,
-    tableMode: whole("table-mode", options.tableMode ?? 0o644, 0, 0o777),
+    tableMode: ownerMode(options.tableMode ?? 0o644),
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,
     json: options.json ?? false,
@@ -120,7 +170,18 @@ function listenText(listen: string | ServerAddress): string {
   return typeof listen === "string" ? listen : formatServerAddress(listen);
 }
 
+const OWNER_READ_WRITE = 0o600;
+
+/** The workers open the table by its name, as the server's user. */
+function ownerMode(mode: number): number {
+  whole("table-mode", mode, 0, 0o777);
+  if ((mode & OWNER_READ_WRITE) === OWNER_READ_WRITE) return mode;
+  throw TalkError.usage(
+    `table-mode must let the server's own user read and write: 0600 or more, not 0${mode.toString(8)}`,
+  );
+}
+
 function whole(name: string, value: number, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value;
-  throw TalkError.usage(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+  throw new TalkError("usage", `${name} must be a whole number from ${min} to ${max}, not ${value}`, { subject: name });
 }

@@ -1,4 +1,4 @@
-// Connections that nobody serves: closed, with the reason where it can be read.
+// Rejected connections: closed, with the reason where the client can read it.
 import type { Socket } from "node:net";
 
 export const TOO_MANY = "too many connections";

@@ -5,6 +5,7 @@ import { isLoopback } from "../base/server-address.ts";
 import type { HostReservation } from "../directory/directory.ts";
 import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
+import { checkDescriptors } from "./descriptors.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -22,6 +23,7 @@ export interface Resources {
 /** @throws TalkError, or what the system says; nothing is left then */
 export async function acquireResources(settings: ServerSettings): Promise<Resources> {
   const { signal, log } = settings;
+  checkDescriptors(settings.workers);
   if (settings.listenFd === null) refuseExposure(settings, settings.listen.host);
   const acceptor = await listen(settings);
   const undo: (() => void)[] = [() => acceptor.close()];
@@ -30,7 +32,7 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
   };
   try {
     signal?.throwIfAborted();
-    refuseExposure(settings, acceptor.address.host); // of a socket that somebody else has opened, too
+    refuseExposure(settings, acceptor.address.host); // a socket that was handed over, too
     const { port } = acceptor.address;
     const reservation = reserveDirectory({ kind: settings.directory, port, log });
     undo.push(() => reservation.release());
@@ -50,7 +52,7 @@ function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   if (isLoopback(host) || tls || insecure) return;
   throw new TalkError(
     "usage",
-    `${host} can be reached from other machines, and without TLS anybody between could read and change what is said`,
+    `${host} can be reached from other machines, and without TLS any machine between could read and change what is said`,
     { remedy: "secure-listener" },
   );
 }

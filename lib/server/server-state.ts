@@ -3,7 +3,7 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { defaultStateDir, makeFolder, replaceFile } from "../base/files.ts";
+import { defaultStateDir, makeFolder } from "../base/files.ts";
 import { isShortage, systemMessage } from "../base/system-error.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { readSeedFile } from "../crypto/key-file.ts";
@@ -24,7 +24,7 @@ export interface StateDir {
 
 /**
  * @param path null: the default, one for each port, so that servers of one user do not meet
- * @param port null: the system picked one, which nobody will ask for again: the directory goes when the server goes
+ * @param port null: the system picked one, and picks another for the next server: the directory goes when the server goes
  */
 export async function openStateDir(path: string | null, port: number | null, log: Log): Promise<StateDir> {
   const directory = path ?? (port === null ? passingDirectory() : join(defaultStateDir(), `server-${port}`));

@@ -1,8 +1,9 @@
 // What ends `ptalk serve` from outside: SIGTERM and SIGHUP at once, SIGINT after a question.
 import { isatty } from "node:tty";
 import { type SignalInfo, sigaction } from "../ipc/index.ts";
-import { type ConfirmPrompt, isYes, openPrompt } from "./confirm-prompt.ts";
+import { type ConfirmPrompt, isYes } from "./confirm-prompt.ts";
 import { type Log, type LogFields, STDERR, silentLog, writeOrForget } from "./log.ts";
+import { openPrompt } from "./open-prompt.ts";
 
 /** The server, as far as signals are concerned. */
 export interface Stoppable {
@@ -17,7 +18,7 @@ export class ShutdownSignals {
   readonly #early = new AbortController();
   #server: Stoppable | null = null;
   #log: Log = silentLog;
-  /** Who is being asked. */
+  /** The open question. */
   #asked: ConfirmPrompt | null = null;
   #over = false;
 

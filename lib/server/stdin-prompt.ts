@@ -1,7 +1,7 @@
-// Answers from a pipe or a file: each takes one line. Nothing is read while nobody asks.
+// Answers from a pipe or a file: each takes one line. Reads only while a question is open.
 import type { ConfirmPrompt } from "./confirm-prompt.ts";
 
-/** Characters of an readLine; what is beyond them is dropped. */
+/** Characters of an answer; what is beyond them is dropped. */
 const MAX_ANSWER = 1024;
 
 export class StdinPrompt implements ConfirmPrompt {

@@ -16,7 +16,7 @@ export function socketFromSystemd(env: NodeJS.ProcessEnv = process.env): Pick<Se
   return { listenFd: FIRST_FD };
 }
 
-/** @param state such as "READY=1"; nothing happens when nobody wants to know */
+/** @param state such as "READY=1"; does nothing without a service manager */
 export function notifySystemd(state: string, env: NodeJS.ProcessEnv = process.env): void {
   const socket = env.NOTIFY_SOCKET;
   if (socket === undefined || socket === "") return;

@@ -32,7 +32,7 @@ export class TtyPrompt implements ConfirmPrompt {
     const background = sigaction("SIGTTIN", "ignore");
     try {
       const fd = openSync("/dev/tty", FLAGS);
-      discardInput(fd); // typed before there was a question, it is no readLine
+      discardInput(fd); // typed before there was a question, it is no answer
       return new TtyPrompt(fd, background);
     } catch {
       background[Symbol.dispose]();

@@ -9,20 +9,27 @@ export interface WorkerHandle {
   send(message: ToWorker): void;
   /** Gives it a connection, for good. @param full see {@link ToWorker} */
   hand(socket: Socket, address: string, full: boolean): void;
+  /** Ends it at once. */
+  kill(): void;
 }
 
 interface WorkerState {
-  readonly endpoint: WorkerHandle;
+  readonly worker: WorkerHandle;
   watching: boolean;
+  /** Called when it has reopened its directory, or is gone. */
+  onReopened: (() => void) | null;
   /** Open connections by address. */
   readonly addresses: Map<string, number>;
   connections: number;
 }
 
+/** Ms that a worker gets to reopen its directory; it takes milliseconds. */
+const REOPEN_MS = 2_000;
+
 /** Ms that INFO waits for the counters of a worker that is busy or dying. */
 const LOAD_TIMEOUT_MS = 500;
 
-export interface HubOwner {
+export interface BusOwner {
   /** Clients came or went at worker `id`. */
   changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
@@ -34,74 +41,81 @@ export interface HubOwner {
 }
 
 export class WorkerBus {
-  readonly #owner: HubOwner;
-  readonly #members = new Map<number, WorkerState>();
+  readonly #owner: BusOwner;
+  readonly #workers = new Map<number, WorkerState>();
   readonly #loads = new Map<number, (load: WorkerLoad) => void>();
   #lastQuestion = 0;
 
-  constructor(owner: HubOwner) {
+  constructor(owner: BusOwner) {
     this.#owner = owner;
   }
 
   /** Workers that are alive. */
   get owners(): number[] {
-    return [...this.#members.keys()];
+    return [...this.#workers.keys()];
   }
 
   /** Open connections, in all. */
   get connections(): number {
     let sum = 0;
-    for (const member of this.#members.values()) sum += member.connections;
+    for (const member of this.#workers.values()) sum += member.connections;
     return sum;
   }
 
   /** Open connections of one worker. */
   connectionsAt(id: number): number {
-    return this.#members.get(id)?.connections ?? 0;
+    return this.#workers.get(id)?.connections ?? 0;
   }
 
   /** Open connections of one address. */
   connectionsOf(address: string): number {
     let sum = 0;
-    for (const member of this.#members.values()) sum += member.addresses.get(address) ?? 0;
+    for (const member of this.#workers.values()) sum += member.addresses.get(address) ?? 0;
     return sum;
   }
 
-  add(endpoint: WorkerHandle): void {
-    this.#members.set(endpoint.id, { endpoint, watching: false, addresses: new Map(), connections: 0 });
-    this.#tellOwners();
+  add(worker: WorkerHandle): void {
+    this.#workers.set(worker.id, {
+      worker,
+      watching: false,
+      onReopened: null,
+      addresses: new Map(),
+      connections: 0,
+    });
+    this.#sendLiveWorkers();
   }
 
   remove(id: number): void {
-    if (this.#members.delete(id)) this.#tellOwners();
+    this.#workers.get(id)?.onReopened?.();
+    if (this.#workers.delete(id)) this.#sendLiveWorkers();
   }
 
   /** Gives a connection to a worker. */
   hand(id: number, socket: Socket, address: string, full: boolean): void {
-    const member = this.#members.get(id);
+    const member = this.#workers.get(id);
     if (member === undefined) {
       socket.destroy();
       return;
     }
     member.connections++;
     member.addresses.set(address, (member.addresses.get(address) ?? 0) + 1);
-    member.endpoint.hand(socket, address, full);
+    member.worker.hand(socket, address, full);
   }
 
   broadcast(message: ToWorker): void {
-    for (const { endpoint } of this.#members.values()) endpoint.send(message);
+    for (const { worker } of this.#workers.values()) worker.send(message);
   }
 
   /** Tells all watchers. */
   announce(events: readonly DirectoryEvent[], except?: number): void {
-    for (const [id, member] of this.#members) {
-      if (member.watching && id !== except) member.endpoint.send({ type: "events", events });
+    for (const [id, member] of this.#workers) {
+      if (member.watching && id !== except) member.worker.send({ type: "events", events });
     }
   }
 
   /** A worker's message. */
   receive(id: number, message: ToPrimary): void {
-    const member = this.#members.get(id);
+    const member = this.#workers.get(id);
     if (member === undefined) return;
     switch (message.type) {
       case "up":
@@ -127,8 +141,8 @@ export class WorkerBus {
         this.#sendTo(message.to, { type: "replaced", to: message.to });
         break;
       case "ask-info":
-        void this.loads().then((loads) => {
-          member.endpoint.send({ type: "info", id: message.id, text: this.#owner.infoText(loads) });
+        void this.stats().then((loads) => {
+          member.worker.send({ type: "info", id: message.id, text: this.#owner.infoText(loads) });
         });
         break;
       case "load":
@@ -138,18 +152,39 @@ export class WorkerBus {
       case "workerError":
         this.#owner.workerError(message.reason);
         break;
+      case "reopened":
+        member.onReopened?.();
+        break;
       case "adopted":
+      case "failed":
         break; // see worker-process.ts
     }
   }
 
+  /** Lets every worker reopen its directory. Those that do not in time are ended, and others take their place. */
+  async reopen(): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((member) => this.#reopen(member)));
+  }
+
+  #reopen(member: WorkerState): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => member.worker.kill(), REOPEN_MS);
+      member.onReopened = () => {
+        clearTimeout(timer);
+        member.onReopened = null;
+        resolve();
+      };
+      member.worker.send({ type: "reopen" });
+    });
+  }
+
   /** The counters of every worker that answers in time. */
-  async loads(): Promise<WorkerLoad[]> {
-    const asked = [...this.#members.values()].map(({ endpoint }) => this.#load(endpoint));
+  async stats(): Promise<WorkerLoad[]> {
+    const asked = [...this.#workers.values()].map(({ worker }) => this.#load(worker));
     return (await Promise.all(asked)).filter((load) => load !== null);
   }
 
-  #load(endpoint: WorkerHandle): Promise<WorkerLoad | null> {
+  #load(worker: WorkerHandle): Promise<WorkerLoad | null> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
@@ -160,15 +195,15 @@ export class WorkerBus {
         clearTimeout(timer);
         resolve(load);
       });
-      endpoint.send({ type: "ask-load", id });
+      worker.send({ type: "ask-load", id });
     });
   }
 
   #sendTo(callee: Callee, message: ToWorker): void {
-    this.#members.get(callee.worker)?.endpoint.send(message);
+    this.#workers.get(callee.worker)?.worker.send(message);
   }
 
-  #tellOwners(): void {
+  #sendLiveWorkers(): void {
     this.broadcast({ type: "owners", owners: this.owners });
   }
 }

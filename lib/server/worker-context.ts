@@ -80,7 +80,7 @@ export class WorkerContext implements WorkerContextParts {
     this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
   }
 
-  /** Notes that the connection's client has asked for somebody. */
+  /** Notes that the connection's client has looked another one up. */
   noteLookup(connection: Connection): void {
     if (connection.client !== null) this.directory.lookedUp(connection.client.claim, Date.now());
   }

@@ -1,6 +1,8 @@
-// A worker process: waits to be told what to serve, serves, and ends with its primary.
+// A worker process: waits for its configuration, serves, and ends with its primary.
 import type { Socket } from "node:net";
+import { debuglog } from "node:util";
 import { detachTerminal } from "../base/lost-terminal.ts";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
@@ -9,12 +11,18 @@ import { Worker } from "./worker.ts";
 
 /** Ms that clients get to read the farewell. */
 const FAREWELL_MS = 300;
+/** Ms that the primary gets to take the reason of a failure. */
+const REPORT_MS = 1_000;
+/** Exit status after an error that nothing handles: EX_SOFTWARE of sysexits(3). */
+const FAILED_STATUS = 70;
+const debug = debuglog("ptalk-server");
 
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
 process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
 process.on("exit", detachTerminal);
-process.on("disconnect", () => process.exit()); // the primary is gone: nobody else could tell us to end
+process.on("uncaughtException", fail);
+process.on("disconnect", () => process.exit()); // the primary is gone, and no other process ends this one
 
 let worker: Worker | null = null;
 void send({ type: "up" });
@@ -45,6 +53,15 @@ function send(message: ToPrimary): Promise<void> {
     if (process.connected) process.send?.(message, undefined, {}, () => resolve());
     else resolve();
   });
+}
+
+/** Ends this process. The log is a line an event: the primary writes the reason, and Node's stack is for NODE_DEBUG. */
+function fail(cause: unknown): void {
+  const error = cause instanceof Error ? cause : new Error(String(cause));
+  debug("%o", error);
+  const end = () => process.exit(FAILED_STATUS);
+  void send({ type: "failed", reason: systemMessage(error), isShortage: isShortage(error) }).then(end);
+  setTimeout(end, REPORT_MS);
 }
 
 function stop(reason: string): void {

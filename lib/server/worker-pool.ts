@@ -4,7 +4,7 @@ import { TalkError } from "../base/errors.ts";
 import type { Log } from "./log.ts";
 import type { ToPrimary, WorkerConfig } from "./messages.ts";
 import type { WorkerBus } from "./worker-bus.ts";
-import { type HandedConnection, WorkerProcess } from "./worker-process.ts";
+import { type HandedConnection, type WorkerEnd, WorkerProcess } from "./worker-process.ts";
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 5_000;
@@ -18,7 +18,7 @@ const START_MS = 20_000;
 const STOP_TIMEOUT_MS = 3_000;
 
 export interface PoolOwner {
-  /** What a new worker is told; everything but its number. */
+  /** What a new worker needs to begin. */
   configOf(id: number): WorkerConfig;
   /** Those that take connections have changed. */
   readyChanged(ids: readonly number[]): void;
@@ -39,6 +39,8 @@ export class WorkerPool {
   #stopping = false;
   #starting: { count: number; resolve: () => void; reject: (error: Error) => void } | null = null;
   #failures = 0;
+  /** Workers are numbered from 1; a number is used once. */
+  #lastId = 0;
   #allGone: (() => void) | null = null;
   readonly #timers = new Set<NodeJS.Timeout>();
 
@@ -90,14 +92,14 @@ export class WorkerPool {
 
   #fork(): void {
     const bornAt = performance.now();
-    const worker = new WorkerProcess({
+    const worker = new WorkerProcess(++this.#lastId, {
       message: (id, message: ToPrimary) => this.#bus.receive(id, message),
       lost: (id, connection) => {
         this.#bus.receive(id, { type: "workerError", reason: "a worker has no descriptor left for a connection" });
         this.#bus.receive(id, { type: "closed", address: connection.address });
         this.#owner.lost(connection);
       },
-      exited: (id, how, stranded) => this.#exited(id, how, stranded, performance.now() - bornAt),
+      exited: (id, end, stranded) => this.#exited(id, end, stranded, performance.now() - bornAt),
     });
     this.#workers.set(worker.id, worker);
     this.#bus.add(worker);
@@ -130,7 +132,17 @@ export class WorkerPool {
     this.#timers.add(timer);
   }
 
-  #exited(id: number, how: string, stranded: readonly HandedConnection[], livedMs: number): void {
+  /** A worker that says why it cannot start says what the next ones would; one that was killed may have had bad luck. */
+  #startFailed({ how, failure }: WorkerEnd): void {
+    if (failure !== null) {
+      const code = failure.isShortage ? "unreachable" : "internal";
+      this.#starting?.reject(new TalkError(code, `a worker process does not start: ${failure.reason}`));
+    } else if (++this.#failures > MAX_START_FAILURES) {
+      this.#starting?.reject(TalkError.internal(`workers do not start: the last one ended with ${how}`));
+    }
+  }
+
+  #exited(id: number, end: WorkerEnd, stranded: readonly HandedConnection[], livedMs: number): void {
     this.#workers.delete(id);
     this.#ready.delete(id);
     this.#bus.remove(id);
@@ -139,10 +151,10 @@ export class WorkerPool {
       if (this.#workers.size === 0) this.#allGone?.();
       return;
     }
-    if (this.#ready.size === 0 && ++this.#failures > MAX_START_FAILURES) {
-      this.#starting?.reject(TalkError.internal(`workers do not start: the last one ended with ${how}`));
-    }
-    this.#log.warn("worker died, starting another", { worker: id, how });
+    const { how, failure } = end;
+    if (this.#ready.size === 0) this.#startFailed(end);
+    const reason = failure === null ? {} : { reason: failure.reason };
+    this.#log.warn("worker died, starting another", { worker: id, how, ...reason });
     this.#owner.readyChanged([...this.#ready]);
     this.#owner.died(id, stranded);
     this.replaced++;

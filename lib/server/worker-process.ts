@@ -1,7 +1,8 @@
 // A worker in a process of its own, seen from the primary: forked, sent messages, noticed when it ends.
-import cluster, { type Worker as Child } from "node:cluster";
+import { type ChildProcess, fork } from "node:child_process";
 import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
+import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
@@ -9,22 +10,30 @@ import type { WorkerHandle } from "./worker-bus.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
-/** Messages that may wait for a worker that is to be told of calls: beyond, the call is not told, as to one who does not listen. */
+/** Messages that may wait for a worker before calls are left out, as for a client that does not listen. */
 const MAX_CALL_BACKLOG = 1_000;
 
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
 const ARRIVAL_MS = 5_000;
 
 /**
- * Ms that a connection waits for a worker that somebody has stopped (SIGSTOP). It could go on at any moment, and serve what it was
- * given: only when it is dead may another one have that.
+ * Ms that a connection waits for a stopped worker (SIGSTOP). The worker could go on at any moment, and serve what it was given:
+ * only when it is dead may another one have that.
  */
 const STOPPED_MS = 1_000;
-const LOOK_MS = 500;
+const ARRIVAL_CHECK_MS = 500;
 
 export interface HandedConnection {
   readonly socket: Socket;
   readonly address: string;
+}
+
+/** How a worker's process ended. */
+export interface WorkerEnd {
+  /** The signal, the status, or why there was no process. */
+  readonly how: string;
+  /** The error that ended it, if it could say so. */
+  readonly failure: { readonly reason: string; readonly isShortage: boolean } | null;
 }
 
 export interface WorkerWatcher {
@@ -32,48 +41,54 @@ export interface WorkerWatcher {
   /** A connection did not reach the worker: it has no descriptor left. */
   lost(id: number, connection: HandedConnection): void;
   /** @param stranded connections that it had been given but had not taken */
-  exited(id: number, how: string, stranded: readonly HandedConnection[]): void;
+  exited(id: number, end: WorkerEnd, stranded: readonly HandedConnection[]): void;
 }
 
 export class WorkerProcess implements WorkerHandle {
   readonly id: number;
   readonly pid: number;
-  readonly #child: Child;
-  /** Handed over, but nobody has said that they arrived: ours to hand to another if this one dies. */
+  readonly #child: ChildProcess;
+  /** Handed over, arrival not confirmed: if this worker dies, another one gets them. */
   readonly #underway = new Map<number, HandedConnection & { readonly at: number }>();
   readonly #watcher: WorkerWatcher;
+  #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
-  /** Looks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
-  #looksStopped = 0;
+  /** Checks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
+  #stoppedChecks = 0;
   #lastTicket = 0;
   #backlog = 0;
 
-  constructor(watcher: WorkerWatcher) {
-    // Set before every fork: the settings are the process's, and another server may have changed them.
-    cluster.setupPrimary({
-      exec: workerProgram(),
-      args: [],
+  /** @throws the system's error if there is no process to be had */
+  constructor(id: number, watcher: WorkerWatcher) {
+    this.id = id;
+    this.#watcher = watcher;
+    // Not node:cluster, whose settings are the whole program's.
+    const child = fork(workerProgram(), [], {
       execArgv: workerOptions(),
       serialization: "json",
       stdio: ["ignore", "ignore", "inherit", "ipc"], // the log is all that a worker says
     });
-    this.#watcher = watcher;
-    const child = cluster.fork();
     this.#child = child;
-    this.id = child.id;
-    this.pid = child.process.pid ?? 0;
+    this.pid = child.pid ?? 0;
     child.on("message", (message: ToPrimary) => {
       this.#heardAt = performance.now();
       if (message.type === "adopted") this.#adopted(message.ticket);
-      else watcher.message(child.id, message);
+      else if (message.type === "failed") this.#failure = message;
+      else watcher.message(id, message);
     });
-    child.on("error", () => {}); // a message that came too late for it; 'exit' tells the rest
-    // The child_process event: cluster's own 'exit' is not sent for a fork that failed.
-    child.process.once("exit", (code, signal) => {
-      this.#stopChecking();
-      watcher.exited(child.id, signal ?? `status ${code}`, [...this.#underway.values()]);
+    child.on("error", (error) => {
+      // A message that came too late for it: 'exit' follows. A fork that failed has none.
+      if (child.pid !== undefined) return;
+      this.#failure = { reason: systemMessage(error), isShortage: isShortage(error) };
+      this.#onExit("no process");
     });
+    child.once("exit", (code, signal) => this.#onExit(signal ?? `status ${code}`));
+  }
+
+  #onExit(how: string): void {
+    this.#stopChecking();
+    this.#watcher.exited(this.id, { how, failure: this.#failure }, [...this.#underway.values()]);
   }
 
   send(message: ToWorker): void {
@@ -85,15 +100,15 @@ export class WorkerProcess implements WorkerHandle {
   hand(socket: Socket, address: string, full: boolean): void {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, address, at: performance.now() });
-    this.#check ??= setInterval(() => this.#look(), LOOK_MS);
+    this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
     this.#send({ type: "connection", address, ticket, full }, socket);
   }
 
   #send(message: ToWorker, socket?: Socket): void {
-    if (!this.#child.isConnected()) return; // 'exit' is on its way
+    if (!this.#child.connected) return; // 'exit' is on its way
     this.#backlog++;
     // Kept open: if the worker dies with the descriptor still on its way to it, this copy is the only one.
-    this.#child.process.send(message, socket, { keepOpen: true }, () => {
+    this.#child.send(message, socket, { keepOpen: true }, () => {
       this.#backlog--;
     });
     if (this.#backlog > MAX_BACKLOG) this.kill();
@@ -106,12 +121,12 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   /** A worker without descriptors never sees the message, and one that is stopped sees nothing. */
-  #look(): void {
+  #checkArrivals(): void {
     const now = performance.now();
-    this.#looksStopped = isStopped(this.pid) ? this.#looksStopped + 1 : 0;
+    this.#stoppedChecks = isStopped(this.pid) ? this.#stoppedChecks + 1 : 0;
     for (const [ticket, connection] of this.#underway) {
       const { at } = connection;
-      if (now - at > STOPPED_MS && this.#looksStopped > 1) {
+      if (now - at > STOPPED_MS && this.#stoppedChecks > 1) {
         this.kill(); // its connections go to another one
         return;
       }
@@ -135,16 +150,19 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   kill(): void {
-    this.#child.process.kill("SIGKILL");
+    this.#child.kill("SIGKILL");
   }
 }
 
-/** Node's options of this process, unless they are a program themselves (`node -e`): a worker would run that, and fork again. */
+/** A program in the options themselves (`node -e`): a worker would run that, and fork again. */
+const PROGRAM_OPTION = /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/;
+/** The port of a debugger is this process's own. */
+const DEBUGGER_OPTION = /^--inspect(-brk|-wait)?(=|$)/;
+
+/** Node's options of this process, as far as they are good for a worker. */
 function workerOptions(): string[] {
-  const isProgram = process.execArgv.some((option) =>
-    /^(-[a-z]*[ep][a-z]*|--eval|--print|--input-type)\b/.test(option),
-  );
-  return isProgram ? [] : process.execArgv;
+  if (process.execArgv.some((option) => PROGRAM_OPTION.test(option))) return [];
+  return process.execArgv.filter((option) => !DEBUGGER_OPTION.test(option));
 }
 
 /** Compiled, as it is published; the tests run the sources of everything else. */

@@ -1,5 +1,5 @@
-// One worker: serves the connections it is given, and does what the primary tells it. Whether it is a process of its own
-// or part of its host's is known only to whoever makes it.
+// One worker: serves the connections that the primary hands over, and carries out the primary's messages. It does not know
+// whether it is a process of its own (worker-main.ts) or part of its host's (local-worker.ts).
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
@@ -76,7 +76,7 @@ export class Worker {
     void send({ type: "ready" });
   }
 
-  /** Does what the primary says. */
+  /** Carries out a message of the primary. */
   handle(message: ToWorker, socket?: Socket): void {
     const context = this.#context;
     switch (message.type) {
@@ -104,9 +104,21 @@ export class Worker {
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
         break;
+      case "reopen":
+        void this.#reopen();
+        break;
       case "start":
       case "stop":
         break; // these are the process's, see worker-main.ts
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    try {
+      await this.#context.directory.reopen();
+      void this.#context.send({ type: "reopened" });
+    } catch (error) {
+      this.#context.log.error("the directory's new objects cannot be opened", { error }); // the primary ends this worker
     }
   }
 
@@ -136,7 +148,7 @@ export class Worker {
   }
 
   #adopt(socket: Socket, address: string): void {
-    socket.allowHalfOpen = true; // who has sent everything still gets the replies
+    socket.allowHalfOpen = true; // a client that has sent everything still gets the replies
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     setUserTimeout(socket, UNACKNOWLEDGED_MS);
@@ -160,7 +172,7 @@ export class Worker {
     this.#context.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
   }
 
-  /** Ends the connection that has been there longest without registering: who wants to talk comes before who only asks. */
+  /** Ends the connection that has been there longest without registering: a client that talks comes before one that only asks. */
   #makeRoom(): boolean {
     const { connections, registering } = this.#context;
     for (const connection of connections.values()) {
@@ -253,7 +265,7 @@ export class Worker {
   }
 }
 
-/** Whoever does not finish the handshake in time is cut; whoever fails it is closed by TLS itself. */
+/** Cuts a connection that does not finish the handshake in time. TLS itself closes one that fails it. */
 function secured(socket: Socket, secureContext: SecureContext): TLSSocket {
   const secure = new TLSSocket(socket, { isServer: true, secureContext });
   secure.allowHalfOpen = true;

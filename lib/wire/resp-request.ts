@@ -13,6 +13,7 @@ const DOLLAR = 36;
 const ZERO = 48;
 const NINE = 57;
 const MINUS = 45;
+const SPACE = 32;
 
 const NEED_MORE = -1; // answer of the number reader when the line's end has not arrived
 const MAX_COUNT_DIGITS = 7; // "*64", "$8192" and leading zeros; what is longer is over every bound anyway
@@ -156,6 +157,7 @@ export class RequestParser {
     if (length > MAX_INLINE_BYTES) throw new ProtocolError("too big an inline request");
     if (line === -1) return false;
     const end = bytes[line - 1] === CR && line > this.#position ? line - 1 : line;
+    if (hasControls(bytes, this.#position, end)) throw new ProtocolError("a line with control characters");
     this.count = 0;
     if (hasQuotes(bytes, this.#position, end)) {
       this.bytes = new Uint8Array(bytes.subarray(this.#position, end)); // a copy, also of a Buffer
@@ -176,6 +178,15 @@ export class RequestParser {
     this.count++;
     return at;
   }
+}
+
+/** A TLS or binary handshake holds bytes that its sender chooses, a line feed among them: no line behind one may count. */
+function hasControls(bytes: Uint8Array, from: number, end: number): boolean {
+  for (let at = from; at < end; at++) {
+    const byte = bytes[at] as number;
+    if (byte < SPACE && !isBlank(byte)) return true;
+  }
+  return false;
 }
 
 const UNTERMINATED = "expected CRLF behind an argument";

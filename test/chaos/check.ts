@@ -1,4 +1,4 @@
-// Reads the journals of a run and says what must not be. Pure: entries in, violations out. A rule counts only what DESIGN
+// Reads the journals of a run and says what must not be. Pure: entries in, violations out. A rule counts only what ptalk
 // promises; what it allows (a text twice where its receiver was killed before it could confirm) is passed over here.
 import type { Entry, Fact } from "./journal.ts";
 import { partsOf } from "./texts.ts";

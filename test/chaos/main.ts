@@ -91,7 +91,8 @@ async function isolated(dir: string): Promise<number | null> {
   const setUp = "ip link set lo up && mount -t tmpfs tmpfs /dev/shm && nft list ruleset >/dev/null";
   if (spawnSync("unshare", [...flags, "sh", "-c", setUp], { stdio: "ignore" }).status !== 0) return null;
   const again = [process.execPath, "--import", LOADER, ...process.argv.slice(1)];
-  const child = spawn("unshare", [...flags, "sh", "-c", `${setUp} && exec "$@"`, "sh", ...again], {
+  const child = spawn("unshare", [...flags, "sh", "-c", `${setUp} && "$@"; exit $?`, "sh", ...again], {
+    // The shell is the namespace's first process, and waits for whoever loses its parent.
     // The end of its input tells it to end: signals do not reach into the namespace.
     stdio: ["pipe", "inherit", "inherit"],
     env: { ...process.env, [INSIDE]: dir },
@@ -192,4 +193,5 @@ async function main(): Promise<number> {
   return status;
 }
 
-process.exitCode = await main();
+// Whatever a broken link has left open is no reason to stay.
+process.exit(await main());

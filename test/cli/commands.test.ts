@@ -62,6 +62,9 @@ describe("usage", () => {
     [["send", "bob", ""], 65, /the message is empty/],
     [["all", "--server", NOBODY], 69, /no lookup server at 127\.0\.0\.1:1/],
     [["lookup", "bob", "--server", NOBODY], 69, /no lookup server/],
+    [["key", "forget"], 64, /^ptalk: missing required argument 'name'\n$/],
+    [["key", "forget", "--bogus", "x"], 64, /unknown option '--bogus'/],
+    [["recv", "--timeout", "8d"], 64, /at most 7 days/],
     [["key", "forget", "stranger"], 67, /nothing is remembered of "stranger"/],
   ])("%j ends with %d and says why on stderr", async (args, code, message) => {
     const outcome = await user.run(args);
@@ -79,6 +82,10 @@ describe("usage", () => {
     const { code, stdout, stderr } = await user.run(["--json", "all", "--server", NOBODY]);
     expect({ code, stdout }).toEqual({ code: 69, stdout: "" });
     expect(JSON.parse(stderr)).toMatchObject({ type: "error", code: "unreachable" });
+  });
+
+  it.each([[["-h"]], [["list", "-h"]], [["key", "forget", "-h"]]])("%j is help", async (args) => {
+    expect(await user.run(args)).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Usage: ptalk/), stderr: "" });
   });
 
   it("options stand before or after the command", async () => {

@@ -106,8 +106,8 @@ describe("settings", () => {
     [{ timeout: "1e9" }, {}, "usage", /^--timeout/],
     [{}, { PTALK_TIMEOUT: "NaN" }, "bad-config", /^PTALK_TIMEOUT/],
     [{}, { PTALK_PORT: "1.5" }, "bad-config", /^PTALK_PORT/],
-    [{ timeout: "5w" }, {}, "usage", /^--timeout: expected a time such as 90, 20s, 5m or 2h/],
-    [{ timeout: "25h" }, {}, "usage", /at most 86400 seconds/],
+    [{ timeout: "5w" }, {}, "usage", /^--timeout: expected a time such as 90, 500ms, 20s, 5m, 2h or 7d/],
+    [{ timeout: "8d" }, {}, "usage", /at most 7 days/],
     [{ stateDir: "a\0b" }, {}, "usage", /^--state-dir/],
   ])("refuse %j %j, naming where it came from", async (flags, variables, code, message) => {
     file("");
@@ -124,7 +124,8 @@ describe("settings", () => {
       ["90", 90],
       ["20s", 20],
       ["5m", 300],
-      ["1d", 86_400],
+      ["7d", 7 * 86_400],
+      ["500ms", 0.5],
       ["2.5", 2.5],
     ] as const) {
       expect((await loadConfig({ timeout: text }, env())).timeout).toBe(seconds);

@@ -1,4 +1,6 @@
 // `ptalk send` and `ptalk recv` between real processes, through a real server: what the exit status promises.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
 import { until } from "../helpers/lookup-server.ts";
@@ -66,6 +68,24 @@ describe("ptalk send", () => {
     const text = `first\nsecond ${"漢".repeat(20_000)}`;
     expect(await alice.run(["send", "--as", "alice", "bob"], { input: `${text}\n` })).toMatchObject({ code: 0 });
     expect(JSON.parse(await inbox.line())).toMatchObject({ text });
+  });
+
+  it("a changed key is refused, everywhere with what to do about it", async () => {
+    await receiver(bob, "bob");
+    using carol = new User({ PTALK_SERVER: server.address });
+    const other = Buffer.alloc(32, 7).toString("base64");
+    mkdirSync(join(carol.home, "state", "ptalk"), { recursive: true, mode: 0o700 });
+    writeFileSync(join(carol.home, "state", "ptalk", "known_peers"), `${server.address}/bob ${other}\n`);
+    const advice = "ptalk key forget bob";
+    const sent = await carol.run(["send", "--as", "carol", "bob", "hi"]);
+    expect(sent).toMatchObject({ code: 77, stderr: expect.stringContaining(advice) });
+    const json = await carol.run(["send", "--as", "carol", "--json", "bob", "hi"]);
+    const failed = { type: "failed", code: "key-mismatch", message: expect.stringContaining(advice) };
+    expect(parse(json.stdout).at(-1)).toMatchObject(failed);
+    const talk = await carol.run(["talk", "--as", "carol", "--json"], { input: "bob hi\nExit\n" });
+    expect(parse(talk.stdout)).toContainEqual(expect.objectContaining(failed));
+    const people = await carol.run(["talk", "--as", "carol"], { input: "bob hi\nExit\n" });
+    expect(people.stderr).toContain(advice);
   });
 
   it("sends to several, and its status is that of the first who did not get it", async () => {

@@ -183,7 +183,7 @@ describe("on a pipe with --json", () => {
     for (let seen = await event(alice); seen.type !== "exit"; seen = await event(alice))
       if (seen.type === "delivered") delivered++;
     expect(delivered).toBe(COUNT);
-    expect(await ended).toMatchObject({ code: 0 });
+    expect(await ended).toMatchObject({ code: 0, stderr: "" });
   });
 
   it("SIGINT is ignored, SIGTERM ends in good order", async () => {

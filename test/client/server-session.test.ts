@@ -110,6 +110,37 @@ describe("a session", () => {
     expect(await (await registered("bob")).lookup("alice")).toMatchObject({ name: "alice", port: 4000 });
   });
 
+  it.each([
+    ["the greeting", "HELLO"],
+    ["the registration", "REGISTER"],
+  ])("begins again when its first connection breaks off before %s is answered", async (_what, request) => {
+    let broken = 0;
+    await using scripted = await ScriptedServer.start((words, socket) => {
+      if (words[0] === request && broken++ < 2) {
+        socket.destroy();
+        return null;
+      }
+      return words[0] === "HELLO" ? greeting(words) : "+OK\r\n";
+    });
+    const address = { host: "127.0.0.1", port: Number(scripted.address.split(":")[1]) };
+    const session = await registered("alice", { address });
+    expect(session.isConnected).toBe(true);
+    expect(scripted.requests.filter(([word]) => word === request)).toHaveLength(3);
+    // An answer that was lost leaves it open whether there is a row already: the client continues it.
+    const last = scripted.requests.findLast(([word]) => word === "REGISTER") ?? [];
+    expect(last.includes("TAKEOVER")).toBe(request === "REGISTER");
+  });
+
+  it("gives up a server that always breaks off, with its reason", async () => {
+    await using scripted = await ScriptedServer.start((_words, socket) => {
+      socket.destroy();
+      return null;
+    });
+    const address = { host: "127.0.0.1", port: Number(scripted.address.split(":")[1]) };
+    await expect(open("alice", { address })).rejects.toMatchObject({ code: "unreachable" });
+    expect(scripted.requests).toHaveLength(4);
+  });
+
   it("keeps its name through the death of its worker", async () => {
     const some = await Promise.all(["a", "b", "c", "d"].map((name) => registered(name)));
     const back = some.map(

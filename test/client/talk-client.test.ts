@@ -194,6 +194,25 @@ describe("the order of messages to one peer", () => {
   });
 });
 
+describe("the time of the last lookup", () => {
+  it("is that of the last message to a name, also where no question was needed to send it", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    await until("bob's joining to be told", () => alice.stats().directory.contacts === 1);
+    const seenBy = async (client: TalkClient) =>
+      (await client.all()).find(({ name }) => name === alice.name)?.lastLookupAt ?? null;
+    expect(await seenBy(alice)).toBeNull();
+    const before = Date.now();
+    await alice.send(bob.name, "hello");
+    const first = await seenBy(alice);
+    expect(first).toBeGreaterThanOrEqual(before);
+    expect(alice.stats().directory).toMatchObject({ lookups: 0, fromMemory: 1 });
+    await sleep(5);
+    await alice.send(bob.name, "hello again");
+    await until("others to see it", async () => ((await seenBy(bob)) ?? 0) > (first ?? 0));
+  });
+});
+
 describe("a server that hangs", () => {
   it("stops no conversation, and a stranger's message is shown as what it is", { timeout: 60_000 }, async () => {
     const [alice, bob] = [await on(), await on()];
@@ -283,6 +302,7 @@ describe("what send() rejects with", () => {
     for (const [subject, ...args] of [
       ["to", 7, "x"],
       ["text", bob.name, Buffer.from("x")],
+      ["text", bob.name, "half \ud83d of a pair"],
       ["timeoutMs", bob.name, "x", { timeoutMs: Number.POSITIVE_INFINITY }],
       ["signal", bob.name, "x", { signal: "SIGTERM" }],
       ["wait", bob.name, "x", { wait: 5 }],
@@ -296,6 +316,19 @@ describe("what send() rejects with", () => {
     expect(events).toEqual([]);
     await alice.send(bob.name, "x", { timeoutMs: 5000.5 });
     expect(events).toHaveLength(2);
+  });
+
+  it("one signal for many messages is no leak that Node warns of", async () => {
+    const [alice, bob] = [await on(), await on()];
+    textsOf(bob);
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on("warning", note);
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 20 }, (_, i) => alice.send(bob.name, `${i}`, { signal })));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", note);
+    expect(warnings.filter(({ name }) => name === "MaxListenersExceededWarning")).toEqual([]);
   });
 
   it("is not-delivered when the time is over, or the client closes, before the name is found", async () => {

@@ -1,7 +1,7 @@
 // The contract of lib/directory/directory.ts, rule by rule, for any implementation. Everything is asked with await, and repeated while
 // the outcome is unknown, as a caller has to: an implementation may be synchronous, or far away.
 import fc from "fast-check";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { foldName } from "../../lib/base/names.ts";
 import { isLaterVersion } from "../../lib/directory/claim-rules.ts";
 import {
@@ -47,6 +47,7 @@ export function directoryConformance(implementation: Implementation): void {
 
   afterEach(async () => {
     tests++;
+    vi.useRealTimers();
     for (const made of worlds.splice(0)) await made.close();
   });
 
@@ -657,6 +658,27 @@ export function directoryConformance(implementation: Implementation): void {
       expect(await surely(() => b.ownerOf("n0"))).toBe(K1);
     });
 
+    it("on another day a key gives up its oldest name for a further one, and every directory knows", async () => {
+      const all = await start({ workers: 3 });
+      const [a, b, c] = all as [Directory, Directory, Directory];
+      const first = 1_790_000_000_000;
+      vi.useFakeTimers({ toFake: ["Date"], now: first });
+      for (let i = 0; i < NAMES_PER_KEY; i++) await surely(() => a.bind(`n${i}`, K1));
+      for (const directory of all) expect(await surely(() => directory.ownerOf("n0"))).toBe(K1);
+      vi.setSystemTime(first + 86_400_000);
+      await surely(() => a.bind("more", K1));
+      await surely(() => a.bind("n0", K2));
+      expect(await surely(() => b.ownerOf("n0"))).toBe(K2);
+      await expectRefused("taken", () => c.bind("n0", K1));
+      for (const directory of all) {
+        expect(await surely(() => directory.ownerOf("more"))).toBe(K1);
+        expect(await surely(() => directory.ownerOf("n0"))).toBe(K2);
+        expect(await surely(() => directory.ownerOf("n1"))).toBe(K1);
+        await expectRefused("taken", () => directory.register(requestOf("n0")));
+      }
+      await registered(requestOf("n0", { fields: { key: K2 } }), a, all);
+    });
+
     it("refuse a new name when no more can be remembered, and change nothing", async () => {
       const [a, b] = await pair({ nameLimit: 2 });
       await surely(() => a.bind("ann", K1));
@@ -938,9 +960,14 @@ export function directoryConformance(implementation: Implementation): void {
           }
           const play = new Concurrent(directories, isLocal);
           const random = new Random(seed);
+          // A listener that begins in the middle hears of what was under way, but nothing false.
+          const late = new Hearing();
+          const begins = random.below(all.length);
           await Promise.all(
             directories.map(async (_, i) => {
-              for (const { step: next, pause, waits } of all.filter((one) => one.step.worker === i + 1)) {
+              for (const [index, { step: next, pause, waits }] of all.entries()) {
+                if (index === begins && i === 0) directories[0]?.watch("everybody", late.listener);
+                if (next.worker !== i + 1) continue;
                 for (let n = 0; n < pause; n++) await random.delay();
                 const done = play.take(next);
                 if (waits) await done;
@@ -958,6 +985,10 @@ export function directoryConformance(implementation: Implementation): void {
             expect(everybody.truth).toEqual(truthOf(rows));
             expect(ann.truth).toEqual(truthOf(rows.filter(({ entry }) => foldName(entry.name) === "ann")));
           }
+          const heardOf = new Set(late.events.map(({ name }) => foldName(name)));
+          const rows = await walk(directories[0] as Directory);
+          late.expectOrder();
+          expect(late.truth).toEqual(truthOf(rows.filter(({ entry }) => heardOf.has(foldName(entry.name)))));
           for (const made of worlds.splice(0)) await made.close();
         }),
         { numRuns: 100 },

@@ -140,7 +140,9 @@ const server: Target<inputs.Requests> = {
     const state = freshStateDir();
     const running = await ServerProcess.start(["--workers", "1", "--capacity", "64", "--state-dir", state.path]);
     const witness = await running.client();
-    await witness.register("witness", newKeys());
+    const registered = await witness.register("witness", newKeys());
+    if (registered !== "OK") await running.stop();
+    deepStrictEqual(registered, "OK");
     const workers = async () => (String(await witness.ask("INFO")).match(/pid=\d+/g) ?? []).join();
     const before = await workers();
     return {

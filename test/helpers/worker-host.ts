@@ -36,6 +36,8 @@ export class WorkerHost implements AsyncDisposable {
   readonly memory: Directory;
   /** Where the next connections come from, as the primary says it. */
   address = "127.0.0.1";
+  /** Whether the next connections are there in exchange for others, as the primary says it. */
+  full = false;
   /** In the worker's log. */
   readonly errors: string[] = [];
   readonly warnings: string[] = [];
@@ -74,7 +76,7 @@ export class WorkerHost implements AsyncDisposable {
     };
     this.worker = new Worker({ config: complete, directory: directory(this.memory), log, send });
     server.on("connection", (socket: Socket) => {
-      this.worker.handle({ type: "connection", address: this.address, ticket: 0, full: false }, socket);
+      this.worker.handle({ type: "connection", address: this.address, ticket: 0, full: this.full }, socket);
     });
   }
 

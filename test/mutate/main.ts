@@ -29,6 +29,8 @@ const LEFT_OUT = new Set([
 const PATIENCE = 4;
 const LEAST_SECONDS = 90;
 const USAGE = 64;
+/** What "noticed" when the tests did not end. */
+const TIME = "time";
 
 interface Options {
   readonly seed: number;
@@ -111,7 +113,7 @@ class Scratch {
     rmSync(report, { force: true });
     const command = ["npx", "vitest", "run", "--bail", "1", "--reporter", "json", "--outputFile", report, ...files];
     const { status, timedOut, output } = await this.run(command, seconds);
-    if (timedOut) return `time (${Math.round(seconds)} s)`;
+    if (timedOut) return TIME;
     if (status === 0) return null;
     return existsSync(report) ? failureIn(report, this.root) : output.trim().split("\n").slice(-3).join(" ");
   }
@@ -209,34 +211,52 @@ interface Verdict {
   readonly by: string | null;
 }
 
+/** What is known of the tests. */
+interface Tests {
+  readonly relevance: Relevance;
+  /** How long each of them takes. */
+  readonly seconds: ReadonlyMap<string, number>;
+}
+
 /** @returns null when the changed source is no program: another one is drawn */
-async function judge(
-  scratch: Scratch,
-  mutant: Mutant,
-  relevance: Relevance,
-  seconds: ReadonlyMap<string, number>,
-  limitSeconds: number,
-): Promise<Verdict | null> {
+async function judge(scratch: Scratch, mutant: Mutant, tests: Tests, limitSeconds: number): Promise<Verdict | null> {
   const source = scratch.read(mutant.file);
   scratch.write(mutant.file, applied(source, mutant));
   try {
     if ((await scratch.build(mutant.file)) !== null) return null;
-    let left = limitSeconds;
-    for (const group of relevance.of(mutant.file)) {
-      const files = group
-        .filter((file) => seconds.has(file))
-        .sort((a, b) => (seconds.get(a) ?? 0) - (seconds.get(b) ?? 0));
-      const usual = files.reduce((sum, file) => sum + (seconds.get(file) ?? 0), 0);
-      const startedAt = performance.now();
-      const by = await scratch.test(files, Math.min(left, Math.max(LEAST_SECONDS, PATIENCE * usual)));
-      left -= (performance.now() - startedAt) / 1000;
-      if (by !== null && !(left <= 0 && by.startsWith("time"))) return { mutant, by };
-      if (left <= 0) break;
+    const deadline = performance.now() + limitSeconds * 1000;
+    for (const group of tests.relevance.of(mutant.file)) {
+      const by = await noticedBy(scratch, group, tests, deadline);
+      if (by !== null) return { mutant, by };
     }
     return { mutant, by: null };
   } finally {
     scratch.write(mutant.file, source);
   }
+}
+
+/** The first of these tests that fails, and fails again: one that fails only now and then has noticed nothing. */
+async function noticedBy(
+  scratch: Scratch,
+  group: string[],
+  { seconds }: Tests,
+  deadline: number,
+): Promise<string | null> {
+  const usual = (file: string): number => seconds.get(file) ?? 0;
+  const files = group.filter((file) => seconds.has(file)).sort((a, b) => usual(a) - usual(b));
+  while (files.length > 0 && performance.now() < deadline) {
+    const sum = files.reduce((total, file) => total + usual(file), 0);
+    const left = (deadline - performance.now()) / 1000;
+    const patience = Math.max(LEAST_SECONDS, PATIENCE * sum);
+    const failure = await scratch.test(files, Math.min(left, patience));
+    if (failure === null || (failure === TIME && left < patience)) return null;
+    const [file = ""] = failure.split(" > ");
+    if (!files.includes(file)) return failure;
+    if ((await scratch.test([file], Math.max(LEAST_SECONDS, PATIENCE * usual(file)))) !== null) return failure;
+    console.error(`mutate: ${file} failed once and passed then`);
+    files.splice(files.indexOf(file), 1);
+  }
+  return null;
 }
 
 async function main(): Promise<number> {
@@ -269,9 +289,10 @@ async function main(): Promise<number> {
     const relevance = new Relevance(scratch.root);
     const all = sources(scratch).filter((file) => only.some((prefix) => file.startsWith(prefix)));
     const mutants = all.flatMap((file) => mutantsOf(file, scratch.read(file)));
+    console.error("mutate: the tests run once without a change, for how long each takes");
     const seconds = await baseline(scratch);
     console.error(`mutate: ${mutants.length} changes are possible; ${seconds.size} test files`);
-    const verdicts = await draw(scratch, mutants, relevance, seconds, options);
+    const verdicts = await draw(scratch, mutants, { relevance, seconds }, options);
     return summary(scratch, verdicts, seed);
   } finally {
     end();
@@ -293,8 +314,7 @@ function sources(scratch: Scratch): string[] {
 async function draw(
   scratch: Scratch,
   mutants: Mutant[],
-  relevance: Relevance,
-  seconds: ReadonlyMap<string, number>,
+  tests: Tests,
   { seed, count, limitSeconds }: Options,
 ): Promise<Verdict[]> {
   const random = new Random(seed);
@@ -307,7 +327,7 @@ async function draw(
     // The last change's build is still there where this one does not build the same part.
     if (built !== "" && built.startsWith("native/") !== mutant.file.startsWith("native/")) await scratch.build(built);
     built = mutant.file;
-    const verdict = await judge(scratch, mutant, relevance, seconds, limitSeconds);
+    const verdict = await judge(scratch, mutant, tests, limitSeconds);
     if (verdict === null) continue;
     verdicts.push(verdict);
     const what = `${mutant.file}:${mutant.line} ${mutant.kind}`;

@@ -197,9 +197,9 @@ const SERVER: readonly Promised[] = [
   ["default 127.0.0.1:#; port 0 lets the system pick", promised.DEFAULT_PORT],
   ["default #, at most # (about a kilobyte each", server.options({}).capacity, most("capacity", table.MAX_CAPACITY)],
   ["or # after starting alone", server.FIRST_CLIENT_MS],
-  ["those who do not come back within # are taken out", server.ORPHAN_GRACE_MS],
-  ["A client's network: it is taken out within #,", server.KEEPALIVE_MS + server.UNACKNOWLEDGED_MS],
-  ["The log warns when # tenths of the names", nameLog.nearlyFull() * 10],
+  ["the server takes out those that do not come back within #", server.ORPHAN_GRACE_MS],
+  ["A client's network: the server takes the client out within #,", server.KEEPALIVE_MS + server.UNACKNOWLEDGED_MS],
+  ["The server warns when # tenths of the names", nameLog.nearlyFull() * 10],
   ["the disk has it within #.", nameLog.syncMs()],
 ];
 

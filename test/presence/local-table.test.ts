@@ -4,6 +4,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -12,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { processIdentity } from "../../lib/ipc/index.ts";
 import { decodeRow, encodeRow, type OwnedLocalEntry } from "../../lib/presence/local-entry.ts";
 import {
@@ -30,6 +31,8 @@ import { descriptorsOf } from "../helpers/own-process.ts";
 import { Program } from "../helpers/program.ts";
 
 const FIXTURE = join(import.meta.dirname, "../fixtures/table/local-member.js");
+const PRESENCE = join(import.meta.dirname, "../fixtures/table/local-presence.js");
+const WATCHDOG = { timeout: 20_000, interval: 50 };
 const own = process.geteuid?.() ?? -1;
 const row = {
   name: `me-${process.pid}`,
@@ -63,6 +66,28 @@ async function kill(program: Program): Promise<void> {
   program.child.kill("SIGKILL");
   await program.ended;
 }
+
+describe.skipIf(!isRoot)(`clients whose user's objects another program removes (${NEEDS_ROOT})`, () => {
+  it("are listed again, with what they had counted, and leave nothing behind", async () => {
+    const uid = freshUid();
+    const clients = await Promise.all(
+      ["ann", "bob"].map(async (name) => {
+        const client = new Program(process.execPath, [PRESENCE, String(uid), name]);
+        expect(await client.line()).toBe("joined");
+        return client;
+      }),
+    );
+    for (const file of filesOf(uid)) rmSync(join("/dev/shm", file));
+    expect(of(uid)).toEqual([]);
+    await vi.waitFor(() => expect(of(uid).map(({ name }) => name)).toEqual(["ann", "bob"]), WATCHDOG);
+    expect(of(uid)).toMatchObject([{ sent: 1 }, { sent: 1 }]);
+    for (const client of clients) {
+      client.child.stdin?.end();
+      await client.ended;
+    }
+    expect(filesOf(uid)).toEqual([]);
+  });
+});
 
 describe("a client of this user", () => {
   it("is listed while it is on, with what it says and what the kernel says", () => {

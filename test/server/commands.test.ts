@@ -41,6 +41,21 @@ async function conversation(bytes: string | Uint8Array): Promise<string> {
   return text;
 }
 
+describe("a web page in a browser on the server's host", () => {
+  const registering = "PING\r\nCLIENT SETNAME page\r\n";
+  it.each([
+    ["a form", `POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n${registering}`, 0],
+    ["a picture", `GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${registering}`, 1],
+    ["a question before another method", `OPTIONS /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${registering}`, 1],
+    ["a TLS handshake that holds lines", `\u0016\u0003\u0001\u0002\u0000\n${registering}`, 0],
+  ])("carries out no request by %s", async (_what, request, errors) => {
+    const replies = (await conversation(request)).split("\r\n").filter(Boolean);
+    expect(replies.slice(0, -1).every((reply) => reply.startsWith("-ERR unknown command"))).toBe(true);
+    expect(replies).toHaveLength(errors + 1);
+    expect(replies.at(-1)).toMatch(/^-ERR Protocol error: /);
+  });
+});
+
 describe("the connection", () => {
   it("greets in both protocols", async () => {
     const hello = (await client.ask("HELLO", 3)) as Map<string, unknown>;
@@ -65,6 +80,18 @@ describe("the connection", () => {
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
+  });
+
+  it("takes a name for the connection, for client libraries", async () => {
+    const c = await server.client(2);
+    expect(await c.ask("CLIENT", "GETNAME")).toBeNull();
+    await c.ask("HELLO", 3, "SETNAME", "first");
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("first");
+    await c.ask("HELLO", 3);
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("first");
+    await c.ask("CLIENT", "SETNAME", "second");
+    expect(await c.ask("CLIENT", "GETNAME")).toBe("second");
+    c.close();
   });
 
   it("signs the client's nonce with the server's key", async () => {

@@ -76,3 +76,39 @@ it("an error that nobody foresaw ends it with status 70, and nothing is left", a
   expect(server.log).toContain("boom");
   expect(remains(server.port)).toEqual([]);
 });
+
+/** Runs in each worker process before the worker's own program, and nowhere else. */
+const inWorkers = (script: string): NodeJS.ProcessEnv => ({
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(
+    `if (process.argv[1]?.endsWith("worker-main.js")) { ${script} }`,
+  )}`,
+});
+
+it.each([
+  ["lacks something", "Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })", 69, "EMFILE"],
+  ["has a fault", "new TypeError('boom')", 70, "boom"],
+])(
+  "a worker that %s when it starts ends the server's start, with the reason and no stack",
+  async (_what, error, status, reason) => {
+    const fails = `process.on("message", ({ type }) => { if (type === "start") throw ${error}; });`;
+    const server = await ServerProcess.start(["--workers", "2", "--state-dir", state.path], inWorkers(fails));
+    expect(await within("the server to end", server.exited)).toEqual([status, null]);
+    expect(server.log).toMatch(new RegExp(`ptalk: a worker process does not start: .*${reason}`));
+    expect(server.log).not.toMatch(/^ +at /m);
+  },
+);
+
+it("a worker with a fault is replaced; the log says why in one line", async () => {
+  const fails = `process.on("SIGUSR2", () => { throw new Error("boom"); });`;
+  const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], inWorkers(fails));
+  const client = await server.client();
+  const pid = Number(/^worker_0:id=\d+,pid=(\d+)/m.exec((await client.ask("INFO")) as string)?.[1]);
+  process.kill(pid, "SIGUSR2");
+  await client.closed;
+  const next = await server.client();
+  expect(await next.ask("PING")).toBe("PONG");
+  next.close();
+  expect(server.log).toMatch(/worker died, starting another worker=1 how="status 70" reason=boom/);
+  expect(server.log).not.toMatch(/^ +at /m);
+  expect(await server.stop()).toBe(0);
+});

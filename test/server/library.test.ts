@@ -1,5 +1,5 @@
 // LookupServer as a program uses it, from the package's own entry.
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Directory, LookupServer } from "../../lib/index.ts";
@@ -67,12 +67,27 @@ describe("LookupServer", () => {
     [{ listen: "nowhere:x" }, "port"],
     [{ listen: "127.0.0.1:70000" }, "port"],
     [{ tableMode: 0o7777 }, "table-mode"],
+    [{ tableMode: 0o444 }, "table-mode"],
     [{ tlsCert: "x" }, "certificate"],
   ])("refuses %j, and says which", async (options, word) => {
     await expect(LookupServer.start({ stateDir: state.path, ...options })).rejects.toMatchObject({
       code: "usage",
       message: expect.stringContaining(word),
     });
+  });
+
+  it.each<[string, unknown]>([
+    ["options", null],
+    ["options", 5],
+    ["listen", { listen: 5 }],
+    ["bogus", { bogus: 1 }],
+    ["signal", { signal: {} }],
+    ["stateDir", { stateDir: 5 }],
+    ["log", { log: {} }],
+    ["workers", { workers: "2" }],
+  ])("a mistake in %s is the caller's, told before anything is made", async (subject, options) => {
+    const start = LookupServer.start as (options: unknown) => Promise<LookupServer>;
+    await expect(start(options)).rejects.toMatchObject({ name: "TalkError", code: "usage", subject });
   });
 
   it("leaves nothing behind when it cannot start", async () => {
@@ -100,6 +115,34 @@ describe("LookupServer", () => {
     expect(await program.line()).toBe("stopped");
     // Nothing of the server keeps the process alive.
     expect(await program.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it.each(["beside", "inside"])("leaves node:cluster to its program: with workers %s the program's", async (where) => {
+    const host = join(import.meta.dirname, "../fixtures/server/cluster-host.js");
+    const program = new Program(process.execPath, [host, where, state.path]);
+    const served = { workers: 2, answers: ["+PONG\r\n"] };
+    expect(JSON.parse(await program.line())).toEqual({
+      said: where === "beside" ? "the program's own worker" : served,
+      seen: where === "beside" ? served : null,
+      untouched: true,
+      children: 1,
+    });
+    expect(await program.ended).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("starts workers under a program that is being debugged: they leave its port alone", async () => {
+    const script = `
+      import { LookupServer } from ${JSON.stringify(join(import.meta.dirname, "../../dist/index.js"))};
+      const server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 2, stateDir: ${JSON.stringify(state.path)} });
+      console.log(server.workers.length);
+      await server.stop();`;
+    const file = join(state.path, "host.mjs");
+    writeFileSync(file, script);
+    const program = new Program(process.execPath, ["--inspect=127.0.0.1:0", file]);
+    expect(await program.line()).toBe("2");
+    const { code, stderr } = await program.ended;
+    expect(code).toBe(0);
+    expect(stderr.match(/Debugger listening/g)).toHaveLength(1);
   });
 
   it("goes on when the system refuses a new worker, and has one when it does no longer", async () => {

@@ -1,8 +1,9 @@
 // A directory that answers late, or cannot say what has become of a write: what clients hear, and what is left.
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import type { Directory, RegisterRequest } from "../../lib/directory/directory.ts";
+import type { Directory, DirectoryPage, DirectoryRow, RegisterRequest } from "../../lib/directory/directory.ts";
 import { DirectoryError } from "../../lib/directory/directory-error.ts";
+import type { DirectoryEntry } from "../../lib/directory/entry.ts";
 import { defaultLimits } from "../../lib/server/limits.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
 import { newKeys, registerCommand, until } from "../helpers/lookup-server.ts";
@@ -178,7 +179,22 @@ describe("a registration that waits for the directory", () => {
     await until("the worker to notice", async () => (await host.load()).clients === 1);
   });
 
-  it("does not make room for others, and ends with its worker", async () => {
+  it("is not what makes room for a new connection", async () => {
+    const answers: Held[] = [];
+    await using host = await WorkerHost.start({ directory: held(answers) });
+    const [client, idle] = [await host.client(), await host.client()];
+    const registered = client.register("bob", newKeys());
+    await until("the registration", () => answers.length === 1);
+    host.full = true;
+    const newcomer = await host.client();
+    await idle.closed;
+    expect(idle.pushes).toEqual([["closing", "full"]]);
+    answers[0]?.answer();
+    expect(await registered).toBe("OK");
+    expect(await newcomer.ask("COUNT")).toBe(1);
+  });
+
+  it("ends with its worker", async () => {
     const answers: Held[] = [];
     const host = await WorkerHost.start({ directory: held(answers) });
     const client = await host.client();
@@ -275,6 +291,24 @@ describe("while the directory cannot be asked", () => {
     const client = await host.client();
     for (let i = 0; i < 2; i++) expect(await client.claim("bob", newKeys())).toEqual(tryAgain);
   });
+});
+
+it("a reply that cannot be written to its end is an error, and the next one is whole", async () => {
+  await using host = await WorkerHost.start({
+    directory: (memory) =>
+      standIn(memory, {
+        page(cursor, limit) {
+          const { rows } = memory.page(cursor, limit) as DirectoryPage;
+          const broken = { ...(rows[0] as DirectoryRow), entry: { name: "broken" } as DirectoryEntry };
+          return { cursor: 0, rows: [...rows, broken] };
+        },
+      }),
+  });
+  const client = await host.client();
+  await client.register("bob", newKeys());
+  expect(await client.ask("ALL", "CURSOR", "0")).toMatchObject({ code: "ERR", message: "internal error" });
+  expect(await client.ask("PING")).toBe("PONG");
+  expect(host.errors).toEqual(["request failed"]);
 });
 
 it("replies keep the order of the requests, however late the directory answers each", async () => {

@@ -1,5 +1,5 @@
 // What is one server to its clients, though they are at different worker processes, which share nothing but the directory.
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Client, freshStateDir, newKeys, ServerProcess, until } from "../helpers/lookup-server.ts";
 
 const WORKERS = 2;
@@ -16,6 +16,9 @@ afterAll(async () => {
   await server.stop();
   state.remove();
 });
+
+// Or the next test hears of the departures of this one.
+afterEach(() => until("every client to be out", async () => (await client.ask("COUNT")) === 0));
 
 /** Connections go to the workers in turn: some at each. */
 const several = () => Promise.all(Array.from({ length: 2 * WORKERS }, () => server.client()));
@@ -70,10 +73,12 @@ describe("every worker", () => {
     const [a, b] = [await server.client(), await server.client()];
     await a.register("fay", newKeys());
     await b.register("guy", newKeys());
+    // Of a client that is gone again before the event has arrived, another worker tells only that.
+    for (const watcher of watchers) await until("both joins", () => watcher.pushes.length === 2);
     await a.ask("UNREGISTER");
     b.close();
     for (const watcher of watchers) {
-      await until("four pushes", () => watcher.pushes.length === 4);
+      await until("both departures", () => watcher.pushes.length === 4);
       const seen = watcher.pushes.map(([kind, name]) => `${kind} ${name}`);
       expect(seen.toSorted()).toEqual(["joined fay", "joined guy", "left fay", "left guy"]);
       const joined = watcher.pushes.find(([kind]) => kind === "joined") as unknown[];

@@ -94,6 +94,8 @@ describe("requests", () => {
     ["ECHO 'open\n", "quotes"],
     ['ECHO "a"b\n', "quotes"],
     [`${"'x' ".repeat(MAX_ARGUMENTS + 1)}\n`, "arguments"],
+    ["\u0016\u0003\u0001 PING\n", "control"],
+    ["PING\u0000\n", "control"],
   ])("refuses %j", (text, reason) => {
     expect(() => parseText(text)).toThrow(ProtocolError);
     expect(() => parseText(text)).toThrow(reason);

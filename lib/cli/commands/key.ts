@@ -20,7 +20,7 @@ export function command(): Command {
       "Forgets the key remembered for NAME (on every server, or on that of --server), or a server's certificate.",
     )
     .argument("<name>", "a user's name, or HOST:PORT of a server")
-    .helpOption("--help", "this help")
+    .helpOption("-h, --help", "this help")
     .configureHelp({ showGlobalOptions: true })
     .action(forget);
   return key;

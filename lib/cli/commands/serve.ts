@@ -1,11 +1,15 @@
 // `ptalk serve`: the lookup server in the foreground. Its life is told in lib/server/main.ts.
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
+import { systemCode } from "../../base/system-error.ts";
 import { loadServeConfig } from "../config.ts";
 
 const HELP = `
 On SIGINT (Ctrl-C) it asks before it shuts down; SIGTERM shuts down at once. The log is on stderr; with --json one JSON
 object a line. Addresses other than loopback need --tls (or a certificate) or --insecure.`;
+
+/** A server that serves everybody takes nothing of the client that happened to start it, its umask neither. */
+const BACKGROUND_UMASK = 0o022;
 
 export function command(): Command {
   return new Command("serve")
@@ -21,16 +25,30 @@ export function command(): Command {
     .option("--insecure", "plain TCP on an address that other machines can reach")
     .option("--state-dir <dir>", "where names, keys and the certificate are kept")
     .option("--table-mode <mode>", "permissions of the table in shared memory, in octal (default: 0644)")
+    .addOption(new Option("--background", "for the server that a client starts").hideHelp())
     .addHelpText("after", HELP)
     .action(run);
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { json, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  const { json, background, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  if (background === true) process.umask(BACKGROUND_UMASK);
   if (flags.server !== undefined) throw TalkError.usage("serve takes no --server: where it listens is --listen");
   const config = await loadServeConfig(flags);
   // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});
   const { serve } = await import("../../server/main.ts");
-  await serve({ ...config, json: json === true });
+  try {
+    await serve({ ...config, json: json === true });
+  } catch (error) {
+    throw background === true && isOccupied(error)
+      ? new TalkError("try-again", error.message, { cause: error })
+      : error;
+  }
+}
+
+/** Another server is in the way, or was a moment ago: the client that started this one tries again, and at nothing else. */
+function isOccupied(error: unknown): error is TalkError {
+  if (!(error instanceof TalkError)) return false;
+  return error.remedy === "other-state-dir" || ["EADDRINUSE", "EBUSY"].includes(systemCode(error.cause) ?? "");
 }

@@ -1,6 +1,7 @@
 // A conversation: lines in, sends and questions out, and what happens shown on a view. Knows the client's interface and
 // the view's; no streams, no screen.
 
+import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
@@ -10,6 +11,8 @@ import type { View } from "./view.ts";
 
 /** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
 const UNDER_WAY_LIMIT = 64;
+/** Listeners that one of them may have on the signal that gives all of them up. */
+const LISTENERS_EACH = 4;
 
 export interface ConversationOptions {
   /** Milliseconds until a message is given up; the client's default if left out. */
@@ -42,6 +45,8 @@ export class Conversation {
     this.#client = client;
     this.#view = view;
     this.#options = options;
+    // Each message under way listens; Node warns of more than ten.
+    setMaxListeners(UNDER_WAY_LIMIT * LISTENERS_EACH, options.signal);
     client.on("message", ({ from }) => {
       this.#lastSender = from;
     });

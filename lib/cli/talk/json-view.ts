@@ -1,5 +1,6 @@
-// A conversation for programs: one JSON object a line, as DESIGN's section 3 lists them.
+// A conversation for programs: one JSON object a line. The events: json.ts.
 import { historyJson } from "../../store/history/record.ts";
+import { failureText } from "../advice.ts";
 import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
@@ -13,7 +14,10 @@ export function jsonView(): View {
     message: (message) => printJson(messageJson(message)),
     sent: (event) => show(sentJson(event)),
     delivered: (event) => show(deliveredJson(event)),
-    failed: ({ id, to, code, message }) => show({ type: "failed", id, to, code, message }),
+    failed: (event) => {
+      const { id, to, code } = event;
+      show({ type: "failed", id, to, code, message: failureText(event) });
+    },
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),

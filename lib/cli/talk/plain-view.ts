@@ -1,5 +1,6 @@
 // A conversation on a pipe or a dumb terminal, for people: messages and lists on stdout, remarks on stderr.
 
+import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
@@ -40,7 +41,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     },
     sent: () => {},
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
-    failed: ({ message }) => note(message),
+    failed: (event) => note(failureText(event)),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),

@@ -4,6 +4,7 @@
 import type { Environment } from "../../base/files.ts";
 import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
+import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
@@ -30,8 +31,7 @@ const NAMES_LIMIT = 10_000;
 /** Partners that Tab goes through first. */
 const PARTNERS_LIMIT = 50;
 
-const NOT_LEFT = "Ctrl-C is disabled here: type Exit or press Ctrl-D to leave";
-const CLEARED = "Ctrl-C has cleared the line (Ctrl-Y brings it back); it does not leave: type Exit or press Ctrl-D";
+const CLEARED = "Ctrl-C has cleared the line (Ctrl-Y brings it back); it does not leave";
 
 interface Outgoing {
   readonly to: string;
@@ -79,7 +79,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     onLine,
     onEnd,
-    onInterrupt: (cleared) => say(cleared ? CLEARED : NOT_LEFT),
+    onInterrupt: (cleared) => {
+      const leave = `type ${hasPartner ? "/exit" : "Exit"} or press Ctrl-D`;
+      say(cleared ? `${CLEARED}: ${leave}` : `Ctrl-C is disabled here: ${leave} to leave`);
+    },
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
@@ -128,8 +131,9 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
-    failed: ({ id, message }) => {
-      show([...settle(id, paint("red", marks.failed), Date.now()), paint("red", `  ${escapeControls(message)}`)]);
+    failed: (event) => {
+      const text = escapeControls(failureText(event));
+      show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);

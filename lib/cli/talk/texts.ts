@@ -3,7 +3,7 @@ import type { FoldedEvent, PeerEvent, ServerEvent, TalkConnection } from "../../
 import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
-  return `you are ${escapeControls(name)} on ${server}; Help says what you can type`;
+  return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
 }
 
 export function partnerText(name: string | null): string {

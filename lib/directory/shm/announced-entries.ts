@@ -14,11 +14,16 @@ interface Announced {
 }
 
 export class AnnouncedEntries {
-  readonly #table: ClientTable;
+  #table: ClientTable;
   /** By folded name. */
   readonly #announced = new Map<string, Announced>();
 
   constructor(table: ClientTable) {
+    this.#table = table;
+  }
+
+  /** The entries are in this table from now on, in the same slots. */
+  moveTo(table: ClientTable): void {
     this.#table = table;
   }
 

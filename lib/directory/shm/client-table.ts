@@ -54,6 +54,15 @@ export class ClientTable implements Disposable {
   }
 
   /**
+   * Creates a table under the same name with the same contents, after the name of this one was removed. Caller holds the write lock.
+   * @throws IpcError EEXIST, ENOSPC, EACCES
+   */
+  recreate(mode: number): ClientTable {
+    this.#check();
+    return new ClientTable(createTableSegment(this.name, this.capacity, mode, this.#words));
+  }
+
+  /**
    * Opens a table for reading and writing.
    * @throws IpcError ENOENT, EACCES; TalkError `protocol` for another layout or no table at all, `unreachable` if it is not
    * ready within a second or was closed
@@ -191,9 +200,14 @@ export class ClientTable implements Disposable {
     this.#shm.close();
   }
 
-  /** Marks the table as closed for programs that have it mapped (`Directory.stale`), and removes its name. */
-  unlink(): void {
+  /** Marks the table as closed for programs that have it mapped (`Directory.stale`). */
+  retire(): void {
     if (!this.#closed) Atomics.store(this.#words, HEADER.ready, READY.closed);
+  }
+
+  /** Retires the table, and removes its name. */
+  unlink(): void {
+    this.retire();
     this.#shm.unlink();
   }
 

@@ -1,5 +1,7 @@
 // `Directory` of the package: any program reads the entries of a server on this host, without asking the server.
 
+import { MAX_PORT } from "../../base/endpoint.ts";
+import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
 import type { SharedMemory } from "../../ipc/shared-memory.ts";
 import { isLaterVersion } from "../claim-rules.ts";
@@ -36,10 +38,11 @@ export class MappedDirectory implements Disposable {
   /**
    * Maps the table of the server on this port of this host.
    * @throws IpcError ENOENT if there is none, EACCES if its `--table-mode` excludes this user; TalkError `protocol` for a table of
-   * another version (both are named), `unreachable` if it is not ready within a second or was closed; RangeError for the port
+   * another version (both are named), `unreachable` if it is not ready within a second or was closed, `usage` for the options
    */
-  static open({ port }: { readonly port: number }): MappedDirectory {
-    return new MappedDirectory(serverTableName(port));
+  static open(options: { readonly port: number }): MappedDirectory {
+    checkOptions(options);
+    return new MappedDirectory(serverTableName(options.port));
   }
 
   /** True once the server has shut down, or another has replaced it. The table has no entries then. */
@@ -85,6 +88,19 @@ export class MappedDirectory implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function checkOptions(options: unknown): void {
+  if (typeof options !== "object" || options === null) throw misuse("options", "an object");
+  for (const [key, value] of Object.entries(options)) {
+    if (key !== "port") throw misuse(key, "left out: it takes port");
+    if (!Number.isInteger(value) || value < 1 || value > MAX_PORT) throw misuse(key, `a number from 1 to ${MAX_PORT}`);
+  }
+  if (!("port" in options)) throw misuse("port", `a number from 1 to ${MAX_PORT}`);
+}
+
+function misuse(subject: string, rule: string): TalkError {
+  return new TalkError("usage", `Directory.open(): ${subject} must be ${rule}`, { subject });
 }
 
 function latestOfEach(entries: readonly DirectoryEntry[], versions: readonly number[]): DirectoryEntry[] {

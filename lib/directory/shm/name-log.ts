@@ -7,7 +7,7 @@
 // Only the holder of the table's write lock adds a line, so each worker stays up to date by reading on from where it was.
 // Readers ignore a line that a crash cut short, and the next writer cuts it off.
 import { closeSync, fdatasync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { copyFile, readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { replaceFile } from "../../base/files.ts";
 import type { DirectoryLog } from "../directory.ts";
@@ -31,12 +31,15 @@ export function nameLine({ folded, key, day }: NameLine): string {
 
 /** @returns null for what is not a whole and unharmed line */
 export function readNameLine(line: string): NameLine | null {
-  const text = line.slice(CRC_DIGITS + 1);
+  const text = line.slice(CRC_DIGITS + 1).replace(/\r$/, ""); // an editor or a copy may have made CR LF of the ends
   const [key, folded, day] = text.split(" ");
   if (line[CRC_DIGITS] !== " " || key === undefined || folded === undefined) return null;
   if (crc32(text).toString(16).padStart(CRC_DIGITS, "0") !== line.slice(0, CRC_DIGITS)) return null;
   return { folded, key, day: Number(day ?? 0) };
 }
+
+/** Of the copy of a log with damaged lines; the next one takes its place. */
+const DAMAGED_SUFFIX = ".damaged";
 
 export class NameLog {
   readonly #path: string;
@@ -166,19 +169,25 @@ export class NameLog {
 
 /**
  * Rewrites the log with one line for each name, and without what a crash left. A reader sees the old log or the new one. No
- * other process uses the file meanwhile.
+ * other process uses the file meanwhile. A log with damaged lines, which no crash leaves, is kept beside it: whose name it was, only
+ * those lines say.
  * @returns how many names there are
  */
 export async function compactNameLog(path: string, log: DirectoryLog): Promise<number> {
   const names = new NameOwnership(Number.POSITIVE_INFINITY);
   let damaged = 0;
   const lines = (await readIfThere(path)).split("\n");
-  for (const line of lines.slice(lines[0] === NAME_LOG_HEADER.trim() ? 1 : 0)) {
+  lines.pop(); // what stands behind the last end of a line was cut short by a crash
+  for (const line of lines.slice(lines[0]?.trim() === NAME_LOG_HEADER.trim() ? 1 : 0)) {
     const entry = readNameLine(line);
     if (entry !== null) names.apply(entry);
     else if (line !== "") damaged++;
   }
-  if (damaged > 0) log.warn("names: damaged lines left out", { path, lines: damaged });
+  if (damaged > 0) {
+    const kept = `${path}${DAMAGED_SUFFIX}`;
+    await copyFile(path, kept);
+    log.warn("names: damaged lines left out; the file is kept", { path, lines: damaged, kept });
+  }
   let text = NAME_LOG_HEADER;
   for (const line of names.lines()) text += nameLine(line);
   await replaceFile(path, text);

@@ -15,7 +15,7 @@ export interface ReaperEvents {
 }
 
 export class OrphanReaper {
-  readonly #table: ClientTable;
+  #table: ClientTable;
   readonly #writes: WriteBatcher;
   readonly #events: ReaperEvents;
   readonly #announced: AnnouncedEntries;
@@ -27,6 +27,12 @@ export class OrphanReaper {
     this.#writes = writes;
     this.#events = events;
     this.#announced = new AnnouncedEntries(table);
+  }
+
+  /** The rows are in this table from now on, in the same slots. */
+  moveTo(table: ClientTable): void {
+    this.#table = table;
+    this.#announced.moveTo(table);
   }
 
   /** A live worker has announced these. */

@@ -35,31 +35,52 @@ const MAX_CLAIMS = 100;
 /** The process that has this is the server of that port. */
 export class Ownership {
   readonly names: ObjectNames;
-  readonly #shm: SharedMemory;
+  readonly #port: number;
+  #shm: SharedMemory;
 
-  private constructor(names: ObjectNames, shm: SharedMemory) {
+  private constructor(names: ObjectNames, port: number, shm: SharedMemory) {
     this.names = names;
+    this.#port = port;
     this.#shm = shm;
   }
 
   /** @throws TalkError unreachable, naming the pid of the server that lives; refused if the objects are another user's */
   static claim(port: number): Ownership {
     const names = objectNames(port);
+    return new Ownership(names, port, Ownership.#claim(names, port));
+  }
+
+  static #claim(names: ObjectNames, port: number): SharedMemory {
     for (let attempt = 0; attempt < MAX_CLAIMS; attempt++) {
       const shm = openOwner(names);
       const roster = new LivenessLocks(fdOf(shm), 1);
       if (!roster.tryClaim(OWNER_SEAT)) {
         const pid = pidIn(shm);
         shm.close();
-        throw new TalkError("unreachable", `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`);
+        const cause = IpcError.of("EBUSY", "fcntl", names.owner);
+        const message = `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`;
+        throw new TalkError("unreachable", message, { cause });
       }
       if (roster.isNamed(names.owner)) {
         new DataView(shm.buffer).setInt32(0, process.pid, true);
-        return new Ownership(names, shm);
+        return shm;
       }
       shm.close(); // its owner unlinked it between our open and our lock
     }
     throw TalkError.internal(`${names.owner} kept disappearing`);
+  }
+
+  /** Another program has removed the object's name, or has put an object of its own there. */
+  get isMoved(): boolean {
+    return !new LivenessLocks(fdOf(this.#shm), 1).isNamed(this.names.owner);
+  }
+
+  /** Makes the object again if it is gone. @throws as claim() */
+  renew(): void {
+    if (!this.isMoved) return;
+    const old = this.#shm;
+    this.#shm = Ownership.#claim(this.names, this.#port);
+    old.close();
   }
 
   /** Removes what a killed server has left. @returns whether there was anything */

@@ -35,31 +35,43 @@ interface ShmClaim extends Claim {
   readonly slot?: number;
 }
 
-export interface ShmParts {
+/** What the host makes anew when another program has removed it. */
+export interface SharedObjects {
   readonly table: ClientTable;
-  readonly writes: WriteBatcher;
-  readonly names: NameLog;
-  /** Given back by close(), like the table and the name log; null where another directory of this process has it. */
+  /** Given back by close(), like the table; null where another directory of this process has it. */
   readonly lock: ReadersWriterLock | null;
 }
 
+export interface ShmParts extends SharedObjects {
+  readonly writes: WriteBatcher;
+  readonly names: NameLog;
+  /** Opens the objects that have the names now. */
+  readonly open: () => SharedObjects;
+}
+
 export class ShmDirectory implements Directory {
-  readonly replies: LookupReplyCache;
-  readonly #table: ClientTable;
+  #replies: LookupReplyCache;
+  #table: ClientTable;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
-  readonly #lock: ReadersWriterLock | null;
+  #lock: ReadersWriterLock | null;
+  readonly #open: () => SharedObjects;
   readonly #feed: EventFeed;
   #liveWorkers: ReadonlySet<number> = new Set();
   #closed = false;
 
-  constructor({ table, writes, names, lock }: ShmParts, { publish }: OpenOptions) {
+  constructor({ table, writes, names, lock, open }: ShmParts, { publish }: OpenOptions) {
     this.#table = table;
     this.#writes = writes;
     this.#names = names;
     this.#lock = lock;
+    this.#open = open;
     this.#feed = new EventFeed(publish);
-    this.replies = new LookupReplyCache(table);
+    this.#replies = new LookupReplyCache(table);
+  }
+
+  get replies(): LookupReplyCache {
+    return this.#replies;
   }
 
   get count(): number {
@@ -166,6 +178,20 @@ export class ShmDirectory implements Directory {
     return this.#liveWorkers.has(worker);
   }
 
+  /** The host holds the old lock meanwhile: no change is half made, and a claim's slot is the same in both tables. */
+  async reopen(): Promise<void> {
+    if (this.#closed) return;
+    const [oldTable, oldLock] = [this.#table, this.#lock];
+    const { table, lock } = this.#open();
+    this.#table = table;
+    this.#lock = lock;
+    this.#replies = new LookupReplyCache(table);
+    oldTable.close();
+    if (lock === null) return;
+    await this.#writes.moveTo(lock);
+    oldLock?.close();
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -178,8 +204,12 @@ export class ShmDirectory implements Directory {
   }
 
   #change<T>(change: () => T): Promise<T> {
-    if (this.#closed) return Promise.reject(TableError.closed(this.#table.name));
-    return this.#writes.run(change);
+    const closed = () => TableError.closed(this.#table.name);
+    if (this.#closed) return Promise.reject(closed());
+    return this.#writes.run(() => {
+      if (this.#closed) throw closed();
+      return change();
+    });
   }
 
   /** Caller holds the write lock. */

@@ -39,9 +39,10 @@ export function serverTableName(port: number): string {
 /**
  * @param capacity clients, 1 to 1,048,576
  * @param mode permission bits, exactly: the umask does not apply
+ * @param original a table of this capacity whose contents the new one begins with; its caller holds the write lock
  * @throws IpcError EEXIST, ENOSPC, EACCES; RangeError for a capacity out of bounds
  */
-export function createTableSegment(name: string, capacity: number, mode: number): TableSegment {
+export function createTableSegment(name: string, capacity: number, mode: number, original?: Int32Array): TableSegment {
   if (!Number.isInteger(capacity) || capacity < MIN_CAPACITY || capacity > MAX_CAPACITY) {
     throw new RangeError(`capacity must be a whole number from ${MIN_CAPACITY} to ${MAX_CAPACITY}, not ${capacity}`);
   }
@@ -50,13 +51,20 @@ export function createTableSegment(name: string, capacity: number, mode: number)
   try {
     fchmodSync(fdOf(shm), mode);
     const words = wordsOf(shm);
-    initialise(words, geometry);
+    if (original === undefined) initialise(words, geometry);
+    else copyTable(words, original);
     return { shm, words, geometry };
   } catch (error) {
     shm.close();
     shm.unlink();
     throw error;
   }
+}
+
+function copyTable(words: Int32Array, original: Int32Array): void {
+  words.set(original.subarray(0, HEADER.ready));
+  words.set(original.subarray(HEADER.ready + 1), HEADER.ready + 1);
+  Atomics.store(words, HEADER.ready, READY.open); // last, as a creator does
 }
 
 /** Fills in the header of a zeroed table. */

@@ -41,6 +41,8 @@ export class TableWriter {
   readonly #image = new EncodedRecord();
   readonly #claimWords = new Int32Array(CLAIM_ID_BYTES / 4);
   readonly #claim = Buffer.from(this.#claimWords.buffer);
+  /** Records that the last search of a chain passed. */
+  #passed = 0;
 
   constructor(words: Int32Array, geometry: Geometry, path: string) {
     this.#words = words;
@@ -55,7 +57,9 @@ export class TableWriter {
     const bucket = this.#bucket();
     if (this.#findInChain(bucket) !== NONE) throw TalkError.nameTaken(input.entry.name);
     const count = Atomics.load(this.#words, HEADER.count);
-    if (count >= this.#geometry.capacity) throw DirectoryError.full(this.#geometry.capacity);
+    // A stand-in needs room in the chain, too.
+    const hasRoom = count < this.#geometry.capacity && this.#passed < MAX_CHAIN - 1;
+    if (!hasRoom) throw DirectoryError.full(this.#geometry.capacity);
     const slot = this.#allocate();
     const version = this.#write(slot, input, STATE.free);
     this.#publish(slot, version, STATE.live, bucket);
@@ -142,9 +146,8 @@ export class TableWriter {
     const words = this.#words;
     const { words: key, wordCount, hash } = this.#key;
     let link = Atomics.load(words, bucket);
-    for (let hops = 0; link !== NONE; hops++) {
-      // A chain this long is damage, or the work of a client that has read the seed: no room for one more.
-      if (hops >= MAX_CHAIN - 1) throw DirectoryError.full(this.#geometry.capacity);
+    for (this.#passed = 0; link !== NONE; this.#passed++) {
+      if (this.#passed === MAX_CHAIN) throw TableError.damaged(this.#path, "a chain has no end");
       const at = this.#atLink(link, "a chain");
       if (Atomics.load(words, at + RECORD.hash) === hash && (Atomics.load(words, at + RECORD.sequence) & THERE) !== 0) {
         let i = 0;

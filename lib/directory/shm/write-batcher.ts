@@ -5,7 +5,7 @@ import { WRITES_PER_LOCK } from "./shm-limits.ts";
 
 /** The part of the readers-writers lock that is needed here. */
 export interface WriteLock {
-  withWrite<T>(change: () => T): Promise<T>;
+  withWrite<T>(change: () => T | Promise<T>, options?: { readonly signal?: AbortSignal }): Promise<T>;
 }
 
 interface Job {
@@ -17,9 +17,14 @@ interface Job {
 
 /** Its callers bound the queue: a connection has at most one change in it. */
 export class WriteBatcher {
-  readonly #lock: WriteLock;
+  #lock: WriteLock;
   #jobs: Job[] = [];
   #running = false;
+  /** Of the entry into the lock that is under way. */
+  #entry: Promise<void> = Promise.resolve();
+  #moved = new AbortController();
+  /** Runs under the lock before any other change. */
+  #first: (() => Promise<void>) | null = null;
 
   constructor(lock: WriteLock) {
     this.#lock = lock;
@@ -47,6 +52,32 @@ export class WriteBatcher {
     });
   }
 
+  /** As {@link run}, for a section that takes its time: the lock is held, and no change of this process is made, until it settles. */
+  runAlone(section: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#first = async () => {
+        try {
+          await this.#lock.withWrite(section);
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (!this.#running) void this.#drain();
+    });
+  }
+
+  /**
+   * From now on changes are made under this lock; those that wait for the old one wait for this one instead.
+   * @returns a promise for when the old one is not waited for any more
+   */
+  moveTo(lock: WriteLock): Promise<void> {
+    this.#lock = lock;
+    this.#moved.abort();
+    this.#moved = new AbortController();
+    return this.#entry;
+  }
+
   /** Resolves when the queue is empty. */
   async idle(): Promise<void> {
     while (this.#running) await new Promise((resolve) => setImmediate(resolve));
@@ -54,18 +85,33 @@ export class WriteBatcher {
 
   async #drain(): Promise<void> {
     this.#running = true;
-    while (this.#jobs.length > 0) {
+    while (this.#first !== null || this.#jobs.length > 0) {
+      const first = this.#first;
+      if (first !== null) {
+        this.#first = null;
+        await first();
+        continue;
+      }
       const batch = this.#jobs.slice(0, WRITES_PER_LOCK);
       this.#jobs = this.#jobs.slice(WRITES_PER_LOCK);
+      const { signal } = this.#moved;
       let failure: unknown = null;
-      try {
-        await this.#lock.withWrite(() => {
+      let isEntered = false;
+      const entry = this.#lock.withWrite(
+        () => {
+          isEntered = true;
           for (const job of batch) job.run();
-        });
+        },
+        { signal },
+      );
+      this.#entry = entry.catch(() => {});
+      try {
+        await entry;
       } catch (error) {
         failure = error; // of entering: nothing was run; or of leaving: everything was, and has its outcome
       }
-      for (const job of batch) job.settle(failure);
+      if (signal.aborted && !isEntered) this.#jobs = [...batch, ...this.#jobs];
+      else for (const job of batch) job.settle(failure);
     }
     this.#running = false;
   }

@@ -1,7 +1,7 @@
 // How long one acquisition may take, and how it gives up: the deadline, the caller's AbortSignal, and sleeping between looks.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import type { Semaphore } from "../semaphore.ts";
+import { type Semaphore, waitOnThread } from "../semaphore.ts";
 import { aborted, timedOut } from "./errors.ts";
 import type { Kind } from "./lock-layout.ts";
 import type { Participant } from "./participant.ts";
@@ -32,11 +32,12 @@ export class AcquireDeadline {
   readonly #signal: AbortSignal | undefined;
   #sliceMs = FIRST_SLICE_MS;
 
-  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined) {
+  /** `since`: when it was asked for, by performance.now(). */
+  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined, since: number) {
     this.#participant = participant;
     this.#kind = kind;
     this.#timeoutMs = timeoutMs;
-    this.#deadline = performance.now() + timeoutMs;
+    this.#deadline = since + timeoutMs;
     this.#signal = signal;
   }
 
@@ -61,7 +62,7 @@ export class AcquireDeadline {
     const timeoutMs = Math.min(this.#sliceMs, Math.max(0, this.#deadline - performance.now()));
     this.#sliceMs = Math.min(2 * this.#sliceMs, LONGEST_SLICE_MS);
     try {
-      return await semaphore.waitAsync({ timeoutMs });
+      return semaphore.tryWait() || (await waitOnThread(semaphore, timeoutMs));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
       await this.sleep(POLL_MS);

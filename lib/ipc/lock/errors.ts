@@ -29,9 +29,11 @@ function inTheWay(p: Participant): string {
 }
 
 function held(p: Participant): string {
-  const holders = holdersOf(p.ledger).filter((holder) => holder.slot !== p.slot);
+  const holders = holdersOf(p.ledger);
   if (holders.length === 0) return "nobody is inside";
-  const named = holders.slice(0, NAMED_HOLDERS_MAX).map(named1);
+  const named = holders
+    .slice(0, NAMED_HOLDERS_MAX)
+    .map((holder) => (holder.slot === p.slot ? "another section of this instance" : named1(holder)));
   const more = holders.length - named.length;
   return `held by ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
@@ -50,13 +52,17 @@ export function nested(name: string): IpcError {
     "EDEADLK",
     "sem_wait",
     name,
-    "this thread already holds or awaits this lock: a section within a section would wait for itself. " +
-      "Await the first one, or give each worker thread its own instance",
+    "a section within a section on the same lock would wait for itself: ask for it after the first one has ended",
   );
 }
 
 export function busy(name: string): IpcError {
-  return IpcError.of("EBUSY", "close", name, "the lock is held or awaited: let the section end before closing");
+  return IpcError.of(
+    "EBUSY",
+    "close",
+    name,
+    "a section of this instance holds or awaits the lock: let it end before closing",
+  );
 }
 
 export function closed(name: string): IpcError {

@@ -1,4 +1,4 @@
-// ALL: everyone, or a page. Whatever its size, other connections get their turn every few hundred records.
+// ALL: all clients, or a page of them. Other connections get their turn every few hundred rows.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { writeEntry } from "../../directory/entry-wire.ts";
 import { CommandError, parseAll } from "../../wire/commands.ts";
@@ -10,7 +10,7 @@ import type { WorkerContext } from "../worker-context.ts";
 
 export const all: Handler = (context, connection, args) => {
   const { cursor, count } = parseAll(args);
-  if (cursor === null) return everyone(context, connection);
+  if (cursor === null) return unpaged(context, connection);
   return onePage(context, connection, cursor, count);
 };
 
@@ -25,7 +25,7 @@ async function onePage(context: WorkerContext, connection: Connection, cursor: n
 }
 
 /** The reply begins with how many there are, so all are written down before the first leaves. */
-async function everyone(context: WorkerContext, connection: Connection): Promise<void> {
+async function unpaged(context: WorkerContext, connection: Connection): Promise<void> {
   if (context.directory.count > MAX_UNPAGED) {
     throw new CommandError(`ERR more than ${MAX_UNPAGED} clients are on: ask for pages with ALL CURSOR 0`);
   }

@@ -5,7 +5,7 @@ import { CommandError } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Handler } from "../handler.ts";
 
-/** For what has no reply ready: names that nobody has, and directories without a cache. */
+/** For names without a reply that is ready: no client has the name, or the directory has no cache. */
 export const lookup: Handler = (context, connection, [name], out) => {
   if (context.directory.replies === null) context.noteLookup(connection); // else dispatch.ts has done so
   const { protocol } = connection;

@@ -2,9 +2,9 @@
 //   1. The request is read; its version and its endpoints are checked.
 //   2. The nonces of the connection's HELLO are used up, and the signature is checked.
 //   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts). An attempt with an unknown outcome
-//      is repeated under the same claim id; when the outcome stays unknown, what it may have left is taken out later.
-//   4. The registration that it replaces is told so. Meanwhile the connection may have ended, or another registration may have
-//      replaced this one already: both are looked at before it counts.
+//      is repeated under the same claim id. When the outcome stays unknown, the worker takes the row out later.
+//   4. The client that it replaces gets a push. Before the registration counts, the worker checks whether the connection has
+//      ended meanwhile, or another registration has replaced this one already.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
 import { claimIdOf, isSigned, registrationBytes } from "../../crypto/signed-statements.ts";

@@ -96,7 +96,8 @@ describe("Directory", () => {
 
   it("says which port it cannot open, and why", () => {
     expect(() => Directory.open({ port: freshPort() })).toThrow(expect.objectContaining({ code: "ENOENT" }));
-    for (const port of [0, 65536, 1.5, -1]) expect(() => Directory.open({ port })).toThrow(RangeError);
+    for (const port of [0, 65536, 1.5, -1])
+      expect(() => Directory.open({ port })).toThrow(expect.objectContaining({ code: "usage" }));
     const { table, port } = serve(1);
     raw(table.name, (words) => {
       words[HEADER.layoutVersion] = 9;
@@ -169,7 +170,7 @@ describe("Directory", () => {
     child.stderr.on("data", (data) => {
       calls += data;
     });
-    await new Promise((resolve) => child.on("exit", resolve));
+    await new Promise((resolve) => child.on("close", resolve));
     const between = calls.slice(calls.indexOf("/mark-begin"), calls.indexOf("/mark-end")).split("\n").slice(1, -1);
     // What is left is V8's: memory for its own heap, and waking its threads.
     expect(between.filter((line) => !/^(madvise|mprotect|mmap|munmap|futex|---|brk)/.test(line))).toEqual([]);
@@ -209,3 +210,14 @@ describe("readers without a lock, beside a writer process", () => {
 function expectWholeEntry(entry: DirectoryEntry): void {
   if (!isOneEntry(entry)) expect.fail(`torn: ${JSON.stringify(entry)}`);
 }
+
+it.each<[string, unknown]>([
+  ["options", undefined],
+  ["port", {}],
+  ["port", { port: 0 }],
+  ["port", { port: "5518" }],
+  ["address", { port: 5518, address: "127.0.0.1" }],
+])("a mistake in %s is the caller's: %j", (subject, options) => {
+  const open = Directory.open as (options: unknown) => Directory;
+  expect(() => open(options)).toThrow(expect.objectContaining({ name: "TalkError", code: "usage", subject }));
+});

@@ -228,6 +228,8 @@ export class UncertainDirectory implements Directory {
     return this.#live.has(worker);
   }
 
+  reopen(): void {} // nothing of it is in this host's memory
+
   close(): void {
     this.#feed.close();
   }

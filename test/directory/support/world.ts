@@ -97,7 +97,7 @@ export async function makeShmHost(
   const folder = mkdtempSync(join(tmpdir(), "ptalk-directory-"));
   const names = join(folder, "names");
   await prepareNames(names, silent);
-  const host = hostOf(names, { log: silent, onEvents() {}, onSettled() {}, ...options });
+  const host = hostOf(names, { log: silent, onEvents() {}, onSettled() {}, onRestored: async () => {}, ...options });
   return { host, names, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
