@@ -432,7 +432,14 @@ const keys: Target<inputs.Typing> = {
       const screen = { columns: 80, rows: 24, written: "", write: (text: string) => (screen.written = text) };
       const shown = new Screen(screen, { prompt: (text) => text, status: (text) => text });
       const decoder = new KeyDecoder();
-      const editor = new Editor({ commands: ["All", "Exit"], names: () => ["ann", "Änne", "bob"], fold: foldName });
+      const editor = new Editor({
+        commands: ["All", "Exit"],
+        names: () => ["ann", "Änne", "bob"],
+        slashCommands: ["to", "exit"],
+        partners: () => ["bob"],
+        prefix: () => "@",
+        fold: foldName,
+      });
       inputs.pieces(bytes, cuts).forEach((piece, i) => {
         screen.columns = columns[i % columns.length] as number;
         shown.resized();

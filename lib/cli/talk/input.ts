@@ -45,7 +45,8 @@ export const TALK_HELP = [
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
-  "Tab completes names. While you talk to somebody, commands need their slash: /list, /exit",
+  "Tab completes names, and goes through them when pressed again; Ctrl-R searches the lines entered before; Ctrl-L redraws",
+  "While you talk to somebody, commands need their slash: /list, /exit",
 ] as const;
 
 const WORDS: ReadonlyMap<string, "all" | "list" | "exit" | "help"> = new Map([

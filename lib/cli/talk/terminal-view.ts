@@ -14,7 +14,7 @@ import { Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
-import { TALK_COMMANDS, TALK_HELP } from "./input.ts";
+import { SLASH_COMMANDS, TALK_COMMANDS, TALK_HELP } from "./input.ts";
 import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
@@ -27,6 +27,11 @@ const PENDING_SHOWN = 5;
 const PROMPT = "> ";
 /** Names remembered for Tab. */
 const NAMES_LIMIT = 10_000;
+
+/** Partners that Tab goes through first. */
+const PARTNERS_LIMIT = 50;
+
+const CLEARED = "Ctrl-C has cleared the line (Ctrl-Y brings it back); it does not leave";
 
 interface Outgoing {
   readonly to: string;
@@ -55,6 +60,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   const marks = marksFor(env);
   const past: PastStyle = { timeFormat: options.timeFormat, marks, paint };
   const names = new Map<string, string>();
+  /** Whom one has talked with, the last one at the end. */
+  const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
   let hasPartner = false;
   const terminal = new Terminal({
@@ -62,16 +69,33 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     output: process.stdout,
     prompt: PROMPT,
     style: { prompt: (text) => paint("bold", text), status: (text) => paint("dim", text) },
-    completion: { commands: TALK_COMMANDS, names: () => names.values(), fold: foldName },
+    completion: {
+      commands: TALK_COMMANDS,
+      slashCommands: SLASH_COMMANDS,
+      names: () => names.values(),
+      partners: () => [...partners.values()].reverse(),
+      prefix: () => (hasPartner ? "@" : ""), // to a partner a name is text
+      fold: foldName,
+    },
     onLine,
     onEnd,
-    onInterrupt: () => say(`Ctrl-C is disabled here: type ${hasPartner ? "/exit" : "Exit"} or press Ctrl-D to leave`),
+    onInterrupt: (cleared) => {
+      const leave = `type ${hasPartner ? "/exit" : "Exit"} or press Ctrl-D`;
+      say(cleared ? `${CLEARED}: ${leave}` : `Ctrl-C is disabled here: ${leave} to leave`);
+    },
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
     if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
+  };
+  const talksWith = (name: string): void => {
+    know(name);
+    partners.delete(foldName(name));
+    partners.set(foldName(name), name);
+    const [oldest] = partners.keys();
+    if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
   const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
   const settle = (id: string, mark: string, at: number): string[] => {
@@ -92,7 +116,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   return {
     registered: (client) => say(welcome(client)),
     message: (message) => {
-      know(message.from);
+      talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
       bell.onMessage();
       return printed;
@@ -102,7 +126,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       showPending();
     },
     delivered: ({ id, to, ms, at }) => {
-      know(to);
+      talksWith(to);
       const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
@@ -138,7 +162,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
     partner: (name) => {
       hasPartner = name !== null;
-      if (name !== null) know(name);
+      if (name !== null) talksWith(name);
       terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
       say(partnerText(name));
     },

@@ -1,4 +1,5 @@
-// Tab: completes a command, a name, or the last of several names, at the beginning of the line. Pure.
+// Tab: completes a command, a name, or the last of several names, at the beginning of the line, and names behind @, /to and the
+// like. Pressed again it goes through all that it could be. Pure.
 
 export interface Completion {
   /** Replaces the line's text before the cursor; undefined when nothing fits. */
@@ -20,11 +21,11 @@ export function complete(
   names: Iterable<string>,
   fold: (text: string) => string,
 ): Completion {
-  const word = /^(\s*(?:\/|(?:[^\s,/]+,)*))([^\s,/]*)$/u.exec(before);
+  const word = /^(\s*(?:\/(?:to|msg|ignore|unignore)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu.exec(before);
   if (word === null) return { choices: [] };
   const [, head = "", typed = ""] = word;
   const onlyCommands = head.endsWith("/");
-  const onlyNames = head.includes(",");
+  const onlyNames = head.includes(",") || /[@\s]$/u.test(head);
   const candidates = [...(onlyNames ? [] : commands), ...(onlyCommands ? [] : names)];
   const wanted = fold(typed);
   const fitting = [...new Set(candidates.filter((c) => fold(c).startsWith(wanted)))].sort();
@@ -35,6 +36,48 @@ export function complete(
   // Folding may change lengths, so what is typed is only replaced where the common start is longer.
   const longer = common.length > wanted.length ? common : typed;
   return { before: head + longer, choices: fitting.slice(0, CHOICES_LIMIT) };
+}
+
+/** Where Tab goes through names at once: nothing is typed of one yet. */
+const NOTHING_TYPED = /^(?:|\s*@|\s*\/(?:to|msg|ignore|unignore)\s+)$/iu;
+const WORD_START = /[^\s,/@]*$/u;
+
+/** All that a line's beginning could be, one after the other. */
+export class Cycle {
+  readonly #head: string;
+  readonly #after: string;
+  readonly #candidates: readonly string[];
+  #at: number;
+
+  /**
+   * @param before the line's text left of the cursor, and `after` right of it
+   * @param candidates in the order in which they come
+   * @param prefix stands before each on an empty line
+   */
+  constructor(before: string, after: string, candidates: readonly string[], prefix: string) {
+    this.#head = before === "" ? prefix : before.replace(WORD_START, "");
+    this.#after = after;
+    this.#candidates = candidates;
+    this.#at = -1;
+  }
+
+  /** The next line (or with -1 the one before), and the cursor in it. */
+  step(by: 1 | -1): { readonly text: string; readonly cursor: number } | null {
+    const count = this.#candidates.length;
+    if (count === 0) return null;
+    this.#at = this.#at === -1 && by === -1 ? count - 1 : (this.#at + by + count) % count;
+    const before = `${this.#head}${this.#candidates[this.#at]} `;
+    return { text: before + this.#after, cursor: before.length };
+  }
+}
+
+export const isNothingTyped = (before: string): boolean => NOTHING_TYPED.test(before);
+
+/** Partners in their order, then the other names in theirs; each once. */
+export function inTurn(partners: Iterable<string>, names: Iterable<string>, fold: (text: string) => string): string[] {
+  const found = new Map<string, string>();
+  for (const name of [...partners, ...[...names].sort()]) if (!found.has(fold(name))) found.set(fold(name), name);
+  return [...found.values()];
 }
 
 function commonStart(words: readonly string[]): string {

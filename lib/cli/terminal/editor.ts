@@ -1,8 +1,9 @@
 // Keys in, edited line and intentions out: what each key means. Pure; knows neither screen nor streams.
-import { type Completion, complete } from "./completion.ts";
+import { type Completion, Cycle, complete, inTurn, isNothingTyped } from "./completion.ts";
 import { History } from "./history.ts";
 import type { Key } from "./keys.ts";
 import * as edit from "./line.ts";
+import { snap } from "./width.ts";
 
 /** What the terminal has to do after a key. */
 export type Intention =
@@ -10,13 +11,20 @@ export type Intention =
   | { readonly type: "submit"; readonly line: string }
   | { readonly type: "choices"; readonly choices: readonly string[] }
   | { readonly type: "bell" }
-  | { readonly type: "interrupt" }
+  /** `cleared`: a half-typed line is gone; Ctrl-Y brings it back. */
+  | { readonly type: "interrupt"; readonly cleared: boolean }
   | { readonly type: "suspend" }
   | { readonly type: "clear" }
   | { readonly type: "end" };
 
 export interface CompletionSource {
   readonly commands: readonly string[];
+  /** Behind a slash. */
+  readonly slashCommands: readonly string[];
+  /** Names that come first when Tab goes through all, in their order. */
+  readonly partners: () => Iterable<string>;
+  /** What stands before a name on an empty line. */
+  readonly prefix: () => string;
   readonly names: () => Iterable<string>;
   /** The form in which names are compared. */
   readonly fold: (text: string) => string;
@@ -48,6 +56,18 @@ const EDITS: Readonly<Record<string, (line: edit.Line) => edit.Line>> = {
   "ctrl-y": edit.yank,
 };
 
+/** Code units that are searched for: they stand in the prompt. */
+const SEARCH_LIMIT = 200;
+
+/** A search through the lines entered before: Ctrl-R. */
+interface Search {
+  readonly text: string;
+  /** Place of the line that is shown; undefined: none holds the text. */
+  readonly at: number | undefined;
+  /** What was in the editor before. */
+  readonly before: edit.Line;
+}
+
 const REDRAW: Intention = { type: "redraw" };
 const BELL: Intention = { type: "bell" };
 
@@ -55,6 +75,9 @@ export class Editor {
   #line = edit.EMPTY;
   readonly #history = new History();
   readonly #completion: CompletionSource;
+  #search: Search | undefined;
+  /** Tab has been pressed, and nothing else since. */
+  #cycle: Cycle | undefined;
 
   constructor(completion: CompletionSource) {
     this.#completion = completion;
@@ -67,7 +90,20 @@ export class Editor {
     return this.#line.cursor;
   }
 
+  /** Stands in the prompt's place during a search. */
+  get searchPrompt(): string | undefined {
+    if (this.#search === undefined) return undefined;
+    return `${this.#search.at === undefined ? "no line with" : "search"} "${this.#search.text}": `;
+  }
+
   press(key: Key): Intention {
+    if (this.#search !== undefined) {
+      const intention = this.#pressInSearch(key, this.#search);
+      if (intention !== null) return intention;
+    }
+    const isTab = key.type === "key" && (key.name === "tab" || key.name === "shift-tab");
+    if (!isTab) this.#cycle = undefined;
+    if (key.type === "paste" && key.whole) return this.#insert(key.text.replace(/\n+$/, "")); // no empty line at its end
     if (key.type !== "key") return this.#insert(key.text);
     if (key.name === "ctrl-d" && this.#line.text === "") return { type: "end" };
     const operation = EDITS[key.name];
@@ -83,8 +119,13 @@ export class Editor {
       case "down":
       case "ctrl-n":
         return this.#recall(this.#history.newer());
+      case "shift-tab":
+        return this.#step(-1);
+      case "ctrl-r":
+        this.#search = { text: "", at: undefined, before: this.#line };
+        return this.#searchFor("", undefined);
       case "ctrl-c":
-        return { type: "interrupt" };
+        return this.#clear();
       case "ctrl-z":
         return { type: "suspend" };
       case "ctrl-l":
@@ -97,6 +138,51 @@ export class Editor {
   /** Puts a line into the empty editor; a half-typed one stays. */
   restore(line: string): void {
     if (this.#line.text === "") this.#line = edit.replace(this.#line, line);
+  }
+
+  /** @returns null for a key that ends the search and does what it does */
+  #pressInSearch(key: Key, search: Search): Intention | null {
+    if (key.type !== "key") {
+      const [added = ""] = key.text.split("\n");
+      return this.#searchFor((search.text + added).slice(0, SEARCH_LIMIT), search.at);
+    }
+    switch (key.name) {
+      case "ctrl-r":
+        return this.#searchFor(search.text, search.at === undefined ? undefined : search.at - 1);
+      case "backspace":
+        return this.#searchFor([...search.text].slice(0, -1).join(""), undefined);
+      case "ctrl-c":
+      case "ctrl-g":
+        this.#search = undefined;
+        return this.#set(search.before);
+      case "enter":
+      case "escape":
+        // Not sent yet: while it was searched for, the prompt did not say to whom it would go.
+        this.#search = undefined;
+        return REDRAW;
+      default:
+        this.#search = undefined;
+        return null;
+    }
+  }
+
+  /** Shows the latest line that holds the text, from that place back; the one that is shown stays if there is no other. */
+  #searchFor(text: string, from: number | undefined): Intention {
+    const search = this.#search as Search;
+    const found = text === "" ? undefined : this.#history.find(text, from);
+    if (found === undefined && text === search.text && search.at !== undefined) return BELL;
+    this.#search = { ...search, text, at: found?.at };
+    if (text === "" || found === undefined) this.#line = search.before;
+    else
+      this.#line = { ...edit.replace(search.before, found.line), cursor: snap(found.line, found.line.indexOf(text)) };
+    return text !== "" && found === undefined ? BELL : REDRAW;
+  }
+
+  /** What was typed can be brought back by Ctrl-Y. */
+  #clear(): Intention {
+    const { text, cut } = this.#line;
+    this.#line = { ...edit.EMPTY, cut: text === "" ? cut : text };
+    return { type: "interrupt", cleared: text !== "" };
   }
 
   #insert(text: string): Intention {
@@ -116,14 +202,32 @@ export class Editor {
   }
 
   #complete(): Intention {
+    if (this.#cycle !== undefined) return this.#step(1);
     const { text, cursor } = this.#line;
-    const { commands, names, fold } = this.#completion;
-    const { before, choices }: Completion = complete(text.slice(0, cursor), commands, names(), fold);
+    const { commands, slashCommands, names, partners, prefix, fold } = this.#completion;
+    const typed = text.slice(0, cursor);
+    if (isNothingTyped(typed)) {
+      this.#cycle = new Cycle(typed, text.slice(cursor), inTurn(partners(), names(), fold), prefix());
+      return this.#step(1);
+    }
+    const words = /^\s*\//.test(typed) ? slashCommands : commands;
+    const { before, choices }: Completion = complete(typed, words, names(), fold);
     if (before === undefined) return BELL;
+    if (choices.length > 0 && before === typed) {
+      const fitting = new Set(choices);
+      const first = [...partners()].filter((name) => fitting.has(name));
+      this.#cycle = new Cycle(typed, text.slice(cursor), inTurn(first, choices, fold), "");
+    }
     const changed = before !== text.slice(0, cursor);
     const after = before.endsWith(" ") ? text.slice(cursor).replace(/^ /, "") : text.slice(cursor);
     this.#line = { ...this.#line, text: before + after, cursor: before.length };
     return choices.length > 0 && !changed ? { type: "choices", choices } : REDRAW;
+  }
+
+  /** The next of all that Tab could mean. */
+  #step(by: 1 | -1): Intention {
+    const next = this.#cycle?.step(by) ?? null;
+    return next === null ? BELL : this.#set({ ...this.#line, ...next });
   }
 
   #set(line: edit.Line): Intention {

@@ -17,6 +17,15 @@ export class History {
     this.#draft = "";
   }
 
+  /** The latest line, from this one back, that holds the text. @param from its place; left out: the last one */
+  find(text: string, from = this.#lines.length - 1): { readonly line: string; readonly at: number } | undefined {
+    for (let at = Math.min(from, this.#lines.length - 1); at >= 0; at--) {
+      const line = this.#lines[at] as string;
+      if (line.includes(text)) return { line, at };
+    }
+    return undefined;
+  }
+
   /** The line before; undefined at the first. @param current what is in the editor now */
   older(current: string): string | undefined {
     if (this.#at === 0) return undefined;

@@ -24,8 +24,8 @@ export interface TerminalOptions {
   readonly onLine: (line: string) => void;
   /** End of input: Ctrl-D on an empty line, or the terminal is gone. */
   readonly onEnd: () => void;
-  /** Ctrl-C. */
-  readonly onInterrupt: () => void;
+  /** Ctrl-C. @param cleared a half-typed line is gone */
+  readonly onInterrupt: (cleared: boolean) => void;
   /** The end of a paste has not arrived: what did arrive stands in the line. */
   readonly onCutPaste: () => void;
 }
@@ -128,8 +128,9 @@ export class Terminal implements Disposable {
 
   #redraw(): void {
     if (!this.#open) return;
-    const { text, cursor } = this.#editor;
-    this.#screen.show({ status: this.#status, prompt: this.#prompt, text, cursor });
+    const { text, cursor, searchPrompt } = this.#editor;
+    const prompt = searchPrompt === undefined ? this.#prompt : escapeControls(searchPrompt);
+    this.#screen.show({ status: this.#status, prompt, text, cursor });
   }
 
   readonly #onData = (bytes: Uint8Array): void => {
@@ -166,7 +167,7 @@ export class Terminal implements Disposable {
     else if (intention.type === "choices")
       this.print([intention.choices.map(escapeControls).join("  ")]).catch(() => {});
     else if (intention.type === "bell") this.#options.output.write(BELL);
-    else if (intention.type === "interrupt") this.#options.onInterrupt();
+    else if (intention.type === "interrupt") this.#options.onInterrupt(intention.cleared);
     // As the terminal itself would in cooked mode: to the whole foreground process group.
     else if (intention.type === "suspend") process.kill(0, "SIGTSTP");
     else if (intention.type === "clear") this.#screen.repaint();

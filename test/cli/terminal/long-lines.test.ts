@@ -9,14 +9,35 @@ import { Screen } from "../../../lib/cli/terminal/screen.ts";
 const SHORT = LINE_LIMIT / 4;
 const WORDS = ["x", "ab c ", "é", "漢", "👨‍👩‍👧", "e\u0301", "🇩🇪", "\u0301", "\n", " ", "a,", "/", "\x1b"];
 const KEYS = [
-  ...["left", "right", "home", "end", "ctrl-left", "ctrl-right", "backspace", "delete", "tab", "ctrl-l"],
+  ...[
+    "left",
+    "right",
+    "home",
+    "end",
+    "ctrl-left",
+    "ctrl-right",
+    "backspace",
+    "delete",
+    "tab",
+    "shift-tab",
+    "ctrl-r",
+    "ctrl-g",
+    "ctrl-l",
+  ],
   ...["ctrl-w", "ctrl-y", "alt-b", "alt-f", "alt-d", "ctrl-y", "ctrl-u", "ctrl-y", "home", "ctrl-k", "ctrl-y"],
   ...["enter", "up", "down", "up"],
 ];
 
 /** An editor with its screen, as the terminal puts them together, and a line in it: one long word, and a short one. */
 class Typist {
-  readonly #editor = new Editor({ commands: ["All"], names: () => ["alice", "bob"], fold: foldName });
+  readonly #editor = new Editor({
+    commands: ["All"],
+    names: () => ["alice", "bob"],
+    slashCommands: ["to", "exit"],
+    partners: () => ["bob"],
+    prefix: () => "@",
+    fold: foldName,
+  });
   readonly #screen: Screen;
   readonly #status: string[];
   written = 0;

@@ -111,6 +111,41 @@ describe("keys", () => {
     expect(screen.entered).toEqual(["bobby hi"]);
   });
 
+  it("Ctrl-R searches the lines entered before, in the prompt's place", async () => {
+    await open();
+    screen.type("bob one\rcarol two\rhalf");
+    await screen.shows("> half");
+    screen.type("\x12one");
+    await screen.until(() => content().at(-1) === 'search "one": bob one');
+    await screen.message("alice", "meanwhile");
+    await screen.shows("alice: meanwhile");
+    expect(content().at(-1)).toBe('search "one": bob one');
+    screen.type("\r");
+    await screen.until(() => content().at(-1) === "> bob one");
+    expect(screen.entered).toEqual(["bob one", "carol two"]);
+    screen.type("\r");
+    await screen.until(() => screen.entered.length === 3);
+    expect(screen.entered.at(-1)).toBe("bob one");
+  });
+
+  it("Ctrl-L draws the screen anew", async () => {
+    await open();
+    await screen.message("alice", "hello");
+    screen.type("half");
+    await screen.shows("> half");
+    const before = screen.raw.length;
+    screen.type("\x0c");
+    await screen.until((s) => s.raw.length > before && s.rows()[0]?.startsWith("* you are me") === true);
+    await screen.until((s) => s.rows().includes("alice: hello") && s.cursor().row === "> half");
+  });
+
+  it("a pasted line has no empty line at its end", async () => {
+    await open();
+    screen.type(`${ESC}[200~bob one\r\ntwo\r\n${ESC}[201~\r`);
+    await screen.until(() => screen.entered.length === 1);
+    expect(screen.entered).toEqual(["bob one\ntwo"]);
+  });
+
   it("arrows walk through history and back to what was being written", async () => {
     await open();
     screen.type("bob one\rbob two\rdraft");
@@ -123,12 +158,16 @@ describe("keys", () => {
     await screen.shows("> draft");
   });
 
-  it("Ctrl-C does nothing but say so; Ctrl-D is the end of input", async () => {
+  it("Ctrl-C clears a half-typed line and says that it does not leave; Ctrl-D is the end of input", async () => {
     await open();
     screen.type("half\x03");
-    await screen.shows("Ctrl-C is disabled here");
+    await screen.shows("Ctrl-C has cleared the line");
+    await screen.until(() => content().at(-1) === "> ");
+    screen.type("\x19");
     await screen.until(() => content().at(-1) === "> half");
-    screen.type("\x15\x04");
+    screen.type("\x03\x03");
+    await screen.shows("Ctrl-C is disabled here");
+    screen.type("\x04");
     await screen.until(() => screen.ends === 1);
     expect(screen.entered).toEqual([]);
   });
