@@ -1,4 +1,4 @@
-// The same lookup in C, over the same table: what the memory itself allows. Offsets come from lib/table/layout.ts by -D.
+// The same lookup in C, over the same table: what the memory itself allows. Offsets come from table-layout.ts by -D.
 // Arguments: object name, bucket mask, word offsets of versions, buckets, records and details, seed words, number of lookups, seed of
 // the choice, number of clients, lookups in a part, parts. Prints nanoseconds of CPU time a lookup, the least of the parts.
 #include <fcntl.h>
@@ -15,8 +15,7 @@ static const uint32_t *words;
 static uint32_t mask, versions, buckets, records, details, seedLow, seedHigh;
 
 struct entry {
-  char name[33], key[45], host[65], addresses[160];
-  uint32_t port;
+  char name[33], key[45], details[MAX_DETAILS_BYTES + 1];
   double startedAt;
 };
 
@@ -49,22 +48,20 @@ static int lookup(const char *name, struct entry *out) {
       uint64_t at = records + (uint64_t)(link - 1) * RECORD_WORDS;
       uint32_t sequence = load(at + SEQUENCE);
       if ((sequence & 3) == 1 && load(at + HASH) == wanted) {
-        uint32_t same = 0, text[128];
+        uint32_t same = 0, text[256];
         while (same < count && load(at + TEXT + same) == key[same]) same++;
         if (same == count) {
           uint32_t lengths = load(at + LENGTHS);
-          uint32_t fold = lengths & 255, n = lengths >> 8 & 255, h = lengths >> 16 & 255, a = lengths >> 24;
-          if (fold > 64 || n > 32 || h > 64 || a > 159) return 0;
-          out->port = load(at + PORT) & 0xffff;
+          uint32_t fold = lengths & 127, n = lengths >> 7 & 255, d = lengths >> 15 & 65535;
+          if (fold > 64 || n > 32 || d > MAX_DETAILS_BYTES) return 0;
           out->startedAt = load(at + STARTED_AT) + load(at + STARTED_AT + 1) * 4294967296.0;
           uint64_t far = details + (uint64_t)(link - 1) * DETAIL_WORDS - NEAR_TEXT_WORDS;
-          uint32_t from = (fold + 3) / 4, end = from + (n + 44 + h + a + 3) / 4;
+          uint32_t from = (fold + 3) / 4, end = from + (n + 44 + d + 3) / 4;
           for (uint32_t i = from; i < end; i++) text[i - from] = load(i < NEAR_TEXT_WORDS ? at + TEXT + i : far + i);
           if (load(at + SEQUENCE) != sequence) break;
           const char *p = (char *)text;
-          memcpy(out->name, p, n), memcpy(out->key, p + n, 44), memcpy(out->host, p + n + 44, h);
-          memcpy(out->addresses, p + n + 44 + h, a);
-          out->name[n] = out->host[h] = out->addresses[a] = 0;
+          memcpy(out->name, p, n), memcpy(out->key, p + n, 44), memcpy(out->details, p + n + 44, d);
+          out->name[n] = out->key[44] = out->details[d] = 0;
           return 1;
         }
       }

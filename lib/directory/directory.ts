@@ -8,8 +8,8 @@
 //   unknown   It rejects with the DirectoryError `try-again`. The change may have happened, may happen later, or not at all.
 // The caller repeats an unknown write with the same claim. A repetition of what has happened already succeeds, but does not tell
 // again what the first attempt found: register() names no replaced registration, remove() returns false. Writes to one name
-// through one directory take effect in the order of the calls, so once a later one has an answer, an earlier one that was
-// unknown changes nothing any more.
+// through one directory take effect in the order of the calls (but for a bind() that finds the name bound already). So once a
+// later one has an answer, an earlier one that was unknown changes nothing any more.
 
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
 import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";

@@ -12,8 +12,8 @@ interface Subscription {
   readonly listener: Listener;
 }
 
-/** Departures that are remembered: more than there are while an event of another worker is on its way. */
-const REMEMBERED_DEPARTURES = 4096;
+/** Names whose last event is remembered: more than there are events while one of another worker is on its way. */
+const REMEMBERED_NAMES = 4096;
 /** Events of one batch; a full one leaves at once. */
 const BATCH_EVENTS = 256;
 
@@ -22,8 +22,8 @@ export class EventFeed {
   readonly #everybody = new Set<Subscription>();
   /** By folded name. */
   readonly #byName = new Map<string, Set<Subscription>>();
-  /** Version of the row that was last reported as gone, by folded name. */
-  readonly #departures = new Map<string, number>();
+  /** The last event that listeners heard, by folded name; the oldest first. */
+  readonly #heard = new Map<string, Pick<DirectoryEvent, "kind" | "version">>();
   #batch: DirectoryEvent[] = [];
 
   constructor(publish: (events: readonly DirectoryEvent[]) => void) {
@@ -69,18 +69,17 @@ export class EventFeed {
   }
 
   #isNews({ kind, name, version }: DirectoryEvent, row: DirectoryRow | null): boolean {
-    if (kind === "off") {
-      // A row under that name is a later client's, with an event of its own.
-      const departed = this.#departures.get(foldName(name));
-      return row === null && (departed === undefined || isLaterVersion(version, departed));
-    }
     // A row is there before its event is published. Without it the client has left again; a later one has its own event.
-    return row !== null && !isLaterVersion(row.version, version);
+    if (kind !== "off") return row !== null && !isLaterVersion(row.version, version);
+    if (row !== null) return false;
+    const heard = this.#heard.get(foldName(name));
+    if (heard === undefined || isLaterVersion(version, heard.version)) return true;
+    return heard.version === version && heard.kind !== "off";
   }
 
   #dispatch(events: readonly DirectoryEvent[]): void {
     if (events.length === 0) return;
-    for (const { kind, name, version } of events) if (kind === "off") this.#rememberDeparture(foldName(name), version);
+    for (const event of events) this.#remember(event);
     for (const subscription of this.#everybody) report(subscription, events);
     if (this.#byName.size === 0) return;
     const concerned = new Map<Subscription, DirectoryEvent[]>();
@@ -94,11 +93,12 @@ export class EventFeed {
     for (const [subscription, several] of concerned) report(subscription, several);
   }
 
-  #rememberDeparture(name: string, version: number): void {
-    this.#departures.delete(name);
-    this.#departures.set(name, version);
-    const [oldest] = this.#departures.keys();
-    if (this.#departures.size > REMEMBERED_DEPARTURES && oldest !== undefined) this.#departures.delete(oldest);
+  #remember({ kind, name, version }: DirectoryEvent): void {
+    const folded = foldName(name);
+    this.#heard.delete(folded);
+    this.#heard.set(folded, { kind, version });
+    const [oldest] = this.#heard.keys();
+    if (this.#heard.size > REMEMBERED_NAMES && oldest !== undefined) this.#heard.delete(oldest);
   }
 
   #unsubscribe(names: readonly string[], subscription: Subscription): void {

@@ -45,10 +45,13 @@ export function directoryConformance(implementation: Implementation): void {
   let world: World;
   let tests = 0;
 
+  const closeWorlds = async () => {
+    for (const made of worlds.splice(0)) await made.close();
+  };
   afterEach(async () => {
     tests++;
     vi.useRealTimers();
-    for (const made of worlds.splice(0)) await made.close();
+    await closeWorlds();
   });
 
   /** Directories of workers 1, 2, …, all alive. */
@@ -930,20 +933,21 @@ export function directoryConformance(implementation: Implementation): void {
         size: "max",
       });
       await fc.assert(
-        fc.asyncProperty(history, fc.nat(), async (steps, seed) => {
-          const directories = await start({ workers: WORKERS, seed });
-          const play = new Sequential(directories);
-          const hearing = new Hearing();
-          directories[0]?.watch("everybody", hearing.listener);
-          for (const next of steps) {
-            await play.take(next);
-            await world.settled();
-          }
-          for (const directory of directories) await play.check(directory);
-          hearing.expectOrder();
-          expect(hearing.truth).toEqual(truthOf(await walk(directories[0] as Directory)));
-          for (const made of worlds.splice(0)) await made.close();
-        }),
+        fc
+          .asyncProperty(history, fc.nat(), async (steps, seed) => {
+            const directories = await start({ workers: WORKERS, seed });
+            const play = new Sequential(directories);
+            const hearing = new Hearing();
+            directories[0]?.watch("everybody", hearing.listener);
+            for (const next of steps) {
+              await play.take(next);
+              await world.settled();
+            }
+            for (const directory of directories) await play.check(directory);
+            hearing.expectOrder();
+            expect(hearing.truth).toEqual(truthOf(await walk(directories[0] as Directory)));
+          })
+          .afterEach(closeWorlds),
         { numRuns: 60 },
       );
     });
@@ -951,46 +955,47 @@ export function directoryConformance(implementation: Implementation): void {
     it("at once are explained by one order; no name is there twice, no confirmed client is missing", async () => {
       const timed = fc.record({ step, pause: fc.nat(3), waits: fc.boolean() });
       await fc.assert(
-        fc.asyncProperty(fc.array(timed, { minLength: 6, maxLength: 36, size: "max" }), fc.nat(), async (all, seed) => {
-          const directories = await start({ workers: WORKERS, seed });
-          const hearings = directories.map(() => [new Hearing(), new Hearing()] as const);
-          for (const [i, [everybody, ann]] of hearings.entries()) {
-            directories[i]?.watch("everybody", everybody.listener);
-            directories[i]?.watch({ names: ["ANN"] }, ann.listener);
-          }
-          const play = new Concurrent(directories, isLocal);
-          const random = new Random(seed);
-          // A listener that begins in the middle hears of what was under way, but nothing false.
-          const late = new Hearing();
-          const begins = random.below(all.length);
-          await Promise.all(
-            directories.map(async (_, i) => {
-              for (const [index, { step: next, pause, waits }] of all.entries()) {
-                if (index === begins && i === 0) directories[0]?.watch("everybody", late.listener);
-                if (next.worker !== i + 1) continue;
-                for (let n = 0; n < pause; n++) await random.delay();
-                const done = play.take(next);
-                if (waits) await done;
-              }
-            }),
-          );
-          await play.done();
-          await world.settled();
-          await play.check();
-          for (const [i, directory] of directories.entries()) {
-            const rows = await walk(directory);
-            const [everybody, ann] = hearings[i] as readonly [Hearing, Hearing];
-            everybody.expectOrder();
-            ann.expectOrder();
-            expect(everybody.truth).toEqual(truthOf(rows));
-            expect(ann.truth).toEqual(truthOf(rows.filter(({ entry }) => foldName(entry.name) === "ann")));
-          }
-          const heardOf = new Set(late.events.map(({ name }) => foldName(name)));
-          const rows = await walk(directories[0] as Directory);
-          late.expectOrder();
-          expect(late.truth).toEqual(truthOf(rows.filter(({ entry }) => heardOf.has(foldName(entry.name)))));
-          for (const made of worlds.splice(0)) await made.close();
-        }),
+        fc
+          .asyncProperty(fc.array(timed, { minLength: 6, maxLength: 36, size: "max" }), fc.nat(), async (all, seed) => {
+            const directories = await start({ workers: WORKERS, seed });
+            const hearings = directories.map(() => [new Hearing(), new Hearing()] as const);
+            for (const [i, [everybody, ann]] of hearings.entries()) {
+              directories[i]?.watch("everybody", everybody.listener);
+              directories[i]?.watch({ names: ["ANN"] }, ann.listener);
+            }
+            const play = new Concurrent(directories, isLocal);
+            const random = new Random(seed);
+            // A listener that begins in the middle hears of what was under way, but nothing false.
+            const late = new Hearing();
+            const begins = random.below(all.length);
+            await Promise.all(
+              directories.map(async (_, i) => {
+                for (const [index, { step: next, pause, waits }] of all.entries()) {
+                  if (index === begins && i === 0) directories[0]?.watch("everybody", late.listener);
+                  if (next.worker !== i + 1) continue;
+                  for (let n = 0; n < pause; n++) await random.delay();
+                  const done = play.take(next);
+                  if (waits) await done;
+                }
+              }),
+            );
+            await play.done();
+            await world.settled();
+            await play.check();
+            for (const [i, directory] of directories.entries()) {
+              const rows = await walk(directory);
+              const [everybody, ann] = hearings[i] as readonly [Hearing, Hearing];
+              everybody.expectOrder();
+              ann.expectOrder();
+              expect(everybody.truth).toEqual(truthOf(rows));
+              expect(ann.truth).toEqual(truthOf(rows.filter(({ entry }) => foldName(entry.name) === "ann")));
+            }
+            const heardOf = new Set(late.events.map(({ name }) => foldName(name)));
+            const rows = await walk(directories[0] as Directory);
+            late.expectOrder();
+            expect(late.truth).toEqual(truthOf(rows.filter(({ entry }) => heardOf.has(foldName(entry.name)))));
+          })
+          .afterEach(closeWorlds),
         { numRuns: 100 },
       );
     });

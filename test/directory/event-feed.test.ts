@@ -62,7 +62,17 @@ describe("events of other workers", () => {
     expect(heard()).toEqual(["off Ann 7", "off ann 8"]);
   });
 
-  it("remembers as many departures as it says, the latest", () => {
+  it("a departure is not told after a later row, which may have left by now", () => {
+    const { feed, heard } = listening();
+    feed.deliver([on("ann", 5)], () => row("ann", 5));
+    feed.deliver([on("ann", 7)], () => row("ann", 7));
+    feed.deliver([off("ann", 5)], () => null);
+    expect(heard()).toEqual(["on ann 5", "on ann 7"]);
+    feed.deliver([off("ann", 7)], () => null);
+    expect(heard().slice(2)).toEqual(["off ann 7"]);
+  });
+
+  it("remembers the last event of as many names as it says, the latest", () => {
     const { feed, calls } = listening();
     for (let i = 0; i < 5000; i++) feed.emit(off(`u${i}`, 100 + i));
     calls.length = 0;

@@ -1,5 +1,6 @@
 // Makes a table whole after a writer died at any store. The records are the truth: the repair keeps one if its sequence says live
-// and its name hashes to its hash; of two with one folded name, the later version. Everything else is only an index of them.
+// and its name hashes to its hash. Of two with one folded name it keeps the later version; of a record and its stand-in, which
+// have one version, the record. Everything else is only an index of them.
 //
 // The caller is alone with the table but for readers without a lock. To keep these right, chains are mended link by link: missing
 // records go in before wrong ones go out. A repair may itself be killed anywhere and be run again.
@@ -84,7 +85,7 @@ class Repair {
     for (let link = this.#wantedHead[index] as number; link !== NONE; listed++) {
       const next = this.#wantedNext[link - 1] as number;
       if (this.#sameName(this.#at(link - 1), at)) {
-        if (this.#isLater(this.#at(link - 1), at)) return;
+        if (this.#outranks(this.#at(link - 1), at)) return;
         this.#status[link - 1] = UNWANTED;
         if (previous === NONE) this.#wantedHead[index] = next;
         else this.#wantedNext[previous - 1] = next;
@@ -134,9 +135,13 @@ class Repair {
     return true;
   }
 
-  #isLater(a: number, b: number): boolean {
-    const versionOfA = Atomics.load(this.#words, a + RECORD.sequence) >>> STATE_BITS;
-    return isLaterVersion(versionOfA, Atomics.load(this.#words, b + RECORD.sequence) >>> STATE_BITS);
+  /** Whether the listed record is to be kept rather than this one of the same name. */
+  #outranks(listed: number, at: number): boolean {
+    const listedVersion = Atomics.load(this.#words, listed + RECORD.sequence) >>> STATE_BITS;
+    const sequence = Atomics.load(this.#words, at + RECORD.sequence);
+    const version = sequence >>> STATE_BITS;
+    if (listedVersion === version) return (sequence & STATE_MASK) === STATE.standIn;
+    return isLaterVersion(listedVersion, version);
   }
 
   #noteVersion(version: number): void {

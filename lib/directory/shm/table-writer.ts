@@ -61,7 +61,8 @@ export class TableWriter {
     const hasRoom = count < this.#geometry.capacity && this.#passed < MAX_CHAIN - 1;
     if (!hasRoom) throw DirectoryError.full(this.#geometry.capacity);
     const slot = this.#allocate();
-    const version = this.#write(slot, input, STATE.free);
+    const version = this.#nextVersion();
+    this.#write(slot, input, version, STATE.free);
     this.#publish(slot, version, STATE.live, bucket);
     Atomics.store(this.#words, HEADER.count, count + 1);
     return { slot, version };
@@ -69,7 +70,8 @@ export class TableWriter {
 
   /**
    * Replaces the record of the same folded name in its slot. Lookups, pages and repairs after a crash find the old or the new
-   * one at every moment: the new record is first written elsewhere, where it stands in while the slot is written again.
+   * one at every moment: the new record is first written elsewhere, where it stands in, under the same version, while the slot
+   * is written again.
    * @throws TalkError `no-such-user` if the slot does not hold that name
    */
   replace(slot: number, input: NewRow): RowHandle {
@@ -80,8 +82,9 @@ export class TableWriter {
     const at = this.#at(slot);
     const oldVersion = Atomics.load(words, at + RECORD.sequence) >>> STATE_BITS;
     const standIn = this.#allocate();
-    const standInVersion = this.#write(standIn, input, STATE.free);
-    this.#publish(standIn, standInVersion, STATE.standIn, bucket);
+    const version = this.#nextVersion();
+    this.#write(standIn, input, version, STATE.free);
+    this.#publish(standIn, version, STATE.standIn, bucket);
 
     this.#raise(bucket);
     Atomics.store(words, detailAt(this.#geometry, slot) + DETAIL.standIn, standIn + 1);
@@ -89,9 +92,9 @@ export class TableWriter {
     this.#unlink(slot, bucket);
     this.#raise(bucket);
 
-    const version = this.#write(slot, input, STATE.moving);
+    this.#write(slot, input, version, STATE.moving);
     this.#publish(slot, version, STATE.live, bucket);
-    this.#retire(standIn, standInVersion, bucket);
+    this.#retire(standIn, version, bucket);
     this.#free(standIn);
     return { slot, version };
   }
@@ -185,13 +188,17 @@ export class TableWriter {
     return slot;
   }
 
-  /** Stores everything under a sequence of that state. @returns the new version */
-  #write(slot: number, input: NewRow, state: number): number {
+  #nextVersion(): number {
+    const version = (Atomics.load(this.#words, HEADER.lastVersion) + 1) & VERSION_MASK;
+    Atomics.store(this.#words, HEADER.lastVersion, version);
+    return version;
+  }
+
+  /** Stores everything under a sequence of that version and state. */
+  #write(slot: number, input: NewRow, version: number, state: number): void {
     const words = this.#words;
     const at = this.#at(slot);
     const image = this.#image;
-    const version = (Atomics.load(words, HEADER.lastVersion) + 1) & VERSION_MASK;
-    Atomics.store(words, HEADER.lastVersion, version);
     Atomics.store(words, at + RECORD.sequence, sequenceOf(version, state));
     Atomics.store(words, at + RECORD.hash, this.#key.hash);
     Atomics.store(words, at + RECORD.lengths, image.lengths);
@@ -211,7 +218,6 @@ export class TableWriter {
     for (let i = 0; i < this.#claimWords.length; i++) {
       Atomics.store(words, detail + DETAIL.claimId + i, this.#claimWords[i] as number);
     }
-    return version;
   }
 
   /** From the first store on the record is in the table; from the second on lookups find it. */

@@ -97,13 +97,12 @@ export class WriteBatcher {
       const { signal } = this.#moved;
       let failure: unknown = null;
       let isEntered = false;
-      const entry = this.#lock.withWrite(
-        () => {
-          isEntered = true;
-          for (const job of batch) job.run();
-        },
-        { signal },
-      );
+      const section = () => {
+        isEntered = true;
+        for (const job of batch) job.run();
+      };
+      // In a function of its own: a lock that throws at once is one that could not be had.
+      const entry = (async () => this.#lock.withWrite(section, { signal }))();
       this.#entry = entry.catch(() => {});
       try {
         await entry;

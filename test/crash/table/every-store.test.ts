@@ -113,18 +113,25 @@ describe.each([1, 2, 8, 64])("in a table for %i, a crash at any store of", (capa
 });
 
 describe("replace", () => {
-  it("is found by lookups and by walks at every moment, exactly once", () => {
+  it("is found by lookups and by walks at every moment, exactly once, with the old version or the new", () => {
     const table = filled(16, 12);
-    const { slot } = table.writer.insert(client("subject", 1));
+    const { slot, version } = table.writer.insert(client("subject", 1));
+    const versions = new Set<number>();
+    let replaced = version;
     atEveryStore(
-      () => table.writer.replace(slot, client("subject", 2)),
       () => {
+        replaced = table.writer.replace(slot, client("subject", 2)).version;
+      },
+      () => {
+        versions.add(table.find("subject")?.version ?? -1);
         expect([1, 2]).toContain(table.find("subject")?.place.connection);
         const met = table.all().filter(({ entry }) => entry.name === "subject");
         expect(met.length).toBe(1);
+        versions.add(met[0]?.version ?? -1);
         expect([1, 2]).toContain(met[0]?.place.connection);
       },
     );
+    expect(versions).toEqual(new Set([version, replaced]));
   });
 });
 

@@ -188,7 +188,7 @@ interface Removal {
 export class Concurrent {
   readonly #directories: readonly Directory[];
   readonly #isLocal: boolean;
-  readonly #operations = new Map<string, Operation<Seen>[]>();
+  readonly #operations = new Map<string, (Operation<Seen> & { readonly saw: string })[]>();
   /** Claim ids by worker and folded name: a worker uses its own. */
   readonly #claims = new Map<string, string[]>();
   /** By folded name; without those that found nothing. */
@@ -248,16 +248,22 @@ export class Concurrent {
   async #register(directory: Directory, folded: string, worker: number, request: RegisterRequest): Promise<void> {
     const called = this.#clock + 1;
     const attempt = () => directory.register(request);
-    const outcome = await this.#observe(folded, worker, attempt, (state, seen) => {
-      const expected = model.register(state, askedOfModel(request), () => true);
-      if (expected.outcome === "taken") return seen === "taken" || seen === UNKNOWN ? state : null;
-      if (seen === "taken") return null;
-      if (seen === UNKNOWN) return expected.isNew ? { ...state, ...expected.state, version: null } : state;
-      const { claim, replaced } = seen as Registered;
-      if ((replaced?.claimId ?? null) !== expected.replaced) return null;
-      if (expected.isNew) return withVersion({ ...state, ...expected.state }, claim.version);
-      return state.version === null || state.version === claim.version ? state : null;
-    });
+    const outcome = await this.#observe(
+      folded,
+      worker,
+      `register ${JSON.stringify(askedOfModel(request))}`,
+      attempt,
+      (state, seen) => {
+        const expected = model.register(state, askedOfModel(request), () => true);
+        if (expected.outcome === "taken") return seen === "taken" || seen === UNKNOWN ? state : null;
+        if (seen === "taken") return null;
+        if (seen === UNKNOWN) return expected.isNew ? { ...state, ...expected.state, version: null } : state;
+        const { claim, replaced } = seen as Registered;
+        if ((replaced?.claimId ?? null) !== expected.replaced) return null;
+        if (expected.isNew) return withVersion({ ...state, ...expected.state }, claim.version);
+        return state.version === null || state.version === claim.version ? state : null;
+      },
+    );
     if (outcome === UNKNOWN || outcome === "taken") return;
     // It is confirmed: every directory finds the name, unless a removal has begun since.
     const finds = this.#directories.map(async (each) => {
@@ -272,7 +278,7 @@ export class Concurrent {
   async #update(directory: Directory, folded: string, worker: number, claim: Claim): Promise<void> {
     const rooms = [`#r${++this.#updates}`];
     const attempt = () => directory.update(claim, { rooms });
-    await this.#observe(folded, worker, attempt, (state, seen) => {
+    await this.#observe(folded, worker, `update ${claim.id}`, attempt, (state, seen) => {
       if (!model.holds(state, claim.id)) return seen === "replaced" || seen === UNKNOWN ? state : null;
       if (seen === UNKNOWN) return { ...state, version: null };
       return seen === "replaced" ? null : withVersion(state, (seen as Claim).version);
@@ -284,7 +290,7 @@ export class Concurrent {
     const removal = { called: this.#clock + 1, answered: Number.POSITIVE_INFINITY, isUnknown: false };
     this.#removals.set(folded, removals.add(removal));
     const attempt = () => directory.remove(claim);
-    const outcome = await this.#observe(folded, worker, attempt, (state, seen) => {
+    const outcome = await this.#observe(folded, worker, `remove ${claim.id}`, attempt, (state, seen) => {
       const holds = model.holds(state, claim.id);
       if (seen !== UNKNOWN && seen !== holds) return null;
       return holds ? { ...state, ...model.remove(state, claim.id), version: null } : state;
@@ -296,7 +302,7 @@ export class Concurrent {
 
   async #bind(directory: Directory, folded: string, worker: number, by: string): Promise<void> {
     const attempt = () => directory.bind(folded, by);
-    await this.#observe(folded, worker, attempt, (state, seen) => {
+    await this.#observe(folded, worker, `bind ${by}`, attempt, (state, seen) => {
       const after = model.bind(state, by);
       if (after === null) return seen === "taken" || seen === UNKNOWN ? state : null;
       return seen === "taken" ? null : { ...state, ...after };
@@ -307,7 +313,7 @@ export class Concurrent {
   async #find(directory: Directory, folded: string): Promise<DirectoryRow | null> {
     if (!this.#isLocal) return surely(() => directory.find(folded));
     const attempt = () => directory.find(folded);
-    const found = await this.#observe(folded, null, attempt, (state, seen) => {
+    const found = await this.#observe(folded, null, "find", attempt, (state, seen) => {
       const row = seen as DirectoryRow | null;
       if ((row?.claimId ?? null) !== (state.row?.claimId ?? null)) return null;
       return row === null || state.version === null || state.version === row.version ? state : null;
@@ -318,7 +324,7 @@ export class Concurrent {
   async #owner(directory: Directory, folded: string): Promise<void> {
     if (!this.#isLocal) return;
     const attempt = () => directory.ownerOf(folded);
-    await this.#observe(folded, null, attempt, (state, seen) => (seen === state.owner ? state : null));
+    await this.#observe(folded, null, "owner", attempt, (state, seen) => (seen === state.owner ? state : null));
   }
 
   /**
@@ -329,6 +335,7 @@ export class Concurrent {
   async #observe(
     folded: string,
     worker: number | null,
+    what: string,
     attempt: () => unknown,
     apply: (state: Seen, seen: unknown) => Seen | null,
   ): Promise<unknown> {
@@ -340,10 +347,13 @@ export class Concurrent {
       if (!(error instanceof DirectoryError)) throw error;
       seen = error.code === "try-again" ? UNKNOWN : error.code;
     }
+    // A bind may find at once that nothing is to be done, before the calls in front of it have their turn.
+    const keepsOrder = worker !== null && (seen === UNKNOWN || !what.startsWith("bind"));
     const operation = {
-      sequence: worker === null ? `read ${called}` : `worker ${worker}`,
+      sequence: keepsOrder ? `worker ${worker}` : `${called}`,
       called,
       answered: ++this.#clock,
+      saw: `${what}: ${JSON.stringify(seen, summary) ?? String(seen)}`,
       isUnknown: seen === UNKNOWN,
       apply: (state: Seen) => apply(state, seen),
     };
@@ -355,7 +365,10 @@ export class Concurrent {
   async check(): Promise<void> {
     for (const [folded, operations] of this.#operations) {
       if (isLinearizable(operations, { ...model.FREE, version: null, last: 0 })) continue;
-      expect.fail(`no order explains what the callers saw of ${folded}: ${JSON.stringify(operations)}`);
+      const lines = operations.map(
+        ({ sequence, called, answered, saw }) => `${called}-${answered} ${sequence}: ${saw}`,
+      );
+      expect.fail(`no order explains what the callers saw of ${folded}:\n${lines.join("\n")}`);
     }
     const shownBy: unknown[] = [];
     for (const directory of this.#directories) {
@@ -367,6 +380,11 @@ export class Concurrent {
     }
     for (const rows of shownBy) expect(rows).toEqual(shownBy[0]);
   }
+}
+
+/** For the message of a failure: entries are long, and say no more than the claim id. */
+function summary(key: string, value: unknown): unknown {
+  return key === "entry" ? undefined : value;
 }
 
 /** @returns null if the version is not later than all that are known */
