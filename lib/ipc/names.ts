@@ -36,6 +36,9 @@ function whyInvalid(name: string): string | undefined {
   return undefined;
 }
 
+/** The greatest process number there can be. */
+export const PID_MAX = 2 ** 31 - 1;
+
 /** A size in bytes: a whole number from 1 to 2^53 - 1. */
 export function checkSize(size: unknown): asserts size is number {
   checkInteger("size", size, 1, Number.MAX_SAFE_INTEGER);

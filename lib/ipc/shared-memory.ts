@@ -1,7 +1,7 @@
 // Named shared memory: shm_open(3), posix_fallocate(3), mmap(2).
 import { constants } from "node:fs";
 import { native } from "../native.ts";
-import { checkMappable, listObjects } from "./dev-shm.ts";
+import { checkMappable, listObjects, mapping } from "./dev-shm.ts";
 import { IpcError, isCode } from "./error.ts";
 import { checkInteger, checkMode, checkName, checkSize } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
@@ -34,21 +34,38 @@ export interface CreateOptions {
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/shm_open.html
  */
 export class SharedMemory implements Disposable {
-  /** The POSIX name: "/name". */
-  readonly name: string;
-  /** Bytes mapped: the object's size when it was opened. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  #buffer: ArrayBuffer | undefined;
+  readonly #name: string;
+  readonly #size: number;
+  readonly #readOnly: boolean;
   readonly #fd: number;
+  #buffer: ArrayBuffer | undefined;
+  /** The buffer is known outside of this class: Node may be at work on it at any time, until nobody refers to it. */
+  #shared = false;
+  /** After `close`: the buffer, as long as somebody refers to it. */
+  #left: WeakRef<ArrayBuffer> | undefined;
 
   private constructor(name: string, fd: number, size: number, readOnly: boolean) {
-    this.name = name;
-    this.size = size;
-    this.readOnly = readOnly;
-    this.#buffer = native.map(fd, size, !readOnly, name);
+    this.#name = name;
+    this.#size = size;
+    this.#readOnly = readOnly;
+    this.#buffer = mapping(() => native.map(fd, size, !readOnly, name));
     this.#fd = fd;
     forgotten.register(this, fd, this);
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Bytes mapped: the object's size when it was opened. Stays after `close`. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Opened with `readOnly`. */
+  get readOnly(): boolean {
+    return this.#readOnly;
   }
 
   /**
@@ -139,35 +156,63 @@ export class SharedMemory implements Disposable {
     return listObjects("memory", prefix);
   }
 
-  /** The mapped bytes, for reading and writing. EACCES when opened `readOnly`, EBADF after `close`. */
+  /**
+   * The mapped bytes, for reading and writing: the same ArrayBuffer each time. It cannot be transferred: `transfer()` throws
+   * (EBUSY), postMessage with it in the transfer list throws too (Node 20 sends a copy instead). EACCES when opened `readOnly`,
+   * EBADF after `close`.
+   */
   get buffer(): ArrayBuffer {
     const buffer = this.#mapped();
-    if (this.readOnly)
-      throw IpcError.of("EACCES", "mmap", this.name, "it was opened read-only: use read(offset, length)");
+    if (this.#readOnly)
+      throw IpcError.of("EACCES", "mmap", this.#name, "it was opened read-only: use read(offset, length)");
+    if (!this.#shared) {
+      this.#shared = true;
+      refuseTransfer(buffer, this.#name);
+    }
     return buffer;
   }
 
   /** A copy of `length` bytes from `offset` on; all that follow by default. RangeError outside of the object. */
-  read(offset = 0, length = this.size - offset): Uint8Array<ArrayBuffer> {
+  read(offset = 0, length = this.#size - offset): Uint8Array<ArrayBuffer> {
     const buffer = this.#mapped();
-    checkInteger("offset", offset, 0, this.size);
-    checkInteger("length", length, 0, this.size - offset);
+    checkInteger("offset", offset, 0, this.#size);
+    checkInteger("length", length, 0, this.#size - offset);
     return new Uint8Array(buffer.slice(offset, offset + length));
   }
 
-  /** Unmaps it and detaches every view of `buffer`: their length is 0 from now on. The object itself stays. */
+  /**
+   * Ends this object's use of the memory: `buffer` and `read` are EBADF from now on, the descriptor is closed. Whatever Node still
+   * does with a view of `buffer` in the background (crypto, zlib, a write to a file or socket) goes on undisturbed: the memory is
+   * unmapped when nothing refers to the buffer or a view of it any more, or at once if `buffer` was never read. The object itself
+   * stays: see `unlink`.
+   */
   close(): void {
-    if (!this.#buffer) return;
     const buffer = this.#buffer;
+    if (!buffer) return;
     this.#buffer = undefined;
     forgotten.unregister(this);
-    native.unmap(buffer);
+    // Detaching would be no better: zlib, for one, asserts in its next step that its input is as long as it was.
+    if (this.#shared) this.#left = new WeakRef(buffer);
+    else native.unmap(buffer);
     native.closeFd(this.#fd);
+  }
+
+  /**
+   * As `close`, and gives the memory back now: every view of `buffer` is detached, its length is 0. Works after `close`, too.
+   * Only for buffers on which Node has nothing unfinished: an asynchronous call of crypto, zlib, fs or net that still works on a
+   * view of it kills the process (SIGSEGV, or an assertion that fails), or sends a part.
+   * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/munmap.html
+   */
+  unmapNow(): void {
+    const buffer = this.#buffer ?? this.#left?.deref();
+    this.close();
+    this.#left = undefined;
+    if (buffer) native.unmap(buffer);
   }
 
   /** Removes the name, as the static `unlink`. Works after `close` too. */
   unlink(): void {
-    SharedMemory.unlink(this.name);
+    SharedMemory.unlink(this.#name);
   }
 
   [Symbol.dispose](): void {
@@ -175,18 +220,39 @@ export class SharedMemory implements Disposable {
   }
 
   #mapped(): ArrayBuffer {
-    if (!this.#buffer) throw IpcError.of("EBADF", "mmap", this.name, "it is closed");
-    return this.#buffer;
+    const buffer = this.#buffer;
+    if (!buffer) throw IpcError.of("EBADF", "mmap", this.#name, "it is closed");
+    // By ArrayBuffer.prototype.transfer itself: the memory belongs to another ArrayBuffer then, and goes with that.
+    if (buffer.byteLength === 0) throw IpcError.of("EBADF", "mmap", this.#name, "its buffer was transferred away");
+    return buffer;
   }
 
   static {
-    wordsOf = (shm) => new Int32Array(shm.#mapped(), 0, Math.floor(shm.size / Int32Array.BYTES_PER_ELEMENT));
+    wordsOf = (shm) => new Int32Array(shm.#mapped(), 0, Math.floor(shm.#size / Int32Array.BYTES_PER_ELEMENT));
     fdOf = (shm) => {
       shm.#mapped();
       return shm.#fd;
     };
     faultsOf = (shm) => native.faults(shm.#mapped());
   }
+}
+
+/**
+ * A buffer whose memory went to another one would leave its SharedMemory neither open nor closed. Own methods, because Node-API has no
+ * way to forbid it; Node itself refuses to transfer the memory of addons with postMessage and structuredClone.
+ */
+function refuseTransfer(buffer: ArrayBuffer, name: string): void {
+  const refuse = {
+    value: () => {
+      throw IpcError.of(
+        "EBUSY",
+        "mmap",
+        name,
+        "mapped memory cannot be transferred: copy it, or open it where it is needed",
+      );
+    },
+  };
+  Object.defineProperties(buffer, { transfer: refuse, transferToFixedLength: refuse });
 }
 
 function noSizeYet(name: string): IpcError {

@@ -63,6 +63,13 @@ describe("posix_ipc SharedMemory", () => {
     expect([segment.name, segment.size, segment.readOnly]).toEqual([name, 12_345, false]);
   });
 
+  test("its name and its size cannot be written", () => {
+    using segment = SharedMemory.create(names.fresh(), { size: 8 });
+    const loose = segment as { name: string; size: number };
+    expect(() => (loose.name = "/other")).toThrow(TypeError);
+    expect(() => (loose.size = 1)).toThrow(TypeError);
+  });
+
   test("close is not unlink, and unlink is not close", () => {
     const name = names.fresh();
     const segment = SharedMemory.create(name, { size: 8 });
@@ -71,6 +78,7 @@ describe("posix_ipc SharedMemory", () => {
     using again = SharedMemory.open(name);
     again.unlink();
     expect(SharedMemory.list(names.prefix)).toEqual([]);
+    expect(() => SharedMemory.open(name)).toThrow(expect.objectContaining({ code: "ENOENT" }));
     expect(again.read()).toHaveLength(8);
   });
 });
@@ -111,6 +119,16 @@ describe("posix_ipc Semaphore", () => {
     semaphore.post();
     semaphore.post();
     expect(semaphore.value).toBe(3);
+  });
+});
+
+describe("posix_ipc Semaphore's properties", () => {
+  test("a semaphore's name and value cannot be written", () => {
+    using semaphore = Semaphore.create(names.fresh(), { value: 2 });
+    const loose = semaphore as { name: string; value: number };
+    expect(() => (loose.name = "/other")).toThrow(TypeError);
+    expect(() => (loose.value = 1)).toThrow(TypeError);
+    expect(semaphore.value).toBe(2);
   });
 });
 
