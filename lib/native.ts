@@ -108,6 +108,17 @@ export interface Native {
   receiveDescriptors(fd: number, bytes: Uint8Array, descriptors: Int32Array): number;
   /** The most descriptors of one message. */
   readonly maxDescriptors: number;
+  /** mq_open(3), never blocking afterwards; closeFd closes it. Sizes count with O_CREAT only. */
+  mqOpen(name: string, flags: number, mode: number, maxMessages: number, messageSize: number): number;
+  mqUnlink(name: string): void;
+  mqAttributes(queue: number): { readonly maxMessages: number; readonly messageSize: number; readonly waiting: number };
+  /** False when the queue is full. EMSGSIZE. */
+  mqSend(queue: number, bytes: Uint8Array, priority: number): boolean;
+  /** How many bytes came, their priority in the first word; -1 when the queue is empty. `bytes` must have room for messageSize. */
+  mqReceive(queue: number, bytes: Uint8Array, priority: Int32Array): number;
+  /** mq_notify(3) with SIGEV_SIGNAL; signal 0 ends the request. EBUSY while another process has one. */
+  mqNotify(queue: number, signo: number, value: number): void;
+
   /**
    * Calls back once, with 0 or a negated errno, when the descriptor can be read (or written), and keeps the event loop alive until then.
    * Returns an id. The descriptor stays the caller's, who may close it at any time.

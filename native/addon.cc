@@ -36,6 +36,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddProcesses(env, exports);
   AddSockets(env, exports);
   AddPeers(env, exports);
+  AddMessageQueues(env, exports);
   AddWatches(env, exports);
   AddTerminals(env, exports);
   AddUdp(env, exports);

@@ -66,6 +66,7 @@ void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
 void AddPeers(Napi::Env env, Napi::Object exports);
+void AddMessageQueues(Napi::Env env, Napi::Object exports);
 void AddWatches(Napi::Env env, Napi::Object exports);
 void AddTerminals(Napi::Env env, Napi::Object exports);
 void AddUdp(Napi::Env env, Napi::Object exports);

@@ -2,6 +2,12 @@
 export { IpcError } from "./error.ts";
 export { FileLock, type FileLockOptions } from "./file-lock.ts";
 export type { LockStats, LockUser } from "./lock/stats.ts";
+export {
+  MessageQueue,
+  type MessageQueueOptions,
+  type QueueRole,
+  type ReceivedMessage,
+} from "./message-queue.ts";
 export { Mutex, type MutexEntry, type MutexOptions } from "./mutex.ts";
 export {
   type PeerCredentials,
@@ -15,6 +21,7 @@ export {
 export { isAlive, type ProcessIdentity, processIdentity } from "./process.ts";
 export { type ProcessExit, processExit } from "./process-exit.ts";
 export { type LockOptions, ReadersWriterLock } from "./readers-writers-lock.ts";
+export { RingBuffer, type RingOptions, type RingRole, type RingStats } from "./ring-buffer.ts";
 export type { SectionOptions } from "./section-queue.ts";
 export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts";
 export type { WaitOptions } from "./semaphore-wait.ts";

@@ -10,7 +10,7 @@
 import { native } from "../native.ts";
 import { acquire, type ByteRange, isLockedByOthers, lockTimedOut, unlock, type WaitTurn } from "./byte-lock.ts";
 import { IpcError, isCode } from "./error.ts";
-import { checkMode } from "./names.ts";
+import { checkMode, exactMode } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { lockIdentity } from "./own-sections.ts";
 import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
@@ -74,7 +74,7 @@ export class Mutex implements Disposable {
   /** Creates a mutex that did not exist. EEXIST when the name is taken. */
   static create(name: string, { mode = DEFAULT_MODE }: MutexOptions = {}): Mutex {
     checkMode(mode);
-    const exact = mode & ~((~mode & 0o022) << 1);
+    const exact = exactMode(mode);
     const shm = SharedMemory.create(name, { size: SEGMENT_BYTES, mode: exact });
     native.fchmod(fdOf(shm), exact);
     return new Mutex(shm);

@@ -5,7 +5,14 @@ import { IpcError } from "./error.ts";
 const SHM_NAME_MAX = 255;
 /** glibc keeps semaphores as "sem.NAME" in the same directory. */
 const SEM_NAME_MAX = SHM_NAME_MAX - "sem.".length;
-const NAME_MAX = { shm_open: SHM_NAME_MAX, shm_unlink: SHM_NAME_MAX, sem_open: SEM_NAME_MAX, sem_unlink: SEM_NAME_MAX };
+const NAME_MAX = {
+  mq_open: SHM_NAME_MAX,
+  mq_unlink: SHM_NAME_MAX,
+  shm_open: SHM_NAME_MAX,
+  shm_unlink: SHM_NAME_MAX,
+  sem_open: SEM_NAME_MAX,
+  sem_unlink: SEM_NAME_MAX,
+};
 
 /** shm_open(3): "for portable use, a shared memory object should be identified by a name of the form /somename". */
 export function checkName(name: unknown, syscall: keyof typeof NAME_MAX): asserts name is string {
@@ -47,6 +54,15 @@ export function checkSize(size: unknown): asserts size is number {
 /** Permission bits, as in chmod(2). */
 export function checkMode(mode: unknown): asserts mode is number {
   checkInteger("mode", mode, 0, 0o777);
+}
+
+/**
+ * The mode of an object that lies under byte locks: who may read it could hold a read lock on it, and so keep its owner from locking it. So
+ * group and others get the read bit only together with the write bit.
+ */
+export function exactMode(mode: number): number {
+  const unwritable = ~mode & 0o022;
+  return mode & ~(unwritable << 1);
 }
 
 /** TypeError unless it is a number, RangeError unless it is a whole one in [least, most]. */

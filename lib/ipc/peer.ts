@@ -99,7 +99,7 @@ async function sendSome(socket: UnixSocket, data: Uint8Array, descriptors: Int32
     const fd = descriptorOf(socket, "sendmsg");
     const sent = native.sendDescriptors(fd, data, descriptors);
     if (sent > 0) return sent;
-    await readiness(fd, undefined, true);
+    await readiness(fd, { writable: true });
   }
 }
 
@@ -127,7 +127,7 @@ export async function receiveDescriptors(
       const [count = 0] = descriptors;
       return { data: bytes.subarray(0, length), descriptors: [...descriptors.subarray(1, 1 + count)] };
     }
-    await readiness(fd, signal);
+    await readiness(fd, { signal });
   }
 }
 

@@ -29,7 +29,7 @@ export async function processExit(pid: number, { signal }: { signal?: AbortSigna
   checkInteger("pid", pid, 1, PID_MAX);
   const pidfd = native.pidfdOpen(pid);
   try {
-    await readiness(pidfd, signal);
+    await readiness(pidfd, { signal });
     return { pid, ...(await statusOf(pidfd)) };
   } finally {
     native.closeFd(pidfd);

@@ -13,7 +13,7 @@ import { type Participant, type Repair, setPhase } from "./lock/participant.ts";
 import { createSegment, discardSegment, openSegment, unlinkSegment } from "./lock/segment.ts";
 import { type LockStats, statsOf, writerWaits } from "./lock/stats.ts";
 import { enterBefore } from "./lock/wait.ts";
-import { checkMode, checkName, kindOf } from "./names.ts";
+import { checkMode, checkName, exactMode, kindOf } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { lockIdentity } from "./own-sections.ts";
 import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
@@ -176,6 +176,5 @@ function checked(name: string, { mode = DEFAULT_MODE, repair }: LockOptions): nu
   checkMode(mode);
   if (repair !== undefined && typeof repair !== "function")
     throw new TypeError(`repair must be a function, not ${kindOf(repair)}`);
-  const unwritable = ~mode & 0o022;
-  return mode & ~(unwritable << 1);
+  return exactMode(mode);
 }
