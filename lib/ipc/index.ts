@@ -1,5 +1,6 @@
 // ptalk/ipc: what is public of this folder. It knows nothing of tables, servers or clients.
 export { IpcError } from "./error.ts";
+export { Event, type EventOptions } from "./event.ts";
 export { FileLock, type FileLockOptions } from "./file-lock.ts";
 export type { LockStats, LockUser } from "./lock/stats.ts";
 export {
@@ -27,3 +28,4 @@ export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts"
 export type { WaitOptions } from "./semaphore-wait.ts";
 export { type CreateOptions, SharedMemory } from "./shared-memory.ts";
 export { type SignalAction, type SignalInfo, sigaction, sigqueue } from "./signals.ts";
+export { type Awaitable, type First, waitAny } from "./wait-any.ts";

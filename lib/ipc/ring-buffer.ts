@@ -90,6 +90,12 @@ export interface RingStats {
   readonly died: { readonly writers: number; readonly readers: number };
 }
 
+// For lib only, not exported from ptalk/ipc.
+/** The next message, null at the end, undefined when there is none now; throws as `pop` does. */
+export let popOrEnd: (ring: RingBuffer) => Buffer | null | undefined;
+/** Resolves when there may be something to pop, or after a slice; rejects with an AbortError. */
+export let newsOf: (ring: RingBuffer, signal: AbortSignal) => Promise<void>;
+
 /**
  * A bounded queue of whole messages between processes: many writers, many readers, in the order they were pushed; each message goes to one
  * reader. A process may be killed at any instruction: what it had not pushed whole is never seen, and the others go on. What a reader has
@@ -108,6 +114,13 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
   readonly #role: RoleNumber;
   readonly #polling = new Polling();
   #closed = false;
+  /** The other side's position when it was last looked at: it has only moved on since. Spares both sides a cache line a message. */
+  #seenHead: number;
+  #seenTail: number;
+  /** How often the lock of this object's role had been taken when it was released here last. */
+  #takings = -1;
+  /** Nobody else has had that lock since: what was seen of the other side still holds. (Positions wrap after 4 GiB of others' messages.) */
+  #undisturbed = false;
 
   private constructor(shm: SharedMemory, role: RoleNumber) {
     this.#shm = shm;
@@ -117,6 +130,8 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     this.#liveness = new LivenessLocks(fdOf(shm), CAPACITY);
     this.#role = role;
     this.#slot = this.#join();
+    this.#seenHead = Atomics.load(this.#words, Word.head);
+    this.#seenTail = this.#seenHead;
   }
 
   /** The POSIX name: "/name". */
@@ -245,12 +260,19 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
   }
 
   /** Message after message until the end; ECONNRESET is thrown as by `pop`. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
-    for (;;) {
-      const message = this.#closed ? null : (this.tryPop() ?? (await this.pop()));
-      if (message === null) return;
-      yield message;
-    }
+  [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
+    // Not an async generator: a message that is there already costs one promise instead of three.
+    const later = async (): Promise<IteratorResult<Buffer, undefined>> => {
+      const message = this.#closed ? null : await this.pop();
+      return message === null ? { done: true, value: undefined } : { done: false, value: message };
+    };
+    const next = (): Promise<IteratorResult<Buffer, undefined>> => {
+      const message = this.#closed ? undefined : this.#tryPop();
+      return message === undefined ? later() : Promise.resolve({ done: false, value: message });
+    };
+    this.#check(Role.reader);
+    const iterator = { next, [Symbol.asyncIterator]: () => iterator };
+    return iterator;
   }
 
   /** A snapshot, taken without stopping anybody. */
@@ -293,7 +315,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     step("W1");
     const tail = Atomics.load(words, Word.tail);
     const length = WORD_BYTES + padded(bytes.byteLength);
-    if (this.#sizeOf(tail, Atomics.load(words, Word.head)) + length > this.#size) {
+    if (!this.#hasRoom(tail, length)) {
       this.#unlock(Word.writeLock);
       if (this.#isDeserted(Role.reader)) throw noReaders(this.name);
       return false;
@@ -320,11 +342,12 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
   #take(copy: (head: number, length: number) => void): boolean {
     if (this.#closed) throw closed(this.name);
     const words = this.#words;
-    if (Atomics.load(words, Word.head) === Atomics.load(words, Word.tail)) return false;
+    if (this.#waiting(Atomics.load(words, Word.head)) === 0) return false;
     if (!this.#lock(Word.readLock)) return false; // R1
     step("R1");
     const head = Atomics.load(words, Word.head);
-    const used = this.#sizeOf(Atomics.load(words, Word.tail), head);
+    if (!this.#undisturbed) this.#seenTail = Atomics.load(words, Word.tail);
+    const used = this.#waiting(head);
     if (used === 0) {
       this.#unlock(Word.readLock);
       return false;
@@ -374,16 +397,22 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
       for (let spin = 0; spin < SPINS; spin++) {
         if ((word & OWNER_MASK) === 0) {
           const seen = Atomics.compareExchange(words, at, word, this.#taken(word));
-          if (seen === word) return true;
+          if (seen === word) return this.#holds(word);
           word = seen;
         } else word = Atomics.load(words, at);
       }
       const owner = (word & OWNER_MASK) - 1;
       if (owner >= 0 && owner !== this.#slot && this.#liveness.isHeld(owner)) continue;
       // The word first, then the owner's byte: dead for certain, unless the word has changed since.
-      if (Atomics.compareExchange(words, at, word, this.#taken(word)) === word) return true;
+      if (Atomics.compareExchange(words, at, word, this.#taken(word)) === word) return this.#holds(word);
     }
     return false;
+  }
+
+  #holds(before: number): true {
+    this.#undisturbed = before >> OWNER_BITS === this.#takings;
+    this.#takings = this.#taken(before) >> OWNER_BITS;
+    return true;
   }
 
   #taken(word: number): number {
@@ -512,6 +541,21 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return Atomics.load(this.#words, at);
   }
 
+  // Caller has the writers' lock.
+  #hasRoom(tail: number, length: number): boolean {
+    if (this.#undisturbed && ((tail - this.#seenHead) >>> 0) + length <= this.#size) return true;
+    this.#seenHead = Atomics.load(this.#words, Word.head);
+    return this.#sizeOf(tail, this.#seenHead) + length <= this.#size;
+  }
+
+  /** Bytes of messages from `head` on that are known to be there; all of them when none is known. */
+  #waiting(head: number): number {
+    const known = (this.#seenTail - head) >>> 0;
+    if (known > 0 && known <= this.#size) return known;
+    this.#seenTail = Atomics.load(this.#words, Word.tail);
+    return this.#sizeOf(this.#seenTail, head);
+  }
+
   #used(): number {
     return this.#sizeOf(this.#load(Word.tail), this.#load(Word.head));
   }
@@ -529,6 +573,20 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
 
   #slotWord(slot: number, word: number): number {
     return FIRST_SLOT + slot * LINE_WORDS + word;
+  }
+
+  static {
+    popOrEnd = (ring) => {
+      ring.#check(Role.reader);
+      const attempt = () => ring.#tryPop();
+      return attempt() ?? ring.#end(attempt);
+    };
+    newsOf = async (ring, signal) => {
+      const seen = Atomics.load(ring.#words, Word.pushes);
+      Atomics.store(ring.#words, Word.awaitingPush, 1);
+      if (ring.#closed || ring.#used() > 0) return;
+      await waitForWord(ring.#words, Word.pushes, seen, SLICE_MS, signal).catch(withoutThread);
+    };
   }
 }
 
