@@ -34,6 +34,11 @@ export interface Native {
    * the buffer any more and the event loop has turned.
    */
   unmap(buffer: ArrayBuffer): void;
+  /**
+   * Lets go of the object that the buffer maps: in its place is private memory with the same bytes, of use to whatever still works on a view, until
+   * nothing refers to the buffer. Of more than 32 MiB the object's own memory stays until then. False: there was no memory for it.
+   */
+  leave(buffer: ArrayBuffer, fd: number): boolean;
   /** Pages of the mapping that were gone when touched (the object was truncated) and read as zeros since. */
   faults(buffer: ArrayBuffer): number;
   /** F_OFD_SETLK: true when the bytes are locked by this descriptor now, false when somebody else is in the way. Never blocks. */
@@ -63,6 +68,8 @@ export interface Native {
   wordWaitStart(words: Int32Array, index: number, expected: number, ms: number): number;
   /** Wakes at most `count` of those, in all processes, who wait for the word; how many. */
   wordWake(words: Int32Array, index: number, count: number): number;
+  /** sched_yield(2) */
+  yieldProcessor(): void;
   /** Ends the wait; what it has acquired without being collected goes back. Its id may still come, and means nothing then. */
   waitCancel(id: number): void;
   /** The outcome: true acquired (or woken), false timed out, undefined when the id is not known (any more). */

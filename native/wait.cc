@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -294,6 +295,12 @@ static napi_value WordWake(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// Lets whoever wants this processor have it: two that poll on the same one would otherwise wait for each other's time slice.
+static napi_value YieldProcessor(napi_env, napi_callback_info) {
+  sched_yield();
+  return nullptr;
+}
+
 static Napi::Value WaitCancel(const Napi::CallbackInfo& info) {
   EnvironmentOf(info.Env()).waits->Cancel(Int(info, 0));
   return info.Env().Undefined();
@@ -329,6 +336,7 @@ void AddWaits(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "semWaitStart", SemWaitStart);
   Add(env, exports, "wordWaitStart", WordWaitStart);
   AddRaw(env, exports, "wordWake", WordWake);
+  AddRaw(env, exports, "yieldProcessor", YieldProcessor);
   Add(env, exports, "waitCancel", WaitCancel);
   Add(env, exports, "waitCollect", WaitCollect);
   Add(env, exports, "waitAbandon", WaitAbandon);

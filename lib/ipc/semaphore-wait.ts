@@ -114,7 +114,10 @@ export class Polling {
           this.#vain = 0;
           return resolve(true);
         }
-        if (performance.now() < end) return void setImmediate(look);
+        if (performance.now() < end) {
+          native.yieldProcessor(); // to the one that is waited for, perhaps
+          return void setImmediate(look);
+        }
         this.#vain++;
         resolve(false);
       };
