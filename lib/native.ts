@@ -27,6 +27,8 @@ export interface Native {
   fstat(fd: number): FileStatus;
   fchmod(fd: number, mode: number): void;
   closeFd(fd: number): void;
+  /** Another descriptor of the same object, whatever has become of its name, opened for reading or for both; closeFd closes it. */
+  reopenFd(fd: number, flags: number): number;
   /** mmap(2) MAP_SHARED of the first `size` bytes. A buffer over a read-only mapping must never be handed out: writing to it is a SIGSEGV. */
   map(fd: number, size: number, writable: boolean, path?: string): ArrayBuffer;
   /**

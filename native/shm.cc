@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "environment.h"
 #include "guard.h"
@@ -57,6 +58,16 @@ static Napi::Value Fstat(const Napi::CallbackInfo& info) {
 static Napi::Value Fchmod(const Napi::CallbackInfo& info) {
   if (fchmod(Int(info, 0), static_cast<mode_t>(Int(info, 1))) < 0) return ThrowErrno(info.Env(), "fchmod");
   return info.Env().Undefined();
+}
+
+// reopenFd(fd, flags): another open file description of the same object, whatever its name; where there is no /proc, the same one again.
+static Napi::Value ReopenFd(const Napi::CallbackInfo& info) {
+  const std::string path = "/proc/self/fd/" + std::to_string(Int(info, 0));
+  int fd = open(path.c_str(), (Int(info, 1) & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 && errno == ENOENT) fd = fcntl(Int(info, 0), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return ThrowErrno(info.Env(), "open", path);
+  EnvironmentOf(info.Env()).descriptors.insert(fd);
+  return Napi::Number::New(info.Env(), fd);
 }
 
 static Napi::Value CloseFd(const Napi::CallbackInfo& info) {
@@ -161,6 +172,7 @@ void AddSharedMemory(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "fstat", Fstat);
   Add(env, exports, "fchmod", Fchmod);
   Add(env, exports, "closeFd", CloseFd);
+  Add(env, exports, "reopenFd", ReopenFd);
   Add(env, exports, "map", Map);
   Add(env, exports, "unmap", Unmap);
   Add(env, exports, "leave", Leave);

@@ -10,6 +10,7 @@ export {
   type ReceivedMessage,
 } from "./message-queue.ts";
 export { Mutex, type MutexEntry, type MutexOptions } from "./mutex.ts";
+export type { PosixName } from "./names.ts";
 export {
   type PeerCredentials,
   peerCredentials,
@@ -26,6 +27,6 @@ export { RingBuffer, type RingOptions, type RingRole, type RingStats } from "./r
 export type { SectionOptions } from "./section-queue.ts";
 export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts";
 export type { WaitOptions } from "./semaphore-wait.ts";
-export { type CreateOptions, SharedMemory } from "./shared-memory.ts";
+export { type CreateOptions, SharedMemory, type SharedMemoryHandle } from "./shared-memory.ts";
 export { type SignalAction, type SignalInfo, sigaction, sigqueue } from "./signals.ts";
 export { type Awaitable, type First, waitAny } from "./wait-any.ts";

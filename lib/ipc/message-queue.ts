@@ -3,7 +3,7 @@
 import { constants, readdirSync } from "node:fs";
 import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
-import { checkInteger, checkMilliseconds, checkMode, checkName, kindOf } from "./names.ts";
+import { checkedName, checkInteger, checkMilliseconds, checkMode, kindOf, type PosixName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { readiness } from "./readiness.ts";
 import { abortError, type WaitOptions } from "./semaphore-wait.ts";
@@ -88,25 +88,25 @@ export class MessageQueue implements Disposable {
    * Creates a queue that did not exist. EEXIST when the name is taken; EINVAL for sizes beyond the system's limits, EMFILE beyond
    * RLIMIT_MSGQUEUE, ENOSPC.
    */
-  static create(name: string, options: MessageQueueOptions = {}): MessageQueue {
+  static create(name: PosixName, options: MessageQueueOptions = {}): MessageQueue {
     const { role = "both", maxMessages = DEFAULT_MESSAGES, messageSize = DEFAULT_MESSAGE_SIZE } = options;
     const { mode = DEFAULT_MODE } = options;
-    checkName(name, "mq_open");
+    const text = checkedName(name, "mq_open");
     checkInteger("maxMessages", maxMessages, 1, INT32_MAX);
     checkInteger("messageSize", messageSize, 1, INT32_MAX);
     checkMode(mode);
     const flags = flagsOf(role) | O_CREAT | O_EXCL;
-    return new MessageQueue(name, native.mqOpen(name, flags, mode, maxMessages, messageSize));
+    return new MessageQueue(text, native.mqOpen(text, flags, mode, maxMessages, messageSize));
   }
 
   /** Opens one that exists. ENOENT, EACCES. */
-  static open(name: string, { role = "both" }: QueueRole = {}): MessageQueue {
-    checkName(name, "mq_open");
-    return new MessageQueue(name, native.mqOpen(name, flagsOf(role), 0, 0, 0));
+  static open(name: PosixName, { role = "both" }: QueueRole = {}): MessageQueue {
+    const text = checkedName(name, "mq_open");
+    return new MessageQueue(text, native.mqOpen(text, flagsOf(role), 0, 0, 0));
   }
 
   /** Opens the queue as it is, or creates it when there is none. */
-  static openOrCreate(name: string, options: MessageQueueOptions = {}): MessageQueue {
+  static openOrCreate(name: PosixName, options: MessageQueueOptions = {}): MessageQueue {
     return openOrCreateShared(
       () => MessageQueue.open(name, options),
       () => MessageQueue.create(name, options),
@@ -114,9 +114,8 @@ export class MessageQueue implements Disposable {
   }
 
   /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
-  static unlink(name: string): void {
-    checkName(name, "mq_unlink");
-    native.mqUnlink(name);
+  static unlink(name: PosixName): void {
+    native.mqUnlink(checkedName(name, "mq_unlink"));
   }
 
   /** The names ("/name", sorted) of all queues that begin with the prefix. ENOENT where /dev/mqueue is not mounted. */

@@ -1,4 +1,5 @@
 // What POSIX refuses, refused before any system call, with a sentence: names, sizes, modes, counts.
+import { isUtf8 } from "node:buffer";
 import { IpcError } from "./error.ts";
 
 /** NAME_MAX: bytes of a shared memory object's name after its slash. */
@@ -41,6 +42,19 @@ function whyInvalid(name: string): string | undefined {
   // It would be replaced by U+FFFD on the way to the kernel, and two different names would be one object.
   if (/\p{Surrogate}/u.test(name)) return "a name must be well-formed Unicode";
   return undefined;
+}
+
+/** A POSIX name: "/name", as text or as its bytes in UTF-8. */
+export type PosixName = string | Uint8Array;
+
+/** The name as text, checked. EILSEQ for bytes that are no UTF-8: they could not be listed or shown. */
+export function checkedName(name: unknown, syscall: keyof typeof NAME_MAX): string {
+  if (name instanceof Uint8Array) {
+    if (!isUtf8(name)) throw IpcError.of("EILSEQ", syscall, undefined, "a name given as bytes must be UTF-8");
+    return checkedName(Buffer.from(name).toString(), syscall);
+  }
+  checkName(name, syscall);
+  return name;
 }
 
 /** The greatest process number there can be. */

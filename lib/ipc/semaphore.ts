@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { native } from "../native.ts";
 import { listObjects, mapping } from "./dev-shm.ts";
 import { IpcError } from "./error.ts";
-import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
+import { checkedName, checkInteger, checkMilliseconds, checkMode, type PosixName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 import { abortError, Polling, type WaitOptions, waitForToken } from "./semaphore-wait.ts";
 
@@ -51,27 +51,27 @@ export class Semaphore implements Disposable {
   }
 
   /** Creates a semaphore that did not exist. EEXIST when the name is taken. */
-  static create(name: string, { value = 0, mode = DEFAULT_MODE }: SemaphoreOptions = {}): Semaphore {
-    checkName(name, "sem_open");
+  static create(name: PosixName, { value = 0, mode = DEFAULT_MODE }: SemaphoreOptions = {}): Semaphore {
+    const text = checkedName(name, "sem_open");
     checkInteger("value", value, 0, SEM_VALUE_MAX);
     checkMode(mode);
     return new Semaphore(
-      name,
-      mapping(() => native.semOpen(name, O_CREAT | O_EXCL, mode, value)),
+      text,
+      mapping(() => native.semOpen(text, O_CREAT | O_EXCL, mode, value)),
     );
   }
 
   /** Opens one that exists. ENOENT, EACCES. */
-  static open(name: string): Semaphore {
-    checkName(name, "sem_open");
+  static open(name: PosixName): Semaphore {
+    const text = checkedName(name, "sem_open");
     return new Semaphore(
-      name,
-      mapping(() => native.semOpen(name, 0, 0, 0)),
+      text,
+      mapping(() => native.semOpen(text, 0, 0, 0)),
     );
   }
 
   /** Opens the semaphore as it is, or creates it with this value and mode when there is none. */
-  static openOrCreate(name: string, options: SemaphoreOptions = {}): Semaphore {
+  static openOrCreate(name: PosixName, options: SemaphoreOptions = {}): Semaphore {
     return openOrCreateShared(
       () => Semaphore.open(name),
       () => Semaphore.create(name, options),
@@ -79,9 +79,8 @@ export class Semaphore implements Disposable {
   }
 
   /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
-  static unlink(name: string): void {
-    checkName(name, "sem_unlink");
-    native.semUnlink(name);
+  static unlink(name: PosixName): void {
+    native.semUnlink(checkedName(name, "sem_unlink"));
   }
 
   /** The names ("/name", sorted) of all named semaphores, of every user, that begin with the prefix. */
