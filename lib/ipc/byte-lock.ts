@@ -36,7 +36,7 @@ async function acquireLater(
   turn: WaitTurn,
   timedOut: () => Error,
 ): Promise<void> {
-  const deadline = since + timeoutMs;
+  const deadline = (since ?? performance.now()) + timeoutMs;
   for (;;) {
     const left = deadline - performance.now();
     if (left <= 0) throw timedOut();

@@ -10,8 +10,8 @@
 //   data: a power of two of bytes; a message is a word with its length, its bytes, and padding to whole words; it may wrap
 import { native } from "../native.ts";
 import { IpcError, isCode } from "./error.ts";
-import { step } from "./failpoint.ts";
 import { LivenessLocks, sleepSync } from "./liveness-locks.ts";
+import { step } from "./lock/failpoint.ts";
 import { checkInteger, checkMilliseconds, checkMode, exactMode, kindOf } from "./names.ts";
 import { NOT_READY_MS, openOrCreateShared } from "./open-or-create.ts";
 import { abortError, Polling, type WaitOptions, waitForWord } from "./semaphore-wait.ts";

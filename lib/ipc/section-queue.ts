@@ -21,8 +21,8 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 export interface Patience {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
-  /** When it was asked for, by performance.now(): the time in the queue counts. */
-  readonly since: number;
+  /** When it was asked for, by performance.now(), if it had to queue: that time counts. null: it was its turn at once. */
+  readonly since: number | null;
 }
 
 export interface Gate {
@@ -73,10 +73,10 @@ export class SectionQueue {
   run<T>(shared: boolean, section: Section<T>, options: SectionOptions | undefined): Promise<T> {
     const refusal = this.#refusal(section, options);
     if (refusal !== undefined) return Promise.reject(refusal);
-    const patience = {
+    const patience: Patience = {
       timeoutMs: options?.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       signal: options?.signal,
-      since: performance.now(),
+      since: null,
     };
     if (!this.#busy) return this.#enter(shared, section, patience);
     if (shared && this.#inside > 0 && this.#queue.length === 0 && this.#mayShare()) return this.#join(section);
@@ -153,8 +153,8 @@ export class SectionQueue {
     else queueMicrotask(() => (this.#queue.length === 0 ? this.#next() : this.#queue.shift()?.enter()));
   }
 
-  #enqueue<T>(shared: boolean, section: Section<T>, patience: Patience): Promise<T> {
-    const { timeoutMs, signal } = patience;
+  #enqueue<T>(shared: boolean, section: Section<T>, { timeoutMs, signal }: Patience): Promise<T> {
+    const patience: Patience = { timeoutMs, signal, since: performance.now() };
     return new Promise<T>((resolve, reject) => {
       const forget = () => {
         clearTimeout(timer);

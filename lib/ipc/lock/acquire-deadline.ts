@@ -29,12 +29,18 @@ export class AcquireDeadline {
   readonly #signal: AbortSignal | undefined;
   #sliceMs = FIRST_SLICE_MS;
 
-  /** `since`: when it was asked for, by performance.now(). */
-  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined, since: number) {
+  /** `since`: when it began to queue, by performance.now(); null: the time begins now. */
+  constructor(
+    participant: Participant,
+    kind: Kind,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    since: number | null,
+  ) {
     this.#participant = participant;
     this.#kind = kind;
     this.#timeoutMs = timeoutMs;
-    this.#deadline = since + timeoutMs;
+    this.#deadline = (since ?? performance.now()) + timeoutMs;
     this.#signal = signal;
   }
 

@@ -1,8 +1,8 @@
 // ENTER, steps E1 to E9 of docs/LOCK.md, as far as they go without waiting. Every function returns where it stopped; what has to
 // sleep is in wait.ts. An uncontended entry runs through here in about a microsecond.
 
-import { step } from "../failpoint.ts";
 import type { Semaphore } from "../semaphore.ts";
+import { step } from "./failpoint.ts";
 import { give, leave } from "./leave.ts";
 import { isOpen, Kind, Phase, Slot, slotAt } from "./lock-layout.ts";
 import {

@@ -2,12 +2,12 @@
 // Synchronous, and never longer than NOT_READY_MS: a recovery under way does not keep anybody from joining.
 
 import { native } from "../../native.ts";
-import { step } from "../failpoint.ts";
 import { LivenessLocks, sleepSync } from "../liveness-locks.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
 import { faultsOf, fdOf, type SharedMemory, wordsOf } from "../shared-memory.ts";
 import { createEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { full, notALock, notReady, unlinked, wrongSize, wrongVersion } from "./errors.ts";
+import { step } from "./failpoint.ts";
 import { Ledger } from "./ledger.ts";
 import {
   CAPACITY,

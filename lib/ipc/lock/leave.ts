@@ -1,8 +1,8 @@
 // LEAVE, steps L1 to L4 of docs/LOCK.md. Never waits: a leaver needs nobody, so a stopped or dying recoverer cannot hold it up.
 
 import { isCode } from "../error.ts";
-import { step } from "../failpoint.ts";
 import type { Semaphore } from "../semaphore.ts";
+import { step } from "./failpoint.ts";
 import { Kind, Phase } from "./lock-layout.ts";
 import { type Participant, semaphoresOf, setPhase, standDown } from "./participant.ts";
 

@@ -1,10 +1,10 @@
 // RECOVER, steps R1 to R9 of docs/LOCK.md: one participant at a time, whoever notices first, gives the epoch up and opens the next.
 // Sound whatever the reason: a needless recovery costs time, never exclusion. Killed anywhere, the next one starts at R1.
 
-import { step } from "../failpoint.ts";
 import type { AcquireDeadline } from "./acquire-deadline.ts";
 import { closeEpoch, createEpoch, type EpochSemaphores, openEpoch, randomEpoch, sweepEpochs } from "./epoch.ts";
 import { truncated, unlinked } from "./errors.ts";
+import { step } from "./failpoint.ts";
 import {
   CAPACITY,
   Header,

@@ -2,11 +2,11 @@
 
 import { native } from "../../native.ts";
 import { isCode } from "../error.ts";
-import { step } from "../failpoint.ts";
 import { LivenessLocks, sleepSync } from "../liveness-locks.ts";
 import { NOT_READY_MS } from "../open-or-create.ts";
 import { fdOf, SharedMemory } from "../shared-memory.ts";
 import { sweepEpochs } from "./epoch.ts";
+import { step } from "./failpoint.ts";
 import { CAPACITY, SEGMENT_BYTES } from "./lock-layout.ts";
 
 const POLL_MS = 1;

@@ -1,9 +1,9 @@
 // The part of ENTER that sleeps: for the queue (E3), for an older waiter to use its turn (E4), for the room (E6), for an epoch to open
 // (E1). After each slice of a wait the sleeper looks around: has the epoch moved, has someone died, does nothing move at all?
 
-import { step } from "../failpoint.ts";
 import { type AcquireDeadline, EAGER_MS, nextTurn } from "./acquire-deadline.ts";
 import { At, olderWaiterMoved, queueTaken, roomTaken, spin, tryEnter } from "./enter.ts";
+import { step } from "./failpoint.ts";
 import { give } from "./leave.ts";
 import { Kind, Phase, Slot, slotAt } from "./lock-layout.ts";
 import { hasMoved, type Participant, semaphoresOf, setPhase, showTicket, standDown } from "./participant.ts";
