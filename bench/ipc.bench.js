@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Semaphore, SharedMemory, sigaction, sigqueue } from "../dist/ipc/index.js";
+import { queues, roundTrips } from "./queues.js";
 
 // Each figure is the best of many short rounds: what else the machine does only ever makes a round slower, and a round
 // shorter than the scheduler's slice can escape it.
@@ -54,20 +55,15 @@ function asyncWaits(sem) {
   };
 }
 
-/** The other process: answers each signal, and each post of "ping" with one of "pong". */
-const echo = (name) => `
-  import { Semaphore, sigaction, sigqueue } from ${JSON.stringify(new URL("../dist/ipc/index.js", import.meta.url).href)};
+/** The other process: answers each signal. */
+const echo = () => `
+  import { sigaction, sigqueue } from ${JSON.stringify(new URL("../dist/ipc/index.js", import.meta.url).href)};
   sigaction(${JSON.stringify(SIGNAL)}, ({ pid, value }) => sigqueue(pid, ${JSON.stringify(SIGNAL)}, value));
   process.stdin.on("end", () => process.exit()).resume();
-  console.log("ready");
-  const [ping, pong] = ["ping", "pong"].map((end) => Semaphore.open(${JSON.stringify(name)} + end));
-  for (;;) {
-    await ping.waitAsync();
-    pong.post();
-  }`;
+  console.log("ready");`;
 
-async function withOther(name, action) {
-  const other = spawn(process.execPath, ["--input-type=module", "-e", echo(name)], {
+async function withOther(action) {
+  const other = spawn(process.execPath, ["--input-type=module", "-e", echo()], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   await once(other.stdout, "data");
@@ -92,15 +88,6 @@ function signalTrips(pid) {
     });
 }
 
-function semaphoreTrips(ping, pong) {
-  return async (count) => {
-    for (let i = 0; i < count; i++) {
-      ping.post();
-      await pong.waitAsync();
-    }
-  };
-}
-
 function createAndUnlink(name) {
   return (count) => {
     for (let i = 0; i < count; i++) {
@@ -114,8 +101,7 @@ function createAndUnlink(name) {
 export async function run(report) {
   const name = `/ptalk-bench-${process.pid}`;
   const reference = compileReference();
-  const sems = ["", "ping", "pong"].map((end) => Semaphore.create(name + end, { value: end ? 0 : 1 }));
-  const [sem, ping, pong] = sems;
+  const sem = Semaphore.create(name, { value: 1 });
   try {
     const [js, c] = await best(PAIRS, pairs(sem), reference.pairs);
     report.row({ name: "sem_wait + sem_post in C", value: c, unit: "ns" });
@@ -126,21 +112,20 @@ export async function run(report) {
     const met = waited < 50;
     report.row({ name: "uncontended waitAsync + post", value: waited, unit: "us", target: "under 50 us", met });
 
-    await withOther(name, async (pid) => {
+    await withOther(async (pid) => {
       const [trip, cTrip] = await best(TRIPS, signalTrips(pid), reference.signals);
       report.row({ name: "signal round trip in C", value: cTrip / 1000, unit: "us" });
       report.row({ name: "sigqueue to callback and back", value: trip / 1000, unit: "us", ratio: trip / cTrip });
-      const [wake] = await best(TRIPS, semaphoreTrips(ping, pong));
-      report.row({ name: "post to waitAsync and back", value: wake / 1000, unit: "us" });
     });
 
     const [made] = await best(MAPS, createAndUnlink(name));
     report.row({ name: "create, map, close, unlink 4 KiB", value: made / 1000, unit: "us" });
+
+    await roundTrips(report);
+    await queues(report);
   } finally {
-    for (const each of sems) {
-      each.close();
-      each.unlink();
-    }
+    sem.close();
+    sem.unlink();
     reference.remove();
   }
 }

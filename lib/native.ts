@@ -27,10 +27,20 @@ export interface Native {
   fstat(fd: number): FileStatus;
   fchmod(fd: number, mode: number): void;
   closeFd(fd: number): void;
+  /** Another descriptor of the same object, whatever has become of its name, opened for reading or for both; closeFd closes it. */
+  reopenFd(fd: number, flags: number): number;
   /** mmap(2) MAP_SHARED of the first `size` bytes. A buffer over a read-only mapping must never be handed out: writing to it is a SIGSEGV. */
   map(fd: number, size: number, writable: boolean, path?: string): ArrayBuffer;
-  /** Detaches every view, then munmap(2). Nothing happens when it was unmapped before. */
+  /**
+   * Detaches every view, then munmap(2). Nothing happens when it was unmapped before. Without it a mapping ends when nothing refers to
+   * the buffer any more and the event loop has turned.
+   */
   unmap(buffer: ArrayBuffer): void;
+  /**
+   * Lets go of the object that the buffer maps: in its place is private memory with the same bytes, of use to whatever still works on a view, until
+   * nothing refers to the buffer. Of more than 32 MiB the object's own memory stays until then. False: there was no memory for it.
+   */
+  leave(buffer: ArrayBuffer, fd: number): boolean;
   /** Pages of the mapping that were gone when touched (the object was truncated) and read as zeros since. */
   faults(buffer: ArrayBuffer): number;
   /** F_OFD_SETLK: true when the bytes are locked by this descriptor now, false when somebody else is in the way. Never blocks. */
@@ -54,16 +64,24 @@ export interface Native {
   semValue(): number;
   /** Blocks this thread for at most `ms` milliseconds of CLOCK_MONOTONIC; false when they have passed. */
   semTimedWait(handle: number, ms: number): boolean;
-  /** Starts a wait on a thread of its own; `ms` below 0 is without limit. Its id comes through the completion pipe. EAGAIN beyond 1024. */
+  /** Starts a wait on a waiting thread; `ms` below 0 is without limit. Its id comes to waitListen's callback. EAGAIN beyond 1024. */
   semWaitStart(handle: number, ms: number): number;
+  /** The same for a word of shared memory: over when it is not `expected`, or when somebody wakes who waits for it. futex(2). */
+  wordWaitStart(words: Int32Array, index: number, expected: number, ms: number): number;
+  /** Wakes at most `count` of those, in all processes, who wait for the word; how many. */
+  wordWake(words: Int32Array, index: number, count: number): number;
+  /** sched_yield(2) */
+  yieldProcessor(): void;
   /** Ends the wait; what it has acquired without being collected goes back. Its id may still come, and means nothing then. */
-  semWaitCancel(id: number): void;
-  /** The outcome: true acquired, false timed out, undefined when the id is not known (any more). */
-  semWaitCollect(id: number): boolean | undefined;
+  waitCancel(id: number): void;
+  /** The outcome: true acquired (or woken), false timed out, undefined when the id is not known (any more). */
+  waitCollect(id: number): boolean | undefined;
   /** Ends all waits of this environment and gives back what none has collected. Takes up to 200 ms. */
-  semWaitAbandon(): void;
-  /** The completion pipe's read end, the caller's to close: one native 32-bit id a record. */
-  completionFd(): number;
+  waitAbandon(): void;
+  /** From now on calls back with the id of each wait that is over. Once. */
+  waitListen(callback: (id: number) => void): void;
+  /** Whether what is to be called back keeps the event loop alive; it does not at first. */
+  waitHold(hold: boolean): void;
 
   /** sigaction(2); returns the claim's id. EBUSY while anyone in this process holds a claim on the signal. */
   sigaction(signo: number, mode: SignalMode): number;
@@ -80,6 +98,42 @@ export interface Native {
 
   /** /proc/PID/stat: start in clock ticks since boot, state letter, number of threads; null when there is no such process. */
   processStart(pid: number): { readonly startTime: number; readonly state: string; readonly threads: number } | null;
+
+  /** pidfd_open(2): readable once the process has ended; closeFd closes it. ESRCH; EINVAL for a thread that is no process. */
+  pidfdOpen(pid: number): number;
+  /** The status word of waitpid(2); -1 while its parent has not asked for it, -2 where the kernel (before 6.15) does not tell. */
+  pidfdStatus(pidfd: number): number;
+
+  /** SO_PEERCRED. ENOTSUP unless it is a Unix socket, ENOTCONN without a peer. */
+  peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number };
+  /** SO_PEERPIDFD: the caller's to close with close(2), not with closeFd; -1 where the kernel (before 6.5) has none. */
+  peerPidfd(fd: number): number;
+  /** SCM_RIGHTS: how many of the bytes were sent, the descriptors with the first of them; 0 when there is no room now. */
+  sendDescriptors(fd: number, bytes: Uint8Array, descriptors: Int32Array): number;
+  /**
+   * How many bytes came, 0 at the end of the stream, -1 when nothing is there now. `descriptors`, of more than maxDescriptors words:
+   * how many came with them, then they follow, close-on-exec and the caller's. EMFILE: nothing was kept.
+   */
+  receiveDescriptors(fd: number, bytes: Uint8Array, descriptors: Int32Array): number;
+  /** The most descriptors of one message. */
+  readonly maxDescriptors: number;
+  /** mq_open(3), never blocking afterwards; closeFd closes it. Sizes count with O_CREAT only. */
+  mqOpen(name: string, flags: number, mode: number, maxMessages: number, messageSize: number): number;
+  mqUnlink(name: string): void;
+  mqAttributes(queue: number): { readonly maxMessages: number; readonly messageSize: number; readonly waiting: number };
+  /** False when the queue is full. EMSGSIZE. */
+  mqSend(queue: number, bytes: Uint8Array, priority: number): boolean;
+  /** How many bytes came, their priority in the first word; -1 when the queue is empty. `bytes` must have room for messageSize. */
+  mqReceive(queue: number, bytes: Uint8Array, priority: Int32Array): number;
+  /** mq_notify(3) with SIGEV_SIGNAL; signal 0 ends the request. EBUSY while another process has one. */
+  mqNotify(queue: number, signo: number, value: number): void;
+
+  /**
+   * Calls back once, with 0 or a negated errno, when the descriptor can be read (or written), and keeps the event loop alive until then.
+   * Returns an id. The descriptor stays the caller's, who may close it at any time.
+   */
+  watchStart(fd: number, writable: boolean, callback: (status: number) => void): number;
+  watchStop(id: number): void;
 
   /** Sends one datagram to a Unix socket; "@name" is in the abstract namespace. */
   notify(path: string, text: string): void;

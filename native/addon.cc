@@ -35,6 +35,9 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddSockets(env, exports);
+  AddPeers(env, exports);
+  AddMessageQueues(env, exports);
+  AddWatches(env, exports);
   AddTerminals(env, exports);
   AddUdp(env, exports);
   return exports;

@@ -20,12 +20,13 @@ class NamedSemaphore {
   NamedSemaphore(const NamedSemaphore&) = delete;
   NamedSemaphore& operator=(const NamedSemaphore&) = delete;
   sem_t* const sem;
-  const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1 when the guard is full
+  const int slot;  // in the SIGBUS guard: its file, too, can be truncated by others; -1: no memory for one
 };
 
 class Waits;       // wait.h
 class Signals;     // signals.h
 struct UdpSocket;  // udp.h
+struct Watch;      // watch.h
 
 class Environment {
  public:
@@ -42,6 +43,8 @@ class Environment {
   Napi::FunctionReference error_class;
   std::set<int> descriptors;
   std::map<int, UdpSocket*> udp_sockets;  // by descriptor; each deletes itself when libuv has let go of it
+  std::map<int32_t, Watch*> watches;  // by id; as the sockets
+  int32_t last_watch = 0;
   std::vector<std::shared_ptr<NamedSemaphore>> semaphores;
   std::vector<int32_t> free_handles;
   // One word that JavaScript writes and the hot calls read; see sem.cc. The reference keeps it in place.
@@ -62,6 +65,9 @@ void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
+void AddPeers(Napi::Env env, Napi::Object exports);
+void AddMessageQueues(Napi::Env env, Napi::Object exports);
+void AddWatches(Napi::Env env, Napi::Object exports);
 void AddTerminals(Napi::Env env, Napi::Object exports);
 void AddUdp(Napi::Env env, Napi::Object exports);
 

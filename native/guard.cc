@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <new>
 
 namespace ptalk {
 
@@ -22,16 +23,38 @@ struct Slot {
 };
 constexpr uintptr_t kFree = 0, kReserved = 1;
 
-Slot slots[kMaxGuarded];
-std::atomic<int> used_slots{0};  // no slot at or above this was ever used
+// Slots stand in blocks, each twice as long as the one before, made when they are needed and never freed: the handler may be
+// looking at one. 21 blocks have room for more mappings than any process can have.
+constexpr int kFirstBlock = 1024, kBlocks = 21;
+std::atomic<Slot*> blocks[kBlocks];
+std::atomic<int> used_slots{0};   // no slot at or above this was ever used
+std::atomic<int> lowest_free{0};  // a hint: no slot below it was free when it was set
 std::atomic<bool> installed{false};
 uintptr_t page_size;            // this and `previous` are written once, before the handler can run
 struct sigaction previous;
 
+constexpr int BlockOf(int slot) { return 31 - __builtin_clz(static_cast<unsigned>(slot / kFirstBlock + 1)); }
+constexpr int FirstOf(int block) { return kFirstBlock * ((1 << block) - 1); }
+
+// Nullptr where no block has been made yet.
+Slot* SlotAt(int i) {
+  const int block = BlockOf(i);
+  Slot* slots = blocks[block].load();
+  return slots == nullptr ? nullptr : slots + (i - FirstOf(block));
+}
+
+bool MakeBlock(int block) {
+  if (block >= kBlocks) return false;
+  Slot* made = new (std::nothrow) Slot[static_cast<size_t>(kFirstBlock) << block]();
+  Slot* none = nullptr;
+  if (made != nullptr && !blocks[block].compare_exchange_strong(none, made)) delete[] made;  // another thread was first
+  return made != nullptr;
+}
+
 bool Replace(uintptr_t fault) {
   const int end = used_slots.load();
   for (int i = 0; i < end; i++) {
-    Slot& slot = slots[i];
+    Slot& slot = *SlotAt(i);
     const uintptr_t start = slot.start.load();
     if (start <= kReserved || fault < start || fault - start >= slot.size.load()) continue;
     const int protection = slot.writable.load() ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -76,37 +99,47 @@ void Install() {
 
 int Guard(void* address, size_t size, bool writable, void* owner) {
   Install();
-  for (int i = 0; i < kMaxGuarded; i++) {
+  for (int i = lowest_free.load();; i++) {
+    Slot* slot = SlotAt(i);
+    if (slot == nullptr) {
+      if (!MakeBlock(BlockOf(i))) return -1;
+      slot = SlotAt(i);
+    }
     uintptr_t expected = kFree;
-    if (slots[i].start.load() != kFree || !slots[i].start.compare_exchange_strong(expected, kReserved)) continue;
-    slots[i].size.store(size);
-    slots[i].writable.store(writable);
-    slots[i].faults.store(0);
-    slots[i].owner.store(owner);
+    if (slot->start.load() != kFree || !slot->start.compare_exchange_strong(expected, kReserved)) continue;
+    lowest_free.store(i + 1);
+    slot->size.store(size);
+    slot->writable.store(writable);
+    slot->faults.store(0);
+    slot->owner.store(owner);
     int end = used_slots.load();
     while (end <= i && !used_slots.compare_exchange_weak(end, i + 1)) {
     }
-    slots[i].start.store(reinterpret_cast<uintptr_t>(address));
+    slot->start.store(reinterpret_cast<uintptr_t>(address));
     return i;
   }
-  return -1;
 }
 
-void Unguard(int slot) { slots[slot].start.store(kFree); }
+void Unguard(int slot) {
+  SlotAt(slot)->start.store(kFree);
+  int hint = lowest_free.load();
+  while (slot < hint && !lowest_free.compare_exchange_weak(hint, slot)) {
+  }
+}
 
 int FindGuarded(const void* address) {
   const uintptr_t wanted = reinterpret_cast<uintptr_t>(address);
   if (wanted <= kReserved) return -1;
   const int end = used_slots.load();
   for (int i = 0; i < end; i++) {
-    if (slots[i].start.load() == wanted) return i;
+    if (SlotAt(i)->start.load() == wanted) return i;
   }
   return -1;
 }
 
-void* OwnerOf(int slot) { return slots[slot].owner.load(); }
+void* OwnerOf(int slot) { return SlotAt(slot)->owner.load(); }
 
-uint32_t FaultsOf(int slot) { return slots[slot].faults.load(); }
+uint32_t FaultsOf(int slot) { return SlotAt(slot)->faults.load(); }
 
 bool GuardsSigbus() { return installed.load(); }
 

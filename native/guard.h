@@ -8,11 +8,8 @@
 
 namespace ptalk {
 
-// Most mappings (segments and semaphores, of all threads together) guarded at once. A scan of all slots is what a fault
-// costs, so this is a bound on the handler's work.
-constexpr int kMaxGuarded = 8192;
-
-// Guards [address, address + size) and returns its slot, or -1 when all slots are taken. `owner` is what FindOwner gives back.
+// Guards [address, address + size) and returns its slot; -1 only when there is no memory for more slots. There is no bound of our own:
+// the kernel's (vm.max_map_count, 65,530 mappings a process as a rule) comes first. `owner` is what OwnerOf gives back.
 int Guard(void* address, size_t size, bool writable, void* owner);
 // Must come before munmap, or a new mapping at the same address could be taken for the old one.
 void Unguard(int slot);

@@ -1,5 +1,7 @@
-// Who a process is beyond its number, which the kernel gives out again: proc(5), /proc/PID/stat.
+// Who a process is beyond its number, which the kernel gives out again: proc(5), /proc/PID/stat; pidfd_open(2) and what it tells.
 #include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -37,6 +39,38 @@ static Napi::Value ProcessStart(const Napi::CallbackInfo& info) {
   return result;
 }
 
-void AddProcesses(Napi::Env env, Napi::Object exports) { Add(env, exports, "processStart", ProcessStart); }
+// A descriptor that becomes readable when the process ends; closeFd closes it.
+static Napi::Value PidfdOpen(const Napi::CallbackInfo& info) {
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, Int(info, 0), 0));
+  if (fd < 0) return ThrowErrno(info.Env(), "pidfd_open");
+  EnvironmentOf(info.Env()).descriptors.insert(fd);
+  return Napi::Number::New(info.Env(), fd);
+}
+
+// PIDFD_GET_INFO of linux/pidfd.h: Linux 6.13, and the exit status from 6.15 on.
+struct PidfdInfo {
+  uint64_t mask;
+  uint64_t cgroup;
+  uint32_t ids[11];
+  int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64, "PIDFD_INFO_SIZE_VER0");
+constexpr uint64_t kPidfdInfoExit = 1 << 3;
+
+// What waitpid(2) would say of the process: its status word; -1 while its parent has not asked for it; -2 where the kernel does not tell.
+static Napi::Value PidfdStatus(const Napi::CallbackInfo& info) {
+  PidfdInfo asked = {};
+  asked.mask = kPidfdInfoExit;
+  int status = -2;
+  if (ioctl(Int(info, 0), _IOWR(0xFF, 11, PidfdInfo), &asked) == 0)
+    status = (asked.mask & kPidfdInfoExit) != 0 ? asked.exit_code : -1;
+  return Napi::Number::New(info.Env(), status);
+}
+
+void AddProcesses(Napi::Env env, Napi::Object exports) {
+  Add(env, exports, "processStart", ProcessStart);
+  Add(env, exports, "pidfdOpen", PidfdOpen);
+  Add(env, exports, "pidfdStatus", PidfdStatus);
+}
 
 }  // namespace ptalk

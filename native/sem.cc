@@ -57,7 +57,10 @@ static Napi::Value SemOpen(const Napi::CallbackInfo& info) {
   } while (sem == SEM_FAILED && errno == EINTR);
   if (sem == SEM_FAILED) return ThrowErrno(env, "sem_open", name);
   auto semaphore = std::make_shared<NamedSemaphore>(sem);
-  if (semaphore->slot < 0) return ThrowErrno(env, "sem_open", name, EMFILE);
+  if (semaphore->slot < 0) {
+    if ((Int(info, 1) & O_EXCL) != 0) sem_unlink(name.c_str());  // made by this very call
+    return ThrowErrno(env, "sem_open", name, ENOMEM);
+  }
   if (mine.free_handles.empty()) {
     mine.semaphores.push_back(std::move(semaphore));
     return Napi::Number::New(env, static_cast<double>(mine.semaphores.size() - 1));

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <string>
 
 #include "environment.h"
 #include "guard.h"
@@ -56,6 +58,16 @@ static Napi::Value Fstat(const Napi::CallbackInfo& info) {
 static Napi::Value Fchmod(const Napi::CallbackInfo& info) {
   if (fchmod(Int(info, 0), static_cast<mode_t>(Int(info, 1))) < 0) return ThrowErrno(info.Env(), "fchmod");
   return info.Env().Undefined();
+}
+
+// reopenFd(fd, flags): another open file description of the same object, whatever its name; where there is no /proc, the same one again.
+static Napi::Value ReopenFd(const Napi::CallbackInfo& info) {
+  const std::string path = "/proc/self/fd/" + std::to_string(Int(info, 0));
+  int fd = open(path.c_str(), (Int(info, 1) & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 && errno == ENOENT) fd = fcntl(Int(info, 0), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return ThrowErrno(info.Env(), "open", path);
+  EnvironmentOf(info.Env()).descriptors.insert(fd);
+  return Napi::Number::New(info.Env(), fd);
 }
 
 static Napi::Value CloseFd(const Napi::CallbackInfo& info) {
@@ -124,6 +136,30 @@ static Napi::Value Unmap(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Larger than this, what is left behind is not copied: it would take longer than 10 ms.
+constexpr size_t kCopiedAtOnce = 32 << 20;
+
+// Puts private memory with the same bytes where the mapping is: one step for every thread that is looking. False: it stays as it is.
+static bool Privatise(const Mapping& mapping, int fd) {
+  if (mapping.size > kCopiedAtOnce) {
+    // Copied page by page, when somebody writes; the object's memory stays until then.
+    void* there = mmap(mapping.address, mapping.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0);
+    return there != MAP_FAILED;
+  }
+  void* copy = mmap(nullptr, mapping.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy == MAP_FAILED) return false;
+  memcpy(copy, mapping.address, mapping.size);
+  if (mremap(copy, mapping.size, mapping.size, MREMAP_MAYMOVE | MREMAP_FIXED, mapping.address) != MAP_FAILED) return true;
+  munmap(copy, mapping.size);
+  return false;
+}
+
+// leave(buffer, fd): lets go of the object, and leaves its bytes, as private memory, to whoever still works on a view of the buffer.
+static Napi::Value Leave(const Napi::CallbackInfo& info) {
+  const Mapping* mapping = Find(info[0]);
+  return Napi::Boolean::New(info.Env(), mapping != nullptr && Privatise(*mapping, Int(info, 1)));
+}
+
 static Napi::Value Faults(const Napi::CallbackInfo& info) {
   Mapping* mapping = Find(info[0]);
   return Napi::Number::New(info.Env(), mapping == nullptr ? 0 : FaultsOf(mapping->slot));
@@ -136,8 +172,10 @@ void AddSharedMemory(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "fstat", Fstat);
   Add(env, exports, "fchmod", Fchmod);
   Add(env, exports, "closeFd", CloseFd);
+  Add(env, exports, "reopenFd", ReopenFd);
   Add(env, exports, "map", Map);
   Add(env, exports, "unmap", Unmap);
+  Add(env, exports, "leave", Leave);
   Add(env, exports, "faults", Faults);
 }
 

@@ -1,11 +1,19 @@
 // What POSIX refuses, refused before any system call, with a sentence: names, sizes, modes, counts.
+import { isUtf8 } from "node:buffer";
 import { IpcError } from "./error.ts";
 
 /** NAME_MAX: bytes of a shared memory object's name after its slash. */
 const SHM_NAME_MAX = 255;
 /** glibc keeps semaphores as "sem.NAME" in the same directory. */
 const SEM_NAME_MAX = SHM_NAME_MAX - "sem.".length;
-const NAME_MAX = { shm_open: SHM_NAME_MAX, shm_unlink: SHM_NAME_MAX, sem_open: SEM_NAME_MAX, sem_unlink: SEM_NAME_MAX };
+const NAME_MAX = {
+  mq_open: SHM_NAME_MAX,
+  mq_unlink: SHM_NAME_MAX,
+  shm_open: SHM_NAME_MAX,
+  shm_unlink: SHM_NAME_MAX,
+  sem_open: SEM_NAME_MAX,
+  sem_unlink: SEM_NAME_MAX,
+};
 
 /** shm_open(3): "for portable use, a shared memory object should be identified by a name of the form /somename". */
 export function checkName(name: unknown, syscall: keyof typeof NAME_MAX): asserts name is string {
@@ -36,6 +44,22 @@ function whyInvalid(name: string): string | undefined {
   return undefined;
 }
 
+/** A POSIX name: "/name", as text or as its bytes in UTF-8. */
+export type PosixName = string | Uint8Array;
+
+/** The name as text, checked. EILSEQ for bytes that are no UTF-8: they could not be listed or shown. */
+export function checkedName(name: unknown, syscall: keyof typeof NAME_MAX): string {
+  if (name instanceof Uint8Array) {
+    if (!isUtf8(name)) throw IpcError.of("EILSEQ", syscall, undefined, "a name given as bytes must be UTF-8");
+    return checkedName(Buffer.from(name).toString(), syscall);
+  }
+  checkName(name, syscall);
+  return name;
+}
+
+/** The greatest process number there can be. */
+export const PID_MAX = 2 ** 31 - 1;
+
 /** A size in bytes: a whole number from 1 to 2^53 - 1. */
 export function checkSize(size: unknown): asserts size is number {
   checkInteger("size", size, 1, Number.MAX_SAFE_INTEGER);
@@ -44,6 +68,15 @@ export function checkSize(size: unknown): asserts size is number {
 /** Permission bits, as in chmod(2). */
 export function checkMode(mode: unknown): asserts mode is number {
   checkInteger("mode", mode, 0, 0o777);
+}
+
+/**
+ * The mode of an object that lies under byte locks: who may read it could hold a read lock on it, and so keep its owner from locking it. So
+ * group and others get the read bit only together with the write bit.
+ */
+export function exactMode(mode: number): number {
+  const unwritable = ~mode & 0o022;
+  return mode & ~(unwritable << 1);
 }
 
 /** TypeError unless it is a number, RangeError unless it is a whole one in [least, most]. */

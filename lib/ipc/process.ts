@@ -1,6 +1,6 @@
 // Who a process is: its number and when it started, because the kernel gives numbers out again.
 import { native } from "../native.ts";
-import { checkInteger } from "./names.ts";
+import { checkInteger, PID_MAX } from "./names.ts";
 
 /** Identifies a process of this machine until the next boot. */
 export interface ProcessIdentity {
@@ -8,8 +8,6 @@ export interface ProcessIdentity {
   /** Clock ticks (usually 1/100 s) since boot, field 22 of /proc/PID/stat. */
   readonly startTime: number;
 }
-
-const PID_MAX = 2 ** 31 - 1;
 
 /**
  * The identity of a process, of this one by default; null when there is none of that number (or /proc hides it).

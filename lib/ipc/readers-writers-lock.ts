@@ -2,20 +2,21 @@
 
 import { native } from "../native.ts";
 import { isCode } from "./error.ts";
-import { AcquireDeadline, DEFAULT_LOCK_TIMEOUT_MS, MAX_LOCK_TIMEOUT_MS } from "./lock/acquire-deadline.ts";
+import { AcquireDeadline } from "./lock/acquire-deadline.ts";
 import { At, tryEnter } from "./lock/enter.ts";
 import { checkNameLength, closeEpoch } from "./lock/epoch.ts";
-import { aborted, busy, closed, nested } from "./lock/errors.ts";
+import { busy, closed, timedOut } from "./lock/errors.ts";
 import { join } from "./lock/join.ts";
 import { leave } from "./lock/leave.ts";
-import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot } from "./lock/lock-layout.ts";
+import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot, slotAt } from "./lock/lock-layout.ts";
 import { type Participant, type Repair, setPhase } from "./lock/participant.ts";
 import { createSegment, discardSegment, openSegment, unlinkSegment } from "./lock/segment.ts";
-import { type LockStats, statsOf } from "./lock/stats.ts";
-import { type ThreadGuard, threadSeat } from "./lock/thread-guard.ts";
+import { type LockStats, statsOf, writerWaits } from "./lock/stats.ts";
 import { enterBefore } from "./lock/wait.ts";
-import { checkMode, checkName, kindOf } from "./names.ts";
+import { checkMode, checkName, exactMode, kindOf } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
+import { lockIdentity } from "./own-sections.ts";
+import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
 import { fdOf, SharedMemory } from "./shared-memory.ts";
 
 const DEFAULT_MODE = 0o600;
@@ -35,30 +36,26 @@ export interface LockOptions {
   repair?: Repair;
 }
 
-export interface SectionOptions {
-  /** How long to wait to get in, in milliseconds, 0 to 2^31 - 1. Default 10,000. */
-  timeoutMs?: number;
-  /** Aborting rejects with an AbortError within 100 ms, unless the section has begun. */
-  signal?: AbortSignal;
-}
-
 /**
  * A readers-writers lock between processes (and worker threads): many readers, or one writer, in the order they came. It survives
- * SIGKILL of any of them at any instruction; survivors go on within a second. Up to 256 instances take part at a time; each is
- * one participant, so one section at a time each.
+ * SIGKILL of any of them at any instruction; survivors go on within a second. Up to 256 instances take part at a time. Sections of
+ * one instance queue for it in the order they came; its readers share one entry, unless a writer waits, here or elsewhere.
  */
 export class ReadersWriterLock implements Disposable {
-  readonly name: string;
   readonly #shm: SharedMemory;
   readonly #participant: Participant;
-  readonly #thread: ThreadGuard;
+  readonly #sections: SectionQueue;
   #closed = false;
 
   private constructor(shm: SharedMemory, repair: Repair | undefined) {
-    this.name = shm.name;
     this.#shm = shm;
     this.#participant = join(shm, repair);
-    this.#thread = threadSeat(native.fstat(fdOf(shm)));
+    this.#sections = new SectionQueue(this.#gate());
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#shm.name;
   }
 
   /** Creates a lock that did not exist. EEXIST when the name is taken. */
@@ -107,15 +104,16 @@ export class ReadersWriterLock implements Disposable {
 
   /**
    * Runs `section` beside other readers, never beside a writer, and returns what it returns; an async section holds the lock
-   * until it settles. Rejects with IpcError ETIMEDOUT naming the holders, EDEADLK when this thread holds or awaits the lock already.
+   * until it settles. Rejects with IpcError ETIMEDOUT naming the holders; EDEADLK when it is called within a section on this lock,
+   * which would wait for itself.
    */
   withRead<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
-    return this.#with(Kinds.read, section, options);
+    return this.#sections.run(true, section, options);
   }
 
   /** As withRead, with nobody else inside. If the section throws, the data is as it left it. */
   withWrite<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
-    return this.#with(Kinds.write, section, options);
+    return this.#sections.run(false, section, options);
   }
 
   /** Counts, and who is inside or waits at this instant. */
@@ -124,11 +122,11 @@ export class ReadersWriterLock implements Disposable {
     return statsOf(this.#participant.ledger);
   }
 
-  /** Gives up this instance's place. EBUSY while it holds or awaits the lock. */
+  /** Gives up this instance's place. EBUSY while a section of it holds or awaits the lock. */
   close(): void {
     if (this.#closed) return;
     const { semaphores, ledger, slot } = this.#participant;
-    if (this.#thread.user === this) throw busy(this.name);
+    if (this.#sections.busy) throw busy(this.name);
     this.#closed = true;
     ledger.store(slot, Slot.pid, 0);
     if (semaphores !== null) closeEpoch(semaphores);
@@ -144,63 +142,33 @@ export class ReadersWriterLock implements Disposable {
     this.close();
   }
 
-  // Not an async function: an uncontended section of synchronous code costs one promise, and that only for its result.
-  #with<T>(kind: Kind, section: () => T | PromiseLike<T>, options: SectionOptions | undefined): Promise<T> {
-    const refusal = this.#refusal(section, options);
-    if (refusal !== undefined) return Promise.reject(refusal);
-    this.#thread.user = this;
-    try {
-      const at = tryEnter(this.#participant, kind);
-      if (at !== At.inside) return this.#enterThenRun(kind, at, section, options);
-    } catch (error) {
-      setPhase(this.#participant, Phase.idle);
-      this.#thread.user = null;
-      return Promise.reject(error);
-    }
-    return this.#run(kind, section);
-  }
-
-  #refusal(section: unknown, options: SectionOptions | undefined): Error | undefined {
-    if (typeof section !== "function") return new TypeError(`the section must be a function, not ${kindOf(section)}`);
-    if (this.#closed) return closed(this.name);
-    if (this.#thread.user !== null) return nested(this.name);
-    return options === undefined ? undefined : invalidOptions(options);
-  }
-
-  async #enterThenRun<T>(
-    kind: Kind,
-    at: At,
-    section: () => T | PromiseLike<T>,
-    { timeoutMs = DEFAULT_LOCK_TIMEOUT_MS, signal }: SectionOptions = {},
-  ): Promise<T> {
-    try {
-      await enterBefore(this.#participant, kind, at, new AcquireDeadline(this.#participant, kind, timeoutMs, signal));
-    } catch (error) {
-      this.#thread.user = null;
-      throw error;
-    }
-    return this.#run(kind, section);
-  }
-
-  // Caller is INSIDE.
-  #run<T>(kind: Kind, section: () => T | PromiseLike<T>): Promise<T> {
-    let result: T | PromiseLike<T>;
-    try {
-      result = section();
-    } catch (error) {
-      this.#leave(kind);
-      return Promise.reject(error);
-    }
-    if (isPromiseLike(result)) return Promise.resolve(result).finally(() => this.#leave(kind));
-    this.#leave(kind);
-    return Promise.resolve(result);
-  }
-
-  #leave(kind: Kind): void {
-    this.#thread.user = null;
-    leave(this.#participant, kind);
+  #gate(): Gate {
+    const participant = this.#participant;
+    return {
+      identity: lockIdentity(native.fstat(fdOf(this.#shm))),
+      refusal: () => (this.#closed ? closed(this.name) : undefined),
+      enter: (shared, { timeoutMs, signal, since }) => {
+        const kind = kindFor(shared);
+        let at: At;
+        try {
+          at = tryEnter(participant, kind);
+        } catch (error) {
+          setPhase(participant, Phase.idle);
+          throw error;
+        }
+        if (at === At.inside) return undefined;
+        return enterBefore(participant, kind, at, new AcquireDeadline(participant, kind, timeoutMs, signal, since));
+      },
+      leave: (shared) => leave(participant, kindFor(shared)),
+      mayShare: () => !writerWaits(participant.ledger),
+      joined: () => participant.ledger.count(slotAt(participant.slot) + Slot.readsLow),
+      timedOut: (shared, timeoutMs) => timedOut(participant, kindFor(shared), timeoutMs),
+      nested: () => nestedSection(this.name),
+    };
   }
 }
+
+const kindFor = (shared: boolean): Kind => (shared ? Kinds.read : Kinds.write);
 
 function checked(name: string, { mode = DEFAULT_MODE, repair }: LockOptions): number {
   checkName(name, "sem_open");
@@ -208,19 +176,5 @@ function checked(name: string, { mode = DEFAULT_MODE, repair }: LockOptions): nu
   checkMode(mode);
   if (repair !== undefined && typeof repair !== "function")
     throw new TypeError(`repair must be a function, not ${kindOf(repair)}`);
-  const unwritable = ~mode & 0o022;
-  return mode & ~(unwritable << 1);
-}
-
-function invalidOptions({ timeoutMs, signal }: SectionOptions): Error | undefined {
-  if (signal?.aborted) return aborted(signal);
-  if (timeoutMs === undefined) return undefined;
-  if (typeof timeoutMs !== "number") return new TypeError(`timeoutMs must be a number, not ${kindOf(timeoutMs)}`);
-  if (!(timeoutMs >= 0 && timeoutMs <= MAX_LOCK_TIMEOUT_MS))
-    return new RangeError(`timeoutMs must be from 0 to ${MAX_LOCK_TIMEOUT_MS}, not ${timeoutMs}`);
-  return undefined;
-}
-
-function isPromiseLike<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+  return exactMode(mode);
 }

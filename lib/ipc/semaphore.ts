@@ -1,11 +1,11 @@
 // Named semaphores: sem_open(3), sem_wait(3), sem_post(3).
 import { constants } from "node:fs";
 import { native } from "../native.ts";
-import { listObjects } from "./dev-shm.ts";
+import { listObjects, mapping } from "./dev-shm.ts";
 import { IpcError } from "./error.ts";
-import { checkInteger, checkMilliseconds, checkMode, checkName } from "./names.ts";
+import { checkedName, checkInteger, checkMilliseconds, checkMode, type PosixName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
-import { abortError, type WaitOptions, waitOnThread } from "./semaphore-wait.ts";
+import { abortError, Polling, type WaitOptions, waitForToken } from "./semaphore-wait.ts";
 
 const { hotHandle, semWait, semTryWait, semPost, semValue } = native;
 const { O_CREAT, O_EXCL } = constants;
@@ -14,6 +14,10 @@ const { O_CREAT, O_EXCL } = constants;
 export const SEM_VALUE_MAX = 2 ** 31 - 1;
 const DEFAULT_MODE = 0o600;
 const CLOSED = -1;
+
+// For lib only, not exported from ptalk/ipc.
+/** As waitAsync, for whoever has polled already. */
+export let waitOnThread: (semaphore: Semaphore, timeoutMs: number) => Promise<boolean>;
 
 const forgotten = new FinalizationRegistry<number>((handle) => native.semClose(handle));
 
@@ -29,32 +33,45 @@ export interface SemaphoreOptions {
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/sem_open.html
  */
 export class Semaphore implements Disposable {
-  /** The POSIX name: "/name". */
-  readonly name: string;
+  readonly #name: string;
   #handle: number;
+  readonly #polling = new Polling();
+  /** Waits that poll: the handle stays theirs when the object is closed meanwhile. */
+  #polls = 0;
 
   private constructor(name: string, handle: number) {
-    this.name = name;
+    this.#name = name;
     this.#handle = handle;
     forgotten.register(this, handle, this);
   }
 
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#name;
+  }
+
   /** Creates a semaphore that did not exist. EEXIST when the name is taken. */
-  static create(name: string, { value = 0, mode = DEFAULT_MODE }: SemaphoreOptions = {}): Semaphore {
-    checkName(name, "sem_open");
+  static create(name: PosixName, { value = 0, mode = DEFAULT_MODE }: SemaphoreOptions = {}): Semaphore {
+    const text = checkedName(name, "sem_open");
     checkInteger("value", value, 0, SEM_VALUE_MAX);
     checkMode(mode);
-    return new Semaphore(name, native.semOpen(name, O_CREAT | O_EXCL, mode, value));
+    return new Semaphore(
+      text,
+      mapping(() => native.semOpen(text, O_CREAT | O_EXCL, mode, value)),
+    );
   }
 
   /** Opens one that exists. ENOENT, EACCES. */
-  static open(name: string): Semaphore {
-    checkName(name, "sem_open");
-    return new Semaphore(name, native.semOpen(name, 0, 0, 0));
+  static open(name: PosixName): Semaphore {
+    const text = checkedName(name, "sem_open");
+    return new Semaphore(
+      text,
+      mapping(() => native.semOpen(text, 0, 0, 0)),
+    );
   }
 
   /** Opens the semaphore as it is, or creates it with this value and mode when there is none. */
-  static openOrCreate(name: string, options: SemaphoreOptions = {}): Semaphore {
+  static openOrCreate(name: PosixName, options: SemaphoreOptions = {}): Semaphore {
     return openOrCreateShared(
       () => Semaphore.open(name),
       () => Semaphore.create(name, options),
@@ -62,9 +79,8 @@ export class Semaphore implements Disposable {
   }
 
   /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
-  static unlink(name: string): void {
-    checkName(name, "sem_unlink");
-    native.semUnlink(name);
+  static unlink(name: PosixName): void {
+    native.semUnlink(checkedName(name, "sem_unlink"));
   }
 
   /** The names ("/name", sorted) of all named semaphores, of every user, that begin with the prefix. */
@@ -93,15 +109,28 @@ export class Semaphore implements Disposable {
 
   /**
    * Takes one without blocking the event loop: true when it has one, false when `timeoutMs` have passed. Rejects with an
-   * AbortError when `signal` aborts, having taken nothing. What is there at once costs no thread; otherwise a wait has a
-   * thread of its own, at most 1024 at once: EAGAIN beyond. The process stays alive while it waits.
+   * AbortError when `signal` aborts, having taken nothing. What comes within a fraction of a millisecond costs no thread; otherwise a
+   * wait occupies one, at most 1024 at once: EAGAIN beyond. The process stays alive while it waits.
    */
-  async waitAsync({ timeoutMs, signal }: WaitOptions = {}): Promise<boolean> {
-    if (timeoutMs !== undefined) checkMilliseconds("timeoutMs", timeoutMs);
+  async waitAsync({ timeoutMs = Number.POSITIVE_INFINITY, signal }: WaitOptions = {}): Promise<boolean> {
+    checkMilliseconds("timeoutMs", timeoutMs);
     if (signal?.aborted) throw abortError(signal);
     if (this.tryWait()) return true;
     if (timeoutMs === 0) return false;
-    return waitOnThread(this.#handle, timeoutMs ?? Number.POSITIVE_INFINITY, signal);
+    const start = performance.now();
+    const handle = this.#handle;
+    this.#polls++;
+    try {
+      const attempt = () => {
+        hotHandle[0] = handle;
+        return semTryWait();
+      };
+      if (await this.#polling.until(attempt, timeoutMs, signal)) return true;
+      if (signal?.aborted) throw abortError(signal);
+      return waitForToken(handle, Math.max(0, timeoutMs - (performance.now() - start)), signal);
+    } finally {
+      if (--this.#polls === 0 && this.#handle === CLOSED) native.semClose(handle);
+    }
   }
 
   /** Gives one back; wakes one who waits. EOVERFLOW at SEM_VALUE_MAX. */
@@ -122,12 +151,12 @@ export class Semaphore implements Disposable {
     const handle = this.#handle;
     this.#handle = CLOSED;
     forgotten.unregister(this);
-    native.semClose(handle);
+    if (this.#polls === 0) native.semClose(handle);
   }
 
   /** Removes the name, as the static `unlink`. Works after `close` too. */
   unlink(): void {
-    Semaphore.unlink(this.name);
+    Semaphore.unlink(this.#name);
   }
 
   [Symbol.dispose](): void {
@@ -135,7 +164,11 @@ export class Semaphore implements Disposable {
   }
 
   #select(syscall: string): void {
-    if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.name, "it is closed");
+    if (this.#handle === CLOSED) throw IpcError.of("EBADF", syscall, this.#name, "it is closed");
     hotHandle[0] = this.#handle;
+  }
+
+  static {
+    waitOnThread = (semaphore, timeoutMs) => waitForToken(semaphore.#handle, timeoutMs);
   }
 }

@@ -1,14 +1,15 @@
 // Named shared memory: shm_open(3), posix_fallocate(3), mmap(2).
 import { constants } from "node:fs";
 import { native } from "../native.ts";
-import { checkMappable, listObjects } from "./dev-shm.ts";
+import { checkMappable, listObjects, mapping } from "./dev-shm.ts";
 import { IpcError, isCode } from "./error.ts";
-import { checkInteger, checkMode, checkName, checkSize } from "./names.ts";
+import { checkedName, checkInteger, checkMode, checkSize, type PosixName } from "./names.ts";
 import { openOrCreateShared } from "./open-or-create.ts";
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, S_IFMT, S_IFREG } = constants;
 
 const DEFAULT_MODE = 0o600;
+const FD_MAX = 2 ** 31 - 1;
 
 /** What a forgotten SharedMemory leaves behind is its descriptor; the mapping goes with its buffer. */
 const forgotten = new FinalizationRegistry<number>((fd) => native.closeFd(fd));
@@ -20,6 +21,15 @@ export let wordsOf: (shm: SharedMemory) => Int32Array<ArrayBuffer>;
 export let fdOf: (shm: SharedMemory) => number;
 /** Pages that were gone when touched, because somebody truncated the object; they read as zeros. */
 export let faultsOf: (shm: SharedMemory) => number;
+
+/** See `SharedMemory.handle`. */
+export interface SharedMemoryHandle {
+  readonly name: string;
+  readonly fd: number;
+  readonly dev: number;
+  readonly ino: number;
+  readonly readOnly: boolean;
+}
 
 export interface CreateOptions {
   /** Bytes: a whole number from 1 on. The object gets exactly this many, and they are backed by memory. */
@@ -34,39 +44,56 @@ export interface CreateOptions {
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/shm_open.html
  */
 export class SharedMemory implements Disposable {
-  /** The POSIX name: "/name". */
-  readonly name: string;
-  /** Bytes mapped: the object's size when it was opened. */
-  readonly size: number;
-  readonly readOnly: boolean;
-  #buffer: ArrayBuffer | undefined;
+  readonly #name: string;
+  #size: number;
+  readonly #readOnly: boolean;
   readonly #fd: number;
+  #buffer: ArrayBuffer | undefined;
+  /** The buffer is known outside of this class: Node may be at work on it at any time, until nobody refers to it. */
+  #shared = false;
+  /** After `close`: the buffer, as long as somebody refers to it. */
+  #left: WeakRef<ArrayBuffer> | undefined;
 
   private constructor(name: string, fd: number, size: number, readOnly: boolean) {
-    this.name = name;
-    this.size = size;
-    this.readOnly = readOnly;
-    this.#buffer = native.map(fd, size, !readOnly, name);
+    this.#name = name;
+    this.#size = size;
+    this.#readOnly = readOnly;
+    this.#buffer = mapping(() => native.map(fd, size, !readOnly, name));
     this.#fd = fd;
     forgotten.register(this, fd, this);
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Bytes mapped: the object's size when it was opened, or at the last `resize`. Stays after `close`. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Opened with `readOnly`. */
+  get readOnly(): boolean {
+    return this.#readOnly;
   }
 
   /**
    * Creates an object that did not exist, all zeros, and maps it for reading and writing.
    * EEXIST when the name is taken, ENOSPC when the memory is not there, EFBIG beyond what one ArrayBuffer can map.
    */
-  static create(name: string, { size, mode = DEFAULT_MODE }: CreateOptions): SharedMemory {
-    checkName(name, "shm_open");
+  static create(name: PosixName, { size, mode = DEFAULT_MODE }: CreateOptions): SharedMemory {
+    const text = checkedName(name, "shm_open");
     checkSize(size);
     checkMode(mode);
-    checkMappable(name, size);
-    const fd = native.shmOpen(name, O_RDWR | O_CREAT | O_EXCL, mode);
+    checkMappable(text, size);
+    const fd = native.shmOpen(text, O_RDWR | O_CREAT | O_EXCL, mode);
     try {
-      native.allocate(fd, size, name);
-      return new SharedMemory(name, fd, size, false);
+      native.allocate(fd, size, text);
+      return new SharedMemory(text, fd, size, false);
     } catch (error) {
       // Only what this call made: with no link left, the name may be somebody else's by now.
-      if (native.fstat(fd).nlink > 0) native.shmUnlink(name);
+      if (native.fstat(fd).nlink > 0) native.shmUnlink(text);
       native.closeFd(fd);
       throw error;
     }
@@ -76,9 +103,38 @@ export class SharedMemory implements Disposable {
    * Maps an object that exists, as large as it is. With `readOnly` it takes only read permission, `buffer` is refused and
    * `read` copies, so nothing can crash on a write. ENOENT, EACCES; EAGAIN while it has no size yet.
    */
-  static open(name: string, { readOnly = false }: { readOnly?: boolean } = {}): SharedMemory {
-    checkName(name, "shm_open");
-    const fd = native.shmOpen(name, readOnly ? O_RDONLY : O_RDWR, 0);
+  static open(name: PosixName, { readOnly = false }: { readOnly?: boolean } = {}): SharedMemory {
+    const text = checkedName(name, "shm_open");
+    return SharedMemory.#mapAll(text, native.shmOpen(text, readOnly ? O_RDONLY : O_RDWR, 0), readOnly);
+  }
+
+  /**
+   * Maps the object that another thread of this process has open, by the `handle` that it posted: also when its name is gone, or another
+   * object's. EBADF when that one has been closed since.
+   */
+  static fromHandle(handle: SharedMemoryHandle): SharedMemory {
+    const { fd, dev, ino, name, readOnly } = handle;
+    checkInteger("handle.fd", fd, 0, FD_MAX);
+    const found = native.fstat(fd);
+    if (found.dev !== dev || found.ino !== ino)
+      throw IpcError.of("EBADF", "mmap", name, "it was closed by the thread that posted the handle");
+    return SharedMemory.fromDescriptor(fd, { name, readOnly });
+  }
+
+  /**
+   * Maps the object that a descriptor leads to, one that was received with `receiveDescriptors`, say. The descriptor stays the caller's.
+   * EINVAL for what is no file, EACCES when it may not be opened for reading (and writing, unless `readOnly`).
+   */
+  static fromDescriptor(
+    fd: number,
+    { name = `fd:${fd}`, readOnly = false }: { name?: string; readOnly?: boolean } = {},
+  ): SharedMemory {
+    checkInteger("fd", fd, 0, FD_MAX);
+    return SharedMemory.#mapAll(name, native.reopenFd(fd, readOnly ? O_RDONLY : O_RDWR), readOnly);
+  }
+
+  /** Owns the descriptor from here on. */
+  static #mapAll(name: string, fd: number, readOnly: boolean): SharedMemory {
     try {
       const { size, mode } = native.fstat(fd);
       if ((mode & S_IFMT) !== S_IFREG) throw IpcError.of("EINVAL", "shm_open", name, "it is no shared memory object");
@@ -95,15 +151,15 @@ export class SharedMemory implements Disposable {
    * Opens the object, or creates it with this size and mode when there is none. An existing one keeps its own size and
    * mode: look at `size`. One without a size is waited for (its creator is at work), then given this size.
    */
-  static openOrCreate(name: string, options: CreateOptions): SharedMemory {
+  static openOrCreate(name: PosixName, options: CreateOptions): SharedMemory {
     const { size, mode = DEFAULT_MODE } = options;
-    checkName(name, "shm_open");
+    const text = checkedName(name, "shm_open");
     checkSize(size);
     checkMode(mode);
     return openOrCreateShared(
-      () => SharedMemory.open(name),
-      () => SharedMemory.create(name, { size, mode }),
-      () => SharedMemory.#adopt(name, size),
+      () => SharedMemory.open(text),
+      () => SharedMemory.create(text, { size, mode }),
+      () => SharedMemory.#adopt(text, size),
     );
   }
 
@@ -129,9 +185,8 @@ export class SharedMemory implements Disposable {
   }
 
   /** Removes the name. Who has the object open keeps it; the memory is freed with the last of them. ENOENT, EACCES. */
-  static unlink(name: string): void {
-    checkName(name, "shm_unlink");
-    native.shmUnlink(name);
+  static unlink(name: PosixName): void {
+    native.shmUnlink(checkedName(name, "shm_unlink"));
   }
 
   /** The names ("/name", sorted) of all shared memory objects, of every user, that begin with the prefix. */
@@ -139,54 +194,156 @@ export class SharedMemory implements Disposable {
     return listObjects("memory", prefix);
   }
 
-  /** The mapped bytes, for reading and writing. EACCES when opened `readOnly`, EBADF after `close`. */
+  /**
+   * The mapped bytes, for reading and writing: the same ArrayBuffer each time. It cannot be transferred: `transfer()` throws
+   * (EBUSY), postMessage with it in the transfer list throws too (Node 20 sends a copy instead). EACCES when opened `readOnly`,
+   * EBADF after `close`.
+   */
   get buffer(): ArrayBuffer {
     const buffer = this.#mapped();
-    if (this.readOnly)
-      throw IpcError.of("EACCES", "mmap", this.name, "it was opened read-only: use read(offset, length)");
+    if (this.#readOnly)
+      throw IpcError.of("EACCES", "mmap", this.#name, "it was opened read-only: use read(offset, length)");
+    if (!this.#shared) {
+      this.#shared = true;
+      refuseTransfer(buffer, this.#name);
+    }
     return buffer;
   }
 
+  /**
+   * The descriptor, for calls that take one (`fs.fstatSync`, `sendDescriptors`). It stays this object's: never close it. EBADF after
+   * `close`.
+   */
+  get fd(): number {
+    this.#mapped();
+    return this.#fd;
+  }
+
+  /** What another thread of this process needs to map the same object: post it, and give it to `fromHandle`, while this one is open. */
+  get handle(): SharedMemoryHandle {
+    const { dev, ino } = native.fstat(this.fd);
+    return { name: this.#name, fd: this.#fd, dev, ino, readOnly: this.#readOnly };
+  }
+
+  /**
+   * Makes the object larger, with zeros, or without a size maps it as large as somebody else has made it. `buffer` is a new one then; views
+   * of the old one go on showing their part. Never smaller (EINVAL): whoever has the rest mapped would meet SIGBUS there. ENOSPC, EFBIG;
+   * EBADF for a size when opened `readOnly`.
+   * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fallocate.html
+   */
+  resize(size?: number): void {
+    const old = this.#mapped();
+    if (size !== undefined) this.#grow(size);
+    const now = native.fstat(this.#fd).size;
+    if (now === this.#size) return;
+    checkMappable(this.#name, now);
+    this.#buffer = mapping(() => native.map(this.#fd, now, !this.#readOnly, this.#name));
+    this.#size = now;
+    if (!this.#shared) native.unmap(old);
+    this.#shared = false;
+  }
+
   /** A copy of `length` bytes from `offset` on; all that follow by default. RangeError outside of the object. */
-  read(offset = 0, length = this.size - offset): Uint8Array<ArrayBuffer> {
+  read(offset = 0, length = this.#size - offset): Uint8Array<ArrayBuffer> {
     const buffer = this.#mapped();
-    checkInteger("offset", offset, 0, this.size);
-    checkInteger("length", length, 0, this.size - offset);
+    checkInteger("offset", offset, 0, this.#size);
+    checkInteger("length", length, 0, this.#size - offset);
     return new Uint8Array(buffer.slice(offset, offset + length));
   }
 
-  /** Unmaps it and detaches every view of `buffer`: their length is 0 from now on. The object itself stays. */
+  /**
+   * Ends this object's use of the memory: `buffer` and `read` are EBADF from now on, the descriptor is closed. Whatever Node still
+   * does with a view of `buffer` in the background (crypto, zlib, a write to a file or socket) goes on undisturbed: such views have
+   * private memory with the bytes of this instant, which goes when nothing refers to them any more. What is written to them does not reach
+   * the object. That costs a copy (3 ms for 32 MiB; larger ones are copied page by page as they are written to), unless `buffer` was never
+   * read. The object itself stays: see `unlink`.
+   */
   close(): void {
-    if (!this.#buffer) return;
     const buffer = this.#buffer;
+    if (!buffer) return;
     this.#buffer = undefined;
     forgotten.unregister(this);
-    native.unmap(buffer);
+    // Detaching would be no better: zlib, for one, asserts in its next step that its input is as long as it was.
+    if (this.#shared) this.#leave(buffer);
+    else native.unmap(buffer);
     native.closeFd(this.#fd);
+  }
+
+  /**
+   * As `close`, and copies nothing: every view of `buffer` is detached, its length is 0. Works after `close`, too.
+   * Only for buffers on which Node has nothing unfinished: an asynchronous call of crypto, zlib, fs or net that still works on a
+   * view of it kills the process (SIGSEGV, or an assertion that fails), or sends a part.
+   * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/munmap.html
+   */
+  unmapNow(): void {
+    const buffer = this.#buffer ?? this.#left?.deref();
+    this.close();
+    this.#left = undefined;
+    if (buffer) native.unmap(buffer);
   }
 
   /** Removes the name, as the static `unlink`. Works after `close` too. */
   unlink(): void {
-    SharedMemory.unlink(this.name);
+    SharedMemory.unlink(this.#name);
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
+  #grow(size: number): void {
+    checkSize(size);
+    if (this.#readOnly) throw IpcError.of("EBADF", "posix_fallocate", this.#name, "it was opened read-only");
+    checkMappable(this.#name, size);
+    if (size < native.fstat(this.#fd).size)
+      throw IpcError.of(
+        "EINVAL",
+        "posix_fallocate",
+        this.#name,
+        "an object never gets smaller: others may have it mapped",
+      );
+    native.allocate(this.#fd, size, this.#name);
+  }
+
+  #leave(buffer: ArrayBuffer): void {
+    native.leave(buffer, this.#fd);
+    this.#left = new WeakRef(buffer);
+  }
+
   #mapped(): ArrayBuffer {
-    if (!this.#buffer) throw IpcError.of("EBADF", "mmap", this.name, "it is closed");
-    return this.#buffer;
+    const buffer = this.#buffer;
+    if (!buffer) throw IpcError.of("EBADF", "mmap", this.#name, "it is closed");
+    // By ArrayBuffer.prototype.transfer itself: the memory belongs to another ArrayBuffer then, and goes with that.
+    if (buffer.byteLength === 0) throw IpcError.of("EBADF", "mmap", this.#name, "its buffer was transferred away");
+    return buffer;
   }
 
   static {
-    wordsOf = (shm) => new Int32Array(shm.#mapped(), 0, Math.floor(shm.size / Int32Array.BYTES_PER_ELEMENT));
+    wordsOf = (shm) => new Int32Array(shm.#mapped(), 0, Math.floor(shm.#size / Int32Array.BYTES_PER_ELEMENT));
     fdOf = (shm) => {
       shm.#mapped();
       return shm.#fd;
     };
     faultsOf = (shm) => native.faults(shm.#mapped());
   }
+}
+
+/**
+ * A buffer whose memory went to another one would leave its SharedMemory neither open nor closed. Own methods, because Node-API has no
+ * way to forbid it; Node itself refuses to transfer the memory of addons with postMessage and structuredClone.
+ */
+function refuseTransfer(buffer: ArrayBuffer, name: string): void {
+  const refuse = {
+    value: () => {
+      throw IpcError.of(
+        "EBUSY",
+        "mmap",
+        name,
+        "mapped memory cannot be transferred: copy it, or open it where it is needed",
+      );
+    },
+  };
+  Object.defineProperties(buffer, { transfer: refuse, transferToFixedLength: refuse });
 }
 
 function noSizeYet(name: string): IpcError {

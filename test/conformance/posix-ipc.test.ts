@@ -1,4 +1,5 @@
 // What the tests of Python's posix_ipc ask beyond POSIX's own assertions, asked of ptalk/ipc. See docs/CONFORMANCE.md.
+import { fstatSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { IpcError, SEM_VALUE_MAX, Semaphore, SharedMemory } from "../../lib/ipc/index.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
@@ -28,12 +29,49 @@ describe("posix_ipc SharedMemory", () => {
     expect(first.buffer.byteLength).toBe(4096);
   });
 
-  test("a name is text, not bytes", () => {
-    const bytes = Buffer.from(names.fresh()) as unknown as string;
-    expect(() => SharedMemory.create(bytes, { size: 8 })).toThrow(TypeError);
-    expect(() => SharedMemory.open(bytes)).toThrow(TypeError);
-    expect(() => SharedMemory.unlink(bytes)).toThrow(TypeError);
-    expect(() => Semaphore.create(bytes)).toThrow(TypeError);
+  test("a name may be given as bytes, and is text", () => {
+    const name = `${names.fresh()}-é🙂`;
+    const bytes = Buffer.from(name);
+    using segment = SharedMemory.create(bytes, { size: 8 });
+    using again = SharedMemory.open(new Uint8Array(bytes));
+    using semaphore = Semaphore.openOrCreate(bytes);
+    expect([segment.name, again.name, semaphore.name]).toEqual([name, name, name]);
+    SharedMemory.unlink(bytes);
+    Semaphore.unlink(bytes);
+    expect(() => SharedMemory.open(name)).toThrow(expect.objectContaining({ code: "ENOENT" }));
+    expect(() => Semaphore.open(name)).toThrow(expect.objectContaining({ code: "ENOENT" }));
+    const invalid = Buffer.from([0x2f, 0xff, 0xfe]);
+    expect(() => SharedMemory.create(invalid, { size: 8 })).toThrow(expect.objectContaining({ code: "EILSEQ" }));
+    expect(() => Semaphore.open(Buffer.from("no-slash"))).toThrow(expect.objectContaining({ code: "EINVAL" }));
+  });
+
+  test("its descriptor is handed out, and closes with it", () => {
+    const segment = SharedMemory.create(names.fresh(), { size: 4321 });
+    expect(fstatSync(segment.fd).size).toBe(4321);
+    const { fd } = segment;
+    segment.close();
+    expect(() => segment.fd).toThrow(expect.objectContaining({ code: "EBADF" }));
+    expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
+  });
+
+  test("can be made larger, not smaller, and others can follow", () => {
+    const name = names.fresh();
+    using first = SharedMemory.create(name, { size: 100 });
+    using second = SharedMemory.open(name);
+    using reader = SharedMemory.open(name, { readOnly: true });
+    const old = new Uint8Array(first.buffer);
+    first.resize(10_000);
+    expect([first.size, first.buffer.byteLength, second.size]).toEqual([10_000, 10_000, 100]);
+    new Uint8Array(first.buffer)[9999] = 9;
+    old[0] = 7;
+    second.resize();
+    reader.resize();
+    expect([second.read(9999, 1)[0], reader.read(0, 1)[0], new Uint8Array(second.buffer)[0]]).toEqual([9, 7, 7]);
+    expect(() => first.resize(50)).toThrow(expect.objectContaining({ code: "EINVAL" }));
+    expect(() => first.resize(2 ** 50)).toThrow(/ENOSPC|EFBIG/);
+    expect(() => reader.resize(20_000)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    expect(() => first.resize(0)).toThrow(RangeError);
+    expect([first.size, first.read(9999, 1)[0]]).toEqual([10_000, 9]);
   });
 
   test("works on descriptor 0, and gives it back", async () => {
@@ -63,6 +101,13 @@ describe("posix_ipc SharedMemory", () => {
     expect([segment.name, segment.size, segment.readOnly]).toEqual([name, 12_345, false]);
   });
 
+  test("its name and its size cannot be written", () => {
+    using segment = SharedMemory.create(names.fresh(), { size: 8 });
+    const loose = segment as { name: string; size: number };
+    expect(() => (loose.name = "/other")).toThrow(TypeError);
+    expect(() => (loose.size = 1)).toThrow(TypeError);
+  });
+
   test("close is not unlink, and unlink is not close", () => {
     const name = names.fresh();
     const segment = SharedMemory.create(name, { size: 8 });
@@ -71,6 +116,7 @@ describe("posix_ipc SharedMemory", () => {
     using again = SharedMemory.open(name);
     again.unlink();
     expect(SharedMemory.list(names.prefix)).toEqual([]);
+    expect(() => SharedMemory.open(name)).toThrow(expect.objectContaining({ code: "ENOENT" }));
     expect(again.read()).toHaveLength(8);
   });
 });
@@ -111,6 +157,16 @@ describe("posix_ipc Semaphore", () => {
     semaphore.post();
     semaphore.post();
     expect(semaphore.value).toBe(3);
+  });
+});
+
+describe("posix_ipc Semaphore's properties", () => {
+  test("a semaphore's name and value cannot be written", () => {
+    using semaphore = Semaphore.create(names.fresh(), { value: 2 });
+    const loose = semaphore as { name: string; value: number };
+    expect(() => (loose.name = "/other")).toThrow(TypeError);
+    expect(() => (loose.value = 1)).toThrow(TypeError);
+    expect(semaphore.value).toBe(2);
   });
 });
 

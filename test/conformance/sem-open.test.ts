@@ -207,6 +207,7 @@ describe("sem_unlink", () => {
     Semaphore.create(name).close();
     expect(Semaphore.unlink(name)).toBeUndefined();
     expect(exists(semaphoreFile(name))).toBe(false);
+    expect(() => Semaphore.open(name)).toThrow(expect.objectContaining({ code: "ENOENT" }));
     expect(Semaphore.list(names.prefix)).toEqual([]);
   });
 

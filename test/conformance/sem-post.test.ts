@@ -101,7 +101,7 @@ describe("sem_getvalue", () => {
     }
   });
 
-  test("3: EBADF on one that is closed", () => {
+  test("3: EBADF for the value of one that is closed", () => {
     const semaphore = Semaphore.create(names.fresh());
     semaphore.close();
     expect(() => semaphore.value).toThrow(expect.objectContaining({ code: "EBADF", syscall: "sem_getvalue" }));

@@ -4,6 +4,8 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { SharedMemory } from "../../lib/ipc/index.ts";
+import { fdOf } from "../../lib/ipc/shared-memory.ts";
+import { native } from "../../lib/native.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 import { ObjectNames, segmentFile } from "../helpers/object-names.ts";
 import { canChangeUser, inPrivateShm, whyNoPrivateShm } from "../helpers/privileges.ts";
@@ -44,6 +46,9 @@ describe("shm_open", () => {
     expect(descriptors(name)).toHaveLength(1);
     using second = SharedMemory.open(name);
     expect(descriptors(name)).toHaveLength(2);
+    // An OFD lock belongs to the description: the second one is not let in by the first one's.
+    expect(native.lockBytes(fdOf(first), 0, 1, true)).toBe(true);
+    expect(native.lockBytes(fdOf(second), 0, 1, true)).toBe(false);
     first.close();
     second.close();
     expect(descriptors(name)).toHaveLength(0);

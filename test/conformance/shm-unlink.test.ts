@@ -16,6 +16,7 @@ describe("shm_unlink", () => {
     SharedMemory.create(one, { size: 8 }).close();
     expect(SharedMemory.unlink(one)).toBeUndefined();
     expect(exists(segmentFile(one))).toBe(false);
+    expect(() => SharedMemory.open(one)).toThrow(expect.objectContaining({ code: "ENOENT" }));
     using segment = SharedMemory.create(two, { size: 8 });
     segment.unlink();
     expect(exists(segmentFile(two))).toBe(false);

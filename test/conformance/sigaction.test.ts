@@ -57,8 +57,8 @@ describe("sigaction", () => {
     await program.end();
   });
 
-  test.each(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGTSTP", "SIGRTMIN+3"])(
-    "1: %s set to be ignored does nothing, set to its default ends or stops the process",
+  test.each(["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGRTMIN+3"])(
+    "1: %s set to be ignored does nothing, set to its default ends the process",
     async (signal) => {
       const program = new NodeProgram(`
         const claim = ipc.sigaction(${JSON.stringify(signal)}, "ignore");
@@ -74,7 +74,6 @@ describe("sigaction", () => {
       sigqueue(program.pid, signal, 1);
       expect(await program.ask("ask")).toBe('"here"');
       expect(await program.ask("default")).toBe('"default"');
-      if (signal === "SIGTSTP") return void (await program.kill());
       sigqueue(program.pid, signal, 1);
       const { code, signal: by } = await program.ended;
       // Realtime signals have no name in Node's exit event; that it ended is all there is to see.

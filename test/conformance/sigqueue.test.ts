@@ -89,6 +89,7 @@ describe("sigqueue", () => {
       }
     };
     expect(fill).toThrow(expect.objectContaining({ name: "IpcError", code: "EAGAIN", errno: 11, syscall: "sigqueue" }));
+    expect(sent).toBeGreaterThan(0);
     process.kill(program.pid, "SIGCONT");
     for (let value = 0; value < sent; value++) expect(await program.heard()).toEqual(["SIGRTMIN+1", value]);
     await program.end();

@@ -1,6 +1,7 @@
 // A second Node process with ptalk/ipc in it, running a script given by the test. `say(x)` in the script writes one
 // line of JSON; the script stays alive while its input is open.
 import { join } from "node:path";
+import { requireFreshBuild } from "./fresh-build.ts";
 import { Program } from "./program.ts";
 
 const built = join(import.meta.dirname, "../../dist/ipc/index.js");
@@ -22,6 +23,7 @@ export interface NodeOptions {
 
 export class NodeProgram extends Program {
   constructor(script: string, args: readonly string[] = [], options: NodeOptions = {}) {
+    requireFreshBuild();
     const source = prelude + (options.keepsInput ? "" : untilInputEnds) + script;
     const node = [process.execPath, "--input-type=module", "-e", source, "--", ...args];
     const [command = "", ...rest] = [...(options.wrapper ?? []), ...node];

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks the lock's Promela models with spin: every run must find nothing, every mutation (a step broken on purpose) must be found.
+# Checks the Promela models of the lock and the ring with spin: every run must find nothing, every mutation (a step broken on purpose) must be found.
 #   run.sh            everything; about four minutes of processor time
 #   run.sh --quick    the smaller runs and all mutations, for CI; a minute and a half of processor time
 #   run.sh --deep     everything, and the largest run: three processes, two kills, both come back (6 GB, several minutes)
-# Needs spin and a C compiler. What each run covers: docs/LOCK.md.
+# Needs spin and a C compiler. What each run covers: docs/LOCK.md, docs/RING.md.
 set -euo pipefail
 
 size=full
@@ -76,6 +76,13 @@ if [ "$size" != quick ]; then
   run liveness-kill-stop liveness none "$in" -DLTL -DCRASHES=1 -DSTOPS=1 -DREADERS=2 -DWRITERS=5
   run safety-no-reason safety none "$safe" -DCRASHES=1 -DSPURIOUS=1 -DJOINS=0
 fi
+ring="whole, once, in order, nothing lost, nobody stuck"
+if [ "$size" != quick ]; then
+  run ring-2-writers-kill ring none "$ring" -DCRASHES=1 -DMESSAGES=1
+fi
+run ring-no-kill ring none "$ring" -DCRASHES=0
+run ring-2-kills-writers ring none "$ring" -DCRASHES=2 -DREADERS=1
+run ring-2-kills-readers ring none "$ring" -DCRASHES=2 -DWRITERS=1 -DMESSAGES=3
 run safety-no-kill safety none "$safe" -DCRASHES=0
 run safety-1-kill safety none "$safe" -DCRASHES=1
 run safety-2-kills safety none "$safe" -DCRASHES=2 -DJOINS=0
@@ -107,6 +114,11 @@ broken mut-no-courtesy liveness acceptance "nobody yields (E4)" -DLTL -DCRASHES=
 broken mut-any-elder liveness acceptance "yields to some older one, not the oldest (E4)" -DLTL -DCRASHES=0 -DMUT_ANY_ELDER
 broken mut-no-memory liveness acceptance "yields to a stopped one again and again (E4)" -DLTL -DCRASHES=0 -DSTOPS=1 -DMUT_NO_MEMORY
 broken mut-no-look liveness acceptance "sleepers never look for the dead (E3, E6)" -DLTL -DCRASHES=1 -DMUT_NO_LOOK
+broken mut-early-tail ring assertion "the tail before the bytes (W3, W2)" -DCRASHES=1 -DMUT_EARLY_TAIL
+broken mut-steal-alive ring assertion "a takeover that does not ask who lives (W1)" -DCRASHES=1 -DMUT_STEAL_ALIVE
+broken mut-no-count ring assertion "a takeover of a word that has changed (W1)" -DCRASHES=1 -DREADERS=1 -DMUT_NO_COUNT
+broken mut-no-clear ring "invalid end" "a newcomer leaves its predecessor's lock (JOIN)" -DCRASHES=1 -DREADERS=1 -DMUT_NO_CLEAR
+broken mut-head-first ring assertion "the head before the copy (R3, R2)" -DCRASHES=1 -DMUT_HEAD_FIRST
 wait
 
 passed=$(find "$work" -name ok | wc -l)

@@ -1,15 +1,12 @@
 // How long one acquisition may take, and how it gives up: the deadline, the caller's AbortSignal, and sleeping between looks.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import type { Semaphore } from "../semaphore.ts";
-import { aborted, timedOut } from "./errors.ts";
+import { abortedWait } from "../section-queue.ts";
+import { type Semaphore, waitOnThread } from "../semaphore.ts";
+import { timedOut } from "./errors.ts";
 import type { Kind } from "./lock-layout.ts";
 import type { Participant } from "./participant.ts";
 
-/** How long an acquisition waits unless told otherwise, in milliseconds. */
-export const DEFAULT_LOCK_TIMEOUT_MS = 10_000;
-/** The longest that may be asked for: what a timer can hold, 24.8 days. */
-export const MAX_LOCK_TIMEOUT_MS = 2 ** 31 - 1;
 /** The first and the longest slice of a wait, in milliseconds: how soon a death is noticed, and how often it is looked for. */
 const FIRST_SLICE_MS = 10;
 const LONGEST_SLICE_MS = 100;
@@ -32,17 +29,24 @@ export class AcquireDeadline {
   readonly #signal: AbortSignal | undefined;
   #sliceMs = FIRST_SLICE_MS;
 
-  constructor(participant: Participant, kind: Kind, timeoutMs: number, signal: AbortSignal | undefined) {
+  /** `since`: when it began to queue, by performance.now(); null: the time begins now. */
+  constructor(
+    participant: Participant,
+    kind: Kind,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    since: number | null,
+  ) {
     this.#participant = participant;
     this.#kind = kind;
     this.#timeoutMs = timeoutMs;
-    this.#deadline = performance.now() + timeoutMs;
+    this.#deadline = (since ?? performance.now()) + timeoutMs;
     this.#signal = signal;
   }
 
   /** Throws AbortError, or IpcError ETIMEDOUT that names who is in the way. Caller then undoes what it holds. */
   check(): void {
-    if (this.#signal?.aborted) throw aborted(this.#signal);
+    if (this.#signal?.aborted) throw abortedWait(this.#signal);
     if (performance.now() >= this.#deadline) throw timedOut(this.#participant, this.#kind, this.#timeoutMs);
   }
 
@@ -61,7 +65,7 @@ export class AcquireDeadline {
     const timeoutMs = Math.min(this.#sliceMs, Math.max(0, this.#deadline - performance.now()));
     this.#sliceMs = Math.min(2 * this.#sliceMs, LONGEST_SLICE_MS);
     try {
-      return await semaphore.waitAsync({ timeoutMs });
+      return semaphore.tryWait() || (await waitOnThread(semaphore, timeoutMs));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
       await this.sleep(POLL_MS);

@@ -2,7 +2,7 @@
 // (held by the writer, or by the readers together). Once the epoch moves on they are garbage, whatever their values.
 
 import { randomInt } from "node:crypto";
-import { constants, readdirSync } from "node:fs";
+import { constants } from "node:fs";
 import { native } from "../../native.ts";
 import { IpcError, isCode } from "../error.ts";
 import { Semaphore } from "../semaphore.ts";
@@ -80,12 +80,10 @@ export function sweepEpochs(name: string, keep?: number): void {
   }
 }
 
-/** Names of all semaphores that belong to the lock `name`. sem_overview(7): Linux keeps "/x" as /dev/shm/sem.x. */
+/** Names of all semaphores that belong to the lock `name`. */
 function epochObjects(name: string): string[] {
-  const prefix = `sem.${name.slice(1)}.`;
-  return readdirSync("/dev/shm")
-    .filter((file) => file.startsWith(prefix) && /^\d+\.(queue|room)$/.test(file.slice(prefix.length)))
-    .map((file) => `/${file.slice("sem.".length)}`);
+  const prefix = `${name}.`;
+  return Semaphore.list(prefix).filter((found) => /^\d+\.(queue|room)$/.test(found.slice(prefix.length)));
 }
 
 function openIfThere(name: string): Semaphore | null {

@@ -9,12 +9,6 @@ import { holdersOf, type LockUser } from "./stats.ts";
 /** At most this many holders are named in a message. */
 const NAMED_HOLDERS_MAX = 5;
 
-export function aborted(signal: AbortSignal): Error {
-  const error = new Error("the wait for the lock was aborted", { cause: signal.reason });
-  error.name = "AbortError";
-  return Object.assign(error, { code: "ABORT_ERR" });
-}
-
 /** ETIMEDOUT that says who is in the way; a stopped process (SIGSTOP) holds what it holds until it is continued or killed. */
 export function timedOut(p: Participant, kind: Kind, timeoutMs: number): IpcError {
   const wanted = kind === Kinds.read ? "read" : "write";
@@ -29,9 +23,11 @@ function inTheWay(p: Participant): string {
 }
 
 function held(p: Participant): string {
-  const holders = holdersOf(p.ledger).filter((holder) => holder.slot !== p.slot);
+  const holders = holdersOf(p.ledger);
   if (holders.length === 0) return "nobody is inside";
-  const named = holders.slice(0, NAMED_HOLDERS_MAX).map(named1);
+  const named = holders
+    .slice(0, NAMED_HOLDERS_MAX)
+    .map((holder) => (holder.slot === p.slot ? "another section of this instance" : named1(holder)));
   const more = holders.length - named.length;
   return `held by ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
@@ -45,18 +41,13 @@ function described(pid: number): string {
   return state === "T" || state === "t" ? `pid ${pid} (stopped)` : `pid ${pid}`;
 }
 
-export function nested(name: string): IpcError {
-  return IpcError.of(
-    "EDEADLK",
-    "sem_wait",
-    name,
-    "this thread already holds or awaits this lock: a section within a section would wait for itself. " +
-      "Await the first one, or give each worker thread its own instance",
-  );
-}
-
 export function busy(name: string): IpcError {
-  return IpcError.of("EBUSY", "close", name, "the lock is held or awaited: let the section end before closing");
+  return IpcError.of(
+    "EBUSY",
+    "close",
+    name,
+    "a section of this instance holds or awaits the lock: let it end before closing",
+  );
 }
 
 export function closed(name: string): IpcError {

@@ -47,6 +47,15 @@ export function holdersOf(ledger: Ledger): LockUser[] {
   return usersIn(ledger, Phase.inside, Phase.leaving);
 }
 
+/** Whether a writer is on its way in: no more readers should share the entry of one that is inside. */
+export function writerWaits(ledger: Ledger): boolean {
+  for (let slot = 0, used = ledger.slotsUsed; slot < used; slot++) {
+    const phase = ledger.phase(slot);
+    if ((phase === Phase.want || phase === Phase.queued) && ledger.load(slot, Slot.kind) === Kind.write) return true;
+  }
+  return false;
+}
+
 function usersIn(ledger: Ledger, ...phases: number[]): LockUser[] {
   const users: LockUser[] = [];
   for (let slot = 0; slot < CAPACITY; slot++) if (phases.includes(ledger.phase(slot))) users.push(userAt(ledger, slot));

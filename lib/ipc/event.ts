@@ -1,0 +1,184 @@
+// A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all who wait at that instant (a condition
+// variable's broadcast). futex(2).
+//
+//   word 0  magic      word 1  layout version
+//   word 2  count: odd while the event is set; counts up at each set, reset and pulse (by 2, so that what it is stays)
+//
+// Nothing is owned, so nobody's death leaves anything to be repaired: each call is one compare-and-exchange and one wake. A waker that is
+// killed between the two is made good for by the end of the sleepers' slice.
+import { native } from "../native.ts";
+import { IpcError, isCode } from "./error.ts";
+import { checkMilliseconds, checkMode } from "./names.ts";
+import { openOrCreateShared } from "./open-or-create.ts";
+import { abortError, Polling, type WaitOptions, waitForWord } from "./semaphore-wait.ts";
+import { fdOf, SharedMemory, wordsOf } from "./shared-memory.ts";
+import { LINE_WORDS, WORD_BYTES } from "./words.ts";
+
+const SEGMENT_BYTES = LINE_WORDS * WORD_BYTES;
+/** "ptEV", little-endian. */
+const MAGIC = 0x56457470;
+const LAYOUT_VERSION = 1;
+const Word = { magic: 0, version: 1, count: 2 } as const;
+const DEFAULT_MODE = 0o600;
+/** How long one sleep lasts, in milliseconds. */
+const SLICE_MS = 100;
+const EVERYBODY = 2 ** 31 - 1;
+const POLL_MS = 2;
+
+export interface EventOptions {
+  /** Permission bits of a new event, whatever the umask. Default 0o600; who waits needs both read and write. */
+  mode?: number;
+}
+
+/**
+ * A named event between processes: any number wait, all of them are woken. `set` lets everybody through until `reset`; `pulse` wakes those who
+ * wait at that instant, as pthread_cond_broadcast does.
+ * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/pthread_cond_broadcast.html
+ */
+export class Event implements Disposable {
+  readonly #shm: SharedMemory;
+  readonly #words: Int32Array;
+  readonly #polling = new Polling();
+  #closed = false;
+
+  private constructor(shm: SharedMemory) {
+    this.#shm = shm;
+    this.#words = layoutOf(shm);
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#shm.name;
+  }
+
+  /** Creates an event that did not exist; it is not set. EEXIST when the name is taken. */
+  static create(name: string, { mode = DEFAULT_MODE }: EventOptions = {}): Event {
+    checkMode(mode);
+    const shm = SharedMemory.create(name, { size: SEGMENT_BYTES, mode });
+    native.fchmod(fdOf(shm), mode);
+    return new Event(shm);
+  }
+
+  /** Opens one that exists. ENOENT, EACCES; EINVAL for an object that is no event, or of another layout version. */
+  static open(name: string): Event {
+    const shm = SharedMemory.open(name);
+    try {
+      return new Event(shm);
+    } catch (error) {
+      shm.close();
+      throw error;
+    }
+  }
+
+  /** Opens the event as it is, or creates it when there is none. */
+  static openOrCreate(name: string, options: EventOptions = {}): Event {
+    return openOrCreateShared(
+      () => Event.open(name),
+      () => Event.create(name, options),
+      () => void SharedMemory.openOrCreate(name, { size: SEGMENT_BYTES, mode: options.mode ?? DEFAULT_MODE }).close(),
+    );
+  }
+
+  /** Removes the name. Who has the event open goes on with it. ENOENT, EACCES. */
+  static unlink(name: string): void {
+    SharedMemory.unlink(name);
+  }
+
+  /** Whether it is set, at this instant. */
+  get isSet(): boolean {
+    return (this.#count() & 1) === 1;
+  }
+
+  /** Lets everybody through, until `reset`. Nothing happens when it is set already. */
+  set(): void {
+    this.#change((count) => ((count & 1) === 1 ? count : (count + 1) | 0));
+  }
+
+  /** From now on who waits waits. Nothing happens when it is not set. */
+  reset(): void {
+    this.#change((count) => ((count & 1) === 0 ? count : (count + 1) | 0));
+  }
+
+  /** Wakes all who wait at this instant; whether it is set stays as it is. */
+  pulse(): void {
+    this.#change((count) => (count + 2) | 0);
+  }
+
+  /**
+   * Waits until the event is set, or was set or pulsed since the call began: true. False when `timeoutMs` have passed; rejects with an AbortError
+   * when `signal` aborts. The process stays alive while it waits.
+   */
+  async wait({ timeoutMs = Number.POSITIVE_INFINITY, signal }: WaitOptions = {}): Promise<boolean> {
+    checkMilliseconds("timeoutMs", timeoutMs);
+    if (signal?.aborted) throw abortError(signal);
+    const begun = this.#count();
+    if ((begun & 1) === 1) return true;
+    const deadline = performance.now() + timeoutMs;
+    const happened = () => Atomics.load(this.#words, Word.count) !== begun;
+    if (timeoutMs > 0 && (await this.#polling.until(() => this.#closed || happened(), timeoutMs, signal))) {
+      this.#count();
+      return true;
+    }
+    for (;;) {
+      if (signal?.aborted) throw abortError(signal);
+      if (this.#count() !== begun) return true;
+      const left = deadline - performance.now();
+      if (left <= 0) return false;
+      await waitForWord(this.#words, Word.count, begun, Math.min(left, SLICE_MS), signal).catch(withoutThread);
+    }
+  }
+
+  /** Ends this object's use of the event. Waits that are pending reject with EBADF. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    native.wordWake(this.#words, Word.count, EVERYBODY); // others look again, and go on sleeping
+    this.#shm.close();
+  }
+
+  /** As the static `unlink`. Works after `close` too. */
+  unlink(): void {
+    Event.unlink(this.name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #count(): number {
+    if (this.#closed) throw IpcError.of("EBADF", "mmap", this.name, "it is closed");
+    return Atomics.load(this.#words, Word.count);
+  }
+
+  #change(next: (count: number) => number): void {
+    for (let seen = this.#count(); ; ) {
+      const wanted = next(seen);
+      if (wanted === seen) return;
+      const found = Atomics.compareExchange(this.#words, Word.count, seen, wanted);
+      if (found === seen) break;
+      seen = found;
+    }
+    native.wordWake(this.#words, Word.count, EVERYBODY);
+  }
+}
+
+// 1024 waits are pending (EAGAIN): the wait is a pause. An abort, and an event that was closed meanwhile (EFAULT), are seen by the caller.
+async function withoutThread(error: unknown): Promise<void> {
+  if (isCode(error, "EFAULT")) return;
+  if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  else if (!(error instanceof Error && error.name === "AbortError")) throw error;
+}
+
+function layoutOf(shm: SharedMemory): Int32Array {
+  const refuse = (found: string) => IpcError.of("EINVAL", "mmap", shm.name, `not an event: ${found}`);
+  if (shm.size !== SEGMENT_BYTES) throw refuse(`it has ${shm.size} bytes, not ${SEGMENT_BYTES}`);
+  const words = wordsOf(shm);
+  // Whoever comes first writes the constants; a creator that died before it did is nothing special.
+  Atomics.compareExchange(words, Word.version, 0, LAYOUT_VERSION);
+  const magic = Atomics.compareExchange(words, Word.magic, 0, MAGIC);
+  if (magic !== 0 && magic !== MAGIC) throw refuse("it begins with other bytes");
+  const version = Atomics.load(words, Word.version);
+  if (version !== LAYOUT_VERSION)
+    throw refuse(`it has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`);
+  return words;
+}

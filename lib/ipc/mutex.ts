@@ -1,0 +1,226 @@
+// A named mutex between processes. The kernel holds it for its holder (byte-lock.ts), so it dies with it; a segment of one line beside it
+// wakes who waits and says whether the last holder died inside.
+//
+//   word 0  magic        word 1  layout version
+//   word 2  releases: counts up at each release; who waits sleeps on it
+//   word 3  holder: its pid from the first instant inside to the last; what is there when somebody else gets in is a death
+//
+// Release: holder = 0, unlock, releases + 1, wake. Killed between any two of these: the bytes are free, and who waits looks again by
+// itself after WAKE_SLICE_MS at most.
+import { native } from "../native.ts";
+import { acquire, type ByteRange, isLockedByOthers, lockTimedOut, unlock, type WaitTurn } from "./byte-lock.ts";
+import { IpcError, isCode } from "./error.ts";
+import { checkMode, exactMode } from "./names.ts";
+import { openOrCreateShared } from "./open-or-create.ts";
+import { lockIdentity } from "./own-sections.ts";
+import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
+import { Polling, waitForWord } from "./semaphore-wait.ts";
+import { fdOf, SharedMemory, wordsOf } from "./shared-memory.ts";
+import { LINE_WORDS, WORD_BYTES } from "./words.ts";
+
+const SEGMENT_BYTES = LINE_WORDS * WORD_BYTES;
+/** "ptMX", little-endian. */
+const MAGIC = 0x584d7470;
+const LAYOUT_VERSION = 1;
+const Word = { magic: 0, version: 1, releases: 2, holder: 3 } as const;
+const DEFAULT_MODE = 0o600;
+/** The byte that is locked, beyond the data. */
+const LOCK_BYTE = 2 ** 40;
+/** The first and the longest sleep of who waits, in milliseconds: how soon the death of the holder, who wakes nobody, is noticed. */
+const FIRST_SLICE_MS = 5;
+const LONGEST_SLICE_MS = 50;
+
+export interface MutexOptions {
+  /**
+   * Permission bits of a new mutex, whatever the umask. Default 0o600. Who may read it could keep its owner from locking it, so group and
+   * others get the read bit only together with the write bit.
+   */
+  mode?: number;
+}
+
+/** What a section is told. */
+export interface MutexEntry {
+  /** Whoever held the mutex before died inside: the data may be half-written. Told to one section; repair it in there. */
+  readonly abandoned: boolean;
+}
+
+/**
+ * A named mutex between processes and threads: one section at a time. The kernel holds it for its holder: when that is killed, the next
+ * one gets in (within 50 ms) and is told so. Sections of one instance run in the order they came; between processes whoever comes first
+ * when it is free gets it.
+ * @see https://man7.org/linux/man-pages/man2/F_OFD_SETLK.2const.html
+ */
+export class Mutex implements Disposable {
+  readonly #shm: SharedMemory;
+  readonly #words: Int32Array;
+  readonly #range: ByteRange;
+  readonly #sections: SectionQueue;
+  readonly #polling = new Polling();
+  #closed = false;
+  #abandoned = false;
+
+  private constructor(shm: SharedMemory) {
+    this.#shm = shm;
+    this.#words = layoutOf(shm);
+    this.#range = { fd: fdOf(shm), start: LOCK_BYTE, length: 1 };
+    this.#sections = new SectionQueue(this.#gate());
+  }
+
+  /** The POSIX name: "/name". */
+  get name(): string {
+    return this.#shm.name;
+  }
+
+  /** Creates a mutex that did not exist. EEXIST when the name is taken. */
+  static create(name: string, { mode = DEFAULT_MODE }: MutexOptions = {}): Mutex {
+    checkMode(mode);
+    const exact = exactMode(mode);
+    const shm = SharedMemory.create(name, { size: SEGMENT_BYTES, mode: exact });
+    native.fchmod(fdOf(shm), exact);
+    return new Mutex(shm);
+  }
+
+  /** Opens one that exists. ENOENT, EACCES; EINVAL for an object that is no mutex, or of another layout version. */
+  static open(name: string): Mutex {
+    const shm = SharedMemory.open(name);
+    try {
+      return new Mutex(shm);
+    } catch (error) {
+      shm.close();
+      throw error;
+    }
+  }
+
+  /** Opens the mutex, or creates it when there is none. The mode counts at creation only. */
+  static openOrCreate(name: string, options: MutexOptions = {}): Mutex {
+    return openOrCreateShared(
+      () => Mutex.open(name),
+      () => Mutex.create(name, options),
+      // Its creator died before it gave it a size: this does.
+      () => void SharedMemory.openOrCreate(name, { size: SEGMENT_BYTES, mode: options.mode ?? DEFAULT_MODE }).close(),
+    );
+  }
+
+  /** Removes the name. Who has the mutex open goes on with it; who creates the name anew has another one. ENOENT, EACCES. */
+  static unlink(name: string): void {
+    SharedMemory.unlink(name);
+  }
+
+  /**
+   * Runs `section` with nobody else inside, and returns what it returns; an async section holds the mutex until it settles. Rejects with
+   * IpcError ETIMEDOUT naming the holder; EDEADLK when it is called within a section on this mutex; AbortError.
+   */
+  withLock<T>(section: (entry: MutexEntry) => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
+    const run = typeof section !== "function" ? section : () => section({ abandoned: this.#abandoned });
+    return this.#sections.run(false, run, options);
+  }
+
+  /** The process that holds the mutex at this instant; null when nobody does; 0 for one that has only just got it. */
+  get holder(): number | null {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
+    const holder = Atomics.load(this.#words, Word.holder);
+    if (isLockedByOthers(this.#range)) return holder;
+    return this.#sections.busy && holder === process.pid ? holder : null;
+  }
+
+  /** Gives up this instance. EBUSY while a section of it holds or awaits the mutex. */
+  close(): void {
+    if (this.#closed) return;
+    if (this.#sections.busy)
+      throw IpcError.of("EBUSY", "close", this.name, "a section holds or awaits the mutex: let it end before closing");
+    this.#closed = true;
+    this.#shm.close();
+  }
+
+  /** As the static `unlink`. Works after `close` too. */
+  unlink(): void {
+    Mutex.unlink(this.name);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #refusal(): Error | undefined {
+    return this.#closed ? IpcError.of("EBADF", "fcntl", this.name, "it is closed") : undefined;
+  }
+
+  #gate(): Gate {
+    return {
+      identity: lockIdentity(native.fstat(this.#range.fd)),
+      refusal: () => this.#refusal(),
+      enter: (shared, patience) => {
+        const timedOut = () => this.#timedOut(patience.timeoutMs);
+        const entered = acquire(this.#range, shared, patience, () => this.#turns(), timedOut);
+        if (entered !== undefined) return entered.then(() => this.#entered());
+        this.#entered();
+        return undefined;
+      },
+      leave: () => this.#leave(),
+      mayShare: () => false,
+      joined: () => {},
+      timedOut: (_, timeoutMs) => this.#timedOut(timeoutMs),
+      nested: () => nestedSection(this.name),
+    };
+  }
+
+  // Caller has the bytes.
+  #entered(): void {
+    this.#abandoned = Atomics.exchange(this.#words, Word.holder, process.pid) !== 0;
+  }
+
+  #leave(): void {
+    Atomics.store(this.#words, Word.holder, 0);
+    unlock(this.#range);
+    Atomics.add(this.#words, Word.releases, 1);
+    native.wordWake(this.#words, Word.releases, 1);
+  }
+
+  #turns(): WaitTurn {
+    let slice = FIRST_SLICE_MS;
+    let seen: number | undefined;
+    let polled = false;
+    return async (ms, signal) => {
+      // Loaded before the attempt that follows, so that no release behind that is missed: the first turn is only this.
+      const before = seen;
+      if (before !== undefined) {
+        const moved = () => Atomics.load(this.#words, Word.releases) !== before;
+        if (polled || !(await this.#polling.until(moved, ms, signal))) {
+          await waitForWord(this.#words, Word.releases, before, Math.min(ms, slice), signal).catch(asleep);
+          slice = Math.min(2 * slice, LONGEST_SLICE_MS);
+        }
+        polled = true;
+      }
+      seen = Atomics.load(this.#words, Word.releases);
+    };
+  }
+
+  #timedOut(timeoutMs: number): Error {
+    const holder = Atomics.load(this.#words, Word.holder);
+    const state = holder === 0 ? undefined : native.processStart(holder)?.state;
+    const who = holder === process.pid ? "another section of this process" : `pid ${holder}`;
+    const held = holder === 0 ? "nobody is inside" : `held by ${who}${state === "T" ? " (stopped)" : ""}`;
+    return lockTimedOut(this.name, "mutex", timeoutMs, held);
+  }
+}
+
+// An abort is seen by the caller; without a thread to wait on (EAGAIN) the wait is a pause.
+async function asleep(error: unknown): Promise<void> {
+  if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, FIRST_SLICE_MS));
+  else if (!(error instanceof Error && error.name === "AbortError")) throw error;
+}
+
+function layoutOf(shm: SharedMemory): Int32Array {
+  const refuse = (found: string) => IpcError.of("EINVAL", "mmap", shm.name, `not a mutex: ${found}`);
+  if (shm.size !== SEGMENT_BYTES) throw refuse(`it has ${shm.size} bytes, not ${SEGMENT_BYTES}`);
+  const words = wordsOf(shm);
+  // Whoever comes first writes the constants; a creator that died before it did is nothing special.
+  Atomics.compareExchange(words, Word.version, 0, LAYOUT_VERSION);
+  const magic = Atomics.compareExchange(words, Word.magic, 0, MAGIC);
+  if (magic !== 0 && magic !== MAGIC) throw refuse("it begins with other bytes");
+  const version = Atomics.load(words, Word.version);
+  if (version !== LAYOUT_VERSION)
+    throw refuse(`it has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`);
+  return words;
+}
