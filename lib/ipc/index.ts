@@ -2,6 +2,7 @@
 export { IpcError } from "./error.ts";
 export { Event, type EventOptions } from "./event.ts";
 export { FileLock, type FileLockOptions } from "./file-lock.ts";
+export { type HostObject, hostObjects } from "./host-objects.ts";
 export type { LockStats, LockUser } from "./lock/stats.ts";
 export {
   MessageQueue,

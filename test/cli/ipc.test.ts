@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean } from "../../lib/cli/ipc/clean.ts";
 import { type IpcGroup, inventory, YOUNG_MS } from "../../lib/cli/ipc/inventory.ts";
-import { Semaphore, SharedMemory } from "../../lib/ipc/index.ts";
+import { Mutex, Semaphore, SharedMemory } from "../../lib/ipc/index.ts";
 import { PTALK, User } from "../helpers/cli.ts";
 import { Program } from "../helpers/program.ts";
 
@@ -84,6 +84,21 @@ describe("objects", () => {
     expect(group(base)?.objects).toHaveLength(1);
     expect(group(`${base}.1`)?.objects).toHaveLength(2);
     for (const object of [...names, semaphore]) object.unlink();
+  });
+});
+
+describe("ptalk ipc --all", () => {
+  it("shows every POSIX object of the host: kind, owner, size, mode, who has it open, locks held", async () => {
+    const name = `/test-ptalk-all-${process.pid}`;
+    using mutex = Mutex.create(name);
+    const { stdout } = await mutex.withLock(() => user.run(["ipc", "--all", "--json"]));
+    const found = JSON.parse(stdout).find((row: { name: string }) => row.name === name);
+    const expected = { name, kind: "memory", uid: OUR_UID, size: 64, mode: "0600", openBy: [process.pid], locks: 1 };
+    expect(found).toEqual(expected);
+    const { stdout: text } = await user.run(["ipc", "--all"]);
+    expect(text).toMatch(new RegExp(`^${name} +memory +${OUR_UID} +64 +0600 +0 +${process.pid}$`, "m"));
+    expect((await user.run(["ipc", "--all", "--clean"])).code).toBe(64);
+    mutex.unlink();
   });
 });
 
