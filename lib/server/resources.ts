@@ -1,9 +1,10 @@
-// What a lookup server needs before it can be one: the listening socket, its state directory, its certificate. All of it or nothing. Who
+// What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of it or nothing. Who
 // has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
 import { TalkError } from "../base/errors.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
+import { LocalSockets } from "./local-sockets.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -11,6 +12,7 @@ import { loadTls, type TlsFiles } from "./tls.ts";
 export interface Resources {
   readonly settings: ServerSettings;
   readonly acceptor: Acceptor;
+  readonly sockets: LocalSockets;
   readonly state: StateDir;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
@@ -31,6 +33,8 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     signal?.throwIfAborted();
     refuseExposure(settings, acceptor.address.host); // a socket that was handed over, too
     const { port } = acceptor.address;
+    const sockets = await LocalSockets.open({ path: settings.socket, fd: settings.socketFd }, log);
+    undo.push(() => sockets.close());
     const picked = settings.listenFd === null && settings.listen.port === 0;
     const state = settings.ephemeral
       ? passingState()
@@ -38,7 +42,7 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     undo.push(() => state.release());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, state, tls, release };
+    return { settings, acceptor, sockets, state, tls, release };
   } catch (error) {
     release();
     throw error;
