@@ -33,6 +33,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
+import type { Revival } from "./revival.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -132,13 +133,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     signal?.throwIfAborted();
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    const join = () => TalkClient.#join(options, { address, stateDir, identity });
+    const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
     if (!options.startServer) return join();
-    const { withEmbeddedServer } = await import("./embedded-server.ts");
-    return withEmbeddedServer({ address, stateDir, signal }, join);
+    const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
+      import("./embedded-server.ts"),
+      import("./revival.ts"),
+    ]);
+    let client: TalkClient | undefined;
+    const takeTurn = (port: number) => (client === undefined ? null : client.#takeTurn(port));
+    const revival = new Revival({ address, stateDir, takeTurn });
+    client = await withEmbeddedServer({ address, stateDir, signal }, () => join(revival));
+    return client;
   }
 
-  static async #join(options: ConnectOptions, { address, stateDir, identity }: Home): Promise<TalkClient> {
+  static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
@@ -149,6 +157,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       insecure: options.insecure ?? false,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
+      revive: revival && ((stop) => revival.revive(stop)),
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
@@ -166,6 +175,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      revival?.noteServer();
+      if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -290,6 +301,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.close();
   }
 
+  #takeTurn(what: number): (() => void) | null {
+    return this.#presence === undefined ? () => {} : this.#presence.takeTurn(what);
+  }
+
   #lookAhead(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
@@ -330,6 +345,8 @@ interface Home {
   readonly address: ServerAddress;
   readonly stateDir: string;
   readonly identity: Identity;
+  /** Starts the server again when it dies; undefined where that is others' to do. */
+  readonly revival: Revival | undefined;
 }
 
 interface Parts {
