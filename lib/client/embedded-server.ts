@@ -48,7 +48,7 @@ export async function withEmbeddedServer<T>(options: EmbeddedServerOptions, use:
     try {
       return await use();
     } catch (error) {
-      const gone = error instanceof TalkError && error.code === "unreachable";
+      const gone = error instanceof TalkError && error.code === "unreachable" && error.remedy !== "foreign-port";
       if (!gone || performance.now() >= deadline) throw error;
     }
     await pause(backoffMs(attempt, RETRY), options.signal);
