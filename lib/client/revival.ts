@@ -1,17 +1,21 @@
 // The way back when the default server has died, however it died: whoever remains starts the next one.
 //
-//  1. A client that finds nobody at the address probes it, waits for a random while, and probes again.
+//  1. A client that finds nobody at the address probes it, waits for a while that is each user's own, and probes again.
 //  2. One client of each user goes on: the others of that user see its lock, and wait. Root waits longest, so that the server is root's
 //     only where nobody else is left.
 //  3. It starts a server, and tells it which table was the dead one's: to whom the names there belonged is for the new server to heed.
 //  4. Several users may start one at once. The port decides, and the others end.
+import { createHash } from "node:crypto";
 import { sleep } from "../base/async.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { answers, type Started, startServer } from "./embedded-server.ts";
 
-/** The longest pause before an attempt, in ms: several users' clients seldom start a server in the same moment. */
-const SPREAD_MS = 150;
+/**
+ * The longest pause before an attempt, in ms. It is random, but the same for all clients of a user: so one user's are first by some margin,
+ * and the others find that user's server at their second probe instead of starting their own beside it.
+ */
+const SPREAD_MS = 800;
 /** Ms that root waits for others to do it. */
 const ROOT_WAITS_MS = 2_000;
 /** Ms after which a lock no longer counts: its holder is stopped, or its attempt fails. */
@@ -54,8 +58,7 @@ export class Revival {
   async revive(signal: AbortSignal): Promise<void> {
     const { address, takeTurn } = this.#options;
     if (performance.now() < this.#notBefore || (await answers(address))) return;
-    const isRoot = process.geteuid?.() === ROOT;
-    await sleep(Math.random() * SPREAD_MS + (isRoot ? ROOT_WAITS_MS : 0), signal);
+    await sleep(this.#pauseMs(), signal);
     if (await answers(address)) return;
     const giveBack = takeTurn(address.port);
     if (giveBack === null) {
@@ -67,6 +70,12 @@ export class Revival {
     } finally {
       giveBack?.();
     }
+  }
+
+  #pauseMs(): number {
+    const uid = process.geteuid?.() ?? ROOT;
+    const share = createHash("sha256").update(`${uid} ${this.#table}`).digest().readUInt32LE() / 2 ** 32;
+    return share * SPREAD_MS + (uid === ROOT ? ROOT_WAITS_MS : 0);
   }
 
   async #start(signal: AbortSignal): Promise<void> {

@@ -89,6 +89,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
   #isGreeted = false;
+  /** It was given up because no answer came. */
+  #isExpired = false;
   #roundTripMs: number | null = null;
 
   private constructor(socket: Socket, { address, socket: path, signal }: DialOptions) {
@@ -153,7 +155,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
         if (path !== undefined) checkServerProcess(connection.#socket, path, greeting.serverUid);
         return { connection, greeting };
       } catch (error) {
-        const isBrokenOff = connection.closed;
+        const isBrokenOff = connection.closed && !connection.#isExpired;
         connection.close();
         if (!isBrokenOff || attempt === MAX_GREETINGS) {
           throw options.socket === undefined ? namingHolder(error, options.address) : error;
@@ -285,6 +287,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const oldest = this.#pending[0];
     const limitMs = this.#isGreeted ? REPLY_LIMIT_MS : GREETING_LIMIT_MS;
     if (oldest && performance.now() - oldest.askedAt > limitMs) {
+      this.#isExpired = true;
       this.#end(TalkError.unreachable(this.server, `no answer within ${limitMs / 1000} s`));
     }
   }
