@@ -1,6 +1,7 @@
 // Makes the command one file, dist/ptalk.cjs, of what the compiler made of lib/cli and all it needs. Node takes longer to find,
 // read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled
-// code can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs.
+// code can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, and `ptalk unread`, for prompts, have smaller files
+// of their own.
 // Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -132,4 +133,7 @@ function writeLicences(moduleIds) {
   writeFileSync(join(dist, "LICENCES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 }
 
-writeLicences([...(await bundle("main.js", "ptalk.cjs")), ...(await bundle("quick-send.js", "send.cjs"))]);
+const BUNDLES = { "main.js": "ptalk.cjs", "quick-send.js": "send.cjs", "quick-unread.js": "unread.cjs" };
+const modules = [];
+for (const [entry, name] of Object.entries(BUNDLES)) modules.push(...(await bundle(entry, name)));
+writeLicences(modules);
