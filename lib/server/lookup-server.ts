@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
@@ -210,6 +211,7 @@ export class LookupServer implements AsyncDisposable {
       {
         version: VERSION,
         pid: process.pid,
+        uid: process.getuid?.() ?? 0,
         address: this.address,
         tls: this.#tls !== null,
         startedAt: this.#startedAt,
@@ -218,6 +220,7 @@ export class LookupServer implements AsyncDisposable {
         connections: this.#bus.connections,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
+        signals: signalCounts(),
         directory: this.#directory.stats(),
       },
       loads,

@@ -1,15 +1,17 @@
 // `Directory` of the package: any program reads the entries of a server on this host, without asking the server.
 
+import { fstatSync } from "node:fs";
 import { MAX_PORT } from "../../base/endpoint.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
+import { IpcError, type LockStats, ReadersWriterLock } from "../../ipc/index.ts";
 import type { SharedMemory } from "../../ipc/shared-memory.ts";
 import { isLaterVersion } from "../claim-rules.ts";
 import type { DirectoryEntry } from "../entry.ts";
 import { TableError } from "./table-error.ts";
 import { HEADER, READY } from "./table-layout.ts";
 import { NO_SLOT, TableReader } from "./table-reader.ts";
-import { openTableSegment, serverTableName } from "./table-segment.ts";
+import { lockNameOf, openTableSegment, serverTableName } from "./table-segment.ts";
 
 /**
  * A lookup server's table, mapped read-only. `lookup` and `all` read memory and make no system call. They take no lock, so a
@@ -45,6 +47,31 @@ export class MappedDirectory implements Disposable {
     return new MappedDirectory(serverTableName(options.port));
   }
 
+  /** The table's name in shared memory: "/…". */
+  get name(): string {
+    return this.#shm.name;
+  }
+
+  /** Bytes of the table. */
+  get bytes(): number {
+    return this.#shm.size;
+  }
+
+  /** User id of the table's owner, as the kernel knows it. */
+  get uid(): number {
+    return fstatSync(this.#shm.fd).uid;
+  }
+
+  /** Process id of the server, as the table says; for people. */
+  get pid(): number {
+    return Atomics.load(this.#words, HEADER.serverPid);
+  }
+
+  /** Clients that are on. */
+  get count(): number {
+    return this.stale ? 0 : Atomics.load(this.#words, HEADER.count);
+  }
+
   /** True once the server has shut down, or another has replaced it. The table has no entries then. */
   get stale(): boolean {
     return this.#closed || Atomics.load(this.#words, HEADER.ready) !== READY.open;
@@ -77,6 +104,20 @@ export class MappedDirectory implements Disposable {
     // A client that left and came back meanwhile may be there from two slots. That takes a new version.
     const isSteady = Atomics.load(this.#words, HEADER.lastVersion) === before;
     return isSteady ? entries : latestOfEach(entries, versions);
+  }
+
+  /**
+   * Who is inside of the table's lock, or waits for it, and its counts; no part is taken in it. null when this user may not read it.
+   * @throws IpcError ENOENT when the server has removed it
+   */
+  lockStats(): LockStats | null {
+    if (this.#closed) throw TableError.closed(this.#shm.name);
+    try {
+      return ReadersWriterLock.inspect(lockNameOf(this.#shm.name));
+    } catch (error) {
+      if (error instanceof IpcError && error.code === "EACCES") return null;
+      throw error;
+    }
   }
 
   /** Unmaps the table. */

@@ -14,6 +14,7 @@ import { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import { Semaphore } from "../../ipc/semaphore.ts";
 import { fdOf, SharedMemory } from "../../ipc/shared-memory.ts";
 import { ClientTable } from "./client-table.ts";
+import { lockNameOf } from "./table-segment.ts";
 
 export interface ObjectNames {
   readonly table: string;
@@ -23,7 +24,7 @@ export interface ObjectNames {
 
 export function objectNames(port: number): ObjectNames {
   const table = `/ptalk-server-${port}`;
-  return { table, lock: `${table}.lock`, owner: `${table}.owner` };
+  return { table, lock: lockNameOf(table), owner: `${table}.owner` };
 }
 
 const OWNER_BYTES = 64;

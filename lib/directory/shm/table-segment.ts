@@ -36,6 +36,9 @@ export function serverTableName(port: number): string {
   return `/ptalk-server-${port}`;
 }
 
+/** The lock of a table. */
+export const lockNameOf = (table: string): string => `${table}.lock`;
+
 /**
  * @param capacity clients, 1 to 1,048,576
  * @param mode permission bits, exactly: the umask does not apply
