@@ -153,6 +153,10 @@ export interface Native {
   udpClose(fd: number): void;
   readonly udpBatch: number;
   readonly udpMetaWords: number;
+  /** A Unix socket that listens at a path made just now; nobody unlinks the path. The descriptor, close-on-exec. */
+  listenUnix(path: string, mode: number, backlog: number): number;
+  /** Whether that is a descriptor of a Unix socket. */
+  isUnixSocket(fd: number): boolean;
   /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
   setUserTimeout(fd: number, ms: number): void;
 

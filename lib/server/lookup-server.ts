@@ -6,6 +6,7 @@ import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
+import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
@@ -40,6 +41,7 @@ export class LookupServer implements AsyncDisposable {
   readonly stopped: Promise<void>;
   readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
+  readonly #sockets: LocalSockets;
   readonly #directory: DirectoryHost;
   readonly #state: StateDir;
   readonly #tls: TlsFiles | null;
@@ -53,9 +55,10 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, reservation, state, tls } = parts;
+    const { settings, acceptor, sockets, reservation, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
+    this.#sockets = sockets;
     this.#state = state;
     this.#tls = tls;
     this.port = acceptor.address.port;
@@ -94,9 +97,9 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
-          for (const { socket, address } of stranded) acceptor.assign(socket, address);
+          for (const { socket, origin } of stranded) acceptor.assign(socket, origin);
         },
-        lost: ({ socket }) => acceptor.reject(socket, NO_DESCRIPTOR),
+        lost: ({ socket, origin }) => acceptor.reject(socket, NO_DESCRIPTOR, origin),
       },
       settings.log,
     );
@@ -168,6 +171,7 @@ export class LookupServer implements AsyncDisposable {
 
   async #begin(signal: AbortSignal | null): Promise<void> {
     this.#acceptor.serve(this.#bus);
+    this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {
       this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#directory, this.#settings.log);
       this.#acceptor.setReady([0]);
@@ -182,6 +186,7 @@ export class LookupServer implements AsyncDisposable {
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
     this.#acceptor.close();
+    this.#sockets.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
     await this.#directory.close();
@@ -200,6 +205,8 @@ export class LookupServer implements AsyncDisposable {
       serverSeed: this.#state.serverSeed,
       insecure,
       startedAt: this.#startedAt,
+      abstractName: this.#sockets.abstractName,
+      port: this.port,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { checkSocketPath } from "../base/socket-path.ts";
 import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
@@ -42,6 +43,10 @@ export interface ServerOptions {
   readonly directory?: DirectoryKind;
   /** A listening socket's descriptor, from systemd or another parent; `listen` is ignored then. */
   readonly listenFd?: number;
+  /** Path of a Unix socket to listen at as well, at most 107 bytes; "none": without. Default: none. */
+  readonly socket?: string;
+  /** Descriptor of a Unix socket that listens, likewise; `socket` is ignored then. */
+  readonly socketFd?: number;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -53,6 +58,8 @@ export interface ServerOptions {
 export interface ServerSettings {
   readonly listen: ServerAddress;
   readonly listenFd: number | null;
+  readonly socket: string | null;
+  readonly socketFd: number | null;
   readonly workers: number;
   readonly capacity: number;
   readonly exitWhenEmpty: boolean;
@@ -89,6 +96,8 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
   listenFd: [isNumber, "a descriptor"],
+  socket: [isString, "a path"],
+  socketFd: [isNumber, "a descriptor"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -144,6 +153,8 @@ export function readOptions(options: ServerOptions): ServerSettings {
     directory,
     listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "listen", 0),
     listenFd: options.listenFd ?? null,
+    socket: socketPath(options),
+    socketFd: options.socketFd ?? null,
     workers: whole(
       "workers",
       options.workers ?? Math.min(availableParallelism(), MOST_DEFAULT_WORKERS),
@@ -170,6 +181,13 @@ function listenText(listen: string | ServerAddress): string {
   return typeof listen === "string" ? listen : formatServerAddress(listen);
 }
 
+function socketPath({ socket = NO_SOCKET, socketFd }: ServerOptions): string | null {
+  if (socket === NO_SOCKET || socketFd !== undefined) return null;
+  checkSocketPath(socket, "socket");
+  return socket;
+}
+
+const NO_SOCKET = "none";
 const OWNER_READ_WRITE = 0o600;
 
 /** The workers open the table by its name, as the server's user. */

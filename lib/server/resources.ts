@@ -1,4 +1,4 @@
-// What a lookup server needs before it can be one: the listening socket, the port's shared objects, its state directory, its
+// What a lookup server needs before it can be one: the listening sockets, the port's shared objects, its state directory, its
 // certificate. All of it or nothing.
 import { TalkError } from "../base/errors.ts";
 import { isLoopback } from "../base/server-address.ts";
@@ -6,6 +6,7 @@ import type { HostReservation } from "../directory/directory.ts";
 import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
+import { LocalSockets } from "./local-sockets.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -13,6 +14,7 @@ import { loadTls, type TlsFiles } from "./tls.ts";
 export interface Resources {
   readonly settings: ServerSettings;
   readonly acceptor: Acceptor;
+  readonly sockets: LocalSockets;
   readonly reservation: HostReservation;
   readonly state: StateDir;
   readonly tls: TlsFiles | null;
@@ -36,12 +38,14 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     const { port } = acceptor.address;
     const reservation = reserveDirectory({ kind: settings.directory, port, log });
     undo.push(() => reservation.release());
+    const sockets = await LocalSockets.open({ path: settings.socket, fd: settings.socketFd }, log);
+    undo.push(() => sockets.close());
     const picked = settings.listenFd === null && settings.listen.port === 0;
     const state = await openStateDir(settings.stateDir, picked ? null : port, log);
     undo.push(() => state.release());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, reservation, state, tls, release };
+    return { settings, acceptor, sockets, reservation, state, tls, release };
   } catch (error) {
     release();
     throw error;

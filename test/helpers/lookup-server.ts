@@ -183,6 +183,13 @@ export class Client {
     return new Client(socket);
   }
 
+  /** @param path of a Unix socket; an abstract one begins with NUL */
+  static async connectTo(path: string): Promise<Client> {
+    const socket = connect({ path });
+    await within("a connection", once(socket, "connect"));
+    return new Client(socket);
+  }
+
   ask(...args: (string | number)[]): Promise<RespValue> {
     return within(`the answer to ${args[0]}`, this.tell(...args));
   }

@@ -15,6 +15,7 @@ export function command(): Command {
   return new Command("serve")
     .description("Runs the lookup server in the foreground.")
     .option("--listen <host:port>", "where to listen; port 0 picks one (default: 127.0.0.1:5518)")
+    .option("--socket <path>", "a Unix socket to listen at as well, or none (default: none)")
     .option("--workers <n>", "worker processes (default: one per core, at most 4)")
     .option("--capacity <n>", "clients that there is room for (default: 4096)")
     .option("--exit-when-empty", "exit when the last client has gone, or 60 s after starting alone")
