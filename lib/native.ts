@@ -48,6 +48,8 @@ export interface Native {
   unlockBytes(fd: number, start: number, length: number): void;
   /** F_OFD_GETLK for a write lock: the first byte of somebody else's lock in the range, or -1. A descriptor's own locks do not conflict. */
   testBytes(fd: number, start: number, length: number): number;
+  /** F_OFD_GETLK for a read lock: whether somebody else has a write lock in the range. Readers' locks do not count. */
+  isWriteLocked(fd: number, start: number, length: number): boolean;
 
   semOpen(name: string, flags: number, mode: number, value: number): number;
   semUnlink(name: string): void;

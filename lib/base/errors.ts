@@ -4,7 +4,6 @@
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
 export type TalkErrorCode =
   | "no-such-user"
-  | "no-such-process"
   | "not-delivered"
   | "key-mismatch"
   | "declined"
@@ -49,6 +48,7 @@ export type Remedy =
   | "secure-listener"
   | "both-tls-files"
   | "other-state-dir"
+  | "other-port"
   | "more-descriptors"
   | "plain-server";
 
@@ -76,9 +76,6 @@ export class TalkError extends Error {
 
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
-  }
-  static noSuchProcess(pid: number): TalkError {
-    return new TalkError("no-such-process", `there is no process ${pid}`);
   }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {

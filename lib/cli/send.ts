@@ -15,23 +15,16 @@ import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
-export interface SendCommandOptions {
-  /** What is delivered is not told. */
-  readonly quiet?: boolean;
-}
-
 /**
  * @param names "NAME,NAME"
  * @param words the text; none: it is on stdin
  */
-export async function send(
-  names: string,
-  words: readonly string[],
-  { config, json }: CommandContext,
-  { quiet = false }: SendCommandOptions = {},
-): Promise<void> {
+export async function send(names: string, words: readonly string[], { config, json }: CommandContext): Promise<void> {
   const name = ownName(config);
-  const recipients = checkRecipients(names);
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
@@ -54,21 +47,12 @@ export async function send(
     const limits = { signal, auto, ...deadline.left };
     const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) report(outcomes, quiet);
+    if (!json) report(outcomes);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
   } finally {
     await client.close();
   }
-}
-
-/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
-export function checkRecipients(names: string): string[] {
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  return recipients;
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
@@ -85,9 +69,9 @@ function showJson(client: TalkConnection): void {
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[], quiet: boolean): void {
+function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled" && !quiet)
+    if (outcome.status === "fulfilled")
       tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
