@@ -5,6 +5,7 @@
 // never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { userNames } from "../base/users.ts";
 import { isAlive } from "../ipc/process.ts";
 import { decodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
 import {
@@ -151,28 +152,4 @@ function isHidden(pid: number): boolean {
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
-}
-
-/** Login names by uid, from the file that every libc reads first; read once for each list, and only if it is needed. */
-function userNames(): (uid: number) => string {
-  let names: Map<number, string> | undefined;
-  return (uid) => {
-    names ??= readPasswd();
-    return names.get(uid) ?? String(uid);
-  };
-}
-
-function readPasswd(): Map<number, string> {
-  const names = new Map<number, string>();
-  let text: string;
-  try {
-    text = readFileSync("/etc/passwd", "utf8");
-  } catch {
-    return names;
-  }
-  for (const line of text.split("\n")) {
-    const [name, , uid] = line.split(":");
-    if (name && uid && !names.has(Number(uid))) names.set(Number(uid), name);
-  }
-  return names;
 }

@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
@@ -18,6 +19,8 @@ import type { TlsFiles } from "./tls.ts";
 import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
+/** Ms for which names are held for the clients of a server that has died: longer than they take to come back. */
+const HELD_MS = 10_000;
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
 
 /**
@@ -55,7 +58,7 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, reservation, state, tls } = parts;
+    const { settings, acceptor, sockets, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#sockets = sockets;
@@ -70,7 +73,11 @@ export class LookupServer implements AsyncDisposable {
     this.stopped = new Promise((resolve) => {
       this.#settleStopped = resolve;
     });
-    this.#directory = reservation.create({
+    const { predecessor } = settings;
+    this.#directory = hostDirectory(settings.directory, {
+      port: this.port,
+      listener: acceptor.inode,
+      predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
       capacity: settings.capacity,
       mode: settings.tableMode,
       names: state.names,
@@ -78,7 +85,7 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
-      onRestored: () => this.#bus.reopen(),
+      onRestored: () => this.#bus.reopen(this.#directory.config),
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {

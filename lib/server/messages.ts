@@ -89,5 +89,5 @@ export type ToWorker =
   | { type: "info"; id: number; text: string }
   | { type: "ask-load"; id: number }
   /** The directory's objects have been made anew. */
-  | { type: "reopen" }
+  | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };
