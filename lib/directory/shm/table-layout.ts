@@ -33,8 +33,10 @@ const header = offsetsOf({
   seed: 2,
   createdAt: 2,
   serverPid: 1,
+  /** Inode of the socket that the server listens on. */
+  listener: 2,
   // The words from here on change: on their own cache line, away from those that every reader loads.
-  padding: LINE_WORDS - 10,
+  padding: LINE_WORDS - 12,
   count: 1,
   /** First record of the free list, as a link. */
   freeHead: 1,
