@@ -10,6 +10,7 @@ import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "../peer/limits.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import type { IncomingBody } from "../peer/types.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
+import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { decodeFileBody, type FileOfferBody } from "../wire/file-bodies.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { Admission } from "./admission.ts";
@@ -27,6 +28,9 @@ const MAX_INCOMING_PER_KEY = 8;
 /** Milliseconds after connect() in which an offer waits for a listener. */
 const LISTENER_GRACE_MS = 100;
 const LISTENER_LOOK_MS = 20;
+/** Milliseconds of silence after which a transfer gives way to the next attempt with the same file. */
+const STALLED_MS = 2_000;
+const FREE_LOOK_MS = 100;
 
 export interface FileTransfersParts {
   /** What the sender calls itself. */
@@ -49,6 +53,8 @@ export class FileTransfers {
   readonly #outgoing = new Map<string, OutgoingFile>();
   /** By the sender's key and id. */
   readonly #incoming = new Map<string, IncomingFile>();
+  /** Those that are over, until they have let go of their parts. */
+  readonly #closing = new Set<IncomingFile>();
   #isClosed = false;
 
   constructor(parts: FileTransfersParts) {
@@ -57,7 +63,7 @@ export class FileTransfers {
 
   /** @throws as TalkClient.sendFile() */
   async send(to: string, path: string, options: SendFileOptions): Promise<SendFileResult> {
-    const { timeoutMs, signal, onProgress } = checkSendFile(to, path, options);
+    const { id, timeoutMs, signal, onProgress } = checkSendFile(to, path, options);
     signal?.throwIfAborted();
     const name = foldIfValid(to);
     if (name === null) throw TalkError.noSuchUser(to);
@@ -65,7 +71,7 @@ export class FileTransfers {
       throw TalkError.notDelivered(to, `${MAX_OUTGOING} files are already under way`);
     }
     const { from, book, transport } = this.#parts;
-    const id = randomUUID();
+    if (this.#outgoing.has(id)) throw misuse("id", "a new one: that file is under way");
     const file = await OutgoingFile.open({ id, from, path, to, transport, onProgress, signal });
     const since = performance.now();
     this.#outgoing.set(id, file);
@@ -143,7 +149,12 @@ export class FileTransfers {
     if (this.#isClosed) return "declined";
     const file = new IncomingFile({
       ...{ offer, key, address, folder, transport, ...sender },
-      onEnd: () => this.#incoming.delete(at),
+      untilFree: (one) => this.#untilFree(one),
+      onEnd: () => {
+        this.#incoming.delete(at);
+        this.#closing.add(file);
+        void file.ended.then(() => this.#closing.delete(file));
+      },
     });
     this.#incoming.set(at, file);
     for (const listener of client.rawListeners("file")) {
@@ -156,6 +167,17 @@ export class FileTransfers {
     return "accepted";
   }
 
+  /** Another attempt of the same sender goes on as long as it moves; one whose program was killed makes room. */
+  async #untilFree(file: IncomingFile): Promise<void> {
+    for (;;) {
+      const others = [...this.#incoming.values(), ...this.#closing];
+      const other = others.find((one) => one !== file && one.hasPart && one.identity === file.identity);
+      if (other === undefined) return;
+      if (other.silentMs > STALLED_MS) await other.close(TalkError.notDelivered(other.name, "it is sent again"));
+      else await sleep(FREE_LOOK_MS);
+    }
+  }
+
   async #isListenedTo(): Promise<boolean> {
     const { client, connectedAt } = this.#parts;
     const isEarly = (): boolean => performance.now() < connectedAt() + LISTENER_GRACE_MS && !this.#isClosed;
@@ -166,18 +188,25 @@ export class FileTransfers {
 
 const incomingKey = (key: Uint8Array, id: string): string => `${Buffer.from(key).toString("base64")}/${id}`;
 
+type CheckedSendFile = { readonly [K in keyof Required<SendFileOptions>]: SendFileOptions[K] } & {
+  readonly id: string;
+  readonly timeoutMs: number;
+};
+
 /** The arguments of sendFile(), checked before anything is begun. @throws TalkError usage, with the argument as its subject */
-function checkSendFile(to: unknown, path: unknown, options: unknown): SendFileOptions & { readonly timeoutMs: number } {
+function checkSendFile(to: unknown, path: unknown, options: unknown): CheckedSendFile {
   if (typeof to !== "string") throw misuse("to", `a name, not ${typeof to}`);
   if (typeof path !== "string" || path === "" || path.includes("\0")) throw misuse("path", "a path");
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
-  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal, onProgress } = options as SendFileOptions;
+  const { id = randomUUID(), timeoutMs = DEFAULT_SEND_TIMEOUT, signal, onProgress } = options as SendFileOptions;
+  const idBytes = typeof id === "string" ? Buffer.byteLength(id) : 0;
+  if (idBytes < 1 || idBytes > MAX_ID_BYTES) throw misuse("id", `a text of 1 to ${MAX_ID_BYTES} bytes`);
   if (!(timeoutMs > 0 && timeoutMs <= MAX_SEND_TIMEOUT)) {
     throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw misuse("signal", "an AbortSignal");
   if (onProgress !== undefined && typeof onProgress !== "function") throw misuse("onProgress", "a function");
-  return { timeoutMs: Math.ceil(timeoutMs), ...(signal && { signal }), ...(onProgress && { onProgress }) };
+  return { id, timeoutMs: Math.ceil(timeoutMs), signal, onProgress };
 }
 
 function misuse(subject: string, rule: string): TalkError {

@@ -19,7 +19,7 @@ import {
   type FileOfferBody,
   type FileStep,
 } from "../wire/file-bodies.ts";
-import { FILE_ASK_MS, FILE_STEP_MS, FILE_WINDOW_BYTES } from "./outgoing-file.ts";
+import { FILE_ASK_MS, FILE_STEP_MS, FILE_WINDOW_BYTES, stepTimeout } from "./outgoing-file.ts";
 import type { AcceptFileOptions, FileOffer, FileProgress, ReceivedFile } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -41,6 +41,8 @@ export interface IncomingFileParts {
   /** Folder of the parts. */
   readonly folder: string;
   readonly transport: Pick<PeerTransport, "sendBody">;
+  /** Fulfilled when no other transfer of the same file has its part. */
+  readonly untilFree: (file: IncomingFile) => Promise<void>;
   /** It is over: nothing about it is expected any more. */
   readonly onEnd: () => void;
 }
@@ -96,6 +98,19 @@ export class IncomingFile implements FileOffer {
   }
   get verified(): boolean {
     return this.#parts.verified;
+  }
+  /** Milliseconds since its sender was heard of. */
+  get silentMs(): number {
+    return performance.now() - this.#heardAt;
+  }
+  /** What it is, whoever calls it what: the same for each attempt to send it. */
+  get identity(): string {
+    const { key, offer } = this.#parts;
+    return `${key.toString("base64")} ${offer.size} ${this.sha256}`;
+  }
+  /** The part is in use. */
+  get hasPart(): boolean {
+    return this.#part !== null;
   }
   /** Fulfilled when nothing more is done with the part. */
   get ended(): Promise<unknown> {
@@ -177,6 +192,8 @@ export class IncomingFile implements FileOffer {
 
   async #begin(): Promise<void> {
     const { offer, key, folder } = this.#parts;
+    await this.#parts.untilFree(this);
+    if (this.#outcome !== null) return;
     const part = await PartFile.open(folder, { key, size: offer.size, sha256: offer.sha256 });
     this.#part = part;
     if (this.#outcome !== null) return;
@@ -262,7 +279,7 @@ export class IncomingFile implements FileOffer {
   /** A sender that says nothing is asked; one whose offer waits asks by itself. */
   #watch(): void {
     this.#timer = setTimeout(() => {
-      const silentMs = performance.now() - this.#heardAt;
+      const { silentMs } = this;
       if (this.#state === "offered") {
         if (silentMs > FORGOTTEN_MS && !this.#isAnswered) {
           this.#end(TalkError.notDelivered(this.name, "its sender has gone"));
@@ -278,7 +295,7 @@ export class IncomingFile implements FileOffer {
   async #say(step: FileStep, offset = 0, reason = ""): Promise<void> {
     const body = encodeFileControl(this.id, step, offset, reason);
     if (body === null) return;
-    await this.#parts.transport.sendBody(this.#peer, body, { timeoutMs: FILE_STEP_MS, signal: this.#stop.signal });
+    await this.#parts.transport.sendBody(this.#peer, body, { timeoutMs: stepTimeout(step), signal: this.#stop.signal });
     this.#heardAt = performance.now();
   }
 

@@ -11,6 +11,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { Deferred } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
+import { systemCode } from "../base/system-error.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import type { PeerIdentity } from "../peer/types.ts";
 import {
@@ -30,6 +31,7 @@ export const FILE_WINDOW_BYTES = 4 * 1024 * 1024;
 export const FILE_STEP_MS = 30_000;
 /** Milliseconds of silence after which the other end is asked whether it still knows of the transfer. */
 export const FILE_ASK_MS = 5_000;
+const FILE_ANSWER_MS = 10_000;
 /** Milliseconds that a person has to accept a file. */
 export const FILE_DECISION_MS = 600_000;
 /** DATA bodies under way at once: enough to keep the path busy while the disk is read… */
@@ -81,7 +83,10 @@ export class OutgoingFile {
   static async open(parts: OutgoingFileParts): Promise<OutgoingFile> {
     const { path, signal } = parts;
     // Not blocking: a FIFO without a writer would hold us up before we see what it is.
-    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+    const file = await open(path, flags).catch((error: unknown) => {
+      throw systemCode(error) === "ENOENT" ? TalkError.badData(`there is no file ${path}`, error) : error;
+    });
     try {
       const before = await file.stat();
       if (!before.isFile()) throw TalkError.badData(`${path} is no regular file`);
@@ -240,7 +245,8 @@ export class OutgoingFile {
 
   async #tellReceiver(step: FileStep, offset = 0, reason = ""): Promise<void> {
     const body = encodeFileControl(this.#parts.id, step, offset, reason);
-    if (body !== null && this.#peer !== null) await this.#parts.transport.sendBody(this.#peer, body, this.#options());
+    if (body === null || this.#peer === null) return;
+    await this.#parts.transport.sendBody(this.#peer, body, { ...this.#options(), timeoutMs: stepTimeout(step) });
   }
 
   #askLater(): void {
@@ -294,6 +300,11 @@ export class OutgoingFile {
     this.#stop.abort(error ?? undefined);
     this.#wake();
   }
+}
+
+/** Milliseconds in which a step has to be confirmed: a question by whoever runs at all. */
+export function stepTimeout(step: FileStep): number {
+  return step === "alive" ? FILE_ANSWER_MS : FILE_STEP_MS;
 }
 
 async function hashOf(file: FileHandle, signal: AbortSignal | undefined): Promise<Buffer> {

@@ -67,6 +67,8 @@ export interface FileProgress {
 }
 
 export interface SendFileOptions {
+  /** Names the transfer, 1 to 64 bytes of UTF-8; random unless told otherwise. Never the same twice. */
+  readonly id?: string;
   /** Gives the file up: sendFile() rejects with its reason. What has arrived is kept there, and need not be sent again. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: FileProgress) => void;
