@@ -101,8 +101,8 @@ export async function takeFile(
   );
 }
 
-/** The offer itself, and an offer that is declined. */
-export function offerNews(offer: FileOffer, state: "offered" | "declined"): FileNews {
+/** The offer itself, and one that comes to nothing. */
+export function offerNews(offer: FileOffer, state: "offered" | "declined" | "failed"): FileNews {
   const { id, from, name, size, sha256, verified } = offer;
   return {
     ...{ id, state, direction: "in", with: from, name, size, done: 0, sha256, path: null },

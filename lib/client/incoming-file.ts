@@ -52,6 +52,7 @@ export class IncomingFile implements FileOffer {
   readonly #parts: IncomingFileParts;
   readonly #done = new Deferred<string>();
   readonly #stop = new AbortController();
+  readonly #withdrawn = new AbortController();
   #state: "offered" | "accepted" | "ended" | "over" = "offered";
   #isAnswered = false;
   #address: Endpoint;
@@ -98,6 +99,9 @@ export class IncomingFile implements FileOffer {
   }
   get verified(): boolean {
     return this.#parts.verified;
+  }
+  get withdrawn(): AbortSignal {
+    return this.#withdrawn.signal;
   }
   /** Milliseconds since its sender was heard of. */
   get silentMs(): number {
@@ -324,6 +328,9 @@ export class IncomingFile implements FileOffer {
       "failed",
       isSystem ? `it cannot write the file: ${systemMessage(error)}` : "its program gave the file up",
     );
+    // A full disk gets its room back, unless the file is whole and only its folder is full.
+    const isFull = systemCode(error) === "ENOSPC" || systemCode(error) === "EDQUOT";
+    if (isFull && (this.#part?.length ?? 0) < this.size) this.#isUseless = true;
     const isGone = error instanceof TalkError && (error.code === "declined" || error.code === "not-delivered");
     this.#end(isGone ? TalkError.notDelivered(this.name, "its sender has gone", error) : error);
   }
@@ -335,6 +342,7 @@ export class IncomingFile implements FileOffer {
     this.#outcome = { value: outcome };
     clearTimeout(this.#timer);
     this.#stop.abort();
+    if (!this.#isAnswered) this.#withdrawn.abort(outcome);
     this.#waiting = [];
     this.#parts.onEnd();
     if (!this.#isBusy) void this.#close();

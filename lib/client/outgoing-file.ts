@@ -62,6 +62,7 @@ export class OutgoingFile {
   readonly #spare: Buffer[] = [];
   #peer: PeerIdentity | null = null;
   #state: "offered" | "accepted" | "ended" | "over" = "offered";
+  #isOffered = false;
   /** Counts the accepts: what sends goes on only for the latest one. */
   #run = 0;
   #position = 0;
@@ -119,9 +120,7 @@ export class OutgoingFile {
     if (body === null) throw TalkError.badData(`${JSON.stringify(this.name)} is too long a name for a file`);
     this.#peer = peer;
     await transport.sendBody(peer, body, { timeoutMs, signal: this.#stop.signal });
-    this.#tell("offered");
-    this.#decisionTimer = setTimeout(() => this.#fail(this.#late()), FILE_DECISION_MS);
-    this.#askLater();
+    this.#onOffered();
   }
 
   /** Fulfilled when the file is under its name at the receiver's. @throws TalkError declined, not-delivered; the signal's reason */
@@ -169,7 +168,17 @@ export class OutgoingFile {
     await this.#file.close();
   }
 
+  /** Once: the confirmation of the offer and the answer to it may overtake each other. */
+  #onOffered(): void {
+    if (this.#isOffered || this.#state === "over") return;
+    this.#isOffered = true;
+    this.#tell("offered");
+    this.#decisionTimer = setTimeout(() => this.#fail(this.#late()), FILE_DECISION_MS);
+    this.#askLater();
+  }
+
   #begin(offset: number): void {
+    this.#onOffered();
     clearTimeout(this.#decisionTimer);
     this.#state = "accepted";
     this.#position = offset;

@@ -117,6 +117,8 @@ export interface FileOffer {
   readonly fingerprint: string;
   /** As a message's. */
   readonly verified: boolean;
+  /** Aborted when its sender gives it up before it was answered, or has gone. */
+  readonly withdrawn: AbortSignal;
   /**
    * Takes the file; what an earlier attempt has left is not sent again. Fulfilled when the file is whole, synced, and under its name in
    * the directory: "name (2)" and so on where that name is taken.

@@ -2,6 +2,7 @@
 import { TalkError } from "../../base/errors.ts";
 import type { FileOffer } from "../../client/types.ts";
 import { byteCount, type FileNews, offerNews, takeFile } from "../files.ts";
+import { describeError } from "../output.ts";
 
 /** The largest file that a person is asked about. */
 const MAX_BYTES = 1024 ** 3;
@@ -37,8 +38,15 @@ export class Offers {
     else {
       const number = String(++this.#last);
       this.#waiting.set(number, offer);
+      offer.withdrawn.addEventListener("abort", () => this.#onWithdrawn(number, offer), { once: true });
       this.#options.show(offerNews(offer, "offered"), `/accept ${number} takes it, /decline ${number} refuses it`);
     }
+  }
+
+  #onWithdrawn(number: string, offer: FileOffer): void {
+    if (!this.#waiting.delete(number)) return;
+    const { code, message } = describeError(offer.withdrawn.reason);
+    this.#options.show({ ...offerNews(offer, "failed"), code, message });
   }
 
   /** @param id its number, or the beginning of the id; null: the only one. @throws TalkError usage */
