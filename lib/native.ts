@@ -48,6 +48,8 @@ export interface Native {
   unlockBytes(fd: number, start: number, length: number): void;
   /** F_OFD_GETLK for a write lock: the first byte of somebody else's lock in the range, or -1. A descriptor's own locks do not conflict. */
   testBytes(fd: number, start: number, length: number): number;
+  /** F_OFD_GETLK for a read lock: whether somebody else has a write lock in the range. Readers' locks do not count. */
+  isWriteLocked(fd: number, start: number, length: number): boolean;
 
   semOpen(name: string, flags: number, mode: number, value: number): number;
   semUnlink(name: string): void;
@@ -153,6 +155,10 @@ export interface Native {
   udpClose(fd: number): void;
   readonly udpBatch: number;
   readonly udpMetaWords: number;
+  /** A Unix socket that listens at a path made just now; nobody unlinks the path. The descriptor, close-on-exec. */
+  listenUnix(path: string, mode: number, backlog: number): number;
+  /** Whether that is a descriptor of a Unix socket. */
+  isUnixSocket(fd: number): boolean;
   /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
   setUserTimeout(fd: number, ms: number): void;
 

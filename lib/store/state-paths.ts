@@ -15,5 +15,3 @@ export const ignoredFile = (dir: string): string => join(dir, "ignored");
 export const partsFolder = (dir: string): string => join(dir, "parts");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
-/** As `ptalk serve` has it by default, beside the log. */
-export const embeddedServerDir = (dir: string, port: number): string => join(dir, `server-${port}`);
