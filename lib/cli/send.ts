@@ -18,6 +18,8 @@ import { duration } from "./times.ts";
 export interface SendCommandOptions {
   /** What is delivered is not told. */
   readonly quiet?: boolean;
+  /** Path of a file that goes along. */
+  readonly file?: string | undefined;
 }
 
 /**
@@ -28,12 +30,13 @@ export async function send(
   names: string,
   words: readonly string[],
   { config, json }: CommandContext,
-  { quiet = false }: SendCommandOptions = {},
+  { file, quiet = false }: SendCommandOptions = {},
 ): Promise<void> {
   const name = ownName(config);
   const recipients = checkRecipients(names);
-  const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
-  if (text === "") throw TalkError.badData("the message is empty");
+  // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
+  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
@@ -52,11 +55,15 @@ export async function send(
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { signal, auto, ...deadline.left };
-    const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
     if (!json) report(outcomes, quiet);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
+    if (file !== undefined) {
+      const { sendFiles } = await import("./send-file.ts");
+      await sendFiles(client, recipients, file, { json, signal, timeoutMs: milliseconds(config.timeout) });
+    }
   } finally {
     await client.close();
   }

@@ -12,5 +12,7 @@ export const serveLogFile = (dir: string): string => join(dir, "serve.log");
 export const agentLogFile = (dir: string): string => join(dir, "agent.log");
 export const hookLogFile = (dir: string): string => join(dir, "on-message.log");
 export const ignoredFile = (dir: string): string => join(dir, "ignored");
+/** Files that are coming, see files/parts.ts. */
+export const partsFolder = (dir: string): string => join(dir, "parts");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
