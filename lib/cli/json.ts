@@ -10,6 +10,7 @@ import type {
   PeerEvent,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
@@ -39,6 +40,7 @@ export type JsonEvent =
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "status" } & StatusEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
