@@ -5,20 +5,22 @@
 //  2. A sender that the user does not want to hear is declined: admission.ts.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
-//  5. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  5. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
+//  6. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
-import type { IncomingMessage } from "../peer/types.ts";
+import type { IncomingMessage, MessageOutput } from "../peer/types.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import type { AddressBook, Sender } from "./address-book.ts";
 import type { Admission } from "./admission.ts";
 import { Bursts, TELL_EVERY_MS } from "./burst.ts";
+import { NotShown } from "./not-shown.ts";
 import type { ConnectOptions, FoldedEvent, TalkClientEvents, TalkMessage } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -75,7 +77,7 @@ export class InboundMessages {
   }
 
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
-  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
+  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput): Promise<void> {
     try {
       if (!(await this.#admits(incoming))) {
         settle("declined");
@@ -95,9 +97,14 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
-      const { id, from, text, at, auto } = incoming;
+      const { id, from, text, at, again, auto } = incoming;
       const { fingerprint, verified } = sender;
-      const message = { id, from, text, at, fingerprint, verified, auto };
+      const kind = "text";
+      const message: TalkMessage = {
+        ...{ id, from, text, at, fingerprint, verified, kind },
+        ...{ room: null, via: "direct", leftAt: null, again, auto },
+      };
+      if (!output.begin()) return;
       const isFolded = await this.#fold(message, incoming.key);
       if (!isFolded) await this.#handOver(message);
       settle("accepted");
@@ -105,6 +112,7 @@ export class InboundMessages {
       this.#parts.onReceived();
       if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
     } catch (error) {
+      if (error instanceof NotShown) output.release();
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }
   }
@@ -203,8 +211,8 @@ export class InboundMessages {
   }
 }
 
-function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
-  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
+function receivedRecord({ at, from, room, id, text, via, fingerprint }: TalkMessage): HistoryRecord {
+  return { at, direction: "in", with: from, room, id, text, state: "delivered", via, fingerprint };
 }
 
 /** What the sender is told: most refusals say that its key is not the one that its name belongs to. */

@@ -1,11 +1,13 @@
 // `ptalk send NAME[,NAME...] [TEXT...]`: one message, and the exit status says what became of it.
 import { Command } from "commander";
 import { commandContext } from "../command-context.ts";
-import { send } from "../send.ts";
+import { type SendFlags, send } from "../send.ts";
 
 const HELP = `
 Without TEXT the message is read from stdin. Exit status 0 means that every recipient's program has handed the
-message to its output; otherwise it is that of the first recipient (in the order given) who did not get it.`;
+message to its output; otherwise it is that of the first recipient (in the order given) who did not get it.
+75: it was not shown and will not appear later. 76: it may have arrived, and sending again may double it. Both print
+the message's id: with --id ID it is shown once, however often it is sent.`;
 
 export function command(): Command {
   return new Command("send")
@@ -13,10 +15,11 @@ export function command(): Command {
     .argument("<names>", "NAME, or NAME,NAME,...")
     .argument("[text...]", "the message; from stdin if left out")
     .option("--timeout <time>", "give up after this long (default: 10)")
+    .option("--id <id>", "repeat the message that an attempt before this one has printed the id of")
     .addHelpText("after", HELP)
     .action(run);
 }
 
-async function run(names: string, words: string[], _options: unknown, command: Command): Promise<void> {
-  await send(names, words, await commandContext(command));
+async function run(names: string, words: string[], { id }: SendFlags, command: Command): Promise<void> {
+  await send(names, words, { id }, await commandContext(command));
 }

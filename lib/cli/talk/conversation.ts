@@ -53,6 +53,7 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("unconfirmed", (event) => view.unconfirmed(event));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
@@ -176,7 +177,7 @@ export class Conversation {
       const accepted = this.#sending === undefined;
       return sending.then(
         () => {},
-        // Of an accepted message "failed" has told.
+        // Of an accepted message "failed" or "unconfirmed" has told.
         (error: unknown) => (accepted ? undefined : this.#fail(error)),
       );
     });
