@@ -5,17 +5,20 @@
 //  2. A sender that the user does not want to hear is declined: admission.ts.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
-//  5. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
-//  6. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  5. One that was shown before, under the same id, is not shown again.
+//  6. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
+//  7. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
+import { withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
 import type { IncomingMessage, MessageOutput } from "../peer/types.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
+import type { SeenIds } from "../store/seen-ids.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import type { AddressBook, Sender } from "./address-book.ts";
 import type { Admission } from "./admission.ts";
@@ -34,9 +37,16 @@ const REFUSED_PER_SECOND = 1;
  */
 const LISTENER_GRACE_MS = 100;
 
+/** Milliseconds that a message waits for the log of ids: a disk that does not answer holds nothing up. */
+const SEEN_LIMIT_MS = 2_000;
+
+/** Of an id: whether it was shown before; "unknown" where the log does not say. */
+type Known = "shown" | "new" | "unknown";
+
 export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
   readonly admission: Pick<Admission, "admits">;
+  readonly seen: Pick<SeenIds, "has" | "begin">;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
@@ -104,10 +114,25 @@ export class InboundMessages {
         ...{ id, from, text, at, fingerprint, verified, kind },
         ...{ room: null, via: "direct", leftAt: null, again, auto },
       };
-      if (!output.begin()) return;
-      const isFolded = await this.#fold(message, incoming.key);
-      if (!isFolded) await this.#handOver(message);
-      settle("accepted");
+      const { known, shown } = await this.#beginOnce(incoming);
+      if (shown === null) {
+        settle("accepted"); // it was shown; of this attempt its sender learns no more than that
+        return;
+      }
+      if (!output.begin()) {
+        shown(false);
+        return;
+      }
+      let isFolded = false;
+      let wasShown = false;
+      try {
+        isFolded = await this.#fold(message, incoming.key);
+        if (!isFolded) await this.#handOver(known === "unknown" ? { ...message, again: true } : message);
+        wasShown = true;
+        settle("accepted");
+      } finally {
+        shown(wasShown);
+      }
       this.#received++;
       this.#parts.onReceived();
       if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
@@ -126,6 +151,27 @@ export class InboundMessages {
     this.#isClosed = true;
     this.#wake();
     this.#tellFolded();
+  }
+
+  /** Null: the id was shown before. */
+  async #beginOnce(incoming: IncomingMessage): Promise<{ known: Known; shown: ReturnType<SeenIds["begin"]> }> {
+    for (;;) {
+      const known = await this.#isKnown(incoming);
+      if (known === "shown") return { known, shown: null };
+      const shown = this.#parts.seen.begin(incoming.key, incoming.id);
+      if (shown !== null) return { known, shown };
+    }
+  }
+
+  async #isKnown({ key, id, repeated }: IncomingMessage): Promise<Known> {
+    try {
+      const wasShown = this.#parts.seen.has(key, id, repeated);
+      const answer = repeated ? await withTimeout(SEEN_LIMIT_MS, wasShown, "unknown" as const) : await wasShown;
+      return answer === true ? "shown" : answer === false ? "new" : answer;
+    } catch (error) {
+      debug("the log of ids: %s", error instanceof Error ? error.message : error);
+      return "unknown";
+    }
   }
 
   async #admits({ from, key }: IncomingMessage): Promise<boolean> {

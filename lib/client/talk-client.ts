@@ -26,6 +26,7 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
@@ -71,6 +72,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #outbound: OutboundMessages;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
+  readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
@@ -96,9 +98,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
+    this.#seen = new SeenIds({ stateDir, name: this.name, onFailure: warnOfSeenIds });
     this.#inbound = new InboundMessages({
       book: this.#book,
       admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       client: this,
@@ -289,7 +293,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
-    await this.#journal?.close();
+    await Promise.all([this.#journal?.close(), this.#seen.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -329,6 +333,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const error = reason instanceof Error ? reason : new Error(String(reason));
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
+}
+
+function warnOfSeenIds({ message }: Error): void {
+  process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
 
 /** Where a user's key and pins are, and the server. */

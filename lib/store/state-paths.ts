@@ -13,5 +13,7 @@ export const hookLogFile = (dir: string): string => join(dir, "on-message.log");
 export const ignoredFile = (dir: string): string => join(dir, "ignored");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
+/** Logs of the ids of what was shown, one a program, see seen-ids.ts. */
+export const seenFolder = (dir: string): string => join(dir, "seen");
 /** As `ptalk serve` has it by default, beside the log. */
 export const embeddedServerDir = (dir: string, port: number): string => join(dir, `server-${port}`);

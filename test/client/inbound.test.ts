@@ -27,6 +27,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
       },
     },
     admission: { admits: () => true },
+    seen: { has: async () => false, begin: () => () => {} },
     journal: undefined,
     onFolded: undefined,
     client,

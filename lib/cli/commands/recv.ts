@@ -3,8 +3,8 @@ import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
-import { CommandEnded } from "../command-ended.ts";
 import { commandContext, milliseconds, ownName } from "../command-context.ts";
+import { CommandEnded } from "../command-ended.ts";
 import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { messageLines } from "../format.ts";
@@ -42,9 +42,11 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
   // Only the option: the setting of that name is how long a message may take.
   const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
-    (json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n"))).catch((error: unknown) => {
-      throw error instanceof CommandEnded ? new NotShown() : error; // nobody reads: another program may show it
-    }),
+    (json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n"))).catch(
+      (error: unknown) => {
+        throw error instanceof CommandEnded ? new NotShown() : error; // nobody reads: another program may show it
+      },
+    ),
   );
   const client = await connectClient(config, {
     name,
