@@ -49,6 +49,7 @@ export type Remedy =
   | "secure-listener"
   | "both-tls-files"
   | "other-state-dir"
+  | "other-port"
   | "more-descriptors"
   | "plain-server";
 

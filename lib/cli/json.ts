@@ -14,9 +14,9 @@ import type {
   TalkMessage,
   UnconfirmedEvent,
 } from "../client/types.ts";
-
 import type { HistoryJson } from "../store/history/record.ts";
 import { failureText } from "./advice.ts";
+import type { FileJson } from "./files.ts";
 
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
@@ -45,6 +45,7 @@ export type JsonEvent =
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
+  | FileJson
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }

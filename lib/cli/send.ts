@@ -16,7 +16,9 @@ import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
-export interface SendFlags {
+export interface SendCommandOptions {
+  /** Path of a file that goes along. */
+  readonly file?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
   readonly id?: string | undefined;
 }
@@ -31,19 +33,21 @@ const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
 export async function send(
   names: string,
   words: readonly string[],
-  flags: SendFlags,
   { config, json }: CommandContext,
+  options: SendCommandOptions = {},
 ): Promise<void> {
-  const { id = randomUUID() } = flags;
-  const repeated = flags.id !== undefined;
+  const { id = randomUUID() } = options;
+  const repeated = options.id !== undefined;
   checkId(id);
   const name = ownName(config);
   const recipients = parseRecipients(names);
   const [mistake, ...more] = nameMistakes(recipients);
   for (const { message } of more) note(message);
   if (mistake !== undefined) throw mistake;
-  const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
-  if (text === "") throw TalkError.badData("the message is empty");
+  const { file } = options;
+  // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
+  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
@@ -62,11 +66,15 @@ export async function send(
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { id, repeated, signal, auto, ...deadline.left };
-    const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
     if (!json) report(outcomes, id);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw withId(failure.reason, id);
+    if (file !== undefined) {
+      const { sendFiles } = await import("./send-file.ts");
+      await sendFiles(client, recipients, file, { json, signal, timeoutMs: milliseconds(config.timeout) });
+    }
   } finally {
     await client.close();
   }

@@ -27,10 +27,11 @@ import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
-import { keyFile } from "../store/state-paths.ts";
+import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
@@ -41,6 +42,8 @@ import type {
   HistoryOptions,
   HistoryRecord,
   LocalEntry,
+  SendFileOptions,
+  SendFileResult,
   SendOptions,
   SendResult,
   ServerEvent,
@@ -70,6 +73,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #admission: Admission;
+  /** Most programs never see a file: what sends and receives them is loaded for the first one. */
+  #files: FileTransfers | undefined;
+  #connectedAt = Number.POSITIVE_INFINITY;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
   readonly #seen: SeenIds;
@@ -99,9 +106,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
     this.#seen = new SeenIds({ stateDir, name: this.name, onFailure: warnOfSeenIds });
+    const admission = new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book });
+    this.#admission = admission;
     this.#inbound = new InboundMessages({
       book: this.#book,
-      admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      admission,
       seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
@@ -114,6 +123,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     transport.on("message", (message, settle, output) => {
       if (options.register === "never") settle("declined");
       else void this.#inbound.receive(message, settle, output);
+    });
+    transport.on("body", (body, settle) => {
+      if (this.#files !== undefined) this.#files.receive(body, settle);
+      else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
     transport.on("error", (error) => this.#fail(error));
     session.on("server", (event) => this.#onServer(event));
@@ -170,6 +183,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      client.#connectedAt = performance.now();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -224,6 +238,18 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#tell("delivered", { id, to, at, ms, room: null, via });
     this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
     return { id, to, ms, via, state: "delivered" };
+  }
+
+  /**
+   * Offers a file to whoever has the name, and sends it once it is accepted, from where an earlier attempt broke off. Resolves when the
+   * receiver has it whole, synced to its disk, under its name.
+   * @param path of a regular file; its base name goes along
+   * @throws TalkError as send(); not-delivered also for a file that changes meanwhile, bad-data for one that is no regular file, usage for
+   * an argument that is none; the system's error for a file that cannot be read; the signal's reason
+   */
+  async sendFile(to: string, path: string, options: SendFileOptions = {}): Promise<SendFileResult> {
+    if (this.#ended) throw this.#ended;
+    return await (await this.#loadFiles()).send(to, path, options);
   }
 
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
@@ -289,6 +315,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
     this.#inbound.close();
+    await this.#files?.close();
     await this.#transport.close();
     this.#book.close();
     await this.#session.close();
@@ -298,6 +325,17 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #loadFiles(): Promise<FileTransfers> {
+    const { FileTransfers } = await import("./file-transfers.ts");
+    this.#files ??= new FileTransfers({
+      ...{ from: this.name, book: this.#book, admission: this.#admission, transport: this.#transport, client: this },
+      folder: partsFolder(this.#stateDir),
+      connectedAt: () => this.#connectedAt,
+      onListenerError: (reason) => this.#onListenerError(reason),
+    });
+    return this.#files;
   }
 
   #lookAhead(name: string): void {

@@ -69,16 +69,19 @@ export interface Registered {
 export type EntryChanges = Partial<Pick<EntryFields, "endpoints" | "status" | "rooms">>;
 
 /**
- * What happened to one name. `on`: a client registered. `changed`: the same client has other fields. `off`: the row of this
- * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
+ * What happened to one name. `on`: a client registered. `changed`: the same client, by its key and startedAt, has other fields or
+ * has registered again. `off`: the row of this version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
  * may stand for earlier ones that it then does not get. The last event of a name tells what is true.
  */
-export type DirectoryEvent =
-  | { readonly kind: "on" | "changed"; readonly name: string; readonly version: number; readonly entry: PackedEntry }
-  | { readonly kind: "off"; readonly name: string; readonly version: number };
+export type DirectoryEvent = {
+  readonly name: string;
+  readonly version: number;
+  /** Folded names of the rooms that the client was in before, without those that it is in now. Absent when there are none. */
+  readonly leftRooms?: readonly string[];
+} & ({ readonly kind: "on" | "changed"; readonly entry: PackedEntry } | { readonly kind: "off" });
 
-/** All names, or these. */
-export type Interest = "everybody" | { readonly names: readonly string[] };
+/** All clients, or those of these names, and those that are in these rooms or leave them. */
+export type Interest = "everybody" | { readonly names?: readonly string[]; readonly rooms?: readonly string[] };
 
 /** LOOKUP replies that are kept ready, for directories that see at next to no cost whether an entry has changed. */
 export interface ReplyCache {
@@ -141,6 +144,20 @@ export interface Directory {
    */
   page(cursor: number, limit: number): Maybe<DirectoryPage>;
 
+  /**
+   * Rows whose clients are in this room, in the order of their folded names. Every update() that has resolved counts, here and, where
+   * the table is local, everywhere. Rooms are compared as names are.
+   * @throws DirectoryError `try-again`
+   */
+  members(room: string): Maybe<readonly DirectoryRow[]>;
+  /**
+   * The first names, as they were registered, that begin with this text when both are folded; in the order of the folded names. Those
+   * of clients that do not want to be listed are not among them. As current as members().
+   * @param limit 1 to MAX_NAMES (wire/commands.ts)
+   * @throws RangeError for another limit; DirectoryError `try-again`
+   */
+  names(prefix: string, limit: number): Maybe<readonly string[]>;
+
   /** The key (base64) that a name is bound to, whether a client is registered under it or not; null if to none. @throws `try-again` */
   ownerOf(name: string): Maybe<string | null>;
   /**
@@ -162,7 +179,7 @@ export interface Directory {
   /** Whether the connection is at a live worker. */
   isLive(place: ConnectionPlace): boolean;
   /** The host has made its shared objects anew, with what they held: changes go there once this is fulfilled. */
-  reopen(): Maybe<void>;
+  reopen(config: DirectoryConfig): Maybe<void>;
   /** Publishes what is not published yet, and ends. The rows stay. */
   close(): void;
 }
@@ -172,13 +189,22 @@ export const MAX_PAGE_ROWS = 4096;
 
 /** Plain data by which a worker process opens the directory that its primary hosts. */
 export interface DirectoryConfig {
-  /** "/ptalk-server-5518" */
+  /** "/ptalk-server-5518-1000.0123456789abcdef" */
   readonly table: string;
   readonly lock: string;
   /** File with the names and their keys. */
   readonly names: string;
   /** Names that the directory remembers with their keys, at most. */
   readonly nameLimit: number;
+  readonly predecessor: Predecessor | null;
+}
+
+/** A server that has died in this one's place. */
+export interface Predecessor {
+  /** Its table. */
+  readonly name: string;
+  /** Until then the names in that table go to their keys only. Milliseconds since the epoch. */
+  readonly heldUntil: number;
 }
 
 /** What a directory says to the log of its server. */
@@ -211,11 +237,15 @@ export interface DirectoryHost {
 }
 
 export interface HostOptions {
+  /** TCP port of the server, and the inode of the socket that listens there; 0: it is not one of this host's sockets. */
+  readonly port: number;
+  readonly listener: number;
+  readonly predecessor: Predecessor | null;
   readonly capacity: number;
   /** Permission bits of what other users of the host may read. */
   readonly mode: number;
-  /** File with the names and their keys. */
-  readonly names: string;
+  /** File with the names and their keys; null: they go with the server. */
+  readonly names: string | null;
   readonly nameLimit: number;
   readonly log: DirectoryLog;
   /** Takes events that no worker publishes: of a worker that died. */
@@ -227,10 +257,4 @@ export interface HostOptions {
    * reopened its directory or has ended.
    */
   readonly onRestored: () => Promise<void>;
-}
-
-/** Keeps a second server away before there is a host. */
-export interface HostReservation {
-  create(options: HostOptions): DirectoryHost;
-  release(): void;
 }

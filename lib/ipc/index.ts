@@ -2,6 +2,7 @@
 export { IpcError } from "./error.ts";
 export { Event, type EventOptions } from "./event.ts";
 export { FileLock, type FileLockOptions } from "./file-lock.ts";
+export { type HostObject, hostObjects } from "./host-objects.ts";
 export type { LockStats, LockUser } from "./lock/stats.ts";
 export {
   MessageQueue,
@@ -28,5 +29,5 @@ export type { SectionOptions } from "./section-queue.ts";
 export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts";
 export type { WaitOptions } from "./semaphore-wait.ts";
 export { type CreateOptions, SharedMemory, type SharedMemoryHandle } from "./shared-memory.ts";
-export { type SignalAction, type SignalInfo, sigaction, sigqueue } from "./signals.ts";
+export { type SignalAction, type SignalCount, type SignalInfo, sigaction, signalCounts, sigqueue } from "./signals.ts";
 export { type Awaitable, type First, waitAny } from "./wait-any.ts";

@@ -26,7 +26,7 @@ import { CLOSE_RECENT, SWEEP } from "./limits.ts";
 import type { Peer, Waiter } from "./peer.ts";
 import { PeerTable, type SessionEntry } from "./peer-table.ts";
 import type { SecureSession, SessionDropReason } from "./secure-session.ts";
-import type { IncomingMessage, MessageOutput, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
+import type { IncomingBody, IncomingMessage, MessageOutput, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
 
@@ -42,6 +42,7 @@ export interface EngineOptions {
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
   /** Gives receive() all that waits in the socket. Not called within receive(). */
   readonly readAll?: () => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
 }
@@ -76,6 +77,7 @@ export class PeerEngine {
       limitBytes: limits.reassemblyBytes,
       deliver: options.deliver,
       readAll: () => options.readAll?.(),
+      deliverBody: options.deliverBody,
       onSettledLater: (session) => {
         this.#addReady(session);
         options.wake();

@@ -13,9 +13,10 @@
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
+import { isFileBody } from "../wire/file-bodies.ts";
 import { MAX_REMEMBERED_STREAMS } from "./limits.ts";
 import { Inbox, type Received } from "./stream/inbox.ts";
-import type { IncomingMessage, MessageOutput } from "./types.ts";
+import type { IncomingBody, IncomingMessage, MessageOutput } from "./types.ts";
 
 /** What a stream needs of the sessions that it comes through. */
 export interface StreamSession {
@@ -31,6 +32,7 @@ interface StreamHost<S extends StreamSession> {
   give(bytes: number): void;
   isStopped(): boolean;
   handOver(message: IncomingMessage, inbox: Inbox, number: number, settle: (outcome: Outcome) => void): void;
+  handOverBody(body: IncomingBody, inbox: Inbox, number: number, settle: (outcome: Outcome) => void): void;
   onRefused(reason: RefusalReason): void;
   onSettledLater(session: S): void;
   /** Its last session has gone. */
@@ -81,6 +83,11 @@ export class InboundStream<S extends StreamSession> {
   }
 
   #handOver(session: S, { number, body }: Received): void {
+    if (isFileBody(body)) {
+      const incoming = { key: this.#key, body, address: session.endpoint };
+      this.#host.handOverBody(incoming, this.inbox, number, (outcome) => this.#settle(session, number, outcome));
+      return;
+    }
     const message = decodeMessage(body);
     if (typeof message === "string") {
       this.#settle(session, number, message);
@@ -116,6 +123,7 @@ export interface InboundStreamsParts<S extends StreamSession> {
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
   /** Reads all that has arrived: a sender may have given up what is about to be shown. */
   readonly readAll: () => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** The session has a SETTLED to send, and no flush is about to follow. */
   readonly onSettledLater: (session: S) => void;
   /** Ends the session: its stream has to make room, and begins again. */
@@ -142,7 +150,15 @@ export class InboundStreams<S extends StreamSession> {
         this.#bytes -= bytes;
       },
       isStopped: () => this.#isStopped,
-      handOver: (message, inbox, number, settle) => this.#handOver(message, inbox, number, settle),
+      handOver: (message, inbox, number, settle) => {
+        this.#messages++;
+        this.#handOver(inbox, number, settle, (once, output) => parts.deliver(message, once, output));
+      },
+      handOverBody: (body, inbox, number, settle) => {
+        this.#handOver(inbox, number, settle, (once, output) => {
+          if (output.begin()) parts.deliverBody(body, once);
+        });
+      },
       onRefused: (reason) => {
         this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
       },
@@ -187,16 +203,19 @@ export class InboundStreams<S extends StreamSession> {
     for (const { inbox } of this.#heard.values()) inbox.end();
   }
 
-  #handOver(message: IncomingMessage, inbox: Inbox, number: number, settle: (outcome: Outcome) => void): void {
-    this.#messages++;
+  #handOver(
+    inbox: Inbox,
+    number: number,
+    settle: (outcome: Outcome) => void,
+    deliver: (once: (outcome: Outcome) => void, output: MessageOutput) => void,
+  ): void {
     let isSettled = false;
     let isShowing = false;
     const setShowing = (showing: boolean) => {
       if (isShowing !== showing) this.#showing += showing ? 1 : -1;
       isShowing = showing;
     };
-    this.#parts.deliver(
-      message,
+    deliver(
       (outcome) => {
         if (isSettled) return;
         isSettled = true;

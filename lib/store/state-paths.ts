@@ -11,9 +11,9 @@ export const knownServersFile = (dir: string): string => join(dir, "known_server
 export const serveLogFile = (dir: string): string => join(dir, "serve.log");
 export const hookLogFile = (dir: string): string => join(dir, "on-message.log");
 export const ignoredFile = (dir: string): string => join(dir, "ignored");
+/** Files that are coming, see files/parts.ts. */
+export const partsFolder = (dir: string): string => join(dir, "parts");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
 /** Logs of the ids of what was shown, one a program, see seen-ids.ts. */
 export const seenFolder = (dir: string): string => join(dir, "seen");
-/** As `ptalk serve` has it by default, beside the log. */
-export const embeddedServerDir = (dir: string, port: number): string => join(dir, `server-${port}`);

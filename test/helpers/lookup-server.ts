@@ -34,9 +34,7 @@ export function freshStateDir(): { path: string; remove: () => void } {
 
 /** What is in shared memory of the server on that port, semaphores included. */
 export function remains(port: number): string[] {
-  return readdirSync("/dev/shm").filter(
-    (name) => name.includes(`ptalk-server-${port}`) && !/\d/.test(name.split(`-${port}`)[1]?.[0] ?? ""),
-  );
+  return readdirSync("/dev/shm").filter((name) => name.includes(`ptalk-server-${port}-`));
 }
 
 export class ServerProcess {
@@ -148,6 +146,7 @@ export interface Registering {
   readonly replace?: boolean;
   /** Claim id. */
   readonly takeover?: string;
+  readonly unlisted?: boolean;
 }
 
 export class Client {
@@ -179,6 +178,13 @@ export class Client {
 
   static async connect(port: number, host = "127.0.0.1"): Promise<Client> {
     const socket = connect(port, host);
+    await within("a connection", once(socket, "connect"));
+    return new Client(socket);
+  }
+
+  /** @param path of a Unix socket; an abstract one begins with NUL */
+  static async connectTo(path: string): Promise<Client> {
+    const socket = connect({ path });
     await within("a connection", once(socket, "connect"));
     return new Client(socket);
   }
@@ -242,11 +248,13 @@ export function registerCommand(
   keys: Keys,
   options: Registering = {},
 ): (string | number)[] {
-  const { port = 4000, endpoints = [], host = "", protocol = 2, probe = false, replace = false, takeover } = options;
+  const { port = 4000, endpoints = [], host = "", protocol = 2, probe = false, replace = false } = options;
+  const { takeover, unlisted = false } = options;
   const words = [
     ...(probe ? ["PROBE"] : []),
     ...(replace ? ["REPLACE"] : []),
     ...(takeover === undefined ? [] : [`TAKEOVER ${takeover}`]),
+    ...(unlisted ? ["UNLISTED"] : []),
   ];
   const bytes = registrationBytes({ ...statement, name, port, endpoints, host, protocol, options: words });
   return [

@@ -63,6 +63,7 @@ export class Program {
       transmit: (datagram, to) => {
         if (this.run - 1 === run) this.world.transmit(datagram, this, to);
       },
+      deliverBody: (_body, settle) => settle("not-understood"),
       deliver: (message, settle, output) => {
         if (this.world.planted.has("accepts first")) this.settle(message.text, run, settle);
         this.world.beforeOutput(() =>

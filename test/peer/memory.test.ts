@@ -20,6 +20,7 @@ function streamsOf(limitBytes: number, endSession: (session: StreamSession) => v
   return new InboundStreams<StreamSession>({
     limitBytes,
     deliver: nothing,
+    deliverBody: nothing,
     readAll: nothing,
     onSettledLater: nothing,
     endSession,

@@ -44,13 +44,15 @@ describe.skipIf(!isRoot)(`a user's clients (${NEEDS_ROOT})`, () => {
     const uid = freshUid();
     const [alice] = [await present(uid, "alice"), await present(uid, "bob")];
     expect(await alice.ask("sent")).toBe("done sent");
-    await until("the count", () => listed(uid)[0]?.sent === 1);
+    expect(await alice.ask("received")).toBe("done received");
+    expect(await alice.ask("received")).toBe("done received");
+    await until("the counts", () => listed(uid)[0]?.sent === 1 && listed(uid)[0]?.received === 2);
     remove(`/ptalk-host-${uid}`);
     // Each client notices for itself: a third one that comes meanwhile meets them in the same table.
     await present(uid, "carol");
     await until("all three", () => namesOf(uid).length === 3);
     expect(namesOf(uid)).toEqual(["alice", "bob", "carol"]);
-    expect(listed(uid)[0]).toMatchObject({ sent: 1, lastMessageAt: expect.any(Number) });
+    expect(listed(uid)[0]).toMatchObject({ sent: 1, received: 2, lastMessageAt: expect.any(Number) });
     expect(await alice.ask("sent")).toBe("done sent");
     await until("the next count", () => listed(uid)[0]?.sent === 2);
     await Promise.all(programs.splice(0).map((program) => program.end()));

@@ -70,13 +70,16 @@ describe("the connection", () => {
       "serverkey",
       "address",
       "uptime",
+      "uid",
+      "unix",
+      "port",
     ]);
     expect(hello.get("server")).toBe("ptalk");
     expect(hello.get("proto")).toBe(3);
     expect(hello.get("address")).toBe("127.0.0.1");
     expect(hello.get("uptime")).toBeGreaterThan(0);
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(20);
+    expect(await old.ask("HELLO")).toHaveLength(26);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -105,7 +108,7 @@ describe("the connection", () => {
     const other = { ...statement, clientNonce: newKeys().key };
     expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(22);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(28);
     await client.ask("HELLO", 3);
   });
 

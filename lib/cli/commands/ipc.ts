@@ -1,7 +1,8 @@
-// `ptalk ipc [--clean]`: this user's ptalk objects under /dev/shm, live or left behind.
+// `ptalk ipc [--clean]`: this user's ptalk objects under /dev/shm, live or left behind. `--all`: every POSIX object of the host.
 import { userInfo } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Command } from "commander";
+import { Command, Option } from "commander";
+import { hostObjects } from "../../ipc/index.ts";
 import { table } from "../format.ts";
 import { clean } from "../ipc/clean.ts";
 import { type IpcGroup, type IpcObject, inventory, YOUNG_MS } from "../ipc/inventory.ts";
@@ -16,12 +17,16 @@ export function command(): Command {
   return new Command("ipc")
     .description("Prints this user's ptalk objects under /dev/shm: shared memory and semaphores, live or left behind.")
     .option("--clean", "remove the dead ones")
+    .addOption(
+      new Option("--all", "every POSIX object of the host, whoever's: who has it open, locks held").conflicts("clean"),
+    )
     .addHelpText("after", HELP)
     .action(run);
 }
 
-async function run(options: { readonly clean?: boolean }, command: Command): Promise<void> {
+async function run(options: { readonly clean?: boolean; readonly all?: boolean }, command: Command): Promise<void> {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
+  if (options.all) return printAll(json === true);
   const uid = process.getuid?.() ?? userInfo().uid;
   const groups = options.clean ? await settledInventory(uid) : inventory(uid);
   const removed = new Set(options.clean ? groups.filter(({ state }) => state === "dead").flatMap(clean) : []);
@@ -32,6 +37,26 @@ async function run(options: { readonly clean?: boolean }, command: Command): Pro
   await print(table(["NAME", "KIND", "BYTES", "MODE", "STATE"], cells, painter(process.stdout)).join("\n"));
   if (!options.clean && groups.some(({ state }) => state === "dead")) note("ptalk ipc --clean removes the dead");
 }
+
+async function printAll(json: boolean): Promise<void> {
+  const rows = hostObjects().map((object) => ({ ...object, mode: octal(object.mode) }));
+  if (json) return printJson(rows);
+  if (rows.length === 0) return print("no POSIX object is on this host");
+  const cells = rows.map(({ name, kind, uid, size, mode, openBy, locks }) => [
+    name,
+    kind,
+    String(uid),
+    size === null ? "-" : String(size),
+    mode,
+    String(locks),
+    openBy.join(",") || "-",
+  ]);
+  await print(
+    table(["NAME", "KIND", "UID", "BYTES", "MODE", "LOCKS", "OPEN BY"], cells, painter(process.stdout)).join("\n"),
+  );
+}
+
+const octal = (mode: number): string => mode.toString(8).padStart(4, "0");
 
 const SETTLE_MS = YOUNG_MS + 500; // what is new now is not by then; the workers of a killed server end within milliseconds
 const LOOK_EVERY_MS = 50;
@@ -47,5 +72,5 @@ async function settledInventory(uid: number): Promise<IpcGroup[]> {
 }
 
 function row({ state }: IpcGroup, { name, kind, size, mode }: IpcObject, removed: boolean) {
-  return { name, kind, size, mode: mode.toString(8).padStart(4, "0"), state: removed ? "removed" : state };
+  return { name, kind, size, mode: octal(mode), state: removed ? "removed" : state };
 }

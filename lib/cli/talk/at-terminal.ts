@@ -58,6 +58,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;
+    conversation.leave();
     await conversation.drain();
   });
 }

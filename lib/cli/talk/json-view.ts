@@ -1,5 +1,6 @@
 // A conversation for programs: one JSON object a line. The events: json.ts.
 import { historyJson } from "../../store/history/record.ts";
+import { fileJson } from "../files.ts";
 import {
   deliveredJson,
   failedJson,
@@ -27,6 +28,7 @@ export function jsonView(): View {
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),
+    file: (news) => show(fileJson(news)),
     folded: ({ from, count }) => show({ type: "folded", from, count }),
     ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),

@@ -3,6 +3,7 @@
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { fileText } from "../files.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
@@ -46,6 +47,10 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const text = fileText(news);
+      if (text !== null) note(command === undefined ? text : `${text}: ${command}`);
+    },
     folded: (event) => note(foldedText(event)),
     ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),

@@ -7,6 +7,7 @@ import type { PeerEvent } from "../../client/types.ts";
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
+import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
@@ -63,6 +64,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   /** Whom one has talked with, the last one at the end. */
   const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
+  const files = new Map<string, FileNews>();
   let hasPartner = false;
   const terminal = new Terminal({
     input: process.stdin,
@@ -97,7 +99,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     const [oldest] = partners.keys();
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
-  const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
+  const showPending = (): void => {
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    terminal.setStatus([...statusRows(pending, marks), ...moving]);
+  };
   const settle = (id: string, mark: string, at: number): string[] => {
     const message = pending.get(id);
     pending.delete(id);
@@ -145,6 +150,17 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     list: (clients) => show(localTable(clients, paint)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const { id, state, with: other } = news;
+      const isOffer = state === "offered" && news.direction === "in";
+      if (!isOffer && (state === "offered" || state === "accepted" || state === "progress")) files.set(id, news);
+      else files.delete(id);
+      showPending();
+      talksWith(other);
+      const text = fileText(news);
+      if (text !== null) say(command === undefined ? text : `${text}: ${command}`);
+      if (isOffer) bell.onMessage();
+    },
     folded: (event) => say(foldedText(event)),
     ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),

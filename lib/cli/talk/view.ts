@@ -15,6 +15,8 @@ import type {
   UnconfirmedEvent,
 } from "../../client/types.ts";
 
+import type { FileNews } from "../files.ts";
+
 export interface View extends Disposable {
   registered(client: TalkConnection): void;
   /** Fulfilled once the text is handed to the output: only then does the sender learn "delivered". */
@@ -27,6 +29,8 @@ export interface View extends Disposable {
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
   folded(event: FoldedEvent): void;
+  /** What has become of a file, either way. @param command what accepts it, where it is offered */
+  file(news: FileNews, command?: string): void;
   /** Whom one ignores, after a question or a change. */
   ignored(names: readonly string[]): void;
   /** What was asked for, oldest first. */

@@ -7,11 +7,21 @@
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
-import { changedEntry, checkedName, checkedRequest, checkKey, checkOwner, decide } from "../claim-rules.ts";
+import {
+  changedEntry,
+  checkedName,
+  checkedRequest,
+  checkKey,
+  checkNames,
+  checkOwner,
+  decide,
+  kindOfChange,
+} from "../claim-rules.ts";
 import type {
   Claim,
   ConnectionPlace,
   Directory,
+  DirectoryConfig,
   DirectoryEvent,
   DirectoryPage,
   EntryChanges,
@@ -21,13 +31,16 @@ import type {
   RegisterRequest,
 } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
-import type { PackedEntry } from "../entry.ts";
+import { DirectoryEntry, type PackedEntry } from "../entry.ts";
+import { leftRooms } from "../entry-index.ts";
 import { EventFeed } from "../event-feed.ts";
 import type { ClientTable } from "./client-table.ts";
+import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
+import { TableFollower } from "./table-follower.ts";
 import type { WriteBatcher } from "./write-batcher.ts";
 
 /** A claim that register() or update() gave knows its row's slot: a row keeps it for life. */
@@ -45,29 +58,33 @@ export interface SharedObjects {
 export interface ShmParts extends SharedObjects {
   readonly writes: WriteBatcher;
   readonly names: NameLog;
-  /** Opens the objects that have the names now. */
-  readonly open: () => SharedObjects;
+  readonly held: HeldNames | null;
+  readonly open: (config: DirectoryConfig) => SharedObjects;
 }
 
 export class ShmDirectory implements Directory {
   #replies: LookupReplyCache;
   #table: ClientTable;
+  #follower: TableFollower;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
+  readonly #held: HeldNames | null;
   #lock: ReadersWriterLock | null;
-  readonly #open: () => SharedObjects;
+  readonly #open: (config: DirectoryConfig) => SharedObjects;
   readonly #feed: EventFeed;
   #liveWorkers: ReadonlySet<number> = new Set();
   #closed = false;
 
-  constructor({ table, writes, names, lock, open }: ShmParts, { publish }: OpenOptions) {
+  constructor({ table, writes, names, held, lock, open }: ShmParts, { publish }: OpenOptions) {
     this.#table = table;
     this.#writes = writes;
     this.#names = names;
+    this.#held = held;
     this.#lock = lock;
     this.#open = open;
     this.#feed = new EventFeed(publish);
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
   }
 
   get replies(): LookupReplyCache {
@@ -87,23 +104,29 @@ export class ShmDirectory implements Directory {
     const { handle, before, isNew } = await this.#change(() => this.#write(request, entry, folded));
     const { slot, version } = handle;
     const claim: ShmClaim = { name: entry.name, id: request.claimId, slot, version };
-    if (isNew) this.#feed.emit({ kind: "on", name: entry.name, version, entry });
+    const old = before?.entry ?? null;
+    if (isNew) {
+      const left = leftRooms(old, new DirectoryEntry(entry));
+      this.#feed.emit({ kind: kindOfChange(old, entry), name: entry.name, version, entry, ...left });
+    }
     const replaced = isNew && before !== null && this.isLive(before.place);
     return { claim, replaced: replaced ? { place: before.place, claimId: before.claimId } : null };
   }
 
   async update(claim: Claim, changes: EntryChanges): Promise<Claim> {
-    const { handle, entry } = await this.#change(() => {
+    const { handle, entry, before } = await this.#change(() => {
       const row = this.own(claim);
       if (row === null) throw DirectoryError.replaced(claim.name);
       const { slot, claimId, place } = row;
       const changed = changedEntry(row.entry, changes);
       const { lastLookupAt } = row.entry;
-      return { handle: this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt }), entry: changed };
+      const handle = this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt });
+      return { handle, entry: changed, before: row.entry };
     });
     const { slot, version } = handle;
     const changed: ShmClaim = { name: claim.name, id: claim.id, slot, version };
-    this.#feed.emit({ kind: "changed", name: entry.name, version, entry });
+    const left = leftRooms(before, new DirectoryEntry(entry));
+    this.#feed.emit({ kind: "changed", name: entry.name, version, entry, ...left });
     return changed;
   }
 
@@ -112,8 +135,10 @@ export class ShmDirectory implements Directory {
       const row = this.own(claim);
       return row !== null && this.#table.remove(row.slot, row.version) ? row : null;
     });
-    if (removed !== null) this.#feed.emit({ kind: "off", name: removed.entry.name, version: removed.version });
-    return removed !== null;
+    if (removed === null) return false;
+    const { entry, version } = removed;
+    this.#feed.emit({ kind: "off", name: entry.name, version, ...leftRooms(entry, null) });
+    return true;
   }
 
   find(name: string): StoredEntry | null {
@@ -130,6 +155,15 @@ export class ShmDirectory implements Directory {
     return this.#table.page(cursor, limit);
   }
 
+  members(room: string): readonly StoredEntry[] {
+    return this.#rows(this.#follower.index.members(room));
+  }
+
+  names(prefix: string, limit: number): readonly string[] {
+    checkNames(limit);
+    return this.#rows(this.#follower.index.names(prefix, limit)).map(({ entry }) => entry.name);
+  }
+
   // A binding that is known here may have given way in another process: the log tells.
   ownerOf(name: string): string | null | Promise<string | null> {
     const folded = foldForLookup(name);
@@ -144,7 +178,7 @@ export class ShmDirectory implements Directory {
     if (!this.#names.isBehind && this.#names.isFresh(folded, key)) return;
     return this.#change(() => {
       this.#names.refresh();
-      checkOwner(this.#names.keyOf(folded), key, this.#table.find(name));
+      checkOwner(this.#keyOf(folded), key, this.#table.find(name));
       this.#names.checkRoom(folded, key);
       this.#names.bind(folded, key);
     });
@@ -179,13 +213,15 @@ export class ShmDirectory implements Directory {
   }
 
   /** The host holds the old lock meanwhile: no change is half made, and a claim's slot is the same in both tables. */
-  async reopen(): Promise<void> {
+  async reopen(config: DirectoryConfig): Promise<void> {
     if (this.#closed) return;
     const [oldTable, oldLock] = [this.#table, this.#lock];
-    const { table, lock } = this.#open();
+    const { table, lock } = this.#open(config);
+    this.#names.moveTo(config.names);
     this.#table = table;
     this.#lock = lock;
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
     oldTable.close();
     if (lock === null) return;
     await this.#writes.moveTo(lock);
@@ -197,10 +233,20 @@ export class ShmDirectory implements Directory {
     this.#closed = true;
     this.#feed.close();
     this.#names.close();
+    this.#held?.close();
     this.#table.close();
     // A change that waits for the lock fails with the table; only then the lock may be closed.
     const lock = this.#lock;
     if (lock !== null) void this.#writes.idle().then(() => lock.close());
+  }
+
+  #rows(names: readonly string[]): StoredEntry[] {
+    return names.map((name) => this.#table.find(name)).filter((row) => row !== null);
+  }
+
+  /** The key that has the name, or had it at the server before this one. */
+  #keyOf(folded: string): string | undefined {
+    return this.#names.keyOf(folded) ?? this.#held?.keyOf(folded);
   }
 
   #change<T>(change: () => T): Promise<T> {
@@ -221,7 +267,7 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    checkOwner(this.#names.keyOf(folded), entry.key, before);
+    checkOwner(this.#keyOf(folded), entry.key, before);
     const decision = decide(request, before, before !== null && this.isLive(before.place));
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);

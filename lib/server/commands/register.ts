@@ -7,14 +7,15 @@
 //      ended meanwhile, or another registration has replaced this one already.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
-import { claimIdOf, isSigned, registrationBytes } from "../../crypto/signed-statements.ts";
+import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
 import type { Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
 import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
-import { takeStatement } from "../signed-request.ts";
+import { originText } from "../origin.ts";
+import { checkSigned } from "../signed-request.ts";
 import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
@@ -24,11 +25,12 @@ export const register: Handler = (context, connection, args) => {
   }
   checkProtocol(request.protocol);
   for (const endpoint of request.endpoints) checkEndpoint(endpoint);
-  const statement = takeStatement(context, connection);
-  if (!isSigned(registrationBytes({ ...statement, ...request }), request.key, request.signature)) {
-    throw new CommandError("BADSIG the signature does not fit the key, the connection and the request");
-  }
-  return enter(context, connection, request, claimIdOf(statement.serverNonce));
+  const signed = checkSigned(context, connection, {
+    ...request,
+    bytes: (statement) => registrationBytes({ ...statement, ...request }),
+    what: "the key, the connection and the request",
+  });
+  return enter(context, connection, request, claimIdOf(signed.serverNonce));
 };
 
 export const unregister: Handler = async (context, connection) => {
@@ -78,7 +80,7 @@ async function enter(
     await context.unregister(connection); // it left while it waited for the directory
     return;
   }
-  context.log.info("joined", { name: request.name, address: connection.address, port: request.port });
+  context.log.info("joined", { name: request.name, address: originText(connection.origin), port: request.port });
   connection.write((out) => out.simple("OK"));
   if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }
@@ -87,7 +89,7 @@ async function enter(
 async function write(
   context: WorkerContext,
   connection: Connection,
-  { name, key, host, port, protocol, endpoints, takeover, replace }: RegisterArguments,
+  { name, key, host, port, protocol, endpoints, takeover, replace, unlisted }: RegisterArguments,
   claimId: string,
 ): Promise<Registered> {
   const seen = { address: connection.address, port, kind: "host" } as const;
@@ -99,6 +101,7 @@ async function write(
       endpoints: endpoints.length > 0 ? endpoints : [seen],
       protocol,
       startedAt: Date.now(),
+      listed: !unlisted,
     },
     claimId,
     place: { worker: context.config.id, connection: connection.id },
@@ -110,7 +113,7 @@ async function write(
   for (let attempt = 1; ; attempt++) {
     try {
       if (takeover !== null || replace) before ??= await directory.find(name);
-      const { claim, replaced } = await directory.register(request);
+      const { claim, replaced } = await directory.register(continued(request, before));
       // An attempt that finds the work of an earlier one does not know what that has replaced.
       return { claim, replaced: replaced ?? (attempt > 1 ? liveOther(directory, before, claimId) : null) };
     } catch (error) {
@@ -123,6 +126,13 @@ async function write(
       await sleep(UNKNOWN_RETRY_MS);
     }
   }
+}
+
+/** A client that comes back is on since it came first, in the rooms that it was in. A program that was started again is another one. */
+function continued(request: RegisterRequest, before: DirectoryRow | null): RegisterRequest {
+  if (before === null || before.claimId !== request.takeover || before.entry.key !== request.entry.key) return request;
+  const { startedAt, status, rooms } = before.entry;
+  return { ...request, entry: { ...request.entry, startedAt, status, rooms } };
 }
 
 function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {
