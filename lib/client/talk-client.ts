@@ -110,6 +110,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       admission,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
+      isUnattended: options.unattended ?? false,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
@@ -175,7 +176,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
-      await (register === "never" ? session.claim() : session.register(transport.port));
+      await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
