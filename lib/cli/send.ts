@@ -17,6 +17,8 @@ import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
 export interface SendCommandOptions {
+  /** What is delivered is not told. */
+  readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
@@ -36,15 +38,11 @@ export async function send(
   { config, json }: CommandContext,
   options: SendCommandOptions = {},
 ): Promise<void> {
-  const { id = randomUUID() } = options;
+  const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
   const name = ownName(config);
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  const { file } = options;
+  const recipients = checkRecipients(names);
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
@@ -68,7 +66,7 @@ export async function send(
     const limits = { id, repeated, signal, auto, ...deadline.left };
     const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) report(outcomes, id);
+    if (!json) report(outcomes, { id, quiet });
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw withId(failure.reason, id);
     if (file !== undefined) {
@@ -95,6 +93,15 @@ function withId(error: unknown, id: string): unknown {
   return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error });
 }
 
+/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
+export function checkRecipients(names: string): string[] {
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
+  return recipients;
+}
+
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
   TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
 
@@ -107,9 +114,12 @@ function showJson(client: TalkConnection): void {
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[], id: string): void {
+function report(
+  outcomes: readonly PromiseSettledResult<SendResult>[],
+  { id, quiet }: { id: string; quiet: boolean },
+): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled")
+    if (outcome.status === "fulfilled" && !quiet)
       tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");

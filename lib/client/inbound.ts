@@ -7,7 +7,8 @@
 //  4. A program without a listener declines it, after a moment in which one may still come.
 //  5. One that was shown before, under the same id, is not shown again.
 //  6. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
-//  7. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  7. Of a program that nobody looks at the history gets it, then the listeners, whose outcome changes nothing.
+//  8. Else the listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
@@ -50,6 +51,8 @@ export interface InboundParts {
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
+  /** The history is the output, and nobody looks: that needs a journal. */
+  readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
   /** Takes the place of listeners. */
@@ -89,6 +92,8 @@ export class InboundMessages {
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
   async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput): Promise<void> {
     try {
+      // Another program of this user has the name now, and gets it.
+      if (this.#isClosed && this.#parts.isUnattended) return;
       if (!(await this.#admits(incoming))) {
         settle("declined");
         this.#declined++;
@@ -101,7 +106,8 @@ export class InboundMessages {
         if (this.#refusals.take(performance.now())) this.#parts.onRefused(sender);
         return;
       }
-      if (!this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
+      const { isUnattended } = this.#parts;
+      if (!isUnattended && !this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
         if (this.#isClosed) return;
         settle("declined");
         this.#declined++;
@@ -110,7 +116,7 @@ export class InboundMessages {
       const { id, from, text, at, again, auto } = incoming;
       const { fingerprint, verified } = sender;
       const kind = "text";
-      const message: TalkMessage = {
+      let message: TalkMessage = {
         ...{ id, from, text, at, fingerprint, verified, kind },
         ...{ room: null, via: "direct", leftAt: null, again, auto },
       };
@@ -123,11 +129,13 @@ export class InboundMessages {
         shown(false);
         return;
       }
+      if (known === "unknown") message = { ...message, again: true };
       let isFolded = false;
       let wasShown = false;
       try {
-        isFolded = await this.#fold(message, incoming.key);
-        if (!isFolded) await this.#handOver(known === "unknown" ? { ...message, again: true } : message);
+        if (isUnattended) await this.#parts.journal?.addSynced(receivedRecord(message));
+        else isFolded = await this.#fold(message, incoming.key);
+        if (!isFolded && !isUnattended) await this.#handOver(message);
         wasShown = true;
         settle("accepted");
       } finally {
@@ -135,7 +143,8 @@ export class InboundMessages {
       }
       this.#received++;
       this.#parts.onReceived();
-      if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
+      if (isUnattended) await this.#handOver(message);
+      else if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
     } catch (error) {
       if (error instanceof NotShown) output.release();
       debug("not handed over: %s", error instanceof Error ? error.message : error);

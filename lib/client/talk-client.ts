@@ -114,6 +114,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
+      isUnattended: options.unattended ?? false,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
@@ -179,7 +180,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
-      await (register === "never" ? session.claim() : session.register(transport.port));
+      await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();

@@ -231,6 +231,16 @@ export interface ConnectOptions {
    * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
    */
   readonly fold?: boolean;
+  /**
+   * Nobody looks at this program: a message goes into the history, which it needs, is confirmed once it is on the disk, and only then
+   * given to the "message" listeners, whose outcome changes nothing. Default: false.
+   */
+  readonly unattended?: boolean;
+  /**
+   * Take the name over from another program that is on under the same key; that one gets an "error", name-taken. For a person's doing
+   * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
+   */
+  readonly replace?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */

@@ -33,6 +33,9 @@ export function jsonView(): View {
     ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),
     past: () => {},
+    missed: (records) => {
+      if (records.length > 0) show({ type: "history", records: records.map(historyJson) });
+    },
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),

@@ -15,7 +15,16 @@ import { marksFor } from "./marks.ts";
 import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  missedText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -55,6 +64,11 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: () => {}, // what is printed may be for a program
+    missed: (records) => {
+      if (records.length === 0) return;
+      note(missedText(records.length));
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

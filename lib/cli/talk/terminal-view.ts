@@ -20,7 +20,17 @@ import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  crowdText,
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  missedText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -164,6 +174,12 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     folded: (event) => say(foldedText(event)),
     ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    missed: (records) => {
+      if (records.length === 0) return;
+      say(missedText(records.length));
+      for (const { with: from } of records) talksWith(from);
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     past: (records) => {
       if (records.length === 0) return;
       const lines = new PastLines({ ...past, paint: plain });

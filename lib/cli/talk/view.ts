@@ -37,6 +37,8 @@ export interface View extends Disposable {
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
+  /** What the user's agent has taken and nobody has seen, oldest first. */
+  missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
