@@ -34,9 +34,16 @@ function printLicences() {
     process.stdout.write(`${readFileSync(join(__dirname, file), "utf8")}\n`);
 }
 
+/** Not through the cache of compiled code: that is in the home, which may be on a mount that does not answer. */
+function quickUnread(args) {
+  const path = join(__dirname, "../dist/unread.cjs");
+  return existsSync(path) && require(path).quickUnread(args);
+}
+
 async function start(args) {
   if (args[0] === "--licences") return printLicences();
-  const done = args[0] === "send" && (await program("send.cjs").quickSend(args));
+  const done =
+    (args[0] === "send" && (await program("send.cjs").quickSend(args))) || (args[0] === "unread" && quickUnread(args));
   if (!done) await program("ptalk.cjs").main(args);
 }
 

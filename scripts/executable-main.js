@@ -8,7 +8,9 @@ async function start(words) {
   // Only with the channel of fork(): a word on the command line starts no worker.
   if (process.send !== undefined && isOurs(first)) return mains[first]();
   if (first === "--licences") return void process.stdout.write(licences());
-  const done = first === "send" && (await mains["/ptalk/dist/cli/quick-send.js"]().quickSend(words));
+  const done =
+    (first === "send" && (await mains["/ptalk/dist/cli/quick-send.js"]().quickSend(words))) ||
+    (first === "unread" && mains["/ptalk/dist/cli/quick-unread.js"]().quickUnread(words));
   if (!done) await mains["/ptalk/dist/cli/main.js"]().main(words);
 }
 

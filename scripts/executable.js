@@ -47,7 +47,7 @@ function run(command, args, settings = {}) {
 const place = (id) => `/ptalk/dist/${relative(dist, id)}`;
 
 /** Modules that are the beginning of a process. */
-const entries = ["cli/main.js", "cli/quick-send.js"].concat(
+const entries = ["cli/main.js", "cli/quick-send.js", "cli/quick-unread.js"].concat(
   readdirSync(dist, { recursive: true }).filter((file) => /^(?!cli\/).*-main\.js$/.test(file)),
 );
 

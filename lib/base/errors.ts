@@ -4,6 +4,7 @@
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
 export type TalkErrorCode =
   | "no-such-user"
+  | "no-such-process"
   | "not-delivered"
   | "key-mismatch"
   | "declined"
@@ -76,6 +77,9 @@ export class TalkError extends Error {
 
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
+  }
+  static noSuchProcess(pid: number): TalkError {
+    return new TalkError("no-such-process", `there is no process ${pid}`);
   }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {

@@ -22,6 +22,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "bad-data": EXIT.data,
   "too-long": EXIT.data,
   "no-such-user": EXIT.noUser,
+  "no-such-process": EXIT.noUser,
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
   protocol: EXIT.unavailable,

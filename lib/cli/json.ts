@@ -13,8 +13,8 @@ import type {
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
-
 import type { HistoryJson } from "../store/history/record.ts";
+import type { FileJson } from "./files.ts";
 
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
@@ -42,6 +42,7 @@ export type JsonEvent =
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
+  | FileJson
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }

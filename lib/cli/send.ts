@@ -15,18 +15,28 @@ import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
+export interface SendCommandOptions {
+  /** What is delivered is not told. */
+  readonly quiet?: boolean;
+  /** Path of a file that goes along. */
+  readonly file?: string | undefined;
+}
+
 /**
  * @param names "NAME,NAME"
  * @param words the text; none: it is on stdin
  */
-export async function send(names: string, words: readonly string[], { config, json }: CommandContext): Promise<void> {
+export async function send(
+  names: string,
+  words: readonly string[],
+  { config, json }: CommandContext,
+  { file, quiet = false }: SendCommandOptions = {},
+): Promise<void> {
   const name = ownName(config);
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
-  if (text === "") throw TalkError.badData("the message is empty");
+  const recipients = checkRecipients(names);
+  // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
+  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
@@ -45,14 +55,27 @@ export async function send(names: string, words: readonly string[], { config, js
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { signal, auto, ...deadline.left };
-    const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) report(outcomes);
+    if (!json) report(outcomes, quiet);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
+    if (file !== undefined) {
+      const { sendFiles } = await import("./send-file.ts");
+      await sendFiles(client, recipients, file, { json, signal, timeoutMs: milliseconds(config.timeout) });
+    }
   } finally {
     await client.close();
   }
+}
+
+/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
+export function checkRecipients(names: string): string[] {
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
+  return recipients;
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
@@ -69,9 +92,9 @@ function showJson(client: TalkConnection): void {
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
+function report(outcomes: readonly PromiseSettledResult<SendResult>[], quiet: boolean): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled")
+    if (outcome.status === "fulfilled" && !quiet)
       tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");

@@ -5,7 +5,8 @@
 //  2. A sender that the user does not want to hear is declined: admission.ts.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
-//  5. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  5. Of a program that nobody looks at the history gets it, then the listeners, whose outcome changes nothing.
+//  6. Else the listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
@@ -38,6 +39,8 @@ export interface InboundParts {
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
+  /** The history is the output, and nobody looks: that needs a journal. */
+  readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
   /** Takes the place of listeners. */
@@ -77,6 +80,8 @@ export class InboundMessages {
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
   async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
     try {
+      // Another program of this user has the name now, and gets it.
+      if (this.#isClosed && this.#parts.isUnattended) return;
       if (!(await this.#admits(incoming))) {
         settle("declined");
         this.#declined++;
@@ -89,7 +94,8 @@ export class InboundMessages {
         if (this.#refusals.take(performance.now())) this.#parts.onRefused(sender);
         return;
       }
-      if (!this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
+      const { isUnattended } = this.#parts;
+      if (!isUnattended && !this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
         if (this.#isClosed) return;
         settle("declined");
         this.#declined++;
@@ -98,12 +104,14 @@ export class InboundMessages {
       const { id, from, text, at, auto } = incoming;
       const { fingerprint, verified } = sender;
       const message = { id, from, text, at, fingerprint, verified, auto };
-      const isFolded = await this.#fold(message, incoming.key);
-      if (!isFolded) await this.#handOver(message);
+      if (isUnattended) await this.#parts.journal?.addSynced(receivedRecord(message));
+      const isFolded = !isUnattended && (await this.#fold(message, incoming.key));
+      if (!isFolded && !isUnattended) await this.#handOver(message);
       settle("accepted");
       this.#received++;
       this.#parts.onReceived();
-      if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
+      if (isUnattended) await this.#handOver(message);
+      else if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
     } catch (error) {
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }

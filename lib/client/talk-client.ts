@@ -26,10 +26,11 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
-import { keyFile } from "../store/state-paths.ts";
+import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
@@ -40,6 +41,8 @@ import type {
   HistoryOptions,
   HistoryRecord,
   LocalEntry,
+  SendFileOptions,
+  SendFileResult,
   SendOptions,
   SendResult,
   ServerEvent,
@@ -69,6 +72,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #admission: Admission;
+  /** Most programs never see a file: what sends and receives them is loaded for the first one. */
+  #files: FileTransfers | undefined;
+  #connectedAt = Number.POSITIVE_INFINITY;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
   readonly #journal: HistoryJournal | undefined;
@@ -96,11 +103,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
+    const admission = new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book });
+    this.#admission = admission;
     this.#inbound = new InboundMessages({
       book: this.#book,
-      admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      admission,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
+      isUnattended: options.unattended ?? false,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
@@ -110,6 +120,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     transport.on("message", (message, settle) => {
       if (options.register === "never") settle("declined");
       else void this.#inbound.receive(message, settle);
+    });
+    transport.on("body", (body, settle) => {
+      if (this.#files !== undefined) this.#files.receive(body, settle);
+      else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
     transport.on("error", (error) => this.#fail(error));
     session.on("server", (event) => this.#onServer(event));
@@ -162,10 +176,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
-      await (register === "never" ? session.claim() : session.register(transport.port));
+      await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      client.#connectedAt = performance.now();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -214,6 +229,18 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#tell("delivered", { id, to, at, ms });
     this.#journal?.add({ ...said, at, state: "delivered", via: "direct", fingerprint: recipient.fingerprint });
     return { id, to, ms };
+  }
+
+  /**
+   * Offers a file to whoever has the name, and sends it once it is accepted, from where an earlier attempt broke off. Resolves when the
+   * receiver has it whole, synced to its disk, under its name.
+   * @param path of a regular file; its base name goes along
+   * @throws TalkError as send(); not-delivered also for a file that changes meanwhile, bad-data for one that is no regular file, usage for
+   * an argument that is none; the system's error for a file that cannot be read; the signal's reason
+   */
+  async sendFile(to: string, path: string, options: SendFileOptions = {}): Promise<SendFileResult> {
+    if (this.#ended) throw this.#ended;
+    return await (await this.#loadFiles()).send(to, path, options);
   }
 
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
@@ -279,6 +306,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
     this.#inbound.close();
+    await this.#files?.close();
     await this.#transport.close();
     this.#book.close();
     await this.#session.close();
@@ -288,6 +316,17 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #loadFiles(): Promise<FileTransfers> {
+    const { FileTransfers } = await import("./file-transfers.ts");
+    this.#files ??= new FileTransfers({
+      ...{ from: this.name, book: this.#book, admission: this.#admission, transport: this.#transport, client: this },
+      folder: partsFolder(this.#stateDir),
+      connectedAt: () => this.#connectedAt,
+      onListenerError: (reason) => this.#onListenerError(reason),
+    });
+    return this.#files;
   }
 
   #lookAhead(name: string): void {

@@ -52,6 +52,84 @@ export interface FailedEvent {
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
 }
+/** How far a file has come. */
+export interface FileProgress {
+  readonly id: string;
+  /** "offered": the receiver's program has the offer. "accepted", perhaps again from the beginning. */
+  readonly state: "offered" | "accepted" | "progress";
+  /** Its base name. */
+  readonly name: string;
+  /** In bytes, like `done`: what is on the receiver's disk. */
+  readonly size: number;
+  readonly done: number;
+  /** Of the whole file, in hex. */
+  readonly sha256: string;
+}
+
+export interface SendFileOptions {
+  /** Names the transfer, 1 to 64 bytes of UTF-8; random unless told otherwise. Never the same twice. */
+  readonly id?: string;
+  /** Gives the file up: sendFile() rejects with its reason. What has arrived is kept there, and need not be sent again. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: FileProgress) => void;
+  /** Milliseconds until the receiver's program has the offer, at most a week; default 10 000. A person then has ten minutes to accept it. */
+  readonly timeoutMs?: number;
+}
+export interface SendFileResult {
+  readonly id: string;
+  readonly to: string;
+  readonly name: string;
+  readonly size: number;
+  readonly sha256: string;
+  /** Milliseconds from the offer to the file's being under its name on the receiver's disk. */
+  readonly ms: number;
+}
+
+export interface AcceptFileOptions {
+  /** Gives the file up: accept() rejects with its reason. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: FileProgress) => void;
+  /** The most bytes that are taken; default 1 GiB. */
+  readonly maxSize?: number;
+}
+export interface ReceivedFile {
+  readonly id: string;
+  readonly from: string;
+  /** As its sender calls it, without folders, and what a terminal would obey; `path` has what it is called here. */
+  readonly name: string;
+  readonly size: number;
+  readonly sha256: string;
+  readonly path: string;
+  readonly ms: number;
+}
+
+/** A file that somebody wants to send. The first call counts; without a call the offer ends with its sender's patience. */
+export interface FileOffer {
+  readonly id: string;
+  readonly from: string;
+  /** A base name without a leading dot or dash, and without what a terminal would obey. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** In hex. */
+  readonly sha256: string;
+  readonly at: EpochMs;
+  readonly fingerprint: string;
+  /** As a message's. */
+  readonly verified: boolean;
+  /** Aborted when its sender gives it up before it was answered, or has gone. */
+  readonly withdrawn: AbortSignal;
+  /**
+   * Takes the file; what an earlier attempt has left is not sent again. Fulfilled when the file is whole, synced, and under its name in
+   * the directory: "name (2)" and so on where that name is taken.
+   * @throws TalkError declined (larger than maxSize: its sender hears so), not-delivered (it broke off; what has come is kept for a
+   * week), bad-data (it is not what was offered), usage (answered already); the system's error (ENOSPC…), the signal's reason
+   */
+  accept(directory: string, options?: AcceptFileOptions): Promise<ReceivedFile>;
+  /** @param reason a clause that its sender reads */
+  decline(reason?: string): void;
+}
+
 export interface PeerEvent {
   readonly name: string;
   /** "joined" may come again without "left" between: a client that comes back after the server has died is announced again. */
@@ -74,6 +152,8 @@ export interface TalkClientEvents {
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
   folded: [event: FoldedEvent];
+  /** A file is offered. While nobody listens, offers are declined. */
+  file: [offer: FileOffer];
   peer: [event: PeerEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
@@ -126,6 +206,16 @@ export interface ConnectOptions {
    * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
    */
   readonly fold?: boolean;
+  /**
+   * Nobody looks at this program: a message goes into the history, which it needs, is confirmed once it is on the disk, and only then
+   * given to the "message" listeners, whose outcome changes nothing. Default: false.
+   */
+  readonly unattended?: boolean;
+  /**
+   * Take the name over from another program that is on under the same key; that one gets an "error", name-taken. For a person's doing
+   * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
+   */
+  readonly replace?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
@@ -226,6 +316,11 @@ export interface TalkConnection extends AsyncDisposable {
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /**
+   * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.
+   * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason
+   */
+  sendFile(to: string, path: string, options?: SendFileOptions): Promise<SendFileResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;

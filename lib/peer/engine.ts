@@ -24,7 +24,7 @@ import { CLOSE_RECENT, SWEEP } from "./limits.ts";
 import type { Peer, Waiter } from "./peer.ts";
 import { PeerTable, type SessionEntry } from "./peer-table.ts";
 import type { SecureSession, SessionDropReason } from "./secure-session.ts";
-import type { IncomingMessage, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
+import type { IncomingBody, IncomingMessage, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
 
@@ -38,6 +38,7 @@ export interface EngineOptions {
   readonly now: number;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
 }
@@ -69,6 +70,7 @@ export class PeerEngine {
     this.#streams = new InboundStreams<SecureSession>({
       limitBytes: limits.reassemblyBytes,
       deliver: options.deliver,
+      deliverBody: options.deliverBody,
       onSettledLater: (session) => {
         this.#addReady(session);
         options.wake();

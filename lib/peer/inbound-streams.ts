@@ -13,9 +13,10 @@
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
+import { isFileBody } from "../wire/file-bodies.ts";
 import { MAX_REMEMBERED_STREAMS } from "./limits.ts";
 import { Inbox, type Received } from "./stream/inbox.ts";
-import type { IncomingMessage } from "./types.ts";
+import type { IncomingBody, IncomingMessage } from "./types.ts";
 
 /** What a stream needs of the sessions that it comes through. */
 export interface StreamSession {
@@ -31,6 +32,7 @@ interface StreamHost<S extends StreamSession> {
   give(bytes: number): void;
   isStopped(): boolean;
   handOver(message: IncomingMessage, settle: (outcome: Outcome) => void): void;
+  handOverBody(body: IncomingBody, settle: (outcome: Outcome) => void): void;
   onRefused(reason: RefusalReason): void;
   onSettledLater(session: S): void;
   /** Its last session has gone. */
@@ -81,6 +83,11 @@ export class InboundStream<S extends StreamSession> {
   }
 
   #handOver(session: S, { number, body }: Received): void {
+    if (isFileBody(body)) {
+      const incoming = { key: this.#key, body, address: session.endpoint };
+      this.#host.handOverBody(incoming, (outcome) => this.#settle(session, number, outcome));
+      return;
+    }
     const message = decodeMessage(body);
     if (typeof message === "string") {
       this.#settle(session, number, message);
@@ -113,6 +120,7 @@ export interface InboundStreamsParts<S extends StreamSession> {
   readonly limitBytes: number;
   /** The application's. */
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** The session has a SETTLED to send, and no flush is about to follow. */
   readonly onSettledLater: (session: S) => void;
   /** Ends the session: its stream has to make room, and begins again. */
@@ -139,7 +147,11 @@ export class InboundStreams<S extends StreamSession> {
         this.#bytes -= bytes;
       },
       isStopped: () => this.#isStopped,
-      handOver: (message, settle) => this.#handOver(message, settle),
+      handOver: (message, settle) => {
+        this.#messages++;
+        this.#handOver((once) => parts.deliver(message, once), settle);
+      },
+      handOverBody: (body, settle) => this.#handOver((once) => parts.deliverBody(body, once), settle),
       onRefused: (reason) => {
         this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
       },
@@ -182,11 +194,10 @@ export class InboundStreams<S extends StreamSession> {
     this.#isStopped = true;
   }
 
-  #handOver(message: IncomingMessage, settle: (outcome: Outcome) => void): void {
-    this.#messages++;
+  #handOver(deliver: (once: (outcome: Outcome) => void) => void, settle: (outcome: Outcome) => void): void {
     this.#inHand++;
     let isSettled = false;
-    this.#parts.deliver(message, (outcome) => {
+    deliver((outcome) => {
       if (isSettled) return;
       isSettled = true;
       this.#inHand--;

@@ -72,6 +72,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       deliver: (message, settle) => {
         if (!this.emit("message", message, settle)) settle("declined"); // no listener: this program takes no messages
       },
+      deliverBody: (body, settle) => {
+        if (!this.emit("body", body, settle)) settle("not-understood");
+      },
       wake: () => this.#flushSoon(),
     });
     this.#schedule();
@@ -84,10 +87,15 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
    * "closed"; or with the signal's reason.
    */
   send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<{ ms: number }> {
+    const body = encodeMessage(message);
+    return body ? this.sendBody(peer, body, options) : Promise.reject(messageProblem(message));
+  }
+
+  /** As send(), for a body that its sender has encoded. Nobody may change it before the promise is settled. */
+  sendBody(peer: PeerIdentity, body: Buffer, options: StreamSendOptions = {}): Promise<{ ms: number }> {
     return new Promise((resolve, reject) => {
-      const body = encodeMessage(message);
-      const problem = body ? timeoutProblem(options) : messageProblem(message);
-      if (!body || problem) return reject(problem);
+      const problem = timeoutProblem(options);
+      if (problem) return reject(problem);
       const { signal, timeoutMs = DEFAULT_SEND_TIMEOUT } = options;
       if (signal?.aborted) return reject(signal.reason);
       if (this.#closed) return reject(TalkError.closed("the peer transport"));

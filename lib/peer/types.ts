@@ -45,6 +45,16 @@ export interface IncomingMessage {
   readonly address: Endpoint;
 }
 
+/** A body that is no text: about a file (lib/wire/file-bodies.ts). */
+export interface IncomingBody {
+  /** The Ed25519 public key that the sender has proved to hold. */
+  readonly key: Buffer;
+  /** The listener's to keep. */
+  readonly body: Buffer;
+  /** Where the sender's last authenticated datagram came from: answers go there. */
+  readonly address: Endpoint;
+}
+
 export interface PeerTransportEvents {
   /**
    * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `settle` was
@@ -53,6 +63,8 @@ export interface PeerTransportEvents {
    * every message is declined.
    */
   message: [message: IncomingMessage, settle: (outcome: Outcome) => void];
+  /** As "message", for a body about a file. While no listener is there, it is not understood. */
+  body: [body: IncomingBody, settle: (outcome: Outcome) => void];
   /** The socket failed for good (rare: the interface or the descriptor is gone). Without a listener it is only logged. */
   error: [error: Error];
 }

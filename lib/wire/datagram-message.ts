@@ -13,10 +13,19 @@ export const MAX_TEXT_BYTES = 65_536;
 export const MAX_ID_BYTES = 64;
 export const MAX_FROM_BYTES = 64;
 
-/** What a body is. This version sends and understands texts; the other numbers are reserved. */
-export const BodyType = { text: 0, wall: 1, roomText: 2, fileOffer: 3, receipt: 4 } as const;
+/** What a body is. Texts are here, files in file-bodies.ts; the other numbers are reserved. */
+export const BodyType = {
+  text: 0,
+  wall: 1,
+  roomText: 2,
+  fileOffer: 3,
+  receipt: 4,
+  fileControl: 5,
+  fileData: 6,
+} as const;
 
-const VERSION = 1;
+/** Of every body. */
+export const BODY_VERSION = 1;
 /** Flag: sent by a program without a person's doing. */
 const AUTO = 1;
 const FLAGS = 2;
@@ -59,7 +68,7 @@ function writeMessage(body: Buffer, id: string, from: string, text: string, auto
   const textStart = fromStart + fromBytes;
   const textBytes = body.write(text, textStart);
   if (idBytes < 1 || idBytes > MAX_ID_BYTES || fromBytes > MAX_FROM_BYTES || textBytes > MAX_TEXT_BYTES) return -1;
-  body[0] = VERSION;
+  body[0] = BODY_VERSION;
   body[1] = BodyType.text;
   body[FLAGS] = auto ? AUTO : 0;
   body[3] = idBytes;
@@ -72,7 +81,7 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
   const version = body[0];
   const type = body[1];
   if (version === undefined) return "malformed";
-  if (version !== VERSION) return "not-understood";
+  if (version !== BODY_VERSION) return "not-understood";
   if (type === undefined) return "malformed";
   if (type !== BodyType.text) return "not-understood";
   if (body.length < HEAD_BYTES || body.length > MAX_BODY_BYTES) return "malformed";

@@ -30,6 +30,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
     journal: undefined,
     onFolded: undefined,
     client,
+    isUnattended: false,
     deliver: undefined,
     onReceived: () => {},
     onRefused: (error) => refused.push(error),

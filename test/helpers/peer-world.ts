@@ -56,6 +56,7 @@ export class Program {
       transmit: (datagram, to) => {
         if (this.run - 1 === run) this.world.transmit(datagram, this, to);
       },
+      deliverBody: (_body, settle) => settle("not-understood"),
       deliver: (message, settle) => {
         if (received.includes(message.text)) throw new Error(`${message.text} handed over twice`);
         received.push(message.text);

@@ -16,7 +16,13 @@ interface Sender {
 }
 
 function streamsOf(limitBytes: number, endSession: (session: StreamSession) => void = () => {}) {
-  return new InboundStreams<StreamSession>({ limitBytes, deliver: () => {}, onSettledLater: () => {}, endSession });
+  return new InboundStreams<StreamSession>({
+    limitBytes,
+    deliver: () => {},
+    deliverBody: () => {},
+    onSettledLater: () => {},
+    endSession,
+  });
 }
 
 function begin(streams: InboundStreams<StreamSession>, name: string): Sender {

@@ -1,6 +1,7 @@
 // A conversation for programs: one JSON object a line. The events: json.ts.
 import { historyJson } from "../../store/history/record.ts";
 import { failureText } from "../advice.ts";
+import { fileJson } from "../files.ts";
 import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
@@ -21,10 +22,14 @@ export function jsonView(): View {
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),
+    file: (news) => show(fileJson(news)),
     folded: ({ from, count }) => show({ type: "folded", from, count }),
     ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),
     past: () => {},
+    missed: (records) => {
+      if (records.length > 0) show({ type: "history", records: records.map(historyJson) });
+    },
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),
