@@ -6,6 +6,7 @@ export type TalkErrorCode =
   | "no-such-user"
   | "no-such-process"
   | "not-delivered"
+  | "unconfirmed"
   | "key-mismatch"
   | "declined"
   | "not-understood"
@@ -84,6 +85,11 @@ export class TalkError extends Error {
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
+  }
+  /** Its receiver may have shown it, and has not said. @param reason as for notDelivered() */
+  static unconfirmed(to: string, reason: string, cause?: unknown): TalkError {
+    const warning = "it may have arrived; sending again may double it";
+    return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
   }
   /** Both fingerprints are in the message: the person has to decide, ptalk never does. */
   static keyMismatch(name: string, known: string, offered: string): TalkError {

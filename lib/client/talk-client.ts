@@ -2,7 +2,7 @@
 // book, peer transport and the row of the local table together, and tells the program what happens; each of them does its own work.
 //
 //  connect()  options are checked -> session greets -> UDP socket opens -> name is registered -> row in the local table
-//  send()     "sent" -> outbound.ts -> "delivered" or "failed"
+//  send()     "sent" -> outbound.ts -> "delivered", "failed" or "unconfirmed"
 //  inbound    transport -> inbound.ts -> "message" listeners
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
@@ -26,6 +26,7 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
@@ -33,7 +34,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
+import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -78,6 +79,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #connectedAt = Number.POSITIVE_INFINITY;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
+  readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
@@ -103,11 +105,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
+    this.#seen = new SeenIds({ stateDir, name: this.name, onFailure: warnOfSeenIds });
     const admission = new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book });
     this.#admission = admission;
     this.#inbound = new InboundMessages({
       book: this.#book,
       admission,
+      seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
@@ -117,9 +121,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),
     });
-    transport.on("message", (message, settle) => {
+    transport.on("message", (message, settle, output) => {
       if (options.register === "never") settle("declined");
-      else void this.#inbound.receive(message, settle);
+      else void this.#inbound.receive(message, settle, output);
     });
     transport.on("body", (body, settle) => {
       if (this.#files !== undefined) this.#files.receive(body, settle);
@@ -199,36 +203,42 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
-   * gets it at its new address.
+   * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
    * @param to a name; compared as the server does, case-folded
    * @param text at most 65,536 bytes of UTF-8
-   * @throws TalkError with the code of the "failed" event; usage for an argument that is none (then nothing was sent, and no event
+   * @throws TalkError with the code of the "failed" event, or unconfirmed; usage for an argument that is none (then nothing was sent, and no event
    * tells of it); the signal's reason
    */
   async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
     const limits = checkSend(to, text, options);
     limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
-    const id = randomUUID();
+    const { id = randomUUID(), auto, repeated } = limits;
     const startedAt = performance.now();
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, auto: limits.auto }, limits);
+      recipient = await this.#outbound.send({ id, to, text, auto, repeated }, limits);
     } catch (error) {
+      const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
-      const remedy = error instanceof TalkError ? error.remedy : null;
-      this.#tell("failed", { id, to, code: failedCode(error), message, remedy });
-      this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
+      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
+      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: null, at, message });
+      else {
+        const remedy = error instanceof TalkError ? error.remedy : null;
+        this.#tell("failed", { id, to, code: failedCode(error), message, room: null, remedy });
+      }
+      this.#journal?.add({ ...said, at, state, via: null, fingerprint: null });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#presence?.sent();
     const at = Date.now();
-    this.#tell("delivered", { id, to, at, ms });
-    this.#journal?.add({ ...said, at, state: "delivered", via: "direct", fingerprint: recipient.fingerprint });
-    return { id, to, ms };
+    const via = "direct";
+    this.#tell("delivered", { id, to, at, ms, room: null, via });
+    this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
+    return { id, to, ms, via, state: "delivered" };
   }
 
   /**
@@ -311,7 +321,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
-    await this.#journal?.close();
+    await Promise.all([this.#journal?.close(), this.#seen.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -362,6 +372,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const error = reason instanceof Error ? reason : new Error(String(reason));
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
+}
+
+function warnOfSeenIds({ message }: Error): void {
+  process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
 
 /** Where a user's key and pins are, and the server. */

@@ -27,11 +27,23 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  readonly kind: "text";
+  /** In which it was said; null: to this client alone. */
+  readonly room: null;
+  /** The way that it came: from the sender's program, by a relay, or left at the server. */
+  readonly via: Via;
+  /** When it was left for this client at the server; null: it came from the sender's program. */
+  readonly leftAt: EpochMs | null;
+  /** It may have been shown before, by a program of this user that was killed. */
+  readonly again: boolean;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
 }
 
-/** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
+/** How a message came, or went. */
+export type Via = "direct" | "relay" | "mailbox";
+
+/** A message was taken for sending: exactly one of delivered, failed and unconfirmed follows. Emitted before send() returns. */
 export interface SentEvent {
   readonly id: string;
   readonly to: string;
@@ -43,14 +55,26 @@ export interface DeliveredEvent {
   readonly at: EpochMs;
   /** Milliseconds from send() to the other side's word that the text was handed to its output. */
   readonly ms: number;
+  readonly room: null;
+  readonly via: Via;
 }
+/** It was not shown, and will not be. */
 export interface FailedEvent {
   readonly id: string;
   readonly to: string;
   readonly code: FailedCode;
   readonly message: string;
+  readonly room: null;
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
+}
+/** The other side may have shown it, and has not said so: sending it again may double it, unless under the same id. */
+export interface UnconfirmedEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly room: null;
+  readonly at: EpochMs;
+  readonly message: string;
 }
 /** How far a file has come. */
 export interface FileProgress {
@@ -151,6 +175,7 @@ export interface TalkClientEvents {
   sent: [event: SentEvent];
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
+  unconfirmed: [event: UnconfirmedEvent];
   folded: [event: FoldedEvent];
   /** A file is offered. While nobody listens, offers are declined. */
   file: [offer: FileOffer];
@@ -191,7 +216,7 @@ export interface ConnectOptions {
   readonly recipients?: readonly string[];
   /**
    * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
-   * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
+   * fulfilled; a rejection leaves the message unconfirmed. Without it the "message" listeners are the output.
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
   /**
@@ -249,8 +274,18 @@ export interface HistoryOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered, at most a week; default 10 000. */
+  /**
+   * Milliseconds, at most a week; default 10 000. Then the other side is asked, for a second at most, whether it has shown the
+   * message: delivered, not-delivered (it will not appear later) or unconfirmed.
+   */
   readonly timeoutMs?: number;
+  /**
+   * 1 to 64 bytes of UTF-8; default: a random one. Of one key's messages with one id the receiver shows one, within 14 days: an
+   * attempt after one that was not delivered, or is unconfirmed, has the id of that one.
+   */
+  readonly id?: string;
+  /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
+  readonly repeated?: boolean;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
@@ -260,6 +295,8 @@ export interface SendResult {
   readonly id: string;
   readonly to: string;
   readonly ms: number;
+  readonly via: Via;
+  readonly state: "delivered";
 }
 
 /** What is counted of the connection to the lookup server. */
@@ -288,6 +325,7 @@ export interface MessageStats {
   readonly delivered: number;
   /** By the code of the "failed" event. */
   readonly failed: Readonly<Record<FailedCode, number>>;
+  readonly unconfirmed: number;
   /** Handed over to the program. */
   readonly received: number;
   /** Not handed over, because the sender's key contradicts the name. */
@@ -314,7 +352,7 @@ export interface TalkConnection extends AsyncDisposable {
   readonly fingerprint: string;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
-  /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
+  /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
   /**
    * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.

@@ -52,6 +52,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     sent: () => {},
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
     failed: (event) => note(failureText(event)),
+    unconfirmed: ({ message }) => note(message),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),

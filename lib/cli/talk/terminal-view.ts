@@ -150,6 +150,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    unconfirmed: ({ id, at, message }) => {
+      const text = escapeControls(message);
+      show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);
+    },
     all: (clients) => {
       for (const { name } of clients) know(name);
       show(clientTable(clients, paint));

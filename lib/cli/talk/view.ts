@@ -12,6 +12,7 @@ import type {
   ServerEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../../client/types.ts";
 
 import type { FileNews } from "../files.ts";
@@ -23,6 +24,7 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  unconfirmed(event: UnconfirmedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
