@@ -1,6 +1,5 @@
 // The program as commander sees it: global options, the one command that will run, and the others by name only.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { createRequire } from "node:module";
 import { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
@@ -8,7 +7,7 @@ import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.
 const AFTER_HELP = `
 \`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
-73 name taken, 75 not delivered in time, 77 refused, 70 internal error. See ptalk(1).`;
+73 name taken, 75 not delivered in time, 76 unconfirmed, 77 refused, 70 internal error. See ptalk(1).`;
 
 /** Builds the program for one command line; only the command that it names is loaded. */
 export async function program(args: readonly string[]): Promise<Command> {
@@ -66,7 +65,6 @@ function failInsteadOfExiting(command: Command): void {
 }
 
 function version(): string {
-  const root = join(import.meta.dirname, "../..");
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
   return version;
 }

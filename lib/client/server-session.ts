@@ -12,7 +12,7 @@ import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
@@ -41,6 +41,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** Shown in lists; default: true. */
+  readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
@@ -51,6 +53,8 @@ export interface ServerSessionOptions {
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
+  /** A client has another status, or other fields. Comes before "seen". */
+  changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
   /** The name is lost for good. */
@@ -67,6 +71,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** What was said last of this client; undefined: nothing yet. */
+  #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -113,10 +119,15 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /**
    * Puts this client into the directory and keeps it there.
    * @param port UDP port of the chat socket
+   * @param replace take the name over, this once, from another client of the same key
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
-  register(port: number): Promise<void> {
-    return this.#begin(() => this.#register(port));
+  register(port: number, replace = false): Promise<void> {
+    let takesOver = replace;
+    return this.#begin(async () => {
+      await this.#register(port, takesOver);
+      takesOver = false; // whoever takes the name later keeps it
+    });
   }
 
   /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
@@ -139,6 +150,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** Says whether somebody looks at this client, on this connection and on later ones. @throws TalkError unreachable, bad-data, protocol */
+  async setStatus(state: PresenceState, text: string): Promise<void> {
+    this.#status = { state, text };
+    if (!this.isConnected) return; // told when it is back
+    await this.#connection.command("STATUS", state, text);
   }
 
   /** Tells the server that this client has looked somebody up without asking it. Waits for nothing; a failure is passed over. */
@@ -213,13 +231,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
-  async #register(port: number): Promise<void> {
+  async #register(port: number, replace: boolean): Promise<void> {
     const watching = this.#connection.ask("WATCH");
     watching.catch(() => {}); // awaited below, unless the registration fails first
     const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
     for (const [index, takeover] of takeovers.entries()) {
       try {
-        await this.#registerOnce(port, takeover);
+        await this.#registerOnce(port, takeover, replace);
         break;
       } catch (error) {
         const isTaken = error instanceof TalkError && error.code === "name-taken";
@@ -229,16 +247,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
     await watching;
     this.#isRegistered = true;
+    // A server that was started anew does not know it. One without statuses is no reason to go.
+    const { state, text } = this.#status ?? {};
+    if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
   }
 
-  async #registerOnce(port: number, takeover: string | null): Promise<void> {
-    const { name, identity } = this.#options;
+  async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
+    const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, takeover }));
+      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace, listed }));
       this.#claimIds = [claimId];
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;
@@ -274,9 +295,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
-    else if ((kind === "joined" || kind === "call") && client !== undefined) {
+    else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
       if (entry === null) return;
+      if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }

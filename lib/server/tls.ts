@@ -11,7 +11,8 @@ import { fingerprint } from "../crypto/fingerprint.ts";
 import { refuseUnlessPrivate } from "../crypto/key-file.ts";
 import type { ServerSettings } from "./options.ts";
 
-const require = createRequire(import.meta.url); // as in log.ts
+// Not by import(): that works only once in a script whose compiled code is kept (Node 20).
+const require = createRequire(import.meta.url);
 
 export interface TlsFiles {
   /** PEM. */

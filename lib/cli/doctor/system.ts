@@ -23,7 +23,7 @@ export async function checkIpc(): Promise<Finding[]> {
   try {
     ipc = await import("../../ipc/index.ts");
   } catch (error) {
-    return [fail("addon", messageOf(error), "build it: npm rebuild ptalk --build-from-source")];
+    return [fail("addon", messageOf(error), "see docs/OPERATIONS.md, Install")];
   }
   const name = `/ptalk-doctor-${process.pid}`;
   const use = (what: string, probe: () => void): Finding => {

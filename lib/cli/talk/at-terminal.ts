@@ -1,10 +1,12 @@
 // A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
 import type { TalkConnection } from "../../client/types.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { connectClient, keepHistory } from "../connect.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
+import { Idle } from "./idle.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { startHook, withClient } from "./with-client.ts";
 
@@ -23,8 +25,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   const ready = new Promise<void>((resolve) => {
     opened = resolve;
   });
+  const agent = agentOf(name, config.server);
   const client = await connectClient(config, {
     name,
+    replace: agent !== undefined,
     signal: life.signal,
     startServer: !config.serverConfigured,
     fold: config.history,
@@ -37,10 +41,13 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       await view?.message(message);
     },
   });
-  await withClient(client, async (ended) => {
+  await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
+    using idle = new Idle({ tell: (state) => void client.setStatus(state).catch(() => {}) }); // the next one tells it
+    using _typing = onTyping(() => idle.typed());
     using shown = terminalView({
+      onStatus: (state) => (state === "away" ? idle.away() : idle.back()),
       onLine: (line) => lines.push(line),
       onEnd: () => lines.end(),
       timeFormat: config.timeFormat,
@@ -49,6 +56,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
     shown.registered(client);
+    if (agent !== undefined) shown.missed(await unreadOf(agent, client));
     opened();
     const conversation = new Conversation(client, shown, {
       signal,
@@ -58,6 +66,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;
+    conversation.leave();
     await conversation.drain();
   });
 }
@@ -71,6 +80,11 @@ function learnNames(client: TalkConnection, view: TerminalView): void {
     },
     () => {},
   );
+}
+
+function onTyping(typed: () => void): Disposable {
+  process.stdin.on("data", typed);
+  return { [Symbol.dispose]: () => process.stdin.off("data", typed) };
 }
 
 /** Lines entered while an earlier one is still being obeyed; more than a person enters are dropped. */

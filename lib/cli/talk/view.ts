@@ -10,9 +10,13 @@ import type {
   PeerEvent,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../../client/types.ts";
+
+import type { FileNews } from "../files.ts";
 
 export interface View extends Disposable {
   registered(client: TalkConnection): void;
@@ -21,19 +25,28 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  unconfirmed(event: UnconfirmedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
   folded(event: FoldedEvent): void;
+  /** What has become of a file, either way. @param command what accepts it, where it is offered */
+  file(news: FileNews, command?: string): void;
   /** Whom one ignores, after a question or a change. */
   ignored(names: readonly string[]): void;
   /** What was asked for, oldest first. */
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
+  /** What the user's agent has taken and nobody has seen, oldest first. */
+  missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
+  /** Somebody else's. */
+  status(event: StatusEvent): void;
+  /** What the others see of this user from now on. */
+  ownStatus(state: "here" | "away", text: string): void;
   server(event: ServerEvent): void;
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
