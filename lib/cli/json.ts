@@ -10,6 +10,7 @@ import type {
   PeerEvent,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
   UnconfirmedEvent,
@@ -42,6 +43,7 @@ export type JsonEvent =
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
   | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "status" } & StatusEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)

@@ -12,7 +12,7 @@ import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
@@ -39,6 +39,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** Shown in lists; default: true. */
+  readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
@@ -47,6 +49,8 @@ export interface ServerSessionOptions {
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
+  /** A client has another status, or other fields. Comes before "seen". */
+  changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
   /** The name is lost for good. */
@@ -65,6 +69,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isRegistered = false;
   /** Names that are watched beside everybody, or by one who is not registered. */
   readonly #watched = new Set<string>();
+  /** What was said last of this client; undefined: nothing yet. */
+  #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -142,6 +148,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** Says whether somebody looks at this client, on this connection and on later ones. @throws TalkError unreachable, bad-data, protocol */
+  async setStatus(state: PresenceState, text: string): Promise<void> {
+    this.#status = { state, text };
+    if (!this.isConnected) return; // told when it is back
+    await this.#connection.command("STATUS", state, text);
   }
 
   /** Tells the server that this client has looked somebody up without asking it. Waits for nothing; a failure is passed over. */
@@ -250,16 +263,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
     await watching;
     this.#isRegistered = true;
+    // A server that was started anew does not know it. One without statuses is no reason to go.
+    const { state, text } = this.#status ?? {};
+    if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
   }
 
   async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
-    const { name, identity } = this.#options;
+    const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace }));
+      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace, listed }));
       this.#claimIds = [claimId];
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;
@@ -298,6 +314,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
       if (entry === null) return;
+      if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }

@@ -20,7 +20,7 @@ import {
 } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -142,6 +142,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     transport.on("error", (error) => this.#fail(error));
     session.on("server", (event) => this.#onServer(event));
+    session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
     session.on("peer", (event) => {
       if (event.state === "left") this.#book.onLeft(event.name);
@@ -176,6 +177,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      listed: options.listed,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
     });
@@ -314,6 +316,24 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /**
+   * Says in this client's entry whether somebody looks at it. Kept over reconnections.
+   * @param text at most 128 bytes of UTF-8 without control characters
+   * @throws TalkError usage, bad-data, unreachable
+   */
+  async setStatus(state: PresenceState, text = ""): Promise<void> {
+    if (!["here", "idle", "away"].includes(state)) {
+      throw new TalkError("usage", 'setStatus(): state must be "here", "idle" or "away"', { subject: "state" });
+    }
+    if (typeof text !== "string")
+      throw new TalkError("usage", "setStatus(): text must be a string", { subject: "text" });
+    if (Buffer.byteLength(text) > MAX_STATUS_BYTES || /\p{Cc}/u.test(text)) {
+      throw TalkError.badData(`a status has at most ${MAX_STATUS_BYTES} bytes and no control characters`);
+    }
+    if (this.#ended) throw this.#ended;
+    await this.#session.setStatus(state, text);
+  }
+
+  /**
    * Declines what NAME sends from now on, to any program of this user: by the uid that the server's kernel vouches for, else by
    * key and name. Kept in the state directory.
    * @throws TalkError bad-name; bad-config for a list that cannot be read
@@ -381,6 +401,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #lookAhead(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
+  }
+
+  #onChanged(entry: DirectoryEntry): void {
+    const folded = foldIfValid(entry.name);
+    const before = folded === null ? null : this.#book.entryOf(folded, entry.key);
+    const { state, text } = entry.status;
+    if (before !== null && before.status.state === state && before.status.text === text) return;
+    this.#tell("status", { name: entry.name, state, text });
   }
 
   #onServer(event: ServerEvent): void {
