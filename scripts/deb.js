@@ -57,11 +57,13 @@ mkdirSync(join(tree, "usr/bin"), { recursive: true });
 copyFileSync(executable, join(tree, "usr/bin/ptalk"));
 chmodSync(join(tree, "usr/bin/ptalk"), 0o755);
 
-const units = readdirSync(join(root, "contrib")).filter((name) => /\.(service|socket)$/.test(name));
-for (const unit of units) {
+const contrib = readdirSync(join(root, "contrib")).filter((name) => /\.(service|socket)$/.test(name));
+const isUsers = (unit) => /^WantedBy=default\.target$/m.test(readFileSync(join(root, "contrib", unit), "utf8"));
+const units = contrib.filter((unit) => !isUsers(unit));
+for (const unit of contrib) {
   // The checkout's unit finds the command wherever npm has put it.
   const text = readFileSync(join(root, "contrib", unit), "utf8").replace("/usr/bin/env ptalk", "/usr/bin/ptalk");
-  put(`usr/lib/systemd/system/${unit}`, text);
+  put(`usr/lib/systemd/${isUsers(unit) ? "user" : "system"}/${unit}`, text);
 }
 putFile("usr/lib/sysusers.d/ptalk.conf", "contrib/ptalk.sysusers");
 putFile("usr/lib/tmpfiles.d/ptalk.conf", "contrib/ptalk.tmpfiles");

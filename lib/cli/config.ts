@@ -23,6 +23,7 @@ import {
   server,
   socketPath,
   timeFormat,
+  WEEK_S,
 } from "./config-values.ts";
 
 interface Setting<T> {
@@ -36,7 +37,6 @@ interface Setting<T> {
   readonly fallback: T | null;
 }
 
-const WEEK_S = 7 * 86_400;
 const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;

@@ -67,6 +67,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** Names that are watched beside everybody, or by one who is not registered. */
+  readonly #watched = new Set<string>();
   /** What was said last of this client; undefined: nothing yet. */
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
@@ -161,6 +163,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#connection.command("TOUCH").catch((error: unknown) => {
       if (error instanceof ReplyError) this.#takesTouch = false; // a server of an older version
     });
+  }
+
+  /** Watches a name, now and on each later connection: "seen" and "peer" tell of it. @throws TalkError protocol, closed */
+  async watch(name: string): Promise<void> {
+    this.#watched.add(name);
+    if (this.isConnected) await this.#connection.ask("WATCH", name).catch((error: unknown) => this.#passOver(error));
+  }
+
+  unwatch(name: string): void {
+    this.#watched.delete(name);
+    // A registered client watches everybody all the same.
+    if (this.isConnected) this.#connection.command("UNWATCH", name).catch(() => {});
+  }
+
+  /** A connection that breaks off is replaced, and the name watched on the next one. */
+  #passOver(error: unknown): void {
+    if (!this.isConnected) return;
+    throw error;
   }
 
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
@@ -327,6 +347,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#adopt(connection, greeting);
         this.#listen();
         await this.#enter();
+        if (this.#watched.size > 0) await this.#connection.ask("WATCH", ...this.#watched);
         break;
       } catch (error) {
         this.#connection.close();

@@ -7,6 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { abortable } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
@@ -30,11 +31,19 @@ import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
+import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
+import {
+  checkSend,
+  failedCode,
+  isUnconfirmed,
+  OutboundMessages,
+  type OutboundText,
+  type SendLimits,
+} from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -73,6 +82,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  /** Only those who wait for somebody need it. */
+  #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
   /** Most programs never see a file: what sends and receives them is loaded for the first one. */
   #files: FileTransfers | undefined;
@@ -221,7 +232,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, auto, repeated }, limits);
+      const message = { id, to, text, auto, repeated };
+      recipient = await (limits.waitMs === undefined
+        ? this.#outbound.send(message, limits)
+        : this.#sendWhenOn(message, limits, limits.waitMs));
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -241,6 +255,31 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#tell("delivered", { id, to, at, ms, room: null, via });
     this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
     return { id, to, ms, via, state: "delivered" };
+  }
+
+  /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+    const { to } = message;
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    const deadline = performance.now() + waitMs;
+    this.#arrivals ??= new Arrivals(this.#session);
+    using expected = await this.#arrivals.expect(name);
+    for (let repeated = message.repeated ?? false; ; repeated = true) {
+      const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+      const timeoutMs = Math.min(limits.timeoutMs, leftMs);
+      try {
+        return await this.#outbound.send({ ...message, repeated }, { ...limits, timeoutMs });
+      } catch (error) {
+        const code = error instanceof TalkError ? error.code : "";
+        limits.signal?.throwIfAborted();
+        if (this.#ended || (code !== "no-such-user" && code !== "not-delivered")) throw error;
+        if (performance.now() >= deadline) throw code === "not-delivered" ? error : notOn(to);
+        const pauseMs = code === "not-delivered" ? TRY_AGAIN_MS : deadline - performance.now();
+        await abortable(expected.next(Math.max(1, pauseMs)), limits.signal);
+        if (performance.now() >= deadline && code === "no-such-user") throw notOn(to);
+      }
+    }
   }
 
   /**
@@ -401,6 +440,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
+const TRY_AGAIN_MS = 1_000;
+
+const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
 
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });

@@ -296,6 +296,13 @@ export interface SendOptions {
   readonly id?: string;
   /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
   readonly repeated?: boolean;
+  /**
+   * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
+   * as long for one who does not confirm; then not-delivered.
+   */
+  readonly ifOff?: "fail" | "wait";
+  /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
+  readonly waitMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
