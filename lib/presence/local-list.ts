@@ -5,6 +5,7 @@
 // never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { loginsInFile } from "../base/passwd-file.ts";
 import { isAlive } from "../ipc/process.ts";
 import { decodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
 import {
@@ -155,24 +156,9 @@ function isHidden(pid: number): boolean {
 
 /** Login names by uid, from the file that every libc reads first; read once for each list, and only if it is needed. */
 function userNames(): (uid: number) => string {
-  let names: Map<number, string> | undefined;
+  let names: ReadonlyMap<number, string> | undefined;
   return (uid) => {
-    names ??= readPasswd();
+    names ??= loginsInFile();
     return names.get(uid) ?? String(uid);
   };
-}
-
-function readPasswd(): Map<number, string> {
-  const names = new Map<number, string>();
-  let text: string;
-  try {
-    text = readFileSync("/etc/passwd", "utf8");
-  } catch {
-    return names;
-  }
-  for (const line of text.split("\n")) {
-    const [name, , uid] = line.split(":");
-    if (name && uid && !names.has(Number(uid))) names.set(Number(uid), name);
-  }
-  return names;
 }

@@ -7,7 +7,7 @@
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
-import { changedEntry, checkedName, checkedRequest, checkKey, checkOwner, decide } from "../claim-rules.ts";
+import { bindingOf, changedEntry, checkedName, checkedRequest, checkKey, checkRight, decide } from "../claim-rules.ts";
 import type {
   Claim,
   ConnectionPlace,
@@ -16,6 +16,7 @@ import type {
   DirectoryPage,
   EntryChanges,
   Interest,
+  NameBinding,
   OpenOptions,
   Registered,
   RegisterRequest,
@@ -23,6 +24,7 @@ import type {
 import { DirectoryError } from "../directory-error.ts";
 import type { PackedEntry } from "../entry.ts";
 import { EventFeed } from "../event-feed.ts";
+import type { NameRight } from "../name-right.ts";
 import type { ClientTable } from "./client-table.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
@@ -138,15 +140,22 @@ export class ShmDirectory implements Directory {
     return this.#change(() => this.#names.refresh()).then(() => this.#names.keyOf(folded) ?? null);
   }
 
-  bind(name: string, key: string): void | Promise<void> {
+  bindingOf(name: string): NameBinding | null | Promise<NameBinding | null> {
+    const folded = foldForLookup(name);
+    if (folded === null) return null;
+    if (!this.#names.isBehind) return bindingOf(this.#names.get(folded));
+    return this.#change(() => this.#names.refresh()).then(() => bindingOf(this.#names.get(folded)));
+  }
+
+  bind(name: string, key: string, right?: NameRight): void | Promise<void> {
     const folded = checkedName(name);
     checkKey(key);
-    if (!this.#names.isBehind && this.#names.isFresh(folded, key)) return;
+    if (!this.#names.isBehind && this.#isBound(folded, key, right)) return;
     return this.#change(() => {
       this.#names.refresh();
-      checkOwner(this.#names.keyOf(folded), key, this.#table.find(name));
+      const { holder } = checkRight(this.#names.get(folded), key, this.#table.find(name), right);
       this.#names.checkRoom(folded, key);
-      this.#names.bind(folded, key);
+      this.#names.bind(folded, key, holder);
     });
   }
 
@@ -203,6 +212,17 @@ export class ShmDirectory implements Directory {
     if (lock !== null) void this.#writes.idle().then(() => lock.close());
   }
 
+  /** Nothing would change. */
+  #isBound(folded: string, key: string, right: NameRight | undefined): boolean {
+    const line = this.#names.get(folded);
+    if (line?.key !== key) return false;
+    try {
+      return this.#names.isFresh(folded, key, checkRight(line, key, null, right).holder);
+    } catch {
+      return false; // refused: under the lock, where all are
+    }
+  }
+
   #change<T>(change: () => T): Promise<T> {
     const closed = () => TableError.closed(this.#table.name);
     if (this.#closed) return Promise.reject(closed());
@@ -221,18 +241,18 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    checkOwner(this.#names.keyOf(folded), entry.key, before);
-    const decision = decide(request, before, before !== null && this.isLive(before.place));
+    const { isOwn, holder } = checkRight(this.#names.get(folded), entry.key, before, request.right);
+    const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);
     if (before !== null) {
-      this.#names.bind(folded, entry.key); // first: if that fails, the older row stays
+      this.#names.bind(folded, entry.key, holder); // first: if that fails, the older row stays
       return { handle: this.#table.replace(before.slot, { entry, claimId, place }), before, isNew: true };
     }
     const handle = this.#table.insert({ entry, claimId, place });
     // Only now: what the table refuses binds no name.
     try {
-      this.#names.bind(folded, entry.key);
+      this.#names.bind(folded, entry.key, holder);
     } catch (error) {
       this.#table.remove(handle.slot, handle.version);
       throw error;
