@@ -1,5 +1,4 @@
 // ptalk's public face: what a program imports from "ptalk". The POSIX primitives are in "ptalk/ipc".
-
 export { TalkError, type TalkErrorCode } from "./base/errors.ts";
 export {
   type ServerInfo,

@@ -4,7 +4,6 @@
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
 export type TalkErrorCode =
   | "no-such-user"
-  | "no-such-process"
   | "not-delivered"
   | "key-mismatch"
   | "declined"
@@ -13,6 +12,8 @@ export type TalkErrorCode =
   | "bad-name"
   | "bad-data"
   | "name-taken"
+  | "name-reserved"
+  | "too-many"
   | "unreachable"
   | "full"
   | "try-again"
@@ -49,8 +50,13 @@ export type Remedy =
   | "secure-listener"
   | "both-tls-files"
   | "other-state-dir"
+  | "other-port"
   | "more-descriptors"
-  | "plain-server";
+  | "plain-server"
+  /** Another program of this user has the name. */
+  | "own-session"
+  /** Subject: the name, a login name of the server's host. */
+  | "reserved-name";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;
@@ -76,9 +82,6 @@ export class TalkError extends Error {
 
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
-  }
-  static noSuchProcess(pid: number): TalkError {
-    return new TalkError("no-such-process", `there is no process ${pid}`);
   }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
@@ -111,8 +114,14 @@ export class TalkError extends Error {
     return new TalkError("bad-data", reason, { cause });
   }
   /** @param holder a clause that says who has it */
-  static nameTaken(name: string, holder?: string): TalkError {
-    return new TalkError("name-taken", `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`);
+  static nameTaken(name: string, holder?: string, isOwnSession = false): TalkError {
+    const message = `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`;
+    return new TalkError("name-taken", message, isOwnSession ? { remedy: "own-session" } : {});
+  }
+  /** A rule gives the name to another user. @param reason a clause */
+  static nameReserved(name: string, reason: string): TalkError {
+    const message = `the name ${quote(name)} is reserved: ${reason}`;
+    return new TalkError("name-reserved", message, { remedy: "reserved-name", subject: printable(name) });
   }
   /** Another program of the same user has taken the name over. */
   static replaced(name: string): TalkError {

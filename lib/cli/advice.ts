@@ -23,6 +23,12 @@ export function adviceFor(error: unknown): string {
       return "Give both --tls-cert and --tls-key";
     case "other-state-dir":
       return "Give another one with --state-dir";
+    case "other-port":
+      return "Use that server, or serve on another port with --listen";
+    case "own-session":
+      return "End that program, or give another name with --as NAME";
+    case "reserved-name":
+      return "Give another name with --as NAME, or PTALK_NAME";
     case "plain-server":
       return "If the network is trusted: --insecure";
     case "more-descriptors":

@@ -34,11 +34,6 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "print what was said",
     load: () => import("./commands/history.ts"),
   },
-  when: {
-    usage: "when PID NAME [TEXT...] | when NAME -- COMMAND...",
-    summary: "tell somebody that a program has ended",
-    load: () => import("./commands/when.ts"),
-  },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   top: { usage: "top", summary: "workers, lock, signals and tables, live", load: () => import("./commands/top.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },

@@ -22,9 +22,9 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "bad-data": EXIT.data,
   "too-long": EXIT.data,
   "no-such-user": EXIT.noUser,
-  "no-such-process": EXIT.noUser,
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
+  "too-many": EXIT.unavailable,
   protocol: EXIT.unavailable,
   "not-understood": EXIT.unavailable,
   internal: EXIT.internal,
@@ -36,6 +36,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "key-mismatch": EXIT.noPermission,
   declined: EXIT.noPermission,
   refused: EXIT.noPermission,
+  "name-reserved": EXIT.noPermission,
 };
 
 /** Files and folders that cannot be used as they are: errno(3). */

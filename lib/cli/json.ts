@@ -10,6 +10,7 @@ import type {
   PeerEvent,
   SentEvent,
   ServerEvent,
+  Standing,
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
@@ -24,17 +25,18 @@ export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
 
 /** The lines of `ptalk talk --json` and `ptalk recv --json`. */
 export type JsonEvent =
-  | {
+  | ({
       readonly type: "registered";
       readonly name: string;
       readonly server: string;
       readonly address: string;
       readonly port: number;
       readonly fingerprint: string;
-    }
+      readonly requested: string;
+    } & Standing)
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
-  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
@@ -73,12 +75,15 @@ export function localJson(c: LocalEntry): LocalEntryJson {
   };
 }
 
-export function registeredJson({ name, server, address, port, fingerprint }: TalkConnection): JsonEvent {
-  return { type: "registered", name, server, address, port, fingerprint };
+/** @param requested the name that was asked for first */
+export function registeredJson(client: TalkConnection, requested: string): JsonEvent {
+  const { name, server, address, port, fingerprint, standing } = client;
+  return { type: "registered", name, server, address, port, fingerprint, requested, ...standing };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified, auto }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, auto };
+export function messageJson(message: TalkMessage): JsonEvent {
+  const { id, from, text, at, fingerprint, verified, user, uid, attested, auto } = message;
+  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, user, uid, attested, auto };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {

@@ -5,33 +5,26 @@ import { TalkError } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { failureText } from "./advice.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
-import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { deliveredJson, sentJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
-export interface SendCommandOptions {
-  /** What is delivered is not told. */
-  readonly quiet?: boolean;
-}
-
 /**
  * @param names "NAME,NAME"
  * @param words the text; none: it is on stdin
  */
-export async function send(
-  names: string,
-  words: readonly string[],
-  { config, json }: CommandContext,
-  { quiet = false }: SendCommandOptions = {},
-): Promise<void> {
-  const name = ownName(config);
-  const recipients = checkRecipients(names);
+export async function send(names: string, words: readonly string[], { config, json }: CommandContext): Promise<void> {
+  ownName(config); // before stdin is read
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
@@ -39,8 +32,7 @@ export async function send(
   const { signal } = life;
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const deadline = new Deadline(milliseconds(config.timeout));
-  const client = await connectClient(config, {
-    name,
+  const { client } = await joinAsSelf(config, {
     register: "never",
     recipients,
     signal: deadline.with(signal),
@@ -54,21 +46,12 @@ export async function send(
     const limits = { signal, auto, ...deadline.left };
     const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) report(outcomes, quiet);
+    if (!json) report(outcomes);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
   } finally {
     await client.close();
   }
-}
-
-/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
-export function checkRecipients(names: string): string[] {
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  return recipients;
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
@@ -85,9 +68,9 @@ function showJson(client: TalkConnection): void {
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[], quiet: boolean): void {
+function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled" && !quiet)
+    if (outcome.status === "fulfilled")
       tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");

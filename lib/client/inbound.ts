@@ -96,8 +96,7 @@ export class InboundMessages {
         return;
       }
       const { id, from, text, at, auto } = incoming;
-      const { fingerprint, verified } = sender;
-      const message = { id, from, text, at, fingerprint, verified, auto };
+      const message = { id, from, text, at, ...sender, auto };
       const isFolded = await this.#fold(message, incoming.key);
       if (!isFolded) await this.#handOver(message);
       settle("accepted");

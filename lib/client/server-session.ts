@@ -12,12 +12,12 @@ import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
+import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /**
@@ -63,6 +63,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** As whom the server has registered us. */
+  #own: NameOwner | null = null;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -90,6 +92,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** This machine's address on the way to the server. */
   get localAddress(): string {
     return this.#connection.localAddress;
+  }
+
+  /** How this client and its server stand to each other, on the present connection. */
+  get standing(): Standing {
+    const { serverUid, serverUser } = this.#greeting;
+    const { user, uid, attested } = this.#own ?? { user: null, uid: null, attested: null };
+    return { transport: this.#connection.transport, serverUid, serverUser, user, uid, attested };
   }
 
   get isConnected(): boolean {
@@ -128,8 +137,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** The key that a name belongs to. @throws as lookup() */
-  ownerOf(name: string): Promise<string | null> {
+  /** Whose a name is. @throws as lookup() */
+  ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }
 
@@ -224,6 +233,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       }
     }
     await watching;
+    this.#own = await this.ownerOf(this.#options.name);
     this.#isRegistered = true;
   }
 
@@ -246,7 +256,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     try {
       await this.#connection.command(...request);
     } catch (error) {
-      throw registrationError(error, this.#options.name);
+      const { name, identity } = this.#options;
+      throw registrationError(error, name, identity.fingerprint);
     }
   }
 

@@ -28,7 +28,22 @@ export function checkedRequest({ entry, claimId }: RegisterRequest): PackedEntry
 /** @returns the stored form of the entry with these changes. @throws DirectoryError `bad-entry` */
 export function changedEntry(entry: DirectoryEntry, changes: EntryChanges): PackedEntry {
   const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms } = entry;
-  const fields = { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms };
+  const { isUnattestedLogin } = entry;
+  const fields = {
+    name,
+    key,
+    startedAt,
+    endpoints,
+    host,
+    protocol,
+    server,
+    user,
+    uid,
+    attested,
+    isUnattestedLogin,
+    status,
+    rooms,
+  };
   return checkedEntry({ ...fields, ...changes });
 }
 

@@ -5,7 +5,7 @@
 // never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { loginsInFile } from "../base/passwd-file.ts";
+import { userNames } from "../base/users.ts";
 import { isAlive } from "../ipc/process.ts";
 import { decodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
 import {
@@ -152,13 +152,4 @@ function isHidden(pid: number): boolean {
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
-}
-
-/** Login names by uid, from the file that every libc reads first; read once for each list, and only if it is needed. */
-function userNames(): (uid: number) => string {
-  let names: ReadonlyMap<number, string> | undefined;
-  return (uid) => {
-    names ??= loginsInFile();
-    return names.get(uid) ?? String(uid);
-  };
 }

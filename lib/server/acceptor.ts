@@ -1,8 +1,10 @@
 // Takes connections off the listening socket and shares them out among the workers; refuses what is over a bound.
+import { fstatSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { unmapped, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { holderOfPort } from "../directory/live-server.ts";
 import { descriptorsForConnections } from "./descriptors.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -79,6 +81,12 @@ export class Acceptor {
       throw wrongSocket();
     }
     return { host: bound.address, port: bound.port };
+  }
+
+  /** Inode of the listening socket, by which the kernel lists it (proc_net_tcp(5)); 0 where Node does not tell. */
+  get inode(): number {
+    const { fd } = (this.#server as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {};
+    return fd === undefined || fd < 0 ? 0 : fstatSync(fd).ino;
   }
 
   /** From now on connections go to this bus's workers, in turn. */
@@ -165,18 +173,33 @@ export function wrongSocket(cause?: unknown): TalkError {
   return new TalkError("usage", reason, { cause });
 }
 
-/** The error of a listen that failed, for people. @param owner pid of the server that is there already, if it is one */
-export function listenError(error: unknown, address: ServerAddress, owner: number | null): TalkError {
+/** Who has the address already, as a clause. */
+function describeHolder(address: ServerAddress): string {
+  const holder = holderOfPort(address);
+  if (holder === null) return "another program uses that port";
+  const { user, uid, pid, isServer } = holder;
+  const who = uid === process.geteuid?.() ? "" : ` of user ${user}`;
+  const process_ = pid === null ? "" : ` (pid ${pid})`;
+  return isServer
+    ? `a lookup server${who}${process_} is serving there already`
+    : `another program${who}${process_} uses that port`;
+}
+
+/** The error of a listen that failed, for people. */
+export function listenError(error: unknown, address: ServerAddress): TalkError {
   const { code } = error as NodeJS.ErrnoException;
   const where = formatServerAddress(address);
   const reasons: Readonly<Record<string, string>> = {
-    EADDRINUSE:
-      owner === null ? "another program uses that port" : `a lookup server (pid ${owner}) is serving there already`,
     EADDRNOTAVAIL: "this machine does not have that address",
     EACCES: "that port needs privileges; take one from 1024 up",
     ENOTFOUND: "that host name is not known",
   };
-  return new TalkError("unreachable", `cannot serve on ${where}: ${reasons[code ?? ""] ?? (error as Error).message}`, {
-    cause: error,
-  });
+  const reason = code === "EADDRINUSE" ? describeHolder(address) : reasons[code ?? ""];
+  const message = `cannot serve on ${where}: ${reason ?? (error as Error).message}`;
+  if (code === "EACCES") return TalkError.refused(message, error);
+  return new TalkError(
+    "unreachable",
+    message,
+    code === "EADDRINUSE" ? { cause: error, remedy: "other-port" } : { cause: error },
+  );
 }

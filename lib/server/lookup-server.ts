@@ -1,8 +1,9 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
-import { loginsInFile } from "../base/passwd-file.ts";
 import { formatServerAddress } from "../base/server-address.ts";
+import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
@@ -21,6 +22,8 @@ import { UserDatabase } from "./user-database.ts";
 import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
+/** Ms for which names are held for the clients of a server that has died: longer than they take to come back. */
+const HELD_MS = 10_000;
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
 
 /**
@@ -61,7 +64,7 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, reservation, state, tls } = parts;
+    const { settings, acceptor, sockets, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#users = new UserDatabase({ log: settings.log });
@@ -77,7 +80,11 @@ export class LookupServer implements AsyncDisposable {
     this.stopped = new Promise((resolve) => {
       this.#settleStopped = resolve;
     });
-    this.#directory = reservation.create({
+    const { predecessor } = settings;
+    this.#directory = hostDirectory(settings.directory, {
+      port: this.port,
+      listener: acceptor.inode,
+      predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
       capacity: settings.capacity,
       mode: settings.tableMode,
       names: state.names,
@@ -85,7 +92,7 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
-      onRestored: () => this.#bus.reopen(),
+      onRestored: () => this.#bus.reopen(this.#directory.config),
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
@@ -180,7 +187,8 @@ export class LookupServer implements AsyncDisposable {
 
   async #begin(signal: AbortSignal | null): Promise<void> {
     const uid = process.geteuid?.() ?? 0;
-    this.#user = loginsInFile().get(uid) ?? (await this.#loginOf(uid));
+    const inFile = userName(uid);
+    this.#user = inFile === String(uid) ? await this.#loginOf(uid) : inFile;
     this.#acceptor.serve(this.#bus);
     this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {

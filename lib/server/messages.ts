@@ -100,5 +100,5 @@ export type ToWorker =
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }
   /** The directory's objects have been made anew. */
-  | { type: "reopen" }
+  | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };

@@ -36,6 +36,13 @@ export interface ServerOptions {
    * removed at the end. One server at a time.
    */
   readonly stateDir?: string;
+  /**
+   * Keeps nothing beyond its life, in no state directory: neither names nor its own key. For the server that clients start for
+   * themselves, which must not depend on who happened to start it.
+   */
+  readonly ephemeral?: boolean;
+  /** Table of the server that has died in this one's place: for some seconds its names go to their keys only. */
+  readonly predecessor?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
   readonly tableMode?: number;
   /**
@@ -71,6 +78,8 @@ export interface ServerSettings {
   readonly insecure: boolean;
   readonly openNames: boolean;
   readonly stateDir: string | null;
+  readonly ephemeral: boolean;
+  readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
   readonly limits: Limits;
@@ -97,6 +106,8 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   insecure: [isBoolean, "true or false"],
   openNames: [isBoolean, "true or false"],
   stateDir: [isString, "a folder's path"],
+  ephemeral: [isBoolean, "true or false"],
+  predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
   listenFd: [isNumber, "a descriptor"],
@@ -173,6 +184,8 @@ export function readOptions(options: ServerOptions): ServerSettings {
     insecure: options.insecure ?? false,
     openNames: options.openNames ?? false,
     stateDir: options.stateDir ?? null,
+    ephemeral: options.ephemeral ?? false,
+    predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,

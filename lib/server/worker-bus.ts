@@ -1,6 +1,6 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
-import type { DirectoryEvent } from "../directory/directory.ts";
+import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import type { Callee, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
@@ -178,11 +178,11 @@ export class WorkerBus {
   }
 
   /** Lets every worker reopen its directory. Those that do not in time are ended, and others take their place. */
-  async reopen(): Promise<void> {
-    await Promise.all([...this.#workers.values()].map((member) => this.#reopen(member)));
+  async reopen(config: DirectoryConfig | null): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((member) => this.#reopen(member, config)));
   }
 
-  #reopen(member: WorkerState): Promise<void> {
+  #reopen(member: WorkerState, config: DirectoryConfig | null): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => member.worker.kill(), REOPEN_MS);
       member.onReopened = () => {
@@ -190,7 +190,7 @@ export class WorkerBus {
         member.onReopened = null;
         resolve();
       };
-      member.worker.send({ type: "reopen" });
+      member.worker.send({ type: "reopen", config });
     });
   }
 

@@ -5,7 +5,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { Identity } from "../crypto/identity.ts";
-import type { Directory } from "../directory/directory.ts";
+import type { Directory, DirectoryConfig } from "../directory/directory.ts";
 import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
@@ -112,7 +112,7 @@ export class Worker {
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
         break;
       case "reopen":
-        void this.#reopen();
+        void this.#reopen(message.config);
         break;
       case "start":
       case "stop":
@@ -120,9 +120,9 @@ export class Worker {
     }
   }
 
-  async #reopen(): Promise<void> {
+  async #reopen(config: DirectoryConfig | null): Promise<void> {
     try {
-      await this.#context.directory.reopen();
+      if (config !== null) await this.#context.directory.reopen(config);
       void this.#context.send({ type: "reopened" });
     } catch (error) {
       this.#context.log.error("the directory's new objects cannot be opened", { error }); // the primary ends this worker

@@ -34,9 +34,7 @@ export function freshStateDir(): { path: string; remove: () => void } {
 
 /** What is in shared memory of the server on that port, semaphores included. */
 export function remains(port: number): string[] {
-  return readdirSync("/dev/shm").filter(
-    (name) => name.includes(`ptalk-server-${port}`) && !/\d/.test(name.split(`-${port}`)[1]?.[0] ?? ""),
-  );
+  return readdirSync("/dev/shm").filter((name) => name.includes(`ptalk-server-${port}-`));
 }
 
 export class ServerProcess {

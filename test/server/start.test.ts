@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LookupServer } from "../../lib/index.ts";
+import { Directory, LookupServer } from "../../lib/index.ts";
 import { PTALK } from "../helpers/cli.ts";
 import { freshStateDir, newKeys, remains, ServerProcess, startQuietly, within } from "../helpers/lookup-server.ts";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
@@ -38,18 +38,24 @@ describe.skipIf(whyNoPrivateShm !== null)("shared memory (skipped without mount 
   });
 });
 
-it.each(["", ".lock", ".owner"])("a directory in the place of /dev/shm/ptalk-server-PORT%s", async (suffix) => {
+it("what others have put in the place of a server's objects, under every name, has no effect", async () => {
   const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
   await first.stop();
-  const directory = `/dev/shm/ptalk-server-${first.port}${suffix}`;
-  mkdirSync(directory);
+  const { port } = first;
+  const random = "0123456789abcdef";
+  const planted = ["", ".lock", ".owner", `-0.${random}`, `-0.${random}.lock`, `-1.${random}`, `-1.${random}.sock`].map(
+    (end) => `/dev/shm/ptalk-server-${port}${end}`,
+  );
+  for (const path of planted) mkdirSync(path);
+  const second = await ServerProcess.start(["--listen", first.address, "--workers", "1", "--state-dir", state.path]);
   try {
-    const [status, log] = await refused(["--listen", first.address, "--state-dir", state.path]);
-    expect([status, log]).toEqual([69, expect.stringContaining(`${directory} is something else`)]);
+    using directory = Directory.open({ port });
+    expect(directory.all()).toEqual([]);
   } finally {
-    rmSync(directory, { recursive: true });
+    await second.stop();
+    for (const path of planted) rmSync(path, { recursive: true });
   }
-  expect(remains(first.port)).toEqual([]);
+  expect(remains(port)).toEqual([]);
 });
 
 it("a state directory that cannot be made", async () => {

@@ -2,13 +2,13 @@
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
-import { commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient } from "../connect.ts";
+import { commandContext, milliseconds } from "../command-context.ts";
 import { Deadline } from "../deadline.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson } from "../json.ts";
 import { positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
@@ -33,7 +33,6 @@ export function command(): Command {
 
 async function run({ count, timeout }: Options, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
-  const name = ownName(config);
   const paint = painter(process.stdout);
   using life = watchShutdown();
   using news = new ServerNews(note);
@@ -42,8 +41,7 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
     json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
   );
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
     signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
@@ -51,7 +49,7 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
     throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
   });
   try {
-    if (json) await printJson(registeredJson(client));
+    if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));

@@ -3,8 +3,9 @@ import { Command } from "commander";
 import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
 import { note } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
@@ -26,15 +27,15 @@ export function command(): Command {
 
 async function run(peer: string | undefined, _options: unknown, command: Command): Promise<void> {
   const context = await commandContext(command);
-  const name = ownName(context.config);
+  ownName(context.config); // a mistake in it is told before a view begins
   const partner = peer ?? null;
   if (partner !== null) validateName(partner);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
   using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(context)) {
     const { talkAtTerminal } = await import("../talk/at-terminal.ts");
-    await talkAtTerminal({ name, partner }, context.config, life);
-  } else await talkOnPipe({ name, partner }, context, life);
+    await talkAtTerminal({ partner }, context.config, life);
+  } else await talkOnPipe({ partner }, context, life);
 }
 
 /** The line editor needs a terminal on both sides, one that can move its cursor. */
@@ -42,19 +43,15 @@ function isForPeople({ json }: CommandContext): boolean {
   return !json && process.stdin.isTTY && process.stdout.isTTY && process.env.TERM !== "dumb";
 }
 
-async function talkOnPipe(
-  { name, partner }: TalkOptions,
-  { config, json }: CommandContext,
-  life: Shutdown,
-): Promise<void> {
+async function talkOnPipe({ partner }: TalkOptions, { config, json }: CommandContext, life: Shutdown): Promise<void> {
   using view: View = json ? jsonView() : plainView(config);
   try {
     let registered = (): void => {};
     const ready = new Promise<void>((resolve) => {
       registered = resolve;
     });
-    const client = await connectClient(config, {
-      name,
+    const { client, requested } = await joinAsSelf(config, {
+      isNumbered: true,
       signal: life.signal,
       startServer: !config.serverConfigured,
       fold: config.history && !json && process.stdout.isTTY,
@@ -63,7 +60,7 @@ async function talkOnPipe(
     });
     await withClient(client, async (ended) => {
       using _hook = await startHook(client, config, note);
-      view.registered(client);
+      view.registered(client, requested);
       registered();
       const signal = AbortSignal.any([life.signal, ended]);
       const conversation = new Conversation(client, view, {

@@ -2,7 +2,8 @@
 import type { TalkConnection } from "../../client/types.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
+import { joinAsSelf } from "../own-name.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
@@ -12,19 +13,18 @@ import { startHook, withClient } from "./with-client.ts";
 const PAST_SHOWN = 5;
 
 export interface TalkOptions {
-  readonly name: string;
   readonly partner: string | null;
 }
 
-export async function talkAtTerminal({ name, partner }: TalkOptions, config: Config, life: Shutdown): Promise<void> {
+export async function talkAtTerminal({ partner }: TalkOptions, config: Config, life: Shutdown): Promise<void> {
   const lines = new LineQueue();
   let view: TerminalView | undefined;
   let opened = (): void => {};
   const ready = new Promise<void>((resolve) => {
     opened = resolve;
   });
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
+    isNumbered: true,
     signal: life.signal,
     startServer: !config.serverConfigured,
     fold: config.history,
@@ -48,7 +48,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
-    shown.registered(client);
+    shown.registered(client, requested);
     opened();
     const conversation = new Conversation(client, shown, {
       signal,

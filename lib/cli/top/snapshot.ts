@@ -1,5 +1,6 @@
 // What `ptalk top` shows, read afresh each time: INFO of the server (ServerMonitor), its table and lock in shared memory
 // (Directory), the local tables. Nothing of it changes anything.
+import { isIP } from "node:net";
 import { TalkError } from "../../base/errors.ts";
 import { parseServerAddress } from "../../base/server-address.ts";
 import { type ServerInfo, ServerMonitor } from "../../client/server-monitor.ts";
@@ -154,7 +155,8 @@ export class TopReader implements AsyncDisposable {
 function openDirectoryOf({ address, pid }: ServerInfo): MappedDirectory | null {
   let directory: MappedDirectory;
   try {
-    directory = MappedDirectory.open({ port: parseServerAddress(address).port });
+    const { host, port } = parseServerAddress(address);
+    directory = MappedDirectory.open({ port, ...(isIP(host) === 0 ? {} : { address: host }) });
   } catch (error) {
     if (error instanceof IpcError || error instanceof TalkError) return null;
     throw error;

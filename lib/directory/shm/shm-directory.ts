@@ -12,6 +12,7 @@ import type {
   Claim,
   ConnectionPlace,
   Directory,
+  DirectoryConfig,
   DirectoryEvent,
   DirectoryPage,
   EntryChanges,
@@ -24,8 +25,10 @@ import type {
 import { DirectoryError } from "../directory-error.ts";
 import type { PackedEntry } from "../entry.ts";
 import { EventFeed } from "../event-feed.ts";
+import type { NameLine } from "../name-ownership.ts";
 import type { NameRight } from "../name-right.ts";
 import type { ClientTable } from "./client-table.ts";
+import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
@@ -47,8 +50,8 @@ export interface SharedObjects {
 export interface ShmParts extends SharedObjects {
   readonly writes: WriteBatcher;
   readonly names: NameLog;
-  /** Opens the objects that have the names now. */
-  readonly open: () => SharedObjects;
+  readonly held: HeldNames | null;
+  readonly open: (config: DirectoryConfig) => SharedObjects;
 }
 
 export class ShmDirectory implements Directory {
@@ -56,16 +59,18 @@ export class ShmDirectory implements Directory {
   #table: ClientTable;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
+  readonly #held: HeldNames | null;
   #lock: ReadersWriterLock | null;
-  readonly #open: () => SharedObjects;
+  readonly #open: (config: DirectoryConfig) => SharedObjects;
   readonly #feed: EventFeed;
   #liveWorkers: ReadonlySet<number> = new Set();
   #closed = false;
 
-  constructor({ table, writes, names, lock, open }: ShmParts, { publish }: OpenOptions) {
+  constructor({ table, writes, names, held, lock, open }: ShmParts, { publish }: OpenOptions) {
     this.#table = table;
     this.#writes = writes;
     this.#names = names;
+    this.#held = held;
     this.#lock = lock;
     this.#open = open;
     this.#feed = new EventFeed(publish);
@@ -153,7 +158,7 @@ export class ShmDirectory implements Directory {
     if (!this.#names.isBehind && this.#isBound(folded, key, right)) return;
     return this.#change(() => {
       this.#names.refresh();
-      const { holder } = checkRight(this.#names.get(folded), key, this.#table.find(name), right);
+      const { holder } = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
       this.#names.checkRoom(folded, key);
       this.#names.bind(folded, key, holder);
     });
@@ -188,10 +193,11 @@ export class ShmDirectory implements Directory {
   }
 
   /** The host holds the old lock meanwhile: no change is half made, and a claim's slot is the same in both tables. */
-  async reopen(): Promise<void> {
+  async reopen(config: DirectoryConfig): Promise<void> {
     if (this.#closed) return;
     const [oldTable, oldLock] = [this.#table, this.#lock];
-    const { table, lock } = this.#open();
+    const { table, lock } = this.#open(config);
+    this.#names.moveTo(config.names);
     this.#table = table;
     this.#lock = lock;
     this.#replies = new LookupReplyCache(table);
@@ -206,6 +212,7 @@ export class ShmDirectory implements Directory {
     this.#closed = true;
     this.#feed.close();
     this.#names.close();
+    this.#held?.close();
     this.#table.close();
     // A change that waits for the lock fails with the table; only then the lock may be closed.
     const lock = this.#lock;
@@ -221,6 +228,13 @@ export class ShmDirectory implements Directory {
     } catch {
       return false; // refused: under the lock, where all are
     }
+  }
+
+  /** What is known of the name's holder: from the log, or from the server before this one. */
+  #lineOf(folded: string): NameLine | undefined {
+    const line = this.#names.get(folded);
+    const key = line === undefined ? this.#held?.keyOf(folded) : undefined;
+    return key === undefined ? line : { folded, key, day: 0 };
   }
 
   #change<T>(change: () => T): Promise<T> {
@@ -241,7 +255,7 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    const { isOwn, holder } = checkRight(this.#names.get(folded), entry.key, before, request.right);
+    const { isOwn, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
     const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);

@@ -1,6 +1,6 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
 import { claimBytes } from "../../crypto/signed-statements.ts";
-import type { EntryFields } from "../../directory/entry.ts";
+import type { NameOwner } from "../../directory/entry.ts";
 import { parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Connection } from "../connection.ts";
@@ -47,8 +47,8 @@ export const owner: Handler = async (context, connection, [name]) => {
   const found = await ownerOf(context, name as string);
   connection.write((out) => {
     if (found === null) return out.null(connection.protocol);
-    const { key, user, uid, attested } = found;
-    out.map(4, connection.protocol);
+    const { key, user, uid, attested, isUnattestedLogin } = found;
+    out.map(isUnattestedLogin ? 5 : 4, connection.protocol);
     out.bulk("key");
     out.bulk(key);
     out.bulk("user");
@@ -60,19 +60,19 @@ export const owner: Handler = async (context, connection, [name]) => {
     out.bulk("attested");
     if (attested === null) out.null(connection.protocol);
     else out.bulk(attested);
+    if (!isUnattestedLogin) return;
+    out.bulk("login");
+    out.integer(1);
   });
 };
 
 /** The client that is registered under the name, if the name is its key's; else whoever has it. */
-async function ownerOf(
-  context: WorkerContext,
-  name: string,
-): Promise<Pick<EntryFields, "key" | "user" | "uid" | "attested"> | null> {
+async function ownerOf(context: WorkerContext, name: string): Promise<NameOwner | null> {
   const { directory } = context;
   const [binding, row] = [await directory.bindingOf(name), await directory.find(name)];
   if (row !== null && (binding === null || binding.key === row.entry.key)) return row.entry;
   if (binding === null) return null;
   const { key, uid, login } = binding;
-  if (uid === null) return { key, user: null, uid: null, attested: null };
-  return { key, user: login ?? (await context.loginOf(uid)), uid, attested: "kernel" };
+  if (uid === null) return { key, user: null, uid: null, attested: null, isUnattestedLogin: false };
+  return { key, user: login ?? (await context.loginOf(uid)), uid, attested: "kernel", isUnattestedLogin: false };
 }

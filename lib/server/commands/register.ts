@@ -105,6 +105,7 @@ async function write(
       endpoints: endpoints.length > 0 ? endpoints : [seen],
       protocol,
       startedAt: Date.now(),
+      isUnattestedLogin: right.uid === null && typeof right.owner === "object",
       ...(right.uid === null ? {} : { uid: right.uid, user: right.login, attested: "kernel" as const }),
     },
     right,

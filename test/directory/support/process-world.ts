@@ -100,7 +100,10 @@ class WorkerProcess {
     else if (error.kind === "RangeError") waiting?.reject(new RangeError(error.message));
     else if (error.kind !== "directory") waiting?.reject(new Error(`${error.kind}: ${error.message}`));
     else {
-      const options = error.holder === null ? {} : { holder: error.holder };
+      const options = {
+        ...(error.holder === null ? {} : { holder: error.holder }),
+        isRefusal: error.isRefusal ?? true,
+      };
       waiting?.reject(new DirectoryError(error.code, error.message, options));
     }
   }
