@@ -52,6 +52,8 @@ export interface ServerGreeting {
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
   readonly serverUser: string | null;
+  /** Our own uid, as the server's kernel vouches for it; null where it does not. */
+  readonly peerUid: number | null;
   /**
    * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server who we are, and the TCP port
    * on which the server listens itself.
@@ -192,6 +194,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
     const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
+    const peerUid = reply.get("peeruid");
+    const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     return {
@@ -200,6 +204,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
+      peerUid: isOwnUid ? peerUid : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }

@@ -7,6 +7,7 @@
 //  4. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
 //  5. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
+import { userInfo } from "node:os";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
@@ -63,8 +64,6 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
-  /** As whom the server has registered us. */
-  #own: NameOwner | null = null;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -96,9 +95,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** How this client and its server stand to each other, on the present connection. */
   get standing(): Standing {
-    const { serverUid, serverUser } = this.#greeting;
-    const { user, uid, attested } = this.#own ?? { user: null, uid: null, attested: null };
-    return { transport: this.#connection.transport, serverUid, serverUser, user, uid, attested };
+    const { serverUid, serverUser, peerUid } = this.#greeting;
+    const { transport } = this.#connection;
+    const attested = peerUid === null ? null : "kernel";
+    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
   }
 
   get isConnected(): boolean {
@@ -233,7 +233,6 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       }
     }
     await watching;
-    this.#own = await this.ownerOf(this.#options.name);
     this.#isRegistered = true;
   }
 
@@ -334,5 +333,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
+  }
+}
+
+/** The login of this process's user, null when it has none. */
+function ownLogin(): string | null {
+  try {
+    return userInfo().username;
+  } catch {
+    return null;
   }
 }

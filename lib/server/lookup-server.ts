@@ -195,8 +195,8 @@ export class LookupServer implements AsyncDisposable {
       this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#directory, this.#settings.log);
       this.#acceptor.setReady([0]);
     } else {
-      this.#users.start();
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
+      this.#users.start();
     }
     this.#empty?.start();
   }
