@@ -13,9 +13,11 @@ import type {
   Standing,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../client/types.ts";
-
 import type { HistoryJson } from "../store/history/record.ts";
+import { failureText } from "./advice.ts";
+import type { FileJson } from "./files.ts";
 
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
@@ -36,14 +38,16 @@ export type JsonEvent =
     } & Standing)
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
-  | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at">)
+  | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at" | "leftAt">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
+  | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
+  | FileJson
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
@@ -82,14 +86,27 @@ export function registeredJson(client: TalkConnection, requested: string): JsonE
 }
 
 export function messageJson(message: TalkMessage): JsonEvent {
-  const { id, from, text, at, fingerprint, verified, user, uid, attested, auto } = message;
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, user, uid, attested, auto };
+  const { id, from, text, at, fingerprint, verified, user, uid, attested, kind, room, via, leftAt, again, auto } =
+    message;
+  return {
+    ...{ type: "message", id, from, text, at: iso(at), fingerprint, verified, user, uid, attested },
+    ...{ kind, room, via, leftAt: isoOrNull(leftAt), again, auto },
+  };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {
   return { type: "sent", id, to, at: iso(at) };
 }
 
-export function deliveredJson({ id, to, at, ms }: DeliveredEvent): JsonEvent {
-  return { type: "delivered", id, to, at: iso(at), ms };
+export function deliveredJson({ id, to, at, ms, room, via }: DeliveredEvent): JsonEvent {
+  return { type: "delivered", id, to, at: iso(at), ms, room, via };
+}
+
+export function failedJson(event: FailedEvent): JsonEvent {
+  const { id, to, code, room } = event;
+  return { type: "failed", id, to, code, message: failureText(event), room };
+}
+
+export function unconfirmedJson({ id, to, room, at, message }: UnconfirmedEvent): JsonEvent {
+  return { type: "unconfirmed", id, to, room, at: iso(at), message };
 }

@@ -46,16 +46,16 @@ interface Attempt {
 }
 
 async function join(name: string, { config, wanted, isNumbered }: Attempt): Promise<TalkConnection> {
-  const connect = (as: string) => connectClient(config, { ...wanted, name: as });
   try {
-    return await connect(name);
+    return await connectClient(config, { ...wanted, name });
   } catch (error) {
     if (!isNumbered || !isOwnSession(error)) throw error;
+    const { replace: _, ...others } = wanted; // what a person takes over is the first name
     for (let session = 2; session <= MAX_SESSIONS; session++) {
       const numbered = `${name}-${session}`;
       if (foldIfValid(numbered) === null) throw error;
       try {
-        const client = await connect(numbered);
+        const client = await connectClient(config, { ...others, name: numbered });
         note(`you are ${escapeControls(numbered)}: another program of yours is on as ${escapeControls(name)}`);
         return client;
       } catch (next) {

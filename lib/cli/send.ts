@@ -1,13 +1,14 @@
 // What `ptalk send` does, however its command line was read.
 
+import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
-import { failureText } from "./advice.ts";
+import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
-import { deliveredJson, sentJson } from "./json.ts";
+import { deliveredJson, failedJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
@@ -15,18 +16,36 @@ import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { duration } from "./times.ts";
 
+export interface SendCommandOptions {
+  /** What is delivered is not told. */
+  readonly quiet?: boolean;
+  /** Path of a file that goes along. */
+  readonly file?: string | undefined;
+  /** Of an attempt before this one: who has shown that one does not show this one. */
+  readonly id?: string | undefined;
+}
+
+/** Failures of which a later attempt is to have the same id. */
+const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
+
 /**
  * @param names "NAME,NAME"
  * @param words the text; none: it is on stdin
  */
-export async function send(names: string, words: readonly string[], { config, json }: CommandContext): Promise<void> {
+export async function send(
+  names: string,
+  words: readonly string[],
+  { config, json }: CommandContext,
+  options: SendCommandOptions = {},
+): Promise<void> {
+  const { file, quiet = false, id = randomUUID() } = options;
+  const repeated = options.id !== undefined;
+  checkId(id);
   ownName(config); // before stdin is read
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
-  if (text === "") throw TalkError.badData("the message is empty");
+  const recipients = checkRecipients(names);
+  // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
+  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
@@ -37,21 +56,49 @@ export async function send(names: string, words: readonly string[], { config, js
     recipients,
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
-    throw deadline.over && !signal.aborted ? unanswered(names, deadline) : error;
+    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
   });
   if (json) showJson(client);
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
-    const limits = { signal, auto, ...deadline.left };
-    const outcomes = await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const limits = { id, repeated, signal, auto, ...deadline.left };
+    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
-    if (!json) report(outcomes);
+    if (!json) report(outcomes, { id, quiet });
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failure !== undefined) throw failure.reason;
+    if (failure !== undefined) throw withId(failure.reason, id);
+    if (file !== undefined) {
+      const { sendFiles } = await import("./send-file.ts");
+      await sendFiles(client, recipients, file, { json, signal, timeoutMs: milliseconds(config.timeout) });
+    }
   } finally {
     await client.close();
   }
+}
+
+/** @throws TalkError usage */
+function checkId(id: string): void {
+  const bytes = Buffer.byteLength(id);
+  if (bytes >= 1 && bytes <= MAX_ID_BYTES) return;
+  throw TalkError.usage(
+    `--id takes 1 to ${MAX_ID_BYTES} bytes, as an attempt before this one has printed it, not ${bytes}`,
+  );
+}
+
+/** The next attempt needs it. */
+function withId(error: unknown, id: string): unknown {
+  if (!(error instanceof TalkError) || !REPEATABLE.includes(error.code)) return error;
+  return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error });
+}
+
+/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
+export function checkRecipients(names: string): string[] {
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
+  return recipients;
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
@@ -61,20 +108,21 @@ function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
-  client.on("failed", (event) => {
-    const { id, to, code } = event;
-    show({ type: "failed", id, to, code, message: failureText(event) });
-  });
+  client.on("failed", (event) => show(failedJson(event)));
+  client.on("unconfirmed", (event) => show(unconfirmedJson(event)));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
+function report(
+  outcomes: readonly PromiseSettledResult<SendResult>[],
+  { id, quiet }: { id: string; quiet: boolean },
+): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled")
+    if (outcome.status === "fulfilled" && !quiet)
       tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
-  for (const { reason } of failures.slice(1)) note(describeError(reason).message);
+  for (const { reason } of failures.slice(1)) note(describeError(withId(reason, id)).message);
 }
 
 /** A failure to print changes nothing: of one that is worth a word stdout's own "error" has told. */

@@ -2,7 +2,7 @@
 // book, peer transport and the row of the local table together, and tells the program what happens; each of them does its own work.
 //
 //  connect()  options are checked -> session greets -> UDP socket opens -> name is registered -> row in the local table
-//  send()     "sent" -> outbound.ts -> "delivered" or "failed"
+//  send()     "sent" -> outbound.ts -> "delivered", "failed" or "unconfirmed"
 //  inbound    transport -> inbound.ts -> "message" listeners
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
@@ -26,13 +26,15 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
-import { keyFile } from "../store/state-paths.ts";
+import { SeenIds } from "../store/seen-ids.ts";
+import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
+import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -40,6 +42,8 @@ import type {
   HistoryOptions,
   HistoryRecord,
   LocalEntry,
+  SendFileOptions,
+  SendFileResult,
   SendOptions,
   SendResult,
   ServerEvent,
@@ -70,8 +74,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #admission: Admission;
+  /** Most programs never see a file: what sends and receives them is loaded for the first one. */
+  #files: FileTransfers | undefined;
+  #connectedAt = Number.POSITIVE_INFINITY;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
+  readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
@@ -97,20 +106,29 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
+    this.#seen = new SeenIds({ stateDir, name: this.name, onFailure: warnOfSeenIds });
+    const admission = new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book });
+    this.#admission = admission;
     this.#inbound = new InboundMessages({
       book: this.#book,
-      admission: new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book }),
+      admission,
+      seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
+      isUnattended: options.unattended ?? false,
       client: this,
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),
     });
-    transport.on("message", (message, settle) => {
+    transport.on("message", (message, settle, output) => {
       if (options.register === "never") settle("declined");
-      else void this.#inbound.receive(message, settle);
+      else void this.#inbound.receive(message, settle, output);
+    });
+    transport.on("body", (body, settle) => {
+      if (this.#files !== undefined) this.#files.receive(body, settle);
+      else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
     transport.on("error", (error) => this.#fail(error));
     session.on("server", (event) => this.#onServer(event));
@@ -163,10 +181,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
-      await (register === "never" ? session.claim() : session.register(transport.port));
+      await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      client.#connectedAt = performance.now();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -189,36 +208,54 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
-   * gets it at its new address.
+   * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
    * @param to a name; compared as the server does, case-folded
    * @param text at most 65,536 bytes of UTF-8
-   * @throws TalkError with the code of the "failed" event; usage for an argument that is none (then nothing was sent, and no event
+   * @throws TalkError with the code of the "failed" event, or unconfirmed; usage for an argument that is none (then nothing was sent, and no event
    * tells of it); the signal's reason
    */
   async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
     const limits = checkSend(to, text, options);
     limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
-    const id = randomUUID();
+    const { id = randomUUID(), auto, repeated } = limits;
     const startedAt = performance.now();
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, auto: limits.auto }, limits);
+      recipient = await this.#outbound.send({ id, to, text, auto, repeated }, limits);
     } catch (error) {
+      const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
-      const remedy = error instanceof TalkError ? error.remedy : null;
-      this.#tell("failed", { id, to, code: failedCode(error), message, remedy });
-      this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
+      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
+      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: null, at, message });
+      else {
+        const remedy = error instanceof TalkError ? error.remedy : null;
+        this.#tell("failed", { id, to, code: failedCode(error), message, room: null, remedy });
+      }
+      this.#journal?.add({ ...said, at, state, via: null, fingerprint: null });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#presence?.sent();
     const at = Date.now();
-    this.#tell("delivered", { id, to, at, ms });
-    this.#journal?.add({ ...said, at, state: "delivered", via: "direct", fingerprint: recipient.fingerprint });
-    return { id, to, ms };
+    const via = "direct";
+    this.#tell("delivered", { id, to, at, ms, room: null, via });
+    this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
+    return { id, to, ms, via, state: "delivered" };
+  }
+
+  /**
+   * Offers a file to whoever has the name, and sends it once it is accepted, from where an earlier attempt broke off. Resolves when the
+   * receiver has it whole, synced to its disk, under its name.
+   * @param path of a regular file; its base name goes along
+   * @throws TalkError as send(); not-delivered also for a file that changes meanwhile, bad-data for one that is no regular file, usage for
+   * an argument that is none; the system's error for a file that cannot be read; the signal's reason
+   */
+  async sendFile(to: string, path: string, options: SendFileOptions = {}): Promise<SendFileResult> {
+    if (this.#ended) throw this.#ended;
+    return await (await this.#loadFiles()).send(to, path, options);
   }
 
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
@@ -284,15 +321,27 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
     this.#inbound.close();
+    await this.#files?.close();
     await this.#transport.close();
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
-    await this.#journal?.close();
+    await Promise.all([this.#journal?.close(), this.#seen.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #loadFiles(): Promise<FileTransfers> {
+    const { FileTransfers } = await import("./file-transfers.ts");
+    this.#files ??= new FileTransfers({
+      ...{ from: this.name, book: this.#book, admission: this.#admission, transport: this.#transport, client: this },
+      folder: partsFolder(this.#stateDir),
+      connectedAt: () => this.#connectedAt,
+      onListenerError: (reason) => this.#onListenerError(reason),
+    });
+    return this.#files;
   }
 
   #lookAhead(name: string): void {
@@ -328,6 +377,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const error = reason instanceof Error ? reason : new Error(String(reason));
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
+}
+
+function warnOfSeenIds({ message }: Error): void {
+  process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
 
 /** Where a user's key and pins are, and the server. */

@@ -301,7 +301,10 @@ describe("a sender", () => {
   it("that the server binds the name to is verified, and remembered from then on", async () => {
     const bob = entryOf("bob");
     directory.owners.set("bob", bob.key);
-    expect(await book.verifySender("bob", bytesOf(bob))).toMatchObject({ verified: true, fingerprint: bob.fingerprint });
+    expect(await book.verifySender("bob", bytesOf(bob))).toMatchObject({
+      verified: true,
+      fingerprint: bob.fingerprint,
+    });
     directory.owners.clear();
     // It was pinned just now: the server need not be asked.
     expect(await verify("bob", bytesOf(entryOf("bob")))).toBe("key-mismatch");

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
 import { keepHistory } from "../connect.ts";
 import { note } from "../output.ts";
@@ -27,15 +28,15 @@ export function command(): Command {
 
 async function run(peer: string | undefined, _options: unknown, command: Command): Promise<void> {
   const context = await commandContext(command);
-  ownName(context.config); // a mistake in it is told before a view begins
+  const name = ownName(context.config);
   const partner = peer ?? null;
   if (partner !== null) validateName(partner);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
   using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(context)) {
     const { talkAtTerminal } = await import("../talk/at-terminal.ts");
-    await talkAtTerminal({ partner }, context.config, life);
-  } else await talkOnPipe({ partner }, context, life);
+    await talkAtTerminal({ name, partner }, context.config, life);
+  } else await talkOnPipe({ name, partner }, context, life);
 }
 
 /** The line editor needs a terminal on both sides, one that can move its cursor. */
@@ -43,24 +44,31 @@ function isForPeople({ json }: CommandContext): boolean {
   return !json && process.stdin.isTTY && process.stdout.isTTY && process.env.TERM !== "dumb";
 }
 
-async function talkOnPipe({ partner }: TalkOptions, { config, json }: CommandContext, life: Shutdown): Promise<void> {
+async function talkOnPipe(
+  { name, partner }: TalkOptions,
+  { config, json }: CommandContext,
+  life: Shutdown,
+): Promise<void> {
   using view: View = json ? jsonView() : plainView(config);
   try {
     let registered = (): void => {};
     const ready = new Promise<void>((resolve) => {
       registered = resolve;
     });
+    const agent = agentOf(name, config.server);
     const { client, requested } = await joinAsSelf(config, {
       isNumbered: true,
+      replace: agent !== undefined,
       signal: life.signal,
       startServer: !config.serverConfigured,
       fold: config.history && !json && process.stdout.isTTY,
       history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });
-    await withClient(client, async (ended) => {
+    await withClient(client, agent, async (ended) => {
       using _hook = await startHook(client, config, note);
       view.registered(client, requested);
+      if (agent !== undefined) view.missed(await unreadOf(agent, client));
       registered();
       const signal = AbortSignal.any([life.signal, ended]);
       const conversation = new Conversation(client, view, {

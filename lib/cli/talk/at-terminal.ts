@@ -1,5 +1,6 @@
 // A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
 import type { TalkConnection } from "../../client/types.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { keepHistory } from "../connect.ts";
@@ -13,18 +14,22 @@ import { startHook, withClient } from "./with-client.ts";
 const PAST_SHOWN = 5;
 
 export interface TalkOptions {
+  /** The name that is asked for. */
+  readonly name: string;
   readonly partner: string | null;
 }
 
-export async function talkAtTerminal({ partner }: TalkOptions, config: Config, life: Shutdown): Promise<void> {
+export async function talkAtTerminal({ name, partner }: TalkOptions, config: Config, life: Shutdown): Promise<void> {
   const lines = new LineQueue();
   let view: TerminalView | undefined;
   let opened = (): void => {};
   const ready = new Promise<void>((resolve) => {
     opened = resolve;
   });
+  const agent = agentOf(name, config.server);
   const { client, requested } = await joinAsSelf(config, {
     isNumbered: true,
+    replace: agent !== undefined,
     signal: life.signal,
     startServer: !config.serverConfigured,
     fold: config.history,
@@ -37,7 +42,7 @@ export async function talkAtTerminal({ partner }: TalkOptions, config: Config, l
       await view?.message(message);
     },
   });
-  await withClient(client, async (ended) => {
+  await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
     using shown = terminalView({
@@ -49,6 +54,7 @@ export async function talkAtTerminal({ partner }: TalkOptions, config: Config, l
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
     shown.registered(client, requested);
+    if (agent !== undefined) shown.missed(await unreadOf(agent, client));
     opened();
     const conversation = new Conversation(client, shown, {
       signal,
@@ -58,6 +64,7 @@ export async function talkAtTerminal({ partner }: TalkOptions, config: Config, l
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;
+    conversation.leave();
     await conversation.drain();
   });
 }

@@ -6,7 +6,9 @@ import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
 import type { HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
+import { type FileNews, filePath, offerFile } from "../files.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
+import { Offers } from "./offers.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
@@ -32,6 +34,12 @@ export class Conversation {
   readonly #underWay = new Set<Promise<void>>();
   /** All and List: a server that does not answer one holds no message up. */
   readonly #asked = new Set<Promise<void>>();
+  readonly #left = new AbortController();
+  readonly #fileSignal: AbortSignal;
+  /** Files that go out. */
+  readonly #moving = new Set<Promise<void>>();
+  /** Those that come. */
+  readonly #files: Offers;
   /** Only the person who types changes it, never what arrives. */
   #partner: string | null = null;
   #lastSender: string | null = null;
@@ -45,6 +53,8 @@ export class Conversation {
     this.#client = client;
     this.#view = view;
     this.#options = options;
+    this.#fileSignal = AbortSignal.any([options.signal, this.#left.signal]);
+    setMaxListeners(0, this.#fileSignal); // the client bounds their number
     // Each message under way listens; Node warns of more than ten.
     setMaxListeners(UNDER_WAY_LIMIT * LISTENERS_EACH, options.signal);
     client.on("message", ({ from }) => {
@@ -53,6 +63,9 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("unconfirmed", (event) => view.unconfirmed(event));
+    this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
+    client.on("file", (offer) => this.#files.onOffer(offer));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
     client.on("server", (event) => view.server(event));
@@ -79,6 +92,7 @@ export class Conversation {
       case "nothing":
         break;
       case "exit":
+        this.leave();
         return false;
       case "help":
         this.#view.help();
@@ -106,6 +120,15 @@ export class Conversation {
       case "stats":
         this.#view.stats(this.#client.stats());
         break;
+      case "file":
+        this.#sendFile(input.path);
+        break;
+      case "accept":
+        this.#files.accept(input.id);
+        break;
+      case "decline":
+        this.#files.decline(input.id);
+        break;
       case "to":
         this.#talkTo(input.name);
         break;
@@ -124,6 +147,29 @@ export class Conversation {
     this.#partner = name;
     this.#view.partner(name);
     if (name !== null) this.#showPast(name);
+  }
+
+  /** The person goes: files that are under way are given up, what has arrived of them is kept. Messages go on, see drain(). */
+  leave(): void {
+    this.#left.abort(TalkError.closed("the conversation"));
+  }
+
+  /** Nobody waits for it: what is typed next goes on, and drain() waits. */
+  #sendFile(path: string): void {
+    const { timeoutMs } = this.#options;
+    if (this.#partner === null) throw TalkError.usage("to whom? Write /to NAME first");
+    const show = (news: FileNews): void => this.#view.file(news);
+    const sending = offerFile(this.#client, this.#partner, filePath(path), {
+      signal: this.#fileSignal,
+      timeoutMs,
+      show,
+    });
+    const settled: Promise<void> = sending.then(
+      () => {},
+      () => {}, // it has been shown
+    );
+    this.#moving.add(settled);
+    void settled.then(() => this.#moving.delete(settled));
   }
 
   /** What was said before this conversation; once, since all that comes later is on the screen. */
@@ -149,7 +195,7 @@ export class Conversation {
 
   /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
   async drain(): Promise<void> {
-    await Promise.all([...this.#underWay, ...this.#asked]);
+    await Promise.all([...this.#underWay, ...this.#asked, ...this.#moving, ...this.#files.underWay]);
   }
 
   async #ask<T>(question: () => Promise<T>, show: (answer: T) => void): Promise<void> {
@@ -176,7 +222,7 @@ export class Conversation {
       const accepted = this.#sending === undefined;
       return sending.then(
         () => {},
-        // Of an accepted message "failed" has told.
+        // Of an accepted message "failed" or "unconfirmed" has told.
         (error: unknown) => (accepted ? undefined : this.#fail(error)),
       );
     });

@@ -10,6 +10,10 @@ export type TalkInput =
   /** null: shows whom one ignores. */
   | { readonly type: "ignore"; readonly name: string | null }
   | { readonly type: "unignore"; readonly name: string }
+  /** Offers a file to the partner. */
+  | { readonly type: "file"; readonly path: string }
+  /** Answers an offer; null: the only one. */
+  | { readonly type: "accept" | "decline"; readonly id: string | null }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -26,6 +30,9 @@ export const SLASH_COMMANDS = [
   "history",
   "ignore",
   "unignore",
+  "file",
+  "accept",
+  "decline",
   "stats",
   "help",
   "exit",
@@ -42,6 +49,8 @@ export const TALK_HELP = [
   "List               who is on, on this machine",
   "/history [N]       the last N messages, of the one you talk to or of all",
   "/ignore NAME       decline what NAME sends; /unignore NAME ends that, /ignore says whom",
+  "/file PATH         offer a file to the one you talk to",
+  "/accept [ID]       take the file that is offered, into the folder that ptalk was started in; /decline [ID] refuses it",
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
@@ -73,7 +82,7 @@ export function parseTalkInput(line: string, partner: string | null): TalkInput 
   if (line.trim() === "") return { type: "nothing" };
   const [, first = "", rest = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(line) ?? [];
   if (first.startsWith("//") || first.startsWith("@@")) return literal(line.trimStart().slice(1), partner);
-  if (first.startsWith("/")) return slashCommand(first, rest);
+  if (first.startsWith("/")) return slashCommand(first, rest, partner);
   if (first.startsWith("@")) return toOther(first.slice(1), rest, "@NAME message");
   if (partner !== null) return { type: "send", to: [partner], text: line };
   const word = WORDS.get(first.toLowerCase());
@@ -84,7 +93,7 @@ export function parseTalkInput(line: string, partner: string | null): TalkInput 
   return toOther(first, rest, "NAME message, or Help");
 }
 
-function slashCommand(first: string, rest: string): TalkInput {
+function slashCommand(first: string, rest: string, partner: string | null): TalkInput {
   const word = first.slice(1).toLowerCase();
   if (word.includes("/")) {
     throw TalkError.usage(`${JSON.stringify(first)} is no command; a message that begins with / is written //`);
@@ -98,6 +107,18 @@ function slashCommand(first: string, rest: string): TalkInput {
       const name = onlyName(rest, "/unignore takes one name");
       if (name === null) throw TalkError.usage("whom? Write /unignore NAME; /ignore says whom you ignore");
       return { type: "unignore", name };
+    }
+    case "file": {
+      const path = rest.trim();
+      if (path === "") throw TalkError.usage("which file? Write /file PATH");
+      if (partner === null) throw TalkError.usage("to whom? Write /to NAME first, then /file PATH");
+      return { type: "file", path };
+    }
+    case "accept":
+    case "decline": {
+      const [id = null, ...more] = rest.split(/\s+/u).filter((part) => part !== "");
+      if (more.length > 0) throw TalkError.usage(`/${word} takes one ID`);
+      return { type: word, id };
     }
     case "msg": {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];

@@ -3,6 +3,7 @@
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { fileText } from "../files.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
@@ -14,7 +15,16 @@ import { marksFor } from "./marks.ts";
 import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  missedText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -42,13 +52,23 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     sent: () => {},
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
     failed: (event) => note(failureText(event)),
+    unconfirmed: ({ message }) => note(message),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const text = fileText(news);
+      if (text !== null) note(command === undefined ? text : `${text}: ${command}`);
+    },
     folded: (event) => note(foldedText(event)),
     ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: () => {}, // what is printed may be for a program
+    missed: (records) => {
+      if (records.length === 0) return;
+      note(missedText(records.length));
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

@@ -7,6 +7,7 @@ import type { PeerEvent } from "../../client/types.ts";
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
+import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
@@ -19,7 +20,17 @@ import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  crowdText,
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  missedText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -63,6 +74,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   /** Whom one has talked with, the last one at the end. */
   const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
+  const files = new Map<string, FileNews>();
   let hasPartner = false;
   const terminal = new Terminal({
     input: process.stdin,
@@ -97,7 +109,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     const [oldest] = partners.keys();
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
-  const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
+  const showPending = (): void => {
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    terminal.setStatus([...statusRows(pending, marks), ...moving]);
+  };
   const settle = (id: string, mark: string, at: number): string[] => {
     const message = pending.get(id);
     pending.delete(id);
@@ -135,15 +150,36 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    unconfirmed: ({ id, at, message }) => {
+      const text = escapeControls(message);
+      show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);
+    },
     all: (clients) => {
       for (const { name } of clients) know(name);
       show(clientTable(clients, paint));
     },
     list: (clients) => show(localTable(clients, paint)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const { id, state, with: other } = news;
+      const isOffer = state === "offered" && news.direction === "in";
+      if (!isOffer && (state === "offered" || state === "accepted" || state === "progress")) files.set(id, news);
+      else files.delete(id);
+      showPending();
+      talksWith(other);
+      const text = fileText(news);
+      if (text !== null) say(command === undefined ? text : `${text}: ${command}`);
+      if (isOffer) bell.onMessage();
+    },
     folded: (event) => say(foldedText(event)),
     ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    missed: (records) => {
+      if (records.length === 0) return;
+      say(missedText(records.length));
+      for (const { with: from } of records) talksWith(from);
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     past: (records) => {
       if (records.length === 0) return;
       const lines = new PastLines({ ...past, paint: plain });

@@ -12,7 +12,10 @@ import type {
   ServerEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../../client/types.ts";
+
+import type { FileNews } from "../files.ts";
 
 export interface View extends Disposable {
   /** @param requested the name that was asked for first */
@@ -22,16 +25,21 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  unconfirmed(event: UnconfirmedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
   folded(event: FoldedEvent): void;
+  /** What has become of a file, either way. @param command what accepts it, where it is offered */
+  file(news: FileNews, command?: string): void;
   /** Whom one ignores, after a question or a change. */
   ignored(names: readonly string[]): void;
   /** What was asked for, oldest first. */
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
+  /** What the user's agent has taken and nobody has seen, oldest first. */
+  missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;

@@ -93,7 +93,7 @@ async function enter(
 async function write(
   context: WorkerContext,
   connection: Connection,
-  { name, key, host, port, protocol, endpoints, takeover, replace }: RegisterArguments,
+  { name, key, host, port, protocol, endpoints, takeover, replace, unlisted }: RegisterArguments,
   { claimId, right }: { readonly claimId: string; readonly right: NameRight },
 ): Promise<Registered> {
   const seen = { address: connection.address, port, kind: "host" } as const;
@@ -107,6 +107,7 @@ async function write(
       startedAt: Date.now(),
       isUnattestedLogin: right.uid === null && typeof right.owner === "object",
       ...(right.uid === null ? {} : { uid: right.uid, user: right.login, attested: "kernel" as const }),
+      listed: !unlisted,
     },
     right,
     claimId,
@@ -119,7 +120,7 @@ async function write(
   for (let attempt = 1; ; attempt++) {
     try {
       if (takeover !== null || replace) before ??= await directory.find(name);
-      const { claim, replaced } = await directory.register(request);
+      const { claim, replaced } = await directory.register(continued(request, before));
       // An attempt that finds the work of an earlier one does not know what that has replaced.
       return { claim, replaced: replaced ?? (attempt > 1 ? liveOther(directory, before, claimId) : null) };
     } catch (error) {
@@ -132,6 +133,13 @@ async function write(
       await sleep(UNKNOWN_RETRY_MS);
     }
   }
+}
+
+/** A client that comes back is on since it came first, in the rooms that it was in. A program that was started again is another one. */
+function continued(request: RegisterRequest, before: DirectoryRow | null): RegisterRequest {
+  if (before === null || before.claimId !== request.takeover || before.entry.key !== request.entry.key) return request;
+  const { startedAt, status, rooms } = before.entry;
+  return { ...request, entry: { ...request.entry, startedAt, status, rooms } };
 }
 
 function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {
