@@ -7,6 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { abortable } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
@@ -19,7 +20,7 @@ import {
 } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -30,11 +31,19 @@ import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
+import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
+import {
+  checkSend,
+  failedCode,
+  isUnconfirmed,
+  OutboundMessages,
+  type OutboundText,
+  type SendLimits,
+} from "./outbound.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -74,6 +83,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  /** Only those who wait for somebody need it. */
+  #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
   /** Most programs never see a file: what sends and receives them is loaded for the first one. */
   #files: FileTransfers | undefined;
@@ -132,6 +143,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     transport.on("error", (error) => this.#fail(error));
     session.on("server", (event) => this.#onServer(event));
+    session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
     session.on("peer", (event) => {
       if (event.state === "left") this.#book.onLeft(event.name);
@@ -166,6 +178,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      listed: options.listed,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
     });
@@ -224,7 +237,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, auto, repeated }, limits);
+      const message = { id, to, text, auto, repeated };
+      recipient = await (limits.waitMs === undefined
+        ? this.#outbound.send(message, limits)
+        : this.#sendWhenOn(message, limits, limits.waitMs));
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -244,6 +260,31 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#tell("delivered", { id, to, at, ms, room: null, via });
     this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
     return { id, to, ms, via, state: "delivered" };
+  }
+
+  /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+    const { to } = message;
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    const deadline = performance.now() + waitMs;
+    this.#arrivals ??= new Arrivals(this.#session);
+    using expected = await this.#arrivals.expect(name);
+    for (let repeated = message.repeated ?? false; ; repeated = true) {
+      const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+      const timeoutMs = Math.min(limits.timeoutMs, leftMs);
+      try {
+        return await this.#outbound.send({ ...message, repeated }, { ...limits, timeoutMs });
+      } catch (error) {
+        const code = error instanceof TalkError ? error.code : "";
+        limits.signal?.throwIfAborted();
+        if (this.#ended || (code !== "no-such-user" && code !== "not-delivered")) throw error;
+        if (performance.now() >= deadline) throw code === "not-delivered" ? error : notOn(to);
+        const pauseMs = code === "not-delivered" ? TRY_AGAIN_MS : deadline - performance.now();
+        await abortable(expected.next(Math.max(1, pauseMs)), limits.signal);
+        if (performance.now() >= deadline && code === "no-such-user") throw notOn(to);
+      }
+    }
   }
 
   /**
@@ -277,6 +318,24 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async list(): Promise<LocalEntry[]> {
     this.#presence?.update();
     return listLocal();
+  }
+
+  /**
+   * Says in this client's entry whether somebody looks at it. Kept over reconnections.
+   * @param text at most 128 bytes of UTF-8 without control characters
+   * @throws TalkError usage, bad-data, unreachable
+   */
+  async setStatus(state: PresenceState, text = ""): Promise<void> {
+    if (!["here", "idle", "away"].includes(state)) {
+      throw new TalkError("usage", 'setStatus(): state must be "here", "idle" or "away"', { subject: "state" });
+    }
+    if (typeof text !== "string")
+      throw new TalkError("usage", "setStatus(): text must be a string", { subject: "text" });
+    if (Buffer.byteLength(text) > MAX_STATUS_BYTES || /\p{Cc}/u.test(text)) {
+      throw TalkError.badData(`a status has at most ${MAX_STATUS_BYTES} bytes and no control characters`);
+    }
+    if (this.#ended) throw this.#ended;
+    await this.#session.setStatus(state, text);
   }
 
   /**
@@ -349,6 +408,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
   }
 
+  #onChanged(entry: DirectoryEntry): void {
+    const folded = foldIfValid(entry.name);
+    const before = folded === null ? null : this.#book.entryOf(folded, entry.key);
+    const { state, text } = entry.status;
+    if (before !== null && before.status.state === state && before.status.text === text) return;
+    this.#tell("status", { name: entry.name, state, text });
+  }
+
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
       this.#presence?.moved(this.address);
@@ -378,6 +445,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
+const TRY_AGAIN_MS = 1_000;
+
+const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
 
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });

@@ -21,8 +21,10 @@ import {
   MISSED_SHOWN,
   missedText,
   NOTHING_SAID,
+  ownStatusText,
   partnerText,
   peerText,
+  statusText,
   welcome,
 } from "./texts.ts";
 import type { View } from "./view.ts";
@@ -71,6 +73,11 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) note(text);
+    },
+    ownStatus: (state, text) => note(ownStatusText(state, text)),
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),

@@ -27,8 +27,10 @@ import {
   MISSED_SHOWN,
   missedText,
   NOTHING_SAID,
+  ownStatusText,
   partnerText,
   peerText,
+  statusText,
   welcome,
 } from "./texts.ts";
 import type { View } from "./view.ts";
@@ -52,6 +54,8 @@ interface Outgoing {
 export interface TerminalViewOptions {
   readonly onLine: (line: string) => void;
   readonly onEnd: () => void;
+  /** The person has said whether they are there. */
+  readonly onStatus?: (state: "here" | "away") => void;
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly env?: Environment;
@@ -65,7 +69,7 @@ export interface TerminalView extends View {
 }
 
 export function terminalView(options: TerminalViewOptions): TerminalView {
-  const { onLine, onEnd, env = process.env } = options;
+  const { onLine, onEnd, onStatus = () => {}, env = process.env } = options;
   const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
   const marks = marksFor(env);
@@ -193,6 +197,14 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       if (event.state === "joined") know(event.name);
       else names.delete(foldName(event.name));
       say(peerText(event));
+    },
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) say(text);
+    },
+    ownStatus: (state, text) => {
+      say(ownStatusText(state, text));
+      onStatus(state);
     },
     server: (event) => news.hear(event),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
