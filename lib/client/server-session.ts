@@ -270,7 +270,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
-    else if ((kind === "joined" || kind === "call") && client !== undefined) {
+    else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
       if (entry === null) return;
       this.emit("seen", entry);

@@ -3,6 +3,7 @@ import { TalkError } from "../base/errors.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { CLAIM_ID_LENGTH, decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import { MAX_NAMES } from "../wire/commands.ts";
 import { type DirectoryRow, type EntryChanges, MAX_PAGE_ROWS, type RegisterRequest } from "./directory.ts";
 import { DirectoryError, type NameHolder } from "./directory-error.ts";
 import { type DirectoryEntry, type NewEntry, type PackedEntry, packEntry } from "./entry.ts";
@@ -19,8 +20,23 @@ export function checkedRequest({ entry, claimId }: RegisterRequest): PackedEntry
 
 /** @returns the stored form of the entry with these changes. @throws DirectoryError `bad-entry` */
 export function changedEntry(entry: DirectoryEntry, changes: EntryChanges): PackedEntry {
-  const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms } = entry;
-  const fields = { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms };
+  const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested } = entry;
+  const { status, rooms, listed } = entry;
+  const fields = {
+    name,
+    key,
+    startedAt,
+    endpoints,
+    host,
+    protocol,
+    server,
+    user,
+    uid,
+    attested,
+    status,
+    rooms,
+    listed,
+  };
   return checkedEntry({ ...fields, ...changes });
 }
 
@@ -72,6 +88,11 @@ export function decide(
   throw inUse(current);
 }
 
+/** What has happened when a name has this row now: the same client has it since the same time, or another one has come. */
+export function kindOfChange(before: DirectoryEntry | null, { key, startedAt }: PackedEntry): "on" | "changed" {
+  return before?.key === key && before.startedAt === startedAt ? "changed" : "on";
+}
+
 /**
  * Checks that the key may have the name. A name without an owner still belongs to the client that is registered under it.
  * @param owner the key that the name is bound to
@@ -105,6 +126,12 @@ export function checkPage(cursor: number, limit: number): void {
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE_ROWS) {
     throw new RangeError(`limit must be a whole number from 1 to ${MAX_PAGE_ROWS}, not ${limit}`);
   }
+}
+
+/** @throws RangeError */
+export function checkNames(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_NAMES) return;
+  throw new RangeError(`limit must be a whole number from 1 to ${MAX_NAMES}, not ${limit}`);
 }
 
 /** Versions count modulo this plus one. Compared versions of one name are a few apart. */

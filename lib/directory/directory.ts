@@ -69,16 +69,19 @@ export interface Registered {
 export type EntryChanges = Partial<Pick<EntryFields, "endpoints" | "status" | "rooms">>;
 
 /**
- * What happened to one name. `on`: a client registered. `changed`: the same client has other fields. `off`: the row of this
- * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
+ * What happened to one name. `on`: a client registered. `changed`: the same client, by its key and startedAt, has other fields or
+ * has registered again. `off`: the row of this version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
  * may stand for earlier ones that it then does not get. The last event of a name tells what is true.
  */
-export type DirectoryEvent =
-  | { readonly kind: "on" | "changed"; readonly name: string; readonly version: number; readonly entry: PackedEntry }
-  | { readonly kind: "off"; readonly name: string; readonly version: number };
+export type DirectoryEvent = {
+  readonly name: string;
+  readonly version: number;
+  /** Folded names of the rooms that the client was in before, without those that it is in now. Absent when there are none. */
+  readonly leftRooms?: readonly string[];
+} & ({ readonly kind: "on" | "changed"; readonly entry: PackedEntry } | { readonly kind: "off" });
 
-/** All names, or these. */
-export type Interest = "everybody" | { readonly names: readonly string[] };
+/** All clients, or those of these names, and those that are in these rooms or leave them. */
+export type Interest = "everybody" | { readonly names?: readonly string[]; readonly rooms?: readonly string[] };
 
 /** LOOKUP replies that are kept ready, for directories that see at next to no cost whether an entry has changed. */
 export interface ReplyCache {
@@ -140,6 +143,20 @@ export interface Directory {
    * @throws RangeError for another cursor than a whole number, or another limit
    */
   page(cursor: number, limit: number): Maybe<DirectoryPage>;
+
+  /**
+   * Rows whose clients are in this room, in the order of their folded names. Every update() that has resolved counts, here and, where
+   * the table is local, everywhere. Rooms are compared as names are.
+   * @throws DirectoryError `try-again`
+   */
+  members(room: string): Maybe<readonly DirectoryRow[]>;
+  /**
+   * The first names, as they were registered, that begin with this text when both are folded; in the order of the folded names. Those
+   * of clients that do not want to be listed are not among them. As current as members().
+   * @param limit 1 to MAX_NAMES (wire/commands.ts)
+   * @throws RangeError for another limit; DirectoryError `try-again`
+   */
+  names(prefix: string, limit: number): Maybe<readonly string[]>;
 
   /** The key (base64) that a name is bound to, whether a client is registered under it or not; null if to none. @throws `try-again` */
   ownerOf(name: string): Maybe<string | null>;

@@ -6,9 +6,11 @@ import {
   checkedName,
   checkedRequest,
   checkKey,
+  checkNames,
   checkOwner,
   checkPage,
   decide,
+  kindOfChange,
   VERSION_MASK,
 } from "./claim-rules.ts";
 import type {
@@ -27,6 +29,7 @@ import type {
 } from "./directory.ts";
 import { DirectoryError } from "./directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "./entry.ts";
+import { EntryIndex, leftRooms } from "./entry-index.ts";
 import { EventFeed } from "./event-feed.ts";
 import { NameOwnership } from "./name-ownership.ts";
 
@@ -48,6 +51,7 @@ export class MemoryHost implements DirectoryHost {
   readonly rows = new Map<string, MemoryRow>();
   readonly slots: (MemoryRow | null)[] = [];
   readonly names: NameOwnership;
+  readonly index = new EntryIndex();
   readonly #free: number[] = [];
   #version = 0;
 
@@ -66,11 +70,13 @@ export class MemoryHost implements DirectoryHost {
     const stored = { ...row, version: this.#version, slot: before?.slot ?? this.#free.pop() ?? this.slots.length };
     this.rows.set(folded, stored);
     this.slots[stored.slot] = stored;
+    this.index.set(folded, new DirectoryEntry(row.packed));
     return stored;
   }
 
   delete(folded: string, { slot }: MemoryRow): void {
     this.rows.delete(folded);
+    this.index.delete(folded);
     this.slots[slot] = null;
     this.#free.push(slot);
   }
@@ -127,16 +133,21 @@ export class MemoryDirectory implements Directory {
     this.#host.names.bind(folded, packed.key);
     const { claimId, place } = request;
     const row = this.#host.put(folded, { packed, claimId, place, lastLookupAt: null }, before);
-    this.#feed.emit({ kind: "on", name: packed.name, version: row.version, entry: packed });
+    const old = current?.entry ?? null;
+    const left = leftRooms(old, new DirectoryEntry(packed));
+    const kind = kindOfChange(old, packed);
+    this.#feed.emit({ kind, name: packed.name, version: row.version, entry: packed, ...left });
     return { claim: claimOf(row), replaced: isLive ? { place: before.place, claimId: before.claimId } : null };
   }
 
   update(claim: Claim, changes: EntryChanges): Claim {
     const before = this.#rowOf(claim);
     if (before === undefined) throw DirectoryError.replaced(claim.name);
-    const packed = changedEntry(new DirectoryEntry(before.packed), changes);
+    const entry = new DirectoryEntry(before.packed);
+    const packed = changedEntry(entry, changes);
     const row = this.#host.put(foldName(packed.name), { ...before, packed }, before);
-    this.#feed.emit({ kind: "changed", name: packed.name, version: row.version, entry: packed });
+    const left = leftRooms(entry, new DirectoryEntry(packed));
+    this.#feed.emit({ kind: "changed", name: packed.name, version: row.version, entry: packed, ...left });
     return claimOf(row);
   }
 
@@ -145,7 +156,7 @@ export class MemoryDirectory implements Directory {
     if (row === undefined) return false;
     const { packed, version } = row;
     this.#host.delete(foldName(packed.name), row);
-    this.#feed.emit({ kind: "off", name: packed.name, version });
+    this.#feed.emit({ kind: "off", name: packed.name, version, ...leftRooms(new DirectoryEntry(packed), null) });
     return true;
   }
 
@@ -170,6 +181,15 @@ export class MemoryDirectory implements Directory {
       if (row) rows.push(rowOf(row));
     }
     return { cursor: slot < slots.length ? slot : 0, rows };
+  }
+
+  members(room: string): readonly DirectoryRow[] {
+    return this.#rows(this.#host.index.members(room)).map(rowOf);
+  }
+
+  names(prefix: string, limit: number): readonly string[] {
+    checkNames(limit);
+    return this.#rows(this.#host.index.names(prefix, limit)).map(({ packed }) => packed.name);
   }
 
   ownerOf(name: string): string | null {
@@ -209,6 +229,10 @@ export class MemoryDirectory implements Directory {
 
   close(): void {
     this.#feed.close();
+  }
+
+  #rows(names: readonly string[]): MemoryRow[] {
+    return names.map((folded) => this.#host.rows.get(folded)).filter((row) => row !== undefined);
   }
 
   #rowOf({ name, id }: Claim): MemoryRow | undefined {

@@ -131,7 +131,9 @@ export class Worker {
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
     for (const connection of this.#context.connections.values()) {
-      const hears = connection.protocol === 3 && (connection.watching || connection.client !== null);
+      const hears =
+        connection.protocol === 3 &&
+        (connection.watching || connection.interests !== null || connection.client !== null);
       if (hears) this.#context.push(connection, push);
       connection.client = null;
       connection.end();

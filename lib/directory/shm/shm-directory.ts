@@ -7,7 +7,16 @@
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
-import { changedEntry, checkedName, checkedRequest, checkKey, checkOwner, decide } from "../claim-rules.ts";
+import {
+  changedEntry,
+  checkedName,
+  checkedRequest,
+  checkKey,
+  checkNames,
+  checkOwner,
+  decide,
+  kindOfChange,
+} from "../claim-rules.ts";
 import type {
   Claim,
   ConnectionPlace,
@@ -22,7 +31,8 @@ import type {
   RegisterRequest,
 } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
-import type { PackedEntry } from "../entry.ts";
+import { DirectoryEntry, type PackedEntry } from "../entry.ts";
+import { leftRooms } from "../entry-index.ts";
 import { EventFeed } from "../event-feed.ts";
 import type { ClientTable } from "./client-table.ts";
 import type { HeldNames } from "./held-names.ts";
@@ -30,6 +40,7 @@ import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
+import { TableFollower } from "./table-follower.ts";
 import type { WriteBatcher } from "./write-batcher.ts";
 
 /** A claim that register() or update() gave knows its row's slot: a row keeps it for life. */
@@ -54,6 +65,7 @@ export interface ShmParts extends SharedObjects {
 export class ShmDirectory implements Directory {
   #replies: LookupReplyCache;
   #table: ClientTable;
+  #follower: TableFollower;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
   readonly #held: HeldNames | null;
@@ -72,6 +84,7 @@ export class ShmDirectory implements Directory {
     this.#open = open;
     this.#feed = new EventFeed(publish);
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
   }
 
   get replies(): LookupReplyCache {
@@ -91,23 +104,29 @@ export class ShmDirectory implements Directory {
     const { handle, before, isNew } = await this.#change(() => this.#write(request, entry, folded));
     const { slot, version } = handle;
     const claim: ShmClaim = { name: entry.name, id: request.claimId, slot, version };
-    if (isNew) this.#feed.emit({ kind: "on", name: entry.name, version, entry });
+    const old = before?.entry ?? null;
+    if (isNew) {
+      const left = leftRooms(old, new DirectoryEntry(entry));
+      this.#feed.emit({ kind: kindOfChange(old, entry), name: entry.name, version, entry, ...left });
+    }
     const replaced = isNew && before !== null && this.isLive(before.place);
     return { claim, replaced: replaced ? { place: before.place, claimId: before.claimId } : null };
   }
 
   async update(claim: Claim, changes: EntryChanges): Promise<Claim> {
-    const { handle, entry } = await this.#change(() => {
+    const { handle, entry, before } = await this.#change(() => {
       const row = this.own(claim);
       if (row === null) throw DirectoryError.replaced(claim.name);
       const { slot, claimId, place } = row;
       const changed = changedEntry(row.entry, changes);
       const { lastLookupAt } = row.entry;
-      return { handle: this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt }), entry: changed };
+      const handle = this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt });
+      return { handle, entry: changed, before: row.entry };
     });
     const { slot, version } = handle;
     const changed: ShmClaim = { name: claim.name, id: claim.id, slot, version };
-    this.#feed.emit({ kind: "changed", name: entry.name, version, entry });
+    const left = leftRooms(before, new DirectoryEntry(entry));
+    this.#feed.emit({ kind: "changed", name: entry.name, version, entry, ...left });
     return changed;
   }
 
@@ -116,8 +135,10 @@ export class ShmDirectory implements Directory {
       const row = this.own(claim);
       return row !== null && this.#table.remove(row.slot, row.version) ? row : null;
     });
-    if (removed !== null) this.#feed.emit({ kind: "off", name: removed.entry.name, version: removed.version });
-    return removed !== null;
+    if (removed === null) return false;
+    const { entry, version } = removed;
+    this.#feed.emit({ kind: "off", name: entry.name, version, ...leftRooms(entry, null) });
+    return true;
   }
 
   find(name: string): StoredEntry | null {
@@ -132,6 +153,15 @@ export class ShmDirectory implements Directory {
 
   page(cursor: number, limit: number): DirectoryPage {
     return this.#table.page(cursor, limit);
+  }
+
+  members(room: string): readonly StoredEntry[] {
+    return this.#rows(this.#follower.index.members(room));
+  }
+
+  names(prefix: string, limit: number): readonly string[] {
+    checkNames(limit);
+    return this.#rows(this.#follower.index.names(prefix, limit)).map(({ entry }) => entry.name);
   }
 
   // A binding that is known here may have given way in another process: the log tells.
@@ -191,6 +221,7 @@ export class ShmDirectory implements Directory {
     this.#table = table;
     this.#lock = lock;
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
     oldTable.close();
     if (lock === null) return;
     await this.#writes.moveTo(lock);
@@ -207,6 +238,10 @@ export class ShmDirectory implements Directory {
     // A change that waits for the lock fails with the table; only then the lock may be closed.
     const lock = this.#lock;
     if (lock !== null) void this.#writes.idle().then(() => lock.close());
+  }
+
+  #rows(names: readonly string[]): StoredEntry[] {
+    return names.map((name) => this.#table.find(name)).filter((row) => row !== null);
   }
 
   /** The key that has the name, or had it at the server before this one. */

@@ -89,7 +89,7 @@ async function enter(
 async function write(
   context: WorkerContext,
   connection: Connection,
-  { name, key, host, port, protocol, endpoints, takeover, replace }: RegisterArguments,
+  { name, key, host, port, protocol, endpoints, takeover, replace, unlisted }: RegisterArguments,
   claimId: string,
 ): Promise<Registered> {
   const seen = { address: connection.address, port, kind: "host" } as const;
@@ -101,6 +101,7 @@ async function write(
       endpoints: endpoints.length > 0 ? endpoints : [seen],
       protocol,
       startedAt: Date.now(),
+      listed: !unlisted,
     },
     claimId,
     place: { worker: context.config.id, connection: connection.id },
@@ -112,7 +113,7 @@ async function write(
   for (let attempt = 1; ; attempt++) {
     try {
       if (takeover !== null || replace) before ??= await directory.find(name);
-      const { claim, replaced } = await directory.register(request);
+      const { claim, replaced } = await directory.register(continued(request, before));
       // An attempt that finds the work of an earlier one does not know what that has replaced.
       return { claim, replaced: replaced ?? (attempt > 1 ? liveOther(directory, before, claimId) : null) };
     } catch (error) {
@@ -125,6 +126,13 @@ async function write(
       await sleep(UNKNOWN_RETRY_MS);
     }
   }
+}
+
+/** A client that comes back is on since it came first, in the rooms that it was in. A program that was started again is another one. */
+function continued(request: RegisterRequest, before: DirectoryRow | null): RegisterRequest {
+  if (before === null || before.claimId !== request.takeover || before.entry.key !== request.entry.key) return request;
+  const { startedAt, status, rooms } = before.entry;
+  return { ...request, entry: { ...request.entry, startedAt, status, rooms } };
 }
 
 function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {

@@ -141,6 +141,13 @@ class RemoteDirectory implements Directory {
     const page = await this.#worker.call<{ cursor: number; rows: PlainRow[] }>("page", cursor, limit);
     return { cursor: page.cursor, rows: page.rows.map((row) => rowOf(row) as DirectoryRow) };
   }
+  async members(room: string): Promise<readonly DirectoryRow[]> {
+    const rows = await this.#worker.call<PlainRow[]>("members", room);
+    return rows.map((row) => rowOf(row) as DirectoryRow);
+  }
+  names(prefix: string, limit: number): Promise<readonly string[]> {
+    return this.#worker.call("names", prefix, limit);
+  }
   ownerOf(name: string): Promise<string | null> {
     return this.#worker.call("ownerOf", name);
   }

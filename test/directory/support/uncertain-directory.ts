@@ -9,9 +9,11 @@ import {
   checkedName,
   checkedRequest,
   checkKey,
+  checkNames,
   checkOwner,
   checkPage,
   decide,
+  kindOfChange,
 } from "../../../lib/directory/claim-rules.ts";
 import type {
   Claim,
@@ -27,6 +29,7 @@ import type {
 } from "../../../lib/directory/directory.ts";
 import { DirectoryError } from "../../../lib/directory/directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../../../lib/directory/entry.ts";
+import { EntryIndex, leftRooms } from "../../../lib/directory/entry-index.ts";
 import { EventFeed } from "../../../lib/directory/event-feed.ts";
 import { NameOwnership } from "../../../lib/directory/name-ownership.ts";
 import type { Random } from "./random.ts";
@@ -66,12 +69,14 @@ export class Engine {
   put(folded: string, kind: "on" | "changed", row: Omit<EngineRow, "version">): Change {
     const version = ++this.#revision;
     const stored = { ...row, version };
+    const before = this.rows.get(folded);
     this.rows.set(folded, stored);
     const { packed } = row;
+    const left = leftRooms(before === undefined ? null : new DirectoryEntry(before.packed), new DirectoryEntry(packed));
     return this.#committed({
       revision: version,
       row: stored,
-      event: { kind, name: packed.name, version, entry: packed },
+      event: { kind, name: packed.name, version, entry: packed, ...left },
     });
   }
 
@@ -80,7 +85,7 @@ export class Engine {
     return this.#committed({
       revision: ++this.#revision,
       row: null,
-      event: { kind: "off", name: packed.name, version },
+      event: { kind: "off", name: packed.name, version, ...leftRooms(new DirectoryEntry(packed), null) },
     });
   }
 
@@ -194,6 +199,23 @@ export class UncertainDirectory implements Directory {
     return { cursor: slot < this.#slots.length ? slot : 0, rows };
   }
 
+  members(room: string): Promise<DirectoryRow[]> {
+    return this.#read(() =>
+      this.#indexed()
+        .members(room)
+        .map((folded) => this.#rowIn(folded)),
+    );
+  }
+
+  names(prefix: string, limit: number): Promise<string[]> {
+    checkNames(limit);
+    return this.#read(() =>
+      this.#indexed()
+        .names(prefix, limit)
+        .map((folded) => this.#rowIn(folded).entry.name),
+    );
+  }
+
   ownerOf(name: string): null | Promise<string | null> {
     const folded = foldForLookup(name);
     return folded === null ? null : this.#read(() => this.#engine.names.get(folded)?.key ?? null);
@@ -249,7 +271,8 @@ export class UncertainDirectory implements Directory {
     if (decision === "insert" && rows.size >= this.capacity) throw DirectoryError.full(this.capacity);
     names.bind(folded, packed.key);
     const { claimId, place } = request;
-    const change = this.#engine.put(folded, "on", { packed, claimId, place });
+    const kind = kindOfChange(before === null ? null : new DirectoryEntry(before.packed), packed);
+    const change = this.#engine.put(folded, kind, { packed, claimId, place });
     const replaced = isLive && before !== null ? { place: before.place, claimId: before.claimId } : null;
     return { row: change.row as EngineRow, change, replaced };
   }
@@ -274,6 +297,17 @@ export class UncertainDirectory implements Directory {
   #copied(folded: string): EngineRow | null {
     const slot = this.#slotOf.get(folded);
     return slot === undefined ? null : (this.#slots[slot] ?? null);
+  }
+
+  /** Of the engine's rows as they are now. */
+  #indexed(): EntryIndex {
+    const index = new EntryIndex();
+    for (const [folded, { packed }] of this.#engine.rows) index.set(folded, new DirectoryEntry(packed));
+    return index;
+  }
+
+  #rowIn(folded: string): DirectoryRow {
+    return this.#shown(this.#engine.rows.get(folded) ?? null) as DirectoryRow;
   }
 
   #shown(row: EngineRow | null): DirectoryRow | null {
