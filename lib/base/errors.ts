@@ -15,6 +15,7 @@ export type TalkErrorCode =
   | "unreachable"
   | "full"
   | "try-again"
+  | "too-many"
   | "protocol"
   | "refused"
   | "timeout"

@@ -12,6 +12,8 @@ export const EXIT = {
   internal: 70,
   cannotCreate: 73,
   tempFail: 75,
+  /** It may have arrived, or some have it. No status of sysexits(3) says so. */
+  unconfirmed: 76,
   noPermission: 77,
 } as const;
 
@@ -31,6 +33,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "name-taken": EXIT.cannotCreate,
   "not-delivered": EXIT.tempFail,
   "try-again": EXIT.tempFail,
+  "too-many": EXIT.unavailable,
   timeout: EXIT.tempFail,
   "key-mismatch": EXIT.noPermission,
   declined: EXIT.noPermission,

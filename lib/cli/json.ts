@@ -8,12 +8,15 @@ import type {
   FoldedEvent,
   LocalEntry,
   PeerEvent,
+  RoomEvent,
+  RoomResult,
   SentEvent,
   ServerEvent,
   TalkConnection,
   TalkMessage,
 } from "../client/types.ts";
 import type { HistoryJson } from "../store/history/record.ts";
+import { failureText } from "./advice.ts";
 import type { FileJson } from "./files.ts";
 
 /** With these fields as text. */
@@ -43,6 +46,9 @@ export type JsonEvent =
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
   | FileJson
+  | ({ readonly type: "room" } & RoomEvent)
+  | ({ readonly type: "room-result" } & RoomResult)
+  | { readonly type: "members"; readonly room: string; readonly clients: readonly EntryJson[] }
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
@@ -78,14 +84,27 @@ export function registeredJson({ name, server, address, port, fingerprint }: Tal
   return { type: "registered", name, server, address, port, fingerprint };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified, auto }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, auto };
+export function messageJson({ id, from, text, at, fingerprint, verified, room, auto }: TalkMessage): JsonEvent {
+  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, room, auto };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {
   return { type: "sent", id, to, at: iso(at) };
 }
 
-export function deliveredJson({ id, to, at, ms }: DeliveredEvent): JsonEvent {
-  return { type: "delivered", id, to, at: iso(at), ms };
+export function deliveredJson({ id, to, at, ms, room }: DeliveredEvent): JsonEvent {
+  return { type: "delivered", id, to, at: iso(at), ms, room };
+}
+
+export function failedJson(event: FailedEvent): JsonEvent {
+  const { id, to, code, room } = event;
+  return { type: "failed", id, to, code, message: failureText(event), room };
+}
+
+export function roomJson({ room, state, name, members }: RoomEvent): JsonEvent {
+  return { type: "room", room, state, name, members };
+}
+
+export function roomResultJson({ id, room, delivered, of, to, declined, failed, newKeys }: RoomResult): JsonEvent {
+  return { type: "room-result", id, room, delivered, of, to, declined, failed, newKeys };
 }

@@ -2,17 +2,20 @@
 
 import { setMaxListeners } from "node:events";
 import { TalkError } from "../base/errors.ts";
-import type { SendResult, TalkConnection } from "../client/types.ts";
-import { failureText } from "./advice.ts";
+import { isRoom } from "../base/names.ts";
+import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
+import { CommandEnded } from "./command-ended.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
-import { deliveredJson, sentJson } from "./json.ts";
+import { EXIT } from "./exit-status.ts";
+import { deliveredJson, failedJson, roomResultJson, sentJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
+import { roomResultText } from "./talk/texts.ts";
 import { duration } from "./times.ts";
 
 export interface SendCommandOptions {
@@ -36,6 +39,8 @@ export async function send(
   for (const { message } of more) note(message);
   if (mistake !== undefined) throw mistake;
   const { file } = options;
+  if (file !== undefined && recipients.some(isRoom))
+    throw TalkError.usage("--file: a file goes to people, not to a room");
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
@@ -47,7 +52,7 @@ export async function send(
   const client = await connectClient(config, {
     name,
     register: "never",
-    recipients,
+    recipients: recipients.filter((to) => !isRoom(to)),
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
     throw deadline.over && !signal.aborted ? unanswered(names, deadline) : error;
@@ -57,7 +62,8 @@ export async function send(
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { signal, auto, ...deadline.left };
-    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const outcomes =
+      text === "" ? [] : await Promise.allSettled(recipients.map((to) => sendOne(client, to, text, { json, limits })));
     signal.throwIfAborted();
     if (!json) report(outcomes);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
@@ -71,6 +77,32 @@ export async function send(
   }
 }
 
+interface SendOneOptions {
+  readonly json: boolean;
+  readonly limits: SendOptions;
+}
+
+/** @throws as TalkClient.send(); CommandEnded, with all said, for a room of which not everybody has it who wants it */
+async function sendOne(
+  client: TalkConnection,
+  to: string,
+  text: string,
+  { json, limits }: SendOneOptions,
+): Promise<SendResult | RoomResult> {
+  if (!isRoom(to)) return await client.send(to, text, limits);
+  const result: RoomResult = await client.send(to as `#${string}`, text, limits);
+  const status = roomStatus(result);
+  if (status === EXIT.ok) return result;
+  if (!json) tell(`${escapeControls(result.room)}: ${roomResultText(result)}`);
+  throw new CommandEnded("not everybody has it", status);
+}
+
+/** 0 when all have it who did not decline; else whether anybody has it. */
+function roomStatus({ delivered, failed }: RoomResult): number {
+  if (delivered === 0) return EXIT.tempFail;
+  return failed.length === 0 ? EXIT.ok : EXIT.unconfirmed;
+}
+
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
   TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
 
@@ -78,20 +110,22 @@ function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
-  client.on("failed", (event) => {
-    const { id, to, code } = event;
-    show({ type: "failed", id, to, code, message: failureText(event) });
-  });
+  client.on("failed", (event) => show(failedJson(event)));
+  client.on("room-result", (result) => show(roomResultJson(result)));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult>[]): void {
+function report(outcomes: readonly PromiseSettledResult<SendResult | RoomResult>[]): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled")
-      tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
+    if (outcome.status !== "fulfilled") continue;
+    const { value } = outcome;
+    if ("room" in value) tell(`${escapeControls(value.room)}: ${roomResultText(value)}`);
+    else tell(`delivered to ${escapeControls(value.to)} (${duration(value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
-  for (const { reason } of failures.slice(1)) note(describeError(reason).message);
+  for (const { reason } of failures.slice(1)) {
+    if (!(reason instanceof CommandEnded)) note(describeError(reason).message);
+  }
 }
 
 /** A failure to print changes nothing: of one that is worth a word stdout's own "error" has told. */

@@ -2,7 +2,7 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. A sender that the user does not want to hear is declined: admission.ts.
+//  2. A sender that the user does not want to hear is declined: admission.ts. So is what is said in a room that this program is not in.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
 //  5. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
@@ -40,6 +40,8 @@ export interface InboundParts {
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
+  /** Whether this program is in the room. */
+  readonly isInRoom: (room: string) => boolean;
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
@@ -82,6 +84,12 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
+      const { room } = incoming;
+      if (room !== null && !this.#parts.isInRoom(room)) {
+        settle("declined");
+        this.#declined++;
+        return;
+      }
       const sender = await this.#identify(incoming);
       if (sender instanceof TalkError) {
         settle(refusalReason(sender));
@@ -97,7 +105,7 @@ export class InboundMessages {
       }
       const { id, from, text, at, auto } = incoming;
       const { fingerprint, verified } = sender;
-      const message = { id, from, text, at, fingerprint, verified, auto };
+      const message = { id, from, text, at, fingerprint, verified, room, auto };
       const isFolded = await this.#fold(message, incoming.key);
       if (!isFolded) await this.#handOver(message);
       settle("accepted");
@@ -203,8 +211,8 @@ export class InboundMessages {
   }
 }
 
-function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
-  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
+function receivedRecord({ at, from, room, id, text, fingerprint }: TalkMessage): HistoryRecord {
+  return { at, direction: "in", with: from, room, id, text, state: "delivered", via: "direct", fingerprint };
 }
 
 /** What the sender is told: most refusals say that its key is not the one that its name belongs to. */

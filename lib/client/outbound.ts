@@ -52,6 +52,8 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  /** In which it is said; none: to the recipient alone. */
+  readonly room?: string | undefined;
   readonly auto?: boolean;
 }
 
@@ -183,7 +185,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text, auto = false }: OutboundText,
+    { id, text, room, auto = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -192,7 +194,11 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      await transport.send(recipient.peer, { from, text, id, auto }, signal ? { timeoutMs, signal } : { timeoutMs });
+      await transport.send(
+        recipient.peer,
+        { from, text, id, room, auto },
+        signal ? { timeoutMs, signal } : { timeoutMs },
+      );
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
       throw (isLate && book.objectionTo(lane.name, recipient)) || error;

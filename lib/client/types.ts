@@ -27,6 +27,8 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** "#ops", folded, in which it was said; null: to this client alone. */
+  readonly room: string | null;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
 }
@@ -43,15 +45,44 @@ export interface DeliveredEvent {
   readonly at: EpochMs;
   /** Milliseconds from send() to the other side's word that the text was handed to its output. */
   readonly ms: number;
+  /** In which it was said: each member has an event of its own; null: to this one alone. */
+  readonly room: string | null;
 }
 export interface FailedEvent {
   readonly id: string;
   readonly to: string;
   readonly code: FailedCode;
   readonly message: string;
+  readonly room: string | null;
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
 }
+/** Somebody, this client too, has come into a room that it is in, or has left it. */
+export interface RoomEvent {
+  /** "#ops", folded. */
+  readonly room: string;
+  readonly state: "joined" | "left";
+  readonly name: string;
+  /** How many are in it now, this client too. */
+  readonly members: number;
+}
+
+/** What became of a message in a room. */
+export interface RoomResult {
+  readonly id: string;
+  readonly room: string;
+  /** How many have it… */
+  readonly delivered: number;
+  /** …of how many others were in the room when it was sent. */
+  readonly of: number;
+  /** Names of those that have it, and of those that did not want it. */
+  readonly to: readonly string[];
+  readonly declined: readonly string[];
+  readonly failed: readonly { readonly to: string; readonly code: FailedCode }[];
+  /** Of those in `to`, whose keys this user had not met before. */
+  readonly newKeys: readonly string[];
+}
+
 /** How far a file has come. */
 export interface FileProgress {
   readonly id: string;
@@ -152,6 +183,9 @@ export interface TalkClientEvents {
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
   folded: [event: FoldedEvent];
+  room: [event: RoomEvent];
+  /** What became of a message in a room, after the events of its members. */
+  "room-result": [result: RoomResult];
   /** A file is offered. While nobody listens, offers are declined. */
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
@@ -221,7 +255,7 @@ export interface KeepHistoryOptions {
 
 /** Which messages history() gives. */
 export interface HistoryOptions {
-  /** A name: only what was said with it. */
+  /** A name, or a room: only what was said with it, or in it. */
   readonly with?: string | undefined;
   /** From then on. */
   readonly since?: EpochMs | Date | undefined;
@@ -305,7 +339,16 @@ export interface TalkConnection extends AsyncDisposable {
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
+  send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */
+  join(room: string): Promise<readonly DirectoryEntry[]>;
+  /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
+  part(room: string): Promise<void>;
+  /** Who is in a room, this client too. @throws TalkError bad-name, unreachable */
+  members(room: string): Promise<readonly DirectoryEntry[]>;
+  /** Folded names of the rooms that this client is in. */
+  readonly rooms: readonly string[];
   /**
    * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.
    * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason

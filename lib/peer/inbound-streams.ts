@@ -93,9 +93,9 @@ export class InboundStream<S extends StreamSession> {
       this.#settle(session, number, message);
       return;
     }
-    const { id, from, text, auto } = message;
+    const { id, from, text, room = null, auto } = message;
     this.#host.handOver(
-      { key: this.#key, from, text, id, auto, at: Date.now(), address: session.endpoint },
+      { key: this.#key, from, text, id, room, auto, at: Date.now(), address: session.endpoint },
       (outcome) => this.#settle(session, number, outcome),
     );
   }

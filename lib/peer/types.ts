@@ -20,6 +20,8 @@ export interface OutgoingMessage {
   readonly text: string;
   /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
   readonly id: string;
+  /** "#ops", in which it is said, at most 65 bytes; none: to the receiver alone. Only carried. */
+  readonly room?: string | undefined;
   /** Sent by a program without a person's doing; only carried. */
   readonly auto?: boolean;
 }
@@ -38,6 +40,7 @@ export interface IncomingMessage {
   readonly from: string;
   readonly text: string;
   readonly id: string;
+  readonly room: string | null;
   readonly auto: boolean;
   /** When it was handed over: milliseconds since the epoch, this machine's clock. */
   readonly at: number;

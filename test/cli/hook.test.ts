@@ -22,7 +22,7 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const NAMES = ["FROM", "TEXT", "ID", "ROOM", "VERIFIED", "ATTESTED", "SKIPPED"];
 
 function message(text: string, more: Partial<TalkMessage> = {}): TalkMessage {
-  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, auto: false };
+  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, room: null, auto: false };
   return { ...usual, text, ...more };
 }
 

@@ -30,6 +30,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
     journal: undefined,
     onFolded: undefined,
     client,
+    isInRoom: () => false,
     deliver: undefined,
     onReceived: () => {},
     onRefused: (error) => refused.push(error),
@@ -38,7 +39,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
   const outcomes: Outcome[] = [];
   const arrive = async (text: string, from = "alice") => {
     const address = { address: "192.0.2.1", port: 1 };
-    const incoming = { key: Buffer.alloc(32), from, text, id: "1", auto: false, at: 0, address };
+    const incoming = { key: Buffer.alloc(32), from, text, id: "1", room: null, auto: false, at: 0, address };
     await inbound.receive(incoming, (outcome) => outcomes.push(outcome));
   };
   return { client, inbound, outcomes, refused, arrive };

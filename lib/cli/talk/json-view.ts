@@ -1,8 +1,17 @@
 // A conversation for programs: one JSON object a line. The events: json.ts.
 import { historyJson } from "../../store/history/record.ts";
-import { failureText } from "../advice.ts";
 import { fileJson } from "../files.ts";
-import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
+import {
+  deliveredJson,
+  failedJson,
+  type JsonEvent,
+  localJson,
+  messageJson,
+  registeredJson,
+  roomJson,
+  roomResultJson,
+  sentJson,
+} from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
 import type { View } from "./view.ts";
@@ -15,10 +24,11 @@ export function jsonView(): View {
     message: (message) => printJson(messageJson(message)),
     sent: (event) => show(sentJson(event)),
     delivered: (event) => show(deliveredJson(event)),
-    failed: (event) => {
-      const { id, to, code } = event;
-      show({ type: "failed", id, to, code, message: failureText(event) });
-    },
+    failed: (event) => show(failedJson(event)),
+    room: (event) => show(roomJson(event)),
+    roomResult: (result) => show(roomResultJson(result)),
+    entered: () => {},
+    members: (room, clients) => show({ type: "members", room, clients: clients.map((entry) => entry.toJSON()) }),
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),

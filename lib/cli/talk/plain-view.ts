@@ -15,7 +15,18 @@ import { marksFor } from "./marks.ts";
 import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  enteredText,
+  foldedText,
+  ignoredText,
+  membersText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  roomResultText,
+  roomText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -37,12 +48,20 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
       const printed = print([...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: () => {},
-    delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
-    failed: (event) => note(failureText(event)),
+    delivered: ({ to, ms, room }) => {
+      if (room === null) note(`delivered to ${escapeControls(to)} (${duration(ms)})`);
+    },
+    failed: (event) => {
+      if (event.room === null) note(failureText(event));
+    },
+    room: (event) => note(roomText(event)),
+    roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
+    entered: (room, others) => note(enteredText(room, others)),
+    members: (room, members) => show([membersText(room, members)]),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),

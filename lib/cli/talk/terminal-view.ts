@@ -20,7 +20,19 @@ import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  crowdText,
+  enteredText,
+  foldedText,
+  ignoredText,
+  membersText,
+  NOTHING_SAID,
+  partnerText,
+  peerText,
+  roomResultShort,
+  roomText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -123,20 +135,42 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: ({ id, to }, text) => {
       pending.set(id, { to, text });
       showPending();
     },
-    delivered: ({ id, to, ms, at }) => {
+    delivered: ({ id, to, ms, at, room }) => {
+      if (room !== null) return; // roomResult() tells of all of them
       talksWith(to);
       const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
+    room: (event) => {
+      know(event.room);
+      if (event.state === "joined") know(event.name);
+      say(roomText(event));
+    },
+    roomResult: (result) => {
+      talksWith(result.room);
+      const mark = result.delivered > 0 ? paint("green", marks.delivered) : paint("red", marks.failed);
+      const lines = settle(result.id, mark, Date.now());
+      const last = lines.pop() ?? "";
+      show([...lines, `${last} ${paint(result.failed.length > 0 ? "red" : "dim", roomResultShort(result))}`]);
+    },
+    entered: (room, others) => {
+      for (const { name } of others) know(name);
+      say(enteredText(room, others));
+    },
+    members: (room, members) => {
+      for (const { name } of members) know(name);
+      say(membersText(room, members));
+    },
     failed: (event) => {
+      if (event.room !== null) return;
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
