@@ -28,8 +28,15 @@ function requireMapped(path) {
   return require(path);
 }
 
+/** Not through the cache of compiled code: that is in the home, which may be on a mount that does not answer. */
+function quickUnread(args) {
+  const path = join(__dirname, "../dist/unread.cjs");
+  return existsSync(path) && require(path).quickUnread(args);
+}
+
 async function start(args) {
-  const done = args[0] === "send" && (await program("send.cjs").quickSend(args));
+  const done =
+    (args[0] === "send" && (await program("send.cjs").quickSend(args))) || (args[0] === "unread" && quickUnread(args));
   if (!done) await program("ptalk.cjs").main(args);
 }
 

@@ -148,6 +148,8 @@ export interface Native {
    * event loop alive. Once for a socket. After 16 errors in a row it is not read any more.
    */
   udpReceive(fd: number, bytes: Uint8Array, meta: Int32Array, callback: (count: number) => void): void;
+  /** Reads what has come into the same slots, without the callback: how many, 0 or less for none. */
+  udpRead(fd: number): number;
   /** The address of datagram `index` of the batch that was called back for last, as text. */
   udpSource(fd: number, index: number): string;
   /** sendto(2), without blocking: 0, or the errno. */

@@ -1,8 +1,8 @@
 // Makes of what the compiler made of lib/ what is published, so that an install brings no other packages: each package that a module imports
 // becomes one file in dist/vendor. And the command becomes one file, dist/ptalk.cjs, of lib/cli and all it needs: Node takes longer to
 // find, read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled code
-// can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs. Programs that
-// import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
+// can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, and `ptalk unread`, for prompts, have smaller files of their
+// own. Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -216,4 +216,5 @@ writeLicences([
   ...moduleIds,
   ...(await bundle("main.js", "ptalk.cjs", packages)),
   ...(await bundle("quick-send.js", "send.cjs", packages)),
+  ...(await bundle("quick-unread.js", "unread.cjs", packages)),
 ]);

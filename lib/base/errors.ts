@@ -4,7 +4,9 @@
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
 export type TalkErrorCode =
   | "no-such-user"
+  | "no-such-process"
   | "not-delivered"
+  | "unconfirmed"
   | "key-mismatch"
   | "declined"
   | "not-understood"
@@ -78,9 +80,17 @@ export class TalkError extends Error {
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
   }
+  static noSuchProcess(pid: number): TalkError {
+    return new TalkError("no-such-process", `there is no process ${pid}`);
+  }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
+  }
+  /** Its receiver may have shown it, and has not said. @param reason as for notDelivered() */
+  static unconfirmed(to: string, reason: string, cause?: unknown): TalkError {
+    const warning = "it may have arrived; sending again may double it";
+    return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
   }
   /** Both fingerprints are in the message: the person has to decide, ptalk never does. */
   static keyMismatch(name: string, known: string, offered: string): TalkError {

@@ -6,7 +6,16 @@ import type { Config } from "./config.ts";
 
 type Wanted = Pick<
   ConnectOptions,
-  "name" | "register" | "recipients" | "deliver" | "startServer" | "signal" | "history" | "fold"
+  | "name"
+  | "register"
+  | "recipients"
+  | "deliver"
+  | "startServer"
+  | "signal"
+  | "history"
+  | "fold"
+  | "unattended"
+  | "replace"
 >;
 
 /** Registers with the lookup server and opens the chat socket. */

@@ -14,6 +14,7 @@ import type {
   ServerEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../client/types.ts";
 import type { HistoryJson } from "../store/history/record.ts";
 import { failureText } from "./advice.ts";
@@ -37,10 +38,11 @@ export type JsonEvent =
     }
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
-  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "message" } & Timed<TalkMessage, "at" | "leftAt">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
+  | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
   | ({ readonly type: "peer" } & PeerEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
@@ -84,21 +86,29 @@ export function registeredJson({ name, server, address, port, fingerprint }: Tal
   return { type: "registered", name, server, address, port, fingerprint };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified, room, auto }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, room, auto };
+export function messageJson(message: TalkMessage): JsonEvent {
+  const { id, from, text, at, fingerprint, verified, kind, room, via, leftAt, again, auto } = message;
+  return {
+    ...{ type: "message", id, from, text, at: iso(at), fingerprint, verified },
+    ...{ kind, room, via, leftAt: isoOrNull(leftAt), again, auto },
+  };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {
   return { type: "sent", id, to, at: iso(at) };
 }
 
-export function deliveredJson({ id, to, at, ms, room }: DeliveredEvent): JsonEvent {
-  return { type: "delivered", id, to, at: iso(at), ms, room };
+export function deliveredJson({ id, to, at, ms, room, via }: DeliveredEvent): JsonEvent {
+  return { type: "delivered", id, to, at: iso(at), ms, room, via };
 }
 
 export function failedJson(event: FailedEvent): JsonEvent {
   const { id, to, code, room } = event;
   return { type: "failed", id, to, code, message: failureText(event), room };
+}
+
+export function unconfirmedJson({ id, to, room, at, message }: UnconfirmedEvent): JsonEvent {
+  return { type: "unconfirmed", id, to, room, at: iso(at), message };
 }
 
 export function roomJson({ room, state, name, members }: RoomEvent): JsonEvent {

@@ -8,7 +8,7 @@ import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.
 const AFTER_HELP = `
 \`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
-73 name taken, 75 not delivered in time, 77 refused, 70 internal error. See ptalk(1).`;
+73 name taken, 75 not delivered in time, 76 unconfirmed, 77 refused, 70 internal error. See ptalk(1).`;
 
 /** Builds the program for one command line; only the command that it names is loaded. */
 export async function program(args: readonly string[]): Promise<Command> {

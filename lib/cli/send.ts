@@ -1,16 +1,18 @@
 // What `ptalk send` does, however its command line was read.
 
+import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { isRoom } from "../base/names.ts";
 import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
+import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { CommandEnded } from "./command-ended.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { EXIT } from "./exit-status.ts";
-import { deliveredJson, failedJson, roomResultJson, sentJson } from "./json.ts";
+import { deliveredJson, failedJson, roomResultJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
@@ -19,9 +21,16 @@ import { roomResultText } from "./talk/texts.ts";
 import { duration } from "./times.ts";
 
 export interface SendCommandOptions {
+  /** What is delivered is not told. */
+  readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
+  /** Of an attempt before this one: who has shown that one does not show this one. */
+  readonly id?: string | undefined;
 }
+
+/** Failures of which a later attempt is to have the same id. */
+const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
 
 /**
  * @param names "NAME,NAME"
@@ -33,14 +42,14 @@ export async function send(
   { config, json }: CommandContext,
   options: SendCommandOptions = {},
 ): Promise<void> {
+  const { file, quiet = false, id = randomUUID() } = options;
+  const repeated = options.id !== undefined;
+  checkId(id);
   const name = ownName(config);
-  const recipients = parseRecipients(names);
-  const [mistake, ...more] = nameMistakes(recipients);
-  for (const { message } of more) note(message);
-  if (mistake !== undefined) throw mistake;
-  const { file } = options;
-  if (file !== undefined && recipients.some(isRoom))
+  const recipients = checkRecipients(names);
+  if (file !== undefined && recipients.some(isRoom)) {
     throw TalkError.usage("--file: a file goes to people, not to a room");
+  }
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
@@ -55,19 +64,19 @@ export async function send(
     recipients: recipients.filter((to) => !isRoom(to)),
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
-    throw deadline.over && !signal.aborted ? unanswered(names, deadline) : error;
+    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
   });
   if (json) showJson(client);
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
-    const limits = { signal, auto, ...deadline.left };
+    const limits = { id, repeated, signal, auto, ...deadline.left };
     const outcomes =
       text === "" ? [] : await Promise.allSettled(recipients.map((to) => sendOne(client, to, text, { json, limits })));
     signal.throwIfAborted();
-    if (!json) report(outcomes);
+    if (!json) report(outcomes, { id, quiet });
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
-    if (failure !== undefined) throw failure.reason;
+    if (failure !== undefined) throw withId(failure.reason, id);
     if (file !== undefined) {
       const { sendFiles } = await import("./send-file.ts");
       await sendFiles(client, recipients, file, { json, signal, timeoutMs: milliseconds(config.timeout) });
@@ -93,14 +102,39 @@ async function sendOne(
   const result: RoomResult = await client.send(to as `#${string}`, text, limits);
   const status = roomStatus(result);
   if (status === EXIT.ok) return result;
-  if (!json) tell(`${escapeControls(result.room)}: ${roomResultText(result)}`);
+  if (!json) tell(`${escapeControls(result.room)}: ${roomResultText(result)} (id ${result.id})`);
   throw new CommandEnded("not everybody has it", status);
 }
 
 /** 0 when all have it who did not decline; else whether anybody has it. */
 function roomStatus({ delivered, failed }: RoomResult): number {
-  if (delivered === 0) return EXIT.tempFail;
-  return failed.length === 0 ? EXIT.ok : EXIT.unconfirmed;
+  if (failed.length === 0 && delivered > 0) return EXIT.ok;
+  const mayHaveIt = delivered > 0 || failed.some(({ code }) => code === "unconfirmed");
+  return mayHaveIt ? EXIT.unconfirmed : EXIT.tempFail;
+}
+
+/** @throws TalkError usage */
+function checkId(id: string): void {
+  const bytes = Buffer.byteLength(id);
+  if (bytes >= 1 && bytes <= MAX_ID_BYTES) return;
+  throw TalkError.usage(
+    `--id takes 1 to ${MAX_ID_BYTES} bytes, as an attempt before this one has printed it, not ${bytes}`,
+  );
+}
+
+/** The next attempt needs it. */
+function withId(error: unknown, id: string): unknown {
+  if (!(error instanceof TalkError) || !REPEATABLE.includes(error.code)) return error;
+  return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error });
+}
+
+/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
+export function checkRecipients(names: string): string[] {
+  const recipients = parseRecipients(names);
+  const [mistake, ...more] = nameMistakes(recipients);
+  for (const { message } of more) note(message);
+  if (mistake !== undefined) throw mistake;
+  return recipients;
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
@@ -111,20 +145,24 @@ function showJson(client: TalkConnection): void {
   client.on("sent", (event) => show(sentJson(event)));
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", (event) => show(failedJson(event)));
+  client.on("unconfirmed", (event) => show(unconfirmedJson(event)));
   client.on("room-result", (result) => show(roomResultJson(result)));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
-function report(outcomes: readonly PromiseSettledResult<SendResult | RoomResult>[]): void {
+function report(
+  outcomes: readonly PromiseSettledResult<SendResult | RoomResult>[],
+  { id, quiet }: { id: string; quiet: boolean },
+): void {
   for (const outcome of outcomes) {
-    if (outcome.status !== "fulfilled") continue;
+    if (outcome.status !== "fulfilled" || quiet) continue;
     const { value } = outcome;
     if ("room" in value) tell(`${escapeControls(value.room)}: ${roomResultText(value)}`);
     else tell(`delivered to ${escapeControls(value.to)} (${duration(value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) {
-    if (!(reason instanceof CommandEnded)) note(describeError(reason).message);
+    if (!(reason instanceof CommandEnded)) note(describeError(withId(reason, id)).message);
   }
 }
 

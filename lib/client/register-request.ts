@@ -15,21 +15,24 @@ export interface RegistrationRequest {
   readonly port: number;
   /** Claim id of the registration that a client comes back to; null for a first one. */
   readonly takeover: string | null;
+  /** Take the name over from any other client of the same key. */
+  readonly replace: boolean;
 }
 
 /** The command and its arguments. Without ENDPOINT: the server sees from where we come, and others reach us there. */
 export function registrationRequest(request: RegistrationRequest): (string | number)[] {
-  const { name, identity, statement, port, takeover } = request;
+  const { name, identity, statement, port, takeover, replace } = request;
   const host =
     hostname()
       .replace(/[^!-~]/g, "")
       .slice(0, MAX_HOST_BYTES) || "localhost";
-  const options = ["PROBE", ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])];
+  const flags = replace ? ["PROBE", "REPLACE"] : ["PROBE"];
+  const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])];
   const fields = { name, port, endpoints: [], host, protocol: PEER_PROTOCOL, options };
   const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
   const key = identity.publicKey.toString("base64");
   const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "HOST", host, "SIG", signature];
-  return ["REGISTER", name, ...proof, "PROBE", ...(takeover === null ? [] : ["TAKEOVER", takeover])];
+  return ["REGISTER", name, ...proof, ...flags, ...(takeover === null ? [] : ["TAKEOVER", takeover])];
 }
 
 /** The command that proves the name to be ours without putting us into the directory. */

@@ -114,10 +114,15 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /**
    * Puts this client into the directory and keeps it there.
    * @param port UDP port of the chat socket
+   * @param replace take the name over, this once, from another client of the same key
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
-  register(port: number): Promise<void> {
-    return this.#begin(() => this.#register(port));
+  register(port: number, replace = false): Promise<void> {
+    let takesOver = replace;
+    return this.#begin(async () => {
+      await this.#register(port, takesOver);
+      takesOver = false; // whoever takes the name later keeps it
+    });
   }
 
   /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
@@ -249,13 +254,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
-  async #register(port: number): Promise<void> {
+  async #register(port: number, replace: boolean): Promise<void> {
     const watching = this.#connection.ask("WATCH");
     watching.catch(() => {}); // awaited below, unless the registration fails first
     const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
     for (const [index, takeover] of takeovers.entries()) {
       try {
-        await this.#registerOnce(port, takeover);
+        await this.#registerOnce(port, takeover, replace);
         break;
       } catch (error) {
         const isTaken = error instanceof TalkError && error.code === "name-taken";
@@ -269,14 +274,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
   }
 
-  async #registerOnce(port: number, takeover: string | null): Promise<void> {
+  async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
     const { name, identity } = this.#options;
     const { statement } = this.#greeting;
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, takeover }));
+      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace }));
       this.#claimIds = [claimId];
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;

@@ -2,7 +2,7 @@
 // book, peer transport and the row of the local table together, and tells the program what happens; each of them does its own work.
 //
 //  connect()  options are checked -> session greets -> UDP socket opens -> name is registered -> row in the local table
-//  send()     "sent" -> outbound.ts -> "delivered" or "failed"
+//  send()     "sent" -> outbound.ts -> "delivered", "failed" or "unconfirmed"
 //  inbound    transport -> inbound.ts -> "message" listeners
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
@@ -27,6 +27,7 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { AddressBook } from "./address-book.ts";
@@ -35,8 +36,15 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { type CheckedSend, checkSend, failedCode, OutboundMessages, type OutboundText } from "./outbound.ts";
-import { sendToRoom } from "./room-message.ts";
+import {
+  type CheckedSend,
+  checkSend,
+  failedCode,
+  isUnconfirmed,
+  OutboundMessages,
+  type OutboundText,
+} from "./outbound.ts";
+import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
@@ -53,6 +61,7 @@ import type {
   ServerEvent,
   TalkClientEvents,
   TalkConnection,
+  Via,
 } from "./types.ts";
 
 /**
@@ -84,6 +93,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #connectedAt = Number.POSITIVE_INFINITY;
   readonly #stateDir: string;
   readonly #ignored: IgnoreList;
+  readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
   #ended: Error | undefined;
@@ -109,13 +119,16 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
     this.#ignored = new IgnoreList(stateDir);
+    this.#seen = new SeenIds({ stateDir, name: this.name, onFailure: warnOfSeenIds });
     const admission = new Admission({ accept: options.accept ?? "all", ignored: this.#ignored, book: this.#book });
     this.#admission = admission;
     this.#inbound = new InboundMessages({
       book: this.#book,
       admission,
+      seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
+      isUnattended: options.unattended ?? false,
       client: this,
       isInRoom: (room) => this.#rooms.has(room),
       deliver: options.deliver,
@@ -123,9 +136,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),
     });
-    transport.on("message", (message, settle) => {
+    transport.on("message", (message, settle, output) => {
       if (options.register === "never") settle("declined");
-      else void this.#inbound.receive(message, settle);
+      else void this.#inbound.receive(message, settle, output);
     });
     transport.on("body", (body, settle) => {
       if (this.#files !== undefined) this.#files.receive(body, settle);
@@ -188,7 +201,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
-      await (register === "never" ? session.claim() : session.register(transport.port));
+      await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
@@ -211,11 +224,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
-   * gets it at its new address.
+   * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
    * @param to a name; compared as the server does, case-folded. A room, "#ops": to each of the others in it, at most 128; then it resolves to
    * what became of it at each of them, and rejects only for a room that is empty or too large, or that the server cannot be asked about.
    * @param text at most 65,536 bytes of UTF-8
-   * @throws TalkError with the code of the "failed" event; usage for an argument that is none (then nothing was sent, and no event
+   * @throws TalkError with the code of the "failed" event, or unconfirmed; usage for an argument that is none (then nothing was sent, and no event
    * tells of it); the signal's reason
    */
   send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
@@ -224,17 +237,18 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const limits = checkSend(to, text, options);
     limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
-    const id = randomUUID();
+    const { id = randomUUID() } = limits;
     if (isRoom(to)) return await this.#sendToRoom(validateRoom(to), { id, text }, limits);
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
     try {
-      const { ms, recipient } = await this.#sendTo({ id, to, text }, limits);
+      const { ms, via, recipient } = await this.#sendTo({ id, to, text }, limits);
       const { fingerprint } = recipient;
-      this.#journal?.add({ ...said, at: Date.now(), state: "delivered", via: "direct", fingerprint });
-      return { id, to, ms };
+      this.#journal?.add({ ...said, at: Date.now(), state: "delivered", via, fingerprint });
+      return { id, to, ms, via, state: "delivered" };
     } catch (error) {
-      this.#journal?.add({ ...said, at: Date.now(), state: "failed", via: null, fingerprint: null });
+      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
+      this.#journal?.add({ ...said, at: Date.now(), state, via: null, fingerprint: null });
       throw error;
     }
   }
@@ -243,20 +257,27 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async #sendTo(
     { id, to, text, room }: OutboundText,
     limits: CheckedSend,
-  ): Promise<{ ms: number; recipient: DirectoryEntry }> {
+  ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry }> {
+    const { auto, repeated } = limits;
     const startedAt = performance.now();
+    let recipient: DirectoryEntry;
     try {
-      const recipient = await this.#outbound.send({ id, to, text, room, auto: limits.auto }, limits);
-      const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
-      this.#presence?.sent();
-      this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null });
-      return { ms, recipient };
+      recipient = await this.#outbound.send({ id, to, text, room, auto, repeated }, limits);
     } catch (error) {
+      const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
-      const remedy = error instanceof TalkError ? error.remedy : null;
-      this.#tell("failed", { id, to, code: failedCode(error), message, room: room ?? null, remedy });
+      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: room ?? null, at, message });
+      else {
+        const remedy = error instanceof TalkError ? error.remedy : null;
+        this.#tell("failed", { id, to, code: failedCode(error), message, room: room ?? null, remedy });
+      }
       throw error;
     }
+    const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
+    this.#presence?.sent();
+    const via = "direct";
+    this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
+    return { ms, via, recipient };
   }
 
   async #sendToRoom(
@@ -268,6 +289,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
     // Of a room that this client is in it writes to those whom it has shown; else to whom the server names now.
     const members = this.#rooms.othersIn(room) ?? (await this.#othersIn(room, limits));
+    checkRoom(room, members);
     this.#tell("sent", { id, to: room, at: Date.now() });
     const result = await sendToRoom({
       ...{ id, room, members },
@@ -401,7 +423,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
-    await this.#journal?.close();
+    await Promise.all([this.#journal?.close(), this.#seen.close()]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -453,6 +475,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const error = reason instanceof Error ? reason : new Error(String(reason));
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
+}
+
+function warnOfSeenIds({ message }: Error): void {
+  process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
 
 /** Where a user's key and pins are, and the server. */

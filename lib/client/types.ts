@@ -27,13 +27,23 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  readonly kind: "text";
   /** "#ops", folded, in which it was said; null: to this client alone. */
   readonly room: string | null;
+  /** The way that it came: from the sender's program, by a relay, or left at the server. */
+  readonly via: Via;
+  /** When it was left for this client at the server; null: it came from the sender's program. */
+  readonly leftAt: EpochMs | null;
+  /** It may have been shown before, by a program of this user that was killed. */
+  readonly again: boolean;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
 }
 
-/** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
+/** How a message came, or went. */
+export type Via = "direct" | "relay" | "mailbox";
+
+/** A message was taken for sending: exactly one of delivered, failed and unconfirmed follows. Emitted before send() returns. */
 export interface SentEvent {
   readonly id: string;
   readonly to: string;
@@ -47,7 +57,9 @@ export interface DeliveredEvent {
   readonly ms: number;
   /** In which it was said: each member has an event of its own; null: to this one alone. */
   readonly room: string | null;
+  readonly via: Via;
 }
+/** It was not shown, and will not be. */
 export interface FailedEvent {
   readonly id: string;
   readonly to: string;
@@ -56,6 +68,14 @@ export interface FailedEvent {
   readonly room: string | null;
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
+}
+/** The other side may have shown it, and has not said so: sending it again may double it, unless under the same id. */
+export interface UnconfirmedEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly room: string | null;
+  readonly at: EpochMs;
+  readonly message: string;
 }
 /** Somebody, this client too, has come into a room that it is in, or has left it. */
 export interface RoomEvent {
@@ -78,7 +98,7 @@ export interface RoomResult {
   /** Names of those that have it, and of those that did not want it. */
   readonly to: readonly string[];
   readonly declined: readonly string[];
-  readonly failed: readonly { readonly to: string; readonly code: FailedCode }[];
+  readonly failed: readonly { readonly to: string; readonly code: FailedCode | "unconfirmed" }[];
   /** Of those in `to`, whose keys this user had not met before. */
   readonly newKeys: readonly string[];
 }
@@ -182,6 +202,7 @@ export interface TalkClientEvents {
   sent: [event: SentEvent];
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
+  unconfirmed: [event: UnconfirmedEvent];
   folded: [event: FoldedEvent];
   room: [event: RoomEvent];
   /** What became of a message in a room, after the events of its members. */
@@ -225,7 +246,7 @@ export interface ConnectOptions {
   readonly recipients?: readonly string[];
   /**
    * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
-   * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
+   * fulfilled; a rejection leaves the message unconfirmed. Without it the "message" listeners are the output.
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
   /**
@@ -240,6 +261,16 @@ export interface ConnectOptions {
    * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
    */
   readonly fold?: boolean;
+  /**
+   * Nobody looks at this program: a message goes into the history, which it needs, is confirmed once it is on the disk, and only then
+   * given to the "message" listeners, whose outcome changes nothing. Default: false.
+   */
+  readonly unattended?: boolean;
+  /**
+   * Take the name over from another program that is on under the same key; that one gets an "error", name-taken. For a person's doing
+   * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
+   */
+  readonly replace?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
@@ -273,8 +304,18 @@ export interface HistoryOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered, at most a week; default 10 000. */
+  /**
+   * Milliseconds, at most a week; default 10 000. Then the other side is asked, for a second at most, whether it has shown the
+   * message: delivered, not-delivered (it will not appear later) or unconfirmed.
+   */
   readonly timeoutMs?: number;
+  /**
+   * 1 to 64 bytes of UTF-8; default: a random one. Of one key's messages with one id the receiver shows one, within 14 days: an
+   * attempt after one that was not delivered, or is unconfirmed, has the id of that one.
+   */
+  readonly id?: string;
+  /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
+  readonly repeated?: boolean;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
@@ -284,6 +325,8 @@ export interface SendResult {
   readonly id: string;
   readonly to: string;
   readonly ms: number;
+  readonly via: Via;
+  readonly state: "delivered";
 }
 
 /** What is counted of the connection to the lookup server. */
@@ -312,6 +355,7 @@ export interface MessageStats {
   readonly delivered: number;
   /** By the code of the "failed" event. */
   readonly failed: Readonly<Record<FailedCode, number>>;
+  readonly unconfirmed: number;
   /** Handed over to the program. */
   readonly received: number;
   /** Not handed over, because the sender's key contradicts the name. */
@@ -338,7 +382,7 @@ export interface TalkConnection extends AsyncDisposable {
   readonly fingerprint: string;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
-  /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
+  /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
   /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */

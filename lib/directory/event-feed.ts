@@ -72,10 +72,11 @@ export class EventFeed {
   }
 
   #isNews({ kind, name, version }: DirectoryEvent, row: DirectoryRow | null): boolean {
-    // A row is there before its event is published. Without it the client has left again; a later one has its own event.
-    if (kind !== "off") return row !== null && !isLaterVersion(row.version, version);
-    if (row !== null) return false;
     const heard = this.#heard.get(foldName(name));
+    // A row is there before its event is published. Without it the client has left again. A later one does not make this event
+    // old while that one's is on its way: a client that came and changed at once has come.
+    if (kind !== "off") return row !== null && (heard === undefined || !isLaterVersion(heard.version, version));
+    if (row !== null) return false;
     if (heard === undefined || isLaterVersion(version, heard.version)) return true;
     return heard.version === version && heard.kind !== "off";
   }

@@ -31,6 +31,10 @@ export const BodyType = {
 export const BODY_VERSION = 1;
 /** Flag: sent by a program without a person's doing. */
 const AUTO = 1;
+/** Flag: the id may have been used before, by this program or another one: the receiver looks into its log. */
+const REPEATED = 2;
+/** Flag: another process of the receiver was sent this text, and has not said what became of it. */
+const AGAIN = 4;
 const FLAGS = 2;
 const ID = 4; // where the id begins
 const HEAD_BYTES = 5; // version, type, flags and the two lengths
@@ -43,26 +47,35 @@ export interface MessageBody {
   readonly room?: string | undefined;
   /** Sent by a program without a person's doing: no program answers it by itself. */
   readonly auto: boolean;
+  /** The receiver may have shown this id before. */
+  readonly repeated: boolean;
+  /** Another process of the receiver may have shown it, and have been killed since. */
+  readonly again: boolean;
 }
 
-/** What is written; a text is a person's unless told otherwise. */
-export type NewMessageBody = Omit<MessageBody, "auto"> & { readonly auto?: boolean };
+/** What is written; a text is a person's, and sent for the first time, unless told otherwise. */
+export type NewMessageBody = Omit<MessageBody, "auto" | "repeated" | "again"> & {
+  readonly auto?: boolean;
+  readonly repeated?: boolean;
+};
 
 // Most messages are short: they are written here first, so that no string has to be measured before it is written.
 const scratch = Buffer.alloc(4096);
 const MAX_BYTES_PER_UNIT = 3; // UTF-8 for one UTF-16 unit
 
 /** The body, or null when the id, the name or the text is too long (or the id empty). */
-export function encodeMessage({ id, from, text, room, auto = false }: NewMessageBody): Buffer | null {
-  if (room !== undefined) return encodeRoomMessage(room, { id, from, text, auto });
+export function encodeMessage(message: NewMessageBody): Buffer | null {
+  const { id, from, text, room, auto = false, repeated = false } = message;
+  if (room !== undefined) return encodeRoomMessage(room, { id, from, text, auto, repeated });
+  const flags = (auto ? AUTO : 0) | (repeated ? REPEATED : 0);
   const most = HEAD_BYTES + MAX_BYTES_PER_UNIT * (id.length + from.length + text.length);
   if (most > scratch.length) {
     const length = HEAD_BYTES + Buffer.byteLength(id) + Buffer.byteLength(from) + Buffer.byteLength(text);
     if (length > MAX_BODY_BYTES) return null;
     const body = Buffer.allocUnsafe(length);
-    return writeMessage(body, id, from, text, auto) < 0 ? null : body;
+    return writeMessage(body, id, from, text, flags) < 0 ? null : body;
   }
-  const length = writeMessage(scratch, id, from, text, auto);
+  const length = writeMessage(scratch, id, from, text, flags);
   return length < 0 ? null : Buffer.from(scratch.subarray(0, length));
 }
 
@@ -78,7 +91,7 @@ function encodeRoomMessage(room: string, message: NewMessageBody): Buffer | null
 }
 
 // Returns the length, or -1 when one of the three is out of bounds. Caller knows that all of it fits.
-function writeMessage(body: Buffer, id: string, from: string, text: string, auto: boolean): number {
+function writeMessage(body: Buffer, id: string, from: string, text: string, flags: number): number {
   const idBytes = body.write(id, ID);
   const fromStart = ID + idBytes + 1;
   const fromBytes = body.write(from, fromStart);
@@ -87,7 +100,7 @@ function writeMessage(body: Buffer, id: string, from: string, text: string, auto
   if (idBytes < 1 || idBytes > MAX_ID_BYTES || fromBytes > MAX_FROM_BYTES || textBytes > MAX_TEXT_BYTES) return -1;
   body[0] = BODY_VERSION;
   body[1] = BodyType.text;
-  body[FLAGS] = auto ? AUTO : 0;
+  body[FLAGS] = flags;
   body[3] = idBytes;
   body[ID + idBytes] = fromBytes;
   return textStart + textBytes;
@@ -113,13 +126,21 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
   // One check for all (TextDecoder would need three calls, half a microsecond each): a character cannot reach over
   // the length byte between id and name, which is ASCII, and none may reach from the name (or the room) into what follows.
   if (!isUtf8(body.subarray(ID)) || isContinuation(body[fromEnd]) || isContinuation(body[roomEnd])) return "malformed";
+  const flags = body[FLAGS] as number;
   return {
     id: body.toString("utf8", ID, idEnd),
     from: body.toString("utf8", fromStart, fromEnd),
     text: body.toString("utf8", roomEnd),
     ...(roomEnd > fromEnd && { room: body.toString("utf8", fromEnd + 1, roomEnd) }),
-    auto: ((body[FLAGS] as number) & AUTO) !== 0,
+    auto: (flags & AUTO) !== 0,
+    repeated: (flags & (REPEATED | AGAIN)) !== 0,
+    again: (flags & AGAIN) !== 0,
   };
+}
+
+/** From now on a text's body says that another process of its receiver may have shown it. */
+export function markAgain(body: Buffer): void {
+  if (body[1] === BodyType.text && body.length > FLAGS) body[FLAGS] = (body[FLAGS] as number) | AGAIN;
 }
 
 function isContinuation(byte: number | undefined): boolean {

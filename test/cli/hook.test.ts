@@ -22,8 +22,9 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const NAMES = ["FROM", "TEXT", "ID", "ROOM", "VERIFIED", "ATTESTED", "SKIPPED"];
 
 function message(text: string, more: Partial<TalkMessage> = {}): TalkMessage {
-  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, room: null, auto: false };
-  return { ...usual, text, ...more };
+  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, auto: false };
+  const way = { kind: "text", room: null, via: "direct", leftAt: null, again: false } as const;
+  return { ...usual, ...way, text, ...more };
 }
 
 /** A program that writes what it is told, one file a call, and then does what `then` says. */

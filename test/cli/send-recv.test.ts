@@ -59,6 +59,11 @@ describe("ptalk send", () => {
       at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       fingerprint: expect.stringMatching(/^SHA256:/),
       verified: true,
+      kind: "text",
+      room: null,
+      via: "direct",
+      leftAt: null,
+      again: false,
       auto: false,
     });
   });

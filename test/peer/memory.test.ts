@@ -16,11 +16,13 @@ interface Sender {
 }
 
 function streamsOf(limitBytes: number, endSession: (session: StreamSession) => void = () => {}) {
+  const nothing = () => {};
   return new InboundStreams<StreamSession>({
     limitBytes,
-    deliver: () => {},
-    deliverBody: () => {},
-    onSettledLater: () => {},
+    deliver: nothing,
+    deliverBody: nothing,
+    readAll: nothing,
+    onSettledLater: nothing,
     endSession,
   });
 }

@@ -4,8 +4,10 @@ import { statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { validateRoom } from "../../base/names.ts";
+import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
 import { commandContext, milliseconds, ownName } from "../command-context.ts";
+import { CommandEnded } from "../command-ended.ts";
 import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
@@ -61,7 +63,11 @@ async function run(
   // Only the option: the setting of that name is how long a message may take.
   const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
-    json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
+    (json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n"))).catch(
+      (error: unknown) => {
+        throw error instanceof CommandEnded ? new NotShown() : error; // nobody reads: another program may show it
+      },
+    ),
   );
   const client = await connectClient(config, {
     name,
@@ -166,7 +172,7 @@ class MessagePrinter {
 
   /** Rejects what comes after the last one wanted: its sender must not believe that anybody read it. */
   async deliver(message: TalkMessage): Promise<void> {
-    if (this.#promised >= this.#count) throw TalkError.closed("the receiver");
+    if (this.#promised >= this.#count) throw new NotShown();
     this.#promised++;
     await this.#opened;
     await this.#output(message);

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { validateTarget } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
 import { connectClient, keepHistory } from "../connect.ts";
 import { note } from "../output.ts";
@@ -53,17 +54,20 @@ async function talkOnPipe(
     const ready = new Promise<void>((resolve) => {
       registered = resolve;
     });
+    const agent = agentOf(name, config.server);
     const client = await connectClient(config, {
       name,
+      replace: agent !== undefined,
       signal: life.signal,
       startServer: !config.serverConfigured,
       fold: config.history && !json && process.stdout.isTTY,
       history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });
-    await withClient(client, async (ended) => {
+    await withClient(client, agent, async (ended) => {
       using _hook = await startHook(client, config, note);
       view.registered(client);
+      if (agent !== undefined) view.missed(await unreadOf(agent, client));
       registered();
       const signal = AbortSignal.any([life.signal, ended]);
       const conversation = new Conversation(client, view, {

@@ -1,5 +1,6 @@
 // A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
 import type { TalkConnection } from "../../client/types.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { connectClient, keepHistory } from "../connect.ts";
@@ -23,8 +24,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   const ready = new Promise<void>((resolve) => {
     opened = resolve;
   });
+  const agent = agentOf(name, config.server);
   const client = await connectClient(config, {
     name,
+    replace: agent !== undefined,
     signal: life.signal,
     startServer: !config.serverConfigured,
     fold: config.history,
@@ -37,7 +40,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       await view?.message(message);
     },
   });
-  await withClient(client, async (ended) => {
+  await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
     using shown = terminalView({
@@ -49,6 +52,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
     shown.registered(client);
+    if (agent !== undefined) shown.missed(await unreadOf(agent, client));
     opened();
     const conversation = new Conversation(client, shown, {
       signal,

@@ -65,6 +65,7 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("unconfirmed", (event) => view.unconfirmed(event));
     this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
     client.on("file", (offer) => this.#files.onOffer(offer));
     client.on("room", (event) => view.room(event));
@@ -259,7 +260,7 @@ export class Conversation {
       const accepted = this.#sending === undefined;
       return sending.then(
         () => {},
-        // Of an accepted message "failed" has told.
+        // Of an accepted message "failed" or "unconfirmed" has told.
         (error: unknown) => (accepted ? undefined : this.#fail(error)),
       );
     });

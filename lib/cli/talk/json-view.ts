@@ -11,6 +11,7 @@ import {
   roomJson,
   roomResultJson,
   sentJson,
+  unconfirmedJson,
 } from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
@@ -29,6 +30,7 @@ export function jsonView(): View {
     roomResult: (result) => show(roomResultJson(result)),
     entered: () => {},
     members: (room, clients) => show({ type: "members", room, clients: clients.map((entry) => entry.toJSON()) }),
+    unconfirmed: (event) => show(unconfirmedJson(event)),
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),
@@ -37,6 +39,9 @@ export function jsonView(): View {
     ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),
     past: () => {},
+    missed: (records) => {
+      if (records.length > 0) show({ type: "history", records: records.map(historyJson) });
+    },
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     server: ({ state }) => show({ type: "server", state }),

@@ -27,8 +27,9 @@ export class PastLines {
     const { marks, paint } = this.#style;
     const { at, direction, state, with: name, room, text } = record;
     const stamp = this.#clock.stamp(at);
-    const hasFailed = state === "failed";
-    const mark = `${paint("dim", stamp)}${hasFailed ? paint("red", `${marks.failed} `) : ""}`;
+    const fate = state === "failed" ? paint("red", `${marks.failed} `) : "";
+    const doubt = state === "unconfirmed" ? paint("yellow", `${marks.unconfirmed} `) : "";
+    const mark = `${paint("dim", stamp)}${fate}${doubt}`;
     const lines =
       direction === "in"
         ? messageLines({ from: name, text, room, verified: true }, paint, stamp)

@@ -19,7 +19,9 @@ import {
   enteredText,
   foldedText,
   ignoredText,
+  MISSED_SHOWN,
   membersText,
+  missedText,
   NOTHING_SAID,
   partnerText,
   peerText,
@@ -58,6 +60,9 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     failed: (event) => {
       if (event.room === null) note(failureText(event));
     },
+    unconfirmed: ({ message, room }) => {
+      if (room === null) note(message);
+    },
     room: (event) => note(roomText(event)),
     roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
     entered: (room, others) => note(enteredText(room, others)),
@@ -73,6 +78,11 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: () => {}, // what is printed may be for a program
+    missed: (records) => {
+      if (records.length === 0) return;
+      note(missedText(records.length));
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
     server: (event) => news.hear(event),

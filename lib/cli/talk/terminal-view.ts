@@ -25,7 +25,9 @@ import {
   enteredText,
   foldedText,
   ignoredText,
+  MISSED_SHOWN,
   membersText,
+  missedText,
   NOTHING_SAID,
   partnerText,
   peerText,
@@ -174,6 +176,11 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    unconfirmed: ({ id, at, message, room }) => {
+      if (room !== null) return;
+      const text = escapeControls(message);
+      show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);
+    },
     all: (clients) => {
       for (const { name } of clients) know(name);
       show(clientTable(clients, paint));
@@ -194,6 +201,12 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     folded: (event) => say(foldedText(event)),
     ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    missed: (records) => {
+      if (records.length === 0) return;
+      say(missedText(records.length));
+      for (const { with: from } of records) talksWith(from);
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     past: (records) => {
       if (records.length === 0) return;
       const lines = new PastLines({ ...past, paint: plain });

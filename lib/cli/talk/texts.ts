@@ -55,6 +55,14 @@ export function membersText(room: string, members: readonly { readonly name: str
   return `${members.length} ${members.length === 1 ? "is" : "are"} in ${escapeControls(room)}: ${names}`;
 }
 
+/** Messages that an agent has taken which are shown at once; /history has them all. */
+export const MISSED_SHOWN = 50;
+
+export function missedText(count: number): string {
+  const what = count === 1 ? "1 message has come" : `${count} messages have come`;
+  return `${what} while you had no terminal${count > MISSED_SHOWN ? `; the last ${MISSED_SHOWN} (/history N shows more)` : ""}:`;
+}
+
 export const NOTHING_SAID = "nothing has been said";
 
 /** @param count clients that are on, this one too */

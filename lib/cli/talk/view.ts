@@ -14,6 +14,7 @@ import type {
   ServerEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../../client/types.ts";
 
 import type { FileNews } from "../files.ts";
@@ -25,6 +26,7 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  unconfirmed(event: UnconfirmedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
@@ -45,6 +47,8 @@ export interface View extends Disposable {
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
+  /** What the user's agent has taken and nobody has seen, oldest first. */
+  missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;

@@ -3,8 +3,8 @@
 import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, stat } from "node:fs/promises";
 import { foldName, foldRoom, isRoom } from "../../base/names.ts";
+import { MAX_JOURNAL_AGE_MS } from "../line-journal.ts";
 import { journalPaths, openJournal } from "./folder.ts";
-import { MAX_JOURNAL_AGE_MS } from "./journal.ts";
 import { type HistoryRecord, MAX_LINE_BYTES, parseRecord } from "./record.ts";
 
 const CHUNK_BYTES = 256 * 1024;
