@@ -6,37 +6,14 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, dirname, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import { rolldown } from "rolldown";
+import { fromVendor, plainAssert, rareParts, vendorFile } from "./bundling.js";
 
 const dist = join(import.meta.dirname, "../dist");
 const require = createRequire(import.meta.url);
 const { devDependencies } = require("../package.json");
-
-/** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
-const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
-const VIRTUAL = "\0rare:";
-const rareParts = {
-  name: "rare-parts",
-  resolveId: { filter: { id: RARE }, handler: (id) => VIRTUAL + id },
-  load: {
-    filter: { id: new RegExp(`^${VIRTUAL}`) },
-    handler: (id) => `module.exports = process.getBuiltinModule(${JSON.stringify(id.slice(VIRTUAL.length))});`,
-  },
-};
-
-/** sodium-native checks its arguments by node:assert, which takes 1 ms to load and is used for nothing else. */
-const plainAssert = {
-  name: "plain-assert",
-  resolveId: { filter: { id: /^assert$/ }, handler: () => "\0assert" },
-  load: {
-    filter: { id: /^\0assert$/ },
-    handler: () => `module.exports = (ok, message) => {
-      if (!ok) throw new Error(message);
-    };`,
-  },
-};
 
 /** A module in one file with others still means its own place by import.meta. */
 const ownPlace = {
@@ -71,8 +48,6 @@ const sodiumAddon = (root) => ({
       }`,
   },
 });
-
-const vendorFile = (name) => `${name.replace("@", "").replace("/", "-")}.cjs`;
 
 /** What the modules import of other packages, by import or by the require() of those that are needed now and then. */
 const IMPORTED = /\b(from|import|require\()\s*"([a-z@][^":]*)"/g;
@@ -112,18 +87,6 @@ const inVendor = (packages, self) => ({
   name: "in-vendor",
   resolveId: (id) => (packages.has(id) && id !== self ? { id: `./${vendorFile(id)}`, external: true } : null),
 });
-
-/** In the command, which is one file anyway, the packages themselves. */
-const fromVendor = (packages) => {
-  const names = new Map([...packages].map((name) => [vendorFile(name), name]));
-  return {
-    name: "from-vendor",
-    resolveId: {
-      filter: { id: /\/vendor\/[^/]+\.cjs$/ },
-      handler: (id) => require.resolve(names.get(basename(id))),
-    },
-  };
-};
 
 /** One file of everything behind a module of lib/cli. */
 async function bundle(entry, name, packages) {

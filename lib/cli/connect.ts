@@ -21,8 +21,16 @@ type Wanted = Pick<
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
   const { TalkClient } = await import("../client/talk-client.ts");
-  const { server, stateDir, insecure, port, accept } = config;
-  return TalkClient.connect({ ...wanted, server, stateDir, insecure, accept, ...(port === undefined ? {} : { port }) });
+  const { server, stateDir, insecure, port, accept, listed } = config;
+  return TalkClient.connect({
+    ...wanted,
+    server,
+    stateDir,
+    insecure,
+    accept,
+    listed,
+    ...(port === undefined ? {} : { port }),
+  });
 }
 
 /** What a conversation keeps, by the settings. @param tell hears once that it is not kept, and why */

@@ -19,8 +19,16 @@ export function table(header: readonly string[], rows: readonly (readonly string
 
 export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on"];
+  const header = ["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"];
   const rows = clients.map((c) => [c.name, endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
-  return table(["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"], rows, paint);
+  const statuses = clients.map(statusCell);
+  // Where everybody looks there is nothing to say.
+  if (statuses.every((status) => status === "")) return table(header, rows, paint);
+  return table(
+    [...header, "STATUS"],
+    rows.map((row, i) => [...row, statuses[i] ?? ""]),
+    paint,
+  );
 }
 
 export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
@@ -38,14 +46,22 @@ export function localTable(clients: readonly LocalEntry[], paint: Paint): string
   return table(["NAME", "USER", "PID", "TTY", "SERVER", "SINCE", "LAST MESSAGE", "SENT/RECEIVED"], rows, paint);
 }
 
+/** "idle", "away", "away: at lunch"; empty for somebody who looks. */
+function statusCell({ status: { state, text } }: DirectoryEntry): string {
+  const word = state === "here" ? "" : state;
+  return text === "" ? word : `${word}${word === "" ? "" : ": "}${text}`;
+}
+
 /** One client, a field a line. */
 export function clientDetails(client: DirectoryEntry): string[] {
+  const status = statusCell(client);
   return [
     `name         ${escapeControls(client.name)}`,
     `address      ${escapeControls(endpoint(client))}`,
     `host         ${escapeControls(client.host)}`,
     `on since     ${time(client.startedAt)}`,
     `last lookup  ${time(client.lastLookupAt)}`,
+    ...(status === "" ? [] : [`status       ${escapeControls(status)}`]),
     `fingerprint  ${escapeControls(client.fingerprint)}`,
   ];
 }

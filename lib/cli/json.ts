@@ -12,6 +12,7 @@ import type {
   RoomResult,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
   UnconfirmedEvent,
@@ -44,6 +45,7 @@ export type JsonEvent =
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
   | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "status" } & StatusEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)

@@ -1,6 +1,5 @@
 // The program as commander sees it: global options, the one command that will run, and the others by name only.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { createRequire } from "node:module";
 import { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
@@ -66,7 +65,6 @@ function failInsteadOfExiting(command: Command): void {
 }
 
 function version(): string {
-  const root = join(import.meta.dirname, "../..");
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
   return version;
 }

@@ -8,6 +8,7 @@ import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../cli
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { CommandEnded } from "./command-ended.ts";
+import { duration, WEEK_S } from "./config-values.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
@@ -18,16 +19,20 @@ import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
 import { roomResultText } from "./talk/texts.ts";
-import { duration } from "./times.ts";
+import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
   /** What is delivered is not told. */
   readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
+  /** A duration: how long to wait for recipients who are off. */
+  readonly wait?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
   readonly id?: string | undefined;
 }
+
+const waitSeconds = duration(WEEK_S);
 
 /** Failures of which a later attempt is to have the same id. */
 const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
@@ -47,6 +52,7 @@ export async function send(
   checkId(id);
   const name = ownName(config);
   const recipients = checkRecipients(names);
+  if (options.wait !== undefined && recipients.some(isRoom)) throw TalkError.usage("--wait: nobody waits for a room");
   if (file !== undefined && recipients.some(isRoom)) {
     throw TalkError.usage("--file: a file goes to people, not to a room");
   }
@@ -57,11 +63,13 @@ export async function send(
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
-  const deadline = new Deadline(milliseconds(config.timeout));
+  const waitMs = milliseconds(options.wait === undefined ? undefined : waitSeconds(options.wait, "--wait"));
+  const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
   const client = await connectClient(config, {
     name,
     register: "never",
     recipients: recipients.filter((to) => !isRoom(to)),
+    startServer: waitMs !== undefined && !config.serverConfigured,
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
     throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
@@ -70,7 +78,7 @@ export async function send(
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
-    const limits = { id, repeated, signal, auto, ...deadline.left };
+    const limits = { id, repeated, signal, auto, ...timesOf(deadline, waitMs, milliseconds(config.timeout)) };
     const outcomes =
       text === "" ? [] : await Promise.allSettled(recipients.map((to) => sendOne(client, to, text, { json, limits })));
     signal.throwIfAborted();
@@ -111,6 +119,13 @@ function roomStatus({ delivered, failed }: RoomResult): number {
   if (failed.length === 0 && delivered > 0) return EXIT.ok;
   const mayHaveIt = delivered > 0 || failed.some(({ code }) => code === "unconfirmed");
   return mayHaveIt ? EXIT.unconfirmed : EXIT.tempFail;
+}
+
+/** With --wait the timeout is that of each attempt. */
+function timesOf({ left }: Deadline, waitMs: number | undefined, timeoutMs: number | undefined) {
+  if (waitMs === undefined) return left;
+  const each = timeoutMs === undefined ? {} : { timeoutMs };
+  return { ifOff: "wait" as const, waitMs: left.timeoutMs ?? waitMs, ...each };
 }
 
 /** @throws TalkError usage */
@@ -158,7 +173,7 @@ function report(
     if (outcome.status !== "fulfilled" || quiet) continue;
     const { value } = outcome;
     if ("room" in value) tell(`${escapeControls(value.room)}: ${roomResultText(value)}`);
-    else tell(`delivered to ${escapeControls(value.to)} (${duration(value.ms)})`);
+    else tell(`delivered to ${escapeControls(value.to)} (${shownDuration(value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) {

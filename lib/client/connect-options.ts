@@ -51,6 +51,7 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   fold: BOOLEAN,
   unattended: BOOLEAN,
   replace: BOOLEAN,
+  listed: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
 };
 

@@ -17,17 +17,19 @@ export interface RegistrationRequest {
   readonly takeover: string | null;
   /** Take the name over from any other client of the same key. */
   readonly replace: boolean;
+  /** Shown in lists. */
+  readonly listed: boolean;
 }
 
 /** The command and its arguments. Without ENDPOINT: the server sees from where we come, and others reach us there. */
 export function registrationRequest(request: RegistrationRequest): (string | number)[] {
-  const { name, identity, statement, port, takeover, replace } = request;
+  const { name, identity, statement, port, takeover, replace, listed } = request;
   const host =
     hostname()
       .replace(/[^!-~]/g, "")
       .slice(0, MAX_HOST_BYTES) || "localhost";
-  const flags = replace ? ["PROBE", "REPLACE"] : ["PROBE"];
-  const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])];
+  const flags = ["PROBE", ...(replace ? ["REPLACE"] : []), ...(listed ? [] : ["UNLISTED"])];
+  const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])].sort();
   const fields = { name, port, endpoints: [], host, protocol: PEER_PROTOCOL, options };
   const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
   const key = identity.publicKey.toString("base64");

@@ -12,7 +12,7 @@ import { TalkError } from "../base/errors.ts";
 import type { ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
@@ -40,6 +40,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** Shown in lists; default: true. */
+  readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
@@ -48,6 +50,8 @@ export interface ServerSessionOptions {
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
+  /** A client has another status, or other fields. Comes before "seen". */
+  changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
@@ -68,6 +72,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isRegistered = false;
   /** Folded names. */
   readonly #rooms = new Set<string>();
+  /** Names that are watched beside everybody, or by one who is not registered. */
+  readonly #watched = new Set<string>();
+  /** What was said last of this client; undefined: nothing yet. */
+  #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -182,12 +190,37 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     await Promise.all([this.#connection.command("WATCH", room), this.#connection.command("JOIN", room)]);
   }
 
+  /** Says whether somebody looks at this client, on this connection and on later ones. @throws TalkError unreachable, bad-data, protocol */
+  async setStatus(state: PresenceState, text: string): Promise<void> {
+    this.#status = { state, text };
+    if (!this.isConnected) return; // told when it is back
+    await this.#connection.command("STATUS", state, text);
+  }
+
   /** Tells the server that this client has looked somebody up without asking it. Waits for nothing; a failure is passed over. */
   touch(): void {
     if (!this.#isRegistered || !this.#takesTouch || !this.isConnected) return;
     this.#connection.command("TOUCH").catch((error: unknown) => {
       if (error instanceof ReplyError) this.#takesTouch = false; // a server of an older version
     });
+  }
+
+  /** Watches a name, now and on each later connection: "seen" and "peer" tell of it. @throws TalkError protocol, closed */
+  async watch(name: string): Promise<void> {
+    this.#watched.add(name);
+    if (this.isConnected) await this.#connection.ask("WATCH", name).catch((error: unknown) => this.#passOver(error));
+  }
+
+  unwatch(name: string): void {
+    this.#watched.delete(name);
+    // A registered client watches everybody all the same.
+    if (this.isConnected) this.#connection.command("UNWATCH", name).catch(() => {});
+  }
+
+  /** A connection that breaks off is replaced, and the name watched on the next one. */
+  #passOver(error: unknown): void {
+    if (!this.isConnected) return;
+    throw error;
   }
 
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
@@ -272,16 +305,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#isRegistered = true;
     // After a restart of the server; else it is in them still.
     await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
+    // A server that was started anew does not know it. One without statuses is no reason to go.
+    const { state, text } = this.#status ?? {};
+    if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
   }
 
   async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
-    const { name, identity } = this.#options;
+    const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace }));
+      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace, listed }));
       this.#claimIds = [claimId];
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;
@@ -325,6 +361,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
       if (entry === null) return;
+      if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }
@@ -367,6 +404,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#adopt(connection, greeting);
         this.#listen();
         await this.#enter();
+        if (this.#watched.size > 0) await this.#connection.ask("WATCH", ...this.#watched);
         break;
       } catch (error) {
         this.#connection.close();

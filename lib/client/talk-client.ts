@@ -20,7 +20,7 @@ import {
 } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -32,6 +32,7 @@ import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
+import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
@@ -43,6 +44,7 @@ import {
   isUnconfirmed,
   OutboundMessages,
   type OutboundText,
+  type SendLimits,
 } from "./outbound.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
@@ -87,6 +89,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
   readonly #rooms: Rooms;
+  /** Only those who wait for somebody need it. */
+  #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
   /** Most programs never see a file: what sends and receives them is loaded for the first one. */
   #files: FileTransfers | undefined;
@@ -152,6 +156,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     session.on("room", (push) => this.#rooms.onPush(push));
     session.on("server", (event) => this.#onServer(event));
+    session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
     session.on("peer", (event) => {
       if (event.state === "left") this.#book.onLeft(event.name);
@@ -186,6 +191,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      listed: options.listed,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
     });
@@ -262,7 +268,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const startedAt = performance.now();
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, room, auto, repeated }, limits);
+      const message = { id, to, text, room, auto, repeated };
+      recipient = await (limits.waitMs === undefined || room !== undefined
+        ? this.#outbound.send(message, limits)
+        : this.#sendWhenOn(message, limits, limits.waitMs));
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -342,6 +351,31 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#rooms.names;
   }
 
+  /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+    const { to } = message;
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    const deadline = performance.now() + waitMs;
+    this.#arrivals ??= new Arrivals(this.#session);
+    using expected = await this.#arrivals.expect(name);
+    for (let repeated = message.repeated ?? false; ; repeated = true) {
+      const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+      const timeoutMs = Math.min(limits.timeoutMs, leftMs);
+      try {
+        return await this.#outbound.send({ ...message, repeated }, { ...limits, timeoutMs });
+      } catch (error) {
+        const code = error instanceof TalkError ? error.code : "";
+        limits.signal?.throwIfAborted();
+        if (this.#ended || (code !== "no-such-user" && code !== "not-delivered")) throw error;
+        if (performance.now() >= deadline) throw code === "not-delivered" ? error : notOn(to);
+        const pauseMs = code === "not-delivered" ? TRY_AGAIN_MS : deadline - performance.now();
+        await abortable(expected.next(Math.max(1, pauseMs)), limits.signal);
+        if (performance.now() >= deadline && code === "no-such-user") throw notOn(to);
+      }
+    }
+  }
+
   /**
    * Offers a file to whoever has the name, and sends it once it is accepted, from where an earlier attempt broke off. Resolves when the
    * receiver has it whole, synced to its disk, under its name.
@@ -373,6 +407,24 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async list(): Promise<LocalEntry[]> {
     this.#presence?.update();
     return listLocal();
+  }
+
+  /**
+   * Says in this client's entry whether somebody looks at it. Kept over reconnections.
+   * @param text at most 128 bytes of UTF-8 without control characters
+   * @throws TalkError usage, bad-data, unreachable
+   */
+  async setStatus(state: PresenceState, text = ""): Promise<void> {
+    if (!["here", "idle", "away"].includes(state)) {
+      throw new TalkError("usage", 'setStatus(): state must be "here", "idle" or "away"', { subject: "state" });
+    }
+    if (typeof text !== "string")
+      throw new TalkError("usage", "setStatus(): text must be a string", { subject: "text" });
+    if (Buffer.byteLength(text) > MAX_STATUS_BYTES || /\p{Cc}/u.test(text)) {
+      throw TalkError.badData(`a status has at most ${MAX_STATUS_BYTES} bytes and no control characters`);
+    }
+    if (this.#ended) throw this.#ended;
+    await this.#session.setStatus(state, text);
   }
 
   /**
@@ -446,6 +498,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
   }
 
+  #onChanged(entry: DirectoryEntry): void {
+    const folded = foldIfValid(entry.name);
+    const before = folded === null ? null : this.#book.entryOf(folded, entry.key);
+    const { state, text } = entry.status;
+    if (before !== null && before.status.state === state && before.status.text === text) return;
+    this.#tell("status", { name: entry.name, state, text });
+  }
+
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
       this.#presence?.moved(this.address);
@@ -476,6 +536,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
+const TRY_AGAIN_MS = 1_000;
+
+const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
 
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });

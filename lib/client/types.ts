@@ -1,6 +1,6 @@
 // What the client library takes and gives out: options, events, results, counters. Types only.
 import type { FailedCode, Remedy } from "../base/errors.ts";
-import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
+import type { DirectoryEntry, EntryJson, PresenceState } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
@@ -190,6 +190,13 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
+/** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
+export interface StatusEvent {
+  readonly name: string;
+  readonly state: PresenceState;
+  readonly text: string;
+}
+
 /** Messages of one sender that were not handed over one by one: they are in the history. */
 export interface FoldedEvent {
   readonly from: string;
@@ -210,6 +217,7 @@ export interface TalkClientEvents {
   /** A file is offered. While nobody listens, offers are declined. */
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
+  status: [event: StatusEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];
@@ -271,6 +279,8 @@ export interface ConnectOptions {
    * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
    */
   readonly replace?: boolean;
+  /** False: no list shows this client; whoever knows the name finds it all the same. Default: true. */
+  readonly listed?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
@@ -316,6 +326,13 @@ export interface SendOptions {
   readonly id?: string;
   /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
   readonly repeated?: boolean;
+  /**
+   * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
+   * as long for one who does not confirm; then not-delivered.
+   */
+  readonly ifOff?: "fail" | "wait";
+  /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
+  readonly waitMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
@@ -402,6 +419,12 @@ export interface TalkConnection extends AsyncDisposable {
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
+  /**
+   * Says whether somebody looks at this program, in its entry.
+   * @param text at most 128 bytes, without control characters
+   * @throws TalkError usage, bad-data, unreachable
+   */
+  setStatus(state: PresenceState, text?: string): Promise<void>;
   /** Declines what comes from NAME from now on, in all programs of this user. @throws TalkError bad-name, bad-config */
   ignore(name: string): Promise<void>;
   /** @returns whether it was ignored. @throws as ignore() */

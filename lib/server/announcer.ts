@@ -13,6 +13,8 @@ export class Announcer {
   readonly #directory: Pick<Directory, "watch">;
   readonly #onWatching: () => void;
   /** Of everybody. */
+  /** Folded names of clients that are not listed: their going is not told either. */
+  readonly #unlisted = new Set<string>();
   readonly #watchers = new Set<Connection>();
   /** By folded name or room. */
   readonly #interested = new Map<string, Set<Connection>>();
@@ -107,10 +109,21 @@ export class Announcer {
     }
     for (let next = events; next.length > 0; next = this.#waiting) {
       this.#waiting = [];
-      for (const event of next) this.#pushTo(this.#watchers, (out) => writePush(out, event));
+      for (const event of next)
+        if (!this.#isHidden(event)) this.#pushTo(this.#watchers, (out) => writePush(out, event));
       if (this.#interested.size > 0) for (const event of next) this.#pushToInterested(event);
     }
     this.#waiting = null;
+  }
+
+  /** Who watches everybody does not hear of clients that are not listed. */
+  #isHidden(event: DirectoryEvent): boolean {
+    const folded = foldName(event.name);
+    if (event.kind === "off") return this.#unlisted.delete(folded);
+    const isHidden = !new DirectoryEntry(event.entry).listed;
+    if (isHidden) this.#unlisted.add(folded);
+    else this.#unlisted.delete(folded);
+    return isHidden;
   }
 
   #pushToInterested(event: DirectoryEvent): void {

@@ -12,6 +12,7 @@ import { info } from "./commands/info.ts";
 import { claim, key } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { join, members, part } from "./commands/rooms.ts";
+import { status } from "./commands/status.ts";
 import type { Connection } from "./connection.ts";
 import type { Handler } from "./handler.ts";
 import type { WorkerContext } from "./worker-context.ts";
@@ -29,6 +30,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   NAMES: names,
   JOIN: join,
   PART: part,
+  STATUS: status,
   MEMBERS: members,
   WATCH: watch,
   UNWATCH: unwatch,

@@ -92,6 +92,7 @@ export class LookupServer implements AsyncDisposable {
         this.#directory.observe(id, events);
         this.#empty?.clientSeen();
       },
+      watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
       workerError: (reason) => settings.log.error(reason),
@@ -112,7 +113,8 @@ export class LookupServer implements AsyncDisposable {
     );
     this.#empty = settings.exitWhenEmpty
       ? new IdleShutdown(
-          () => this.clients,
+          // Who waits for somebody (`ptalk send --wait`) is not on, and watches.
+          () => this.clients + (this.#bus.isWatched ? 1 : 0),
           () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
         )

@@ -31,6 +31,8 @@ const REOPEN_MS = 2_000;
 const LOAD_TIMEOUT_MS = 500;
 
 export interface BusOwner {
+  /** Somebody watches, or nobody does any more: see isWatched. */
+  watchingChanged(): void;
   /** Clients came or went at worker `id`. */
   changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
@@ -54,6 +56,11 @@ export class WorkerBus {
   /** Workers that are alive. */
   get owners(): number[] {
     return [...this.#workers.keys()];
+  }
+
+  /** Some connection watches the directory. */
+  get isWatched(): boolean {
+    return [...this.#workers.values()].some(({ watching }) => watching);
   }
 
   /** Open connections, in all. */
@@ -135,6 +142,7 @@ export class WorkerBus {
         break;
       case "watching":
         member.watching = message.on;
+        this.#owner.watchingChanged();
         break;
       case "call":
         this.#sendTo(message.to, { type: "call", to: message.to, from: message.from });

@@ -42,6 +42,7 @@ export const COMMANDS = {
   UNWATCH: { min: 1, max: 1025, summary: "Ends WATCH, for these names and #rooms or for all" },
   JOIN: { min: 2, max: 2, summary: "Puts this connection's client into a room" },
   PART: { min: 2, max: 2, summary: "Takes it out again" },
+  STATUS: { min: 2, max: 3, summary: "Says whether somebody looks at this connection's client: here|idle|away [text]" },
   MEMBERS: { min: 2, max: 2, summary: "Everyone who is in a room" },
   HELLO: { min: 1, max: ANY, summary: "Greets, and chooses the protocol: [2|3]" },
   PING: { min: 1, max: 2, summary: "Answers PONG, or the text given" },
@@ -162,6 +163,20 @@ function readEndpoint([kind, address, digits]: readonly string[]): ClientEndpoin
 function number(digits: string | undefined, most: number): number | null {
   const value = digits !== undefined && /^[1-9]\d{0,4}$/.test(digits) ? Number(digits) : Number.NaN;
   return value <= most ? value : null;
+}
+
+export interface StatusArguments {
+  readonly state: "here" | "idle" | "away";
+  readonly text: string;
+}
+
+/** @param args behind the command's name: `state [text]` */
+export function parseStatus([word = "", text = ""]: readonly string[]): StatusArguments {
+  const state = word.toLowerCase();
+  if (state !== "here" && state !== "idle" && state !== "away") {
+    throw CommandError.syntax("STATUS here|idle|away [text]");
+  }
+  return { state, text };
 }
 
 export interface ClaimArguments {

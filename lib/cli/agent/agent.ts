@@ -101,6 +101,7 @@ class Agent implements Disposable {
       using _hook = await startHook(client, this.#config, say);
       client.on("message", (message) => this.#onMessage(message));
       client.on("refused", ({ message }) => say(message));
+      client.setStatus("away").catch(() => {}); // a server without statuses
       onHeld(client);
       using _look = this.#watchIgnored(client);
       const error = await untilAborted(lost, signal);

@@ -6,6 +6,7 @@ import type { Config } from "../config.ts";
 import { connectClient, keepHistory } from "../connect.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
+import { Idle } from "./idle.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { startHook, withClient } from "./with-client.ts";
 
@@ -43,7 +44,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
+    using idle = new Idle({ tell: (state) => void client.setStatus(state).catch(() => {}) }); // the next one tells it
+    using _typing = onTyping(() => idle.typed());
     using shown = terminalView({
+      onStatus: (state) => (state === "away" ? idle.away() : idle.back()),
       onLine: (line) => lines.push(line),
       onEnd: () => lines.end(),
       timeFormat: config.timeFormat,
@@ -76,6 +80,11 @@ function learnNames(client: TalkConnection, view: TerminalView): void {
     },
     () => {},
   );
+}
+
+function onTyping(typed: () => void): Disposable {
+  process.stdin.on("data", typed);
+  return { [Symbol.dispose]: () => process.stdin.off("data", typed) };
 }
 
 /** Lines entered while an earlier one is still being obeyed; more than a person enters are dropped. */

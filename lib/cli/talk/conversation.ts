@@ -72,6 +72,7 @@ export class Conversation {
     client.on("room-result", (result) => view.roomResult(result));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
+    client.on("status", (event) => view.status(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
     const { partner } = options;
@@ -122,6 +123,12 @@ export class Conversation {
         await this.#ask(
           () => this.#history({ with: this.#partner ?? undefined, last: input.count }),
           this.#view.history,
+        );
+        break;
+      case "status":
+        await this.#ask(
+          () => this.#client.setStatus(input.state, input.text),
+          () => this.#view.ownStatus(input.state, input.text),
         );
         break;
       case "stats":

@@ -11,6 +11,7 @@ export type TalkInput =
   | { readonly type: "ignore"; readonly name: string | null }
   | { readonly type: "unignore"; readonly name: string }
   | { readonly type: "join" | "part" | "who"; readonly room: string }
+  | { readonly type: "status"; readonly state: "here" | "away"; readonly text: string }
   /** Offers a file to the partner. */
   | { readonly type: "file"; readonly path: string }
   /** Answers an offer; null: the only one. */
@@ -34,6 +35,8 @@ export const SLASH_COMMANDS = [
   "history",
   "ignore",
   "unignore",
+  "away",
+  "back",
   "file",
   "accept",
   "decline",
@@ -54,6 +57,7 @@ export const TALK_HELP = [
   "List               who is on, on this machine",
   "/history [N]       the last N messages, of the one you talk to or of all",
   "/ignore NAME       decline what NAME sends; /unignore NAME ends that, /ignore says whom",
+  "/away [TEXT]       the others see that you are away; /back ends that",
   "/file PATH         offer a file to the one you talk to",
   "/accept [ID]       take the file that is offered, into the folder that ptalk was started in; /decline [ID] refuses it",
   "/stats             what this program counts",
@@ -136,6 +140,11 @@ function slashCommand(first: string, rest: string, partner: string | null): Talk
       if (more.length > 0) throw TalkError.usage(`/${word} takes one ID`);
       return { type: word, id };
     }
+    case "away":
+      return { type: "status", state: "away", text: rest.trim() };
+    case "back":
+      if (rest.trim() !== "") throw TalkError.usage("/back takes no text");
+      return { type: "status", state: "here", text: "" };
     case "msg": {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
       return toOther(name, text, "/msg NAME message");

@@ -44,6 +44,8 @@ export function jsonView(): View {
     },
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
+    status: ({ name, state, text }) => show({ type: "status", name, state, text }),
+    ownStatus: () => {},
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
     partner: () => {},

@@ -23,10 +23,12 @@ import {
   membersText,
   missedText,
   NOTHING_SAID,
+  ownStatusText,
   partnerText,
   peerText,
   roomResultText,
   roomText,
+  statusText,
   welcome,
 } from "./texts.ts";
 import type { View } from "./view.ts";
@@ -85,6 +87,11 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) note(text);
+    },
+    ownStatus: (state, text) => note(ownStatusText(state, text)),
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),

@@ -29,10 +29,12 @@ import {
   membersText,
   missedText,
   NOTHING_SAID,
+  ownStatusText,
   partnerText,
   peerText,
   roomResultShort,
   roomText,
+  statusText,
   welcome,
 } from "./texts.ts";
 import type { View } from "./view.ts";
@@ -56,6 +58,8 @@ interface Outgoing {
 export interface TerminalViewOptions {
   readonly onLine: (line: string) => void;
   readonly onEnd: () => void;
+  /** The person has said whether they are there. */
+  readonly onStatus?: (state: "here" | "away") => void;
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly env?: Environment;
@@ -69,7 +73,7 @@ export interface TerminalView extends View {
 }
 
 export function terminalView(options: TerminalViewOptions): TerminalView {
-  const { onLine, onEnd, env = process.env } = options;
+  const { onLine, onEnd, onStatus = () => {}, env = process.env } = options;
   const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
   const marks = marksFor(env);
@@ -220,6 +224,14 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       if (event.state === "joined") know(event.name);
       else names.delete(foldName(event.name));
       say(peerText(event));
+    },
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) say(text);
+    },
+    ownStatus: (state, text) => {
+      say(ownStatusText(state, text));
+      onStatus(state);
     },
     server: (event) => news.hear(event),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),

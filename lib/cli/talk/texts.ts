@@ -1,5 +1,13 @@
 // Sentences that both views for people use.
-import type { FoldedEvent, PeerEvent, RoomEvent, RoomResult, ServerEvent, TalkConnection } from "../../client/types.ts";
+import type {
+  FoldedEvent,
+  PeerEvent,
+  RoomEvent,
+  RoomResult,
+  ServerEvent,
+  StatusEvent,
+  TalkConnection,
+} from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
@@ -74,6 +82,19 @@ export function crowdText(count: number, command: string): string {
 export function peerText({ name, state }: PeerEvent): string {
   return `${escapeControls(name)} has ${state}`;
 }
+
+/** Null for what is no news: that somebody does not type. */
+export function statusText({ name, state, text }: StatusEvent): string | null {
+  if (state === "idle") return null;
+  const who = escapeControls(name);
+  return state === "here" ? `${who} is back` : `${who} is away${reasonText(text)}`;
+}
+
+export function ownStatusText(state: "here" | "away", text: string): string {
+  return state === "here" ? "you are back" : `you are away${reasonText(text)}: the others see it; /back ends that`;
+}
+
+const reasonText = (text: string): string => (text === "" ? "" : ` (${escapeControls(text)})`);
 
 const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
   lost: "the lookup server is gone; conversations go on, trying to get back",

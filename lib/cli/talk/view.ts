@@ -12,6 +12,7 @@ import type {
   RoomResult,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
   UnconfirmedEvent,
@@ -52,6 +53,10 @@ export interface View extends Disposable {
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
+  /** Somebody else's. */
+  status(event: StatusEvent): void;
+  /** What the others see of this user from now on. */
+  ownStatus(state: "here" | "away", text: string): void;
   server(event: ServerEvent): void;
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
