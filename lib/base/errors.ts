@@ -52,6 +52,8 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  /** Subject: HOST:PORT that a program which is no server has. */
+  | "foreign-port"
   | "more-descriptors"
   | "plain-server";
 

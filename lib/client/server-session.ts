@@ -9,7 +9,7 @@
 import { EventEmitter } from "node:events";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
-import type { ServerAddress } from "../base/server-address.ts";
+import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
@@ -21,6 +21,8 @@ import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
+/** To a server of this host, which may be stormed without harm. */
+const LOCAL_RECONNECT = { firstMs: 100, maxMs: 1_000 };
 /**
  * Milliseconds after the start of a server in which clients of the one before it may still be on their way back: the longest
  * pause between two attempts, and as much again for a server that a thousand clients return to at once.
@@ -45,6 +47,8 @@ export interface ServerSessionOptions {
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
+  /** Called when nobody answers any more: starts the server again, where that is this client's to do. */
+  readonly revive?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 interface SessionEvents {
@@ -394,13 +398,16 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #reconnect(): Promise<void> {
+    const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, RECONNECT), this.#stop.signal);
+      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({
           ...this.#options,
           signal: this.#stop.signal,
         });
+        isGreeted = true;
         this.#adopt(connection, greeting);
         this.#listen();
         await this.#enter();
@@ -408,7 +415,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         break;
       } catch (error) {
         this.#connection.close();
-        if (!isPassing(error)) throw error;
+        // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
+        const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
+        if (!isPassing(error) && !isForeign) throw error;
+        await this.#options.revive?.(this.#stop.signal);
       }
     }
     if (this.#isClosing) return this.#connection.close();
