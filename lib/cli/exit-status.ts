@@ -27,6 +27,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "no-such-process": EXIT.noUser,
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
+  "too-many": EXIT.unavailable,
   protocol: EXIT.unavailable,
   "not-understood": EXIT.unavailable,
   internal: EXIT.internal,
@@ -35,11 +36,11 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "not-delivered": EXIT.tempFail,
   unconfirmed: EXIT.unconfirmed,
   "try-again": EXIT.tempFail,
-  "too-many": EXIT.unavailable,
   timeout: EXIT.tempFail,
   "key-mismatch": EXIT.noPermission,
   declined: EXIT.noPermission,
   refused: EXIT.noPermission,
+  "name-reserved": EXIT.noPermission,
 };
 
 /** Files and folders that cannot be used as they are: errno(3). */

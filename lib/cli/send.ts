@@ -9,12 +9,12 @@ import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { CommandEnded } from "./command-ended.ts";
 import { duration, WEEK_S } from "./config-values.ts";
-import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { EXIT } from "./exit-status.ts";
 import { deliveredJson, failedJson, roomResultJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
@@ -50,7 +50,7 @@ export async function send(
   const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
-  const name = ownName(config);
+  ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
   if (options.wait !== undefined && recipients.some(isRoom)) throw TalkError.usage("--wait: nobody waits for a room");
   if (file !== undefined && recipients.some(isRoom)) {
@@ -65,8 +65,7 @@ export async function send(
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const waitMs = milliseconds(options.wait === undefined ? undefined : waitSeconds(options.wait, "--wait"));
   const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
-  const client = await connectClient(config, {
-    name,
+  const { client } = await joinAsSelf(config, {
     register: "never",
     recipients: recipients.filter((to) => !isRoom(to)),
     startServer: waitMs !== undefined && !config.serverConfigured,

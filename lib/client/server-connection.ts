@@ -24,6 +24,7 @@ import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
 import { namingHolder } from "./port-holder.ts";
+import type { Transport } from "./types.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
@@ -52,14 +53,16 @@ export interface ServerGreeting {
   readonly statement: ConnectionStatement;
   /** The uid that the server says it runs under; null of an older one. */
   readonly serverUid: number | null;
+  /** Login of that uid, as the server says; null when it has none. */
+  readonly serverUser: string | null;
+  /** Our own uid, as the server's kernel vouches for it; null where it does not. */
+  readonly peerUid: number | null;
   /**
    * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server who we are, and the TCP port
    * on which the server listens itself.
    */
   readonly local: { readonly path: string; readonly port: number } | null;
 }
-
-export type Transport = "unix" | "tcp" | "tls";
 
 interface Pending {
   readonly resolve: (value: RespValue) => void;
@@ -198,8 +201,10 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
-    const [uid, path, port] = [reply.get("uid"), reply.get("unix"), reply.get("port")];
+    const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
+    const peerUid = reply.get("peeruid");
+    const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     return {
@@ -207,6 +212,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       uptimeMs,
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
+      serverUser: typeof user === "string" ? user : null,
+      peerUid: isOwnUid ? peerUid : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }

@@ -7,18 +7,19 @@
 //  4. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
 //  5. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
+import { userInfo } from "node:os";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import type { RoomPush } from "./rooms.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
+import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** To a server of this host, which may be stormed without harm. */
@@ -109,6 +110,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
+  /** How this client and its server stand to each other, on the present connection. */
+  get standing(): Standing {
+    const { serverUid, serverUser, peerUid } = this.#greeting;
+    const { transport } = this.#connection;
+    const attested = peerUid === null ? null : "kernel";
+    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
   get isConnected(): boolean {
     return !this.#connection.closed;
   }
@@ -150,8 +159,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** The key that a name belongs to. @throws as lookup() */
-  ownerOf(name: string): Promise<string | null> {
+  /** Whose a name is. @throws as lookup() */
+  ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }
 
@@ -333,7 +342,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     try {
       await this.#connection.command(...request);
     } catch (error) {
-      throw registrationError(error, this.#options.name);
+      const { name, identity } = this.#options;
+      throw registrationError(error, name, identity.fingerprint);
     }
   }
 
@@ -439,4 +449,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 /** A room that the server does not let us into again is no reason to be off. */
 function passOverRefusal(error: unknown): void {
   if (!(error instanceof ReplyError)) throw error;
+}
+
+/** The login of this process's user, null when it has none. */
+function ownLogin(): string | null {
+  try {
+    return userInfo().username;
+  } catch {
+    return null;
+  }
 }

@@ -62,6 +62,7 @@ import type {
   SendOptions,
   SendResult,
   ServerEvent,
+  Standing,
   TalkClientEvents,
   TalkConnection,
   Via,
@@ -233,6 +234,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** This machine's address on the way to the server: the one that the directory shows. */
   get address(): string {
     return this.#session.localAddress;
+  }
+  /** How this client and its server stand to each other. */
+  get standing(): Standing {
+    return this.#session.standing;
   }
   /** UDP port of the chat socket. */
   get port(): number {

@@ -6,15 +6,15 @@ import { TalkError } from "../../base/errors.ts";
 import { validateRoom } from "../../base/names.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
-import { commandContext, milliseconds, ownName } from "../command-context.ts";
+import { commandContext, milliseconds } from "../command-context.ts";
 import { CommandEnded } from "../command-ended.ts";
-import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, registeredJson, roomJson } from "../json.ts";
 import { byteSize, positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
@@ -54,7 +54,6 @@ async function run(
   command: Command,
 ): Promise<void> {
   const { config, json } = await commandContext(command);
-  const name = ownName(config);
   const rooms = words.flatMap((word) => word.split(",")).map(validateRoom);
   const directory = files === undefined ? undefined : existingFolder(files);
   const paint = painter(process.stdout);
@@ -69,8 +68,7 @@ async function run(
       },
     ),
   );
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
     signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
@@ -78,7 +76,7 @@ async function run(
     throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
   });
   try {
-    if (json) await printJson(registeredJson(client));
+    if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));
