@@ -19,7 +19,6 @@ export type TalkErrorCode =
   | "unreachable"
   | "full"
   | "try-again"
-  | "too-many"
   | "protocol"
   | "refused"
   | "timeout"
