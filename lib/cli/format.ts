@@ -66,7 +66,10 @@ export function clientDetails(client: DirectoryEntry): string[] {
   ];
 }
 
-export type Spoken = Pick<TalkMessage, "from" | "text" | "verified">;
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> & Partial<Pick<TalkMessage, "kind">>;
+
+/** Behind the name of who writes to everybody. No name has such letters. */
+const WALL = " (to everybody)";
 
 /**
  * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark.
@@ -74,7 +77,7 @@ export type Spoken = Pick<TalkMessage, "from" | "text" | "verified">;
  */
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
   const name = escapeControls(message.from);
-  const mark = message.verified ? "" : "?";
+  const mark = `${message.verified ? "" : "?"}${message.kind === "wall" ? WALL : ""}`;
   const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
   const head = `${paint("dim", stamp)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;

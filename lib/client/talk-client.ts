@@ -29,6 +29,7 @@ import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
+import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { Arrivals } from "./arrivals.ts";
@@ -58,7 +59,9 @@ import type {
   ServerEvent,
   TalkClientEvents,
   TalkConnection,
+  WallResult,
 } from "./types.ts";
+import { isFromRoot, sendWall } from "./wall.ts";
 
 /**
  * A user of a lookup server.
@@ -124,6 +127,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       admission,
       seen: this.#seen,
       journal,
+      isFromRoot,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
@@ -292,6 +296,33 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async sendFile(to: string, path: string, options: SendFileOptions = {}): Promise<SendFileResult> {
     if (this.#ended) throw this.#ended;
     return await (await this.#loadFiles()).send(to, path, options);
+  }
+
+  /**
+   * Sends one message to everybody who is listed, each sealed for its receiver alone. Receivers on root's machine show root's as such, whomever
+   * they ignore; of anybody else it is a text.
+   * @param text as for send()
+   * @returns how many have it, of how many
+   * @throws TalkError usage, too-long, unreachable; the signal's reason
+   */
+  async wall(text: string, options: SendOptions = {}): Promise<WallResult> {
+    const limits = checkSend(this.name, text, options);
+    if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
+    if (this.#ended) throw this.#ended;
+    // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
+    const presence = this.#presence ?? LocalPresence.join(this);
+    try {
+      const { auto } = limits;
+      const result = await sendWall({
+        name: this.name,
+        everybody: await this.all(),
+        send: (message) => this.#outbound.send({ ...message, text, auto }, limits),
+      });
+      limits.signal?.throwIfAborted();
+      return result;
+    } finally {
+      if (presence !== this.#presence) presence.leave();
+    }
   }
 
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */

@@ -24,6 +24,8 @@ export interface OutgoingMessage {
   readonly auto?: boolean;
   /** The id may have been used before: the receiver looks whether it has shown it. Only carried. */
   readonly repeated?: boolean;
+  /** To everybody, from an administrator. Only carried. */
+  readonly wall?: boolean;
 }
 
 export interface StreamSendOptions {
@@ -39,6 +41,8 @@ export interface IncomingMessage {
   /** What the sender calls itself; not verified here. */
   readonly from: string;
   readonly text: string;
+  /** Its sender calls it an administrator's word to everybody. */
+  readonly wall?: boolean | undefined;
   readonly id: string;
   readonly auto: boolean;
   /** The id may have been shown before, by this program or another one of this user. */

@@ -1,6 +1,6 @@
 // The body of a message, before it is cut into fragments:
 //
-//   version 1, type 1, flags 1, and for a text: id length 1, id, from length 1, from, text to the end
+//   version 1, type 1, flags 1, and for a text or a wall: id length 1, id, from length 1, from, text to the end
 //
 // Strings are UTF-8 and checked to be. A reader answers a version or type that it does not know with "not-understood";
 // whatever stands behind the type is that type's own. Unknown flags are ignored: a flag never changes what a body means.
@@ -40,6 +40,8 @@ export interface MessageBody {
   readonly id: string;
   readonly from: string;
   readonly text: string;
+  /** An administrator's word to everybody; the receiver decides whether it believes that. */
+  readonly wall?: boolean | undefined;
   /** Sent by a program without a person's doing: no program answers it by itself. */
   readonly auto: boolean;
   /** The receiver may have shown this id before. */
@@ -59,7 +61,13 @@ const scratch = Buffer.alloc(4096);
 const MAX_BYTES_PER_UNIT = 3; // UTF-8 for one UTF-16 unit
 
 /** The body, or null when the id, the name or the text is too long (or the id empty). */
-export function encodeMessage({ id, from, text, auto = false, repeated = false }: NewMessageBody): Buffer | null {
+export function encodeMessage(message: NewMessageBody): Buffer | null {
+  const body = encodeText(message);
+  if (message.wall && body !== null) body[1] = BodyType.wall; // the same fields
+  return body;
+}
+
+function encodeText({ id, from, text, auto = false, repeated = false }: NewMessageBody): Buffer | null {
   const flags = (auto ? AUTO : 0) | (repeated ? REPEATED : 0);
   const most = HEAD_BYTES + MAX_BYTES_PER_UNIT * (id.length + from.length + text.length);
   if (most > scratch.length) {
@@ -95,7 +103,7 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
   if (version === undefined) return "malformed";
   if (version !== BODY_VERSION) return "not-understood";
   if (type === undefined) return "malformed";
-  if (type !== BodyType.text) return "not-understood";
+  if (type !== BodyType.text && type !== BodyType.wall) return "not-understood";
   if (body.length < HEAD_BYTES || body.length > MAX_BODY_BYTES) return "malformed";
   const idEnd = ID + (body[3] as number);
   if (idEnd === ID || idEnd - ID > MAX_ID_BYTES || idEnd >= body.length) return "malformed";
@@ -111,6 +119,7 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
     id: body.toString("utf8", ID, idEnd),
     from: body.toString("utf8", fromStart, fromEnd),
     text: body.toString("utf8", fromEnd),
+    ...(type === BodyType.wall && { wall: true }),
     auto: (flags & AUTO) !== 0,
     repeated: (flags & (REPEATED | AGAIN)) !== 0,
     again: (flags & AGAIN) !== 0,
@@ -119,7 +128,8 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
 
 /** From now on a text's body says that another process of its receiver may have shown it. */
 export function markAgain(body: Buffer): void {
-  if (body[1] === BodyType.text && body.length > FLAGS) body[FLAGS] = (body[FLAGS] as number) | AGAIN;
+  if ((body[1] === BodyType.text || body[1] === BodyType.wall) && body.length > FLAGS)
+    body[FLAGS] = (body[FLAGS] as number) | AGAIN;
 }
 
 function isContinuation(byte: number | undefined): boolean {

@@ -31,6 +31,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
     journal: undefined,
     onFolded: undefined,
     client,
+    isFromRoot: () => false,
     isUnattended: false,
     deliver: undefined,
     onReceived: () => {},
