@@ -7,11 +7,11 @@ import type { SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { duration, WEEK_S } from "./config-values.ts";
-import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { deliveredJson, failedJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
@@ -46,7 +46,7 @@ export async function send(
   const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
-  const name = ownName(config);
+  ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
@@ -57,8 +57,7 @@ export async function send(
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const waitMs = milliseconds(options.wait === undefined ? undefined : waitSeconds(options.wait, "--wait"));
   const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
-  const client = await connectClient(config, {
-    name,
+  const { client } = await joinAsSelf(config, {
     register: "never",
     recipients,
     startServer: waitMs !== undefined && !config.serverConfigured,
