@@ -78,19 +78,21 @@ function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
   return isUnattestedLogin ? `~${name}` : name;
 }
 
-export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> & Partial<Pick<TalkMessage, "isUnattestedLogin">>;
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
+  Partial<Pick<TalkMessage, "isUnattestedLogin" | "room">>;
 
 /**
- * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
+ * "14:05 bob: text", "14:05 #ops bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
  * login name of the server's host whose user nothing vouches for a tilde before it.
  * @param stamp what stands before, "14:05 "
  */
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
   const name = `${message.isUnattestedLogin ? "~" : ""}${escapeControls(message.from)}`;
+  const room = message.room ? `${escapeControls(message.room)} ` : "";
   const mark = message.verified ? "" : "?";
-  const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
+  const indent = " ".repeat(stringWidth(stamp) + stringWidth(room) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
-  const head = `${paint("dim", stamp)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
+  const head = `${paint("dim", stamp + room)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
 }
 
