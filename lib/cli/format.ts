@@ -1,9 +1,10 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
+import { DEFAULT_SERVER } from "../base/server-address.ts";
 import type { DirectoryEntry, LocalEntry, TalkMessage } from "../client/types.ts";
 import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
 import { colourOfName, type Paint } from "./style.ts";
-import { time } from "./times.ts";
+import { shortTime, time } from "./times.ts";
 
 /** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
@@ -33,17 +34,15 @@ export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): s
 
 export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on, on this machine"];
+  // Fits into 80 columns: what is the same for all is left out, and of a time what matters.
+  const isUsual = clients.every(({ server }) => server === DEFAULT_SERVER);
   const rows = clients.map((c) => [
-    c.name,
-    c.user,
-    String(c.pid),
-    c.tty ?? "-",
-    c.server,
-    time(c.startedAt),
-    time(c.lastMessageAt),
-    `${c.sent}/${c.received}`,
+    ...[c.name, c.user, String(c.pid), c.tty?.replace(/^\/dev\//, "") ?? "-"],
+    ...(isUsual ? [] : [c.server]),
+    ...[shortTime(c.startedAt), shortTime(c.lastMessageAt), `${c.sent}/${c.received}`],
   ]);
-  return table(["NAME", "USER", "PID", "TTY", "SERVER", "SINCE", "LAST MESSAGE", "SENT/RECEIVED"], rows, paint);
+  const header = ["NAME", "USER", "PID", "TTY", ...(isUsual ? [] : ["SERVER"]), "SINCE", "LAST", "SENT/GOT"];
+  return table(header, rows, paint);
 }
 
 /** "idle", "away", "away: at lunch"; empty for somebody who looks. */

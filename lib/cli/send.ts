@@ -9,6 +9,7 @@ import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { CommandEnded } from "./command-ended.ts";
 import { duration, WEEK_S } from "./config-values.ts";
+import { nobodyOn } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { EXIT } from "./exit-status.ts";
@@ -57,7 +58,10 @@ export async function send(
     throw TalkError.usage("--file: a file goes to people, not to a room");
   }
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
-  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  const isGiven = words.length > 0 || file !== undefined;
+  if (!isGiven && process.stdin.isTTY)
+    note(`type the message for ${escapeControls(names)}, and end it with Ctrl-D on a line of its own`);
+  const text = isGiven ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
@@ -71,7 +75,7 @@ export async function send(
     startServer: waitMs !== undefined && !config.serverConfigured,
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
-    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
+    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : nobodyOn(config, error);
   });
   if (json) showJson(client);
   try {

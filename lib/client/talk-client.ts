@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { abortable } from "../base/async.ts";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
 import {
@@ -212,7 +212,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // A client of a server on this machine is not reachable from any other, so its socket is not either.
       const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
-      const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
+      const { port = 0 } = options;
+      const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
+        throw chatSocketError(error, port);
+      });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -594,6 +597,18 @@ const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of t
 
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
+}
+
+/** Of a UDP port that was asked for and cannot be had; the system's error for all else. */
+function chatSocketError(error: unknown, port: number): unknown {
+  const reasons: Readonly<Record<string, readonly [TalkErrorCode, string]>> = {
+    EADDRINUSE: ["unreachable", "another program has it"],
+    EACCES: ["refused", "it needs privileges"],
+  };
+  const [code, reason] = reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
+  if (port === 0 || code === undefined) return error;
+  const options = { cause: error, remedy: "other-chat-port", subject: String(port) } as const;
+  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason}`, options);
 }
 
 /** Where a user's key and pins are, and the server. */
