@@ -23,6 +23,7 @@ import {
   server,
   socketPath,
   timeFormat,
+  WEEK_S,
 } from "./config-values.ts";
 
 interface Setting<T> {
@@ -36,7 +37,6 @@ interface Setting<T> {
   readonly fallback: T | null;
 }
 
-const WEEK_S = 7 * 86_400;
 const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
@@ -76,6 +76,7 @@ const SERVE_SETTINGS = {
   tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode, fallback: 0o644 },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 
 type SettingTable = Readonly<Record<string, Setting<unknown>>>;

@@ -6,24 +6,29 @@ import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import type { SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
-import { connectClient } from "./connect.ts";
+import { duration, WEEK_S } from "./config-values.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { deliveredJson, failedJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
-import { duration } from "./times.ts";
+import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
   /** What is delivered is not told. */
   readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
+  /** A duration: how long to wait for recipients who are off. */
+  readonly wait?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
   readonly id?: string | undefined;
 }
+
+const waitSeconds = duration(WEEK_S);
 
 /** Failures of which a later attempt is to have the same id. */
 const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
@@ -41,7 +46,7 @@ export async function send(
   const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
-  const name = ownName(config);
+  ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
@@ -50,11 +55,12 @@ export async function send(
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
-  const deadline = new Deadline(milliseconds(config.timeout));
-  const client = await connectClient(config, {
-    name,
+  const waitMs = milliseconds(options.wait === undefined ? undefined : waitSeconds(options.wait, "--wait"));
+  const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
+  const { client } = await joinAsSelf(config, {
     register: "never",
     recipients,
+    startServer: waitMs !== undefined && !config.serverConfigured,
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
     throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
@@ -63,7 +69,7 @@ export async function send(
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
-    const limits = { id, repeated, signal, auto, ...deadline.left };
+    const limits = { id, repeated, signal, auto, ...timesOf(deadline, waitMs, milliseconds(config.timeout)) };
     const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
     signal.throwIfAborted();
     if (!json) report(outcomes, { id, quiet });
@@ -76,6 +82,13 @@ export async function send(
   } finally {
     await client.close();
   }
+}
+
+/** With --wait the timeout is that of each attempt. */
+function timesOf({ left }: Deadline, waitMs: number | undefined, timeoutMs: number | undefined) {
+  if (waitMs === undefined) return left;
+  const each = timeoutMs === undefined ? {} : { timeoutMs };
+  return { ifOff: "wait" as const, waitMs: left.timeoutMs ?? waitMs, ...each };
 }
 
 /** @throws TalkError usage */
@@ -120,7 +133,7 @@ function report(
 ): void {
   for (const outcome of outcomes) {
     if (outcome.status === "fulfilled" && !quiet)
-      tell(`delivered to ${escapeControls(outcome.value.to)} (${duration(outcome.value.ms)})`);
+      tell(`delivered to ${escapeControls(outcome.value.to)} (${shownDuration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) note(describeError(withId(reason, id)).message);

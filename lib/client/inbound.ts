@@ -114,10 +114,9 @@ export class InboundMessages {
         return;
       }
       const { id, from, text, at, again, auto } = incoming;
-      const { fingerprint, verified } = sender;
       const kind = "text";
       let message: TalkMessage = {
-        ...{ id, from, text, at, fingerprint, verified, kind },
+        ...{ id, from, text, at, ...sender, kind },
         ...{ room: null, via: "direct", leftAt: null, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);

@@ -66,6 +66,8 @@ export interface CheckedSend extends SendLimits {
   /** Undefined: a random one. */
   readonly id: string | undefined;
   readonly repeated: boolean;
+  /** Undefined: it fails when nobody of that name is on. */
+  readonly waitMs: number | undefined;
   readonly auto: boolean;
 }
 
@@ -237,7 +239,7 @@ export class OutboundMessages {
   }
 }
 
-const SEND_OPTIONS: ReadonlySet<string> = new Set(["id", "repeated", "timeoutMs", "signal", "auto"]);
+const SEND_OPTIONS: ReadonlySet<string> = new Set(["id", "repeated", "timeoutMs", "ifOff", "waitMs", "signal", "auto"]);
 
 /**
  * The arguments of send(), checked before anything is said or begun.
@@ -264,9 +266,18 @@ export function checkSend(to: unknown, text: unknown, options: unknown): Checked
     setMaxListeners(MAX_UNDER_WAY, signal);
   }
   if (typeof auto !== "boolean") throw misuse("auto", "true or false");
+  checkIfOff(limits);
   if (typeof repeated !== "boolean") throw misuse("repeated", "true or false");
   if (id !== undefined && !isId(id)) throw misuse("id", `1 to ${MAX_ID_BYTES} bytes of text`);
-  return { timeoutMs: whole, signal, auto, id, repeated };
+  return { timeoutMs: whole, signal, auto, id, repeated, waitMs: limits.waitMs };
+}
+
+function checkIfOff({ ifOff = "fail", waitMs }: Pick<SendOptions, "ifOff" | "waitMs">): void {
+  if (ifOff !== "fail" && ifOff !== "wait") throw misuse("ifOff", '"fail" or "wait"');
+  if (ifOff === "fail" && waitMs === undefined) return;
+  if (ifOff === "fail") throw misuse("waitMs", 'left out unless ifOff is "wait"');
+  const isTime = typeof waitMs === "number" && waitMs > 0 && waitMs <= MAX_SEND_TIMEOUT;
+  if (!isTime) throw misuse("waitMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(waitMs)}`);
 }
 
 function isId(id: unknown): boolean {

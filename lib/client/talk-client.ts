@@ -7,6 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { abortable } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
@@ -30,11 +31,20 @@ import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
+import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
-import { checkSend, failedCode, isUnconfirmed, OutboundMessages } from "./outbound.ts";
+import {
+  checkSend,
+  failedCode,
+  isUnconfirmed,
+  OutboundMessages,
+  type OutboundText,
+  type SendLimits,
+} from "./outbound.ts";
+import type { Revival } from "./revival.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -47,6 +57,7 @@ import type {
   SendOptions,
   SendResult,
   ServerEvent,
+  Standing,
   TalkClientEvents,
   TalkConnection,
 } from "./types.ts";
@@ -73,6 +84,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  /** Only those who wait for somebody need it. */
+  #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
   /** Most programs never see a file: what sends and receives them is loaded for the first one. */
   #files: FileTransfers | undefined;
@@ -151,13 +164,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     signal?.throwIfAborted();
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    const join = () => TalkClient.#join(options, { address, stateDir, identity });
+    const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
     if (!options.startServer) return join();
-    const { withEmbeddedServer } = await import("./embedded-server.ts");
-    return withEmbeddedServer({ address, stateDir, signal }, join);
+    const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
+      import("./embedded-server.ts"),
+      import("./revival.ts"),
+    ]);
+    let client: TalkClient | undefined;
+    const takeTurn = (port: number) => (client === undefined ? null : client.#takeTurn(port));
+    const revival = new Revival({ address, stateDir, takeTurn });
+    client = await withEmbeddedServer({ address, stateDir, signal }, () => join(revival));
+    return client;
   }
 
-  static async #join(options: ConnectOptions, { address, stateDir, identity }: Home): Promise<TalkClient> {
+  static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
@@ -169,6 +189,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       listed: options.listed,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
+      revive: revival && ((stop) => revival.revive(stop)),
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
@@ -186,6 +207,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      revival?.noteServer();
+      if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
       client.#connectedAt = performance.now();
       return client;
     } catch (error) {
@@ -197,6 +220,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** This machine's address on the way to the server: the one that the directory shows. */
   get address(): string {
     return this.#session.localAddress;
+  }
+  /** How this client and its server stand to each other. */
+  get standing(): Standing {
+    return this.#session.standing;
   }
   /** UDP port of the chat socket. */
   get port(): number {
@@ -221,7 +248,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const said = { direction: "out", with: to, room: null, id, text } as const;
     let recipient: DirectoryEntry;
     try {
-      recipient = await this.#outbound.send({ id, to, text, auto, repeated }, limits);
+      const message = { id, to, text, auto, repeated };
+      recipient = await (limits.waitMs === undefined
+        ? this.#outbound.send(message, limits)
+        : this.#sendWhenOn(message, limits, limits.waitMs));
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -241,6 +271,31 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#tell("delivered", { id, to, at, ms, room: null, via });
     this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
     return { id, to, ms, via, state: "delivered" };
+  }
+
+  /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+    const { to } = message;
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    const deadline = performance.now() + waitMs;
+    this.#arrivals ??= new Arrivals(this.#session);
+    using expected = await this.#arrivals.expect(name);
+    for (let repeated = message.repeated ?? false; ; repeated = true) {
+      const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+      const timeoutMs = Math.min(limits.timeoutMs, leftMs);
+      try {
+        return await this.#outbound.send({ ...message, repeated }, { ...limits, timeoutMs });
+      } catch (error) {
+        const code = error instanceof TalkError ? error.code : "";
+        limits.signal?.throwIfAborted();
+        if (this.#ended || (code !== "no-such-user" && code !== "not-delivered")) throw error;
+        if (performance.now() >= deadline) throw code === "not-delivered" ? error : notOn(to);
+        const pauseMs = code === "not-delivered" ? TRY_AGAIN_MS : deadline - performance.now();
+        await abortable(expected.next(Math.max(1, pauseMs)), limits.signal);
+        if (performance.now() >= deadline && code === "no-such-user") throw notOn(to);
+      }
+    }
   }
 
   /**
@@ -348,6 +403,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.close();
   }
 
+  #takeTurn(what: number): (() => void) | null {
+    return this.#presence === undefined ? () => {} : this.#presence.takeTurn(what);
+  }
+
   async #loadFiles(): Promise<FileTransfers> {
     const { FileTransfers } = await import("./file-transfers.ts");
     this.#files ??= new FileTransfers({
@@ -402,6 +461,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 }
 
+/** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
+const TRY_AGAIN_MS = 1_000;
+
+const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
+
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
@@ -411,6 +475,8 @@ interface Home {
   readonly address: ServerAddress;
   readonly stateDir: string;
   readonly identity: Identity;
+  /** Starts the server again when it dies; undefined where that is others' to do. */
+  readonly revival: Revival | undefined;
 }
 
 interface Parts {

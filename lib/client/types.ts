@@ -27,6 +27,12 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** Login name and uid of the sender on the server's host, and what vouches for them; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
+  /** `from` is a login name of the server's host, and nothing vouches for that user. */
+  readonly isUnattestedLogin: boolean;
   readonly kind: "text";
   /** In which it was said; null: to this client alone. */
   readonly room: null;
@@ -296,6 +302,13 @@ export interface SendOptions {
   readonly id?: string;
   /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
   readonly repeated?: boolean;
+  /**
+   * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
+   * as long for one who does not confirm; then not-delivered.
+   */
+  readonly ifOff?: "fail" | "wait";
+  /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
+  readonly waitMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
@@ -307,6 +320,21 @@ export interface SendResult {
   readonly ms: number;
   readonly via: Via;
   readonly state: "delivered";
+}
+
+/** How a client reaches its server. */
+export type Transport = "unix" | "tcp" | "tls";
+
+/** How a client and its server stand to each other. */
+export interface Standing {
+  readonly transport: Transport;
+  /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
+  readonly serverUid: number | null;
+  readonly serverUser: string | null;
+  /** As whom the server has registered this client, and what vouches for it; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
 }
 
 /** What is counted of the connection to the lookup server. */
@@ -360,6 +388,7 @@ export interface TalkConnection extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly fingerprint: string;
+  readonly standing: Standing;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */

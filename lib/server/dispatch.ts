@@ -9,7 +9,7 @@ import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
 import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
-import { claim, key } from "./commands/names.ts";
+import { claim, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { join, members, part } from "./commands/rooms.ts";
 import { status } from "./commands/status.ts";
@@ -25,6 +25,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   UNREGISTER: unregister,
   CLAIM: claim,
   KEY: key,
+  OWNER: owner,
   CALL: call,
   TOUCH: touch,
   NAMES: names,

@@ -100,7 +100,13 @@ export class Worker {
         this.#replaced(message.to);
         break;
       case "info":
-        context.answerInfo(message.id, message.text);
+        context.answer(message.id, message.text);
+        break;
+      case "right":
+        context.answer(message.id, message.right);
+        break;
+      case "login":
+        context.answer(message.id, message.login);
         break;
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });

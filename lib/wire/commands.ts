@@ -35,6 +35,7 @@ export const COMMANDS = {
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
   CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
+  OWNER: { min: 2, max: 2, summary: "The same, with the user that the kernel vouches for; null if to none" },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },

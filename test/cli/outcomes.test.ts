@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { TalkClient } from "../../lib/client/talk-client.ts";
+import { LookupServer } from "../../lib/server/lookup-server.ts";
 import { PTALK, User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -167,4 +168,48 @@ it("a receiver that ends while a second sender waits: that one's text is not sho
   const [first, second] = [one.code, other.code].sort();
   expect(first).toBe(0);
   expect([67, 75]).toContain(second); // 67: it had left before it was looked up
+});
+
+describe("--wait", () => {
+  it("sends as soon as somebody is on under the name", async () => {
+    const waiting = send("bob", "at last", "--wait", "30s");
+    await sleep(1500);
+    const inbox = await receiver();
+    expect(await next(inbox)).toMatchObject({ text: "at last" });
+    expect(await waiting).toMatchObject({ code: 0, stdout: expect.stringContaining("delivered to bob") });
+  });
+
+  it("ends with 75 and the id at its end; a time that is none is 64", async () => {
+    const gone = await send("bob", "never", "--wait", "1");
+    expect(gone).toMatchObject({ code: 75, stderr: expect.stringMatching(/not delivered to "bob".*\(id /) });
+    expect(await send("bob", "never", "--wait", "soon")).toMatchObject({ code: 64 });
+  });
+
+  it("goes on after the server has died and come back", async () => {
+    const listen = { directory: "memory", workers: 0 } as const;
+    let other = await LookupServer.start({ ...listen, listen: "127.0.0.1:0" });
+    const client = await TalkClient.connect({ name: "alice", server: other.address, stateDir: alice.home });
+    const waiting = client.send("bob", "still here", { ifOff: "wait", waitMs: 60_000 });
+    await sleep(300);
+    await other.stop();
+    other = await LookupServer.start({ ...listen, listen: other.address });
+    const listener = await TalkClient.connect({ name: "bob", server: other.address, stateDir: bob.home });
+    const texts: string[] = [];
+    listener.on("message", ({ text }) => void texts.push(text));
+    expect(await waiting).toMatchObject({ state: "delivered" });
+    expect(texts).toEqual(["still here"]);
+    await Promise.all([client.close(), listener.close()]);
+    await other.stop();
+  });
+
+  it("is given up by the signal", async () => {
+    const client = await asClient(alice, "alice");
+    const controller = new AbortController();
+    const waiting = client.send("bob", "x", { ifOff: "wait", waitMs: 60_000, signal: controller.signal });
+    const given = expect(waiting).rejects.toMatchObject({ name: "AbortError" });
+    await sleep(200);
+    controller.abort();
+    await given;
+    await client.close();
+  });
 });

@@ -17,6 +17,7 @@ export function command(): Command {
     .argument("[text...]", "the message; from stdin if left out")
     .option("--file <path>", "send a file; it is offered, and sent once it is accepted")
     .option("--timeout <time>", "give up after this long (default: 10)")
+    .option("--wait <time>", "wait this long for recipients who are off, or do not confirm")
     .option("--id <id>", "repeat the message that an attempt before this one has printed the id of")
     .addHelpText("after", HELP)
     .action(run);
