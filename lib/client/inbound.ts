@@ -48,6 +48,8 @@ export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
   readonly admission: Pick<Admission, "admits">;
   readonly seen: Pick<SeenIds, "has" | "begin">;
+  /** Whether a wall is to be shown as one. */
+  readonly isFromRoot: (message: IncomingMessage) => boolean;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
@@ -96,7 +98,9 @@ export class InboundMessages {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
-      if (!(await this.#admits(incoming))) {
+      // Whom one ignores, and whose messages one takes, does not hold back what root tells everybody.
+      const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
+      if (!isWall && !(await this.#admits(incoming))) {
         settle("declined");
         this.#declined++;
         return;
@@ -122,7 +126,7 @@ export class InboundMessages {
         return;
       }
       const { id, from, text, at, again, auto } = incoming;
-      const kind = "text";
+      const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
         ...{ room, via: "direct", leftAt: null, again, auto },
