@@ -10,11 +10,12 @@ import { duration, WEEK_S } from "./config-values.ts";
 import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
-import { deliveredJson, failedJson, sentJson, unconfirmedJson } from "./json.ts";
+import { deliveredJson, failedJson, keptJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
+import { keptText } from "./talk/texts.ts";
 import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
@@ -22,6 +23,8 @@ export interface SendCommandOptions {
   readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
+  /** Keep it at the server for recipients who are off. */
+  readonly leave?: boolean | undefined;
   /** A duration: how long to wait for recipients who are off. */
   readonly wait?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
@@ -31,7 +34,7 @@ export interface SendCommandOptions {
 const waitSeconds = duration(WEEK_S);
 
 /** Failures of which a later attempt is to have the same id. */
-const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
+const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed", "mailbox-full", "try-again"];
 
 /**
  * @param names "NAME,NAME"
@@ -46,6 +49,8 @@ export async function send(
   const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
+  if (options.leave && options.wait !== undefined)
+    throw TalkError.usage("--wait and --leave are two answers to one question");
   const name = ownName(config);
   const recipients = checkRecipients(names);
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
@@ -67,11 +72,16 @@ export async function send(
     throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
   });
   if (json) showJson(client);
+  else client.on("kept", (event) => tell(keptText(event)));
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { id, repeated, signal, auto, ...timesOf(deadline, waitMs, milliseconds(config.timeout)) };
-    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const ifOff = options.leave ? { ifOff: "leave" as const } : {};
+    const outcomes =
+      text === ""
+        ? []
+        : await Promise.allSettled(recipients.map((to) => client.send(to, text, { ...limits, ...ifOff })));
     signal.throwIfAborted();
     if (!json) report(outcomes, { id, quiet });
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
@@ -125,6 +135,7 @@ function showJson(client: TalkConnection): void {
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", (event) => show(failedJson(event)));
   client.on("unconfirmed", (event) => show(unconfirmedJson(event)));
+  client.on("kept", (event) => show(keptJson(event)));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
@@ -133,7 +144,7 @@ function report(
   { id, quiet }: { id: string; quiet: boolean },
 ): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled" && !quiet)
+    if (outcome.status === "fulfilled" && outcome.value.state === "delivered" && !quiet)
       tell(`delivered to ${escapeControls(outcome.value.to)} (${shownDuration(outcome.value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");

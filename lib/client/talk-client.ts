@@ -7,7 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { abortable } from "../base/async.ts";
+import { abortable, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
@@ -36,6 +36,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import {
   checkSend,
   failedCode,
@@ -50,7 +51,9 @@ import type {
   ConnectOptions,
   HistoryOptions,
   HistoryRecord,
+  KeptEvent,
   LocalEntry,
+  ReceiptEvent,
   SendFileOptions,
   SendFileResult,
   SendOptions,
@@ -93,6 +96,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
+  /** Most sends leave nothing: what leaves and gets messages is loaded when it is needed. */
+  #left: Promise<LeftMessages> | undefined;
+  /** While the first look at what was left goes on. */
+  #leftShown: Promise<void> | undefined;
+  readonly #leftParts: Pick<LeftParts, "identity" | "peers">;
   #ended: Error | undefined;
 
   private constructor(
@@ -105,6 +113,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
+    this.#leftParts = { identity, peers };
     this.#session = session;
     this.#transport = transport;
     this.#book = new AddressBook({
@@ -122,6 +131,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#inbound = new InboundMessages({
       book: this.#book,
       admission,
+      untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
@@ -148,6 +158,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       if (event.state === "left") this.#book.onLeft(event.name);
       this.#tell("peer", event);
     });
+    session.on("mail", () => void this.#checkLeft());
     session.on("gone", (error) => this.#fail(error));
   }
 
@@ -198,6 +209,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
       client.#connectedAt = performance.now();
+      if (register === "always") client.#leftShown = client.#firstLeft();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -230,12 +242,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const startedAt = performance.now();
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
-    let recipient: DirectoryEntry;
+    let recipient: DirectoryEntry | KeptEvent;
     try {
       const message = { id, to, text, auto, repeated };
-      recipient = await (limits.waitMs === undefined
-        ? this.#outbound.send(message, limits)
-        : this.#sendWhenOn(message, limits, limits.waitMs));
+      if (limits.leaves) recipient = await this.#sendOrLeave(message, limits);
+      else if (limits.waitMs === undefined) recipient = await this.#outbound.send(message, limits);
+      else recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -248,13 +260,51 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#journal?.add({ ...said, at, state, via: null, fingerprint: null });
       throw error;
     }
-    const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
+    const ms = sinceMs(startedAt);
+    if ("until" in recipient) {
+      this.#tell("kept", recipient);
+      this.#journal?.add({ ...said, at: recipient.at, state: "kept", via: "mailbox", fingerprint: null });
+      return { id, to, ms, via: "mailbox", state: "kept" };
+    }
     this.#presence?.sent();
     const at = Date.now();
     const via = "direct";
     this.#tell("delivered", { id, to, at, ms, room: null, via });
     this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
     return { id, to, ms, via, state: "delivered" };
+  }
+
+  /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
+  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
+    try {
+      return await this.#outbound.send(message, limits);
+    } catch (error) {
+      const code = error instanceof TalkError ? error.code : "";
+      limits.signal?.throwIfAborted();
+      if (this.#ended || !["no-such-user", "not-delivered", "unconfirmed"].includes(code)) throw error;
+    }
+    const { to, id, text, auto = false } = message;
+    return await abortable((await this.#loadLeft()).leave(to, { id, from: this.name, text, auto }), limits.signal);
+  }
+
+  #loadLeft(): Promise<LeftMessages> {
+    this.#left ??= import("./left-messages.ts").then(({ LeftMessages }) => {
+      const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
+      const { name, server } = this;
+      const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
+      return new LeftMessages({ ...this.#leftParts, ...parts, name, server, onReceipt });
+    });
+    return this.#left;
+  }
+
+  async #checkLeft(): Promise<void> {
+    await (await this.#loadLeft()).check();
+  }
+
+  /** At most LEFT_FIRST_MS: then what comes directly is shown, whatever is still to come. */
+  async #firstLeft(): Promise<void> {
+    await withTimeout(LEFT_FIRST_MS, this.#checkLeft(), undefined);
+    this.#leftShown = undefined;
   }
 
   /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
@@ -416,6 +466,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#presence?.moved(this.address);
       this.#book.invalidate();
       this.#outbound.lookAgain();
+      if (this.#connectedAt !== Number.POSITIVE_INFINITY && this.#left !== undefined) void this.#checkLeft();
     }
     this.#tell("server", event);
   }
@@ -441,8 +492,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 }
 
+/** Milliseconds that messages which come directly wait for those that were left. */
+const LEFT_FIRST_MS = 2_000;
+
 /** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
 const TRY_AGAIN_MS = 1_000;
+
+const sinceMs = (startedAt: number): number => Math.round((performance.now() - startedAt) * 1000) / 1000;
 
 const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
 

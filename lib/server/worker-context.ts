@@ -11,7 +11,7 @@ import type { Connection } from "./connection.ts";
 import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
-import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import type { MailboxAnswer, MailboxRequest, SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -59,6 +59,7 @@ export class WorkerContext implements WorkerContextParts {
   /** Those of the announcer aside. */
   pushes = 0;
   readonly #questions = new Map<number, (text: string) => void>();
+  readonly #mailboxQuestions = new Map<number, (answer: MailboxAnswer) => void>();
   #lastQuestion = 0;
 
   constructor(parts: WorkerContextParts) {
@@ -118,6 +119,20 @@ export class WorkerContext implements WorkerContextParts {
       this.#questions.set(id, resolve);
       void this.send({ type: "ask-info", id });
     });
+  }
+
+  /** The primary's mailbox. */
+  askMailbox(request: MailboxRequest): Promise<MailboxAnswer> {
+    const id = ++this.#lastQuestion;
+    return new Promise((resolve) => {
+      this.#mailboxQuestions.set(id, resolve);
+      void this.send({ type: "mailbox", id, request });
+    });
+  }
+
+  answerMailbox(id: number, answer: MailboxAnswer): void {
+    this.#mailboxQuestions.get(id)?.(answer);
+    this.#mailboxQuestions.delete(id);
   }
 
   answerInfo(id: number, text: string): void {

@@ -63,6 +63,11 @@ export class KnownPeers {
     return this.#pins.get(subjectOf(server, name)) !== undefined;
   }
 
+  /** The key (base64) that is remembered of that name; null if none is. */
+  keyOf(server: string, name: string): string | null {
+    return this.#pins.get(subjectOf(server, name)) ?? null;
+  }
+
   /** Remembers the key if none is remembered. @throws TalkError key-mismatch if another one is (or wins the race) */
   remember(server: string, name: string, key: string): void {
     const subject = subjectOf(server, name);

@@ -400,7 +400,7 @@ describe("message bodies", () => {
       const otherType = Buffer.from([1, value, ...body.subarray(2)]);
       if (value !== text) expect(decodeMessage(otherType)).toBe("not-understood");
     }
-    expect(Object.values(reserved)).toEqual([1, 2, 3, 4]);
+    expect(Object.values(reserved)).toEqual([1, 2, 3, 4, 5, 6]);
     expect(decodeMessage(Buffer.from([1, 77]))).toBe("not-understood");
     expect(decodeMessage(Buffer.from([7]))).toBe("not-understood");
   });

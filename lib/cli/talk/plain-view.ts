@@ -18,12 +18,14 @@ import { statsLines } from "./stats-text.ts";
 import {
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   statusText,
   welcome,
 } from "./texts.ts";
@@ -55,6 +57,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
     failed: (event) => note(failureText(event)),
     unconfirmed: ({ message }) => note(message),
+    kept: (event) => note(keptText(event)),
+    receipt: (event) => note(receiptText(event)),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),

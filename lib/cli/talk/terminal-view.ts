@@ -24,12 +24,14 @@ import {
   crowdText,
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   statusText,
   welcome,
 } from "./texts.ts";
@@ -154,6 +156,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    kept: (event) => {
+      show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
+    },
+    receipt: (event) => say(receiptText(event)),
     unconfirmed: ({ id, at, message }) => {
       const text = escapeControls(message);
       show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);

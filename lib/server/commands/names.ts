@@ -12,6 +12,7 @@ export const claim: Handler = (context, connection, args, out) => {
     bytes: (statement) => claimBytes({ ...statement, name }),
     what: "the key, the connection and the name",
   });
+  connection.key = key;
   const binding = context.directory.bind(name, key);
   if (binding instanceof Promise) return binding.then(() => connection.write((later) => later.simple("OK")));
   out.simple("OK");
