@@ -5,8 +5,8 @@ import { connect, Socket } from "node:net";
 import { MessageQueue, RingBuffer, Semaphore } from "../dist/ipc/index.js";
 
 const [, , way, where, size, count] = process.argv;
-const messages = Number(count);
-const message = Buffer.alloc(Number(size), 1);
+const messages = Number(count ?? 0);
+const message = Buffer.alloc(Number(size ?? 0), 1);
 
 async function writeFramed(socket) {
   const framed = Buffer.concat([Buffer.alloc(4), message]);

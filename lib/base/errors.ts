@@ -16,6 +16,8 @@ export type TalkErrorCode =
   | "bad-name"
   | "bad-data"
   | "name-taken"
+  | "name-reserved"
+  | "too-many"
   | "unreachable"
   | "full"
   | "try-again"
@@ -55,8 +57,14 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  /** Subject: HOST:PORT that a program which is no server has. */
+  | "foreign-port"
   | "more-descriptors"
-  | "plain-server";
+  | "plain-server"
+  /** Another program of this user has the name. */
+  | "own-session"
+  /** Subject: the name, a login name of the server's host. */
+  | "reserved-name";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;
@@ -133,8 +141,14 @@ export class TalkError extends Error {
     return new TalkError("bad-data", reason, { cause });
   }
   /** @param holder a clause that says who has it */
-  static nameTaken(name: string, holder?: string): TalkError {
-    return new TalkError("name-taken", `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`);
+  static nameTaken(name: string, holder?: string, isOwnSession = false): TalkError {
+    const message = `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`;
+    return new TalkError("name-taken", message, isOwnSession ? { remedy: "own-session" } : {});
+  }
+  /** A rule gives the name to another user. @param reason a clause */
+  static nameReserved(name: string, reason: string): TalkError {
+    const message = `the name ${quote(name)} is reserved: ${reason}`;
+    return new TalkError("name-reserved", message, { remedy: "reserved-name", subject: printable(name) });
   }
   /** Another program of the same user has taken the name over. */
   static replaced(name: string): TalkError {

@@ -52,6 +52,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   top: { usage: "top", summary: "workers, lock, signals and tables, live", load: () => import("./commands/top.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
+  completion: {
+    usage: "completion bash|zsh|fish",
+    summary: "a script that makes Tab complete",
+    load: async () => (await import("./commands/completion.ts")).completion(COMMANDS),
+  },
   config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
   doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
 };

@@ -81,6 +81,7 @@ const SERVE_SETTINGS = {
   mailbox: { env: "MAILBOX", key: "mailbox", read: boolean, fallback: true },
   mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
   mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
+  openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 
 type SettingTable = Readonly<Record<string, Setting<unknown>>>;

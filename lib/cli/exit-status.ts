@@ -27,6 +27,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "no-such-process": EXIT.noUser,
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
+  "too-many": EXIT.unavailable,
   protocol: EXIT.unavailable,
   "not-understood": EXIT.unavailable,
   internal: EXIT.internal,
@@ -41,6 +42,7 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "key-mismatch": EXIT.noPermission,
   declined: EXIT.noPermission,
   refused: EXIT.noPermission,
+  "name-reserved": EXIT.noPermission,
 };
 
 /** Files and folders that cannot be used as they are: errno(3). */

@@ -20,7 +20,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
 export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on"];
   const header = ["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"];
-  const rows = clients.map((c) => [c.name, endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
+  const rows = clients.map((c) => [markedName(c), endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
   const statuses = clients.map(statusCell);
   // Where everybody looks there is nothing to say.
   if (statuses.every((status) => status === "")) return table(header, rows, paint);
@@ -56,24 +56,37 @@ function statusCell({ status: { state, text } }: DirectoryEntry): string {
 export function clientDetails(client: DirectoryEntry): string[] {
   const status = statusCell(client);
   return [
-    `name         ${escapeControls(client.name)}`,
+    `name         ${escapeControls(markedName(client))}`,
     `address      ${escapeControls(endpoint(client))}`,
     `host         ${escapeControls(client.host)}`,
     `on since     ${time(client.startedAt)}`,
     `last lookup  ${time(client.lastLookupAt)}`,
     ...(status === "" ? [] : [`status       ${escapeControls(status)}`]),
     `fingerprint  ${escapeControls(client.fingerprint)}`,
+    ...userLine(client),
   ];
 }
 
-export type Spoken = Pick<TalkMessage, "from" | "text" | "verified">;
+/** Who it is on the server's host, where something vouches for it. */
+function userLine({ user, uid, attested }: DirectoryEntry): string[] {
+  if (attested === null) return [];
+  return [`user         ${user === null ? "" : `${escapeControls(user)} `}(uid ${uid}), by ${attested}`];
+}
+
+/** A login name of the server's host has a tilde before it where nothing vouches for that user. */
+function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
+  return isUnattestedLogin ? `~${name}` : name;
+}
+
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> & Partial<Pick<TalkMessage, "isUnattestedLogin">>;
 
 /**
- * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark.
+ * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
+ * login name of the server's host whose user nothing vouches for a tilde before it.
  * @param stamp what stands before, "14:05 "
  */
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
-  const name = escapeControls(message.from);
+  const name = `${message.isUnattestedLogin ? "~" : ""}${escapeControls(message.from)}`;
   const mark = message.verified ? "" : "?";
   const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);

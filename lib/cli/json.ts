@@ -12,6 +12,7 @@ import type {
   ReceiptEvent,
   SentEvent,
   ServerEvent,
+  Standing,
   StatusEvent,
   TalkConnection,
   TalkMessage,
@@ -29,19 +30,20 @@ export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
 
 /** The lines of `ptalk talk --json` and `ptalk recv --json`. */
 export type JsonEvent =
-  | {
+  | ({
       readonly type: "registered";
       readonly name: string;
       readonly server: string;
       readonly address: string;
       readonly port: number;
       readonly fingerprint: string;
-    }
+      readonly requested: string;
+    } & Standing)
   | ({ readonly type: "kept" } & Timed<Omit<KeptEvent, "newKey">, "at" | "until">)
   | ({ readonly type: "receipt" } & Timed<ReceiptEvent, "at">)
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
-  | ({ readonly type: "message" } & Timed<TalkMessage, "at" | "leftAt">)
+  | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at" | "leftAt">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
@@ -83,14 +85,17 @@ export function localJson(c: LocalEntry): LocalEntryJson {
   };
 }
 
-export function registeredJson({ name, server, address, port, fingerprint }: TalkConnection): JsonEvent {
-  return { type: "registered", name, server, address, port, fingerprint };
+/** @param requested the name that was asked for first */
+export function registeredJson(client: TalkConnection, requested: string): JsonEvent {
+  const { name, server, address, port, fingerprint, standing } = client;
+  return { type: "registered", name, server, address, port, fingerprint, requested, ...standing };
 }
 
 export function messageJson(message: TalkMessage): JsonEvent {
-  const { id, from, text, at, fingerprint, verified, kind, room, via, leftAt, again, auto } = message;
+  const { id, from, text, at, fingerprint, verified, user, uid, attested, kind, room, via, leftAt, again, auto } =
+    message;
   return {
-    ...{ type: "message", id, from, text, at: iso(at), fingerprint, verified },
+    ...{ type: "message", id, from, text, at: iso(at), fingerprint, verified, user, uid, attested },
     ...{ kind, room, via, leftAt: isoOrNull(leftAt), again, auto },
   };
 }

@@ -2,7 +2,9 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
+import { PEER_PROTOCOL } from "../directory/entry.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
+import { wantsJson } from "./output.ts";
 
 const AFTER_HELP = `
 \`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
@@ -19,7 +21,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
-    .version(version(), "-V, --version", "print the version")
+    .version(wantsJson(args) ? versionJson() : version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "this help")
     .addHelpText("after", AFTER_HELP)
     .configureHelp({ showGlobalOptions: true });
@@ -62,6 +64,10 @@ function failInsteadOfExiting(command: Command): void {
     throw TalkError.usage(error.message.replace(/^error: /, ""));
   });
   command.configureOutput({ writeErr: () => {} }); // the error is reported once, by main
+}
+
+function versionJson(): string {
+  return JSON.stringify({ name: "ptalk", version: version(), protocol: PEER_PROTOCOL, node: process.version });
 }
 
 function version(): string {

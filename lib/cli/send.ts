@@ -7,11 +7,11 @@ import type { SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
 import { duration, WEEK_S } from "./config-values.ts";
-import { connectClient } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { deliveredJson, failedJson, keptJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
@@ -51,7 +51,7 @@ export async function send(
   checkId(id);
   if (options.leave && options.wait !== undefined)
     throw TalkError.usage("--wait and --leave are two answers to one question");
-  const name = ownName(config);
+  ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
   const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
@@ -62,8 +62,7 @@ export async function send(
   setMaxListeners(0, signal); // each recipient listens; their number has a bound
   const waitMs = milliseconds(options.wait === undefined ? undefined : waitSeconds(options.wait, "--wait"));
   const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
-  const client = await connectClient(config, {
-    name,
+  const { client } = await joinAsSelf(config, {
     register: "never",
     recipients,
     startServer: waitMs !== undefined && !config.serverConfigured,

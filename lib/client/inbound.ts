@@ -121,10 +121,9 @@ export class InboundMessages {
       }
       if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
       const { id, from, text, at, again, auto, leftAt = null } = incoming;
-      const { fingerprint, verified } = sender;
       const kind = "text";
       let message: TalkMessage = {
-        ...{ id, from, text, at, fingerprint, verified, kind },
+        ...{ id, from, text, at, ...sender, kind },
         ...{ room: null, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);

@@ -158,8 +158,8 @@ export class LeftMessages {
   /** @throws TalkError no-key, key-mismatch */
   async #keyOf(name: string, shown: string): Promise<{ key: Buffer; isNew: boolean }> {
     const { peers, server, session } = this.#parts;
-    const remembered = peers.keyOf(server, name);
-    const owner = await session.ownerOf(name).catch(() => null);
+    const remembered = peers.keyOf({ server, name }) ?? null;
+    const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
     if (owner !== null) peers.check(server, name, owner);
     const key = remembered ?? owner;
     if (key === null) throw TalkError.noKey(shown);

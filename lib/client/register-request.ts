@@ -48,11 +48,15 @@ export function claimRequest({
 }
 
 /** A refusal in the words of this program; anything else as it is. */
-export function registrationError(error: unknown, name: string): unknown {
+export function registrationError(error: unknown, name: string, ownFingerprint: string): unknown {
   if (!(error instanceof ReplyError)) return error;
   switch (error.code) {
     case "TAKEN":
-      return TalkError.nameTaken(name, error.message);
+      return TalkError.nameTaken(name, error.message, error.message.includes(`key ${ownFingerprint}`));
+    case "RESERVED":
+      return TalkError.nameReserved(name, error.message);
+    case "TOOMANY":
+      return new TalkError("too-many", `the server refuses: ${error.message}`, { cause: error });
     case "FULL":
       return new TalkError("full", `the server refuses: ${error.message}`, { cause: error });
     case "BADNAME":

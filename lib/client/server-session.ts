@@ -7,19 +7,22 @@
 //  4. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
 //  5. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
+import { userInfo } from "node:os";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
-import type { ServerAddress } from "../base/server-address.ts";
+import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry, PresenceState } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
+import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
+/** To a server of this host, which may be stormed without harm. */
+const LOCAL_RECONNECT = { firstMs: 100, maxMs: 1_000 };
 /**
  * Milliseconds after the start of a server in which clients of the one before it may still be on their way back: the longest
  * pause between two attempts, and as much again for a server that a thousand clients return to at once.
@@ -44,6 +47,8 @@ export interface ServerSessionOptions {
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
+  /** Called when nobody answers any more: starts the server again, where that is this client's to do. */
+  readonly revive?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 interface SessionEvents {
@@ -102,6 +107,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
+  /** How this client and its server stand to each other, on the present connection. */
+  get standing(): Standing {
+    const { serverUid, serverUser, peerUid } = this.#greeting;
+    const { transport } = this.#connection;
+    const attested = peerUid === null ? null : "kernel";
+    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
   get isConnected(): boolean {
     return !this.#connection.closed;
   }
@@ -143,8 +156,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** The key that a name belongs to. @throws as lookup() */
-  ownerOf(name: string): Promise<string | null> {
+  /** Whose a name is. @throws as lookup() */
+  ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }
 
@@ -294,7 +307,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     try {
       await this.#connection.command(...request);
     } catch (error) {
-      throw registrationError(error, this.#options.name);
+      const { name, identity } = this.#options;
+      throw registrationError(error, name, identity.fingerprint);
     }
   }
 
@@ -345,13 +359,16 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #reconnect(): Promise<void> {
+    const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, RECONNECT), this.#stop.signal);
+      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({
           ...this.#options,
           signal: this.#stop.signal,
         });
+        isGreeted = true;
         this.#adopt(connection, greeting);
         this.#listen();
         await this.#enter();
@@ -359,7 +376,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         break;
       } catch (error) {
         this.#connection.close();
-        if (!isPassing(error)) throw error;
+        // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
+        const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
+        if (!isPassing(error) && !isForeign) throw error;
+        await this.#options.revive?.(this.#stop.signal);
       }
     }
     if (this.#isClosing) return this.#connection.close();
@@ -374,5 +394,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
+  }
+}
+
+/** The login of this process's user, null when it has none. */
+function ownLogin(): string | null {
+  try {
+    return userInfo().username;
+  } catch {
+    return null;
   }
 }

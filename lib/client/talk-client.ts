@@ -45,6 +45,7 @@ import {
   type OutboundText,
   type SendLimits,
 } from "./outbound.ts";
+import type { Revival } from "./revival.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -59,6 +60,7 @@ import type {
   SendOptions,
   SendResult,
   ServerEvent,
+  Standing,
   TalkClientEvents,
   TalkConnection,
 } from "./types.ts";
@@ -173,13 +175,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     signal?.throwIfAborted();
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    const join = () => TalkClient.#join(options, { address, stateDir, identity });
+    const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
     if (!options.startServer) return join();
-    const { withEmbeddedServer } = await import("./embedded-server.ts");
-    return withEmbeddedServer({ address, stateDir, signal }, join);
+    const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
+      import("./embedded-server.ts"),
+      import("./revival.ts"),
+    ]);
+    let client: TalkClient | undefined;
+    const takeTurn = (port: number) => (client === undefined ? null : client.#takeTurn(port));
+    const revival = new Revival({ address, stateDir, takeTurn });
+    client = await withEmbeddedServer({ address, stateDir, signal }, () => join(revival));
+    return client;
   }
 
-  static async #join(options: ConnectOptions, { address, stateDir, identity }: Home): Promise<TalkClient> {
+  static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
     const servers = new KnownServers(stateDir);
@@ -191,6 +200,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       listed: options.listed,
       checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
       signal,
+      revive: revival && ((stop) => revival.revive(stop)),
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
@@ -208,6 +218,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       signal?.throwIfAborted();
       if (register === "always") client.#presence = LocalPresence.join(client);
       client.#inbound.onConnected();
+      revival?.noteServer();
+      if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
       client.#connectedAt = performance.now();
       if (register === "always") client.#leftShown = client.#firstLeft();
       return client;
@@ -220,6 +232,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** This machine's address on the way to the server: the one that the directory shows. */
   get address(): string {
     return this.#session.localAddress;
+  }
+  /** How this client and its server stand to each other. */
+  get standing(): Standing {
+    return this.#session.standing;
   }
   /** UDP port of the chat socket. */
   get port(): number {
@@ -437,6 +453,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.close();
   }
 
+  #takeTurn(what: number): (() => void) | null {
+    return this.#presence === undefined ? () => {} : this.#presence.takeTurn(what);
+  }
+
   async #loadFiles(): Promise<FileTransfers> {
     const { FileTransfers } = await import("./file-transfers.ts");
     this.#files ??= new FileTransfers({
@@ -511,6 +531,8 @@ interface Home {
   readonly address: ServerAddress;
   readonly stateDir: string;
   readonly identity: Identity;
+  /** Starts the server again when it dies; undefined where that is others' to do. */
+  readonly revival: Revival | undefined;
 }
 
 interface Parts {

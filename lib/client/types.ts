@@ -27,6 +27,12 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** Login name and uid of the sender on the server's host, and what vouches for them; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
+  /** `from` is a login name of the server's host, and nothing vouches for that user. */
+  readonly isUnattestedLogin: boolean;
   readonly kind: "text";
   /** In which it was said; null: to this client alone. */
   readonly room: null;
@@ -337,6 +343,21 @@ export interface SendResult {
   readonly state: "delivered" | "kept";
 }
 
+/** How a client reaches its server. */
+export type Transport = "unix" | "tcp" | "tls";
+
+/** How a client and its server stand to each other. */
+export interface Standing {
+  readonly transport: Transport;
+  /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
+  readonly serverUid: number | null;
+  readonly serverUser: string | null;
+  /** As whom the server has registered this client, and what vouches for it; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
+}
+
 /** What is counted of the connection to the lookup server. */
 export interface ServerStats {
   readonly isConnected: boolean;
@@ -388,6 +409,7 @@ export interface TalkConnection extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly fingerprint: string;
+  readonly standing: Standing;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */

@@ -42,12 +42,17 @@ export interface EntryFields {
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: Attestation;
+  /** The name is a login name of the server's host, and nothing vouches for that user here. */
+  readonly isUnattestedLogin: boolean;
   readonly status: ClientStatus;
   /** Names of rooms with their "#". */
   readonly rooms: readonly string[];
   /** Whether lists show it. Whoever knows the name finds it all the same, and so does a room's member. */
   readonly listed: boolean;
 }
+
+/** Whose a name is, and what vouches for that user. */
+export type NameOwner = Pick<EntryFields, "key" | "user" | "uid" | "attested" | "isUnattestedLogin">;
 
 /** What a registration gives. The fields that it may leave out have defaults, see {@link packEntry}. */
 export type NewEntry = Pick<EntryFields, "name" | "key" | "endpoints" | "host" | "startedAt"> & Partial<EntryFields>;
@@ -134,6 +139,9 @@ export class DirectoryEntry implements EntryFields {
   get attested(): Attestation {
     return this.#unpacked.attested;
   }
+  get isUnattestedLogin(): boolean {
+    return this.#unpacked.isUnattestedLogin;
+  }
   get status(): ClientStatus {
     return this.#unpacked.status;
   }
@@ -211,6 +219,8 @@ const KIND_OF = new Map<string, EndpointKind>(
   Object.entries(KINDS).map(([kind, letter]) => [letter, kind as EndpointKind]),
 );
 const STATES: readonly PresenceState[] = ["here", "idle", "away"];
+/** In the place of an attestation. */
+const UNATTESTED_LOGIN = "login";
 const UNLISTED = "u";
 const ATTESTATIONS: readonly NonNullable<Attestation>[] = ["kernel", "munge"];
 // Others print these texts: such a character would change the state of their terminal, or break a format of lines.
@@ -225,7 +235,7 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 export function packEntry(entry: NewEntry): PackedEntry {
   const { name, key, startedAt, endpoints, host } = entry;
   const { protocol = PEER_PROTOCOL, server = "", user = null, uid = null, attested = null } = entry;
-  const { status, rooms = [], listed = true } = entry;
+  const { status, rooms = [], listed = true, isUnattestedLogin = false } = entry;
   if (foldIfValid(name) === null) validateName(name); // throws, and says which rule is broken
   // The round trip refuses the second spelling that base64 allows for the same bytes: one key, one text.
   check(decodeBase64(key, KEY_BYTES) !== null, `key must be the base64 text of ${KEY_BYTES} bytes`);
@@ -247,7 +257,7 @@ export function packEntry(entry: NewEntry): PackedEntry {
     server,
     user ?? "",
     uid === null ? "" : String(uid),
-    attested ?? "",
+    attested ?? (isUnattestedLogin ? UNATTESTED_LOGIN : ""),
     ...packStatus(status, startedAt),
     rooms.join(","),
     listed ? "" : UNLISTED,
@@ -291,7 +301,7 @@ function unpack(packed: string, startedAt: number): Details {
     server: textOr(next(), MAX_SERVER_BYTES, ""),
     user: textOr(next(), MAX_USER_BYTES, "") || null,
     uid: wholeOr(next(), MAX_UID, null),
-    attested: oneOf(ATTESTATIONS, next(), null),
+    ...unpackAttested(next()),
     status: unpackStatus(next(), next(), next(), startedAt),
     rooms: unpackRooms(next()),
     listed: next() !== UNLISTED,
@@ -313,6 +323,10 @@ function unpackEndpoints(text: string): ClientEndpoint[] {
     from = end + 1;
   }
   return endpoints;
+}
+
+function unpackAttested(word: string): Pick<Details, "attested" | "isUnattestedLogin"> {
+  return { attested: oneOf(ATTESTATIONS, word, null), isUnattestedLogin: word === UNATTESTED_LOGIN };
 }
 
 function unpackStatus(state: string, since: string, text: string, startedAt: number): ClientStatus {

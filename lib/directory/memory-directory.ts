@@ -2,13 +2,14 @@
 // It leaves nothing in /dev/shm, and ends with the process.
 import { foldForLookup, foldName } from "../base/names.ts";
 import {
+  bindingOf,
   changedEntry,
   checkedName,
   checkedRequest,
   checkKey,
   checkNames,
-  checkOwner,
   checkPage,
+  checkRight,
   decide,
   kindOfChange,
   VERSION_MASK,
@@ -23,6 +24,7 @@ import type {
   DirectoryRow,
   EntryChanges,
   Interest,
+  NameBinding,
   OpenOptions,
   Registered,
   RegisterRequest,
@@ -32,6 +34,7 @@ import { DirectoryEntry, type PackedEntry } from "./entry.ts";
 import { EntryIndex, leftRooms } from "./entry-index.ts";
 import { EventFeed } from "./event-feed.ts";
 import { NameOwnership } from "./name-ownership.ts";
+import type { NameRight } from "./name-right.ts";
 
 interface MemoryRow {
   readonly packed: PackedEntry;
@@ -123,14 +126,14 @@ export class MemoryDirectory implements Directory {
     const { rows } = this.#host;
     const before = rows.get(folded);
     const current = before === undefined ? null : rowOf(before);
-    checkOwner(this.#host.names.get(folded)?.key, packed.key, current);
+    const { isOwn, holder } = checkRight(this.#host.names.get(folded), packed.key, current, request.right);
     const isLive = before !== undefined && this.isLive(before.place);
-    const decision = decide(request, current, isLive);
+    const decision = decide(request, current, isLive, isOwn);
     if (decision === "done" && before !== undefined) return { claim: claimOf(before), replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) {
       throw DirectoryError.full(this.capacity);
     }
-    this.#host.names.bind(folded, packed.key);
+    this.#host.names.bind(folded, packed.key, holder);
     const { claimId, place } = request;
     const row = this.#host.put(folded, { packed, claimId, place, lastLookupAt: null }, before);
     const old = current?.entry ?? null;
@@ -197,11 +200,16 @@ export class MemoryDirectory implements Directory {
     return folded === null ? null : (this.#host.names.get(folded)?.key ?? null);
   }
 
-  bind(name: string, key: string): void {
+  bindingOf(name: string): NameBinding | null {
+    const folded = foldForLookup(name);
+    return folded === null ? null : bindingOf(this.#host.names.get(folded));
+  }
+
+  bind(name: string, key: string, right?: NameRight): void {
     const folded = checkedName(name);
     checkKey(key);
-    checkOwner(this.#host.names.get(folded)?.key, key, this.find(name));
-    this.#host.names.bind(folded, key);
+    const { holder } = checkRight(this.#host.names.get(folded), key, this.find(name), right);
+    this.#host.names.bind(folded, key, holder);
   }
 
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {

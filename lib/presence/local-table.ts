@@ -140,6 +140,19 @@ export class LocalTable implements Disposable {
     return !this.#left && this.#roster.isNamed(this.#anchor.name) && objectBehind(this.name) === this.#named;
   }
 
+  /**
+   * Takes this user's turn at what only one of the user's processes shall do; the kernel gives it back when the process ends.
+   * @param what 0 to 65535
+   * @returns gives it back; null while another process has it
+   */
+  takeTurn(what: number): (() => void) | null {
+    const seat = LOCAL_ROWS + what;
+    if (this.#left || !this.#roster.tryClaim(seat)) return null;
+    return () => {
+      if (!this.#left) this.#roster.release(seat);
+    };
+  }
+
   /** Changes some of this client's row. Costs about a microsecond, no system call. @throws TalkError `bad-data` */
   update(changes: Partial<LocalFields>): void {
     if (this.#left) throw IpcError.of("EBADF", "mmap", this.name, "this client has left the local table");

@@ -57,6 +57,11 @@ export class LocalPresence {
     this.#change({ address: withoutZone(address) });
   }
 
+  /** See LocalTable. Without a table nobody knows of the others: each has the turn. */
+  takeTurn(what: number): (() => void) | null {
+    return this.#table === undefined ? () => {} : this.#table.takeTurn(what);
+  }
+
   /** Writes the counts now. */
   update(): void {
     if (this.#timer === undefined) return;

@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
+  /** The login names of this host belong to nobody in particular, except to their users who are here. */
+  readonly openNames?: boolean;
   /**
    * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
    * removed at the end. One server at a time.
@@ -80,6 +82,7 @@ export interface ServerSettings {
   readonly tlsCert: string | null;
   readonly tlsKey: string | null;
   readonly insecure: boolean;
+  readonly openNames: boolean;
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
   readonly mailbox: boolean;
@@ -113,6 +116,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tlsKey: [isString, "a file's path"],
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
+  openNames: [isBoolean, "true or false"],
   stateDir: [isString, "a folder's path"],
   ephemeral: [isBoolean, "true or false"],
   mailbox: [isBoolean, "true or false"],
@@ -193,6 +197,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsCert: options.tlsCert ?? null,
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
+    openNames: options.openNames ?? false,
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
     mailbox: options.mailbox ?? true,

@@ -1,7 +1,9 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import type { Callee, MailboxAnswer, MailboxRequest, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
 
 /** A worker, as the primary sees it. */
@@ -45,6 +47,8 @@ export interface BusOwner {
   ready(id: number): void;
   workerError(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
+  rightTo(question: NameQuestion): Promise<NameRight>;
+  loginOf(uid: number): Promise<string | null>;
 }
 
 export class WorkerBus {
@@ -168,6 +172,16 @@ export class WorkerBus {
       case "ask-info":
         void this.stats().then((loads) => {
           member.worker.send({ type: "info", id: message.id, text: this.#owner.infoText(loads) });
+        });
+        break;
+      case "ask-right":
+        void this.#owner.rightTo(message.question).then((right) => {
+          member.worker.send({ type: "right", id: message.id, right });
+        });
+        break;
+      case "ask-login":
+        void this.#owner.loginOf(message.uid).then((login) => {
+          member.worker.send({ type: "login", id: message.id, login });
         });
         break;
       case "load":

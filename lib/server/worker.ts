@@ -103,10 +103,16 @@ export class Worker {
         this.#mail(message.to, message.count);
         break;
       case "mailbox":
-        context.answerMailbox(message.id, message.answer);
+        context.answer(message.id, message.answer);
         break;
       case "info":
-        context.answerInfo(message.id, message.text);
+        context.answer(message.id, message.text);
+        break;
+      case "right":
+        context.answer(message.id, message.right);
+        break;
+      case "login":
+        context.answer(message.id, message.login);
         break;
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { TalkError } from "../../lib/base/errors.ts";
 import { AddressBook, type DirectorySource } from "../../lib/client/address-book.ts";
-import type { DirectoryEntry } from "../../lib/directory/entry.ts";
+import type { DirectoryEntry, NameOwner } from "../../lib/directory/entry.ts";
 import type { PeerIdentity } from "../../lib/peer/types.ts";
 import { KnownPeers } from "../../lib/store/known-peers.ts";
 import { entryOf } from "../helpers/entries.ts";
@@ -36,8 +36,9 @@ class Directory implements DirectorySource {
   answer(entry: DirectoryEntry | null): void {
     this.#answers.shift()?.(entry);
   }
-  async ownerOf(name: string): Promise<string | null> {
-    return this.owners.get(name) ?? null;
+  async ownerOf(name: string): Promise<NameOwner | null> {
+    const key = this.owners.get(name);
+    return key === undefined ? null : { key, user: null, uid: null, attested: null, isUnattestedLogin: false };
   }
   touch(): void {
     this.touches++;
@@ -300,7 +301,10 @@ describe("a sender", () => {
   it("that the server binds the name to is verified, and remembered from then on", async () => {
     const bob = entryOf("bob");
     directory.owners.set("bob", bob.key);
-    expect(await book.verifySender("bob", bytesOf(bob))).toEqual({ verified: true, fingerprint: bob.fingerprint });
+    expect(await book.verifySender("bob", bytesOf(bob))).toMatchObject({
+      verified: true,
+      fingerprint: bob.fingerprint,
+    });
     directory.owners.clear();
     // It was pinned just now: the server need not be asked.
     expect(await verify("bob", bytesOf(entryOf("bob")))).toBe("key-mismatch");

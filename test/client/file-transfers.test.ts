@@ -18,6 +18,9 @@ import {
   fileDataHeadBytes,
   writeFileDataHead,
 } from "../../lib/wire/file-bodies.ts";
+
+const NOBODY = { user: null, uid: null, attested: null, isUnattestedLogin: false } as const;
+
 import { LossyProxy } from "../helpers/lossy-proxy.ts";
 
 const HOST = "127.0.0.1";
@@ -51,7 +54,7 @@ async function side(name: string, to?: PeerIdentity): Promise<Side> {
       known: () => recipient,
       find: async () => recipient,
       remember: () => {},
-      verifySender: () => ({ verified: true, fingerprint: "SHA256:x" }),
+      verifySender: () => ({ ...NOBODY, verified: true, fingerprint: "SHA256:x" }),
     },
     admission: { admits: () => true },
     transport,

@@ -14,7 +14,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const ALICE: Sender = { verified: true, fingerprint: "SHA256:alice" };
+const ALICE: Sender = {
+  verified: true,
+  fingerprint: "SHA256:alice",
+  user: "alice",
+  uid: 1000,
+  attested: "kernel",
+  isUnattestedLogin: false,
+};
 
 function receiver(sender: Sender | TalkError = ALICE) {
   const client = new EventEmitter<TalkClientEvents>();

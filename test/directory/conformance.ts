@@ -14,6 +14,7 @@ import {
 } from "../../lib/directory/directory.ts";
 import { DirectoryError, type DirectoryErrorCode } from "../../lib/directory/directory-error.ts";
 import { DirectoryEntry, MAX_DETAILS_BYTES, type NewEntry, packEntry } from "../../lib/directory/entry.ts";
+import { NO_RIGHT } from "../../lib/directory/name-right.ts";
 import {
   asked,
   enter,
@@ -735,6 +736,65 @@ export function directoryConformance(implementation: Implementation): void {
       }
       await registered(requestOf("ann"), b, [a, b]);
       await surely(() => a.bind("ann", K1));
+    });
+
+    it("give a login name to its user, whatever the key, and keep it for that user", async () => {
+      const [a, b] = await pair();
+      const login = { uid: 1000, login: "ann" };
+      const own = { ...login, owner: login };
+      const [others, nobody] = [
+        { uid: 1001, login: "bob", owner: login },
+        { ...NO_RIGHT, owner: login },
+      ];
+      await surely(() => a.bind("ann", K2)); // before there was such a login
+      const pseudonym = await registered(requestOf("ann", { fields: { key: K2 } }), a, [a, b]);
+      await expectRefusal("reserved", () => b.bind("ann", K1, others), [a, b], ["ann"]);
+      await expectRefusal("reserved", () => b.bind("ann", K2, nobody), [a, b], ["ann"]);
+      const fields = { key: K1, uid: 1000, user: "ann", attested: "kernel" } as const;
+      const request = { ...requestOf("ann", { fields }), right: own };
+      const { claim } = await surely(() => b.register(request));
+      expect(await surely(() => a.remove(pseudonym))).toBe(false);
+      expect(await surely(() => b.remove(claim))).toBe(true);
+      await world.settled();
+      for (const directory of [a, b]) {
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({ key: K1, ...login });
+        await expectRefusal("reserved", () => directory.bind("ann", K2, others), [a, b], ["ann"]);
+        // From elsewhere it takes the key that the user has registered with.
+        await surely(() => directory.bind("ann", K1, nobody));
+        // Nobody can tell, or the account is gone: the name stays that user's.
+        for (const owner of ["unknown", "nobody"] as const) {
+          await surely(() => directory.bind("ann", K1, { ...NO_RIGHT, owner }));
+          await expectRefusal(
+            owner === "nobody" ? "reserved" : "taken",
+            () => directory.bind("ann", K2, { ...NO_RIGHT, owner }),
+            [a, b],
+            ["ann"],
+          );
+        }
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({ key: K1, ...login });
+      }
+      // A lost key: the user gets the name with a new one.
+      await surely(() => a.bind("ann", K2, own));
+      await world.settled();
+      expect(await surely(() => b.bindingOf("ann"))).toEqual({ key: K2, ...login });
+      // The login's name goes to another uid: the binding is void.
+      const later = { uid: 1002, login: "ann" };
+      await expectRefusal("reserved", () => b.bind("ann", K2, { ...NO_RIGHT, owner: later }), [a, b], ["ann"]);
+      await surely(() => b.bind("ann", K1, { ...later, owner: later }));
+    });
+
+    it("bind nothing new while nobody can tell whether the name is a login", async () => {
+      const [a, b] = await pair();
+      await surely(() => a.bind("bob", K1));
+      const unknown = { ...NO_RIGHT, owner: "unknown" as const };
+      await surely(() => b.bind("bob", K1, unknown));
+      // Surely: an outcome that is unknown for another reason is asked again, and comes out the same.
+      for (const directory of [a, b]) {
+        const bind = async () => directory.bind("ann", K1, unknown);
+        expect(await bind().catch((error: unknown) => error)).toMatchObject({ code: "try-again" });
+      }
+      await world.settled();
+      expect(await surely(() => a.ownerOf("ann"))).toBeNull();
     });
 
     it("refuse a key that is none", async () => {

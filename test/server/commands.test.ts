@@ -71,6 +71,7 @@ describe("the connection", () => {
       "address",
       "uptime",
       "uid",
+      "user",
       "unix",
       "port",
     ]);
@@ -79,7 +80,7 @@ describe("the connection", () => {
     expect(hello.get("address")).toBe("127.0.0.1");
     expect(hello.get("uptime")).toBeGreaterThan(0);
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(26);
+    expect(await old.ask("HELLO")).toHaveLength(28);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -108,7 +109,7 @@ describe("the connection", () => {
     const other = { ...statement, clientNonce: newKeys().key };
     expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(28);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(30);
     await client.ask("HELLO", 3);
   });
 

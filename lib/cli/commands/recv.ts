@@ -5,15 +5,15 @@ import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
-import { commandContext, milliseconds, ownName } from "../command-context.ts";
+import { commandContext, milliseconds } from "../command-context.ts";
 import { CommandEnded } from "../command-ended.ts";
-import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
 import { messageLines } from "../format.ts";
 import { messageJson, receiptJson, registeredJson } from "../json.ts";
 import { byteSize, positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
@@ -48,7 +48,6 @@ export function command(): Command {
 
 async function run({ count, timeout, files, filesFrom, maxSize }: Options, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
-  const name = ownName(config);
   const directory = files === undefined ? undefined : existingFolder(files);
   const paint = painter(process.stdout);
   using life = watchShutdown();
@@ -62,8 +61,7 @@ async function run({ count, timeout, files, filesFrom, maxSize }: Options, comma
       },
     ),
   );
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
     signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
@@ -71,7 +69,7 @@ async function run({ count, timeout, files, filesFrom, maxSize }: Options, comma
     throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
   });
   try {
-    if (json) await printJson(registeredJson(client));
+    if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));

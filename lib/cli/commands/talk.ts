@@ -4,8 +4,9 @@ import { validateName } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
 import { note } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
@@ -55,8 +56,8 @@ async function talkOnPipe(
       registered = resolve;
     });
     const agent = agentOf(name, config.server);
-    const client = await connectClient(config, {
-      name,
+    const { client, requested } = await joinAsSelf(config, {
+      isNumbered: true,
       replace: agent !== undefined,
       signal: life.signal,
       startServer: !config.serverConfigured,
@@ -66,7 +67,7 @@ async function talkOnPipe(
     });
     await withClient(client, agent, async (ended) => {
       using _hook = await startHook(client, config, note);
-      view.registered(client);
+      view.registered(client, requested);
       if (agent !== undefined) view.missed(await unreadOf(agent, client));
       registered();
       const signal = AbortSignal.any([life.signal, ended]);

@@ -3,7 +3,8 @@ import type { TalkConnection } from "../../client/types.ts";
 import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
+import { joinAsSelf } from "../own-name.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
 import { Idle } from "./idle.ts";
@@ -14,6 +15,7 @@ import { startHook, withClient } from "./with-client.ts";
 const PAST_SHOWN = 5;
 
 export interface TalkOptions {
+  /** The name that is asked for. */
   readonly name: string;
   readonly partner: string | null;
 }
@@ -26,8 +28,8 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     opened = resolve;
   });
   const agent = agentOf(name, config.server);
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
+    isNumbered: true,
     replace: agent !== undefined,
     signal: life.signal,
     startServer: !config.serverConfigured,
@@ -55,7 +57,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
-    shown.registered(client);
+    shown.registered(client, requested);
     if (agent !== undefined) shown.missed(await unreadOf(agent, client));
     opened();
     const conversation = new Conversation(client, shown, {

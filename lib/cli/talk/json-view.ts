@@ -21,7 +21,7 @@ export function jsonView(): View {
   // A failure to print is not lost: stdout's own "error" ends the command.
   const show = (event: JsonEvent): void => void printJson(event).catch(() => {});
   return {
-    registered: (client) => show(registeredJson(client)),
+    registered: (client, requested) => show(registeredJson(client, requested)),
     message: (message) => printJson(messageJson(message)),
     sent: (event) => show(sentJson(event)),
     delivered: (event) => show(deliveredJson(event)),

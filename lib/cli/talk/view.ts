@@ -21,7 +21,8 @@ import type {
 import type { FileNews } from "../files.ts";
 
 export interface View extends Disposable {
-  registered(client: TalkConnection): void;
+  /** @param requested the name that was asked for first */
+  registered(client: TalkConnection, requested: string): void;
   /** Fulfilled once the text is handed to the output: only then does the sender learn "delivered". */
   message(message: TalkMessage): Promise<void>;
   sent(event: SentEvent, text: string): void;

@@ -8,12 +8,13 @@
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import {
+  bindingOf,
   changedEntry,
   checkedName,
   checkedRequest,
   checkKey,
   checkNames,
-  checkOwner,
+  checkRight,
   decide,
   kindOfChange,
 } from "../claim-rules.ts";
@@ -26,6 +27,7 @@ import type {
   DirectoryPage,
   EntryChanges,
   Interest,
+  NameBinding,
   OpenOptions,
   Registered,
   RegisterRequest,
@@ -34,6 +36,8 @@ import { DirectoryError } from "../directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../entry.ts";
 import { leftRooms } from "../entry-index.ts";
 import { EventFeed } from "../event-feed.ts";
+import type { NameLine } from "../name-ownership.ts";
+import type { NameRight } from "../name-right.ts";
 import type { ClientTable } from "./client-table.ts";
 import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
@@ -172,15 +176,22 @@ export class ShmDirectory implements Directory {
     return this.#change(() => this.#names.refresh()).then(() => this.#names.keyOf(folded) ?? null);
   }
 
-  bind(name: string, key: string): void | Promise<void> {
+  bindingOf(name: string): NameBinding | null | Promise<NameBinding | null> {
+    const folded = foldForLookup(name);
+    if (folded === null) return null;
+    if (!this.#names.isBehind) return bindingOf(this.#names.get(folded));
+    return this.#change(() => this.#names.refresh()).then(() => bindingOf(this.#names.get(folded)));
+  }
+
+  bind(name: string, key: string, right?: NameRight): void | Promise<void> {
     const folded = checkedName(name);
     checkKey(key);
-    if (!this.#names.isBehind && this.#names.isFresh(folded, key)) return;
+    if (!this.#names.isBehind && this.#isBound(folded, key, right)) return;
     return this.#change(() => {
       this.#names.refresh();
-      checkOwner(this.#keyOf(folded), key, this.#table.find(name));
+      const { holder } = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
       this.#names.checkRoom(folded, key);
-      this.#names.bind(folded, key);
+      this.#names.bind(folded, key, holder);
     });
   }
 
@@ -244,9 +255,22 @@ export class ShmDirectory implements Directory {
     return names.map((name) => this.#table.find(name)).filter((row) => row !== null);
   }
 
-  /** The key that has the name, or had it at the server before this one. */
-  #keyOf(folded: string): string | undefined {
-    return this.#names.keyOf(folded) ?? this.#held?.keyOf(folded);
+  /** Nothing would change. */
+  #isBound(folded: string, key: string, right: NameRight | undefined): boolean {
+    const line = this.#names.get(folded);
+    if (line?.key !== key) return false;
+    try {
+      return this.#names.isFresh(folded, key, checkRight(line, key, null, right).holder);
+    } catch {
+      return false; // refused: under the lock, where all are
+    }
+  }
+
+  /** What is known of the name's holder: from the log, or from the server before this one. */
+  #lineOf(folded: string): NameLine | undefined {
+    const line = this.#names.get(folded);
+    const key = line === undefined ? this.#held?.keyOf(folded) : undefined;
+    return key === undefined ? line : { folded, key, day: 0 };
   }
 
   #change<T>(change: () => T): Promise<T> {
@@ -267,18 +291,18 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    checkOwner(this.#keyOf(folded), entry.key, before);
-    const decision = decide(request, before, before !== null && this.isLive(before.place));
+    const { isOwn, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
+    const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);
     if (before !== null) {
-      this.#names.bind(folded, entry.key); // first: if that fails, the older row stays
+      this.#names.bind(folded, entry.key, holder); // first: if that fails, the older row stays
       return { handle: this.#table.replace(before.slot, { entry, claimId, place }), before, isNew: true };
     }
     const handle = this.#table.insert({ entry, claimId, place });
     // Only now: what the table refuses binds no name.
     try {
-      this.#names.bind(folded, entry.key);
+      this.#names.bind(folded, entry.key, holder);
     } catch (error) {
       this.#table.remove(handle.slot, handle.version);
       throw error;

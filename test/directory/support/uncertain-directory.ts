@@ -5,13 +5,14 @@
 
 import { foldForLookup, foldName } from "../../../lib/base/names.ts";
 import {
+  bindingOf,
   changedEntry,
   checkedName,
   checkedRequest,
   checkKey,
   checkNames,
-  checkOwner,
   checkPage,
+  checkRight,
   decide,
   kindOfChange,
 } from "../../../lib/directory/claim-rules.ts";
@@ -24,6 +25,7 @@ import type {
   DirectoryRow,
   EntryChanges,
   Interest,
+  NameBinding,
   Registered,
   RegisterRequest,
 } from "../../../lib/directory/directory.ts";
@@ -32,6 +34,7 @@ import { DirectoryEntry, type PackedEntry } from "../../../lib/directory/entry.t
 import { EntryIndex, leftRooms } from "../../../lib/directory/entry-index.ts";
 import { EventFeed } from "../../../lib/directory/event-feed.ts";
 import { NameOwnership } from "../../../lib/directory/name-ownership.ts";
+import type { NameRight } from "../../../lib/directory/name-right.ts";
 import type { Random } from "./random.ts";
 
 /** A row as the engine keeps it, and as it travels. */
@@ -221,12 +224,18 @@ export class UncertainDirectory implements Directory {
     return folded === null ? null : this.#read(() => this.#engine.names.get(folded)?.key ?? null);
   }
 
-  async bind(name: string, key: string): Promise<void> {
+  bindingOf(name: string): null | Promise<NameBinding | null> {
+    const folded = foldForLookup(name);
+    return folded === null ? null : this.#read(() => bindingOf(this.#engine.names.get(folded)));
+  }
+
+  async bind(name: string, key: string, right?: NameRight): Promise<void> {
     const folded = checkedName(name);
     checkKey(key);
     await this.#write(folded, () => {
-      checkOwner(this.#engine.names.get(folded)?.key, key, this.#shown(this.#engine.rows.get(folded) ?? null));
-      this.#engine.names.bind(folded, key);
+      const { names, rows } = this.#engine;
+      const { holder } = checkRight(names.get(folded), key, this.#shown(rows.get(folded) ?? null), right);
+      names.bind(folded, key, holder);
     });
   }
 
@@ -264,12 +273,12 @@ export class UncertainDirectory implements Directory {
   ): { row: EngineRow; change: Change | null; replaced: Registered["replaced"] } {
     const { rows, names } = this.#engine;
     const before = rows.get(folded) ?? null;
-    checkOwner(names.get(folded)?.key, packed.key, this.#shown(before));
+    const { isOwn, holder } = checkRight(names.get(folded), packed.key, this.#shown(before), request.right);
     const isLive = before !== null && this.isLive(before.place);
-    const decision = decide(request, this.#shown(before), isLive);
+    const decision = decide(request, this.#shown(before), isLive, isOwn);
     if (decision === "done" && before !== null) return { row: before, change: null, replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) throw DirectoryError.full(this.capacity);
-    names.bind(folded, packed.key);
+    names.bind(folded, packed.key, holder);
     const { claimId, place } = request;
     const kind = kindOfChange(before === null ? null : new DirectoryEntry(before.packed), packed);
     const change = this.#engine.put(folded, kind, { packed, claimId, place });
