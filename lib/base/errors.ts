@@ -57,6 +57,8 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  /** Subject: the UDP port. */
+  | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
   | "foreign-port"
   | "more-descriptors"
@@ -93,6 +95,10 @@ export class TalkError extends Error {
   }
   static noSuchProcess(pid: number): TalkError {
     return new TalkError("no-such-process", `there is no process ${pid}`);
+  }
+  /** No server runs on the default address, which whoever is on keeps running. */
+  static nobodyOn(): TalkError {
+    return new TalkError("no-such-user", "nobody is on");
   }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {

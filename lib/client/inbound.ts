@@ -2,7 +2,7 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. A sender that the user does not want to hear is declined: admission.ts.
+//  2. A sender that the user does not want to hear is declined: admission.ts. So is what is said in a room that this program is not in.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
 //  5. One that was shown before, under the same id, is not shown again.
@@ -57,6 +57,8 @@ export interface InboundParts {
   readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
+  /** Whether this program is in the room. */
+  readonly isInRoom: (room: string) => boolean;
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
@@ -105,6 +107,12 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
+      const { room } = incoming;
+      if (room !== null && !this.#parts.isInRoom(room)) {
+        settle("declined");
+        this.#declined++;
+        return;
+      }
       const sender = await this.#identify(incoming);
       if (sender instanceof TalkError) {
         settle(refusalReason(sender));
@@ -124,7 +132,7 @@ export class InboundMessages {
       const kind = "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
-        ...{ room: null, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
+        ...{ room, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);
       if (shown === null) {

@@ -52,6 +52,8 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  /** In which it is said; none: to the recipient alone. */
+  readonly room?: string | undefined;
   readonly auto?: boolean;
   readonly repeated?: boolean;
 }
@@ -197,7 +199,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text, auto = false, repeated = false }: OutboundText,
+    { id, text, room, auto = false, repeated = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -206,7 +208,7 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      const message = { from, text, id, auto, repeated };
+      const message = { from, text, id, room, auto, repeated };
       await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";

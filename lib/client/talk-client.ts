@@ -8,9 +8,9 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { abortable, withTimeout } from "../base/async.ts";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { foldIfValid, validateName } from "../base/names.ts";
+import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
@@ -29,6 +29,7 @@ import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
+import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { Arrivals } from "./arrivals.ts";
@@ -38,6 +39,7 @@ import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import {
+  type CheckedSend,
   checkSend,
   failedCode,
   isUnconfirmed,
@@ -46,6 +48,8 @@ import {
   type SendLimits,
 } from "./outbound.ts";
 import type { Revival } from "./revival.ts";
+import { checkRoom, sendToRoom } from "./room-message.ts";
+import { Rooms } from "./rooms.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -55,6 +59,7 @@ import type {
   KeptEvent,
   LocalEntry,
   ReceiptEvent,
+  RoomResult,
   SendFileOptions,
   SendFileResult,
   SendOptions,
@@ -63,6 +68,7 @@ import type {
   Standing,
   TalkClientEvents,
   TalkConnection,
+  Via,
 } from "./types.ts";
 
 /**
@@ -87,6 +93,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #rooms: Rooms;
   /** Only those who wait for somebody need it. */
   #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
@@ -139,6 +146,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
+      isInRoom: (room) => this.#rooms.has(room),
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
       onRefused: (error) => this.#tell("refused", error),
@@ -153,6 +161,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
     transport.on("error", (error) => this.#fail(error));
+    this.#rooms = new Rooms({
+      name: this.name,
+      source: session,
+      onEvent: (event) => this.#tell("room", event),
+    });
+    session.on("room", (push) => this.#rooms.onPush(push));
     session.on("server", (event) => this.#onServer(event));
     session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
@@ -206,7 +220,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // A client of a server on this machine is not reachable from any other, so its socket is not either.
       const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
-      const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
+      const { port = 0 } = options;
+      const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
+        throw chatSocketError(error, port);
+      });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -245,49 +262,133 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
    * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
-   * @param to a name; compared as the server does, case-folded
+   * @param to a name; compared as the server does, case-folded. A room, "#ops": to each of the others in it, at most 128; then it resolves to
+   * what became of it at each of them, and rejects only for a room that is empty or too large, or that the server cannot be asked about.
    * @param text at most 65,536 bytes of UTF-8
    * @throws TalkError with the code of the "failed" event, or unconfirmed; usage for an argument that is none (then nothing was sent, and no event
    * tells of it); the signal's reason
    */
-  async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
+  send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
+  send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult | RoomResult> {
     const limits = checkSend(to, text, options);
     limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
-    const { id = randomUUID(), auto, repeated } = limits;
-    const startedAt = performance.now();
+    const { id = randomUUID() } = limits;
+    if (isRoom(to)) return await this.#sendToRoom(validateRoom(to), { id, text }, limits);
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
+    try {
+      const { ms, via, recipient } = await this.#sendTo({ id, to, text }, limits);
+      if ("until" in recipient) {
+        this.#journal?.add({ ...said, at: recipient.at, state: "kept", via, fingerprint: null });
+        return { id, to, ms, via, state: "kept" };
+      }
+      const { fingerprint } = recipient;
+      this.#journal?.add({ ...said, at: Date.now(), state: "delivered", via, fingerprint });
+      return { id, to, ms, via, state: "delivered" };
+    } catch (error) {
+      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
+      this.#journal?.add({ ...said, at: Date.now(), state, via: null, fingerprint: null });
+      throw error;
+    }
+  }
+
+  /** One message to one program, with the event that says what became of it. */
+  async #sendTo(
+    { id, to, text, room }: OutboundText,
+    limits: CheckedSend,
+  ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry | KeptEvent }> {
+    const { auto, repeated } = limits;
+    const startedAt = performance.now();
     let recipient: DirectoryEntry | KeptEvent;
     try {
-      const message = { id, to, text, auto, repeated };
-      if (limits.leaves) recipient = await this.#sendOrLeave(message, limits);
-      else if (limits.waitMs === undefined) recipient = await this.#outbound.send(message, limits);
-      else recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
+      const message = { id, to, text, room, auto, repeated };
+      if (room === undefined && limits.leaves) recipient = await this.#sendOrLeave(message, limits);
+      else if (room === undefined && limits.waitMs !== undefined)
+        recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
+      else recipient = await this.#outbound.send(message, limits);
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
-      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
-      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: null, at, message });
+      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: room ?? null, at, message });
       else {
         const remedy = error instanceof TalkError ? error.remedy : null;
-        this.#tell("failed", { id, to, code: failedCode(error), message, room: null, remedy });
+        this.#tell("failed", { id, to, code: failedCode(error), message, room: room ?? null, remedy });
       }
-      this.#journal?.add({ ...said, at, state, via: null, fingerprint: null });
       throw error;
     }
     const ms = sinceMs(startedAt);
     if ("until" in recipient) {
       this.#tell("kept", recipient);
-      this.#journal?.add({ ...said, at: recipient.at, state: "kept", via: "mailbox", fingerprint: null });
-      return { id, to, ms, via: "mailbox", state: "kept" };
+      return { ms, via: "mailbox", recipient };
     }
     this.#presence?.sent();
-    const at = Date.now();
     const via = "direct";
-    this.#tell("delivered", { id, to, at, ms, room: null, via });
-    this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
-    return { id, to, ms, via, state: "delivered" };
+    this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
+    return { ms, via, recipient };
+  }
+
+  async #sendToRoom(
+    room: string,
+    { id, text }: Pick<OutboundText, "id" | "text">,
+    limits: CheckedSend,
+  ): Promise<RoomResult> {
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
+    // Of a room that this client is in it writes to those whom it has shown; else to whom the server names now.
+    const members = this.#rooms.othersIn(room) ?? (await this.#othersIn(room, limits));
+    checkRoom(room, members);
+    this.#tell("sent", { id, to: room, at: Date.now() });
+    const result = await sendToRoom({
+      ...{ id, room, members },
+      isKnown: ({ name, key }) => this.#book.isKnown(foldName(name), key),
+      send: (to) => this.#sendTo({ id, to, text, room }, limits),
+    });
+    limits.signal?.throwIfAborted();
+    this.#tell("room-result", result);
+    const state = result.delivered > 0 ? "delivered" : "failed";
+    const via = result.delivered > 0 ? "direct" : null;
+    this.#journal?.add({
+      ...{ direction: "out", with: room, room, id, text, at: Date.now() },
+      ...{ state, via, fingerprint: null },
+    });
+    return result;
+  }
+
+  async #othersIn(room: string, { timeoutMs, signal }: CheckedSend): Promise<readonly DirectoryEntry[]> {
+    const limit = AbortSignal.timeout(timeoutMs);
+    const own = foldName(this.name);
+    const members = await abortable(
+      this.#session.members(room),
+      signal === undefined ? limit : AbortSignal.any([signal, limit]),
+    );
+    return members.filter(({ name }) => foldName(name) !== own);
+  }
+
+  /**
+   * Enters a room, "#ops", and stays in it, through restarts of the server too, until part() or close(). Whoever can register can join; who is
+   * in it is public. "room" events tell who comes and goes, and "message" events have its `room`.
+   * @returns the others in it
+   * @throws TalkError bad-name, too-many (16 rooms), unreachable, usage for a client that is not on
+   */
+  async join(room: string): Promise<readonly DirectoryEntry[]> {
+    return await this.#rooms.join(validateRoom(room));
+  }
+
+  /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
+  async part(room: string): Promise<void> {
+    await this.#rooms.part(validateRoom(room));
+  }
+
+  /** Who is in a room, as the server says; this client need not be in it. @throws TalkError bad-name, unreachable */
+  async members(room: string): Promise<readonly DirectoryEntry[]> {
+    return await this.#session.members(validateRoom(room));
+  }
+
+  /** Folded names of the rooms that this client is in. */
+  get rooms(): readonly string[] {
+    return this.#rooms.names;
   }
 
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
@@ -443,6 +544,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#inbound.close();
     await this.#files?.close();
     await this.#transport.close();
+    this.#rooms.close();
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
@@ -487,6 +589,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#book.invalidate();
       this.#outbound.lookAgain();
       if (this.#connectedAt !== Number.POSITIVE_INFINITY && this.#left !== undefined) void this.#checkLeft();
+      this.#rooms.resync().catch(() => {}); // the connection is lost again: then once more
     }
     this.#tell("server", event);
   }
@@ -524,6 +627,18 @@ const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of t
 
 function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
+}
+
+/** Of a UDP port that was asked for and cannot be had; the system's error for all else. */
+function chatSocketError(error: unknown, port: number): unknown {
+  const reasons: Readonly<Record<string, readonly [TalkErrorCode, string]>> = {
+    EADDRINUSE: ["unreachable", "another program has it"],
+    EACCES: ["refused", "it needs privileges"],
+  };
+  const [code, reason] = reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
+  if (port === 0 || code === undefined) return error;
+  const options = { cause: error, remedy: "other-chat-port", subject: String(port) } as const;
+  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason}`, options);
 }
 
 /** Where a user's key and pins are, and the server. */

@@ -20,6 +20,8 @@ export interface OutgoingMessage {
   readonly text: string;
   /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
   readonly id: string;
+  /** "#ops", in which it is said, at most 65 bytes; none: to the receiver alone. Only carried. */
+  readonly room?: string | undefined;
   /** Sent by a program without a person's doing; only carried. */
   readonly auto?: boolean;
   /** The id may have been used before: the receiver looks whether it has shown it. Only carried. */
@@ -40,6 +42,7 @@ export interface IncomingMessage {
   readonly from: string;
   readonly text: string;
   readonly id: string;
+  readonly room: string | null;
   readonly auto: boolean;
   /** The id may have been shown before, by this program or another one of this user. */
   readonly repeated: boolean;

@@ -25,7 +25,7 @@ export class PastLines {
   /** The lines of the next record. */
   of(record: HistoryRecord): string[] {
     const { marks, paint } = this.#style;
-    const { at, direction, state, with: name, text } = record;
+    const { at, direction, state, with: name, room, text } = record;
     const stamp = this.#clock.stamp(at);
     const fate = state === "failed" ? paint("red", `${marks.failed} `) : "";
     const waits = state === "kept" ? paint("dim", `${marks.pending} `) : "";
@@ -33,7 +33,7 @@ export class PastLines {
     const mark = `${paint("dim", stamp)}${fate}${waits}${doubt}`;
     const lines =
       direction === "in"
-        ? messageLines({ from: name, text, verified: true }, paint, stamp)
+        ? messageLines({ from: name, text, room, verified: true }, paint, stamp)
         : outgoingLines({ to: name, text }, mark, marks, paint);
     return [...this.turn(at), ...lines];
   }
