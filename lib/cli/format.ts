@@ -78,7 +78,10 @@ function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
 }
 
 export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
-  Partial<Pick<TalkMessage, "isUnattestedLogin" | "room">>;
+  Partial<Pick<TalkMessage, "isUnattestedLogin" | "kind" | "room">>;
+
+/** Behind the name of who writes to everybody. No name has such letters. */
+const WALL = " (to everybody)";
 
 /**
  * "14:05 bob: text", "14:05 #ops bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
@@ -88,7 +91,7 @@ export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
   const name = `${message.isUnattestedLogin ? "~" : ""}${escapeControls(message.from)}`;
   const room = message.room ? `${escapeControls(message.room)} ` : "";
-  const mark = message.verified ? "" : "?";
+  const mark = `${message.verified ? "" : "?"}${message.kind === "wall" ? WALL : ""}`;
   const indent = " ".repeat(stringWidth(stamp) + stringWidth(room) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
   const head = `${paint("dim", stamp + room)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;

@@ -50,6 +50,8 @@ export interface InboundParts {
   /** Messages that were left come before those that come directly. Within a bound. */
   readonly untilLeftShown: () => Promise<void> | undefined;
   readonly seen: Pick<SeenIds, "has" | "begin">;
+  /** Whether a wall is to be shown as one. */
+  readonly isFromRoot: (message: IncomingMessage) => boolean;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
@@ -102,7 +104,9 @@ export class InboundMessages {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
-      if (!(await this.#admits(incoming))) {
+      // Whom one ignores, and whose messages one takes, does not hold back what root tells everybody.
+      const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
+      if (!isWall && !(await this.#admits(incoming))) {
         settle("declined");
         this.#declined++;
         return;
@@ -129,7 +133,7 @@ export class InboundMessages {
       }
       if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
       const { id, from, text, at, again, auto, leftAt = null } = incoming;
-      const kind = "text";
+      const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
         ...{ room, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },

@@ -56,6 +56,7 @@ export interface OutboundText {
   readonly room?: string | undefined;
   readonly auto?: boolean;
   readonly repeated?: boolean;
+  readonly wall?: boolean;
 }
 
 export interface SendLimits {
@@ -199,7 +200,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text, room, auto = false, repeated = false }: OutboundText,
+    { id, text, room, auto = false, repeated = false, wall = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -208,7 +209,7 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      const message = { from, text, id, room, auto, repeated };
+      const message = { from, text, id, room, auto, repeated, wall };
       await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";

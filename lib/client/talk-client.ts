@@ -7,6 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { debuglog } from "node:util";
 import { abortable, withTimeout } from "../base/async.ts";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
@@ -22,6 +23,7 @@ import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
+import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
@@ -38,6 +40,7 @@ import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
+import { LocalUsers } from "./local-users.ts";
 import {
   type CheckedSend,
   checkSend,
@@ -69,7 +72,11 @@ import type {
   TalkClientEvents,
   TalkConnection,
   Via,
+  WallResult,
 } from "./types.ts";
+import { isFromRoot, sendWall } from "./wall.ts";
+
+const debug = debuglog("ptalk-client");
 
 /**
  * A user of a lookup server.
@@ -125,11 +132,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#leftParts = { identity, peers };
     this.#session = session;
     this.#transport = transport;
+    const localUsers = new LocalUsers();
     this.#book = new AddressBook({
       server,
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
@@ -143,6 +152,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
+      isFromRoot,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
@@ -231,9 +241,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
+      showKey(identity.publicKey);
       await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
-      if (register === "always") client.#presence = LocalPresence.join(client);
+      if (register === "always") client.#presence = LocalPresence.join(client, identity.publicKey);
       client.#inbound.onConnected();
       revival?.noteServer();
       if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
@@ -461,6 +472,33 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return await (await this.#loadFiles()).send(to, path, options);
   }
 
+  /**
+   * Sends one message to everybody who is listed, each sealed for its receiver alone. Receivers on root's machine show root's as such, whomever
+   * they ignore; of anybody else it is a text.
+   * @param text as for send()
+   * @returns how many have it, of how many
+   * @throws TalkError usage, too-long, unreachable; the signal's reason
+   */
+  async wall(text: string, options: SendOptions = {}): Promise<WallResult> {
+    const limits = checkSend(this.name, text, options);
+    if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
+    if (this.#ended) throw this.#ended;
+    // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
+    const presence = this.#presence ?? LocalPresence.join(this);
+    try {
+      const { auto } = limits;
+      const result = await sendWall({
+        name: this.name,
+        everybody: await this.all(),
+        send: (message) => this.#outbound.send({ ...message, text, auto }, limits),
+      });
+      limits.signal?.throwIfAborted();
+      return result;
+    } finally {
+      if (presence !== this.#presence) presence.leave();
+    }
+  }
+
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
   async lookup(name: string): Promise<DirectoryEntry | null> {
     if (typeof name !== "string") {
@@ -658,4 +696,13 @@ interface Parts {
   readonly transport: PeerTransport;
   readonly stateDir: string;
   readonly journal: HistoryJournal | undefined;
+}
+
+/** Other programs of this user may be on: theirs must not be the only keys that are shown of it. */
+function showKey(key: Uint8Array): void {
+  try {
+    addOwnKey(key);
+  } catch (error) {
+    debug("the key is not shown: %s", error instanceof Error ? error.message : error);
+  }
 }

@@ -33,7 +33,8 @@ export interface TalkMessage {
   readonly attested: "kernel" | "munge" | null;
   /** `from` is a login name of the server's host, and nothing vouches for that user. */
   readonly isUnattestedLogin: boolean;
-  readonly kind: "text";
+  /** "wall": to everybody, from root of this machine; nobody can ignore it. */
+  readonly kind: "text" | "wall";
   /** "#ops", folded, in which it was said; null: to this client alone. */
   readonly room: string | null;
   /** The way that it came: from the sender's program, by a relay, or left at the server. */
@@ -44,6 +45,15 @@ export interface TalkMessage {
   readonly again: boolean;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
+}
+
+/** Whom a message to everybody has reached. */
+export interface WallResult {
+  /** Null: nobody was on to send it to. */
+  readonly id: string | null;
+  readonly reached: number;
+  /** Clients that were on. */
+  readonly of: number;
 }
 
 /** How a message came, or went. */
@@ -458,6 +468,8 @@ export interface TalkConnection extends AsyncDisposable {
    * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason
    */
   sendFile(to: string, path: string, options?: SendFileOptions): Promise<SendFileResult>;
+  /** One message to everybody who is listed, under one id. Only root's is shown as such. @throws TalkError usage, unreachable */
+  wall(text: string, options?: SendOptions): Promise<WallResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;

@@ -26,6 +26,8 @@ export interface OutgoingMessage {
   readonly auto?: boolean;
   /** The id may have been used before: the receiver looks whether it has shown it. Only carried. */
   readonly repeated?: boolean;
+  /** To everybody, from an administrator. Only carried. */
+  readonly wall?: boolean;
 }
 
 export interface StreamSendOptions {
@@ -41,6 +43,8 @@ export interface IncomingMessage {
   /** What the sender calls itself; not verified here. */
   readonly from: string;
   readonly text: string;
+  /** Its sender calls it an administrator's word to everybody. */
+  readonly wall?: boolean | undefined;
   readonly id: string;
   readonly room: string | null;
   readonly auto: boolean;

@@ -1,6 +1,6 @@
 // The body of a message, before it is cut into fragments:
 //
-//   version 1, type 1, flags 1, and for a text: id length 1, id, from length 1, from, text to the end
+//   version 1, type 1, flags 1, and for a text or a wall: id length 1, id, from length 1, from, text to the end
 //   in a room, before the text: room length 1, room
 //
 // Strings are UTF-8 and checked to be. A reader answers a version or type that it does not know with "not-understood";
@@ -43,6 +43,8 @@ export interface MessageBody {
   readonly id: string;
   readonly from: string;
   readonly text: string;
+  /** An administrator's word to everybody; the receiver decides whether it believes that. */
+  readonly wall?: boolean | undefined;
   /** "#ops", in which it is said; none: to the receiver alone. */
   readonly room?: string | undefined;
   /** Sent by a program without a person's doing: no program answers it by itself. */
@@ -65,6 +67,12 @@ const MAX_BYTES_PER_UNIT = 3; // UTF-8 for one UTF-16 unit
 
 /** The body, or null when the id, the name or the text is too long (or the id empty). */
 export function encodeMessage(message: NewMessageBody): Buffer | null {
+  const body = encodeText(message);
+  if (message.wall && body !== null) body[1] = BodyType.wall; // the same fields
+  return body;
+}
+
+function encodeText(message: NewMessageBody): Buffer | null {
   const { id, from, text, room, auto = false, repeated = false } = message;
   if (room !== undefined) return encodeRoomMessage(room, { id, from, text, auto, repeated });
   const flags = (auto ? AUTO : 0) | (repeated ? REPEATED : 0);
@@ -113,14 +121,15 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
   if (version === undefined) return "malformed";
   if (version !== BODY_VERSION) return "not-understood";
   if (type === undefined) return "malformed";
-  if (type !== BodyType.text && type !== BodyType.roomText) return "not-understood";
+  const isRoom = type === BodyType.roomText;
+  if (type !== BodyType.text && type !== BodyType.wall && !isRoom) return "not-understood";
   if (body.length < HEAD_BYTES || body.length > MAX_BODY_BYTES) return "malformed";
   const idEnd = ID + (body[3] as number);
   if (idEnd === ID || idEnd - ID > MAX_ID_BYTES || idEnd >= body.length) return "malformed";
   const fromStart = idEnd + 1;
   const fromEnd = fromStart + (body[idEnd] as number);
   if (fromEnd - fromStart > MAX_FROM_BYTES || fromEnd > body.length) return "malformed";
-  const roomEnd = type === BodyType.roomText ? fromEnd + 1 + (body[fromEnd] ?? 0) : fromEnd;
+  const roomEnd = isRoom ? fromEnd + 1 + (body[fromEnd] ?? 0) : fromEnd;
   if (roomEnd > body.length || roomEnd - fromEnd > 1 + MAX_ROOM_BYTES || roomEnd === fromEnd + 1) return "malformed";
   if (body.length - roomEnd > MAX_TEXT_BYTES) return "malformed";
   // One check for all (TextDecoder would need three calls, half a microsecond each): a character cannot reach over
@@ -132,6 +141,7 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
     from: body.toString("utf8", fromStart, fromEnd),
     text: body.toString("utf8", roomEnd),
     ...(roomEnd > fromEnd && { room: body.toString("utf8", fromEnd + 1, roomEnd) }),
+    ...(type === BodyType.wall && { wall: true }),
     auto: (flags & AUTO) !== 0,
     repeated: (flags & (REPEATED | AGAIN)) !== 0,
     again: (flags & AGAIN) !== 0,
@@ -140,7 +150,8 @@ export function decodeMessage(body: Buffer): MessageBody | Extract<RefusalReason
 
 /** From now on a text's body says that another process of its receiver may have shown it. */
 export function markAgain(body: Buffer): void {
-  if (body[1] === BodyType.text && body.length > FLAGS) body[FLAGS] = (body[FLAGS] as number) | AGAIN;
+  if ((body[1] === BodyType.text || body[1] === BodyType.wall) && body.length > FLAGS)
+    body[FLAGS] = (body[FLAGS] as number) | AGAIN;
 }
 
 function isContinuation(byte: number | undefined): boolean {
