@@ -18,6 +18,8 @@ const MAX_WAITING = 1024;
 const BACKLOG = 4096;
 /** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
 const EXCHANGES = 4;
+/** Who may mend things gets in where the others are refused. */
+const ROOT = 0;
 /** Ms between two log lines about refused connections. */
 const REFUSAL_LOG_MS = 10_000;
 
@@ -115,11 +117,9 @@ export class Acceptor {
 
   /** Finds a worker for a connection; a bound may refuse it. */
   assign(socket: Socket, origin: Origin): void {
-    const { address } = origin;
-    const isBounded = address !== null && !isLoopback(address);
-    const ofSame = isBounded ? (this.#bus?.connectionsOf(boundKey(origin)) ?? 0) : 0;
-    if (isBounded && ofSame >= this.#limits.connectionsPerAddress) {
-      this.reject(socket, "too many connections from your address", origin);
+    const bound = this.#boundOf(origin);
+    if (bound !== null && (this.#bus?.connectionsOf(boundKey(origin)) ?? 0) >= bound.most) {
+      this.reject(socket, bound.reason, origin);
     } else if (this.#ready.length > 0) {
       this.#hand(socket, origin);
     } else if (this.#waiting.length < MAX_WAITING) {
@@ -127,6 +127,15 @@ export class Acceptor {
     } else {
       this.reject(socket, "the server is starting, try again", origin);
     }
+  }
+
+  /** What bounds the connections of the same user, else of the same address; null for root, and for TCP from this machine. */
+  #boundOf({ address, uid, peerUid }: Origin): { readonly most: number; readonly reason: string } | null {
+    const { connectionsPerUid, connectionsPerAddress } = this.#limits;
+    if (uid === ROOT) return null;
+    if (peerUid !== null) return { most: connectionsPerUid, reason: "too many connections of your user" };
+    if (address === null || isLoopback(address)) return null;
+    return { most: connectionsPerAddress, reason: "too many connections from your address" };
   }
 
   /** To the next worker in turn that has room, or that can make some. */
@@ -138,7 +147,8 @@ export class Acceptor {
       bus.hand(roomy, socket, origin, false);
       return;
     }
-    const exchange = over < EXCHANGES * this.#ready.length ? this.#next(bus, this.#roomPerWorker + EXCHANGES) : null;
+    const isRoomy = origin.uid === ROOT || over < EXCHANGES * this.#ready.length;
+    const exchange = isRoomy ? this.#next(bus, this.#roomPerWorker + EXCHANGES) : null;
     if (exchange !== null) bus.hand(exchange, socket, origin, true);
     else this.reject(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY, origin);
   }

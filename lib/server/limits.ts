@@ -3,6 +3,8 @@
 export interface Limits {
   /** Open connections of one address. Loopback is exempt: all users of this machine share it. */
   readonly connectionsPerAddress: number;
+  /** Open connections of one user of this host, whom the kernel names. Root has no such bound: it is to get in whatever others do. */
+  readonly connectionsPerUid: number;
   /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
   /** Requests of one connection in one second. */
@@ -22,6 +24,8 @@ export function defaultLimits(capacity: number): Limits {
   return {
     // A login node of a cluster is hundreds of people behind one address.
     connectionsPerAddress: 1024,
+    // Half of all: no user keeps the others out.
+    connectionsPerUid: capacity + 512,
     // Everybody's session, and as many short-lived questions again.
     connections: 2 * capacity + 1024,
     // Several times what one connection reaches with pipelining: only a runaway loop meets it.

@@ -6,9 +6,18 @@ import { clients, FIXTURES, said } from "./clients.ts";
 import { hold, PORT, type Point, servers, type UserProgram, until, type World } from "./world.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: PORT };
-/** Nobody is locked out for longer than this. */
+/** Nobody is locked out for longer than this, beside what a start takes on this machine as it is. */
 const LOCKED_OUT_MS = 5_000;
 const NAMES_PLANTED = 10_000;
+
+/** Ms that a first client, and its server, take to start where nobody means harm. */
+async function usualStart(world: World): Promise<number> {
+  const begin = performance.now();
+  await clients(world.alice, ["zoe"]);
+  const ms = performance.now() - begin;
+  await world.reset();
+  return ms;
+}
 
 /** Name and key of everybody who is on. */
 function keys(): Map<string, string> {
@@ -51,6 +60,7 @@ const named = (prefix: string, count: number): string[] => Array.from({ length: 
 
 async function planted(world: World): Promise<string> {
   const { alice, bob, mallory } = world;
+  const usual = await usualStart(world);
   const uids = [0, ...world.users.map(({ uid }) => uid)].map(String);
   const planter = mallory.node(join(FIXTURES, "planter.js"), String(PORT), String(NAMES_PLANTED), ...uids);
   await planter.until("it to have planted", (lines) => lines.includes("ready"));
@@ -63,12 +73,13 @@ async function planted(world: World): Promise<string> {
   hold(findLiveServer(ADDRESS)?.uid === alice.uid, "the live server is not alice's");
   const listed = await bob.run(["list"]);
   hold(listed.status === 0 && listed.stdout.includes("ann"), `list: ${listed.stdout} ${listed.stderr}`);
-  hold(startMs < LOCKED_OUT_MS, `alice was locked out for ${Math.round(startMs)} ms`);
-  return `${NAMES_PLANTED} names; on after ${Math.round(startMs)} ms, list ${listed.ms} ms, a message delivered`;
+  hold(startMs < LOCKED_OUT_MS + usual, `alice was locked out for ${Math.round(startMs)} ms`);
+  return `${NAMES_PLANTED} names; on after ${Math.round(startMs)} ms (without them ${Math.round(usual)} ms), list ${listed.ms} ms, a message delivered`;
 }
 
 async function readLocks(world: World): Promise<string> {
   const { alice, bob, mallory } = world;
+  const usual = await usualStart(world);
   const planter = mallory.node(join(FIXTURES, "planter.js"), String(PORT), "0", String(alice.uid));
   await planter.until("it to lock", (lines) => lines.includes("ready"));
   const programs = [await clients(alice, ["ann"]), await clients(bob, ["ben"])];
@@ -79,7 +90,7 @@ async function readLocks(world: World): Promise<string> {
     const next = findLiveServer(ADDRESS);
     hold(next !== null && next.name !== dead?.name, "a dead server looks alive");
   }
-  hold(Math.max(...times) < LOCKED_OUT_MS, `somebody was locked out: ${summary(times)}`);
+  hold(Math.max(...times) < LOCKED_OUT_MS + usual, `somebody was locked out: ${summary(times)}`);
   return `5 SIGKILLs with read locks on every object, live and dead: ${summary(times)}`;
 }
 
@@ -102,6 +113,7 @@ async function squatted(world: World): Promise<string> {
 
 async function raced(world: World): Promise<string> {
   const { alice, bob, mallory } = world;
+  const usual = await usualStart(world);
   const programs = [await clients(alice, ["ann"]), await clients(bob, ["ben"])];
   const times: number[] = [];
   let won = 0;
@@ -118,7 +130,7 @@ async function raced(world: World): Promise<string> {
     times.push(ms - (held ? 1_000 : 0));
     await squatter.kill();
   }
-  hold(Math.max(...times) < LOCKED_OUT_MS, `somebody was locked out for longer: ${summary(times)}`);
+  hold(Math.max(...times) < LOCKED_OUT_MS + usual, `somebody was locked out for longer: ${summary(times)}`);
   return `10 SIGKILLs, the port taken ${won} times for 1 s; back after it was free: ${summary(times)}`;
 }
 

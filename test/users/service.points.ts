@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SERVICE_SOCKET } from "../../lib/base/service.ts";
-import { clients, said } from "./clients.ts";
+import { clients, FIXTURES, said } from "./clients.ts";
 import { hold, type Point, servers, type UserProgram, until, type World } from "./world.ts";
 
 const isBack = (program: UserProgram) => said(program).some(({ event }) => event === "back");
@@ -31,4 +31,24 @@ async function service({ alice, bob, root }: World): Promise<string> {
   return `clients moved there, the default server ended (${moved} ms from its start); without it 69 and the remedy`;
 }
 
-export const points: readonly Point[] = [{ name: "the service goes before all others", run: service }];
+const MOST = 513; // half of what a server with room for one client takes, as docs/PROTOCOL.md says
+const OPENED = 700;
+
+async function hogged({ alice, mallory, root }: World): Promise<string> {
+  const options = ["--listen", "127.0.0.1:5519", "--socket", SERVICE_SOCKET, "--workers", "1", "--capacity", "1"];
+  const serving = root.ptalk("serve", ...options, "--state-dir", join(root.home, "small"));
+  await serving.until("the service", (lines) => lines.some((line) => line.includes("serving on")));
+  const hog = mallory.node(join(FIXTURES, "hog.js"), SERVICE_SOCKET, String(OPENED));
+  await hog.until("it to have tried", (lines) => lines.some((line) => line.startsWith("refused")));
+  hold(hog.lines.includes(`refused ${OPENED - MOST}`), `of ${OPENED} connections: ${hog.lines.join()}`);
+  for (const user of [alice, root]) {
+    const { status, stderr } = await user.run(["all"]);
+    hold(status === 0, `${user.name} does not get in: ${stderr}`);
+  }
+  return `${MOST} of ${OPENED} connections taken, the others refused; alice and root get in`;
+}
+
+export const points: readonly Point[] = [
+  { name: "the service goes before all others", run: service },
+  { name: "one user's connections leave room for others", run: hogged },
+];
