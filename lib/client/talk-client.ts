@@ -123,6 +123,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });

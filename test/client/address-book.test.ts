@@ -68,6 +68,7 @@ beforeEach(() => {
     source: directory,
     peers,
     hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
+    onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
 });
