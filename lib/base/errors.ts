@@ -110,6 +110,13 @@ export class TalkError extends Error {
     const message = `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ${quote(name)}`;
     return new TalkError("key-mismatch", message, { remedy: "forget-key", subject: printable(name) });
   }
+  /** On this host, where the user's own programs show which keys they use. */
+  static impostor(name: string): TalkError {
+    return new TalkError(
+      "key-mismatch",
+      `${quote(name)} is not that user of this host: the programs of that user use other keys`,
+    );
+  }
   /** The receiving program knows the sender's name under another key, and refuses the message. */
   static knownUnderAnotherKey(to: string): TalkError {
     return new TalkError("key-mismatch", `${quote(to)} refuses the message: it knows you under another key`);

@@ -118,6 +118,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
   }
 
+  /** The kernel that this client runs on is the server's too. */
+  get isOnThisHost(): boolean {
+    return this.#connection.transport === "unix";
+  }
+
   get isConnected(): boolean {
     return !this.#connection.closed;
   }

@@ -7,6 +7,7 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { debuglog } from "node:util";
 import { abortable } from "../base/async.ts";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
@@ -22,6 +23,7 @@ import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
+import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
@@ -37,6 +39,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import { LocalUsers } from "./local-users.ts";
 import {
   type CheckedSend,
   checkSend,
@@ -69,6 +72,8 @@ import type {
   WallResult,
 } from "./types.ts";
 import { isFromRoot, sendWall } from "./wall.ts";
+
+const debug = debuglog("ptalk-client");
 
 /**
  * A user of a lookup server.
@@ -118,12 +123,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.fingerprint = identity.fingerprint;
     this.#session = session;
     this.#transport = transport;
+    const localUsers = new LocalUsers();
     this.#book = new AddressBook({
       server,
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
       onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
+      localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
@@ -224,9 +231,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
+      showKey(identity.publicKey);
       await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
-      if (register === "always") client.#presence = LocalPresence.join(client);
+      if (register === "always") client.#presence = LocalPresence.join(client, identity.publicKey);
       client.#inbound.onConnected();
       revival?.noteServer();
       if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
@@ -629,4 +637,13 @@ interface Parts {
   readonly transport: PeerTransport;
   readonly stateDir: string;
   readonly journal: HistoryJournal | undefined;
+}
+
+/** Other programs of this user may be on: theirs must not be the only keys that are shown of it. */
+function showKey(key: Uint8Array): void {
+  try {
+    addOwnKey(key);
+  } catch (error) {
+    debug("the key is not shown: %s", error instanceof Error ? error.message : error);
+  }
 }
