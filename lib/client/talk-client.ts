@@ -92,6 +92,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
+  readonly #publicKey: Uint8Array;
   readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
@@ -121,6 +122,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
+    this.#publicKey = identity.publicKey;
     this.#session = session;
     this.#transport = transport;
     const localUsers = new LocalUsers();
@@ -431,7 +433,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
     if (this.#ended) throw this.#ended;
     // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
-    const presence = this.#presence ?? LocalPresence.join(this);
+    const presence = this.#presence ?? LocalPresence.join(this, this.#publicKey);
     try {
       const { auto } = limits;
       const result = await sendWall({
