@@ -26,6 +26,7 @@ import {
   enteredText,
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   membersText,
   metText,
@@ -34,6 +35,7 @@ import {
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   roomResultShort,
   roomText,
   statusText,
@@ -182,6 +184,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    kept: (event) => {
+      show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
+    },
+    receipt: (event) => say(receiptText(event)),
     unconfirmed: ({ id, at, message, room }) => {
       if (room !== null) return;
       const text = escapeControls(message);

@@ -6,9 +6,11 @@ import type {
   FailedEvent,
   FoldedEvent,
   HistoryRecord,
+  KeptEvent,
   LocalEntry,
   MetEvent,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   SentEvent,
@@ -30,6 +32,10 @@ export interface View extends Disposable {
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
+  /** The server keeps a message for somebody who is off. */
+  kept(event: KeptEvent): void;
+  /** What became of one. */
+  receipt(event: ReceiptEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
