@@ -1,6 +1,6 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
-import { formatServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
@@ -199,6 +199,7 @@ export class LookupServer implements AsyncDisposable {
       serverSeed: this.#state.serverSeed,
       insecure,
       startedAt: this.#startedAt,
+      scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

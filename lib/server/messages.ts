@@ -3,6 +3,9 @@ import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../direct
 import type { PackedEntry } from "../directory/entry.ts";
 import type { Limits } from "./limits.ts";
 
+/** "host": the server listens on loopback, so all of its clients are on this host. "network": other hosts can reach it. */
+export type ServerScope = "host" | "network";
+
 /** What a worker needs to begin. */
 export interface WorkerConfig {
   /** Of the worker. Never used twice by one server. */
@@ -17,6 +20,8 @@ export interface WorkerConfig {
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
+  /** From where it can be reached, see ServerScope. */
+  readonly scope: ServerScope;
   /** PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
   readonly json: boolean;

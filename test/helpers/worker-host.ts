@@ -62,6 +62,7 @@ export class WorkerHost implements AsyncDisposable {
       serverKey,
       serverSeed: seed.toString("base64"),
       insecure: false,
+      scope: "host",
       startedAt: Date.now(),
       tls: null,
       json: false,

@@ -25,8 +25,8 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, startedAt, version: serverVersion } = context.config;
-  out.map(clientNonce === "" ? 10 : 11, connection.protocol);
+  const { serverKey, startedAt, scope, version: serverVersion } = context.config;
+  out.map(clientNonce === "" ? 11 : 12, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -48,6 +48,9 @@ export const hello: Handler = (context, connection, args, out) => {
   // Milliseconds: a client of a young server knows that others may still be on their way back to it.
   out.bulk("uptime");
   out.integer(Math.max(0, Date.now() - startedAt));
+  // A client beside a server that other hosts can reach must be reachable for their clients, too.
+  out.bulk("scope");
+  out.bulk(scope);
   if (clientNonce !== "") {
     out.bulk("signature");
     out.bulk(context.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64"));
