@@ -14,6 +14,7 @@
 //  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key.
 //  3. The verdict: see TalkMessage.verified.
 import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
+import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
@@ -52,6 +53,8 @@ export interface AddressBookParts {
   readonly server: string;
   readonly source: DirectorySource;
   readonly peers: KnownPeers;
+  /** Those endpoints of a client that can lead to it from here. */
+  readonly endpointsOf: (entry: DirectoryEntry) => readonly Endpoint[];
   /** Whether a session with that peer is open. */
   readonly hasSession: (peer: PeerIdentity) => boolean;
   /** The server has told where the client of that name is, asked or unasked. */
@@ -80,7 +83,7 @@ export class AddressBook {
     this.#parts = parts;
   }
 
-  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood */
+  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood, not-delivered */
   known(name: string): Recipient | null {
     const contact = this.#contacts.get(name);
     if (contact === undefined || !this.#isCurrent(contact)) return null;
@@ -183,6 +186,11 @@ export class AddressBook {
     const entry = await this.lookup(name).catch(() => contact?.entry ?? null);
     const key = entry?.key ?? contact?.owner ?? (await this.#askOwner(name));
     return { key, uid: entry !== null && entry.attested !== null ? entry.uid : null };
+  }
+
+  /** Where that client can be reached from here; empty: nowhere. */
+  endpointsOf(entry: DirectoryEntry): readonly Endpoint[] {
+    return this.#parts.endpointsOf(entry);
   }
 
   /** The server has told of a client, unasked. */
@@ -301,13 +309,21 @@ export class AddressBook {
     const entry = contact.isOn || before === null ? (contact.entry as DirectoryEntry) : before.entry;
     this.#contacts.keep(name, contact);
     try {
-      return contact.use(entry, this.#check(name, entry, before?.entry === entry));
+      const isRemembered = this.#check(name, entry, before?.entry === entry);
+      return contact.use(entry, isRemembered, this.#reachable);
     } catch (error) {
       const isOther = before?.isRemembered && before.entry.key !== entry.key;
       if (isOther && this.#parts.hasSession(before.peer)) return before;
       throw error;
     }
   }
+
+  /** @throws TalkError not-delivered */
+  readonly #reachable = (entry: DirectoryEntry): readonly Endpoint[] => {
+    const endpoints = this.endpointsOf(entry);
+    if (endpoints.length > 0) return endpoints;
+    throw TalkError.notDelivered(entry.name, "it can be reached from its own host only, and that is not this one");
+  };
 
   /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
   #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {

@@ -2,9 +2,10 @@
 // Knows the protocol's framing, nothing of registrations or reconnecting.
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
+import { canonicalAddress } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress } from "../base/server-address.ts";
 import {
@@ -39,6 +40,10 @@ export interface ServerGreeting {
   readonly version: string;
   /** Milliseconds that the server had been up when it greeted; infinite if it does not say. */
   readonly uptimeMs: number;
+  /** This client's address as the server sees it; null if it sees none. */
+  readonly seen: string | null;
+  /** Clients of other hosts may want to reach us: the server can be reached from there, or does not say. */
+  readonly isForNetwork: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
 }
@@ -135,7 +140,16 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
-    return { version, uptimeMs, statement: { serverNonce, clientNonce, serverKey, binding: this.#binding } };
+    const address = reply.get("address");
+    const seen = typeof address === "string" && isIP(address) !== 0 ? canonicalAddress(address) : null;
+    const isForNetwork = reply.get("scope") !== "host";
+    return {
+      version,
+      uptimeMs,
+      seen,
+      isForNetwork,
+      statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
+    };
   }
 
   /** What ties a signature to this very connection. */
@@ -170,6 +184,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
+  }
+
+  /** Nothing comes through any more, though nobody has closed it. */
+  abandon(why: string): void {
+    this.#end(TalkError.unreachable(this.server, why));
   }
 
   close(): void {

@@ -10,13 +10,7 @@ import { EventEmitter } from "node:events";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
-import {
-  DEFAULT_SERVER,
-  formatServerAddress,
-  isLoopback,
-  parseServerAddress,
-  type ServerAddress,
-} from "../base/server-address.ts";
+import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
@@ -30,6 +24,7 @@ import { keyFile } from "../store/state-paths.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import { reachableEndpoints } from "./endpoints.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
 import { checkSend, failedCode, OutboundMessages } from "./outbound.ts";
@@ -91,6 +86,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       server,
       peers,
       source: session,
+      endpointsOf: (entry) => reachableEndpoints(entry, session),
       hasSession: (peer) => transport.hasSession(peer),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
@@ -152,8 +148,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
-      // A client of a server on this machine is not reachable from any other, so its socket is not either.
-      const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
+      // Where all clients of the server are on this host, nobody else has to reach the socket.
+      const bound = session.isOfHost ? { address: session.localAddress } : {};
       const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
@@ -173,9 +169,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     }
   }
 
-  /** This machine's address on the way to the server: the one that the directory shows. */
+  /** The address that the directory shows first: this machine's on the way to the server, or as others see it. */
   get address(): string {
-    return this.#session.localAddress;
+    return this.#session.address;
   }
   /** UDP port of the chat socket. */
   get port(): number {

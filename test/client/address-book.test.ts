@@ -66,6 +66,7 @@ beforeEach(() => {
     server: SERVER,
     source: directory,
     peers,
+    endpointsOf: ({ endpoints }) => endpoints,
     hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
