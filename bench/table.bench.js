@@ -3,10 +3,12 @@
 // The reference (reference/table-lookup.c) does the same lookup over the same memory in C.
 import { execFileSync, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { fstatSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MAX_DETAILS_BYTES } from "../dist/directory/entry.js";
+import { newServerName } from "../dist/directory/live-server.js";
 import { ClientTable } from "../dist/directory/shm/client-table.js";
 import { MappedDirectory as Directory } from "../dist/directory/shm/mapped-directory.js";
 import {
@@ -34,14 +36,16 @@ const LOCKED_MS = 3000;
 const WRITES = 100_000;
 
 export async function run(report) {
-  // Not the default port, and not one that is easily somebody's.
-  const port = 20_000 + (process.pid % 40_000);
+  // By it the table is known for that of a live server.
+  const socket = createServer().listen(0).unref();
+  const { port } = socket.address();
+  const place = { port, name: newServerName(port), listener: fstatSync(socket._handle.fd).ino };
   const lockName = `/ptalk-bench-table-${process.pid}`;
   const reference = compileReference();
   const lock = ReadersWriterLock.openOrCreate(lockName, {});
   try {
-    const few = await withServer(port, FEW, lockName, "still", () => lookups(report, port, FEW, reference));
-    const many = await withServer(port, MANY, lockName, "still", () => lookups(report, port, MANY, reference));
+    const few = await withServer(place, FEW, lockName, "still", () => lookups(report, place, FEW, reference));
+    const many = await withServer(place, MANY, lockName, "still", () => lookups(report, place, MANY, reference));
     report.row({
       name: "  its time among 1,000,000, to that among 1,000",
       value: few / many,
@@ -49,24 +53,24 @@ export async function run(report) {
       target: "<= 2x",
       met: few / many <= 2,
     });
-    await withServer(port, FEW, lockName, "turns", (server) =>
-      locked(report, port, lock, server, "a writer with a section each turn of its loop", 300_000),
+    await withServer(place, FEW, lockName, "turns", (server) =>
+      locked(report, place, lock, server, "a writer with a section each turn of its loop", 300_000),
     );
-    await withServer(port, FEW, lockName, "hammer", (server) =>
-      locked(report, port, lock, server, "a writer without a pause"),
+    await withServer(place, FEW, lockName, "hammer", (server) =>
+      locked(report, place, lock, server, "a writer without a pause"),
     );
-    await writes(report, lock, port);
+    await writes(report, lock, place);
   } finally {
     lock.close();
     lock.unlink();
     reference.remove();
+    socket.close();
   }
   await runLock(report);
 }
 
-async function withServer(port, clients, lockName, how, measure) {
-  const name = `/ptalk-server-${port}`;
-  const server = fork(join(here, "table-server.js"), [name, String(clients), lockName, how]);
+async function withServer({ name, listener }, clients, lockName, how, measure) {
+  const server = fork(join(here, "table-server.js"), [name, String(clients), lockName, how, String(listener)]);
   try {
     await once(server, "message");
     return await measure(server);
@@ -77,7 +81,7 @@ async function withServer(port, clients, lockName, how, measure) {
 }
 
 /** Lookups per CPU second, the best of the rounds. */
-function lookups(report, port, clients, reference) {
+function lookups(report, { port, name }, clients, reference) {
   const directory = Directory.open({ port });
   const names = Array.from({ length: NAMES }, () => `user${Math.floor(Math.random() * clients)}`);
   const rate = rateOf(names, (name) => directory.lookup(name) !== null);
@@ -85,7 +89,7 @@ function lookups(report, port, clients, reference) {
     name: `Directory.lookup among ${clients.toLocaleString("en")} (ratio: the same in C)`,
     value: rate,
     unit: "/s",
-    ratio: rate / reference.rate(`/ptalk-server-${port}`, clients),
+    ratio: rate / reference.rate(name, clients),
     ...(clients === FEW ? { target: ">= 1,000,000 /s", met: rate >= 1e6 } : {}),
   });
   // An entry unpacks its details at their first use.
@@ -112,8 +116,8 @@ function rateOf(names, look) {
   return PART / best;
 }
 
-async function locked(report, port, lock, server, beside, target) {
-  const table = ClientTable.open(`/ptalk-server-${port}`);
+async function locked(report, { name }, lock, server, beside, target) {
+  const table = ClientTable.open(name);
   const names = Array.from({ length: FEW }, (_, i) => `user${i}`);
   let next = 0;
   const find = () => table.find(names[next++ % FEW]);
@@ -151,8 +155,8 @@ async function sectionsOf(server) {
 }
 
 /** What registering and unregistering cost, with the write section around each, and without. */
-async function writes(report, lock, port) {
-  const table = ClientTable.create(`/ptalk-server-${port}`, { capacity: FEW + 1 });
+async function writes(report, lock, { name }) {
+  const table = ClientTable.create(name, { capacity: FEW + 1 });
   try {
     for (let i = 0; i < FEW; i++) table.insert(benchClient(`user${i}`, i));
     let handle = null;

@@ -1,27 +1,8 @@
 #!/usr/bin/env node
-// Starts the command. CommonJS: Node is up 5 ms sooner than with a module. scripts/bundle.js makes the files.
-const { existsSync } = require("node:fs");
-const { join } = require("node:path");
-const { requireCompiled } = require("./compiled.js");
-
-const isDebugged = process.env.NODE_DEBUG?.includes("ptalk");
-
-function program(file) {
-  const path = join(__dirname, "../dist", file);
-  if (existsSync(path)) return isDebugged ? requireMapped(path) : requireCompiled(path);
-  console.error(`ptalk: ${path} is missing: install ptalk again, or in its checkout: npm run build`);
-  process.exit(70);
+// Starts the command, if this Node can read it.
+var oldNode = require("./old-node.js");
+if (oldNode.isOld) {
+  console.error(`ptalk: ${oldNode.refusal}`);
+  process.exit(69);
 }
-
-/** Stacks of what NODE_DEBUG prints name the modules, not the bundle. Node knows no source maps of code that was kept. */
-function requireMapped(path) {
-  process.setSourceMapsEnabled(true);
-  return require(path);
-}
-
-async function start(args) {
-  const done = args[0] === "send" && (await program("send.cjs").quickSend(args));
-  if (!done) await program("ptalk.cjs").main(args);
-}
-
-start(process.argv.slice(2));
+require("./start.js");

@@ -1,6 +1,11 @@
 // ptalk's public face: what a program imports from "ptalk". The POSIX primitives are in "ptalk/ipc".
-
 export { TalkError, type TalkErrorCode } from "./base/errors.ts";
+export {
+  type ServerInfo,
+  ServerMonitor,
+  type ServerSignalInfo,
+  type WorkerInfo,
+} from "./client/server-monitor.ts";
 export { TalkClient } from "./client/talk-client.ts";
 export type * from "./client/types.ts";
 export { DirectoryEntry } from "./directory/entry.ts";

@@ -48,6 +48,8 @@ export interface Native {
   unlockBytes(fd: number, start: number, length: number): void;
   /** F_OFD_GETLK for a write lock: the first byte of somebody else's lock in the range, or -1. A descriptor's own locks do not conflict. */
   testBytes(fd: number, start: number, length: number): number;
+  /** F_OFD_GETLK for a read lock: whether somebody else has a write lock in the range. Readers' locks do not count. */
+  isWriteLocked(fd: number, start: number, length: number): boolean;
 
   semOpen(name: string, flags: number, mode: number, value: number): number;
   semUnlink(name: string): void;
@@ -153,6 +155,10 @@ export interface Native {
   udpClose(fd: number): void;
   readonly udpBatch: number;
   readonly udpMetaWords: number;
+  /** A Unix socket that listens at a path made just now; nobody unlinks the path. The descriptor, close-on-exec. */
+  listenUnix(path: string, mode: number, backlog: number): number;
+  /** Whether that is a descriptor of a Unix socket. */
+  isUnixSocket(fd: number): boolean;
   /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
   setUserTimeout(fd: number, ms: number): void;
 
@@ -169,24 +175,39 @@ export type SignalMode = typeof SIGNAL_DEFAULT | typeof SIGNAL_IGNORE | typeof S
 const require = createRequire(import.meta.url);
 const packageRoot = join(import.meta.dirname, "..");
 
-/** Where it nearly always is: compiled here, or as it is published. node-gyp-build looks at more places, which takes 2 ms. */
-const USUAL = ["build/Release/ptalk.node", `prebuilds/linux-${process.arch}/ptalk.glibc.node`];
+/** Compiled here, or as it is published. */
+const PLACES = ["build/Release/ptalk.node", `prebuilds/linux-${process.arch}/ptalk.glibc.node`];
 
 function load(): Native {
   // A sanitizer build, or one under test, instead of the installed one.
   const override = process.env.PTALK_ADDON;
+  const file = override || PLACES.map((place) => join(packageRoot, place)).find((place) => existsSync(place));
   try {
-    const file = override || USUAL.map((place) => join(packageRoot, place)).find((place) => existsSync(place));
-    if (file) return require(file) as Native;
-    return (require("node-gyp-build") as (root: string) => Native)(packageRoot);
+    if (!file) throw new Error(`no file ${PLACES.join(" or ")} in ${packageRoot}`);
+    return require(file) as Native;
   } catch (cause) {
-    throw new Error(
-      `ptalk has no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node}. ` +
-        "Build it from source with `npm rebuild ptalk --build-from-source` (in ptalk's own checkout: `npm run build:native`); " +
-        "that takes a C++17 compiler, make and Python 3.",
-      { cause },
-    );
+    throw new Error(whyNone(file, cause instanceof Error ? cause.message : String(cause)), { cause });
   }
+}
+
+/** One sentence: what this machine is, and what to do. */
+function whyNone(file: string | undefined, reason: string): string {
+  const { platform, arch } = process;
+  if (platform !== "linux") return `ptalk runs on Linux only, and this is ${platform}`;
+  if (!hasGlibc())
+    return "ptalk needs glibc, and this system has musl: use an image of Debian, Ubuntu or RHEL (node:22-slim)";
+  const build = `node ${join(packageRoot, "scripts/install.js")} --build-from-source`;
+  const compile = `compile it with \`${build}\`, which takes g++, make and Python 3`;
+  if (file === undefined) return `ptalk has no addon for ${platform}-${arch} in ${packageRoot}: ${compile}`;
+  const other = /wrong ELF class|invalid ELF header|cannot open shared object file/.test(reason);
+  const copied = other ? " (a node_modules folder that was copied from another machine?)" : "";
+  return `ptalk's addon for ${platform}-${arch} does not load${copied}: ${reason}; ${compile}`;
+}
+
+/** Node's own record of what it runs on; asked only when something is wrong. */
+function hasGlibc(): boolean {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  return report?.header?.glibcVersionRuntime !== undefined;
 }
 
 export const native: Native = load();

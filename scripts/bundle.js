@@ -1,17 +1,18 @@
-// Makes the command one file, dist/ptalk.cjs, of what the compiler made of lib/cli and all it needs. Node takes longer to find,
-// read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled
-// code can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs.
-// Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
+// Makes of what the compiler made of lib/ what is published, so that an install brings no other packages: each package that a module imports
+// becomes one file in dist/vendor. And the command becomes one file, dist/ptalk.cjs, of lib/cli and all it needs: Node takes longer to
+// find, read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled code
+// can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs. Programs that
+// import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { createRequire } from "node:module";
+import { basename, dirname, join, relative } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import { rolldown } from "rolldown";
 
 const dist = join(import.meta.dirname, "../dist");
-
-/** Stay outside: made for a server that runs for months, with files of their own beside them; or tables that few names need. */
-const OUTSIDE = ["pino", "selfsigned", "unicode-confusables"];
+const require = createRequire(import.meta.url);
+const { devDependencies } = require("../package.json");
 
 /** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
 const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
@@ -51,30 +52,86 @@ const ownPlace = {
   },
 };
 
-/** sodium-native looks for its addon through a dozen modules, 10 ms. It is in the package, by a name that is known here. */
-const sodiumAddon = {
+/**
+ * sodium-native looks for its addon through a dozen modules, 10 ms. In the package it lies beside our own (scripts/prebuilds.js); in a
+ * checkout it is where npm has put it.
+ * @param root from the file that is made to the package's root
+ */
+const sodiumAddon = (root) => ({
   name: "sodium-addon",
   load: {
     filter: { id: /sodium-native\/binding\.js$/ },
     handler: () => `
-      // From where it is a dependency: another package's sodium-native, of another version, may be nearer to us.
-      const near = require("node:module").createRequire(require.resolve("sodium-universal"));
-      try {
-        module.exports = near("sodium-native/prebuilds/" + process.platform + "-" + process.arch + "/sodium-native.node");
-      } catch {
-        module.exports = near("sodium-native/binding.js"); // not prebuilt for this machine: its own way finds it
+      const packed = __dirname + "/${root}/prebuilds/linux-" + process.arch + "/sodium.node";
+      if (require("node:fs").existsSync(packed)) module.exports = require(packed);
+      else {
+        const { createRequire } = require("node:module");
+        const near = createRequire(createRequire(__filename).resolve("sodium-universal"));
+        module.exports = near("sodium-native/prebuilds/linux-" + process.arch + "/sodium-native.node");
       }`,
   },
+});
+
+const vendorFile = (name) => `${name.replace("@", "").replace("/", "-")}.cjs`;
+
+/** What the modules import of other packages, by import or by the require() of those that are needed now and then. */
+const IMPORTED = /\b(from|import|require\()\s*"([a-z@][^":]*)"/g;
+
+/** Puts the packages that modules of the library import into dist/vendor, and points the imports there. */
+async function vendor() {
+  const modules = readdirSync(dist, { recursive: true }).filter((file) => /^(?!cli\/|vendor\/).*\.js$/.test(file));
+  const packages = new Set();
+  for (const module of modules) {
+    const file = join(dist, module);
+    const code = readFileSync(file, "utf8");
+    const pointed = code.replace(IMPORTED, (all, how, name) => {
+      if (!Object.hasOwn(devDependencies, name)) return all; // in a comment
+      packages.add(name);
+      const path = relative(dirname(file), join(dist, "vendor", vendorFile(name)));
+      return `${how}${how === "require(" ? "" : " "}"${path.startsWith(".") ? path : `./${path}`}"`;
+    });
+    if (pointed !== code) writeFileSync(file, pointed);
+  }
+  const written = [];
+  for (const name of packages) {
+    const bundled = await rolldown({
+      input: require.resolve(name),
+      platform: "node",
+      plugins: [inVendor(packages, name), plainAssert, sodiumAddon("../..")],
+    });
+    const file = join(dist, "vendor", vendorFile(name));
+    const options = { file, format: "cjs", codeSplitting: false, minify: { compress: false, mangle: false } };
+    const { output } = await bundled.write(options);
+    written.push(...output.flatMap(({ moduleIds = [] }) => moduleIds));
+  }
+  return { packages, moduleIds: written };
+}
+
+/** A package that another one imports too is one file for both. */
+const inVendor = (packages, self) => ({
+  name: "in-vendor",
+  resolveId: (id) => (packages.has(id) && id !== self ? { id: `./${vendorFile(id)}`, external: true } : null),
+});
+
+/** In the command, which is one file anyway, the packages themselves. */
+const fromVendor = (packages) => {
+  const names = new Map([...packages].map((name) => [vendorFile(name), name]));
+  return {
+    name: "from-vendor",
+    resolveId: {
+      filter: { id: /\/vendor\/[^/]+\.cjs$/ },
+      handler: (id) => require.resolve(names.get(basename(id))),
+    },
+  };
 };
 
 /** One file of everything behind a module of lib/cli. */
-async function bundle(entry, name) {
+async function bundle(entry, name, packages) {
   const file = join(dist, name);
   const modules = await rolldown({
     input: join(dist, "cli", entry),
     platform: "node",
-    external: OUTSIDE,
-    plugins: [rareParts, plainAssert, ownPlace, sodiumAddon],
+    plugins: [fromVendor(packages), rareParts, plainAssert, ownPlace, sodiumAddon("..")],
     onLog(level, log, handler) {
       // ownPlace changes columns of a few lines, never lines: good enough for stacks.
       if (log.code !== "SOURCEMAP_BROKEN") handler(level, log);
@@ -129,7 +186,34 @@ function writeLicences(moduleIds) {
     if (file === undefined) throw new Error(`${name} comes without its licence`);
     return `${name} ${version}\n\n${readFileSync(join(root, file), "utf8").trim()}\n`;
   });
+  licences.push(LIBSODIUM);
   writeFileSync(join(dist, "LICENCES.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
 }
 
-writeLicences([...(await bundle("main.js", "ptalk.cjs")), ...(await bundle("quick-send.js", "send.cjs"))]);
+/** In prebuilds/, as sodium-native has compiled it. */
+const LIBSODIUM = `libsodium
+
+ISC License
+
+Copyright (c) 2013-2025
+Frank Denis <j at pureftpd dot org>
+
+Permission to use, copy, modify, and/or distribute this software for any
+purpose with or without fee is hereby granted, provided that the above
+copyright notice and this permission notice appear in all copies.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES
+WITH REGARD TO THIS SOFTWARE INCLUDING ALL IMPLIED WARRANTIES OF
+MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR
+ANY SPECIAL, DIRECT, INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES
+WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN
+ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF
+OR IN CONNECTION WITH THE USE OR PERFORMANCE OF THIS SOFTWARE.
+`;
+
+const { packages, moduleIds } = await vendor();
+writeLicences([
+  ...moduleIds,
+  ...(await bundle("main.js", "ptalk.cjs", packages)),
+  ...(await bundle("quick-send.js", "send.cjs", packages)),
+]);

@@ -1,7 +1,7 @@
 // For test-package.js and test-nodes.js: packs the package, installs the tarball elsewhere, and tries what it gives.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 
 export const root = join(import.meta.dirname, "..");
@@ -11,11 +11,11 @@ process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 let folders = 0;
 let failures = 0;
 
-/** Runs a command; shows what it said when it fails. */
-export function run(command, args, { cwd = scratch, env = process.env } = {}) {
-  const result = spawnSync(command, args, { cwd, env, encoding: "utf8" });
+/** Runs a command; shows what it said when it fails, unless that is `expected`. */
+export function run(command, args, { cwd = scratch, env = process.env, uid, gid, expected = false } = {}) {
+  const result = spawnSync(command, args, { cwd, env, uid, gid, encoding: "utf8" });
   const ok = result.status === 0;
-  if (!ok)
+  if (!ok && !expected)
     console.error(`$ ${command} ${args.join(" ")}\n${result.error ?? ""}${result.stdout ?? ""}${result.stderr ?? ""}`);
   return { ok, stdout: (result.stdout ?? "").trim(), stderr: (result.stderr ?? "").trim() };
 }
@@ -32,28 +32,16 @@ export function finish() {
   process.exitCode = failures === 0 ? 0 : 1;
 }
 
-/** Whether there is a prebuilt addon for this processor, not older than its sources. */
-function isPrebuilt() {
-  const addon = join(root, "prebuilds", `linux-${process.arch}`, "ptalk.glibc.node");
-  const sources = ["binding.gyp", ...readdirSync(join(root, "native")).map((file) => join("native", file))];
-  const built = statSync(addon, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  return sources.every((file) => statSync(join(root, file)).mtimeMs <= built);
-}
-
 /** The tarball that would be published, prebuilt addons in it. */
 export function pack() {
-  if (!isPrebuilt()) {
-    const built = run(process.execPath, ["scripts/prebuilds.js", process.arch], { cwd: root });
-    if (!built.ok) process.exit(1);
-  }
   if (!run("npm", ["pack", "--pack-destination", scratch], { cwd: root }).ok) process.exit(1);
   const [file] = readdirSync(scratch).filter((name) => name.endsWith(".tgz"));
   return join(scratch, file);
 }
 
 /** An empty folder with the tarball installed in it; null when that failed. */
-export function install(tarball, { args = [], env = process.env } = {}) {
-  const folder = join(scratch, `install-${folders++}`);
+export function install(tarball, { args = [], env = process.env, name = `install-${folders++}` } = {}) {
+  const folder = join(scratch, name);
   mkdirSync(folder);
   writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
   const npm = ["install", "--no-audit", "--no-fund", "--prefer-offline", ...args, tarball];
@@ -86,10 +74,10 @@ console.log("works");
 `;
 
 /** Imports both entry points in that folder, uses all of ptalk/ipc once, and asks the command its version. */
-export function works(folder, { node = process.execPath, env = process.env } = {}) {
+export function works(folder, { node = process.execPath, env = process.env, uid, gid } = {}) {
   writeFileSync(join(folder, "trial.mjs"), trial);
-  const imported = run(node, ["trial.mjs"], { cwd: folder, env });
-  const command = run(node, ["node_modules/ptalk/bin/ptalk.js", "--version"], { cwd: folder, env });
+  const imported = run(node, ["trial.mjs"], { cwd: folder, env, uid, gid });
+  const command = run(node, ["node_modules/ptalk/bin/ptalk.js", "--version"], { cwd: folder, env, uid, gid });
   return imported.ok && imported.stdout === "works" && command.ok && /^(ptalk )?\d+\.\d+\.\d+/.test(command.stdout);
 }
 
@@ -105,4 +93,19 @@ export function withoutCompiler() {
 /** An environment in which that node comes first. */
 export function withNode(node) {
   return { ...process.env, NO_COLOR: "1", PATH: [join(node, ".."), process.env.PATH].join(delimiter) };
+}
+
+const caches = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+
+/** The path of that Node; null when npm has none. Kept in PTALK_NODES_CACHE, or in the user's cache. No install scripts: the package is the binary itself. */
+export function nodeOf(major) {
+  const folder = join(process.env.PTALK_NODES_CACHE || join(caches, "ptalk-nodes"), major);
+  const node = join(folder, `node_modules/node-linux-${process.arch}/bin/node`);
+  if (!existsSync(node)) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
+    const name = `node-linux-${process.arch}@${major}`;
+    if (!run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", name], { cwd: folder }).ok) return null;
+  }
+  return node;
 }

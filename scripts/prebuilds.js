@@ -1,16 +1,33 @@
-// `npm run prebuilds [-- x64 arm64]`: the addon as the published package carries it, in prebuilds/linux-ARCH/, loaded by
-// node-gyp-build. Foreign processors by the cross compiler (apt install g++-aarch64-linux-gnu). Builds in a copy of
-// the sources: prebuildify would leave the last one's objects in build/, which this checkout loads.
+// `npm run prebuilds [-- x64 arm64]`: the addons as the published package carries them, in prebuilds/linux-ARCH/: ours, for glibc 2.28 and
+// later (native/old_glibc.h), and libsodium's. Foreign processors by the cross compiler (apt install g++-aarch64-linux-gnu). Builds in a
+// copy of the sources (`--if-needed`, before npm pack: when there are none, or older than the sources): prebuildify would leave the last one's objects in build/, which this checkout loads.
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
+import { lowerGlibc } from "./old-glibc.js";
 
 const root = join(import.meta.dirname, "..");
 const copy = join(root, "build-prebuild");
 const triplets = { x64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" };
 
-const asked = process.argv.slice(2);
-const wanted = asked.length > 0 ? asked : Object.keys(triplets);
+/** libsodium, as its package carries it for a dozen systems: ours carries two of them. */
+const near = createRequire(createRequire(import.meta.url).resolve("sodium-universal"));
+const sodiumPackage = dirname(near.resolve("sodium-native/package.json"));
+
+const args = process.argv.slice(2);
+const asked = args.filter((arg) => arg !== "--if-needed");
+const wanted = (asked.length > 0 ? asked : Object.keys(triplets)).filter(
+  (arch) => !args.includes("--if-needed") || !isFresh(arch),
+);
+
+/** Both addons are there, and ours is not older than what it is made of. */
+function isFresh(arch) {
+  const [ours, theirs] = ["ptalk.glibc.node", "sodium.node"].map((name) => join(root, `prebuilds/linux-${arch}`, name));
+  if (!existsSync(ours) || !existsSync(theirs)) return false;
+  const sources = ["binding.gyp", ...readdirSync(join(root, "native")).map((file) => join("native", file))];
+  return sources.every((file) => statSync(join(root, file)).mtimeMs <= statSync(ours).mtimeMs);
+}
 
 /** Headers beside the running node rather than a download; the same for every processor. */
 function headers() {
@@ -42,9 +59,16 @@ for (const arch of wanted) {
     CXX: tool("g++"),
     AR: tool("ar"),
     PREBUILD_STRIP_BIN: tool("strip"),
+    CXXFLAGS: `-include ${join(copy, "native/old_glibc.h")}`,
+    LDFLAGS: "-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--no-as-needed -l:librt.so.1 -l:libpthread.so.0",
   };
-  const args = ["--napi", "--strip", "--tag-libc", `--arch=${arch}`, `--out=${root}`, `--target=${process.version}`];
-  const built = spawnSync("npx", ["prebuildify", ...args], { cwd: copy, stdio: "inherit", env });
+  const options = ["--napi", "--strip", "--tag-libc", `--arch=${arch}`, `--out=${root}`, `--target=${process.version}`];
+  const built = spawnSync("npx", ["prebuildify", ...options], { cwd: copy, stdio: ["ignore", 2, 2], env }); // stdout is npm pack's
   rmSync(copy, { recursive: true, force: true });
   if (built.status !== 0) process.exit(built.status ?? 1);
+  const folder = join(root, "prebuilds", `linux-${arch}`);
+  lowerGlibc(join(folder, "ptalk.glibc.node"));
+  const sodium = join(folder, "sodium.node");
+  copyFileSync(join(sodiumPackage, `prebuilds/linux-${arch}/sodium-native.node`), sodium);
+  lowerGlibc(sodium);
 }

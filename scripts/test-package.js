@@ -1,8 +1,9 @@
 // `npm run test:package`: what is published installs from its tarball in an empty folder and works: with no compiler,
-// compiled from source, with no install scripts run (as npm 12 does for dependencies), and for TypeScript users.
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+// compiled from source, with no install scripts run (as npm 12 does for dependencies), by pnpm and yarn, read-only, under a path with blanks,
+// and for TypeScript users. And an old Node says what it is.
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { check, finish, install, pack, root, run, withoutCompiler, works } from "./packing.js";
+import { check, finish, install, nodeOf, pack, root, run, scratch, withoutCompiler, works } from "./packing.js";
 
 const tarball = pack();
 const addon = (folder) => join(folder, "node_modules/ptalk/build/Release/ptalk.node");
@@ -19,6 +20,93 @@ check("works without a compiler", prebuilt !== null && works(prebuilt, { env: ba
 const unscripted = install(tarball, { args: ["--ignore-scripts"] });
 check("installs with no install script run", unscripted !== null && !existsSync(addon(unscripted)));
 check("works with no install script run", unscripted !== null && works(unscripted));
+
+/** Packages and bytes of a node_modules folder. */
+function sizeOf(folder) {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const isPackage = (file) => /node_modules\/(@[^/]+\/)?[^/@]+\/package\.json$/.test(file);
+  return {
+    packages: files.filter(isPackage).length,
+    megabytes: files.reduce((sum, file) => sum + statSync(file).size, 0) / 1e6,
+  };
+}
+const MOST_PACKAGES = 25;
+const MOST_MEGABYTES = 10;
+if (unscripted) {
+  const { packages, megabytes } = sizeOf(join(unscripted, "node_modules"));
+  check(
+    `${packages} packages, ${megabytes.toFixed(1)} MB; ${(statSync(tarball).size / 1e6).toFixed(1)} MB to download`,
+    packages <= MOST_PACKAGES && megabytes <= MOST_MEGABYTES,
+  );
+}
+
+const blank = install(tarball, { args: ["--ignore-scripts"], name: "a path with blanks" });
+check("works under a path with blanks", blank !== null && works(blank));
+
+// Root writes anywhere, so nobody else tries.
+const reader = { uid: 65534, gid: 65534 };
+if (blank && process.getuid() === 0) {
+  chmodSync(scratch, 0o755);
+  run("chmod", ["-R", "a+rX,a-w", join(blank, "node_modules")]);
+  const home = join(scratch, "home");
+  mkdirSync(home);
+  run("chown", ["65534", home]);
+  const env = { ...process.env, HOME: home };
+  check("works from a read-only node_modules, for another user", works(blank, { env, ...reader }));
+}
+
+for (const manager of ["pnpm@10", "yarn@1"]) {
+  const name = manager.slice(0, -manager.split("@").pop().length - 1);
+  const tools = join(scratch, `tools-${name}`);
+  mkdirSync(tools);
+  const there = run("npm", ["install", "--prefix", tools, "--no-audit", "--no-fund", manager]).ok;
+  if (!check(`${manager} is there`, there)) continue;
+  const folder = join(scratch, name);
+  mkdirSync(folder);
+  writeFileSync(
+    join(folder, "package.json"),
+    '{ "private": true, "name": "user", "version": "1.0.0", "license": "MIT" }\n',
+  );
+  const cache =
+    name === "yarn" ? ["--cache-folder", join(scratch, "yarn-cache")] : ["--store-dir", join(scratch, "pnpm-store")];
+  const added = run(join(tools, "node_modules/.bin", name), ["add", tarball, ...cache], { cwd: folder }).ok;
+  check(`works installed by ${manager}`, added && works(folder));
+}
+
+const OLD = "18";
+const old = nodeOf(OLD);
+if (check(`Node ${OLD} is there`, old !== null) && unscripted) {
+  const says = (args) => run(old, args, { cwd: unscripted, expected: true }).stderr;
+  const line = /ptalk:? needs Node 20\.19 or later .*, and this is 18\.[\d.]+; try /;
+  check("the command says so on an old Node, in one line", /^[^\n]+$/.test(says(["node_modules/ptalk/bin/ptalk.js"])));
+  for (const args of [
+    ["node_modules/ptalk/bin/ptalk.js", "send", "bob", "hello"],
+    ["node_modules/ptalk/scripts/install.js"],
+    ...["ptalk", "ptalk/ipc"].flatMap((entry) => [
+      ["-e", `require("${entry}")`],
+      ["--input-type=module", "-e", `import "${entry}"`],
+    ]),
+  ])
+    check(`an old Node says so: ${args.join(" ")}`, line.test(says(args)));
+}
+if (unscripted) {
+  const addon = join(unscripted, "node_modules/ptalk/prebuilds", `linux-${process.arch}`, "ptalk.glibc.node");
+  const bytes = readFileSync(addon);
+  const says = () => run(process.execPath, ["-e", 'require("ptalk/ipc")'], { cwd: unscripted, expected: true }).stderr;
+  const command = /compile it with `node \S+scripts\/install\.js --build-from-source`/;
+  rmSync(addon);
+  check(
+    "a missing addon names the command that builds it",
+    /has no addon for linux-/.test(says()) && command.test(says()),
+  );
+  bytes.writeUInt16LE(0xf3, 18); // e_machine: RISC-V
+  writeFileSync(addon, bytes);
+  check("an addon for another processor is named as such", /does not load/.test(says()) && command.test(says()));
+  const [, script = ""] = /`node (\S+) --build-from-source`/.exec(says()) ?? [];
+  rmSync(addon);
+  check("that command builds it", run(process.execPath, [script, "--build-from-source"]).ok && works(unscripted));
+}
 
 const compiled = install(tarball, { env: { ...process.env, npm_config_build_from_source: "true" } });
 check("compiles from source on request", compiled !== null && existsSync(addon(compiled)));
@@ -55,13 +143,16 @@ if (compiled) {
 const packed = prebuilt ? readdirSync(join(prebuilt, "node_modules/ptalk")).sort() : [];
 const wanted = [
   "CHANGELOG.md",
+  "CONTRIBUTING.md",
   "LICENSE",
   "README.md",
   "SECURITY.md",
   "bin",
   "binding.gyp",
   "dist",
+  "contrib",
   "docs",
+  "examples",
   "man",
   "native",
   "prebuilds",

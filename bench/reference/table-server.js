@@ -3,14 +3,16 @@
 //   still    not at all
 //   turns    one insert or remove in a write section of its own in each turn of its event loop, as a server does
 //   hammer   the same without a pause
+// then the inode of the socket that listens on the port in the table's name.
 
 import { ClientTable } from "../../dist/directory/shm/client-table.js";
 import { ReadersWriterLock } from "../../dist/ipc/index.js";
 import { benchClient } from "./clients.js";
 
-const [, , name, clients, lockName, how] = process.argv;
+const [, , name, clients, lockName, how, listener] = process.argv;
 const count = Number(clients);
-const table = ClientTable.create(name, { capacity: count + 1 });
+const table = ClientTable.create(name, { capacity: count + 1, listener: Number(listener) });
+table.claim();
 const lock = ReadersWriterLock.openOrCreate(lockName, { repair: () => void table.repair() });
 process.once("disconnect", () => {
   table.unlink();

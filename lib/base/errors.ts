@@ -48,6 +48,7 @@ export type Remedy =
   | "secure-listener"
   | "both-tls-files"
   | "other-state-dir"
+  | "other-port"
   | "more-descriptors"
   | "plain-server";
 

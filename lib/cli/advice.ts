@@ -23,6 +23,8 @@ export function adviceFor(error: unknown): string {
       return "Give both --tls-cert and --tls-key";
     case "other-state-dir":
       return "Give another one with --state-dir";
+    case "other-port":
+      return "Use that server, or serve on another port with --listen";
     case "plain-server":
       return "If the network is trusted: --insecure";
     case "more-descriptors":

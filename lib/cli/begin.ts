@@ -7,6 +7,21 @@ export function begin(): void {
   process.on("exit", detachTerminal);
   quietBrokenPipes();
   showWarnings();
+  tidyUp();
+}
+
+/**
+ * Takes away what killed servers of this user have left, now and at the end. Without the addon there is nothing to be done, as for a
+ * command that needs none.
+ */
+function tidyUp(): void {
+  import("../presence/remains.ts").then(
+    ({ removeRemains }) => {
+      removeRemains();
+      process.on("exit", removeRemains);
+    },
+    () => {},
+  );
 }
 
 /** Ours are sentences for whoever runs the command. All others are for whoever works on it, and shown as Node shows them. */

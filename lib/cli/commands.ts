@@ -35,6 +35,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: () => import("./commands/history.ts"),
   },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
+  top: { usage: "top", summary: "workers, lock, signals and tables, live", load: () => import("./commands/top.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
   config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
   doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },

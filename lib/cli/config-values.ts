@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { checkSocketPath } from "../base/socket-path.ts";
 import type { Accept } from "../client/types.ts";
 import { unknownConversion } from "./times.ts";
 
@@ -54,6 +55,14 @@ export function server(raw: unknown, origin: Origin): string {
 
 export function listen(raw: unknown, origin: Origin): string {
   return formatServerAddress(parseServerAddress(text(raw, origin), origin, 0));
+}
+
+/** A path, or "none". */
+export function socketPath(raw: unknown, origin: Origin): string {
+  if (raw === "none") return raw;
+  const value = path(raw, origin);
+  checkSocketPath(value, origin);
+  return value;
 }
 
 export function integer(min: number, max: number): (raw: unknown, origin: Origin) => number {

@@ -21,6 +21,7 @@ import {
   oneOf,
   path,
   server,
+  socketPath,
   timeFormat,
 } from "./config-values.ts";
 
@@ -64,6 +65,7 @@ const CLIENT_SETTINGS = {
 /** Of `ptalk serve`, in the file's table [serve]. */
 const SERVE_SETTINGS = {
   listen: { env: "LISTEN", key: "listen", read: listen, fallback: DEFAULT_SERVER },
+  socket: { env: "SOCKET", key: "socket", read: socketPath, fallback: "none" },
   workers: { env: "WORKERS", key: "workers", read: integer(1, MAX_WORKERS), fallback: null },
   capacity: { env: "CAPACITY", key: "capacity", read: integer(1, MAX_CAPACITY), fallback: 4096 },
   exitWhenEmpty: { env: "EXIT_WHEN_EMPTY", key: "exit-when-empty", read: boolean, fallback: false },
@@ -133,6 +135,12 @@ export async function loadServeConfig(
   systemFile?: string,
 ): Promise<ServeConfig> {
   return valuesOf(SERVE_SETTINGS, flags, env, serveSources(await readSources(env, systemFile)), "serve.");
+}
+
+/** The same for a server that belongs to nobody: of files only the host's counts. @throws as loadConfig() */
+export async function loadBackgroundConfig(flags: Flags, systemFile?: string): Promise<ServeConfig> {
+  const sources = (await readSources({}, systemFile)).filter(({ origin }) => origin === "system");
+  return valuesOf(SERVE_SETTINGS, flags, {}, serveSources(sources), "serve.");
 }
 
 /** Every setting with its source, sorted by key. @throws as loadConfig() */

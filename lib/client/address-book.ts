@@ -238,7 +238,18 @@ export class AddressBook {
   /** There is an address to go on with, whatever the server says. */
   #isUsable(contact: Contact | undefined): contact is Contact {
     if (contact === undefined) return false;
-    return contact.isOn || (contact.recipient !== null && this.#parts.hasSession(contact.recipient.peer));
+    return contact.isOn || this.#inConversation(contact) !== null;
+  }
+
+  /** Where an open session leads, whatever the server says of the client; null if there is none. */
+  #inConversation({ entry, recipient }: Contact): DirectoryEntry | null {
+    const { hasSession } = this.#parts;
+    // Messages under way have followed the client to where the server saw it last, and it may only have spoken to us.
+    if (entry !== null && (recipient === null || recipient.entry.key === entry.key)) {
+      const key = recipient?.peer.key ?? Buffer.from(entry.key, "base64");
+      if (hasSession({ key, endpoints: this.endpointsOf(entry) })) return entry;
+    }
+    return recipient !== null && hasSession(recipient.peer) ? recipient.entry : null;
   }
 
   /** @returns null if there is no such client. @throws TalkError unreachable, protocol if nothing was known before */
@@ -305,8 +316,9 @@ export class AddressBook {
    */
   #recipient(name: string, contact: Contact): Recipient {
     const before = contact.recipient;
-    // One that has left is usable for its open session only; one that is on has an entry.
-    const entry = contact.isOn || before === null ? (contact.entry as DirectoryEntry) : before.entry;
+    // One that has left is usable for its open session only, and that may have ended just now; one that is on has an entry.
+    const talking = contact.isOn ? null : (this.#inConversation(contact) ?? before?.entry);
+    const entry = talking ?? (contact.entry as DirectoryEntry);
     this.#contacts.keep(name, contact);
     try {
       const isRemembered = this.#check(name, entry, before?.entry === entry);

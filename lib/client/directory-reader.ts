@@ -65,16 +65,22 @@ export function entryFrom(reply: RespValue): DirectoryEntry | null {
 }
 
 /** @throws TalkError unreachable, refused (certificate), protocol; AbortError */
-export async function openDirectory({
+export async function openConnection({
   server,
   stateDir = defaultStateDir(),
   ...options
-}: OpenDirectoryOptions): Promise<DirectoryReader> {
+}: OpenDirectoryOptions): Promise<ServerConnection> {
   const { connection } = await ServerConnection.greeted({
     ...options,
     address: parseServerAddress(server),
     checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, fingerprint(certificate)),
   });
+  return connection;
+}
+
+/** @throws as openConnection() */
+export async function openDirectory(options: OpenDirectoryOptions): Promise<DirectoryReader> {
+  const connection = await openConnection(options);
   const close = async (): Promise<void> => connection.close();
   return {
     lookup: (name) => lookupEntry(connection, name),

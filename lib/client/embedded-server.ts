@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
-import { embeddedServerDir, ensureStateDir, serveLogFile } from "../store/state-paths.ts";
+import { ensureStateDir, serveLogFile } from "../store/state-paths.ts";
 import { withoutInherited } from "./inherited-descriptors.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
@@ -79,7 +79,7 @@ async function ensureServer(
       throw failed(address, `none is ready after ${START_LIMIT_MS / 1000} s; see ${log}`);
     }
     if (end !== undefined) await pause(backoffMs(attempt++, RETRY), signal);
-    if (end !== undefined || attempts.latest === undefined) attempts.latest = startServer(address, stateDir);
+    if (end !== undefined || attempts.latest === undefined) attempts.latest = startServer(address, stateDir, null);
     await pause(PROBE_EVERY_MS, signal);
   }
 }
@@ -89,7 +89,7 @@ interface Started {
   end: { readonly how: string; readonly passing: boolean } | undefined;
 }
 
-function startServer(address: ServerAddress, stateDir: string): Started {
+function startServer(address: ServerAddress, stateDir: string, after: string | null): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
   let nothing: number | undefined;
@@ -101,16 +101,13 @@ function startServer(address: ServerAddress, stateDir: string): Started {
     const listen = formatServerAddress(address);
     // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
     const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", listen];
-    const child = spawn(
-      process.execPath,
-      [PROGRAM, "serve", ...options, "--state-dir", embeddedServerDir(stateDir, address.port)],
-      {
-        cwd: "/", // it must not keep a file system from being unmounted
-        detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-        env: serverEnvironment(process.env),
-        stdio: withoutInherited(["ignore", log, log], nothing),
-      },
-    );
+    if (after !== null) options.push("--after", after);
+    const child = spawn(process.execPath, [PROGRAM, "serve", ...options], {
+      cwd: "/", // it must not keep a file system from being unmounted
+      detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
+      env: serverEnvironment(process.env),
+      stdio: withoutInherited(["ignore", log, log], nothing),
+    });
     child.unref();
     const started: Started = { end: undefined };
     child.once("error", (error) => {

@@ -35,13 +35,18 @@ export interface Vantage {
 /**
  * The endpoints of an entry that can lead to its client from here. Loopback leads to this host whatever the server says, so
  * it counts beside the server only. A link-local address means something on a link: each of ours is tried.
+ * @param zones interfaces with a link-local address; those of this host unless told otherwise
  */
-export function reachableEndpoints({ endpoints }: DirectoryEntry, { isBesideServer }: Vantage): Endpoint[] {
+export function reachableEndpoints(
+  { endpoints }: DirectoryEntry,
+  { isBesideServer }: Vantage,
+  zones?: readonly string[],
+): Endpoint[] {
   const found: Endpoint[] = [];
   for (const { address, port } of endpoints) {
     if (isLoopback(address) && !isBesideServer) continue;
     if (isIPv4(address) || !isLinkLocal(address)) found.push({ address, port });
-    else for (const zone of linkLocalZones()) found.push({ address: `${address}%${zone}`, port });
+    else for (const zone of zones ?? linkLocalZones()) found.push({ address: `${address}%${zone}`, port });
   }
   return found.slice(0, MAX_ENDPOINTS);
 }

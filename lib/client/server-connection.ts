@@ -1,4 +1,4 @@
-// One TCP (or TLS) connection to the lookup server that speaks RESP3: requests in order, replies in order, pushes aside.
+// One connection to the lookup server that speaks RESP3: requests in order, replies in order, pushes aside.
 // Knows the protocol's framing, nothing of registrations or reconnecting.
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
@@ -17,10 +17,13 @@ import {
   TLS_EXPORTER_BYTES,
   TLS_EXPORTER_LABEL,
   tlsBinding,
+  uidBinding,
 } from "../crypto/signed-statements.ts";
 import { type DialOptions, dialServer } from "../net/dial.ts";
+import { listenerOwners } from "../net/listener-owner.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
+import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
@@ -31,6 +34,9 @@ const MAX_GREETINGS = 4;
 const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
+
+/** As {@link DialOptions.socket} has it. */
+const ABSTRACT_NAME = /^@[!-~]{1,100}$/;
 
 /** Of a new measurement in the smoothed round trip (RFC 6298 section 2.3, alpha). */
 const ROUND_TRIP_GAIN = 1 / 8;
@@ -46,12 +52,27 @@ export interface ServerGreeting {
   readonly isForNetwork: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
+  /** The uid that the server says it runs under; null of an older one. */
+  readonly serverUid: number | null;
+  /**
+   * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server who we are, and the TCP port
+   * on which the server listens itself.
+   */
+  readonly local: { readonly path: string; readonly port: number } | null;
 }
+
+export type Transport = "unix" | "tcp" | "tls";
 
 interface Pending {
   readonly resolve: (value: RespValue) => void;
   readonly reject: (error: Error) => void;
   readonly askedAt: number;
+}
+
+/** A connection that has greeted. */
+export interface GreetedConnection {
+  readonly connection: ServerConnection;
+  readonly greeting: ServerGreeting;
 }
 
 interface ServerConnectionEvents {
@@ -62,6 +83,7 @@ interface ServerConnectionEvents {
 
 export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly server: string;
+  readonly transport: Transport;
   readonly #socket: Socket;
   readonly #signal: AbortSignal | undefined;
   readonly #decoder = new ReplyDecoder();
@@ -70,10 +92,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   #closed: Error | undefined;
   #roundTripMs: number | null = null;
 
-  private constructor(socket: Socket, { address, signal }: DialOptions) {
+  private constructor(socket: Socket, { address, socket: path, signal }: DialOptions) {
     super();
     const server = formatServerAddress(address);
     this.server = server;
+    this.transport = path !== undefined ? "unix" : "exportKeyingMaterial" in socket ? "tls" : "tcp";
     this.#socket = socket;
     this.#signal = signal;
     this.#watchdog = setInterval(() => this.#expire(), 1_000).unref();
@@ -90,13 +113,46 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
 
   /**
    * Connects and says hello: again, when the connection breaks off before the greeting. A server whose worker process has died goes
-   * on with another one. @throws as open() and hello()
+   * on with another one. From loopback TCP the connection moves to the server's abstract socket, see local-server.ts.
+   * @throws as open(), hello() and checkServerProcess()
    */
-  static async greeted(options: DialOptions): Promise<{ connection: ServerConnection; greeting: ServerGreeting }> {
+  static async greeted(options: DialOptions): Promise<GreetedConnection> {
+    const first = await ServerConnection.#greetedAt(options);
+    if (first.greeting.local === null || !canBeAttested()) return first;
+    const { path, port } = first.greeting.local;
+    let moved: GreetedConnection;
+    try {
+      moved = await ServerConnection.#greetedAt({ ...options, socket: path });
+    } catch (error) {
+      // The port forwards to a server of another host or network namespace: it has none of this kernel's sockets.
+      if (error instanceof TalkError && error.code === "unreachable") return first;
+      first.connection.close();
+      throw error;
+    }
+    try {
+      const { server } = first.connection;
+      checkSameServer(server, [first.greeting.statement.serverKey, moved.greeting.statement.serverKey]);
+      const owners = listenerOwners(options.address);
+      checkPortOwners(server, owners, moved.greeting.serverUid);
+      // Through our own forwarder: whoever set it up wants the connection to go that way.
+      const isDirect = port === options.address.port && owners.size > 0;
+      (isDirect ? first : moved).connection.close();
+      return isDirect ? moved : first;
+    } catch (error) {
+      first.connection.close();
+      moved.connection.close();
+      throw error;
+    }
+  }
+
+  static async #greetedAt(options: DialOptions): Promise<GreetedConnection> {
     for (let attempt = 1; ; attempt++) {
       const connection = await ServerConnection.open(options);
       try {
-        return { connection, greeting: await connection.hello() };
+        const greeting = await connection.hello();
+        const { socket: path } = options;
+        if (path !== undefined) checkServerProcess(connection.#socket, path, greeting.serverUid);
+        return { connection, greeting };
       } catch (error) {
         const isBrokenOff = connection.closed;
         connection.close();
@@ -138,22 +194,26 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
+    const [uid, path, port] = [reply.get("uid"), reply.get("unix"), reply.get("port")];
+    const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     const address = reply.get("address");
     const seen = typeof address === "string" && isIP(address) !== 0 ? canonicalAddress(address) : null;
-    const isForNetwork = reply.get("scope") !== "host";
     return {
       version,
       uptimeMs,
       seen,
-      isForNetwork,
+      isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
+      serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
+      local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }
 
   /** What ties a signature to this very connection. */
   get #binding(): string {
+    if (this.transport === "unix" && canBeAttested()) return uidBinding(process.geteuid?.() ?? 0);
     if (!("exportKeyingMaterial" in this.#socket)) return LOCAL_BINDING;
     const secure = this.#socket as TLSSocket;
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, Buffer.alloc(0)));

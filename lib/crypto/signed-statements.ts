@@ -35,8 +35,16 @@ export interface NameClaim extends ConnectionStatement {
   readonly name: string;
 }
 
-/** On a Unix socket, on loopback, and where a server was told to accept plain connections from elsewhere. */
+/** On loopback, on a Unix socket on which nobody can be attested, and where a server was told to accept plain connections from elsewhere. */
 export const LOCAL_BINDING = "local";
+
+/**
+ * On a Unix socket: the client signs its uid as well. A relay connects under another one, so nothing that is signed through it counts
+ * for the relay's user.
+ */
+export function uidBinding(uid: number): string {
+  return `${LOCAL_BINDING} ${uid}`;
+}
 
 /** Label of RFC 9266's channel binding for TLS 1.3, and the bytes of it. */
 export const TLS_EXPORTER_LABEL = "EXPORTER-Channel-Binding";

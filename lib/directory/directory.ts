@@ -162,7 +162,7 @@ export interface Directory {
   /** Whether the connection is at a live worker. */
   isLive(place: ConnectionPlace): boolean;
   /** The host has made its shared objects anew, with what they held: changes go there once this is fulfilled. */
-  reopen(): Maybe<void>;
+  reopen(config: DirectoryConfig): Maybe<void>;
   /** Publishes what is not published yet, and ends. The rows stay. */
   close(): void;
 }
@@ -172,13 +172,22 @@ export const MAX_PAGE_ROWS = 4096;
 
 /** Plain data by which a worker process opens the directory that its primary hosts. */
 export interface DirectoryConfig {
-  /** "/ptalk-server-5518" */
+  /** "/ptalk-server-5518-1000.0123456789abcdef" */
   readonly table: string;
   readonly lock: string;
   /** File with the names and their keys. */
   readonly names: string;
   /** Names that the directory remembers with their keys, at most. */
   readonly nameLimit: number;
+  readonly predecessor: Predecessor | null;
+}
+
+/** A server that has died in this one's place. */
+export interface Predecessor {
+  /** Its table. */
+  readonly name: string;
+  /** Until then the names in that table go to their keys only. Milliseconds since the epoch. */
+  readonly heldUntil: number;
 }
 
 /** What a directory says to the log of its server. */
@@ -211,11 +220,15 @@ export interface DirectoryHost {
 }
 
 export interface HostOptions {
+  /** TCP port of the server, and the inode of the socket that listens there; 0: it is not one of this host's sockets. */
+  readonly port: number;
+  readonly listener: number;
+  readonly predecessor: Predecessor | null;
   readonly capacity: number;
   /** Permission bits of what other users of the host may read. */
   readonly mode: number;
-  /** File with the names and their keys. */
-  readonly names: string;
+  /** File with the names and their keys; null: they go with the server. */
+  readonly names: string | null;
   readonly nameLimit: number;
   readonly log: DirectoryLog;
   /** Takes events that no worker publishes: of a worker that died. */
@@ -227,10 +240,4 @@ export interface HostOptions {
    * reopened its directory or has ended.
    */
   readonly onRestored: () => Promise<void>;
-}
-
-/** Keeps a second server away before there is a host. */
-export interface HostReservation {
-  create(options: HostOptions): DirectoryHost;
-  release(): void;
 }

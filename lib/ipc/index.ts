@@ -29,5 +29,5 @@ export type { SectionOptions } from "./section-queue.ts";
 export { SEM_VALUE_MAX, Semaphore, type SemaphoreOptions } from "./semaphore.ts";
 export type { WaitOptions } from "./semaphore-wait.ts";
 export { type CreateOptions, SharedMemory, type SharedMemoryHandle } from "./shared-memory.ts";
-export { type SignalAction, type SignalInfo, sigaction, sigqueue } from "./signals.ts";
+export { type SignalAction, type SignalCount, type SignalInfo, sigaction, signalCounts, sigqueue } from "./signals.ts";
 export { type Awaitable, type First, waitAny } from "./wait-any.ts";

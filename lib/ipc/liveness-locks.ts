@@ -103,6 +103,14 @@ export class LivenessLocks {
     return native.testBytes(this.fd, GATE_BYTE + 1 + seat, 1) !== -1;
   }
 
+  /**
+   * Whether a participant other than this descriptor has the seat, for objects that others may read: they can hold read locks, which
+   * {@link isHeld} would take for a participant's.
+   */
+  isOwned(seat: number): boolean {
+    return native.isWriteLocked(this.fd, GATE_BYTE + 1 + seat, 1);
+  }
+
   /** The seat of some other live participant, or -1 when this descriptor is alone. One system call. */
   someoneElse(): number {
     const offset = native.testBytes(this.fd, GATE_BYTE + 1, this.seats);

@@ -6,6 +6,7 @@ import { AcquireDeadline } from "./lock/acquire-deadline.ts";
 import { At, tryEnter } from "./lock/enter.ts";
 import { checkNameLength, closeEpoch } from "./lock/epoch.ts";
 import { busy, closed, timedOut } from "./lock/errors.ts";
+import { inspect } from "./lock/inspect.ts";
 import { join } from "./lock/join.ts";
 import { leave } from "./lock/leave.ts";
 import { type Kind, Kind as Kinds, Phase, SEGMENT_BYTES, Slot, slotAt } from "./lock/lock-layout.ts";
@@ -100,6 +101,15 @@ export class ReadersWriterLock implements Disposable {
   static unlink(name: string): void {
     checkName(name, "shm_open");
     unlinkSegment(name);
+  }
+
+  /**
+   * Counts, and who is inside or waits at this instant, of a lock that this process has no part in: takes no place in it, and read
+   * permission is enough. ENOENT, EACCES; EINVAL for an object that is no lock; EAGAIN while it is being made.
+   */
+  static inspect(name: string): LockStats {
+    checkName(name, "shm_open");
+    return inspect(name);
   }
 
   /**

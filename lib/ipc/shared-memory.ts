@@ -1,6 +1,6 @@
 // Named shared memory: shm_open(3), posix_fallocate(3), mmap(2).
 import { constants } from "node:fs";
-import { native } from "../native.ts";
+import { type FileStatus, native } from "../native.ts";
 import { checkMappable, listObjects, mapping } from "./dev-shm.ts";
 import { IpcError, isCode } from "./error.ts";
 import { checkedName, checkInteger, checkMode, checkSize, type PosixName } from "./names.ts";
@@ -115,10 +115,11 @@ export class SharedMemory implements Disposable {
   static fromHandle(handle: SharedMemoryHandle): SharedMemory {
     const { fd, dev, ino, name, readOnly } = handle;
     checkInteger("handle.fd", fd, 0, FD_MAX);
-    const found = native.fstat(fd);
-    if (found.dev !== dev || found.ino !== ino)
-      throw IpcError.of("EBADF", "mmap", name, "it was closed by the thread that posted the handle");
-    return SharedMemory.fromDescriptor(fd, { name, readOnly });
+    return SharedMemory.#mapAll(name, reopened(fd, readOnly, name), readOnly, (found) => {
+      // Of the new descriptor: the old number may have become another file's at any time before.
+      if (found.dev !== dev || found.ino !== ino)
+        throw IpcError.of("EBADF", "mmap", name, "it was closed by the thread that posted the handle");
+    });
   }
 
   /**
@@ -130,14 +131,21 @@ export class SharedMemory implements Disposable {
     { name = `fd:${fd}`, readOnly = false }: { name?: string; readOnly?: boolean } = {},
   ): SharedMemory {
     checkInteger("fd", fd, 0, FD_MAX);
-    return SharedMemory.#mapAll(name, native.reopenFd(fd, readOnly ? O_RDONLY : O_RDWR), readOnly);
+    return SharedMemory.#mapAll(name, reopened(fd, readOnly, name), readOnly);
   }
 
   /** Owns the descriptor from here on. */
-  static #mapAll(name: string, fd: number, readOnly: boolean): SharedMemory {
+  static #mapAll(
+    name: string,
+    fd: number,
+    readOnly: boolean,
+    check: (found: FileStatus) => void = () => {},
+  ): SharedMemory {
     try {
-      const { size, mode } = native.fstat(fd);
-      if ((mode & S_IFMT) !== S_IFREG) throw IpcError.of("EINVAL", "shm_open", name, "it is no shared memory object");
+      const found = native.fstat(fd);
+      check(found);
+      checkRegular(found, name);
+      const { size } = found;
       if (size === 0) throw noSizeYet(name);
       checkMappable(name, size);
       return new SharedMemory(name, fd, size, readOnly);
@@ -344,6 +352,16 @@ function refuseTransfer(buffer: ArrayBuffer, name: string): void {
     },
   };
   Object.defineProperties(buffer, { transfer: refuse, transferToFixedLength: refuse });
+}
+
+/** A descriptor of its own. Looks first at what it is: to open a device again may do something to it. */
+function reopened(fd: number, readOnly: boolean, name: string): number {
+  checkRegular(native.fstat(fd), name);
+  return native.reopenFd(fd, readOnly ? O_RDONLY : O_RDWR);
+}
+
+function checkRegular({ mode }: FileStatus, name: string): void {
+  if ((mode & S_IFMT) !== S_IFREG) throw IpcError.of("EINVAL", "shm_open", name, "it is no shared memory object");
 }
 
 function noSizeYet(name: string): IpcError {

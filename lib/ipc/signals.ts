@@ -19,6 +19,16 @@ export interface SignalInfo {
   readonly value: number;
 }
 
+/** How often a signal has come to this process's callbacks. */
+export interface SignalCount {
+  /** The name it was claimed by. */
+  readonly signal: string;
+  /** Deliveries since the process started, lost ones not counted. */
+  readonly count: number;
+  /** Who sent the last one; 0 when no process did. */
+  readonly lastPid: number;
+}
+
 export type SignalAction = "ignore" | "default" | ((info: SignalInfo) => void);
 
 /** Faults of the program itself: returning from a handler repeats them, and JavaScript runs only after it has returned. */
@@ -46,6 +56,7 @@ const processEvents: NodeJS.EventEmitter = process;
 
 const claims = new Map<number, Claim>();
 let pipe: RecordPipe | undefined;
+const counts = new Map<string, SignalCount>();
 /** Losses of this process that were told of. */
 let drops = 0;
 
@@ -82,6 +93,11 @@ export function sigqueue(pid: number, signal: string | 0, value = 0): void {
   checkInteger("value", value, INT32_MIN, INT32_MAX);
   noticeThefts();
   native.sigqueue(pid, signo, value);
+}
+
+/** The signals that have come to callbacks of `sigaction` in this thread, in the order of their first delivery; those of disposed ones too. */
+export function signalCounts(): SignalCount[] {
+  return [...counts.values()];
 }
 
 function checkAction(signal: string, action: unknown): asserts action is SignalAction {
@@ -137,8 +153,10 @@ function dispatch(words: Int32Array): void {
   const [id = 0, , code = 0, pid = 0, uid = 0, value = 0] = words;
   const claim = claims.get(id);
   if (!claim?.handler) return; // disposed of while it was on its way
+  const { signal } = claim;
+  counts.set(signal, { signal, count: (counts.get(signal)?.count ?? 0) + 1, lastPid: pid });
   try {
-    claim.handler({ signal: claim.signal, code, pid, uid: uid >>> 0, value });
+    claim.handler({ signal, code, pid, uid: uid >>> 0, value });
   } catch (error) {
     // As from any event's listener: uncaught, but the signals behind it are still delivered.
     process.nextTick(() => {

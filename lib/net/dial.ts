@@ -1,4 +1,4 @@
-// The way to the lookup server: a TCP socket, or TLS with a pinned certificate where the server is on another machine.
+// The way to the lookup server: a Unix socket or a TCP socket of this machine, or TLS with a pinned certificate.
 // Knows nothing of what is said on it.
 import { connect, type Socket } from "node:net";
 import { TalkError } from "../base/errors.ts";
@@ -8,6 +8,8 @@ const CONNECT_LIMIT_MS = 5_000;
 
 export interface DialOptions {
   readonly address: ServerAddress;
+  /** A Unix socket of that server: its path, or "@name" in the abstract namespace. Dialled instead of the address. */
+  readonly socket?: string | undefined;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
   /** Called with the server's certificate (DER) before anything is sent; throws to refuse it. */
@@ -18,12 +20,14 @@ export interface DialOptions {
 
 /** @throws TalkError unreachable, refused (certificate); the signal's reason */
 export async function dialServer(options: DialOptions): Promise<Socket> {
-  const { address, insecure = false, timeoutMs = CONNECT_LIMIT_MS, signal } = options;
+  const { address, socket: path, insecure = false, timeoutMs = CONNECT_LIMIT_MS, signal } = options;
   signal?.throwIfAborted();
-  const server = formatServerAddress(address);
-  const secure = !insecure && !isLoopback(address.host);
+  const server = path ?? formatServerAddress(address);
+  const secure = path === undefined && !insecure && !isLoopback(address.host);
   // TLS costs a module and a handshake: only servers that are not on this machine need it.
-  const socket = secure ? (await import("node:tls")).connect({ ...tlsOptions(address) }) : connect(address);
+  const socket = secure
+    ? (await import("node:tls")).connect({ ...tlsOptions(address) })
+    : connect(path === undefined ? address : { path: path.replace(/^@/, "\0") });
   await new Promise<void>((resolve, reject) => {
     const fail = (error: unknown): void => {
       socket.destroy();

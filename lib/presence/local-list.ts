@@ -5,6 +5,7 @@
 // never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
+import { userNames } from "../base/users.ts";
 import { isAlive } from "../ipc/process.ts";
 import { decodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
 import {
@@ -39,32 +40,58 @@ export interface LocalEntry extends LocalFields {
 export function listLocal(): LocalEntry[] {
   const entries: LocalEntry[] = [];
   const userOf = userNames();
-  for (const file of readdirSync(SHM_DIRECTORY)) {
-    const [name, digits, candidate = "0"] = SEGMENT.exec(file) ?? [];
-    if (name === undefined || Number(candidate) >= MAX_CANDIDATES) continue;
-    const uid = Number(digits);
-    for (const { startTime: _, ...shown } of rowsOf(join(SHM_DIRECTORY, name), uid)) {
+  for (const { file, uid } of segments()) {
+    for (const { startTime: _, ...shown } of rowsOf(file, uid) ?? []) {
       entries.push({ ...shown, uid, user: userOf(uid) });
     }
   }
   return entries.sort((a, b) => a.uid - b.uid || (a.name < b.name ? -1 : 1) || a.pid - b.pid);
 }
 
-/** The rows of one segment that are this user's own, alive. */
-function rowsOf(path: string, uid: number): OwnedLocalEntry[] {
+/** One user's local table. */
+export interface LocalTableInfo {
+  /** The POSIX name: "/name". */
+  readonly name: string;
+  readonly bytes: number;
+  /** Clients that are alive. */
+  readonly rows: number;
+  readonly uid: number;
+}
+
+/** The local tables of all users, as `listLocal` reads them. */
+export function localTables(): LocalTableInfo[] {
+  return segments().flatMap(({ name, file, uid }) => {
+    const rows = rowsOf(file, uid);
+    return rows === null ? [] : [{ name, bytes: LOCAL_BYTES, rows: rows.length, uid }];
+  });
+}
+
+/** What has the name of a local table, by name. */
+function segments(): { readonly name: string; readonly file: string; readonly uid: number }[] {
+  return readdirSync(SHM_DIRECTORY)
+    .sort()
+    .flatMap((entry) => {
+      const [file, digits, candidate = "0"] = SEGMENT.exec(entry) ?? [];
+      if (file === undefined || Number(candidate) >= MAX_CANDIDATES) return [];
+      return [{ name: `/${file}`, file: join(SHM_DIRECTORY, file), uid: Number(digits) }];
+    });
+}
+
+/** The rows of one segment that are this user's own, alive; null if it is no local table of this user. */
+function rowsOf(path: string, uid: number): OwnedLocalEntry[] | null {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch {
-    return []; // gone meanwhile, a link, or not for us to read
+    return null; // gone meanwhile, a link, or not for us to read
   }
   try {
     const status = fstatSync(fd);
     // A segment under another user's name is nobody's: each user has names of its own to list.
-    if (!status.isFile() || status.uid !== uid || status.size !== LOCAL_BYTES) return [];
+    if (!status.isFile() || status.uid !== uid || status.size !== LOCAL_BYTES) return null;
     return readRows(fd).filter((row) => isAliveAs(row, uid));
   } catch {
-    return [];
+    return null;
   } finally {
     closeSync(fd);
   }
@@ -125,28 +152,4 @@ function isHidden(pid: number): boolean {
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
-}
-
-/** Login names by uid, from the file that every libc reads first; read once for each list, and only if it is needed. */
-function userNames(): (uid: number) => string {
-  let names: Map<number, string> | undefined;
-  return (uid) => {
-    names ??= readPasswd();
-    return names.get(uid) ?? String(uid);
-  };
-}
-
-function readPasswd(): Map<number, string> {
-  const names = new Map<number, string>();
-  let text: string;
-  try {
-    text = readFileSync("/etc/passwd", "utf8");
-  } catch {
-    return names;
-  }
-  for (const line of text.split("\n")) {
-    const [name, , uid] = line.split(":");
-    if (name && uid && !names.has(Number(uid))) names.set(Number(uid), name);
-  }
-  return names;
 }

@@ -1,11 +1,14 @@
 // Takes connections off the listening socket and shares them out among the workers; refuses what is over a bound.
+import { fstatSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { unmapped, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { holderOfPort } from "../directory/live-server.ts";
 import { descriptorsForConnections } from "./descriptors.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
+import { boundKey, type Origin, tcpOrigin } from "./origin.ts";
 import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./rejection.ts";
 import type { WorkerBus } from "./worker-bus.ts";
 
@@ -33,7 +36,7 @@ export class Acceptor {
   readonly #limits: Limits;
   readonly #log: Log;
   readonly #tls: boolean;
-  readonly #waiting: { socket: Socket; address: string }[] = [];
+  readonly #waiting: { socket: Socket; origin: Origin }[] = [];
   readonly #roomPerWorker = descriptorsForConnections();
   #bus: WorkerBus | null = null;
   #ready: number[] = [];
@@ -45,7 +48,11 @@ export class Acceptor {
     this.#limits = limits;
     this.#log = log;
     // Reads nothing: every byte belongs to the worker, as the connection soon does.
-    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+      // Undefined: it has gone again already.
+      const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
+      this.accept(socket, tcpOrigin(address));
+    });
   }
 
   /** @throws TalkError unreachable if the address cannot be had */
@@ -76,6 +83,12 @@ export class Acceptor {
     return { host: bound.address, port: bound.port };
   }
 
+  /** Inode of the listening socket, by which the kernel lists it (proc_net_tcp(5)); 0 where Node does not tell. */
+  get inode(): number {
+    const { fd } = (this.#server as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {};
+    return fd === undefined || fd < 0 ? 0 : fstatSync(fd).ino;
+  }
+
   /** From now on connections go to this bus's workers, in turn. */
   serve(bus: WorkerBus): void {
     this.#bus = bus;
@@ -85,7 +98,7 @@ export class Acceptor {
   setReady(ids: readonly number[]): void {
     this.#ready = [...ids];
     if (this.#ready.length === 0) return;
-    for (const { socket, address } of this.#waiting.splice(0)) this.#hand(socket, address);
+    for (const { socket, origin } of this.#waiting.splice(0)) this.#hand(socket, origin);
   }
 
   close(): void {
@@ -93,40 +106,41 @@ export class Acceptor {
     for (const { socket } of this.#waiting.splice(0)) socket.destroy();
   }
 
-  #accept(socket: Socket): void {
+  /** A connection that has come just now, on this socket or on one of this host's (local-sockets.ts). */
+  accept(socket: Socket, origin: Origin): void {
     socket.on("error", () => {});
     this.acceptedAt = performance.now();
-    // Undefined: it has gone again already.
-    const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
-    this.assign(socket, address);
+    this.assign(socket, origin);
   }
 
   /** Finds a worker for a connection; a bound may refuse it. */
-  assign(socket: Socket, address: string): void {
-    const bus = this.#bus;
-    if (bus !== null && !isLoopback(address) && bus.connectionsOf(address) >= this.#limits.connectionsPerAddress) {
-      this.reject(socket, "too many connections from your address");
+  assign(socket: Socket, origin: Origin): void {
+    const { address } = origin;
+    const isBounded = address !== null && !isLoopback(address);
+    const ofSame = isBounded ? (this.#bus?.connectionsOf(boundKey(origin)) ?? 0) : 0;
+    if (isBounded && ofSame >= this.#limits.connectionsPerAddress) {
+      this.reject(socket, "too many connections from your address", origin);
     } else if (this.#ready.length > 0) {
-      this.#hand(socket, address);
+      this.#hand(socket, origin);
     } else if (this.#waiting.length < MAX_WAITING) {
-      this.#waiting.push({ socket, address });
+      this.#waiting.push({ socket, origin });
     } else {
-      this.reject(socket, "the server is starting, try again");
+      this.reject(socket, "the server is starting, try again", origin);
     }
   }
 
   /** To the next worker in turn that has room, or that can make some. */
-  #hand(socket: Socket, address: string): void {
+  #hand(socket: Socket, origin: Origin): void {
     const bus = this.#bus as WorkerBus;
     const over = bus.connections - this.#limits.connections;
     const roomy = over < 0 ? this.#next(bus, this.#roomPerWorker) : null;
     if (roomy !== null) {
-      bus.hand(roomy, socket, address, false);
+      bus.hand(roomy, socket, origin, false);
       return;
     }
     const exchange = over < EXCHANGES * this.#ready.length ? this.#next(bus, this.#roomPerWorker + EXCHANGES) : null;
-    if (exchange !== null) bus.hand(exchange, socket, address, true);
-    else this.reject(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY);
+    if (exchange !== null) bus.hand(exchange, socket, origin, true);
+    else this.reject(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY, origin);
   }
 
   /** The next worker in turn that has fewer connections. */
@@ -138,9 +152,9 @@ export class Acceptor {
     return null;
   }
 
-  reject(socket: Socket, reason: string): void {
+  reject(socket: Socket, reason: string, { address }: Origin): void {
     this.#refuse(reason);
-    refuse(socket, reason, this.#tls);
+    refuse(socket, reason, this.#tls && address !== null);
   }
 
   #refuse(reason: string): void {
@@ -155,22 +169,37 @@ export class Acceptor {
 /** Of a descriptor that another program has opened. */
 export function wrongSocket(cause?: unknown): TalkError {
   const reason =
-    "the descriptor that was handed over is no TCP socket that listens (in a socket unit: ListenStream=HOST:PORT)";
+    "the descriptor that was handed over is no TCP socket and no Unix socket that listens (in a socket unit: ListenStream=)";
   return new TalkError("usage", reason, { cause });
 }
 
-/** The error of a listen that failed, for people. @param owner pid of the server that is there already, if it is one */
-export function listenError(error: unknown, address: ServerAddress, owner: number | null): TalkError {
+/** Who has the address already, as a clause. */
+function describeHolder(address: ServerAddress): string {
+  const holder = holderOfPort(address);
+  if (holder === null) return "another program uses that port";
+  const { user, uid, pid, isServer } = holder;
+  const who = uid === process.geteuid?.() ? "" : ` of user ${user}`;
+  const process_ = pid === null ? "" : ` (pid ${pid})`;
+  return isServer
+    ? `a lookup server${who}${process_} is serving there already`
+    : `another program${who}${process_} uses that port`;
+}
+
+/** The error of a listen that failed, for people. */
+export function listenError(error: unknown, address: ServerAddress): TalkError {
   const { code } = error as NodeJS.ErrnoException;
   const where = formatServerAddress(address);
   const reasons: Readonly<Record<string, string>> = {
-    EADDRINUSE:
-      owner === null ? "another program uses that port" : `a lookup server (pid ${owner}) is serving there already`,
     EADDRNOTAVAIL: "this machine does not have that address",
     EACCES: "that port needs privileges; take one from 1024 up",
     ENOTFOUND: "that host name is not known",
   };
-  return new TalkError("unreachable", `cannot serve on ${where}: ${reasons[code ?? ""] ?? (error as Error).message}`, {
-    cause: error,
-  });
+  const reason = code === "EADDRINUSE" ? describeHolder(address) : reasons[code ?? ""];
+  const message = `cannot serve on ${where}: ${reason ?? (error as Error).message}`;
+  if (code === "EACCES") return TalkError.refused(message, error);
+  return new TalkError(
+    "unreachable",
+    message,
+    code === "EADDRINUSE" ? { cause: error, remedy: "other-port" } : { cause: error },
+  );
 }

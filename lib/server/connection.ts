@@ -1,4 +1,4 @@
-// One TCP connection: requests in, replies and pushes out, each within its bounds. Knows no command.
+// One connection: requests in, replies and pushes out, each within its bounds. Knows no command.
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { LOCAL_BINDING, TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, tlsBinding } from "../crypto/signed-statements.ts";
@@ -7,6 +7,7 @@ import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
 import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
+import { type Origin, reachableAt } from "./origin.ts";
 import { withSharedBuffer } from "./shared-read.ts";
 
 /** What a connection has registered. */
@@ -37,8 +38,7 @@ const SECOND_MS = 1000;
 
 export class Connection {
   readonly id: number;
-  /** As the server sees it; an IPv4 address in IPv4 notation. */
-  readonly address: string;
+  readonly origin: Origin;
   protocol: Protocol = 2;
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
@@ -69,9 +69,9 @@ export class Connection {
   #unsentAt = 0;
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */
-  constructor(id: number, socket: Socket, address: string, host: ConnectionHost, untouched: boolean) {
+  constructor(id: number, socket: Socket, origin: Origin, host: ConnectionHost, untouched: boolean) {
     this.id = id;
-    this.address = address;
+    this.origin = origin;
     this.#host = host;
     this.#socket =
       (untouched && withSharedBuffer(socket, host.readBuffer, (chunk) => this.#receive(chunk))) ||
@@ -95,6 +95,11 @@ export class Connection {
     const secure = this.#socket as TLSSocket;
     if (secure.destroyed || secure.getProtocol() !== "TLSv1.3") return null;
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
+  }
+
+  /** Where this host reaches the client; an IPv4 address in IPv4 notation. */
+  get address(): string {
+    return reachableAt(this.origin);
   }
 
   /** The other side has vanished or was cut. */

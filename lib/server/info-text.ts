@@ -1,9 +1,11 @@
 // INFO as text, in Redis's form: sections with a "# Title", lines "field:value".
+import type { SignalCount } from "../ipc/index.ts";
 import type { WorkerLoad } from "./messages.ts";
 
 export interface ServerFacts {
   readonly version: string;
   readonly pid: number;
+  readonly uid: number;
   readonly address: string;
   readonly tls: boolean;
   /** Milliseconds since the epoch. */
@@ -13,6 +15,8 @@ export interface ServerFacts {
   readonly connections: number;
   readonly workersReplaced: number;
   readonly refusals: ReadonlyMap<string, number>;
+  /** Signals that the primary has taken. */
+  readonly signals: readonly SignalCount[];
   /** Counters of the directory itself, flat. */
   readonly directory: Readonly<Record<string, number>>;
 }
@@ -22,9 +26,11 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
     section("Server", {
       ptalk_version: facts.version,
       process_id: facts.pid,
+      process_uid: facts.uid,
       listening: facts.address,
       tls: facts.tls ? 1 : 0,
       uptime_in_seconds: Math.floor((Date.now() - facts.startedAt) / 1000),
+      uptime_in_milliseconds: Date.now() - facts.startedAt,
       loading: 0,
     }),
     section("Clients", {
@@ -45,6 +51,12 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       pushes_sent: sum(loads, "pushes"),
       ...facts.directory,
     }),
+    section(
+      "Signals",
+      Object.fromEntries(
+        facts.signals.map(({ signal, count, lastPid }) => [`signal_${signal}`, `count=${count},last_pid=${lastPid}`]),
+      ),
+    ),
     section("Refusals", Object.fromEntries(refusals(facts.refusals, loads))),
   ];
   return sections.join("\r\n");

@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DirectoryHost } from "../directory/directory.ts";
 import type { Log } from "./log.ts";
 import type { SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Origin } from "./origin.ts";
 import { Worker } from "./worker.ts";
 import type { WorkerBus, WorkerHandle } from "./worker-bus.ts";
 
@@ -28,8 +29,8 @@ export class LocalWorker implements WorkerHandle {
     setImmediate(() => this.#worker.handle(message));
   }
 
-  hand(socket: Socket, address: string, full: boolean): void {
-    this.#worker.handle({ type: "connection", address, ticket: 0, full }, socket);
+  hand(socket: Socket, origin: Origin, full: boolean): void {
+    this.#worker.handle({ type: "connection", origin, ticket: 0, full }, socket);
   }
 
   /** It is this process, which does not hang while it asks. */

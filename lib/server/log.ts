@@ -1,10 +1,6 @@
 // The server's log: one line an event, on stderr, for people or with --json for machines. Keys, signatures and what people
 // say to each other never get here: callers pass names, addresses, counts and errors.
 import { writeSync } from "node:fs";
-import { createRequire } from "node:module";
-
-// Loads pino only for --json. Not by import(): that works only once in a script whose compiled code is kept (Node 20).
-const require = createRequire(import.meta.url);
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
@@ -33,16 +29,17 @@ export function openLog(json: boolean, worker?: number): Log {
 
 type WriteEvent = (level: Level, event: string, fields?: LogFields) => void;
 
+/** One JSON object a line: level, time, pid, worker, the event's fields, msg. */
 function machineLines(worker: number | undefined): WriteEvent {
-  const { pino } = require("pino") as typeof import("pino");
-  const destination = { write: (line: string) => writeOrForget(STDERR, line) };
   const base = worker === undefined ? { pid: process.pid } : { pid: process.pid, worker };
-  const logger = pino(
-    { base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (level) => ({ level }) } },
-    destination,
-  );
-  return (level, event, fields) => logger[level](plain(fields), event);
+  return (level, event, fields) => {
+    const line = { level, time: new Date().toISOString(), ...base, ...plain(fields), msg: event };
+    writeOrForget(STDERR, `${JSON.stringify(line, exact)}\n`);
+  };
 }
+
+/** JSON has no bigint. */
+const exact = (_key: string, value: unknown): unknown => (typeof value === "bigint" ? String(value) : value);
 
 function humanLines(worker: number | undefined): WriteEvent {
   const who = worker === undefined ? "" : ` worker ${worker}:`;

@@ -2,9 +2,12 @@
 import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { hostDirectory } from "../directory/open.ts";
+import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
+import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
@@ -16,6 +19,8 @@ import type { TlsFiles } from "./tls.ts";
 import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
+/** Ms for which names are held for the clients of a server that has died: longer than they take to come back. */
+const HELD_MS = 10_000;
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
 
 /**
@@ -39,6 +44,7 @@ export class LookupServer implements AsyncDisposable {
   readonly stopped: Promise<void>;
   readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
+  readonly #sockets: LocalSockets;
   readonly #directory: DirectoryHost;
   readonly #state: StateDir;
   readonly #tls: TlsFiles | null;
@@ -52,9 +58,10 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, reservation, state, tls } = parts;
+    const { settings, acceptor, sockets, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
+    this.#sockets = sockets;
     this.#state = state;
     this.#tls = tls;
     this.port = acceptor.address.port;
@@ -66,7 +73,11 @@ export class LookupServer implements AsyncDisposable {
     this.stopped = new Promise((resolve) => {
       this.#settleStopped = resolve;
     });
-    this.#directory = reservation.create({
+    const { predecessor } = settings;
+    this.#directory = hostDirectory(settings.directory, {
+      port: this.port,
+      listener: acceptor.inode,
+      predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
       capacity: settings.capacity,
       mode: settings.tableMode,
       names: state.names,
@@ -74,7 +85,7 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
-      onRestored: () => this.#bus.reopen(),
+      onRestored: () => this.#bus.reopen(this.#directory.config),
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
@@ -93,9 +104,9 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
-          for (const { socket, address } of stranded) acceptor.assign(socket, address);
+          for (const { socket, origin } of stranded) acceptor.assign(socket, origin);
         },
-        lost: ({ socket }) => acceptor.reject(socket, NO_DESCRIPTOR),
+        lost: ({ socket, origin }) => acceptor.reject(socket, NO_DESCRIPTOR, origin),
       },
       settings.log,
     );
@@ -167,6 +178,7 @@ export class LookupServer implements AsyncDisposable {
 
   async #begin(signal: AbortSignal | null): Promise<void> {
     this.#acceptor.serve(this.#bus);
+    this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {
       this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#directory, this.#settings.log);
       this.#acceptor.setReady([0]);
@@ -181,6 +193,7 @@ export class LookupServer implements AsyncDisposable {
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
     this.#acceptor.close();
+    this.#sockets.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
     await this.#directory.close();
@@ -200,6 +213,8 @@ export class LookupServer implements AsyncDisposable {
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
+      abstractName: this.#sockets.abstractName,
+      port: this.port,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,
@@ -211,6 +226,7 @@ export class LookupServer implements AsyncDisposable {
       {
         version: VERSION,
         pid: process.pid,
+        uid: process.getuid?.() ?? 0,
         address: this.address,
         tls: this.#tls !== null,
         startedAt: this.#startedAt,
@@ -219,6 +235,7 @@ export class LookupServer implements AsyncDisposable {
         connections: this.#bus.connections,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
+        signals: signalCounts(),
         directory: this.#directory.stats(),
       },
       loads,

@@ -8,7 +8,7 @@ import { LookupServer } from "./lookup-server.ts";
 import { readyLines } from "./main-text.ts";
 import type { ServerOptions } from "./options.ts";
 import { ShutdownSignals } from "./shutdown-signals.ts";
-import { notifySystemd, socketFromSystemd } from "./systemd.ts";
+import { notifySystemd, socketsFromSystemd } from "./systemd.ts";
 
 /** Exit status of a server that could not end in order: EX_SOFTWARE of sysexits(3). */
 const FAILED_STATUS = 70;
@@ -23,7 +23,7 @@ export async function serve(options: ServerOptions): Promise<void> {
   const log = openLog(options.json ?? false);
   const failure = watchForFailure(log, () => interrupts.stop("failed"));
   try {
-    const server = await LookupServer.start({ ...socketFromSystemd(), ...options, log, signal: interrupts.early });
+    const server = await LookupServer.start({ ...socketsFromSystemd(), ...options, log, signal: interrupts.early });
     for (const line of readyLines(server)) writeOrForget(STDOUT, `${line}\n`);
     notifySystemd("READY=1");
     interrupts.watch(server, log);

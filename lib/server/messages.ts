@@ -2,6 +2,7 @@
 import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { PackedEntry } from "../directory/entry.ts";
 import type { Limits } from "./limits.ts";
+import type { Origin } from "./origin.ts";
 
 /** "host": the server listens on loopback, so all of its clients are on this host. "network": other hosts can reach it. */
 export type ServerScope = "host" | "network";
@@ -22,6 +23,10 @@ export interface WorkerConfig {
   readonly startedAt: number;
   /** From where it can be reached, see ServerScope. */
   readonly scope: ServerScope;
+  /** "@name" of the abstract socket that clients of this host move to. */
+  readonly abstractName: string;
+  /** On which the server listens. */
+  readonly port: number;
   /** PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
   readonly json: boolean;
@@ -66,7 +71,7 @@ export type ToPrimary =
   | { type: "adopted"; ticket: number }
   /** The directory's new objects are open. */
   | { type: "reopened" }
-  | { type: "closed"; address: string }
+  | { type: "closed"; origin: Origin }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "watching"; on: boolean }
   | { type: "call"; to: Callee; from: PackedEntry }
@@ -81,7 +86,7 @@ export type SendToPrimary = (message: ToPrimary) => Promise<void>;
 export type ToWorker =
   | { type: "start"; config: WorkerConfig; owners: readonly number[] }
   /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
-  | { type: "connection"; address: string; ticket: number; full: boolean }
+  | { type: "connection"; origin: Origin; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "call"; to: Callee; from: PackedEntry }
@@ -89,5 +94,5 @@ export type ToWorker =
   | { type: "info"; id: number; text: string }
   | { type: "ask-load"; id: number }
   /** The directory's objects have been made anew. */
-  | { type: "reopen" }
+  | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { checkSocketPath } from "../base/socket-path.ts";
 import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
@@ -33,6 +34,13 @@ export interface ServerOptions {
    * removed at the end. One server at a time.
    */
   readonly stateDir?: string;
+  /**
+   * Keeps nothing beyond its life, in no state directory: neither names nor its own key. For the server that clients start for
+   * themselves, which must not depend on who happened to start it.
+   */
+  readonly ephemeral?: boolean;
+  /** Table of the server that has died in this one's place: for some seconds its names go to their keys only. */
+  readonly predecessor?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
   readonly tableMode?: number;
   /**
@@ -42,6 +50,10 @@ export interface ServerOptions {
   readonly directory?: DirectoryKind;
   /** A listening socket's descriptor, from systemd or another parent; `listen` is ignored then. */
   readonly listenFd?: number;
+  /** Path of a Unix socket to listen at as well, at most 107 bytes; "none": without. Default: none. */
+  readonly socket?: string;
+  /** Descriptor of a Unix socket that listens, likewise; `socket` is ignored then. */
+  readonly socketFd?: number;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -53,6 +65,8 @@ export interface ServerOptions {
 export interface ServerSettings {
   readonly listen: ServerAddress;
   readonly listenFd: number | null;
+  readonly socket: string | null;
+  readonly socketFd: number | null;
   readonly workers: number;
   readonly capacity: number;
   readonly exitWhenEmpty: boolean;
@@ -61,6 +75,8 @@ export interface ServerSettings {
   readonly tlsKey: string | null;
   readonly insecure: boolean;
   readonly stateDir: string | null;
+  readonly ephemeral: boolean;
+  readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
   readonly limits: Limits;
@@ -86,9 +102,13 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
   stateDir: [isString, "a folder's path"],
+  ephemeral: [isBoolean, "true or false"],
+  predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
   listenFd: [isNumber, "a descriptor"],
+  socket: [isString, "a path"],
+  socketFd: [isNumber, "a descriptor"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -144,6 +164,8 @@ export function readOptions(options: ServerOptions): ServerSettings {
     directory,
     listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "listen", 0),
     listenFd: options.listenFd ?? null,
+    socket: socketPath(options),
+    socketFd: options.socketFd ?? null,
     workers: whole(
       "workers",
       options.workers ?? Math.min(availableParallelism(), MOST_DEFAULT_WORKERS),
@@ -157,6 +179,8 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     stateDir: options.stateDir ?? null,
+    ephemeral: options.ephemeral ?? false,
+    predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
     limits: { ...defaultLimits(capacity), ...options.limits },
     log: options.log ?? silentLog,
@@ -170,6 +194,13 @@ function listenText(listen: string | ServerAddress): string {
   return typeof listen === "string" ? listen : formatServerAddress(listen);
 }
 
+function socketPath({ socket = NO_SOCKET, socketFd }: ServerOptions): string | null {
+  if (socket === NO_SOCKET || socketFd !== undefined) return null;
+  checkSocketPath(socket, "socket");
+  return socket;
+}
+
+const NO_SOCKET = "none";
 const OWNER_READ_WRITE = 0o600;
 
 /** The workers open the table by its name, as the server's user. */

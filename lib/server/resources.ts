@@ -1,19 +1,18 @@
-// What a lookup server needs before it can be one: the listening socket, the port's shared objects, its state directory, its
-// certificate. All of it or nothing.
+// What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of it or nothing. Who
+// has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
 import { TalkError } from "../base/errors.ts";
 import { isLoopback } from "../base/server-address.ts";
-import type { HostReservation } from "../directory/directory.ts";
-import { reserveDirectory, servingPid } from "../directory/open.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
+import { LocalSockets } from "./local-sockets.ts";
 import type { ServerSettings } from "./options.ts";
-import { openStateDir, type StateDir } from "./server-state.ts";
+import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 
 export interface Resources {
   readonly settings: ServerSettings;
   readonly acceptor: Acceptor;
-  readonly reservation: HostReservation;
+  readonly sockets: LocalSockets;
   readonly state: StateDir;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
@@ -34,14 +33,16 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     signal?.throwIfAborted();
     refuseExposure(settings, acceptor.address.host); // a socket that was handed over, too
     const { port } = acceptor.address;
-    const reservation = reserveDirectory({ kind: settings.directory, port, log });
-    undo.push(() => reservation.release());
+    const sockets = await LocalSockets.open({ path: settings.socket, fd: settings.socketFd }, log);
+    undo.push(() => sockets.close());
     const picked = settings.listenFd === null && settings.listen.port === 0;
-    const state = await openStateDir(settings.stateDir, picked ? null : port, log);
+    const state = settings.ephemeral
+      ? passingState()
+      : await openStateDir(settings.stateDir, picked ? null : port, log);
     undo.push(() => state.release());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, reservation, state, tls, release };
+    return { settings, acceptor, sockets, state, tls, release };
   } catch (error) {
     release();
     throw error;
@@ -61,6 +62,6 @@ async function listen({ listen: address, listenFd, tls, limits, log }: ServerSet
   try {
     return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
-    throw listenFd === null ? listenError(error, address, servingPid(address.port)) : wrongSocket(error);
+    throw listenFd === null ? listenError(error, address) : wrongSocket(error);
   }
 }

@@ -1,20 +1,22 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
+import { randomBytes } from "node:crypto";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir, makeFolder } from "../base/files.ts";
 import { isShortage, systemMessage } from "../base/system-error.ts";
-import { loadOrCreateIdentity } from "../crypto/identity.ts";
+import { Identity, loadOrCreateIdentity, SEED_BYTES } from "../crypto/identity.ts";
 import { readSeedFile } from "../crypto/key-file.ts";
 import { prepareNames } from "../directory/open.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import type { Log } from "./log.ts";
 
 export interface StateDir {
-  readonly path: string;
-  /** The log of names, compacted. */
-  readonly names: string;
+  /** Null where nothing is kept. */
+  readonly path: string | null;
+  /** The log of names, compacted; null where names go with the server. */
+  readonly names: string | null;
   /** The server's own Ed25519 key, and the secret that it comes from, base64. */
   readonly serverKey: string;
   readonly serverSeed: string;
@@ -50,6 +52,13 @@ export async function openStateDir(path: string | null, port: number | null, log
     if (error instanceof TalkError) throw error;
     throw directoryError(directory, error);
   }
+}
+
+/** Of a server that keeps nothing beyond its life. */
+export function passingState(): StateDir {
+  const seed = randomBytes(SEED_BYTES);
+  const serverKey = new Identity(seed).publicKey.toString("base64");
+  return { path: null, names: null, serverKey, serverSeed: seed.toString("base64"), release: () => {} };
 }
 
 function directoryError(directory: string, error: unknown): TalkError {

@@ -1,16 +1,37 @@
 // What a signature on a connection has to cover: the nonces of both sides, the server's key, and the channel itself.
 import { isLoopback } from "../base/server-address.ts";
-import { type ConnectionStatement, LOCAL_BINDING } from "../crypto/signed-statements.ts";
+import { type ConnectionStatement, isSigned, LOCAL_BINDING, uidBinding } from "../crypto/signed-statements.ts";
 import { CommandError } from "../wire/commands.ts";
 import type { Connection } from "./connection.ts";
 import type { WorkerContext } from "./worker-context.ts";
 
+/** A request whose signature fits. */
+export interface SignedRequest {
+  /** Of the HELLO that was signed. */
+  readonly serverNonce: string;
+  /** The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where nothing says who it is. */
+  readonly uid: number | null;
+}
+
+interface Signature {
+  readonly key: string;
+  readonly signature: string;
+  /** What was signed, on a channel with this statement. */
+  readonly bytes: (statement: ConnectionStatement) => Buffer;
+  /** What was asked, for the error: "the key, the connection and the request". */
+  readonly what: string;
+}
+
 /**
- * The statement of the connection's last HELLO, which is good for one signature, whatever comes of it.
- * @throws CommandError NOAUTH without a HELLO, or where nothing ties a signature to the connection
+ * Checks a signature against the connection's last HELLO, which is good for one, whatever comes of it.
+ * @throws CommandError NOAUTH without a HELLO, or where nothing ties a signature to the connection; BADSIG
  */
-export function takeStatement(context: WorkerContext, connection: Connection): ConnectionStatement {
-  const { nonces, binding, address } = connection;
+export function checkSigned(
+  context: WorkerContext,
+  connection: Connection,
+  { key, signature, bytes, what }: Signature,
+): SignedRequest {
+  const { nonces, binding, address, origin } = connection;
   if (nonces === null) throw new CommandError("NOAUTH say HELLO first: its nonce is signed, once");
   connection.nonces = null;
   const { insecure, serverKey } = context.config;
@@ -20,5 +41,12 @@ export function takeStatement(context: WorkerContext, connection: Connection): C
   if (binding === LOCAL_BINDING && !isLoopback(address) && !insecure) {
     throw new CommandError("NOAUTH nothing ties a signature from another host to a plain connection: connect with TLS");
   }
-  return { serverNonce: nonces.server, clientNonce: nonces.client, serverKey, binding };
+  const statement = { serverNonce: nonces.server, clientNonce: nonces.client, serverKey };
+  const isSignedWith = (tied: string): boolean => isSigned(bytes({ ...statement, binding: tied }), key, signature);
+  const { serverNonce } = statement;
+  if (origin.peerUid !== null && isSignedWith(uidBinding(origin.peerUid))) return { serverNonce, uid: origin.uid };
+  if (isSignedWith(binding)) return { serverNonce, uid: null };
+  // Before version 2 a request signed less, and no HELLO had a nonce.
+  const advice = nonces.client === "" ? " (clients before version 2 sign less: upgrade this one)" : "";
+  throw new CommandError(`BADSIG the signature does not fit ${what}${advice}`);
 }

@@ -11,7 +11,8 @@ import { fingerprint } from "../crypto/fingerprint.ts";
 import { refuseUnlessPrivate } from "../crypto/key-file.ts";
 import type { ServerSettings } from "./options.ts";
 
-const require = createRequire(import.meta.url); // as in log.ts
+// Not by import(): that works only once in a script whose compiled code is kept (Node 20).
+const require = createRequire(import.meta.url);
 
 export interface TlsFiles {
   /** PEM. */
@@ -28,10 +29,11 @@ const FILE = "server-certificate.pem";
 const OTHERS = 0o007;
 
 /** @throws TalkError refused, bad-data: files that cannot be read, or that are no certificate with its key */
-export async function loadTls(settings: ServerSettings, stateDir: string): Promise<TlsFiles | null> {
+export async function loadTls(settings: ServerSettings, stateDir: string | null): Promise<TlsFiles | null> {
   if (!settings.tls) return null;
   const { tlsCert, tlsKey, log } = settings;
   if (tlsCert === null || tlsKey === null) {
+    if (stateDir === null) throw TalkError.usage("a server that keeps nothing has no certificate of its own");
     const path = join(stateDir, FILE);
     const advice = "restore it; or remove it to have another made, which clients that know the old one will refuse";
     return checked(await keptCertificate(path), path, `; ${advice}`);

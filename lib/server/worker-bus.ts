@@ -1,14 +1,15 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
-import type { DirectoryEvent } from "../directory/directory.ts";
+import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { Callee, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import { boundKey, type Origin } from "./origin.ts";
 
 /** A worker, as the primary sees it. */
 export interface WorkerHandle {
   readonly id: number;
   send(message: ToWorker): void;
   /** Gives it a connection, for good. @param full see {@link ToWorker} */
-  hand(socket: Socket, address: string, full: boolean): void;
+  hand(socket: Socket, origin: Origin, full: boolean): void;
   /** Ends it at once. */
   kill(): void;
 }
@@ -18,8 +19,8 @@ interface WorkerState {
   watching: boolean;
   /** Called when it has reopened its directory, or is gone. */
   onReopened: (() => void) | null;
-  /** Open connections by address. */
-  readonly addresses: Map<string, number>;
+  /** Open connections by whom they count for, see boundKey(). */
+  readonly origins: Map<string, number>;
   connections: number;
 }
 
@@ -67,10 +68,10 @@ export class WorkerBus {
     return this.#workers.get(id)?.connections ?? 0;
   }
 
-  /** Open connections of one address. */
-  connectionsOf(address: string): number {
+  /** Open connections of one user or address. @param key see boundKey() */
+  connectionsOf(key: string): number {
     let sum = 0;
-    for (const member of this.#workers.values()) sum += member.addresses.get(address) ?? 0;
+    for (const member of this.#workers.values()) sum += member.origins.get(key) ?? 0;
     return sum;
   }
 
@@ -79,7 +80,7 @@ export class WorkerBus {
       worker,
       watching: false,
       onReopened: null,
-      addresses: new Map(),
+      origins: new Map(),
       connections: 0,
     });
     this.#sendLiveWorkers();
@@ -91,15 +92,16 @@ export class WorkerBus {
   }
 
   /** Gives a connection to a worker. */
-  hand(id: number, socket: Socket, address: string, full: boolean): void {
+  hand(id: number, socket: Socket, origin: Origin, full: boolean): void {
     const member = this.#workers.get(id);
     if (member === undefined) {
       socket.destroy();
       return;
     }
     member.connections++;
-    member.addresses.set(address, (member.addresses.get(address) ?? 0) + 1);
-    member.worker.hand(socket, address, full);
+    const key = boundKey(origin);
+    member.origins.set(key, (member.origins.get(key) ?? 0) + 1);
+    member.worker.hand(socket, origin, full);
   }
 
   broadcast(message: ToWorker): void {
@@ -125,7 +127,7 @@ export class WorkerBus {
         this.#owner.ready(id);
         break;
       case "closed":
-        forget(member, message.address);
+        forget(member, boundKey(message.origin));
         break;
       case "events":
         this.announce(message.events, id);
@@ -162,11 +164,11 @@ export class WorkerBus {
   }
 
   /** Lets every worker reopen its directory. Those that do not in time are ended, and others take their place. */
-  async reopen(): Promise<void> {
-    await Promise.all([...this.#workers.values()].map((member) => this.#reopen(member)));
+  async reopen(config: DirectoryConfig | null): Promise<void> {
+    await Promise.all([...this.#workers.values()].map((member) => this.#reopen(member, config)));
   }
 
-  #reopen(member: WorkerState): Promise<void> {
+  #reopen(member: WorkerState, config: DirectoryConfig | null): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => member.worker.kill(), REOPEN_MS);
       member.onReopened = () => {
@@ -174,7 +176,7 @@ export class WorkerBus {
         member.onReopened = null;
         resolve();
       };
-      member.worker.send({ type: "reopen" });
+      member.worker.send({ type: "reopen", config });
     });
   }
 
@@ -208,10 +210,10 @@ export class WorkerBus {
   }
 }
 
-function forget(member: WorkerState, address: string): void {
-  const count = member.addresses.get(address);
+function forget(member: WorkerState, key: string): void {
+  const count = member.origins.get(key);
   if (count === undefined) return;
   member.connections--;
-  if (count === 1) member.addresses.delete(address);
-  else member.addresses.set(address, count - 1);
+  if (count === 1) member.origins.delete(key);
+  else member.origins.set(key, count - 1);
 }

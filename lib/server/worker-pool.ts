@@ -96,7 +96,7 @@ export class WorkerPool {
       message: (id, message: ToPrimary) => this.#bus.receive(id, message),
       lost: (id, connection) => {
         this.#bus.receive(id, { type: "workerError", reason: "a worker has no descriptor left for a connection" });
-        this.#bus.receive(id, { type: "closed", address: connection.address });
+        this.#bus.receive(id, { type: "closed", origin: connection.origin });
         this.#owner.lost(connection);
       },
       exited: (id, end, stranded) => this.#exited(id, end, stranded, performance.now() - bornAt),

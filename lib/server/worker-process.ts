@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
+import type { Origin } from "./origin.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
 
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
@@ -25,7 +26,7 @@ const ARRIVAL_CHECK_MS = 500;
 
 export interface HandedConnection {
   readonly socket: Socket;
-  readonly address: string;
+  readonly origin: Origin;
 }
 
 /** How a worker's process ended. */
@@ -97,11 +98,11 @@ export class WorkerProcess implements WorkerHandle {
     this.#send(message);
   }
 
-  hand(socket: Socket, address: string, full: boolean): void {
+  hand(socket: Socket, origin: Origin, full: boolean): void {
     const ticket = ++this.#lastTicket;
-    this.#underway.set(ticket, { socket, address, at: performance.now() });
+    this.#underway.set(ticket, { socket, origin, at: performance.now() });
     this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
-    this.#send({ type: "connection", address, ticket, full }, socket);
+    this.#send({ type: "connection", origin, ticket, full }, socket);
   }
 
   #send(message: ToWorker, socket?: Socket): void {

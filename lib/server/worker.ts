@@ -5,7 +5,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { Identity } from "../crypto/identity.ts";
-import type { Directory } from "../directory/directory.ts";
+import type { Directory, DirectoryConfig } from "../directory/directory.ts";
 import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
@@ -26,6 +26,7 @@ import {
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Origin } from "./origin.ts";
 import { refuse, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { WorkerContext } from "./worker-context.ts";
@@ -82,9 +83,9 @@ export class Worker {
     switch (message.type) {
       case "connection":
         // The descriptor is lost on its way when this process has no room for one more.
-        if (socket === undefined || socket === null) this.#lostConnection(message.address);
-        else if (message.full && !this.#makeRoom()) this.#reject(socket, message.address);
-        else this.#adopt(socket, message.address);
+        if (socket === undefined || socket === null) this.#lostConnection(message.origin);
+        else if (message.full && !this.#makeRoom()) this.#reject(socket, message.origin);
+        else this.#adopt(socket, message.origin);
         break;
       case "owners":
         context.directory.setLiveWorkers(message.owners);
@@ -105,7 +106,7 @@ export class Worker {
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
         break;
       case "reopen":
-        void this.#reopen();
+        void this.#reopen(message.config);
         break;
       case "start":
       case "stop":
@@ -113,9 +114,9 @@ export class Worker {
     }
   }
 
-  async #reopen(): Promise<void> {
+  async #reopen(config: DirectoryConfig | null): Promise<void> {
     try {
-      await this.#context.directory.reopen();
+      if (config !== null) await this.#context.directory.reopen(config);
       void this.#context.send({ type: "reopened" });
     } catch (error) {
       this.#context.log.error("the directory's new objects cannot be opened", { error }); // the primary ends this worker
@@ -147,29 +148,30 @@ export class Worker {
     while (this.#context.connections.size > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
-  #adopt(socket: Socket, address: string): void {
+  #adopt(socket: Socket, origin: Origin): void {
     socket.allowHalfOpen = true; // a client that has sent everything still gets the replies
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
     setUserTimeout(socket, UNACKNOWLEDGED_MS);
     const secureContext = this.#secureContext;
-    if (secureContext === null) this.#connect(socket, address, true);
-    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), address, false);
+    const { address } = origin;
+    if (secureContext === null || address === null) this.#connect(socket, origin, true);
+    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), origin, false);
     else {
       // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
-        if (byte === null) void this.#context.send({ type: "closed", address });
-        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, address, false);
+        if (byte === null) void this.#context.send({ type: "closed", origin });
+        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, origin, false);
       });
     }
   }
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */
-  #connect(stream: Socket, address: string, untouched: boolean): void {
+  #connect(stream: Socket, origin: Origin, untouched: boolean): void {
     const id = ++this.#lastConnection;
-    this.#context.connections.set(id, new Connection(id, stream, address, this.#host, untouched));
+    this.#context.connections.set(id, new Connection(id, stream, origin, this.#host, untouched));
   }
 
   /** Ends the connection that has been there longest without registering: a client that talks comes before one that only asks. */
@@ -187,23 +189,23 @@ export class Worker {
     return undecided !== undefined;
   }
 
-  #reject(socket: Socket, address: string): void {
+  #reject(socket: Socket, origin: Origin): void {
     this.#context.refused(TOO_MANY);
-    refuse(socket, TOO_MANY, this.#secureContext !== null);
-    void this.#context.send({ type: "closed", address });
+    refuse(socket, TOO_MANY, this.#secureContext !== null && origin.address !== null);
+    void this.#context.send({ type: "closed", origin });
   }
 
-  #lostConnection(address: string): void {
+  #lostConnection(origin: Origin): void {
     this.#context.refused("no descriptor");
     void this.#context.send({ type: "workerError", reason: "a worker has no descriptor left for a connection" });
-    void this.#context.send({ type: "closed", address });
+    void this.#context.send({ type: "closed", origin });
   }
 
   #closed(connection: Connection): void {
     const context = this.#context;
     context.connections.delete(connection.id);
     context.announcer.unwatch(connection);
-    void context.send({ type: "closed", address: connection.address });
+    void context.send({ type: "closed", origin: connection.origin });
     void context.unregister(connection);
   }
 

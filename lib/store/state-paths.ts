@@ -13,5 +13,3 @@ export const hookLogFile = (dir: string): string => join(dir, "on-message.log");
 export const ignoredFile = (dir: string): string => join(dir, "ignored");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
-/** As `ptalk serve` has it by default, beside the log. */
-export const embeddedServerDir = (dir: string, port: number): string => join(dir, `server-${port}`);

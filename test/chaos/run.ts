@@ -82,6 +82,7 @@ class World implements Stage {
   readonly dir: string;
   readonly running = new Set<Running>();
   over = false;
+  hinderedAt = 0;
   readonly #options: RunOptions;
   readonly #random: Random;
   readonly #server: ServerDriver;
@@ -138,7 +139,7 @@ class World implements Stage {
 
   /** What the planted leak leaves in shared memory. */
   get #leftover(): string {
-    return `/dev/shm/ptalk-server-${this.#server.port}.planted`;
+    return `/dev/shm/ptalk-server-${this.#server.port}-0.planted`;
   }
 
   async #begin(): Promise<void> {
@@ -191,7 +192,7 @@ class World implements Stage {
   }
 
   #isOurs(file: string): boolean {
-    return new RegExp(`ptalk-server-${this.#server.port}(?!\\d)`).test(file);
+    return file.includes(`ptalk-server-${this.#server.port}-`);
   }
 
   get #all(): Member[] {

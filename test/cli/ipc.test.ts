@@ -155,7 +155,8 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
     expect(run.stderr).toBe("");
     const [json = "", ...left] = run.stdout.trim().split("\n");
     const states: string[] = JSON.parse(json).map(({ state }: { state: string }) => state);
-    expect(states.length).toBeGreaterThan(4);
+    // The command itself takes away, at its start, what is a dead server's.
+    expect(states.length).toBeGreaterThan(1);
     expect(new Set(states)).toEqual(new Set(["removed"]));
     expect(left).toEqual([]);
   });

@@ -34,9 +34,7 @@ export function freshStateDir(): { path: string; remove: () => void } {
 
 /** What is in shared memory of the server on that port, semaphores included. */
 export function remains(port: number): string[] {
-  return readdirSync("/dev/shm").filter(
-    (name) => name.includes(`ptalk-server-${port}`) && !/\d/.test(name.split(`-${port}`)[1]?.[0] ?? ""),
-  );
+  return readdirSync("/dev/shm").filter((name) => name.includes(`ptalk-server-${port}-`));
 }
 
 export class ServerProcess {
@@ -179,6 +177,13 @@ export class Client {
 
   static async connect(port: number, host = "127.0.0.1"): Promise<Client> {
     const socket = connect(port, host);
+    await within("a connection", once(socket, "connect"));
+    return new Client(socket);
+  }
+
+  /** @param path of a Unix socket; an abstract one begins with NUL */
+  static async connectTo(path: string): Promise<Client> {
+    const socket = connect({ path });
     await within("a connection", once(socket, "connect"));
     return new Client(socket);
   }

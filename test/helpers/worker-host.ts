@@ -7,6 +7,7 @@ import { MemoryHost } from "../../lib/directory/memory-directory.ts";
 import { defaultLimits } from "../../lib/server/limits.ts";
 import { silentLog } from "../../lib/server/log.ts";
 import type { ToPrimary, WorkerConfig, WorkerLoad } from "../../lib/server/messages.ts";
+import { tcpOrigin } from "../../lib/server/origin.ts";
 import { Worker } from "../../lib/server/worker.ts";
 import { Client, until } from "./lookup-server.ts";
 
@@ -64,6 +65,8 @@ export class WorkerHost implements AsyncDisposable {
       insecure: false,
       scope: "host",
       startedAt: Date.now(),
+      abstractName: "@none",
+      port: 1,
       tls: null,
       json: false,
       quiet: true,
@@ -77,7 +80,7 @@ export class WorkerHost implements AsyncDisposable {
     };
     this.worker = new Worker({ config: complete, directory: directory(this.memory), log, send });
     server.on("connection", (socket: Socket) => {
-      this.worker.handle({ type: "connection", address: this.address, ticket: 0, full: this.full }, socket);
+      this.worker.handle({ type: "connection", origin: tcpOrigin(this.address), ticket: 0, full: this.full }, socket);
     });
   }
 

@@ -9,8 +9,8 @@ describe("the loader", () => {
     const program = new NodeProgram("", [], { env: { PTALK_ADDON: "/nowhere/ptalk.node" } });
     const { code, stderr } = await program.ended;
     expect(code).toBe(1);
-    expect(stderr).toContain(`ptalk has no native addon for ${process.platform}-${process.arch}`);
-    expect(stderr).toContain("npm rebuild ptalk --build-from-source");
+    expect(stderr).toContain(`ptalk's addon for ${process.platform}-${process.arch} does not load`);
+    expect(stderr).toMatch(/compile it with `node \/\S+\/scripts\/install\.js --build-from-source`/);
   });
 });
 

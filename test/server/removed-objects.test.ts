@@ -18,7 +18,7 @@ afterEach(async () => {
   state.remove();
 });
 
-const objects = (): string[] => readdirSync(SHM).filter((name) => name.includes(`ptalk-server-${server.port}`));
+const objects = (): string[] => readdirSync(SHM).filter((name) => name.includes(`ptalk-server-${server.port}-`));
 
 function workers(): number[] {
   const pid = String(server.child.pid);

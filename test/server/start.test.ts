@@ -2,10 +2,9 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { LookupServer } from "../../lib/index.ts";
+import { Directory, LookupServer } from "../../lib/index.ts";
 import { PTALK } from "../helpers/cli.ts";
 import { freshStateDir, newKeys, remains, ServerProcess, startQuietly, within } from "../helpers/lookup-server.ts";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
@@ -39,18 +38,24 @@ describe.skipIf(whyNoPrivateShm !== null)("shared memory (skipped without mount 
   });
 });
 
-it.each(["", ".lock", ".owner"])("a directory in the place of /dev/shm/ptalk-server-PORT%s", async (suffix) => {
+it("what others have put in the place of a server's objects, under every name, has no effect", async () => {
   const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
   await first.stop();
-  const directory = `/dev/shm/ptalk-server-${first.port}${suffix}`;
-  mkdirSync(directory);
+  const { port } = first;
+  const random = "0123456789abcdef";
+  const planted = ["", ".lock", ".owner", `-0.${random}`, `-0.${random}.lock`, `-1.${random}`, `-1.${random}.sock`].map(
+    (end) => `/dev/shm/ptalk-server-${port}${end}`,
+  );
+  for (const path of planted) mkdirSync(path);
+  const second = await ServerProcess.start(["--listen", first.address, "--workers", "1", "--state-dir", state.path]);
   try {
-    const [status, log] = await refused(["--listen", first.address, "--state-dir", state.path]);
-    expect([status, log]).toEqual([69, expect.stringContaining(`${directory} is something else`)]);
+    using directory = Directory.open({ port });
+    expect(directory.all()).toEqual([]);
   } finally {
-    rmSync(directory, { recursive: true });
+    await second.stop();
+    for (const path of planted) rmSync(path, { recursive: true });
   }
-  expect(remains(first.port)).toEqual([]);
+  expect(remains(port)).toEqual([]);
 });
 
 it("a state directory that cannot be made", async () => {
@@ -63,25 +68,17 @@ it("a server to connect to, which only clients have", async () => {
   expect([status, log]).toEqual([64, expect.stringContaining("--listen")]);
 });
 
-it.each(["a Unix socket", "a file"])("%s handed over as the listening socket", async (what) => {
-  let server: Server | null = null;
-  let fd = 1;
-  if (what === "a Unix socket") {
-    server = createServer().listen(join(state.path, "socket"));
-    await once(server, "listening");
-    fd = (server as unknown as { _handle: { fd: number } })._handle.fd;
-  }
+it("a file handed over as the listening socket", async () => {
   const script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"';
   const child = spawn("sh", ["-c", script, "sh", process.execPath, PTALK, "serve", "--state-dir", state.path], {
-    stdio: ["ignore", "ignore", "pipe", fd],
+    stdio: ["ignore", "ignore", "pipe", 1],
   });
   let log = "";
   child.stderr?.on("data", (chunk) => {
     log += chunk;
   });
   const [status] = await within("it to end", once(child, "close"));
-  server?.close();
-  expect([status, log]).toEqual([64, expect.stringContaining("TCP socket")]);
+  expect([status, log]).toEqual([64, expect.stringContaining("no TCP socket")]);
 });
 
 describe("a start that is broken off", () => {

@@ -11,6 +11,7 @@ import {
   checkNode,
   checkProc,
   checkProtected,
+  checkRemains,
   checkRemoveIpc,
   checkShm,
 } from "../doctor/system.ts";
@@ -36,6 +37,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
     checkNode(),
     ...(await checkIpc()),
     checkShm(),
+    checkRemains(),
     ...checkLimits(),
     checkProtected(),
     checkProc(),

@@ -2,7 +2,8 @@
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { systemCode } from "../../base/system-error.ts";
-import { loadServeConfig } from "../config.ts";
+import type { ServerOptions } from "../../server/options.ts";
+import { loadBackgroundConfig, loadServeConfig } from "../config.ts";
 
 const HELP = `
 On SIGINT (Ctrl-C) it asks before it shuts down; SIGTERM shuts down at once. The log is on stderr; with --json one JSON
@@ -15,6 +16,7 @@ export function command(): Command {
   return new Command("serve")
     .description("Runs the lookup server in the foreground.")
     .option("--listen <host:port>", "where to listen; port 0 picks one (default: 127.0.0.1:5518)")
+    .option("--socket <path>", "a Unix socket to listen at as well, or none (default: none)")
     .option("--workers <n>", "worker processes (default: one per core, at most 4)")
     .option("--capacity <n>", "clients that there is room for (default: 4096)")
     .option("--exit-when-empty", "exit when the last client has gone, or 60 s after starting alone")
@@ -26,25 +28,31 @@ export function command(): Command {
     .option("--state-dir <dir>", "where names, keys and the certificate are kept")
     .option("--table-mode <mode>", "permissions of the table in shared memory, in octal (default: 0644)")
     .addOption(new Option("--background", "for the server that a client starts").hideHelp())
+    .addOption(new Option("--after <table>", "whose names are held").hideHelp())
     .addHelpText("after", HELP)
     .action(run);
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { json, background, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  const { json, background, after, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
   if (background === true) process.umask(BACKGROUND_UMASK);
   if (flags.server !== undefined) throw TalkError.usage("serve takes no --server: where it listens is --listen");
-  const config = await loadServeConfig(flags);
+  const config = await (background === true ? loadBackgroundConfig(flags) : loadServeConfig(flags));
   // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});
   const { serve } = await import("../../server/main.ts");
   try {
-    await serve({ ...config, json: json === true });
+    await serve({ ...config, ...(background === true ? passing(after) : {}), json: json === true });
   } catch (error) {
     throw background === true && isOccupied(error)
       ? new TalkError("try-again", error.message, { cause: error })
       : error;
   }
+}
+
+/** It belongs to nobody: whoever of its clients happened to start it, it gives the names to the same people. */
+function passing(after: string | boolean | undefined): Pick<ServerOptions, "ephemeral" | "predecessor"> {
+  return { ephemeral: true, ...(typeof after === "string" ? { predecessor: after } : {}) };
 }
 
 /** Another server is in the way, or was a moment ago: the client that started this one tries again, and at nothing else. */

@@ -1,5 +1,7 @@
 // What ptalk needs of Node and of the kernel: addon, shared memory, limits.
 import { readdirSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { userName } from "../../base/users.ts";
+import { deadServers } from "../../directory/live-server.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 
 const SHM = "/dev/shm";
@@ -21,7 +23,7 @@ export async function checkIpc(): Promise<Finding[]> {
   try {
     ipc = await import("../../ipc/index.ts");
   } catch (error) {
-    return [fail("addon", messageOf(error), "build it: npm rebuild ptalk --build-from-source")];
+    return [fail("addon", messageOf(error), "see docs/OPERATIONS.md, Install")];
   }
   const name = `/ptalk-doctor-${process.pid}`;
   const use = (what: string, probe: () => void): Finding => {
@@ -61,6 +63,19 @@ export function checkShm(): Finding {
   } catch (error) {
     return fail(SHM, messageOf(error), "mount a tmpfs there");
   }
+}
+
+/** What killed servers have left whose users have no process that would take it away. */
+export function checkRemains(): Finding {
+  const name = "left behind";
+  const owners = new Set(deadServers().map(({ uid }) => uid));
+  if (owners.size === 0) return ok(name, "nothing of dead servers");
+  const users = [...owners].map(userName).join(", ");
+  return warn(
+    name,
+    `objects of dead servers in ${SHM}, of ${users}: they take memory and harm nobody`,
+    "the next ptalk of their user takes them away",
+  );
 }
 
 export function checkLimits(): Finding[] {

@@ -1,5 +1,7 @@
 // Removes what dead processes have left. The anchor of a group (the object with the members' locks) goes last and under its
 // gate, as everyone who joins and leaves does it: a newcomer either sees the old group whole or none.
+
+import { removeServer, serverOf } from "../../directory/live-server.ts";
 import { IpcError, Semaphore, SharedMemory } from "../../ipc/index.ts";
 import { LivenessLocks } from "../../ipc/liveness-locks.ts";
 import { fdOf } from "../../ipc/shared-memory.ts";
@@ -7,11 +9,11 @@ import type { IpcGroup, IpcObject } from "./inventory.ts";
 
 const ALL_SEATS = 2 ** 20;
 const GATE_TIMEOUT_MS = 1_000;
-const SERVER_SEAT = 0;
-const ANCHOR = /\.(lock|owner)$/;
+const ANCHOR = /\.lock$/;
 
 /** @returns the objects removed; none if somebody has moved in meanwhile */
 export function clean(group: IpcGroup): IpcObject[] {
+  if (serverOf(group.name) !== null) return removeServer(group.name) ? [...group.objects] : [];
   const anchors = group.objects.filter(({ kind, name }) => kind === "memory" && ANCHOR.test(name));
   const others = group.objects.filter((object) => !anchors.includes(object));
   return underGates(anchors, () => [...others, ...anchors].filter(remove));
@@ -30,8 +32,7 @@ function underGates(anchors: readonly IpcObject[], turn: () => IpcObject[]): Ipc
   using _shm = shm;
   const roster = new LivenessLocks(fdOf(shm), ALL_SEATS);
   return roster.withGate(anchor.name, GATE_TIMEOUT_MS, () => {
-    // A server claims its seat without the gate: having it ourselves keeps a new one out until the object is gone.
-    const moved = roster.someoneElse() !== -1 || !roster.tryClaim(SERVER_SEAT) || !roster.isNamed(anchor.name);
+    const moved = roster.someoneElse() !== -1 || !roster.isNamed(anchor.name);
     return moved ? [] : underGates(rest, turn);
   });
 }

@@ -1,7 +1,8 @@
 // This user's ptalk objects under /dev/shm, in groups that live and die together, and whether anyone lives in them.
 // Aliveness is the kernel's word: a process that takes part holds a lock on a byte of one of the group's objects.
-import { statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { isServerAlive, serverOf } from "../../directory/live-server.ts";
 import { IpcError, Semaphore, SharedMemory } from "../../ipc/index.ts";
 import { LivenessLocks } from "../../ipc/liveness-locks.ts";
 import { fdOf } from "../../ipc/shared-memory.ts";
@@ -15,7 +16,8 @@ export const YOUNG_MS = 5_000;
 
 export interface IpcObject {
   readonly name: string;
-  readonly kind: "memory" | "semaphore";
+  /** A server's Unix socket lies beside its table. */
+  readonly kind: "memory" | "semaphore" | "socket";
   /** Bytes. */
   readonly size: number;
   /** Permission bits. */
@@ -23,7 +25,7 @@ export interface IpcObject {
 }
 
 export interface IpcGroup {
-  /** "/ptalk-server-5518", "/ptalk-host-1000" */
+  /** "/ptalk-server-5518-1000.0123456789abcdef", "/ptalk-host-1000" */
   readonly name: string;
   readonly state: "live" | "new" | "dead";
   /** It will soon be live or dead for good: it is new, or its server has died and the workers are about to. */
@@ -44,6 +46,7 @@ export function inventory(uid: number): IpcGroup[] {
     group.newest = Math.max(group.newest, file.ctimeMs);
   }
   return [...groups].map(([name, { newest, objects }]) => {
+    if (serverOf(name) !== null) return { name, objects, ...stateOfServer(name) };
     const memory = objects.filter(({ kind }) => kind === "memory");
     const live = memory.some((object) => hasLivingMember(object.name));
     const anchor = anchorOf(name, memory);
@@ -54,10 +57,15 @@ export function inventory(uid: number): IpcGroup[] {
   });
 }
 
+/** A server makes and locks its table at once. Its workers live on for a moment when it dies. */
+function stateOfServer(name: string): Pick<IpcGroup, "state" | "passing"> {
+  if (isServerAlive(name)) return { state: "live", passing: false };
+  return hasLivingMember(`${name}.lock`) ? { state: "live", passing: true } : { state: "dead", passing: false };
+}
+
 /** The object in which the one who made the group has a seat for as long as the group is in use. */
 function anchorOf(group: string, memory: readonly IpcObject[]): IpcObject | undefined {
-  const named = (end: string) => memory.find(({ name }) => name === group + end);
-  return named(".owner") ?? named(".lock");
+  return memory.find(({ name }) => name === `${group}.lock`);
 }
 
 /** Whether some process holds a member's lock on the object. False too for what is not there any more. */
@@ -72,15 +80,17 @@ export function hasLivingMember(name: string): boolean {
   }
 }
 
-// "/ptalk-server-5518", "/ptalk-server-5518.owner" and "/ptalk-server-5518.lock.7.queue" are one group;
-// "/ptalk-host-1000.1" is another than "/ptalk-host-1000".
+// "/ptalk-host-1000", "/ptalk-host-1000.lock" and "/ptalk-host-1000.lock.7.queue" are one group; "/ptalk-host-1000.1" is another.
 function groupOf(name: string): string {
-  return name.replace(/\.(lock|owner)(\..*)?$/, "");
+  return serverOf(name) ?? name.replace(/\.lock(\..*)?$/, "");
 }
 
 function* allNames(): Generator<Pick<IpcObject, "name" | "kind">> {
   for (const name of SharedMemory.list(PREFIX)) yield { name, kind: "memory" };
   for (const name of Semaphore.list(PREFIX)) yield { name, kind: "semaphore" };
+  for (const entry of readdirSync(SHM_DIRECTORY, { withFileTypes: true })) {
+    if (entry.isSocket() && `/${entry.name}`.startsWith(PREFIX)) yield { name: `/${entry.name}`, kind: "socket" };
+  }
 }
 
 // glibc keeps the semaphore "/name" in the file "sem.name" (sem_overview(7)).

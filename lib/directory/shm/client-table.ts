@@ -1,8 +1,11 @@
 // The table of registered clients in shared memory: the segment, its readers' and its writers' side in one object.
+import { fchmodSync } from "node:fs";
 import { isCode } from "../../ipc/error.ts";
-import { SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
+import { LivenessLocks } from "../../ipc/liveness-locks.ts";
+import { fdOf, SharedMemory, wordsOf } from "../../ipc/shared-memory.ts";
 import { checkPage } from "../claim-rules.ts";
 import { MAX_PAGE_ROWS } from "../directory.ts";
+import { SERVER_SEAT } from "../live-server.ts";
 import type { NewRow, RepairResult, RowHandle, StoredEntry, StoredPage } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import { type Geometry, HEADER, MAGIC, READY } from "./table-layout.ts";
@@ -21,6 +24,8 @@ export interface TableOptions {
   readonly capacity: number;
   /** Permission bits, exactly. Default 0o644: every user of this host may read. */
   readonly mode?: number;
+  /** Inode of the socket that the server listens on. */
+  readonly listener?: number;
 }
 
 /**
@@ -28,7 +33,7 @@ export interface TableOptions {
  * the write lock. One object serves one thread.
  */
 export class ClientTable implements Disposable {
-  /** The segment's name: "/ptalk-server-5518". */
+  /** The segment's name: "/ptalk-server-5518-1000.0123456789abcdef". */
   readonly name: string;
   readonly capacity: number;
   readonly #shm: SharedMemory;
@@ -49,17 +54,40 @@ export class ClientTable implements Disposable {
   }
 
   /** Creates an empty table. @throws IpcError EEXIST, ENOSPC, EACCES; RangeError for a capacity out of bounds */
-  static create(name: string, { capacity, mode = DEFAULT_MODE }: TableOptions): ClientTable {
-    return new ClientTable(createTableSegment(name, capacity, mode));
+  static create(name: string, { capacity, mode = DEFAULT_MODE, listener = 0 }: TableOptions): ClientTable {
+    return new ClientTable(createTableSegment(name, { capacity, mode, listener }));
   }
 
   /**
-   * Creates a table under the same name with the same contents, after the name of this one was removed. Caller holds the write lock.
+   * Creates another table with the same contents. Caller holds the write lock.
    * @throws IpcError EEXIST, ENOSPC, EACCES
    */
-  recreate(mode: number): ClientTable {
+  copy(name: string, mode: number): ClientTable {
     this.#check();
-    return new ClientTable(createTableSegment(this.name, this.capacity, mode, this.#words));
+    return new ClientTable(createTableSegment(name, { capacity: this.capacity, mode, original: this.#words }));
+  }
+
+  /**
+   * Makes this process the table's server, for as long as it has the table open. The table must not be open to others yet: a reader's
+   * lock would be in the way.
+   * @returns false if another process has taken the table for a dead server's, and its name away
+   */
+  claim(): boolean {
+    this.#check();
+    const locks = new LivenessLocks(fdOf(this.#shm), 1);
+    return locks.tryClaim(SERVER_SEAT) && locks.isLinked();
+  }
+
+  /** Lets others open it. @param mode permission bits */
+  openTo(mode: number): void {
+    this.#check();
+    fchmodSync(fdOf(this.#shm), mode);
+  }
+
+  /** False once another program has removed the name. */
+  get isLinked(): boolean {
+    this.#check();
+    return new LivenessLocks(fdOf(this.#shm), 1).isLinked();
   }
 
   /**

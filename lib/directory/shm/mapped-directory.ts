@@ -1,15 +1,25 @@
 // `Directory` of the package: any program reads the entries of a server on this host, without asking the server.
 
-import { MAX_PORT } from "../../base/endpoint.ts";
+import { fstatSync } from "node:fs";
+import { isIP } from "node:net";
+import { canonicalAddress, MAX_PORT } from "../../base/endpoint.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
+import { DEFAULT_HOST } from "../../base/server-address.ts";
+import { IpcError, type LockStats, ReadersWriterLock } from "../../ipc/index.ts";
 import type { SharedMemory } from "../../ipc/shared-memory.ts";
 import { isLaterVersion } from "../claim-rules.ts";
 import type { DirectoryEntry } from "../entry.ts";
+import { findLiveServer, hiddenTableAt, lockName } from "../live-server.ts";
 import { TableError } from "./table-error.ts";
 import { HEADER, READY } from "./table-layout.ts";
 import { NO_SLOT, TableReader } from "./table-reader.ts";
-import { openTableSegment, serverTableName } from "./table-segment.ts";
+import { openTableSegment } from "./table-segment.ts";
+
+export interface DirectoryOptions {
+  readonly port: number;
+  readonly address?: string;
+}
 
 /**
  * A lookup server's table, mapped read-only. `lookup` and `all` read memory and make no system call. They take no lock, so a
@@ -36,13 +46,46 @@ export class MappedDirectory implements Disposable {
   }
 
   /**
-   * Maps the table of the server on this port of this host.
+   * Maps the table of the server that a connection to this address reaches: whose socket listens there. What others have put into
+   * shared memory under its port is not looked at.
+   * @param options.address in numbers, of this host; default 127.0.0.1
    * @throws IpcError ENOENT if there is none, EACCES if its `--table-mode` excludes this user; TalkError `protocol` for a table of
    * another version (both are named), `unreachable` if it is not ready within a second or was closed, `usage` for the options
    */
-  static open(options: { readonly port: number }): MappedDirectory {
+  static open(options: DirectoryOptions): MappedDirectory {
     checkOptions(options);
-    return new MappedDirectory(serverTableName(options.port));
+    const { port, address: host = DEFAULT_HOST } = options;
+    const address = { host: canonicalAddress(host), port };
+    const live = findLiveServer(address);
+    if (live !== null) return new MappedDirectory(live.name);
+    const hidden = hiddenTableAt(address);
+    if (hidden !== null) throw IpcError.of("EACCES", "shm_open", hidden);
+    throw IpcError.of("ENOENT", "shm_open", `/ptalk-server-${port}`, `no server of this host listens on ${host}`);
+  }
+
+  /** The table's name in shared memory: "/…". */
+  get name(): string {
+    return this.#shm.name;
+  }
+
+  /** Bytes of the table. */
+  get bytes(): number {
+    return this.#shm.size;
+  }
+
+  /** User id of the table's owner, as the kernel knows it. */
+  get uid(): number {
+    return fstatSync(this.#shm.fd).uid;
+  }
+
+  /** Process id of the server, as the table says; for people. */
+  get pid(): number {
+    return Atomics.load(this.#words, HEADER.serverPid);
+  }
+
+  /** Clients that are on. */
+  get count(): number {
+    return this.stale ? 0 : Atomics.load(this.#words, HEADER.count);
   }
 
   /** True once the server has shut down, or another has replaced it. The table has no entries then. */
@@ -79,6 +122,20 @@ export class MappedDirectory implements Disposable {
     return isSteady ? entries : latestOfEach(entries, versions);
   }
 
+  /**
+   * Who is inside of the table's lock, or waits for it, and its counts; no part is taken in it. null when this user may not read it.
+   * @throws IpcError ENOENT when the server has removed it
+   */
+  lockStats(): LockStats | null {
+    if (this.#closed) throw TableError.closed(this.#shm.name);
+    try {
+      return ReadersWriterLock.inspect(lockName(this.#shm.name));
+    } catch (error) {
+      if (error instanceof IpcError && error.code === "EACCES") return null;
+      throw error;
+    }
+  }
+
   /** Unmaps the table. */
   close(): void {
     this.#closed = true;
@@ -93,7 +150,12 @@ export class MappedDirectory implements Disposable {
 function checkOptions(options: unknown): void {
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
   for (const [key, value] of Object.entries(options)) {
-    if (key !== "port") throw misuse(key, "left out: it takes port");
+    if (key === "address") {
+      if (value !== undefined && (typeof value !== "string" || isIP(value) === 0))
+        throw misuse(key, "an IPv4 or IPv6 address in numbers");
+      continue;
+    }
+    if (key !== "port") throw misuse(key, "left out: it takes port and address");
     if (!Number.isInteger(value) || value < 1 || value > MAX_PORT) throw misuse(key, `a number from 1 to ${MAX_PORT}`);
   }
   if (!("port" in options)) throw misuse("port", `a number from 1 to ${MAX_PORT}`);

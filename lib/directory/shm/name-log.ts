@@ -42,11 +42,11 @@ export function readNameLine(line: string): NameLine | null {
 const DAMAGED_SUFFIX = ".damaged";
 
 export class NameLog {
-  readonly #path: string;
+  #path: string;
   readonly #limit: number;
   readonly #log: DirectoryLog;
   readonly #names: NameOwnership;
-  readonly #fd: number;
+  #fd: number;
   #offset = 0;
   #sync: NodeJS.Timeout | null = null;
   #warned = false;
@@ -59,6 +59,15 @@ export class NameLog {
     this.#names = new NameOwnership(limit);
     this.#fd = openSync(path, "r+");
     this.refresh();
+  }
+
+  /** The log is at that path from now on, with the same bytes. Caller holds the write lock, or its holder waits for this. */
+  moveTo(path: string): void {
+    if (path === this.#path) return;
+    const fd = openSync(path, "r+");
+    closeSync(this.#fd);
+    this.#fd = fd;
+    this.#path = path;
   }
 
   keyOf(folded: string): string | undefined {

@@ -1,138 +1,127 @@
-// The server's objects in shared memory: which server may make them, and that they are removed.
-//
-//     /ptalk-server-PORT         the table
-//     /ptalk-server-PORT.lock    its lock (and the lock's semaphores)
-//     /ptalk-server-PORT.owner   says that a server is alive, and its pid
-//
-// The kernel holds the owner's lock on the last one for as long as the primary lives. So a killed server is told apart from a
-// live one without trusting a pid. Only the holder of that lock removes and makes the other two.
-
+// The objects of one server in shared memory, made under names that no server has had, see live-server.ts. In this order:
+//   1. the table, for this user alone; 2. the server's lock on it; 3. the lock of the writers, and the file of names where the server
+//   keeps no other; 4. the table is opened to others. From 2. on no process takes the objects for a dead server's.
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { TalkError } from "../../base/errors.ts";
+import { objectBehind } from "../../ipc/dev-shm.ts";
 import { IpcError } from "../../ipc/index.ts";
-import { LivenessLocks } from "../../ipc/liveness-locks.ts";
 import { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
-import { Semaphore } from "../../ipc/semaphore.ts";
-import { fdOf, SharedMemory } from "../../ipc/shared-memory.ts";
-import { ClientTable } from "./client-table.ts";
+import { lockName, namesFile, newServerName, PRIVATE_MODE } from "../live-server.ts";
+import type { ClientTable } from "./client-table.ts";
+import { NAME_LOG_HEADER } from "./name-log.ts";
 
-export interface ObjectNames {
-  readonly table: string;
-  readonly lock: string;
-  readonly owner: string;
+/** Tables made in vain, each because another process took it for a dead server's before it was locked. */
+const MAX_ATTEMPTS = 100;
+
+export interface NewObjects {
+  /** Makes the table under that name. */
+  readonly table: (name: string, mode: number) => ClientTable;
+  /** Permission bits of the table, once it is ready. */
+  readonly mode: number;
+  /** The file of names; null: it is one of the objects. */
+  readonly names: string | null;
+  /** What the file of names begins with, where it is one of the objects. */
+  readonly knownNames: Buffer | null;
+  /** Makes the table whole after a writer died. */
+  readonly repair: (table: ClientTable) => void;
 }
 
-export function objectNames(port: number): ObjectNames {
-  const table = `/ptalk-server-${port}`;
-  return { table, lock: `${table}.lock`, owner: `${table}.owner` };
-}
+export class ServerObjects {
+  readonly table: ClientTable;
+  readonly lock: ReadersWriterLock;
+  /** The file of names. */
+  readonly names: string;
+  readonly #namesFd: number | null;
+  /** What had the lock's name when it was made. */
+  readonly #lockBehind: string;
 
-const OWNER_BYTES = 64;
-const OWNER_SEAT = 0;
-const OWNER_MODE = 0o600; // a process that can read it could hold a lock on it
-/** Attempts at the owner's object; each failure means that another server was just taking it away. */
-const MAX_CLAIMS = 100;
-
-/** The process that has this is the server of that port. */
-export class Ownership {
-  readonly names: ObjectNames;
-  readonly #port: number;
-  #shm: SharedMemory;
-
-  private constructor(names: ObjectNames, port: number, shm: SharedMemory) {
+  private constructor(table: ClientTable, lock: ReadersWriterLock, names: string, namesFd: number | null) {
+    this.table = table;
+    this.lock = lock;
     this.names = names;
-    this.#port = port;
-    this.#shm = shm;
+    this.#namesFd = namesFd;
+    this.#lockBehind = objectBehind(lock.name);
   }
 
-  /** @throws TalkError unreachable, naming the pid of the server that lives; refused if the objects are another user's */
-  static claim(port: number): Ownership {
-    const names = objectNames(port);
-    return new Ownership(names, port, Ownership.#claim(names, port));
-  }
-
-  static #claim(names: ObjectNames, port: number): SharedMemory {
-    for (let attempt = 0; attempt < MAX_CLAIMS; attempt++) {
-      const shm = openOwner(names);
-      const roster = new LivenessLocks(fdOf(shm), 1);
-      if (!roster.tryClaim(OWNER_SEAT)) {
-        const pid = pidIn(shm);
-        shm.close();
-        const cause = IpcError.of("EBUSY", "fcntl", names.owner);
-        const message = `a lookup server (pid ${pid ?? "unknown"}) is serving port ${port} already`;
-        throw new TalkError("unreachable", message, { cause });
-      }
-      if (roster.isNamed(names.owner)) {
-        new DataView(shm.buffer).setInt32(0, process.pid, true);
-        return shm;
-      }
-      shm.close(); // its owner unlinked it between our open and our lock
+  /** @throws IpcError ENOSPC, EACCES; the system's error for the file of names; nothing is left then */
+  static create(port: number, wanted: NewObjects): ServerObjects {
+    const table = claimedTable(port, wanted);
+    const undo: (() => void)[] = [() => table.close(), () => ignoringMissing(() => table.unlink())];
+    try {
+      const lock = ReadersWriterLock.create(lockName(table.name), { repair: () => wanted.repair(table) });
+      undo.push(
+        () => lock.close(),
+        () => ignoringMissing(() => lock.unlink()),
+      );
+      const own = wanted.names === null ? createNames(namesFile(table.name), wanted.knownNames) : null;
+      if (own !== null) undo.push(() => removeNames(table.name, own));
+      const objects = new ServerObjects(table, lock, wanted.names ?? namesFile(table.name), own);
+      table.openTo(wanted.mode);
+      return objects;
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
     }
-    throw TalkError.internal(`${names.owner} kept disappearing`);
   }
 
-  /** Another program has removed the object's name, or has put an object of its own there. */
-  get isMoved(): boolean {
-    return !new LivenessLocks(fdOf(this.#shm), 1).isNamed(this.names.owner);
+  /** Another program has removed one of them, as systemd-logind does at a user's last logout (logind.conf(5), RemoveIPC). */
+  get isGone(): boolean {
+    if (!this.table.isLinked || objectBehind(this.lock.name) !== this.#lockBehind) return true;
+    return this.#namesFd !== null && fstatSync(this.#namesFd).nlink === 0;
   }
 
-  /** Makes the object again if it is gone. @throws as claim() */
-  renew(): void {
-    if (!this.isMoved) return;
-    const old = this.#shm;
-    this.#shm = Ownership.#claim(this.names, this.#port);
-    old.close();
+  /** What the file of names holds, also when its name is gone; null where it is none of the objects. */
+  knownNames(): Buffer | null {
+    if (this.#namesFd === null) return null;
+    const bytes = Buffer.alloc(fstatSync(this.#namesFd).size);
+    return bytes.subarray(0, readSync(this.#namesFd, bytes, 0, bytes.length, 0));
   }
 
-  /** Removes what a killed server has left. @returns whether there was anything */
-  discardRemains(): boolean {
-    const { table, lock } = this.names;
-    let found = ClientTable.discard(table);
-    found = ignoringMissing(() => ReadersWriterLock.unlink(lock)) || found;
-    for (const name of Semaphore.list(`${lock}.`)) ignoringMissing(() => Semaphore.unlink(name));
-    return found;
+  /** Removes the names. The objects are open until close(). */
+  unlink(): void {
+    if (this.#namesFd !== null) rmSync(namesFile(this.table.name), { force: true });
+    ignoringMissing(() => this.lock.unlink());
+    ignoringMissing(() => this.table.unlink()); // last: the server's lock on it keeps everybody off the others
   }
 
-  release(): void {
-    // In this order: a process that opens it now finds that it has no name any more, and starts over.
-    ignoringMissing(() => this.#shm.unlink());
-    this.#shm.close();
+  close(): void {
+    this.lock.close();
+    this.table.close();
+    if (this.#namesFd !== null) closeSync(this.#namesFd);
   }
 }
 
-/** Pid of the server that is alive on this port; null if none is. */
-export function livingOwner(port: number): number | null {
+function claimedTable(port: number, { table: make }: NewObjects): ClientTable {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const table = make(newServerName(port), PRIVATE_MODE);
+    if (table.claim()) return table;
+    table.close();
+  }
+  throw TalkError.internal(`the objects of a new server on port ${port} kept disappearing`);
+}
+
+function createNames(path: string, known: Buffer | null): number {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const fd = openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, PRIVATE_MODE);
   try {
-    using shm = SharedMemory.open(objectNames(port).owner);
-    return new LivenessLocks(fdOf(shm), 1).isHeld(OWNER_SEAT) ? pidIn(shm) : null;
+    writeFileSync(fd, known ?? NAME_LOG_HEADER);
+    return fd;
   } catch (error) {
-    if (error instanceof IpcError) return null; // there is none, or another user's, whose pid cannot be read
+    closeSync(fd);
+    rmSync(path, { force: true });
     throw error;
   }
 }
 
-function openOwner({ owner, table }: ObjectNames): SharedMemory {
-  try {
-    return SharedMemory.openOrCreate(owner, { size: OWNER_BYTES, mode: OWNER_MODE });
-  } catch (error) {
-    if (error instanceof IpcError && error.code === "EACCES") {
-      throw TalkError.refused(`${table} in shared memory belongs to another user: choose another port`, error);
-    }
-    throw error;
-  }
+function removeNames(server: string, fd: number): void {
+  closeSync(fd);
+  rmSync(namesFile(server), { force: true });
 }
 
-function pidIn(shm: SharedMemory): number | null {
-  const pid = new DataView(shm.read(0, 4).slice().buffer).getInt32(0, true);
-  return pid > 0 ? pid : null;
-}
-
-/** @returns false if the object that was to be removed is not there */
-export function ignoringMissing(remove: () => void): boolean {
+function ignoringMissing(remove: () => void): void {
   try {
     remove();
-    return true;
   } catch (error) {
-    if (error instanceof IpcError && error.code === "ENOENT") return false;
-    throw error;
+    if (!(error instanceof IpcError && error.code === "ENOENT")) throw error;
   }
 }

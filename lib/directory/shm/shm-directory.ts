@@ -12,6 +12,7 @@ import type {
   Claim,
   ConnectionPlace,
   Directory,
+  DirectoryConfig,
   DirectoryEvent,
   DirectoryPage,
   EntryChanges,
@@ -24,6 +25,7 @@ import { DirectoryError } from "../directory-error.ts";
 import type { PackedEntry } from "../entry.ts";
 import { EventFeed } from "../event-feed.ts";
 import type { ClientTable } from "./client-table.ts";
+import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
@@ -45,8 +47,8 @@ export interface SharedObjects {
 export interface ShmParts extends SharedObjects {
   readonly writes: WriteBatcher;
   readonly names: NameLog;
-  /** Opens the objects that have the names now. */
-  readonly open: () => SharedObjects;
+  readonly held: HeldNames | null;
+  readonly open: (config: DirectoryConfig) => SharedObjects;
 }
 
 export class ShmDirectory implements Directory {
@@ -54,16 +56,18 @@ export class ShmDirectory implements Directory {
   #table: ClientTable;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
+  readonly #held: HeldNames | null;
   #lock: ReadersWriterLock | null;
-  readonly #open: () => SharedObjects;
+  readonly #open: (config: DirectoryConfig) => SharedObjects;
   readonly #feed: EventFeed;
   #liveWorkers: ReadonlySet<number> = new Set();
   #closed = false;
 
-  constructor({ table, writes, names, lock, open }: ShmParts, { publish }: OpenOptions) {
+  constructor({ table, writes, names, held, lock, open }: ShmParts, { publish }: OpenOptions) {
     this.#table = table;
     this.#writes = writes;
     this.#names = names;
+    this.#held = held;
     this.#lock = lock;
     this.#open = open;
     this.#feed = new EventFeed(publish);
@@ -144,7 +148,7 @@ export class ShmDirectory implements Directory {
     if (!this.#names.isBehind && this.#names.isFresh(folded, key)) return;
     return this.#change(() => {
       this.#names.refresh();
-      checkOwner(this.#names.keyOf(folded), key, this.#table.find(name));
+      checkOwner(this.#keyOf(folded), key, this.#table.find(name));
       this.#names.checkRoom(folded, key);
       this.#names.bind(folded, key);
     });
@@ -179,10 +183,11 @@ export class ShmDirectory implements Directory {
   }
 
   /** The host holds the old lock meanwhile: no change is half made, and a claim's slot is the same in both tables. */
-  async reopen(): Promise<void> {
+  async reopen(config: DirectoryConfig): Promise<void> {
     if (this.#closed) return;
     const [oldTable, oldLock] = [this.#table, this.#lock];
-    const { table, lock } = this.#open();
+    const { table, lock } = this.#open(config);
+    this.#names.moveTo(config.names);
     this.#table = table;
     this.#lock = lock;
     this.#replies = new LookupReplyCache(table);
@@ -197,10 +202,16 @@ export class ShmDirectory implements Directory {
     this.#closed = true;
     this.#feed.close();
     this.#names.close();
+    this.#held?.close();
     this.#table.close();
     // A change that waits for the lock fails with the table; only then the lock may be closed.
     const lock = this.#lock;
     if (lock !== null) void this.#writes.idle().then(() => lock.close());
+  }
+
+  /** The key that has the name, or had it at the server before this one. */
+  #keyOf(folded: string): string | undefined {
+    return this.#names.keyOf(folded) ?? this.#held?.keyOf(folded);
   }
 
   #change<T>(change: () => T): Promise<T> {
@@ -221,7 +232,7 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    checkOwner(this.#names.keyOf(folded), entry.key, before);
+    checkOwner(this.#keyOf(folded), entry.key, before);
     const decision = decide(request, before, before !== null && this.isLive(before.place));
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);

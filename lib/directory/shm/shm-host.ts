@@ -1,7 +1,6 @@
 // The directory in shared memory, as the server's primary hosts it: it makes table and lock, repairs the table when a writer has
 // died, removes the rows of dead workers, makes the objects again when another program has removed them, and removes everything at
 // the end.
-import { objectBehind } from "../../ipc/dev-shm.ts";
 import { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import type {
   DirectoryConfig,
@@ -9,42 +8,36 @@ import type {
   DirectoryHost,
   DirectoryLog,
   HostOptions,
-  HostReservation,
   OpenOptions,
 } from "../directory.ts";
+import { lockName, removeDeadServers } from "../live-server.ts";
 import { ClientTable } from "./client-table.ts";
+import { HeldNames } from "./held-names.ts";
 import { NameLog } from "./name-log.ts";
 import { OrphanReaper } from "./orphan-reaper.ts";
-import { ignoringMissing, Ownership } from "./server-objects.ts";
+import { ServerObjects } from "./server-objects.ts";
 import { type SharedObjects, ShmDirectory } from "./shm-directory.ts";
 import { OBJECTS_CHECK_MS } from "./shm-limits.ts";
 import { WriteBatcher } from "./write-batcher.ts";
 
-/** @throws TalkError unreachable, naming the pid of the server that lives; refused if the objects are another user's */
-export function reserveShm(port: number, log: DirectoryLog): HostReservation {
-  const ownership = Ownership.claim(port);
-  try {
-    if (ownership.discardRemains()) log.warn("removed what a killed server left", { port });
-  } catch (error) {
-    ownership.release();
-    throw error;
+/** @throws IpcError ENOSPC, EACCES; the system's error for the file of names */
+export function hostShm(options: HostOptions): DirectoryHost {
+  const { port, predecessor, log } = options;
+  // In the predecessor's table workers look up who had which name.
+  if (removeDeadServers((_, name) => name === predecessor?.name).includes(port)) {
+    log.warn("removed what a killed server left", { port });
   }
-  return {
-    create: (options) => new ShmHost(ownership, options),
-    release: () => ownership.release(),
-  };
+  return new ShmHost(options);
 }
 
 /** For a worker process. @throws IpcError, TalkError: the objects are gone, or of another version; the system's error for the log */
-export function openShm(
-  { table: name, lock: lockName, names, nameLimit }: DirectoryConfig,
-  options: OpenOptions,
-): ShmDirectory {
+export function openShm(config: DirectoryConfig, options: OpenOptions): ShmDirectory {
   const { log } = options;
-  const open = () => openObjects(name, lockName, log);
-  const { table, lock } = open();
+  const open = (at: DirectoryConfig) => openObjects(at, log);
+  const { table, lock } = open(config);
   try {
-    const parts = { table, lock, writes: new WriteBatcher(lock), names: new NameLog(names, nameLimit, log), open };
+    const names = new NameLog(config.names, config.nameLimit, log);
+    const parts = { table, lock, writes: new WriteBatcher(lock), names, held: HeldNames.of(config), open };
     return new ShmDirectory(parts, options);
   } catch (error) {
     table.close();
@@ -53,10 +46,13 @@ export function openShm(
   }
 }
 
-function openObjects(name: string, lockName: string, log: DirectoryLog): SharedObjects & { lock: ReadersWriterLock } {
+function openObjects(
+  { table: name, lock }: DirectoryConfig,
+  log: DirectoryLog,
+): SharedObjects & { lock: ReadersWriterLock } {
   const table = ClientTable.open(name);
   try {
-    return { table, lock: ReadersWriterLock.open(lockName, { repair: () => repair(table, log) }) };
+    return { table, lock: ReadersWriterLock.open(lock, { repair: () => repair(table, log) }) };
   } catch (error) {
     table.close();
     throw error;
@@ -64,55 +60,46 @@ function openObjects(name: string, lockName: string, log: DirectoryLog): SharedO
 }
 
 class ShmHost implements DirectoryHost {
-  readonly config: DirectoryConfig;
-  readonly #ownership: Ownership;
   readonly #options: HostOptions;
-  #table: ClientTable;
-  #lock: ReadersWriterLock;
+  #objects: ServerObjects;
   readonly #writes: WriteBatcher;
   readonly #reaper: OrphanReaper;
   readonly #checkTimer: NodeJS.Timeout;
-  /** The objects that had the names when they were made. */
-  #named: string;
   #restoring: Promise<void> | null = null;
   #restoreFailure = "";
   #isClosed = false;
 
-  constructor(ownership: Ownership, options: HostOptions) {
-    const { capacity, mode, names, nameLimit, onEvents, onSettled } = options;
-    this.#ownership = ownership;
+  constructor(options: HostOptions) {
+    const { capacity, listener, onEvents, onSettled } = options;
     this.#options = options;
-    const { table, lock } = ownership.names;
-    this.config = { table, lock, names, nameLimit };
-    this.#table = ClientTable.create(table, { capacity, mode });
-    try {
-      this.#lock = this.#createLock(this.#table);
-    } catch (error) {
-      this.#table.unlink();
-      this.#table.close();
-      throw error;
-    }
-    this.#named = this.#objectsNamed();
-    this.#writes = new WriteBatcher(this.#lock);
-    this.#reaper = new OrphanReaper(this.#table, this.#writes, { onEvents, onSettled });
+    this.#objects = this.#create((name, mode) => ClientTable.create(name, { capacity, mode, listener }), null);
+    this.#writes = new WriteBatcher(this.#objects.lock);
+    this.#reaper = new OrphanReaper(this.#objects.table, this.#writes, { onEvents, onSettled });
     this.#checkTimer = setInterval(() => this.#checkObjects(), OBJECTS_CHECK_MS).unref();
   }
 
+  get config(): DirectoryConfig {
+    const { table, names } = this.#objects;
+    const { nameLimit, predecessor } = this.#options;
+    return { table: table.name, lock: lockName(table.name), names, nameLimit, predecessor };
+  }
+
   get count(): number {
-    return this.#table.count;
+    return this.#objects.table.count;
   }
   get capacity(): number {
-    return this.#table.capacity;
+    return this.#objects.table.capacity;
   }
 
   open(options: OpenOptions): ShmDirectory {
-    const { table: name, names, nameLimit } = this.config;
+    const { config } = this;
     // A process waits for the lock once at a time: its changes queue together with the reaper's.
-    const open = (): SharedObjects => ({ table: ClientTable.open(name), lock: null });
-    const { table } = open();
+    const open = (at: DirectoryConfig): SharedObjects => ({ table: ClientTable.open(at.table), lock: null });
+    const { table } = open(config);
     try {
-      const log = new NameLog(names, nameLimit, options.log);
-      return new ShmDirectory({ table, lock: null, writes: this.#writes, names: log, open }, options);
+      const names = new NameLog(config.names, config.nameLimit, options.log);
+      const parts = { table, lock: null, writes: this.#writes, names, held: HeldNames.of(config), open };
+      return new ShmDirectory(parts, options);
     } catch (error) {
       table.close();
       throw error;
@@ -129,7 +116,7 @@ class ShmHost implements DirectoryHost {
   }
 
   stats(): Readonly<Record<string, number>> {
-    const { acquisitions, waits, recoveries, epoch } = this.#lock.stats();
+    const { acquisitions, waits, recoveries, epoch } = this.#objects.lock.stats();
     return {
       lock_reads: acquisitions.read,
       lock_writes: acquisitions.write,
@@ -144,19 +131,13 @@ class ShmHost implements DirectoryHost {
     clearInterval(this.#checkTimer);
     this.#reaper.stop();
     await this.#restoring;
-    // Another program, or systemd's RemoveIPC, may have removed them.
-    ignoringMissing(() => this.#table.unlink());
-    ignoringMissing(() => this.#lock.unlink());
+    this.#objects.unlink();
     await this.#writes.idle();
-    this.#lock.close();
-    this.#table.close();
-    this.#ownership.release();
+    this.#objects.close();
   }
 
-  /** systemd-logind removes a user's objects at the last logout (logind.conf(5), RemoveIPC), under servers that go on. */
   #checkObjects(): void {
-    if (this.#restoring !== null || this.#isClosed) return;
-    if (!this.#ownership.isMoved && this.#named === this.#objectsNamed()) return;
+    if (this.#restoring !== null || this.#isClosed || !this.#objects.isGone) return;
     this.#restoring = this.#restore()
       .then(() => {
         this.#restoreFailure = "";
@@ -173,43 +154,25 @@ class ShmHost implements DirectoryHost {
   }
 
   /**
-   * New objects under the old names, with what the old ones hold. The old lock is held until every worker has changed over, so that
-   * no change is made to the old table behind the copy.
+   * New objects under new names, with what the old ones hold. The old lock is held until every worker has changed over, so that no
+   * change is made to the old table behind the copy.
    */
   async #restore(): Promise<void> {
-    const [oldTable, oldLock] = [this.#table, this.#lock];
+    const old = this.#objects;
     await this.#writes.runAlone(async () => {
-      this.#ownership.renew();
-      this.#ownership.discardRemains();
-      const table = oldTable.recreate(this.#options.mode);
-      let lock: ReadersWriterLock;
-      try {
-        lock = this.#createLock(table);
-      } catch (error) {
-        table.unlink();
-        table.close();
-        throw error;
-      }
-      this.#table = table;
-      this.#lock = lock;
-      this.#named = this.#objectsNamed();
-      this.#reaper.moveTo(table);
-      void this.#writes.moveTo(lock);
+      const copy = (name: string, mode: number) => old.table.copy(name, mode);
+      this.#objects = this.#create(copy, old.knownNames());
+      this.#reaper.moveTo(this.#objects.table);
+      void this.#writes.moveTo(this.#objects.lock);
       await this.#options.onRestored();
     });
-    oldTable.retire();
-    oldTable.close();
-    oldLock.close();
+    old.unlink(); // what is left of them
+    old.close();
   }
 
-  #objectsNamed(): string {
-    const { table, lock } = this.#ownership.names;
-    return `${objectBehind(table)} ${objectBehind(lock)}`;
-  }
-
-  #createLock(table: ClientTable): ReadersWriterLock {
-    const { log } = this.#options;
-    return ReadersWriterLock.create(this.#ownership.names.lock, { repair: () => repair(table, log) });
+  #create(table: (name: string, mode: number) => ClientTable, knownNames: Buffer | null): ServerObjects {
+    const { port, mode, names, log } = this.#options;
+    return ServerObjects.create(port, { table, mode, names, knownNames, repair: (broken) => repair(broken, log) });
   }
 }
 

@@ -14,7 +14,7 @@ import { KEY_TEXT_BYTES, MAX_DETAILS_BYTES } from "../entry.ts";
 /** "ptkC" in memory on a little-endian machine. */
 export const MAGIC = 0x436b_7470;
 /** Raise it with every change of the layout. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 export const MIN_CAPACITY = 1;
 export const MAX_CAPACITY = 1_048_576;
@@ -33,8 +33,10 @@ const header = offsetsOf({
   seed: 2,
   createdAt: 2,
   serverPid: 1,
+  /** Inode of the socket that the server listens on. */
+  listener: 2,
   // The words from here on change: on their own cache line, away from those that every reader loads.
-  padding: LINE_WORDS - 10,
+  padding: LINE_WORDS - 12,
   count: 1,
   /** First record of the free list, as a link. */
   freeHead: 1,

@@ -28,21 +28,19 @@ export interface TableSegment {
   readonly geometry: Geometry;
 }
 
-/** The table of the server on this port. */
-export function serverTableName(port: number): string {
-  if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
-    throw new RangeError(`port must be a whole number from 1 to 65535, not ${port}`);
-  }
-  return `/ptalk-server-${port}`;
+export interface NewTable {
+  /** Clients, 1 to 1,048,576. */
+  readonly capacity: number;
+  /** Permission bits, exactly: the umask does not apply. */
+  readonly mode: number;
+  /** Inode of the socket that the server listens on; 0: it has none. */
+  readonly listener?: number;
+  /** A table of this capacity whose contents the new one begins with; its caller holds the write lock. */
+  readonly original?: Int32Array;
 }
 
-/**
- * @param capacity clients, 1 to 1,048,576
- * @param mode permission bits, exactly: the umask does not apply
- * @param original a table of this capacity whose contents the new one begins with; its caller holds the write lock
- * @throws IpcError EEXIST, ENOSPC, EACCES; RangeError for a capacity out of bounds
- */
-export function createTableSegment(name: string, capacity: number, mode: number, original?: Int32Array): TableSegment {
+/** @throws IpcError EEXIST, ENOSPC, EACCES; RangeError for a capacity out of bounds */
+export function createTableSegment(name: string, { capacity, mode, listener = 0, original }: NewTable): TableSegment {
   if (!Number.isInteger(capacity) || capacity < MIN_CAPACITY || capacity > MAX_CAPACITY) {
     throw new RangeError(`capacity must be a whole number from ${MIN_CAPACITY} to ${MAX_CAPACITY}, not ${capacity}`);
   }
@@ -51,7 +49,7 @@ export function createTableSegment(name: string, capacity: number, mode: number,
   try {
     fchmodSync(fdOf(shm), mode);
     const words = wordsOf(shm);
-    if (original === undefined) initialise(words, geometry);
+    if (original === undefined) initialise(words, geometry, listener);
     else copyTable(words, original);
     return { shm, words, geometry };
   } catch (error) {
@@ -68,7 +66,7 @@ function copyTable(words: Int32Array, original: Int32Array): void {
 }
 
 /** Fills in the header of a zeroed table. */
-export function initialise(words: Int32Array, geometry: Geometry): void {
+export function initialise(words: Int32Array, geometry: Geometry, listener = 0): void {
   const seed = randomBytes(8);
   Atomics.store(words, HEADER.magic, MAGIC);
   Atomics.store(words, HEADER.layoutVersion, LAYOUT_VERSION);
@@ -78,6 +76,7 @@ export function initialise(words: Int32Array, geometry: Geometry): void {
   Atomics.store(words, HEADER.seed + 1, seed.readInt32LE(4));
   storeNumber(words, HEADER.createdAt, Date.now());
   Atomics.store(words, HEADER.serverPid, process.pid);
+  storeNumber(words, HEADER.listener, listener);
   Atomics.store(words, HEADER.ready, READY.open);
 }
 

@@ -9,11 +9,15 @@ export interface LockUser {
   /** Clock ticks after boot at which the process started (proc_pid_stat(5), field 22); tells a reused pid. */
   startTime: number;
   kind: "read" | "write";
+  /** How far it is: "want" (stands in the queue), "queued" (is the next to enter), "inside", "leaving". docs/LOCK.md has the steps. */
+  phase: "want" | "queued" | "inside" | "leaving";
   /** When its section, or its wait, began; milliseconds since the Unix epoch. */
   since: number;
   /** Its place in the ledger, 0 to 255. */
   slot: number;
 }
+
+type ShownPhase = LockUser["phase"];
 
 export interface LockStats {
   /** Sections entered since the lock was created. */
@@ -38,13 +42,13 @@ export function statsOf(ledger: Ledger): LockStats {
     epoch: ledger.epoch >>> 0,
     damaged: ledger.damaged,
     holders: holdersOf(ledger),
-    waiting: usersIn(ledger, Phase.want, Phase.queued),
+    waiting: usersIn(ledger, "want", "queued"),
   };
 }
 
 /** Who has the room, leaving included. */
 export function holdersOf(ledger: Ledger): LockUser[] {
-  return usersIn(ledger, Phase.inside, Phase.leaving);
+  return usersIn(ledger, "inside", "leaving");
 }
 
 /** Whether a writer is on its way in: no more readers should share the entry of one that is inside. */
@@ -56,18 +60,23 @@ export function writerWaits(ledger: Ledger): boolean {
   return false;
 }
 
-function usersIn(ledger: Ledger, ...phases: number[]): LockUser[] {
+function usersIn(ledger: Ledger, ...phases: ShownPhase[]): LockUser[] {
   const users: LockUser[] = [];
-  for (let slot = 0; slot < CAPACITY; slot++) if (phases.includes(ledger.phase(slot))) users.push(userAt(ledger, slot));
+  for (let slot = 0; slot < CAPACITY; slot++) {
+    const phase = ledger.phase(slot);
+    const shown = phases.find((name) => Phase[name] === phase);
+    if (shown !== undefined) users.push(userAt(ledger, slot, shown));
+  }
   return users;
 }
 
-function userAt(ledger: Ledger, slot: number): LockUser {
+function userAt(ledger: Ledger, slot: number, phase: ShownPhase): LockUser {
   const now = Date.now();
   return {
     pid: ledger.load(slot, Slot.pid),
     startTime: (ledger.load(slot, Slot.startHigh) >>> 0) * 2 ** 32 + (ledger.load(slot, Slot.startLow) >>> 0),
     kind: ledger.load(slot, Slot.kind) === Kind.read ? "read" : "write",
+    phase,
     // The word has the low 32 bits of the time: 49 days, counted back from now.
     since: now - (((now | 0) - ledger.load(slot, Slot.since)) >>> 0),
     slot,

@@ -1,5 +1,7 @@
 // Commands about the connection itself, and what client libraries send unasked. They follow Redis to the letter where
 // a library looks at the answer.
+
+import { isLoopback } from "../../base/server-address.ts";
 import { decodeBase64, greetingBytes, NONCE_BYTES } from "../../crypto/signed-statements.ts";
 import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
 import type { Handler } from "../handler.ts";
@@ -25,8 +27,10 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, startedAt, scope, version: serverVersion } = context.config;
-  out.map(clientNonce === "" ? 11 : 12, connection.protocol);
+  const { serverKey, startedAt, scope, abstractName, port, version: serverVersion } = context.config;
+  const { address } = connection.origin;
+  const tellsSocket = address !== null && isLoopback(address);
+  out.map(12 + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -44,13 +48,22 @@ export const hello: Handler = (context, connection, args, out) => {
   out.bulk("serverkey");
   out.bulk(serverKey);
   out.bulk("address");
-  out.bulk(connection.address);
+  if (address === null) out.null(connection.protocol);
+  else out.bulk(address);
   // Milliseconds: a client of a young server knows that others may still be on their way back to it.
   out.bulk("uptime");
   out.integer(Math.max(0, Date.now() - startedAt));
   // A client beside a server that other hosts can reach must be reachable for their clients, too.
   out.bulk("scope");
   out.bulk(scope);
+  out.bulk("uid");
+  out.integer(process.geteuid?.() ?? 0);
+  if (tellsSocket) {
+    out.bulk("unix");
+    out.bulk(abstractName);
+    out.bulk("port");
+    out.integer(port);
+  }
   if (clientNonce !== "") {
     out.bulk("signature");
     out.bulk(context.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64"));

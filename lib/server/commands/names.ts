@@ -1,18 +1,17 @@
 // CLAIM and KEY: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
-import { claimBytes, isSigned } from "../../crypto/signed-statements.ts";
-import { CommandError, parseClaim } from "../../wire/commands.ts";
+import { claimBytes } from "../../crypto/signed-statements.ts";
+import { parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Handler } from "../handler.ts";
-import { takeStatement } from "../signed-request.ts";
+import { checkSigned } from "../signed-request.ts";
 
 export const claim: Handler = (context, connection, args, out) => {
   const { name, key, signature } = parseClaim(args);
-  const statement = takeStatement(context, connection);
-  if (!isSigned(claimBytes({ ...statement, name }), key, signature)) {
-    // Before version 2 a CLAIM looked the same and signed less, and no HELLO had a nonce.
-    const advice = statement.clientNonce === "" ? " (clients before version 2 sign less: upgrade this one)" : "";
-    throw new CommandError(`BADSIG the signature does not fit the key, the connection and the name${advice}`);
-  }
+  checkSigned(context, connection, {
+    ...{ key, signature },
+    bytes: (statement) => claimBytes({ ...statement, name }),
+    what: "the key, the connection and the name",
+  });
   const binding = context.directory.bind(name, key);
   if (binding instanceof Promise) return binding.then(() => connection.write((later) => later.simple("OK")));
   out.simple("OK");

@@ -8,14 +8,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
 import { foldIfValid } from "../../base/names.ts";
-import { claimIdOf, isSigned, registrationBytes } from "../../crypto/signed-statements.ts";
+import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
 import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
 import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
-import { takeStatement } from "../signed-request.ts";
+import { originText } from "../origin.ts";
+import { checkSigned } from "../signed-request.ts";
 import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
@@ -26,11 +27,12 @@ export const register: Handler = (context, connection, args) => {
   }
   checkProtocol(request.protocol);
   for (const endpoint of request.endpoints) checkEndpoint(endpoint);
-  const statement = takeStatement(context, connection);
-  if (!isSigned(registrationBytes({ ...statement, ...request }), request.key, request.signature)) {
-    throw new CommandError("BADSIG the signature does not fit the key, the connection and the request");
-  }
-  return enter(context, connection, request, claimIdOf(statement.serverNonce));
+  const signed = checkSigned(context, connection, {
+    ...request,
+    bytes: (statement) => registrationBytes({ ...statement, ...request }),
+    what: "the key, the connection and the request",
+  });
+  return enter(context, connection, request, claimIdOf(signed.serverNonce));
 };
 
 export const unregister: Handler = async (context, connection) => {
@@ -86,7 +88,7 @@ async function enter(
     return;
   }
   const what = renewed === null ? "joined" : "changed";
-  context.log.info(what, { name: request.name, address: connection.address, port: request.port });
+  context.log.info(what, { name: request.name, address: originText(connection.origin), port: request.port });
   connection.write((out) => out.simple("OK"));
   if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { TalkError } from "../../../lib/base/errors.ts";
 import { DirectoryError } from "../../../lib/directory/directory-error.ts";
-import { ClientTable } from "../../../lib/directory/shm/client-table.ts";
 import { DETAIL_WORDS, HEADER, RECORD_WORDS } from "../../../lib/directory/shm/table-layout.ts";
 import { readHeader } from "../../../lib/directory/shm/table-segment.ts";
 import { Directory, type DirectoryEntry } from "../../../lib/index.ts";
@@ -12,7 +11,7 @@ import { Program } from "../../helpers/program.ts";
 import { problemOf } from "../support/sane.ts";
 import { client } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
-import { freshPort } from "./support/server-table.ts";
+import { ServedTable } from "./support/server-table.ts";
 import { expectWhole } from "./support/whole.ts";
 
 const SCRIBBLER = join(import.meta.dirname, "../../fixtures/table/scribbler.js");
@@ -105,8 +104,8 @@ describe("hostile bytes", () => {
   });
 
   it.each(["all", "records"])("a process that scribbles over %s while it is read", async (what) => {
-    const port = freshPort();
-    const table = ClientTable.create(`/ptalk-server-${port}`, { capacity: 64 });
+    using server = new ServedTable(64);
+    const { table, port } = server;
     for (const name of NAMES) table.insert(client(name));
     const directory = Directory.open({ port });
     const program = new Program(process.execPath, [SCRIBBLER, table.name, what]);
@@ -128,7 +127,5 @@ describe("hostile bytes", () => {
     program.child.kill("SIGKILL");
     await program.ended;
     directory.close();
-    table.close();
-    ClientTable.discard(table.name);
   });
 });

@@ -3,18 +3,17 @@ import { truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { fingerprint } from "../../../lib/crypto/fingerprint.ts";
-import { ClientTable } from "../../../lib/directory/shm/client-table.ts";
 import { HEADER, LAYOUT_VERSION } from "../../../lib/directory/shm/table-layout.ts";
 import { Directory, DirectoryEntry } from "../../../lib/index.ts";
 import { Program } from "../../helpers/program.ts";
 import { fieldsOf } from "../support/entries.ts";
 import { client } from "./support/clients.ts";
-import { freshPort, raw } from "./support/server-table.ts";
+import { ListeningSocket, raw, ServedTable } from "./support/server-table.ts";
 import { isOneEntry, saysOneNumber } from "./support/telling.ts";
 
 const WRITER = join(import.meta.dirname, "../../fixtures/table/writer.js");
 
-const tables: ClientTable[] = [];
+const served: ServedTable[] = [];
 const programs: Program[] = [];
 
 afterEach(async () => {
@@ -22,17 +21,13 @@ afterEach(async () => {
     program.child.kill("SIGKILL");
     await program.ended;
   }
-  for (const table of tables.splice(0)) {
-    table.close();
-    ClientTable.discard(table.name);
-  }
+  for (const server of served.splice(0)) server[Symbol.dispose]();
 });
 
-function serve(capacity: number): { table: ClientTable; port: number } {
-  const port = freshPort();
-  const table = ClientTable.create(`/ptalk-server-${port}`, { capacity });
-  tables.push(table);
-  return { table, port };
+function serve(capacity: number): ServedTable {
+  const server = new ServedTable(capacity);
+  served.push(server);
+  return server;
 }
 
 async function start(fixture: string, ...args: string[]): Promise<Program> {
@@ -95,7 +90,8 @@ describe("Directory", () => {
   });
 
   it("says which port it cannot open, and why", () => {
-    expect(() => Directory.open({ port: freshPort() })).toThrow(expect.objectContaining({ code: "ENOENT" }));
+    using socket = new ListeningSocket();
+    expect(() => Directory.open({ port: socket.port })).toThrow(expect.objectContaining({ code: "ENOENT" }));
     for (const port of [0, 65536, 1.5, -1])
       expect(() => Directory.open({ port })).toThrow(expect.objectContaining({ code: "usage" }));
     const { table, port } = serve(1);
@@ -111,13 +107,12 @@ describe("Directory", () => {
     const directory = Directory.open({ port });
     expect(directory.stale).toBe(false);
     table.unlink();
-    const successor = ClientTable.create(table.name, { capacity: 5 });
-    tables.push(successor);
-    successor.insert(client("bob"));
+    const successor = serve(5);
+    successor.table.insert(client("bob"));
     expect(directory.stale).toBe(true);
     expect(directory.lookup("ann")).toBeNull();
     expect(directory.all()).toEqual([]);
-    const again = Directory.open({ port });
+    const again = Directory.open({ port: successor.port });
     expect(again.lookup("bob")?.name).toBe("bob");
     expect(again.lookup("ann")).toBeNull();
     again.close();
@@ -216,7 +211,8 @@ it.each<[string, unknown]>([
   ["port", {}],
   ["port", { port: 0 }],
   ["port", { port: "5518" }],
-  ["address", { port: 5518, address: "127.0.0.1" }],
+  ["address", { port: 5518, address: "localhost" }],
+  ["host", { port: 5518, host: "127.0.0.1" }],
 ])("a mistake in %s is the caller's: %j", (subject, options) => {
   const open = Directory.open as (options: unknown) => Directory;
   expect(() => open(options)).toThrow(expect.objectContaining({ name: "TalkError", code: "usage", subject }));

@@ -36,6 +36,7 @@ function openWith(host: DirectoryHost, names: string): { directory: ShmDirectory
     names: new NameLog(names, 100, silent),
     writes: new WriteBatcher({ withWrite: async (change) => change() }),
     lock: null,
+    held: null,
     open: () => ({ table: ClientTable.open(host.config?.table as string), lock: null }),
   };
   const directory = new ShmDirectory(parts, { log: silent, publish: (published) => void events.push(...published) });

@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Directory, DirectoryHost, DirectoryLog, HostOptions } from "../../../lib/directory/directory.ts";
 import { MemoryHost } from "../../../lib/directory/memory-directory.ts";
-import { prepareNames, reserveDirectory } from "../../../lib/directory/open.ts";
-import { freshPort } from "../shm/support/server-table.ts";
+import { hostDirectory, prepareNames } from "../../../lib/directory/open.ts";
 import { EventCarrier } from "./event-carrier.ts";
 import { Random } from "./random.ts";
 import { Engine, UncertainDirectory } from "./uncertain-directory.ts";
@@ -101,9 +100,14 @@ export async function makeShmHost(
   return { host, names, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-function hostOf(names: string, options: Omit<HostOptions, "names" | "mode">): DirectoryHost {
-  const reservation = reserveDirectory({ kind: "shm", port: freshPort(), log: options.log });
-  return reservation.create({ mode: 0o600, names, ...options });
+/** Its objects bear the port's name; nobody listens there. */
+const PORT = 1;
+
+function hostOf(
+  names: string,
+  options: Omit<HostOptions, "names" | "mode" | "port" | "listener" | "predecessor">,
+): DirectoryHost {
+  return hostDirectory("shm", { port: PORT, listener: 0, predecessor: null, mode: 0o600, names, ...options });
 }
 
 /** An engine far away; see uncertain-directory.ts. */

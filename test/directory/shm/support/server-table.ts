@@ -1,13 +1,44 @@
-// Tables under the names that Directory looks for, on ports that no server of anybody's uses.
-import { randomInt } from "node:crypto";
-import { existsSync } from "node:fs";
+// Tables as a server has them: under the name, lock and socket by which Directory knows the live one.
+
+import { fstatSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { newServerName } from "../../../../lib/directory/live-server.ts";
+import { ClientTable } from "../../../../lib/directory/shm/client-table.ts";
 import { SharedMemory } from "../../../../lib/ipc/shared-memory.ts";
 
-/** Below the range of ports that the kernel gives out by itself. */
-export function freshPort(): number {
-  for (;;) {
-    const port = 10_000 + randomInt(20_000);
-    if (!existsSync(`/dev/shm/ptalk-server-${port}`)) return port;
+/** A socket that listens, on all addresses. */
+export class ListeningSocket implements Disposable {
+  readonly port: number;
+  readonly inode: number;
+  readonly #server: Server;
+
+  constructor() {
+    this.#server = createServer().listen(0).unref();
+    this.port = (this.#server.address() as { port: number }).port;
+    this.inode = fstatSync((this.#server as unknown as { _handle: { fd: number } })._handle.fd).ino;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+  }
+}
+
+/** A table in which this process is the server. */
+export class ServedTable implements Disposable {
+  readonly table: ClientTable;
+  readonly port: number;
+  readonly #socket = new ListeningSocket();
+
+  constructor(capacity: number) {
+    this.port = this.#socket.port;
+    this.table = ClientTable.create(newServerName(this.port), { capacity, listener: this.#socket.inode });
+    this.table.claim();
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+    this.table.close();
+    ClientTable.discard(this.table.name);
   }
 }
 
