@@ -8,7 +8,7 @@
       "cflags": ["-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],
       "cflags_cc": ["-std=c++17", "-fvisibility=hidden"],
       "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,relro,-z,now"],
-      "libraries": ["-lrt", "-pthread"]
+      "libraries": ["-lrt", "-ldl", "-pthread"]
     }
   ]
 }

@@ -33,8 +33,18 @@ function compileReference() {
   const folder = mkdtempSync(join(tmpdir(), "ptalk-bench-"));
   const program = join(folder, "ipc");
   execFileSync("cc", ["-O2", "-o", program, join(import.meta.dirname, "ipc.c"), "-pthread", "-lrt"]);
-  const run = (what) => (count) => Number(execFileSync(program, [what, String(count)], { timeout: 60_000 }));
-  return { pairs: run("pairs"), signals: run("signals"), remove: () => rmSync(folder, { recursive: true }) };
+  const run =
+    (what, ...rest) =>
+    (count) =>
+      Number(execFileSync(program, [what, String(count), ...rest.map(String)], { timeout: 60_000 }));
+  const messages = (size, count) => run("messages", size)(count);
+  return {
+    pairs: run("pairs"),
+    signals: run("signals"),
+    trips: run("trips"),
+    messages,
+    remove: () => rmSync(folder, { recursive: true }),
+  };
 }
 
 function pairs(sem) {
@@ -121,8 +131,8 @@ export async function run(report) {
     const [made] = await best(MAPS, createAndUnlink(name));
     report.row({ name: "create, map, close, unlink 4 KiB", value: made / 1000, unit: "us" });
 
-    await roundTrips(report);
-    await queues(report);
+    await roundTrips(report, reference);
+    await queues(report, reference);
   } finally {
     sem.close();
     sem.unlink();

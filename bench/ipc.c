@@ -1,6 +1,7 @@
 // The same work in C, for bench/ipc.bench.js. `ipc pairs COUNT` prints nanoseconds for one sem_wait + sem_post on a named
 // semaphore; `ipc signals COUNT` prints nanoseconds for one round trip of a queued signal between two processes whose
-// handlers write to a pipe that their loops poll: what any program with an event loop must do.
+// handlers write to a pipe that their loops poll: what any program with an event loop must do. `ipc trips COUNT`: of one byte there and
+// back over a Unix socket. `ipc messages COUNT SIZE`: of one message of SIZE bytes by a Unix socket, a length before each.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,8 +77,62 @@ static int signals(long count) {
   return waitpid(child, NULL, 0) == child ? 0 : 1;
 }
 
+static int trips(long count) {
+  int sides[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sides) < 0) return 1;
+  const pid_t child = fork();
+  char byte = 'x';
+  if (child == 0) {
+    while (read(sides[1], &byte, 1) == 1 && write(sides[1], &byte, 1) == 1) {
+    }
+    _exit(0);
+  }
+  double start = 0;
+  for (long i = -1; i < count; i++) {
+    if (i == 0) start = now();
+    if (write(sides[0], &byte, 1) != 1 || read(sides[0], &byte, 1) != 1) return 1;
+  }
+  printf("%.3f\n", (now() - start) / count);
+  kill(child, SIGKILL);
+  return waitpid(child, NULL, 0) == child ? 0 : 1;
+}
+
+static int read_all(int fd, char* bytes, size_t length) {
+  for (size_t got = 0; got < length;) {
+    const ssize_t part = read(fd, bytes + got, length - got);
+    if (part <= 0) return -1;
+    got += part;
+  }
+  return 0;
+}
+
+static int messages(long count, unsigned size) {
+  int sides[2];
+  char* frame = calloc(1, sizeof size + size);
+  if (frame == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sides) < 0) return 1;
+  const pid_t child = fork();
+  if (child == 0) {
+    memcpy(frame, &size, sizeof size);
+    for (long i = -1; i < count; i++)
+      if (write(sides[1], frame, sizeof size + size) != (ssize_t)(sizeof size + size)) _exit(1);
+    _exit(0);
+  }
+  double start = 0;
+  for (long i = -1; i < count; i++) {
+    if (i == 0) start = now();
+    unsigned length;
+    if (read_all(sides[0], (char*)&length, sizeof length) < 0 || length > size) return 1;
+    if (read_all(sides[0], frame, length) < 0) return 1;
+  }
+  printf("%.3f\n", (now() - start) / count);
+  return waitpid(child, NULL, 0) == child ? 0 : 1;
+}
+
 int main(int argc, char** argv) {
-  if (argc != 3) return 64;
+  if (argc < 3) return 64;
   const long count = atol(argv[2]);
-  return strcmp(argv[1], "pairs") == 0 ? pairs(count) : signals(count);
+  if (strcmp(argv[1], "pairs") == 0) return pairs(count);
+  if (strcmp(argv[1], "signals") == 0) return signals(count);
+  if (strcmp(argv[1], "trips") == 0) return trips(count);
+  return argc == 4 && strcmp(argv[1], "messages") == 0 ? messages(count, atoi(argv[3])) : 64;
 }

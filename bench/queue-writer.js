@@ -1,12 +1,12 @@
 // The other process of bench/queues.js: writes COUNT messages of SIZE bytes by the way named, or sends single bytes back.
-// Arguments: way, where, size, count. "ring" NAME, "unix" PATH, "pipe" (to descriptor 3), "send"; "echo-unix" PATH, "echo-sem" NAME.
+// Arguments: way, where, size, count. "ring" NAME, "queue" NAME, "unix" PATH, "pipe" (to descriptor 3), "send"; "echo-unix" PATH, "echo-sem" NAME.
 import { once } from "node:events";
 import { connect, Socket } from "node:net";
-import { RingBuffer, Semaphore } from "../dist/ipc/index.js";
+import { MessageQueue, RingBuffer, Semaphore } from "../dist/ipc/index.js";
 
 const [, , way, where, size, count] = process.argv;
-const messages = Number(count);
-const message = Buffer.alloc(Number(size), 1);
+const messages = Number(count ?? 0);
+const message = Buffer.alloc(Number(size ?? 0), 1);
 
 async function writeFramed(socket) {
   const framed = Buffer.concat([Buffer.alloc(4), message]);
@@ -20,6 +20,10 @@ const ways = {
     const ring = RingBuffer.open(where, { role: "writer" });
     for (let i = 0; i < messages; i++) if (!ring.tryPush(message)) await ring.push(message);
     ring.close();
+  },
+  queue: async () => {
+    const queue = MessageQueue.open(where, { role: "writer" });
+    for (let i = 0; i < messages; i++) if (!queue.trySend(message)) await queue.send(message);
   },
   unix: () => writeFramed(connect(where)),
   pipe: () => writeFramed(new Socket({ fd: 3, readable: false, writable: true })),

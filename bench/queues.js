@@ -1,19 +1,21 @@
 // Messages from one process to another: RingBuffer beside a Unix socket and a pipe (length and bytes, as programs frame them) and
 // process.send (advanced serialisation); and a round trip of two waitAsync beside one byte there and back over a Unix socket. Each figure is
-// the best of some rounds, which alternate.
+// the best of some rounds, which alternate. Beside them MessageQueue, which C programs can be at the other end of, and the socket in C.
 import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { RingBuffer, Semaphore } from "../dist/ipc/index.js";
+import { MessageQueue, RingBuffer, Semaphore } from "../dist/ipc/index.js";
 
 const WRITER = join(import.meta.dirname, "queue-writer.js");
-const ROUNDS = 5;
+const ROUNDS = 12;
 const RING_BYTES = 1 << 20;
 const TRIPS = 2000;
 const TRIP_ROUNDS = 10;
+/** The longest message of a queue that unprivileged users get: /proc/sys/fs/mqueue/msgsize_max. */
+const QUEUE_MESSAGE_MAX = 8192;
 /** Size and number of messages; fewer for process.send, which is slow. */
 const LOADS = [
   { size: 64, label: "64 B", count: 200_000, sent: 20_000, socketTarget: 3 },
@@ -94,6 +96,26 @@ async function send(size, count) {
   return each;
 }
 
+/** The kernel's queue: ten messages at a time, as unprivileged users get it. */
+async function kernelQueue(size, count) {
+  const name = `/ptalk-bench-queue-${process.pid}`;
+  const queue = MessageQueue.create(name, { messageSize: size, role: "reader" });
+  const writer = spawn(process.execPath, [WRITER, "queue", name, String(size), String(count)], { stdio: "inherit" });
+  let start = 0;
+  let taken = 0;
+  try {
+    while (taken < count) {
+      if (queue.tryReceive() === null) await queue.receive();
+      if (taken++ === 0) start = now();
+    }
+    return (now() - start) / (taken - 1);
+  } finally {
+    queue.close();
+    MessageQueue.unlink(name);
+    if (writer.exitCode === null) await once(writer, "exit");
+  }
+}
+
 async function bestOf(rounds, measures) {
   const best = measures.map(() => Number.POSITIVE_INFINITY);
   for (let round = 0; round < rounds; round++)
@@ -101,14 +123,19 @@ async function bestOf(rounds, measures) {
   return best;
 }
 
-export async function queues(report) {
+export async function queues(report, reference) {
   for (const { size, label, count, sent, socketTarget } of LOADS) {
-    const [ours, socket, piped, sending] = await bestOf(ROUNDS, [
+    const queued = size <= QUEUE_MESSAGE_MAX ? [() => kernelQueue(size, sent)] : [];
+    const [ours, socket, piped, sending, inC, kernel] = await bestOf(ROUNDS, [
       () => ring(size, count),
       () => unix(size, count),
       () => pipe(size, count),
       () => send(size, sent),
+      () => reference.messages(size, count),
+      ...queued,
     ]);
+    report.row({ name: `${label} by a Unix socket in C`, value: inC / 1000, unit: "us" });
+    if (kernel !== undefined) report.row({ name: `${label} by MessageQueue`, value: kernel / 1000, unit: "us" });
     report.row({ name: `${label} by a Unix socket`, value: socket / 1000, unit: "us" });
     report.row({ name: `${label} by a pipe`, value: piped / 1000, unit: "us" });
     report.row({ name: `${label} by process.send`, value: sending / 1000, unit: "us" });
@@ -125,7 +152,7 @@ export async function queues(report) {
 }
 
 /** A round trip: [two waitAsync, a byte over a Unix socket], in nanoseconds. */
-export async function roundTrips(report) {
+export async function roundTrips(report, reference) {
   const path = join(tmpdir(), `ptalk-bench-${process.pid}-trip.sock`);
   const name = `/ptalk-bench-trip-${process.pid}`;
   const [ping, pong] = ["ping", "pong"].map((end) => Semaphore.create(name + end));
@@ -145,7 +172,7 @@ export async function roundTrips(report) {
     return (now() - start) / TRIPS;
   };
   try {
-    const [waits, bytes] = await bestOf(TRIP_ROUNDS, [
+    const [waits, bytes, inC] = await bestOf(TRIP_ROUNDS, [
       () =>
         trips(() => {
           ping.post();
@@ -157,8 +184,10 @@ export async function roundTrips(report) {
           socket.write(byte);
           return answer;
         }),
+      () => reference.trips(TRIPS),
     ]);
     const ratio = waits / bytes;
+    report.row({ name: "a byte over a Unix socket and back in C", value: inC / 1000, unit: "us" });
     report.row({ name: "a byte over a Unix socket and back", value: bytes / 1000, unit: "us" });
     report.row({
       name: "post to waitAsync and back (ratio: the socket)",

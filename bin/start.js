@@ -1,5 +1,5 @@
 // The command. CommonJS: Node is up 5 ms sooner than with a module. scripts/bundle.js makes the files.
-const { existsSync } = require("node:fs");
+const { existsSync, readFileSync } = require("node:fs");
 const { join } = require("node:path");
 const { requireCompiled } = require("./compiled.js");
 
@@ -28,8 +28,22 @@ function requireMapped(path) {
   return require(path);
 }
 
+/** As the single executable does: the licences of what is inside ask to go with every copy. */
+function printLicences() {
+  for (const file of ["../LICENSE", "../dist/LICENCES.txt"])
+    process.stdout.write(`${readFileSync(join(__dirname, file), "utf8")}\n`);
+}
+
+/** Not through the cache of compiled code: that is in the home, which may be on a mount that does not answer. */
+function quickUnread(args) {
+  const path = join(__dirname, "../dist/unread.cjs");
+  return existsSync(path) && require(path).quickUnread(args);
+}
+
 async function start(args) {
-  const done = args[0] === "send" && (await program("send.cjs").quickSend(args));
+  if (args[0] === "--licences") return printLicences();
+  const done =
+    (args[0] === "send" && (await program("send.cjs").quickSend(args))) || (args[0] === "unread" && quickUnread(args));
   if (!done) await program("ptalk.cjs").main(args);
 }
 

@@ -148,6 +148,8 @@ export interface Native {
    * event loop alive. Once for a socket. After 16 errors in a row it is not read any more.
    */
   udpReceive(fd: number, bytes: Uint8Array, meta: Int32Array, callback: (count: number) => void): void;
+  /** Reads what has come into the same slots, without the callback: how many, 0 or less for none. */
+  udpRead(fd: number): number;
   /** The address of datagram `index` of the batch that was called back for last, as text. */
   udpSource(fd: number, index: number): string;
   /** sendto(2), without blocking: 0, or the errno. */
@@ -159,6 +161,11 @@ export interface Native {
   listenUnix(path: string, mode: number, backlog: number): number;
   /** Whether that is a descriptor of a Unix socket. */
   isUnixSocket(fd: number): boolean;
+  /**
+   * One service of nsswitch.conf(5) is asked for a user, by login or by uid: null when there is no such module, else its status (1 found, 0 no
+   * such user, below 0 unknown), and the uid and login found. Blocks for as long as the service likes.
+   */
+  nssLookup(service: string, user: string | number): [status: number, uid?: number, login?: string] | null;
   /** TCP_USER_TIMEOUT of a connection: ms that sent data may stay unacknowledged. */
   setUserTimeout(fd: number, ms: number): void;
 

@@ -40,6 +40,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddWatches(env, exports);
   AddTerminals(env, exports);
   AddUdp(env, exports);
+  AddUserDatabase(env, exports);
   return exports;
 }
 

@@ -70,6 +70,7 @@ void AddMessageQueues(Napi::Env env, Napi::Object exports);
 void AddWatches(Napi::Env env, Napi::Object exports);
 void AddTerminals(Napi::Env env, Napi::Object exports);
 void AddUdp(Napi::Env env, Napi::Object exports);
+void AddUserDatabase(Napi::Env env, Napi::Object exports);
 
 using Callback = Napi::Value (*)(const Napi::CallbackInfo&);
 inline void Add(Napi::Env env, Napi::Object exports, const char* name, Callback callback) {

@@ -45,7 +45,9 @@ static Napi::Value MqAttributes(const Napi::CallbackInfo& info) {
 static Napi::Value MqSend(const Napi::CallbackInfo& info) {
   if (!info[1].IsTypedArray()) return ThrowErrno(info.Env(), "mq_send", "", EINVAL);
   const auto bytes = info[1].As<Napi::TypedArray>();
-  const char* data = static_cast<const char*>(bytes.ArrayBuffer().Data()) + bytes.ByteOffset();
+  // An empty array may have no memory at all, and mq_send(3) takes no null pointer.
+  const bool empty = bytes.ByteLength() == 0;
+  const char* data = empty ? "" : static_cast<const char*>(bytes.ArrayBuffer().Data()) + bytes.ByteOffset();
   int result;
   do {
     result = mq_send(Int(info, 0), data, bytes.ByteLength(), static_cast<unsigned>(Int(info, 2)));

@@ -181,6 +181,16 @@ static Napi::Value UdpReceive(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+// udpRead(fd): what has come and was not read yet, as the callback is told of it, at once; a negated errno for none. An error of the
+// socket is left to the callback.
+static Napi::Value UdpRead(const Napi::CallbackInfo& info) {
+  UdpSocket* socket = Find(info);
+  if (socket == nullptr || !socket->polling) return Napi::Number::New(info.Env(), -EBADF);
+  const int result = socket->Receive(0);
+  for (int i = 0; i < result; i++) socket->Describe(i);
+  return Napi::Number::New(info.Env(), result);
+}
+
 // udpSource(fd, i): the address of datagram i of the present batch, as text.
 static Napi::Value UdpSource(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -248,6 +258,7 @@ void AddUdp(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "udpOpen", UdpOpen);
   Add(env, exports, "udpPort", UdpPort);
   Add(env, exports, "udpReceive", UdpReceive);
+  Add(env, exports, "udpRead", UdpRead);
   Add(env, exports, "udpSource", UdpSource);
   AddRaw(env, exports, "udpSend", UdpSend);
   Add(env, exports, "udpClose", UdpClose);

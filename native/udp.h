@@ -35,9 +35,10 @@ struct UdpSocket {
   iovec slots[kUdpBatch];
   sockaddr_in6 names[kUdpBatch];
 
- private:
   int Receive(int status);
   void Describe(int i);
+
+ private:
   void Call(int result);
 };
 

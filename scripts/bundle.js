@@ -1,42 +1,19 @@
 // Makes of what the compiler made of lib/ what is published, so that an install brings no other packages: each package that a module imports
 // becomes one file in dist/vendor. And the command becomes one file, dist/ptalk.cjs, of lib/cli and all it needs: Node takes longer to
 // find, read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled code
-// can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, has a smaller file of its own, dist/send.cjs. Programs that
-// import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
+// can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, and `ptalk unread`, for prompts, have smaller files of their
+// own. Programs that import ptalk get the modules as they are. Run by `npm run build`, behind the compiler.
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { basename, dirname, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import { rolldown } from "rolldown";
+import { fromVendor, plainAssert, rareParts, vendorFile } from "./bundling.js";
 
 const dist = join(import.meta.dirname, "../dist");
 const require = createRequire(import.meta.url);
 const { devDependencies } = require("../package.json");
-
-/** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
-const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
-const VIRTUAL = "\0rare:";
-const rareParts = {
-  name: "rare-parts",
-  resolveId: { filter: { id: RARE }, handler: (id) => VIRTUAL + id },
-  load: {
-    filter: { id: new RegExp(`^${VIRTUAL}`) },
-    handler: (id) => `module.exports = process.getBuiltinModule(${JSON.stringify(id.slice(VIRTUAL.length))});`,
-  },
-};
-
-/** sodium-native checks its arguments by node:assert, which takes 1 ms to load and is used for nothing else. */
-const plainAssert = {
-  name: "plain-assert",
-  resolveId: { filter: { id: /^assert$/ }, handler: () => "\0assert" },
-  load: {
-    filter: { id: /^\0assert$/ },
-    handler: () => `module.exports = (ok, message) => {
-      if (!ok) throw new Error(message);
-    };`,
-  },
-};
 
 /** A module in one file with others still means its own place by import.meta. */
 const ownPlace = {
@@ -71,8 +48,6 @@ const sodiumAddon = (root) => ({
       }`,
   },
 });
-
-const vendorFile = (name) => `${name.replace("@", "").replace("/", "-")}.cjs`;
 
 /** What the modules import of other packages, by import or by the require() of those that are needed now and then. */
 const IMPORTED = /\b(from|import|require\()\s*"([a-z@][^":]*)"/g;
@@ -112,18 +87,6 @@ const inVendor = (packages, self) => ({
   name: "in-vendor",
   resolveId: (id) => (packages.has(id) && id !== self ? { id: `./${vendorFile(id)}`, external: true } : null),
 });
-
-/** In the command, which is one file anyway, the packages themselves. */
-const fromVendor = (packages) => {
-  const names = new Map([...packages].map((name) => [vendorFile(name), name]));
-  return {
-    name: "from-vendor",
-    resolveId: {
-      filter: { id: /\/vendor\/[^/]+\.cjs$/ },
-      handler: (id) => require.resolve(names.get(basename(id))),
-    },
-  };
-};
 
 /** One file of everything behind a module of lib/cli. */
 async function bundle(entry, name, packages) {
@@ -177,11 +140,15 @@ function writeMap(path, written) {
   writeFileSync(path, JSON.stringify(map));
 }
 
+/** Licences (SPDX) that ask for nothing but to be passed on. */
+const FREE = new Set(["MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "0BSD"]);
+
 /** The licences of the packages that the files contain: they ask to go with every copy. */
 function writeLicences(moduleIds) {
   const roots = new Set(moduleIds.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id) ?? []));
   const licences = [...roots].sort().map((root) => {
-    const { name, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const { name, version, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    if (!FREE.has(license)) throw new Error(`${name} has the licence ${license}: may it be passed on with ptalk?`);
     const file = readdirSync(root).find((entry) => /^licen[cs]e/i.test(entry));
     if (file === undefined) throw new Error(`${name} comes without its licence`);
     return `${name} ${version}\n\n${readFileSync(join(root, file), "utf8").trim()}\n`;
@@ -216,4 +183,5 @@ writeLicences([
   ...moduleIds,
   ...(await bundle("main.js", "ptalk.cjs", packages)),
   ...(await bundle("quick-send.js", "send.cjs", packages)),
+  ...(await bundle("quick-unread.js", "unread.cjs", packages)),
 ]);

@@ -98,14 +98,18 @@ export function withNode(node) {
 const caches = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
 
 /** The path of that Node; null when npm has none. Kept in PTALK_NODES_CACHE, or in the user's cache. No install scripts: the package is the binary itself. */
-export function nodeOf(major) {
-  const folder = join(process.env.PTALK_NODES_CACHE || join(caches, "ptalk-nodes"), major);
-  const node = join(folder, `node_modules/node-linux-${process.arch}/bin/node`);
+export function nodeOf(major, arch = process.arch) {
+  const folder = join(
+    process.env.PTALK_NODES_CACHE || join(caches, "ptalk-nodes"),
+    arch === process.arch ? major : `${major}-${arch}`,
+  );
+  const node = join(folder, `node_modules/node-linux-${arch}/bin/node`);
   if (!existsSync(node)) {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
-    const name = `node-linux-${process.arch}@${major}`;
-    if (!run("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", name], { cwd: folder }).ok) return null;
+    const name = `node-linux-${arch}@${major}`;
+    if (!run("npm", ["install", "--force", "--ignore-scripts", "--no-audit", "--no-fund", name], { cwd: folder }).ok)
+      return null;
   }
   return node;
 }

@@ -41,6 +41,21 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return abortable(over, signal).finally(() => clearTimeout(timer));
 }
 
+/** A promise and what settles it (Promise.withResolvers, which Node 20 lacks). Its rejection may go unheard. */
+export class Deferred<T> {
+  readonly promise: Promise<T>;
+  resolve!: (value: T) => void;
+  reject!: (reason: unknown) => void;
+
+  constructor() {
+    this.promise = new Promise<T>((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    this.promise.catch(() => {});
+  }
+}
+
 /** Coalesces concurrent identical requests (Go's singleflight). */
 export class SingleFlight<T> {
   readonly #inFlight = new Map<string, Promise<T>>();

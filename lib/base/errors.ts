@@ -4,7 +4,9 @@
 /** What went wrong, for programs. `failed.code` of the JSON events is one of {@link FAILED_CODES}. */
 export type TalkErrorCode =
   | "no-such-user"
+  | "no-such-process"
   | "not-delivered"
+  | "unconfirmed"
   | "key-mismatch"
   | "declined"
   | "not-understood"
@@ -12,6 +14,8 @@ export type TalkErrorCode =
   | "bad-name"
   | "bad-data"
   | "name-taken"
+  | "name-reserved"
+  | "too-many"
   | "unreachable"
   | "full"
   | "try-again"
@@ -49,8 +53,16 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  /** Subject: the UDP port. */
+  | "other-chat-port"
+  /** Subject: HOST:PORT that a program which is no server has. */
+  | "foreign-port"
   | "more-descriptors"
-  | "plain-server";
+  | "plain-server"
+  /** Another program of this user has the name. */
+  | "own-session"
+  /** Subject: the name, a login name of the server's host. */
+  | "reserved-name";
 
 export interface TalkErrorOptions extends ErrorOptions {
   readonly remedy?: Remedy;
@@ -77,14 +89,33 @@ export class TalkError extends Error {
   static noSuchUser(name: string): TalkError {
     return new TalkError("no-such-user", `no user ${quote(name)} is on`);
   }
+  static noSuchProcess(pid: number): TalkError {
+    return new TalkError("no-such-process", `there is no process ${pid}`);
+  }
+  /** No server runs on the default address, which whoever is on keeps running. */
+  static nobodyOn(): TalkError {
+    return new TalkError("no-such-user", "nobody is on");
+  }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
+  }
+  /** Its receiver may have shown it, and has not said. @param reason as for notDelivered() */
+  static unconfirmed(to: string, reason: string, cause?: unknown): TalkError {
+    const warning = "it may have arrived; sending again may double it";
+    return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
   }
   /** Both fingerprints are in the message: the person has to decide, ptalk never does. */
   static keyMismatch(name: string, known: string, offered: string): TalkError {
     const message = `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ${quote(name)}`;
     return new TalkError("key-mismatch", message, { remedy: "forget-key", subject: printable(name) });
+  }
+  /** On this host, where the user's own programs show which keys they use. */
+  static impostor(name: string): TalkError {
+    return new TalkError(
+      "key-mismatch",
+      `${quote(name)} is not that user of this host: the programs of that user use other keys`,
+    );
   }
   /** The receiving program knows the sender's name under another key, and refuses the message. */
   static knownUnderAnotherKey(to: string): TalkError {
@@ -108,8 +139,14 @@ export class TalkError extends Error {
     return new TalkError("bad-data", reason, { cause });
   }
   /** @param holder a clause that says who has it */
-  static nameTaken(name: string, holder?: string): TalkError {
-    return new TalkError("name-taken", `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`);
+  static nameTaken(name: string, holder?: string, isOwnSession = false): TalkError {
+    const message = `the name ${quote(name)} is taken${holder === undefined ? "" : `: ${holder}`}`;
+    return new TalkError("name-taken", message, isOwnSession ? { remedy: "own-session" } : {});
+  }
+  /** A rule gives the name to another user. @param reason a clause */
+  static nameReserved(name: string, reason: string): TalkError {
+    const message = `the name ${quote(name)} is reserved: ${reason}`;
+    return new TalkError("name-reserved", message, { remedy: "reserved-name", subject: printable(name) });
   }
   /** Another program of the same user has taken the name over. */
   static replaced(name: string): TalkError {

@@ -61,6 +61,43 @@ function foldUnless(problemOf: (name: unknown) => string | null, name: string): 
 }
 
 /**
+ * The folded form of a valid room, null for any other text: "#" and what is allowed as a name. A command's word will do: with the
+ * "#" before it nobody takes it for one.
+ */
+export function foldRoomIfValid(room: string): string | null {
+  if (typeof room !== "string" || room[0] !== "#") return null;
+  const name = room.slice(1);
+  if (!ASCII_NAME.test(name) && nameProblem(name) !== null) return null;
+  return foldRoom(room);
+}
+
+/** @returns the folded form. @throws TalkError `bad-name`, saying which rule is broken */
+export function validateRoom(room: string): string {
+  const folded = foldRoomIfValid(room);
+  if (folded !== null) return folded;
+  const isMarked = typeof room === "string" && isRoom(room);
+  throw TalkError.badName(
+    String(room),
+    (isMarked && nameProblem(room.slice(1))) || 'a room is a name with "#" before it',
+  );
+}
+
+/** Whether this is meant as a room, and not as a name. */
+export function isRoom(text: string): boolean {
+  return text.startsWith("#");
+}
+
+/** A name, or a room. @returns the folded form. @throws TalkError `bad-name` */
+export function validateTarget(text: string): string {
+  return isRoom(text) ? validateRoom(text) : validateName(text);
+}
+
+/** The form in which rooms are compared: "#Ops" and "#ops" are one. A text that is no room gives one that no room has. */
+export function foldRoom(room: string): string {
+  return `#${foldName(room.slice(1))}`;
+}
+
+/**
  * The form in which names are compared: two names are the same user if their folded forms are equal.
  *
  * NFKC, full upper case, full lower case, NFKC (ECMA-262 String.prototype.normalize, toUpperCase, toLowerCase, all locale

@@ -25,6 +25,14 @@ export function adviceFor(error: unknown): string {
       return "Give another one with --state-dir";
     case "other-port":
       return "Use that server, or serve on another port with --listen";
+    case "other-chat-port":
+      return "Take another one from 1024 up (PTALK_PORT), or none: then the system picks it";
+    case "own-session":
+      return "End that program, or give another name with --as NAME";
+    case "reserved-name":
+      return "Give another name with --as NAME, or PTALK_NAME";
+    case "foreign-port":
+      return "Use another port (ptalk serve --listen 127.0.0.1:5519, and --server 127.0.0.1:5519 or PTALK_SERVER for everybody), or have that program ended";
     case "plain-server":
       return "If the network is trusted: --insecure";
     case "more-descriptors":

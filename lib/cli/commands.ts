@@ -34,9 +34,34 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "print what was said",
     load: () => import("./commands/history.ts"),
   },
+  agent: {
+    usage: "agent [start|stop|status]",
+    summary: "be on without a terminal",
+    load: () => import("./commands/agent.ts"),
+  },
+  unread: {
+    usage: "unread",
+    summary: "how many messages wait with the agent",
+    load: () => import("./commands/unread.ts"),
+  },
+  wall: {
+    usage: "wall [--tty] TEXT...",
+    summary: "write to everybody who is on",
+    load: () => import("./commands/wall.ts"),
+  },
+  when: {
+    usage: "when PID NAME [TEXT...] | when NAME -- COMMAND...",
+    summary: "tell somebody that a program has ended",
+    load: () => import("./commands/when.ts"),
+  },
   ipc: { usage: "ipc", summary: "shared-memory objects: live or left behind", load: () => import("./commands/ipc.ts") },
   top: { usage: "top", summary: "workers, lock, signals and tables, live", load: () => import("./commands/top.ts") },
   key: { usage: "key", summary: "own fingerprint and known peers", load: () => import("./commands/key.ts") },
+  completion: {
+    usage: "completion bash|zsh|fish",
+    summary: "a script that makes Tab complete",
+    load: async () => (await import("./commands/completion.ts")).completion(COMMANDS),
+  },
   config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
   doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
 };

@@ -76,6 +76,8 @@ export function integer(min: number, max: number): (raw: unknown, origin: Origin
 }
 
 const DAY_SECONDS = 86_400;
+/** The most that a time may be, mostly. */
+export const WEEK_S = 7 * DAY_SECONDS;
 const UNIT_SECONDS: Readonly<Record<string, number>> = { "": 1, ms: 0.001, s: 1, m: 60, h: 3_600, d: DAY_SECONDS };
 
 /**

@@ -23,6 +23,7 @@ import {
   server,
   socketPath,
   timeFormat,
+  WEEK_S,
 } from "./config-values.ts";
 
 interface Setting<T> {
@@ -36,7 +37,6 @@ interface Setting<T> {
   readonly fallback: T | null;
 }
 
-const WEEK_S = 7 * 86_400;
 const MAX_HISTORY_DAYS = 36_500;
 const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
@@ -50,6 +50,7 @@ const CLIENT_SETTINGS = {
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
   accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },
+  listed: { env: "LISTED", key: "listed", read: boolean, fallback: true },
   history: { env: "HISTORY", key: "history", read: boolean, fallback: true },
   historyDays: {
     env: "HISTORY_DAYS",
@@ -75,6 +76,7 @@ const SERVE_SETTINGS = {
   tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode, fallback: 0o644 },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 
 type SettingTable = Readonly<Record<string, Setting<unknown>>>;
@@ -102,6 +104,7 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly accept: Accept;
+  readonly listed: boolean;
   readonly history: boolean;
   readonly historyDays: number;
 }
@@ -122,6 +125,7 @@ export async function loadConfig(
     insecure: values.insecure ?? false,
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
     accept: values.accept ?? CLIENT_SETTINGS.accept.fallback,
+    listed: values.listed ?? CLIENT_SETTINGS.listed.fallback,
     history: values.history ?? CLIENT_SETTINGS.history.fallback,
     historyDays: values.historyDays ?? CLIENT_SETTINGS.historyDays.fallback,
     bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,

@@ -12,6 +12,8 @@ export const EXIT = {
   internal: 70,
   cannotCreate: 73,
   tempFail: 75,
+  /** It may have arrived, or some have it. No status of sysexits(3) says so. */
+  unconfirmed: 76,
   noPermission: 77,
 } as const;
 
@@ -22,19 +24,23 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   "bad-data": EXIT.data,
   "too-long": EXIT.data,
   "no-such-user": EXIT.noUser,
+  "no-such-process": EXIT.noUser,
   unreachable: EXIT.unavailable,
   full: EXIT.unavailable,
+  "too-many": EXIT.unavailable,
   protocol: EXIT.unavailable,
   "not-understood": EXIT.unavailable,
   internal: EXIT.internal,
   closed: EXIT.internal,
   "name-taken": EXIT.cannotCreate,
   "not-delivered": EXIT.tempFail,
+  unconfirmed: EXIT.unconfirmed,
   "try-again": EXIT.tempFail,
   timeout: EXIT.tempFail,
   "key-mismatch": EXIT.noPermission,
   declined: EXIT.noPermission,
   refused: EXIT.noPermission,
+  "name-reserved": EXIT.noPermission,
 };
 
 /** Files and folders that cannot be used as they are: errno(3). */

@@ -1,9 +1,10 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
+import { DEFAULT_SERVER } from "../base/server-address.ts";
 import type { DirectoryEntry, LocalEntry, TalkMessage } from "../client/types.ts";
 import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
 import { colourOfName, type Paint } from "./style.ts";
-import { time } from "./times.ts";
+import { shortTime, time } from "./times.ts";
 
 /** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
@@ -19,49 +20,81 @@ export function table(header: readonly string[], rows: readonly (readonly string
 
 export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on"];
-  const rows = clients.map((c) => [c.name, endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
-  return table(["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"], rows, paint);
+  const header = ["NAME", "ADDRESS", "HOST", "SINCE", "LAST LOOKUP"];
+  const rows = clients.map((c) => [markedName(c), endpoint(c), c.host, time(c.startedAt), time(c.lastLookupAt)]);
+  const statuses = clients.map(statusCell);
+  // Where everybody looks there is nothing to say.
+  if (statuses.every((status) => status === "")) return table(header, rows, paint);
+  return table(
+    [...header, "STATUS"],
+    rows.map((row, i) => [...row, statuses[i] ?? ""]),
+    paint,
+  );
 }
 
 export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on, on this machine"];
+  // Fits into 80 columns: what is the same for all is left out, and of a time what matters.
+  const isUsual = clients.every(({ server }) => server === DEFAULT_SERVER);
   const rows = clients.map((c) => [
-    c.name,
-    c.user,
-    String(c.pid),
-    c.tty ?? "-",
-    c.server,
-    time(c.startedAt),
-    time(c.lastMessageAt),
-    `${c.sent}/${c.received}`,
+    ...[c.name, c.user, String(c.pid), c.tty?.replace(/^\/dev\//, "") ?? "-"],
+    ...(isUsual ? [] : [c.server]),
+    ...[shortTime(c.startedAt), shortTime(c.lastMessageAt), `${c.sent}/${c.received}`],
   ]);
-  return table(["NAME", "USER", "PID", "TTY", "SERVER", "SINCE", "LAST MESSAGE", "SENT/RECEIVED"], rows, paint);
+  const header = ["NAME", "USER", "PID", "TTY", ...(isUsual ? [] : ["SERVER"]), "SINCE", "LAST", "SENT/GOT"];
+  return table(header, rows, paint);
+}
+
+/** "idle", "away", "away: at lunch"; empty for somebody who looks. */
+function statusCell({ status: { state, text } }: DirectoryEntry): string {
+  const word = state === "here" ? "" : state;
+  return text === "" ? word : `${word}${word === "" ? "" : ": "}${text}`;
 }
 
 /** One client, a field a line. */
 export function clientDetails(client: DirectoryEntry): string[] {
+  const status = statusCell(client);
   return [
-    `name         ${escapeControls(client.name)}`,
+    `name         ${escapeControls(markedName(client))}`,
     `address      ${escapeControls(endpoint(client))}`,
     `host         ${escapeControls(client.host)}`,
     `on since     ${time(client.startedAt)}`,
     `last lookup  ${time(client.lastLookupAt)}`,
+    ...(status === "" ? [] : [`status       ${escapeControls(status)}`]),
     `fingerprint  ${escapeControls(client.fingerprint)}`,
+    ...userLine(client),
   ];
 }
 
-export type Spoken = Pick<TalkMessage, "from" | "text" | "verified">;
+/** Who it is on the server's host, where something vouches for it. */
+function userLine({ user, uid, attested }: DirectoryEntry): string[] {
+  if (attested === null) return [];
+  return [`user         ${user === null ? "" : `${escapeControls(user)} `}(uid ${uid}), by ${attested}`];
+}
+
+/** A login name of the server's host has a tilde before it where nothing vouches for that user. */
+function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
+  return isUnattestedLogin ? `~${name}` : name;
+}
+
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
+  Partial<Pick<TalkMessage, "isUnattestedLogin" | "kind" | "room">>;
+
+/** Behind the name of who writes to everybody. No name has such letters. */
+const WALL = " (to everybody)";
 
 /**
- * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark.
+ * "14:05 bob: text", "14:05 #ops bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
+ * login name of the server's host whose user nothing vouches for a tilde before it.
  * @param stamp what stands before, "14:05 "
  */
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
-  const name = escapeControls(message.from);
-  const mark = message.verified ? "" : "?";
-  const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
+  const name = `${message.isUnattestedLogin ? "~" : ""}${escapeControls(message.from)}`;
+  const room = message.room ? `${escapeControls(message.room)} ` : "";
+  const mark = `${message.verified ? "" : "?"}${message.kind === "wall" ? WALL : ""}`;
+  const indent = " ".repeat(stringWidth(stamp) + stringWidth(room) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
-  const head = `${paint("dim", stamp)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
+  const head = `${paint("dim", stamp + room)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
 }
 

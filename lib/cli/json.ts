@@ -8,13 +8,19 @@ import type {
   FoldedEvent,
   LocalEntry,
   PeerEvent,
+  RoomEvent,
+  RoomResult,
   SentEvent,
   ServerEvent,
+  Standing,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../client/types.ts";
-
 import type { HistoryJson } from "../store/history/record.ts";
+import { failureText } from "./advice.ts";
+import type { FileJson } from "./files.ts";
 
 /** With these fields as text. */
 type Timed<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]: T[P] extends number ? string : string | null };
@@ -24,24 +30,31 @@ export type LocalEntryJson = Timed<LocalEntry, "startedAt" | "lastMessageAt">;
 
 /** The lines of `ptalk talk --json` and `ptalk recv --json`. */
 export type JsonEvent =
-  | {
+  | ({
       readonly type: "registered";
       readonly name: string;
       readonly server: string;
       readonly address: string;
       readonly port: number;
       readonly fingerprint: string;
-    }
+      readonly requested: string;
+    } & Standing)
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
-  | ({ readonly type: "message" } & Timed<TalkMessage, "at">)
+  | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at" | "leftAt">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
+  | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
   | ({ readonly type: "peer" } & PeerEvent)
+  | ({ readonly type: "status" } & StatusEvent)
   | ({ readonly type: "server" } & ServerEvent)
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
+  | FileJson
+  | ({ readonly type: "room" } & RoomEvent)
+  | ({ readonly type: "room-result" } & RoomResult)
+  | { readonly type: "members"; readonly room: string; readonly clients: readonly EntryJson[] }
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
@@ -73,18 +86,42 @@ export function localJson(c: LocalEntry): LocalEntryJson {
   };
 }
 
-export function registeredJson({ name, server, address, port, fingerprint }: TalkConnection): JsonEvent {
-  return { type: "registered", name, server, address, port, fingerprint };
+/** @param requested the name that was asked for first */
+export function registeredJson(client: TalkConnection, requested: string): JsonEvent {
+  const { name, server, address, port, fingerprint, standing } = client;
+  return { type: "registered", name, server, address, port, fingerprint, requested, ...standing };
 }
 
-export function messageJson({ id, from, text, at, fingerprint, verified, auto }: TalkMessage): JsonEvent {
-  return { type: "message", id, from, text, at: iso(at), fingerprint, verified, auto };
+export function messageJson(message: TalkMessage): JsonEvent {
+  const { id, from, text, at, fingerprint, verified, user, uid, attested, kind, room, via, leftAt, again, auto } =
+    message;
+  return {
+    ...{ type: "message", id, from, text, at: iso(at), fingerprint, verified, user, uid, attested },
+    ...{ kind, room, via, leftAt: isoOrNull(leftAt), again, auto },
+  };
 }
 
 export function sentJson({ id, to, at }: SentEvent): JsonEvent {
   return { type: "sent", id, to, at: iso(at) };
 }
 
-export function deliveredJson({ id, to, at, ms }: DeliveredEvent): JsonEvent {
-  return { type: "delivered", id, to, at: iso(at), ms };
+export function deliveredJson({ id, to, at, ms, room, via }: DeliveredEvent): JsonEvent {
+  return { type: "delivered", id, to, at: iso(at), ms, room, via };
+}
+
+export function failedJson(event: FailedEvent): JsonEvent {
+  const { id, to, code, room } = event;
+  return { type: "failed", id, to, code, message: failureText(event), room };
+}
+
+export function unconfirmedJson({ id, to, room, at, message }: UnconfirmedEvent): JsonEvent {
+  return { type: "unconfirmed", id, to, room, at: iso(at), message };
+}
+
+export function roomJson({ room, state, name, members }: RoomEvent): JsonEvent {
+  return { type: "room", room, state, name, members };
+}
+
+export function roomResultJson({ id, room, delivered, of, to, declined, failed, newKeys }: RoomResult): JsonEvent {
+  return { type: "room-result", id, room, delivered, of, to, declined, failed, newKeys };
 }

@@ -1,14 +1,15 @@
 // The program as commander sees it: global options, the one command that will run, and the others by name only.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { createRequire } from "node:module";
 import { Command } from "commander";
 import { TalkError } from "../base/errors.ts";
+import { PEER_PROTOCOL } from "../directory/entry.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
+import { wantsJson } from "./output.ts";
 
 const AFTER_HELP = `
 \`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
-73 name taken, 75 not delivered in time, 77 refused, 70 internal error. See ptalk(1).`;
+73 name taken, 75 not delivered in time, 76 unconfirmed, 77 refused, 70 internal error. See ptalk(1).`;
 
 /** Builds the program for one command line; only the command that it names is loaded. */
 export async function program(args: readonly string[]): Promise<Command> {
@@ -20,7 +21,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
-    .version(version(), "-V, --version", "print the version")
+    .version(wantsJson(args) ? versionJson() : version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "this help")
     .addHelpText("after", AFTER_HELP)
     .configureHelp({ showGlobalOptions: true });
@@ -65,8 +66,11 @@ function failInsteadOfExiting(command: Command): void {
   command.configureOutput({ writeErr: () => {} }); // the error is reported once, by main
 }
 
+function versionJson(): string {
+  return JSON.stringify({ name: "ptalk", version: version(), protocol: PEER_PROTOCOL, node: process.version });
+}
+
 function version(): string {
-  const root = join(import.meta.dirname, "../..");
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  const { version } = createRequire(import.meta.url)("../../package.json") as { version: string };
   return version;
 }

@@ -10,6 +10,9 @@ import { send } from "./send.ts";
 const OPTIONS = {
   as: { type: "string" },
   timeout: { type: "string" },
+  id: { type: "string" },
+  wait: { type: "string" },
+  file: { type: "string" },
   server: { type: "string" },
   "state-dir": { type: "string" },
   insecure: { type: "boolean" },
@@ -24,11 +27,11 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const line = parse(args.slice(1));
   const [names, ...words] = line?.positionals ?? [];
   if (line === undefined || names === undefined) return false;
-  const { as: name, "state-dir": stateDir, ...others } = line.values;
+  const { as: name, "state-dir": stateDir, file, id, wait, ...others } = line.values;
   begin();
   try {
     refuseDamagedArguments(args);
-    await send(names, words, await contextOf({ ...others, name, stateDir }));
+    await send(names, words, await contextOf({ ...others, name, stateDir }), { file, id, wait });
   } catch (error) {
     finish(error, args);
   }

@@ -17,11 +17,13 @@ import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/
 import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
+import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
-import { type DirectoryEntry, PEER_PROTOCOL } from "../directory/entry.ts";
+import { type Attestation, type DirectoryEntry, type NameOwner, PEER_PROTOCOL } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
 import { type Contact, Contacts, type Recipient } from "./contacts.ts";
+import type { LocalUsers } from "./local-users.ts";
 import type { DirectoryStats } from "./types.ts";
 
 /** Milliseconds after which the server is asked again, should a push have been missed. */
@@ -43,7 +45,7 @@ export interface DirectorySource {
   readonly serverStartedAt: number;
   readonly settlingMs: number;
   lookup(name: string): Promise<DirectoryEntry | null>;
-  ownerOf(name: string): Promise<string | null>;
+  ownerOf(name: string): Promise<NameOwner | null>;
   touch(): void;
   whenConnected(signal: AbortSignal): Promise<void>;
 }
@@ -55,6 +57,8 @@ export interface AddressBookParts {
   readonly peers: KnownPeers;
   /** Those endpoints of a client that can lead to it from here. */
   readonly endpointsOf: (entry: DirectoryEntry) => readonly Endpoint[];
+  /** Null while the server is not on this host. */
+  readonly localUsers: () => Pick<LocalUsers, "isImpostor"> | null;
   /** Whether a session with that peer is open. */
   readonly hasSession: (peer: PeerIdentity) => boolean;
   /** The server has told where the client of that name is, asked or unasked. */
@@ -64,13 +68,20 @@ export interface AddressBookParts {
 export interface Sender {
   readonly verified: boolean;
   readonly fingerprint: string;
+  /** As the server says of the key's holder. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: Attestation;
+  readonly isUnattestedLogin: boolean;
 }
+
+const NOBODY: Omit<NameOwner, "key"> = { user: null, uid: null, attested: null, isUnattestedLogin: false };
 
 export class AddressBook {
   readonly #parts: AddressBookParts;
   readonly #contacts = new Contacts();
   readonly #lookups = new SingleFlight<DirectoryEntry | null>();
-  readonly #owners = new SingleFlight<string | null>();
+  readonly #owners = new SingleFlight<NameOwner | null>();
   /** Monotonic milliseconds: what was learned before may no longer be so. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #asked = 0;
@@ -160,7 +171,7 @@ export class AddressBook {
     if (contact && owner !== null && (this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected)) {
       return this.#judge(name, keyText, isRemembered, owner);
     }
-    const patienceMs = isRemembered || owner === keyText ? KNOWN_PATIENCE_MS : STRANGER_PATIENCE_MS;
+    const patienceMs = isRemembered || owner?.key === keyText ? KNOWN_PATIENCE_MS : STRANGER_PATIENCE_MS;
     const asked = withTimeout(patienceMs, this.#askOwner(name), owner);
     return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
   }
@@ -184,7 +195,7 @@ export class AddressBook {
   async identityOf(name: string): Promise<{ readonly key: string | null; readonly uid: number | null }> {
     const contact = this.#contacts.get(name);
     const entry = await this.lookup(name).catch(() => contact?.entry ?? null);
-    const key = entry?.key ?? contact?.owner ?? (await this.#askOwner(name));
+    const key = entry?.key ?? contact?.owner?.key ?? (await this.#askOwner(name))?.key ?? null;
     return { key, uid: entry !== null && entry.attested !== null ? entry.uid : null };
   }
 
@@ -283,8 +294,8 @@ export class AddressBook {
     return peers.has(server, name) || (await source.ownerOf(name)) !== null;
   }
 
-  /** The key that the name belongs to; what was known before if the server cannot say. */
-  async #askOwner(name: string): Promise<string | null> {
+  /** Whose the name is; what was known before if the server cannot say. */
+  async #askOwner(name: string): Promise<NameOwner | null> {
     const { source } = this.#parts;
     const contact = this.#contacts.get(name);
     const known = contact?.owner ?? null;
@@ -295,7 +306,7 @@ export class AddressBook {
       return await this.#owners.run(name, async () => {
         this.#asked++;
         // Of a key with very many names some are its own only while it is on under them.
-        const owner = (await source.ownerOf(name)) ?? (await this.lookup(name))?.key ?? null;
+        const owner = (await source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
         if (owner !== null) this.#contacts.touch(name).onOwner(owner);
         return owner;
       });
@@ -340,6 +351,7 @@ export class AddressBook {
   /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
   #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {
     const { server, peers } = this.#parts;
+    this.#checkLocal(name, entry, entry);
     const standing = peers.check(server, name, entry.key);
     if (!isVersionChecked && entry.protocol !== PEER_PROTOCOL) throw otherVersion(entry);
     return standing === "known";
@@ -353,15 +365,24 @@ export class AddressBook {
     this.#touchTimer = setTimeout(() => this.tellLookups(), waitMs).unref();
   }
 
+  /** @throws TalkError key-mismatch */
+  #checkLocal(name: string, { key, uid }: Pick<NameOwner, "key" | "uid">, entry: DirectoryEntry | null): void {
+    const isHere = entry?.key === key && isLoopback(entry.address);
+    if (this.#parts.localUsers()?.isImpostor({ name, key, uid, isHere })) throw TalkError.impostor(name);
+  }
+
   /** @throws TalkError refused, key-mismatch */
-  #judge(name: string, key: string, isRemembered: boolean, owner: string | null): Sender {
-    const isOwner = owner === key;
+  #judge(name: string, key: string, isRemembered: boolean, owner: NameOwner | null): Sender {
+    const isOwner = owner?.key === key;
     if (!isRemembered && owner !== null && !isOwner) {
       throw TalkError.refused(`a stranger calls itself "${name}": the name belongs to another key`);
     }
+    this.#checkLocal(name, isOwner ? owner : { key, uid: null }, this.#contacts.get(name)?.entry ?? null);
     const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
     const contact = this.#contacts.get(name);
-    return { verified, fingerprint: contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64")) };
+    const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;
+    const shown = contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64"));
+    return { verified, fingerprint: shown, user, uid, attested, isUnattestedLogin };
   }
 
   /** @throws TalkError key-mismatch. What cannot be read is not remembered. */

@@ -49,6 +49,9 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
     allows: (value) => ["all", "attested", "known", "none"].includes(value as string),
   },
   fold: BOOLEAN,
+  unattended: BOOLEAN,
+  replace: BOOLEAN,
+  listed: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
 };
 
@@ -72,9 +75,11 @@ export function checkConnectOptions(options: unknown): asserts options is Connec
   }
   const { name, server } = options as ConnectOptions;
   validateName(name);
-  const { fold = false, history = false } = options as ConnectOptions;
+  const { fold = false, unattended = false, history = false } = options as ConnectOptions;
   if (fold && history === false)
     throw misuse("fold", "left out without history: it is where folded messages are", fold);
+  if (unattended && history === false)
+    throw misuse("unattended", "left out without history: it is where the messages go", unattended);
   if (server !== undefined) parseServerAddress(server, "server");
 }
 

@@ -3,7 +3,7 @@
 // longest ago makes room. Knows no server, and not whom to trust.
 import type { Endpoint } from "../base/endpoint.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
 
 /** Names that we write to: one conversation each, for as long as the server is away. */
@@ -24,7 +24,7 @@ export class Contact {
   #entry: DirectoryEntry | null = null;
   #entryAt = 0;
   #isOn = false;
-  #owner: string | null = null;
+  #owner: NameOwner | null = null;
   #ownerAt = 0;
   #recipient: Recipient | null = null;
   #fingerprint: { readonly key: string; readonly text: string } | null = null;
@@ -40,8 +40,8 @@ export class Contact {
   get isOn(): boolean {
     return this.#isOn;
   }
-  /** The key (base64) that the server binds the name to; null if it said none. */
-  get owner(): string | null {
+  /** To whom the server binds the name; null if it said nothing. */
+  get owner(): NameOwner | null {
     return this.#owner;
   }
   get ownerAt(): number {
@@ -57,11 +57,11 @@ export class Contact {
     this.#entry = entry;
     this.#entryAt = performance.now();
     this.#isOn = true;
-    this.onOwner(entry.key);
+    this.onOwner(entry);
   }
 
-  onOwner(key: string): void {
-    this.#owner = key;
+  onOwner(owner: NameOwner): void {
+    this.#owner = owner;
     this.#ownerAt = performance.now();
   }
 

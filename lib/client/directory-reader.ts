@@ -5,7 +5,7 @@ import { defaultStateDir } from "../base/files.ts";
 import { parseServerAddress } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { readEntry } from "../directory/entry-wire.ts";
 import { KnownServers } from "../store/known-peers.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
@@ -22,14 +22,23 @@ export async function lookupEntry(connection: ServerConnection, name: string): P
   return entryFrom(await connection.ask("LOOKUP", name));
 }
 
-/** The key (base64) that the name belongs to, whether its owner is on or not; null if to none. */
-export async function ownerOf(connection: ServerConnection, name: string): Promise<string | null> {
-  const reply = await connection.ask("KEY", name);
+/** Whose the name is, whether its owner is on or not; null if nobody's. */
+export async function ownerOf(connection: ServerConnection, name: string): Promise<NameOwner | null> {
+  const reply = await connection.ask("OWNER", name);
   if (reply === null) return null;
-  if (typeof reply !== "string" || decodeBase64(reply, KEY_BYTES) === null) {
-    throw TalkError.protocol("KEY is not answered with a key");
+  const [key, user, uid, attested, login] = ["key", "user", "uid", "attested", "login"].map((field) =>
+    reply instanceof Map ? reply.get(field) : undefined,
+  );
+  if (typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) {
+    throw TalkError.protocol("OWNER is not answered with a key");
   }
-  return reply;
+  return {
+    key,
+    user: typeof user === "string" ? user : null,
+    uid: typeof uid === "number" ? uid : null,
+    attested: attested === "kernel" || attested === "munge" ? attested : null,
+    isUnattestedLogin: login === 1,
+  };
 }
 
 /** Everyone, page by page; a client that joins or leaves meanwhile may or may not be among them (as with SCAN), none is twice. */
@@ -47,6 +56,13 @@ export async function allEntries(connection: ServerConnection): Promise<Director
     if (cursor === "0") return [...found.values()];
   }
   throw TalkError.protocol("ALL has no end");
+}
+
+/** Who is in a room, in the order of their folded names. */
+export async function roomMembers(connection: ServerConnection, room: string): Promise<DirectoryEntry[]> {
+  const reply = await connection.ask("MEMBERS", room);
+  if (!Array.isArray(reply)) throw TalkError.protocol("MEMBERS is not answered with clients");
+  return reply.map(entryFrom).filter((entry) => entry !== null);
 }
 
 /**

@@ -48,7 +48,7 @@ export async function withEmbeddedServer<T>(options: EmbeddedServerOptions, use:
     try {
       return await use();
     } catch (error) {
-      const gone = error instanceof TalkError && error.code === "unreachable";
+      const gone = error instanceof TalkError && error.code === "unreachable" && error.remedy !== "foreign-port";
       if (!gone || performance.now() >= deadline) throw error;
     }
     await pause(backoffMs(attempt, RETRY), options.signal);
@@ -84,12 +84,13 @@ async function ensureServer(
   }
 }
 
-interface Started {
+export interface Started {
   /** Undefined while it lives. `passing`: another server is, or was just now, in its place. */
   end: { readonly how: string; readonly passing: boolean } | undefined;
 }
 
-function startServer(address: ServerAddress, stateDir: string, after: string | null): Started {
+/** Starts one in the background, which ends by itself if the port is taken. @param after table of the one that has died there */
+export function startServer(address: ServerAddress, stateDir: string, after: string | null): Started {
   ensureStateDir(stateDir);
   const log = openSync(serveLogFile(stateDir), "a", 0o600);
   let nothing: number | undefined;
@@ -159,7 +160,7 @@ function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 const pause = (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, signal ? { signal } : {});
 
 /** Whether something accepts connections there. */
-function answers({ host, port }: ServerAddress): Promise<boolean> {
+export function answers({ host, port }: ServerAddress): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const done = (yes: boolean): void => {

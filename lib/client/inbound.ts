@@ -2,23 +2,29 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. A sender that the user does not want to hear is declined: admission.ts.
+//  2. A sender that the user does not want to hear is declined: admission.ts. So is what is said in a room that this program is not in.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
-//  5. The listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  5. One that was shown before, under the same id, is not shown again.
+//  6. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
+//  7. Of a program that nobody looks at the history gets it, then the listeners, whose outcome changes nothing.
+//  8. Else the listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
+import { withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { TokenBucket } from "../peer/handshake-rate-limiter.ts";
-import type { IncomingMessage } from "../peer/types.ts";
+import type { IncomingMessage, MessageOutput } from "../peer/types.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
+import type { SeenIds } from "../store/seen-ids.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import type { AddressBook, Sender } from "./address-book.ts";
 import type { Admission } from "./admission.ts";
 import { Bursts, TELL_EVERY_MS } from "./burst.ts";
+import { NotShown } from "./not-shown.ts";
 import type { ConnectOptions, FoldedEvent, TalkClientEvents, TalkMessage } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -32,14 +38,27 @@ const REFUSED_PER_SECOND = 1;
  */
 const LISTENER_GRACE_MS = 100;
 
+/** Milliseconds that a message waits for the log of ids: a disk that does not answer holds nothing up. */
+const SEEN_LIMIT_MS = 2_000;
+
+/** Of an id: whether it was shown before; "unknown" where the log does not say. */
+type Known = "shown" | "new" | "unknown";
+
 export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
   readonly admission: Pick<Admission, "admits">;
+  readonly seen: Pick<SeenIds, "has" | "begin">;
+  /** Whether a wall is to be shown as one. */
+  readonly isFromRoot: (message: IncomingMessage) => boolean;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
+  /** The history is the output, and nobody looks: that needs a journal. */
+  readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
+  /** Whether this program is in the room. */
+  readonly isInRoom: (room: string) => boolean;
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
@@ -75,9 +94,19 @@ export class InboundMessages {
   }
 
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
-  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void): Promise<void> {
+  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput): Promise<void> {
     try {
-      if (!(await this.#admits(incoming))) {
+      // Another program of this user has the name now, and gets it.
+      if (this.#isClosed && this.#parts.isUnattended) return;
+      // Whom one ignores, and whose messages one takes, does not hold back what root tells everybody.
+      const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
+      if (!isWall && !(await this.#admits(incoming))) {
+        settle("declined");
+        this.#declined++;
+        return;
+      }
+      const { room } = incoming;
+      if (room !== null && !this.#parts.isInRoom(room)) {
         settle("declined");
         this.#declined++;
         return;
@@ -89,22 +118,46 @@ export class InboundMessages {
         if (this.#refusals.take(performance.now())) this.#parts.onRefused(sender);
         return;
       }
-      if (!this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
+      const { isUnattended } = this.#parts;
+      if (!isUnattended && !this.#parts.deliver && !this.#isListenedTo() && !(await this.#untilListened())) {
         if (this.#isClosed) return;
         settle("declined");
         this.#declined++;
         return;
       }
-      const { id, from, text, at, auto } = incoming;
-      const { fingerprint, verified } = sender;
-      const message = { id, from, text, at, fingerprint, verified, auto };
-      const isFolded = await this.#fold(message, incoming.key);
-      if (!isFolded) await this.#handOver(message);
-      settle("accepted");
+      const { id, from, text, at, again, auto } = incoming;
+      const kind = isWall ? "wall" : "text";
+      let message: TalkMessage = {
+        ...{ id, from, text, at, ...sender, kind },
+        ...{ room, via: "direct", leftAt: null, again, auto },
+      };
+      const { known, shown } = await this.#beginOnce(incoming);
+      if (shown === null) {
+        settle("accepted"); // it was shown; of this attempt its sender learns no more than that
+        return;
+      }
+      if (!output.begin()) {
+        shown(false);
+        return;
+      }
+      if (known === "unknown") message = { ...message, again: true };
+      let isFolded = false;
+      let wasShown = false;
+      try {
+        if (isUnattended) await this.#parts.journal?.addSynced(receivedRecord(message));
+        else isFolded = await this.#fold(message, incoming.key);
+        if (!isFolded && !isUnattended) await this.#handOver(message);
+        wasShown = true;
+        settle("accepted");
+      } finally {
+        shown(wasShown);
+      }
       this.#received++;
       this.#parts.onReceived();
-      if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
+      if (isUnattended) await this.#handOver(message);
+      else if (!isFolded) this.#parts.journal?.add(receivedRecord(message));
     } catch (error) {
+      if (error instanceof NotShown) output.release();
       debug("not handed over: %s", error instanceof Error ? error.message : error);
     }
   }
@@ -118,6 +171,27 @@ export class InboundMessages {
     this.#isClosed = true;
     this.#wake();
     this.#tellFolded();
+  }
+
+  /** Null: the id was shown before. */
+  async #beginOnce(incoming: IncomingMessage): Promise<{ known: Known; shown: ReturnType<SeenIds["begin"]> }> {
+    for (;;) {
+      const known = await this.#isKnown(incoming);
+      if (known === "shown") return { known, shown: null };
+      const shown = this.#parts.seen.begin(incoming.key, incoming.id);
+      if (shown !== null) return { known, shown };
+    }
+  }
+
+  async #isKnown({ key, id, repeated }: IncomingMessage): Promise<Known> {
+    try {
+      const wasShown = this.#parts.seen.has(key, id, repeated);
+      const answer = repeated ? await withTimeout(SEEN_LIMIT_MS, wasShown, "unknown" as const) : await wasShown;
+      return answer === true ? "shown" : answer === false ? "new" : answer;
+    } catch (error) {
+      debug("the log of ids: %s", error instanceof Error ? error.message : error);
+      return "unknown";
+    }
   }
 
   async #admits({ from, key }: IncomingMessage): Promise<boolean> {
@@ -203,8 +277,8 @@ export class InboundMessages {
   }
 }
 
-function receivedRecord({ at, from, id, text, fingerprint }: TalkMessage): HistoryRecord {
-  return { at, direction: "in", with: from, room: null, id, text, state: "delivered", via: "direct", fingerprint };
+function receivedRecord({ at, from, room, id, text, via, fingerprint }: TalkMessage): HistoryRecord {
+  return { at, direction: "in", with: from, room, id, text, state: "delivered", via, fingerprint };
 }
 
 /** What the sender is told: most refusals say that its key is not the one that its name belongs to. */

@@ -14,10 +14,10 @@ import { foldIfValid } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
 import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "../peer/limits.ts";
 import type { PeerTransport } from "../peer/transport.ts";
-import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
+import { MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { Recipient } from "./contacts.ts";
-import type { SendOptions } from "./types.ts";
+import type { MessageStats, SendOptions } from "./types.ts";
 
 /** Messages under way at once; one more fails at once instead of queueing without end. */
 export const MAX_UNDER_WAY = 4096;
@@ -52,7 +52,11 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  /** In which it is said; none: to the recipient alone. */
+  readonly room?: string | undefined;
   readonly auto?: boolean;
+  readonly repeated?: boolean;
+  readonly wall?: boolean;
 }
 
 export interface SendLimits {
@@ -62,6 +66,11 @@ export interface SendLimits {
 
 /** The options of send(), checked. */
 export interface CheckedSend extends SendLimits {
+  /** Undefined: a random one. */
+  readonly id: string | undefined;
+  readonly repeated: boolean;
+  /** Undefined: it fails when nobody of that name is on. */
+  readonly waitMs: number | undefined;
   readonly auto: boolean;
 }
 
@@ -88,6 +97,7 @@ export class OutboundMessages {
   readonly #failed = Object.fromEntries(FAILED_CODES.map((code) => [code, 0])) as Record<FailedCode, number>;
   #underWay = 0;
   #delivered = 0;
+  #unconfirmed = 0;
 
   constructor(parts: OutboundParts) {
     this.#parts = parts;
@@ -96,7 +106,7 @@ export class OutboundMessages {
   /**
    * Fulfilled when the recipient's program has the message.
    * @returns who that is
-   * @throws TalkError with a FailedCode; bad-config (known_peers cannot be read); the signal's reason
+   * @throws TalkError with a FailedCode, or unconfirmed; bad-config (known_peers cannot be read); the signal's reason
    */
   async send(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
     try {
@@ -105,7 +115,8 @@ export class OutboundMessages {
       return recipient;
     } catch (error) {
       const failure = failureOf(message.to, error, limits.signal);
-      this.#failed[failedCode(failure)]++;
+      if (isUnconfirmed(failure)) this.#unconfirmed++;
+      else this.#failed[failedCode(failure)]++;
       throw failure;
     }
   }
@@ -124,8 +135,13 @@ export class OutboundMessages {
     for (const { name, entry } of this.#lanes.values()) if (entry !== null) this.#ask(name);
   }
 
-  get stats(): { underWay: number; delivered: number; failed: Readonly<Record<FailedCode, number>> } {
-    return { underWay: this.#underWay, delivered: this.#delivered, failed: { ...this.#failed } };
+  get stats(): Pick<MessageStats, "underWay" | "delivered" | "failed" | "unconfirmed"> {
+    return {
+      underWay: this.#underWay,
+      delivered: this.#delivered,
+      failed: { ...this.#failed },
+      unconfirmed: this.#unconfirmed,
+    };
   }
 
   async #admit(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
@@ -184,7 +200,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text, auto = false }: OutboundText,
+    { id, text, room, auto = false, repeated = false, wall = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -193,7 +209,8 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      await transport.send(recipient.peer, { from, text, id, auto }, signal ? { timeoutMs, signal } : { timeoutMs });
+      const message = { from, text, id, room, auto, repeated, wall };
+      await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
       throw (isLate && book.objectionTo(lane.name, recipient)) || error;
@@ -226,7 +243,7 @@ export class OutboundMessages {
   }
 }
 
-const SEND_OPTIONS: ReadonlySet<string> = new Set(["timeoutMs", "signal", "auto"]);
+const SEND_OPTIONS: ReadonlySet<string> = new Set(["id", "repeated", "timeoutMs", "ifOff", "waitMs", "signal", "auto"]);
 
 /**
  * The arguments of send(), checked before anything is said or begun.
@@ -239,9 +256,10 @@ export function checkSend(to: unknown, text: unknown, options: unknown): Checked
   if (LONE_SURROGATE.test(text)) throw misuse("text", "whole characters: it holds half of a surrogate pair");
   if (typeof options !== "object" || options === null) throw misuse("options", "an object");
   for (const key in options) {
-    if (!SEND_OPTIONS.has(key)) throw misuse(key, "left out: send() takes timeoutMs, signal and auto");
+    if (!SEND_OPTIONS.has(key)) throw misuse(key, `left out: send() takes ${[...SEND_OPTIONS].join(", ")}`);
   }
-  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal, auto = false } = options as SendOptions;
+  const { id, repeated = id !== undefined, auto = false, ...limits } = options as SendOptions;
+  const { timeoutMs = DEFAULT_SEND_TIMEOUT, signal } = limits;
   const whole = typeof timeoutMs === "number" ? Math.ceil(timeoutMs) : Number.NaN;
   if (!(whole > 0 && whole <= MAX_SEND_TIMEOUT)) {
     throw misuse("timeoutMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(timeoutMs)}`);
@@ -252,7 +270,23 @@ export function checkSend(to: unknown, text: unknown, options: unknown): Checked
     setMaxListeners(MAX_UNDER_WAY, signal);
   }
   if (typeof auto !== "boolean") throw misuse("auto", "true or false");
-  return { timeoutMs: whole, signal, auto };
+  checkIfOff(limits);
+  if (typeof repeated !== "boolean") throw misuse("repeated", "true or false");
+  if (id !== undefined && !isId(id)) throw misuse("id", `1 to ${MAX_ID_BYTES} bytes of text`);
+  return { timeoutMs: whole, signal, auto, id, repeated, waitMs: limits.waitMs };
+}
+
+function checkIfOff({ ifOff = "fail", waitMs }: Pick<SendOptions, "ifOff" | "waitMs">): void {
+  if (ifOff !== "fail" && ifOff !== "wait") throw misuse("ifOff", '"fail" or "wait"');
+  if (ifOff === "fail" && waitMs === undefined) return;
+  if (ifOff === "fail") throw misuse("waitMs", 'left out unless ifOff is "wait"');
+  const isTime = typeof waitMs === "number" && waitMs > 0 && waitMs <= MAX_SEND_TIMEOUT;
+  if (!isTime) throw misuse("waitMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(waitMs)}`);
+}
+
+function isId(id: unknown): boolean {
+  if (typeof id !== "string" || LONE_SURROGATE.test(id)) return false;
+  return id !== "" && Buffer.byteLength(id) <= MAX_ID_BYTES;
 }
 
 function misuse(subject: string, rule: string): TalkError {
@@ -293,6 +327,11 @@ function failureOf(to: string, error: unknown, signal: AbortSignal | undefined):
   if (signal?.aborted && error === signal.reason) return error;
   const means = error instanceof TalkError && MEANS_NOT_DELIVERED.includes(error.code);
   return means ? TalkError.notDelivered(to, error.message, error) : error;
+}
+
+/** The text may have arrived. */
+export function isUnconfirmed(error: unknown): error is TalkError {
+  return error instanceof TalkError && error.code === "unconfirmed";
 }
 
 /** The `code` of the "failed" event. */

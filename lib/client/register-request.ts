@@ -18,22 +18,27 @@ export interface RegistrationRequest {
   readonly endpoints: readonly ClientEndpoint[];
   /** Claim id of the registration that a client comes back to; null for a first one. */
   readonly takeover: string | null;
+  /** Take the name over from any other client of the same key. */
+  readonly replace: boolean;
+  /** Shown in lists. */
+  readonly listed: boolean;
 }
 
 /** The command and its arguments. */
 export function registrationRequest(request: RegistrationRequest): (string | number)[] {
-  const { name, identity, statement, port, endpoints, takeover } = request;
+  const { name, identity, statement, port, endpoints, takeover, replace, listed } = request;
   const host =
     hostname()
       .replace(/[^!-~]/g, "")
       .slice(0, MAX_HOST_BYTES) || "localhost";
-  const options = ["PROBE", ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])];
+  const flags = ["PROBE", ...(replace ? ["REPLACE"] : []), ...(listed ? [] : ["UNLISTED"])];
+  const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])].sort();
   const fields = { name, port, endpoints, host, protocol: PEER_PROTOCOL, options };
   const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
   const key = identity.publicKey.toString("base64");
   const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "HOST", host, "SIG", signature];
   const places = endpoints.flatMap(({ kind, address, port }) => ["ENDPOINT", kind, address, port]);
-  return ["REGISTER", name, ...proof, ...places, "PROBE", ...(takeover === null ? [] : ["TAKEOVER", takeover])];
+  return ["REGISTER", name, ...proof, ...places, ...flags, ...(takeover === null ? [] : ["TAKEOVER", takeover])];
 }
 
 /** The command that proves the name to be ours without putting us into the directory. */
@@ -47,11 +52,15 @@ export function claimRequest({
 }
 
 /** A refusal in the words of this program; anything else as it is. */
-export function registrationError(error: unknown, name: string): unknown {
+export function registrationError(error: unknown, name: string, ownFingerprint: string): unknown {
   if (!(error instanceof ReplyError)) return error;
   switch (error.code) {
     case "TAKEN":
-      return TalkError.nameTaken(name, error.message);
+      return TalkError.nameTaken(name, error.message, error.message.includes(`key ${ownFingerprint}`));
+    case "RESERVED":
+      return TalkError.nameReserved(name, error.message);
+    case "TOOMANY":
+      return new TalkError("too-many", `the server refuses: ${error.message}`, { cause: error });
     case "FULL":
       return new TalkError("full", `the server refuses: ${error.message}`, { cause: error });
     case "BADNAME":

@@ -24,11 +24,15 @@ import { listenerOwners } from "../net/listener-owner.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
+import { namingHolder } from "./port-holder.ts";
+import type { Transport } from "./types.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
 /** Milliseconds in which a reply has to come: past it the server counts as gone. */
 const REPLY_LIMIT_MS = 10_000;
+/** The same for the greeting, which costs a server nothing: what holds the port may be something else. */
+const GREETING_LIMIT_MS = 4_000;
 /** Connections that may break off before a greeting; of the last one the error counts. */
 const MAX_GREETINGS = 4;
 const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
@@ -54,14 +58,16 @@ export interface ServerGreeting {
   readonly statement: ConnectionStatement;
   /** The uid that the server says it runs under; null of an older one. */
   readonly serverUid: number | null;
+  /** Login of that uid, as the server says; null when it has none. */
+  readonly serverUser: string | null;
+  /** Our own uid, as the server's kernel vouches for it; null where it does not. */
+  readonly peerUid: number | null;
   /**
    * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server who we are, and the TCP port
    * on which the server listens itself.
    */
   readonly local: { readonly path: string; readonly port: number } | null;
 }
-
-export type Transport = "unix" | "tcp" | "tls";
 
 interface Pending {
   readonly resolve: (value: RespValue) => void;
@@ -90,6 +96,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly #pending: Pending[] = []; // oldest first
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
+  #isGreeted = false;
+  /** It was given up because no answer came. */
+  #isExpired = false;
   #roundTripMs: number | null = null;
 
   private constructor(socket: Socket, { address, socket: path, signal }: DialOptions) {
@@ -154,9 +163,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
         if (path !== undefined) checkServerProcess(connection.#socket, path, greeting.serverUid);
         return { connection, greeting };
       } catch (error) {
-        const isBrokenOff = connection.closed;
+        const isBrokenOff = connection.closed && !connection.#isExpired;
         connection.close();
-        if (!isBrokenOff || attempt === MAX_GREETINGS) throw error;
+        if (!isBrokenOff || attempt === MAX_GREETINGS) {
+          throw options.socket === undefined ? namingHolder(error, options.address) : error;
+        }
       }
       await sleep(backoffMs(attempt - 1, GREETING_RETRY), options.signal);
     }
@@ -184,6 +195,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const clientNonce = randomBytes(NONCE_BYTES).toString("base64");
     const reply = await abortable(this.ask("HELLO", 3, "NONCE", clientNonce), this.#signal);
     if (!(reply instanceof Map)) throw TalkError.protocol("HELLO is not answered with a map");
+    this.#isGreeted = true;
     const [version, serverNonce, serverKey, signature] = ["version", "nonce", "serverkey", "signature"].map((field) =>
       reply.get(field),
     );
@@ -194,8 +206,10 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
-    const [uid, path, port] = [reply.get("uid"), reply.get("unix"), reply.get("port")];
+    const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
+    const peerUid = reply.get("peeruid");
+    const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     const address = reply.get("address");
@@ -207,6 +221,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
+      serverUser: typeof user === "string" ? user : null,
+      peerUid: isOwnUid ? peerUid : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }
@@ -290,8 +306,10 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
 
   #expire(): void {
     const oldest = this.#pending[0];
-    if (oldest && performance.now() - oldest.askedAt > REPLY_LIMIT_MS) {
-      this.#end(TalkError.unreachable(this.server, `no answer within ${REPLY_LIMIT_MS / 1000} s`));
+    const limitMs = this.#isGreeted ? REPLY_LIMIT_MS : GREETING_LIMIT_MS;
+    if (oldest && performance.now() - oldest.askedAt > limitMs) {
+      this.#isExpired = true;
+      this.#end(TalkError.unreachable(this.server, `no answer within ${limitMs / 1000} s`));
     }
   }
 

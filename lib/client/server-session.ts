@@ -8,6 +8,7 @@
 //  5. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
 //  6. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
+import { userInfo } from "node:os";
 import { debuglog } from "node:util";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
@@ -15,18 +16,21 @@ import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
-import type { DirectoryEntry } from "../directory/entry.ts";
+import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
+import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import type { RoomPush } from "./rooms.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import type { PeerEvent, ServerEvent, ServerStats } from "./types.ts";
+import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
+/** To a server of this host, which may be stormed without harm. */
+const LOCAL_RECONNECT = { firstMs: 100, maxMs: 1_000 };
 /**
  * Milliseconds after the start of a server in which clients of the one before it may still be on their way back: the longest
  * pause between two attempts, and as much again for a server that a thousand clients return to at once.
@@ -46,16 +50,24 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** Shown in lists; default: true. */
+  readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
+  /** Called when nobody answers any more: starts the server again, where that is this client's to do. */
+  readonly revive?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
 interface SessionEvents {
   server: [event: ServerEvent];
   peer: [event: PeerEvent];
+  /** A client has another status, or other fields. Comes before "seen". */
+  changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
+  /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
+  room: [push: RoomPush];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -75,6 +87,12 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** Folded names. */
+  readonly #rooms = new Set<string>();
+  /** Names that are watched beside everybody, or by one who is not registered. */
+  readonly #watched = new Set<string>();
+  /** What was said last of this client; undefined: nothing yet. */
+  #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
   #isClosing = false;
@@ -119,6 +137,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#endpoints[0]?.address ?? this.localAddress;
   }
 
+  /** How this client and its server stand to each other, on the present connection. */
+  get standing(): Standing {
+    const { serverUid, serverUser, peerUid } = this.#greeting;
+    const { transport } = this.#connection;
+    const attested = peerUid === null ? null : "kernel";
+    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
+  /** The kernel that this client runs on is the server's too. */
+  get isOnThisHost(): boolean {
+    return this.#connection.transport === "unix";
+  }
+
   get isConnected(): boolean {
     return !this.#connection.closed;
   }
@@ -136,10 +167,15 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /**
    * Puts this client into the directory and keeps it there.
    * @param port UDP port of the chat socket
+   * @param replace take the name over, this once, from another client of the same key
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
-  async register(port: number): Promise<void> {
-    await this.#begin(() => this.#register(port));
+  async register(port: number, replace = false): Promise<void> {
+    let takesOver = replace;
+    await this.#begin(async () => {
+      await this.#register(port, takesOver);
+      takesOver = false; // whoever takes the name later keeps it
+    });
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 
@@ -156,13 +192,55 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** The key that a name belongs to. @throws as lookup() */
-  ownerOf(name: string): Promise<string | null> {
+  /** Whose a name is. @throws as lookup() */
+  ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** Who is in a room. @throws TalkError unreachable while there is no connection; protocol */
+  async members(room: string): Promise<DirectoryEntry[]> {
+    const entries = await roomMembers(this.#connection, room);
+    for (const entry of entries) this.emit("seen", entry);
+    return entries;
+  }
+
+  /** Puts this client into a room, now and whenever it comes back, and hears of it by "room" events. @returns who is there */
+  async enterRoom(room: string): Promise<DirectoryEntry[]> {
+    if (!this.#isRegistered) throw TalkError.usage("only a client that is on can be in rooms");
+    try {
+      await this.#enterRoom(room);
+      const members = await this.members(room);
+      this.#rooms.add(room);
+      return members;
+    } catch (error) {
+      if (error instanceof ReplyError && error.code === "TOOMANY") {
+        throw new TalkError("too-many", `the server refuses ${room}: ${error.message}`, { cause: error });
+      }
+      if (error instanceof ReplyError) throw TalkError.protocol(`JOIN is answered with "${error.message}"`, error);
+      throw error;
+    }
+  }
+
+  async leaveRoom(room: string): Promise<void> {
+    this.#rooms.delete(room);
+    if (!this.isConnected) return; // a new connection does not enter it
+    await Promise.all([this.#connection.ask("UNWATCH", room), this.#connection.ask("PART", room)]);
+  }
+
+  async #enterRoom(room: string): Promise<void> {
+    // Told of from before it is entered: nobody comes unseen in between.
+    await Promise.all([this.#connection.command("WATCH", room), this.#connection.command("JOIN", room)]);
+  }
+
+  /** Says whether somebody looks at this client, on this connection and on later ones. @throws TalkError unreachable, bad-data, protocol */
+  async setStatus(state: PresenceState, text: string): Promise<void> {
+    this.#status = { state, text };
+    if (!this.isConnected) return; // told when it is back
+    await this.#connection.command("STATUS", state, text);
   }
 
   /** Tells the server that this client has looked somebody up without asking it. Waits for nothing; a failure is passed over. */
@@ -171,6 +249,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#connection.command("TOUCH").catch((error: unknown) => {
       if (error instanceof ReplyError) this.#takesTouch = false; // a server of an older version
     });
+  }
+
+  /** Watches a name, now and on each later connection: "seen" and "peer" tell of it. @throws TalkError protocol, closed */
+  async watch(name: string): Promise<void> {
+    this.#watched.add(name);
+    if (this.isConnected) await this.#connection.ask("WATCH", name).catch((error: unknown) => this.#passOver(error));
+  }
+
+  unwatch(name: string): void {
+    this.#watched.delete(name);
+    // A registered client watches everybody all the same.
+    if (this.isConnected) this.#connection.command("UNWATCH", name).catch(() => {});
+  }
+
+  /** A connection that breaks off is replaced, and the name watched on the next one. */
+  #passOver(error: unknown): void {
+    if (!this.isConnected) return;
+    throw error;
   }
 
   /** Waits until the server answers again. @throws TalkError closed or whatever ended the session; the signal's reason */
@@ -238,13 +334,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
-  async #register(port: number): Promise<void> {
+  async #register(port: number, replace: boolean): Promise<void> {
     const watching = this.#connection.ask("WATCH");
     watching.catch(() => {}); // awaited below, unless the registration fails first
     const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
     for (const [index, takeover] of takeovers.entries()) {
       try {
-        await this.#registerOnce(port, takeover);
+        await this.#registerOnce(port, takeover, replace);
         break;
       } catch (error) {
         const isTaken = error instanceof TalkError && error.code === "name-taken";
@@ -254,17 +350,23 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
     await watching;
     this.#isRegistered = true;
+    // After a restart of the server; else it is in them still.
+    await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
+    // A server that was started anew does not know it. One without statuses is no reason to go.
+    const { state, text } = this.#status ?? {};
+    if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
   }
 
-  async #registerOnce(port: number, takeover: string | null): Promise<void> {
-    const { name, identity } = this.#options;
+  async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
+    const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
     const endpoints = this.#endpointsNow(port);
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, endpoints, takeover }));
+      const fields = { name, identity, statement, port, endpoints, takeover, replace, listed };
+      await this.#prove(registrationRequest(fields));
       this.#claimIds = [claimId];
       this.#endpoints = endpoints;
     } catch (error) {
@@ -295,7 +397,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     if (this.#isClosing || !this.isConnected || areSameEndpoints(this.#endpoints, this.#endpointsNow(port))) return;
     try {
       this.#greeting = await this.#connection.hello();
-      await this.#registerOnce(port, this.#claimIds.at(-1) ?? null);
+      await this.#registerOnce(port, this.#claimIds.at(-1) ?? null, false);
     } catch (error) {
       // A connection that breaks off is replaced; a server that refuses keeps the row as it was.
       debug("the row keeps its addresses: %s", error instanceof Error ? error.message : error);
@@ -306,7 +408,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     try {
       await this.#connection.command(...request);
     } catch (error) {
-      throw registrationError(error, this.#options.name);
+      const { name, identity } = this.#options;
+      throw registrationError(error, name, identity.fingerprint);
     }
   }
 
@@ -323,19 +426,35 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
   }
 
-  #onPush([kind, name, client]: RespValue[]): void {
+  #onPush(values: RespValue[]): void {
+    const [kind, name, client] = values;
+    if (kind === "room") {
+      this.#onRoomPush(values);
+      return;
+    }
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
-    else if ((kind === "joined" || kind === "call") && client !== undefined) {
+    else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
       if (entry === null) return;
+      if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }
+  }
+
+  #onRoomPush([, room, state, name, client]: RespValue[]): void {
+    if (typeof room !== "string" || typeof name !== "string") return;
+    if (state === "left") this.emit("room", { room, name, entry: null });
+    if (state !== "joined" || client === undefined) return;
+    const entry = entryFrom(client);
+    if (entry === null) return;
+    this.emit("seen", entry);
+    this.emit("room", { room, name: entry.name, entry });
   }
 
   #onLost(): void {
@@ -356,20 +475,27 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #reconnect(): Promise<void> {
+    const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, RECONNECT), this.#stop.signal);
+      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({
           ...this.#options,
           signal: this.#stop.signal,
         });
+        isGreeted = true;
         this.#adopt(connection, greeting);
         this.#listen();
         await this.#enter();
+        if (this.#watched.size > 0) await this.#connection.ask("WATCH", ...this.#watched);
         break;
       } catch (error) {
         this.#connection.close();
-        if (!isPassing(error)) throw error;
+        // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
+        const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
+        if (!isPassing(error) && !isForeign) throw error;
+        await this.#options.revive?.(this.#stop.signal);
       }
     }
     if (this.#isClosing) return this.#connection.close();
@@ -384,5 +510,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
+  }
+}
+
+/** A room that the server does not let us into again is no reason to be off. */
+function passOverRefusal(error: unknown): void {
+  if (!(error instanceof ReplyError)) throw error;
+}
+
+/** The login of this process's user, null when it has none. */
+function ownLogin(): string | null {
+  try {
+    return userInfo().username;
+  } catch {
+    return null;
   }
 }

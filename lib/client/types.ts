@@ -1,6 +1,6 @@
 // What the client library takes and gives out: options, events, results, counters. Types only.
 import type { FailedCode, Remedy } from "../base/errors.ts";
-import type { DirectoryEntry, EntryJson } from "../directory/entry.ts";
+import type { DirectoryEntry, EntryJson, PresenceState } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
@@ -27,11 +27,39 @@ export interface TalkMessage {
    * makes no message at all but a "refused" event.
    */
   readonly verified: boolean;
+  /** Login name and uid of the sender on the server's host, and what vouches for them; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
+  /** `from` is a login name of the server's host, and nothing vouches for that user. */
+  readonly isUnattestedLogin: boolean;
+  /** "wall": to everybody, from root of this machine; nobody can ignore it. */
+  readonly kind: "text" | "wall";
+  /** "#ops", folded, in which it was said; null: to this client alone. */
+  readonly room: string | null;
+  /** The way that it came: from the sender's program, by a relay, or left at the server. */
+  readonly via: Via;
+  /** When it was left for this client at the server; null: it came from the sender's program. */
+  readonly leftAt: EpochMs | null;
+  /** It may have been shown before, by a program of this user that was killed. */
+  readonly again: boolean;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
 }
 
-/** A message was taken for sending: exactly one of delivered and failed follows. Emitted before send() returns. */
+/** Whom a message to everybody has reached. */
+export interface WallResult {
+  /** Null: nobody was on to send it to. */
+  readonly id: string | null;
+  readonly reached: number;
+  /** Clients that were on. */
+  readonly of: number;
+}
+
+/** How a message came, or went. */
+export type Via = "direct" | "relay" | "mailbox";
+
+/** A message was taken for sending: exactly one of delivered, failed and unconfirmed follows. Emitted before send() returns. */
 export interface SentEvent {
   readonly id: string;
   readonly to: string;
@@ -43,15 +71,132 @@ export interface DeliveredEvent {
   readonly at: EpochMs;
   /** Milliseconds from send() to the other side's word that the text was handed to its output. */
   readonly ms: number;
+  /** In which it was said: each member has an event of its own; null: to this one alone. */
+  readonly room: string | null;
+  readonly via: Via;
 }
+/** It was not shown, and will not be. */
 export interface FailedEvent {
   readonly id: string;
   readonly to: string;
   readonly code: FailedCode;
   readonly message: string;
+  readonly room: string | null;
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
 }
+/** The other side may have shown it, and has not said so: sending it again may double it, unless under the same id. */
+export interface UnconfirmedEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly room: string | null;
+  readonly at: EpochMs;
+  readonly message: string;
+}
+/** Somebody, this client too, has come into a room that it is in, or has left it. */
+export interface RoomEvent {
+  /** "#ops", folded. */
+  readonly room: string;
+  readonly state: "joined" | "left";
+  readonly name: string;
+  /** How many are in it now, this client too. */
+  readonly members: number;
+}
+
+/** What became of a message in a room. */
+export interface RoomResult {
+  readonly id: string;
+  readonly room: string;
+  /** How many have it… */
+  readonly delivered: number;
+  /** …of how many others were in the room when it was sent. */
+  readonly of: number;
+  /** Names of those that have it, and of those that did not want it. */
+  readonly to: readonly string[];
+  readonly declined: readonly string[];
+  readonly failed: readonly { readonly to: string; readonly code: FailedCode | "unconfirmed" }[];
+  /** Of those in `to`, whose keys this user had not met before. */
+  readonly newKeys: readonly string[];
+}
+
+/** How far a file has come. */
+export interface FileProgress {
+  readonly id: string;
+  /** "offered": the receiver's program has the offer. "accepted", perhaps again from the beginning. */
+  readonly state: "offered" | "accepted" | "progress";
+  /** Its base name. */
+  readonly name: string;
+  /** In bytes, like `done`: what is on the receiver's disk. */
+  readonly size: number;
+  readonly done: number;
+  /** Of the whole file, in hex. */
+  readonly sha256: string;
+}
+
+export interface SendFileOptions {
+  /** Names the transfer, 1 to 64 bytes of UTF-8; random unless told otherwise. Never the same twice. */
+  readonly id?: string;
+  /** Gives the file up: sendFile() rejects with its reason. What has arrived is kept there, and need not be sent again. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: FileProgress) => void;
+  /** Milliseconds until the receiver's program has the offer, at most a week; default 10 000. A person then has ten minutes to accept it. */
+  readonly timeoutMs?: number;
+}
+export interface SendFileResult {
+  readonly id: string;
+  readonly to: string;
+  readonly name: string;
+  readonly size: number;
+  readonly sha256: string;
+  /** Milliseconds from the offer to the file's being under its name on the receiver's disk. */
+  readonly ms: number;
+}
+
+export interface AcceptFileOptions {
+  /** Gives the file up: accept() rejects with its reason. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: FileProgress) => void;
+  /** The most bytes that are taken; default 1 GiB. */
+  readonly maxSize?: number;
+}
+export interface ReceivedFile {
+  readonly id: string;
+  readonly from: string;
+  /** As its sender calls it, without folders, and what a terminal would obey; `path` has what it is called here. */
+  readonly name: string;
+  readonly size: number;
+  readonly sha256: string;
+  readonly path: string;
+  readonly ms: number;
+}
+
+/** A file that somebody wants to send. The first call counts; without a call the offer ends with its sender's patience. */
+export interface FileOffer {
+  readonly id: string;
+  readonly from: string;
+  /** A base name without a leading dot or dash, and without what a terminal would obey. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** In hex. */
+  readonly sha256: string;
+  readonly at: EpochMs;
+  readonly fingerprint: string;
+  /** As a message's. */
+  readonly verified: boolean;
+  /** Aborted when its sender gives it up before it was answered, or has gone. */
+  readonly withdrawn: AbortSignal;
+  /**
+   * Takes the file; what an earlier attempt has left is not sent again. Fulfilled when the file is whole, synced, and under its name in
+   * the directory: "name (2)" and so on where that name is taken.
+   * @throws TalkError declined (larger than maxSize: its sender hears so), not-delivered (it broke off; what has come is kept for a
+   * week), bad-data (it is not what was offered), usage (answered already); the system's error (ENOSPC…), the signal's reason
+   */
+  accept(directory: string, options?: AcceptFileOptions): Promise<ReceivedFile>;
+  /** @param reason a clause that its sender reads */
+  decline(reason?: string): void;
+}
+
 export interface PeerEvent {
   readonly name: string;
   /** "joined" may come again without "left" between: a client that comes back after the server has died is announced again. */
@@ -59,6 +204,13 @@ export interface PeerEvent {
 }
 export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
+}
+
+/** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
+export interface StatusEvent {
+  readonly name: string;
+  readonly state: PresenceState;
+  readonly text: string;
 }
 
 /** Messages of one sender that were not handed over one by one: they are in the history. */
@@ -73,8 +225,15 @@ export interface TalkClientEvents {
   sent: [event: SentEvent];
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
+  unconfirmed: [event: UnconfirmedEvent];
   folded: [event: FoldedEvent];
+  room: [event: RoomEvent];
+  /** What became of a message in a room, after the events of its members. */
+  "room-result": [result: RoomResult];
+  /** A file is offered. While nobody listens, offers are declined. */
+  file: [offer: FileOffer];
   peer: [event: PeerEvent];
+  status: [event: StatusEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];
@@ -111,7 +270,7 @@ export interface ConnectOptions {
   readonly recipients?: readonly string[];
   /**
    * Hands a message to its output. The sender learns "delivered" once this has returned and its promise is
-   * fulfilled; a rejection leaves the message undelivered. Without it the "message" listeners are the output.
+   * fulfilled; a rejection leaves the message unconfirmed. Without it the "message" listeners are the output.
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
   /**
@@ -126,6 +285,18 @@ export interface ConnectOptions {
    * are on the disk, and are told of by "folded" events. For programs with a screen. Default: false.
    */
   readonly fold?: boolean;
+  /**
+   * Nobody looks at this program: a message goes into the history, which it needs, is confirmed once it is on the disk, and only then
+   * given to the "message" listeners, whose outcome changes nothing. Default: false.
+   */
+  readonly unattended?: boolean;
+  /**
+   * Take the name over from another program that is on under the same key; that one gets an "error", name-taken. For a person's doing
+   * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
+   */
+  readonly replace?: boolean;
+  /** False: no list shows this client; whoever knows the name finds it all the same. Default: true. */
+  readonly listed?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
@@ -141,7 +312,7 @@ export interface KeepHistoryOptions {
 
 /** Which messages history() gives. */
 export interface HistoryOptions {
-  /** A name: only what was said with it. */
+  /** A name, or a room: only what was said with it, or in it. */
   readonly with?: string | undefined;
   /** From then on. */
   readonly since?: EpochMs | Date | undefined;
@@ -159,8 +330,25 @@ export interface HistoryOptions {
 }
 
 export interface SendOptions {
-  /** Milliseconds until not-delivered, at most a week; default 10 000. */
+  /**
+   * Milliseconds, at most a week; default 10 000. Then the other side is asked, for a second at most, whether it has shown the
+   * message: delivered, not-delivered (it will not appear later) or unconfirmed.
+   */
   readonly timeoutMs?: number;
+  /**
+   * 1 to 64 bytes of UTF-8; default: a random one. Of one key's messages with one id the receiver shows one, within 14 days: an
+   * attempt after one that was not delivered, or is unconfirmed, has the id of that one.
+   */
+  readonly id?: string;
+  /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
+  readonly repeated?: boolean;
+  /**
+   * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
+   * as long for one who does not confirm; then not-delivered.
+   */
+  readonly ifOff?: "fail" | "wait";
+  /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
+  readonly waitMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
   readonly auto?: boolean;
   /** Gives the message up: send() rejects with its reason. */
@@ -170,6 +358,23 @@ export interface SendResult {
   readonly id: string;
   readonly to: string;
   readonly ms: number;
+  readonly via: Via;
+  readonly state: "delivered";
+}
+
+/** How a client reaches its server. */
+export type Transport = "unix" | "tcp" | "tls";
+
+/** How a client and its server stand to each other. */
+export interface Standing {
+  readonly transport: Transport;
+  /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
+  readonly serverUid: number | null;
+  readonly serverUser: string | null;
+  /** As whom the server has registered this client, and what vouches for it; null where nothing does. */
+  readonly user: string | null;
+  readonly uid: number | null;
+  readonly attested: "kernel" | "munge" | null;
 }
 
 /** What is counted of the connection to the lookup server. */
@@ -198,6 +403,7 @@ export interface MessageStats {
   readonly delivered: number;
   /** By the code of the "failed" event. */
   readonly failed: Readonly<Record<FailedCode, number>>;
+  readonly unconfirmed: number;
   /** Handed over to the program. */
   readonly received: number;
   /** Not handed over, because the sender's key contradicts the name. */
@@ -222,14 +428,37 @@ export interface TalkConnection extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly fingerprint: string;
+  readonly standing: Standing;
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
-  /** @throws TalkError no-such-user, not-delivered, key-mismatch, declined, not-understood, too-long; AbortError */
+  /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
+  send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */
+  join(room: string): Promise<readonly DirectoryEntry[]>;
+  /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
+  part(room: string): Promise<void>;
+  /** Who is in a room, this client too. @throws TalkError bad-name, unreachable */
+  members(room: string): Promise<readonly DirectoryEntry[]>;
+  /** Folded names of the rooms that this client is in. */
+  readonly rooms: readonly string[];
+  /**
+   * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.
+   * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason
+   */
+  sendFile(to: string, path: string, options?: SendFileOptions): Promise<SendFileResult>;
+  /** One message to everybody who is listed, under one id. Only root's is shown as such. @throws TalkError usage, unreachable */
+  wall(text: string, options?: SendOptions): Promise<WallResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
+  /**
+   * Says whether somebody looks at this program, in its entry.
+   * @param text at most 128 bytes, without control characters
+   * @throws TalkError usage, bad-data, unreachable
+   */
+  setStatus(state: PresenceState, text?: string): Promise<void>;
   /** Declines what comes from NAME from now on, in all programs of this user. @throws TalkError bad-name, bad-config */
   ignore(name: string): Promise<void>;
   /** @returns whether it was ignored. @throws as ignore() */

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fstatSync,
   fsyncSync,
@@ -71,6 +72,29 @@ export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   }
   syncFolder(folder);
   return seed;
+}
+
+/**
+ * Copies a key. A file that is there is left as it is, which is no error if it holds the same key.
+ * @throws TalkError bad-data, refused
+ */
+export function copyKey(from: string, to: string): void {
+  const seed = readSeedFile(from);
+  if (seed === null) throw TalkError.badData(`there is no file ${from}`);
+  if (existsSync(to) && !isKeyOf(to, seed)) {
+    throw TalkError.refused(`${to} is there already, and is another key or none: move it away first`);
+  }
+  const written = writeSeedFileOnce(to, seed);
+  if (!written.equals(seed)) throw TalkError.refused(`${to} is another key: move it away first`);
+}
+
+function isKeyOf(path: string, seed: Buffer): boolean {
+  try {
+    return readSeedFile(path)?.equals(seed) ?? false;
+  } catch (error) {
+    if (error instanceof TalkError) return false;
+    throw error;
+  }
 }
 
 /** As ssh does: a secret that others can read is not a secret any more. @throws TalkError refused, bad-data: no regular file */

@@ -3,9 +3,18 @@ import { TalkError } from "../base/errors.ts";
 import { foldIfValid, validateName } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { CLAIM_ID_LENGTH, decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
-import { type DirectoryRow, type EntryChanges, MAX_PAGE_ROWS, type RegisterRequest } from "./directory.ts";
+import { MAX_NAMES } from "../wire/commands.ts";
+import {
+  type DirectoryRow,
+  type EntryChanges,
+  MAX_PAGE_ROWS,
+  type NameBinding,
+  type RegisterRequest,
+} from "./directory.ts";
 import { DirectoryError, type NameHolder } from "./directory-error.ts";
 import { type DirectoryEntry, type NewEntry, type PackedEntry, packEntry } from "./entry.ts";
+import type { NameHolderIds, NameLine } from "./name-ownership.ts";
+import { type NameRight, NO_RIGHT } from "./name-right.ts";
 
 const CLAIM_ID = new RegExp(`^[A-Za-z0-9+/]{${CLAIM_ID_LENGTH}}$`);
 
@@ -19,8 +28,24 @@ export function checkedRequest({ entry, claimId }: RegisterRequest): PackedEntry
 
 /** @returns the stored form of the entry with these changes. @throws DirectoryError `bad-entry` */
 export function changedEntry(entry: DirectoryEntry, changes: EntryChanges): PackedEntry {
-  const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms } = entry;
-  const fields = { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested, status, rooms };
+  const { name, key, startedAt, endpoints, host, protocol, server, user, uid, attested } = entry;
+  const { status, rooms, listed, isUnattestedLogin } = entry;
+  const fields = {
+    name,
+    key,
+    startedAt,
+    endpoints,
+    host,
+    protocol,
+    server,
+    user,
+    uid,
+    attested,
+    isUnattestedLogin,
+    status,
+    rooms,
+    listed,
+  };
   return checkedEntry({ ...fields, ...changes });
 }
 
@@ -57,19 +82,82 @@ export function checkKey(key: string): void {
  * the worker that served the row is dead.
  * @param current the row under that name, null if there is none
  * @param isLive whether that row's worker is alive
+ * @param isOwn whether the name is the login name of who asks, see checkRight()
  * @throws DirectoryError `taken`
  */
 export function decide(
   { entry, claimId, takeover, replace }: RegisterRequest,
   current: DirectoryRow | null,
   isLive: boolean,
+  isOwn = false,
 ): "insert" | "replace" | "done" {
   if (current === null) return "insert";
+  // Whoever had the name while it was no login, or under a key that its owner has lost, gives way to its owner.
+  if (isOwn && current.entry.key !== entry.key && current.entry.uid !== entry.uid) return "replace";
   if (current.entry.key === entry.key) {
     if (current.claimId === claimId) return "done";
     if (replace || takeover === current.claimId || !isLive) return "replace";
   }
   throw inUse(current);
+}
+
+/** What comes of a request for a name. */
+export interface NameGrant {
+  /** The name is the login name of who asks: it goes to no other, and comes from any other. */
+  readonly isOwn: boolean;
+  /** What the name's line is to say of its holder. */
+  readonly holder: NameHolderIds;
+}
+
+/**
+ * Decides whether a key may have a name, whether a client is registered under it or not:
+ *
+ * - A login name belongs to that uid, whatever the key and whoever had it before. From elsewhere it takes the key that its owner has
+ *   registered with here.
+ * - A name that is no login belongs to the key that came first. One that was a login name stays that user's.
+ * - While nobody can tell whether it is a login, what is bound goes on, and nothing new is bound.
+ *
+ * @param bound the line of the name, if it is bound
+ * @param current the row under that name, null if there is none
+ * @throws DirectoryError `taken`, `reserved`, `try-again`
+ */
+export function checkRight(
+  bound: NameLine | undefined,
+  key: string,
+  current: DirectoryRow | null,
+  { owner, uid, login }: NameRight = NO_RIGHT,
+): NameGrant {
+  const isAccount = typeof owner === "object";
+  // A binding of another login or uid is void: the account has changed hands.
+  const isVoid = isAccount && (bound?.uid !== owner.uid || bound.login !== owner.login);
+  const isBoundUser = bound?.login !== undefined && bound.uid === uid && (login === null || bound.login === login);
+  if (uid !== null && (isAccount ? owner.uid === uid : isBoundUser)) {
+    return { isOwn: true, holder: { uid, login: isAccount ? owner.login : (bound?.login as string) } };
+  }
+  const isBoundKey = bound?.key === key && !isVoid;
+  if (isAccount && !isBoundKey)
+    throw DirectoryError.reserved("it is a login name of the server's host, and belongs to that user");
+  if (owner === "nobody" && bound?.login !== undefined && !isBoundKey)
+    throw DirectoryError.reserved("it was a login name of the server's host, and stays that user's");
+  checkOwner(bound?.key, key, current);
+  if (owner === "unknown" && bound === undefined && current === null)
+    throw DirectoryError.cannotTell(
+      "whether it is a login name cannot be told: the server's user database does not answer",
+    );
+  const { uid: boundUid, login: boundLogin } = isBoundKey ? bound : {};
+  const heldBy = boundLogin === undefined && uid !== null ? uid : boundUid;
+  return {
+    isOwn: false,
+    holder: {
+      ...(heldBy === undefined ? {} : { uid: heldBy }),
+      ...(boundLogin === undefined ? {} : { login: boundLogin }),
+    },
+  };
+}
+
+/** What has happened when a name has this row now: the same client has it since the same time, or another one has come. */
+export function kindOfChange(before: DirectoryEntry | null, { key, startedAt }: PackedEntry): "on" | "changed" {
+  return before?.key === key && before.startedAt === startedAt ? "changed" : "on";
 }
 
 /**
@@ -89,6 +177,11 @@ export function checkOwner(owner: string | undefined, key: string, current: Dire
   throw DirectoryError.taken("the name belongs to another key on this server", holder);
 }
 
+/** A name's line as others see it. */
+export function bindingOf(line: NameLine | undefined): NameBinding | null {
+  return line === undefined ? null : { key: line.key, uid: line.uid ?? null, login: line.login ?? null };
+}
+
 function inUse(row: DirectoryRow): DirectoryError {
   return DirectoryError.taken("the name is in use", holderOf(row));
 }
@@ -105,6 +198,12 @@ export function checkPage(cursor: number, limit: number): void {
   if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE_ROWS) {
     throw new RangeError(`limit must be a whole number from 1 to ${MAX_PAGE_ROWS}, not ${limit}`);
   }
+}
+
+/** @throws RangeError */
+export function checkNames(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 1 && limit <= MAX_NAMES) return;
+  throw new RangeError(`limit must be a whole number from 1 to ${MAX_NAMES}, not ${limit}`);
 }
 
 /** Versions count modulo this plus one. Compared versions of one name are a few apart. */

@@ -25,14 +25,26 @@ export interface NameHolder {
   readonly since: number | null;
 }
 
+interface DirectoryErrorOptions extends ErrorOptions {
+  readonly holder?: NameHolder;
+  readonly isRefusal?: boolean;
+}
+
 export class DirectoryError extends Error {
   override readonly name = "DirectoryError";
   readonly code: DirectoryErrorCode;
   readonly holder: NameHolder | null;
+  /** The change has not happened, and will not: of a `try-again`, too, that came before it. */
+  readonly isRefusal: boolean;
 
-  constructor(code: DirectoryErrorCode, message: string, options: ErrorOptions & { holder?: NameHolder } = {}) {
+  constructor(
+    code: DirectoryErrorCode,
+    message: string,
+    { isRefusal = code !== "try-again", ...options }: DirectoryErrorOptions = {},
+  ) {
     super(message, options);
     this.code = code;
+    this.isRefusal = isRefusal;
     this.holder = options.holder ?? null;
   }
 
@@ -40,6 +52,9 @@ export class DirectoryError extends Error {
     const since = holder.since === null ? "" : ` since ${new Date(holder.since).toISOString()}`;
     const where = holder.host === null ? "" : ` on host ${holder.host || "?"}${since}`;
     return new DirectoryError("taken", `${reason}: key ${holder.by}${where}`, { holder });
+  }
+  static reserved(reason: string): DirectoryError {
+    return new DirectoryError("reserved", reason);
   }
   /** @param capacity in clients */
   static full(capacity: number): DirectoryError {
@@ -52,6 +67,10 @@ export class DirectoryError extends Error {
   }
   static replaced(name: string): DirectoryError {
     return new DirectoryError("replaced", `${JSON.stringify(name)} is not registered with this claim any more`);
+  }
+  /** A rule cannot be applied yet: nothing has changed. */
+  static cannotTell(reason: string): DirectoryError {
+    return new DirectoryError("try-again", reason, { isRefusal: true });
   }
   /** @param cause why the outcome is not known */
   static tryAgain(reason: string, cause?: unknown): DirectoryError {

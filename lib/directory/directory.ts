@@ -13,6 +13,7 @@
 
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
 import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";
+import type { NameRight } from "./name-right.ts";
 
 /** The connection of a client: its number within a worker of the server. Both are below 2^32. */
 export interface ConnectionPlace {
@@ -57,6 +58,17 @@ export interface RegisterRequest {
   readonly takeover: string | null;
   /** A person has asked for it: it may replace the row of any registration with the same key. */
   readonly replace: boolean;
+  /** Whose name it is by the accounts of the host, and who asks. Default: no login, asked for by nobody in particular. */
+  readonly right?: NameRight;
+}
+
+/** Whose a name is, whether a client is registered under it or not. */
+export interface NameBinding {
+  readonly key: string;
+  /** Of the key's holder, as the kernel said when it last had the name on this host; null if it did not. */
+  readonly uid: number | null;
+  /** The login whose name it is; null for another name. */
+  readonly login: string | null;
 }
 
 export interface Registered {
@@ -69,16 +81,19 @@ export interface Registered {
 export type EntryChanges = Partial<Pick<EntryFields, "endpoints" | "status" | "rooms">>;
 
 /**
- * What happened to one name. `on`: a client registered. `changed`: the same client has other fields. `off`: the row of this
- * version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
+ * What happened to one name. `on`: a client registered. `changed`: the same client, by its key and startedAt, has other fields or
+ * has registered again. `off`: the row of this version is gone. A listener gets the events of one name in the order of their versions. It may get one twice, and a later one
  * may stand for earlier ones that it then does not get. The last event of a name tells what is true.
  */
-export type DirectoryEvent =
-  | { readonly kind: "on" | "changed"; readonly name: string; readonly version: number; readonly entry: PackedEntry }
-  | { readonly kind: "off"; readonly name: string; readonly version: number };
+export type DirectoryEvent = {
+  readonly name: string;
+  readonly version: number;
+  /** Folded names of the rooms that the client was in before, without those that it is in now. Absent when there are none. */
+  readonly leftRooms?: readonly string[];
+} & ({ readonly kind: "on" | "changed"; readonly entry: PackedEntry } | { readonly kind: "off" });
 
-/** All names, or these. */
-export type Interest = "everybody" | { readonly names: readonly string[] };
+/** All clients, or those of these names, and those that are in these rooms or leave them. */
+export type Interest = "everybody" | { readonly names?: readonly string[]; readonly rooms?: readonly string[] };
 
 /** LOOKUP replies that are kept ready, for directories that see at next to no cost whether an entry has changed. */
 export interface ReplyCache {
@@ -113,7 +128,7 @@ export interface Directory {
    * moment, the row that it has replaced; it does not say that the name is free. The name is bound to the key from then on (for
    * the bounds see name-ownership.ts). Decides by the rules of claim-rules.ts. With the claim id of the row that is there, it
    * succeeds and changes nothing.
-   * @throws DirectoryError `bad-entry`, `bad-name`, `taken`, `full`, `too-many`, `try-again`
+   * @throws DirectoryError `bad-entry`, `bad-name`, `taken`, `reserved`, `full`, `too-many`, `try-again`
    */
   register(request: RegisterRequest): Maybe<Registered>;
   /**
@@ -141,14 +156,30 @@ export interface Directory {
    */
   page(cursor: number, limit: number): Maybe<DirectoryPage>;
 
+  /**
+   * Rows whose clients are in this room, in the order of their folded names. Every update() that has resolved counts, here and, where
+   * the table is local, everywhere. Rooms are compared as names are.
+   * @throws DirectoryError `try-again`
+   */
+  members(room: string): Maybe<readonly DirectoryRow[]>;
+  /**
+   * The first names, as they were registered, that begin with this text when both are folded; in the order of the folded names. Those
+   * of clients that do not want to be listed are not among them. As current as members().
+   * @param limit 1 to MAX_NAMES (wire/commands.ts)
+   * @throws RangeError for another limit; DirectoryError `try-again`
+   */
+  names(prefix: string, limit: number): Maybe<readonly string[]>;
+
   /** The key (base64) that a name is bound to, whether a client is registered under it or not; null if to none. @throws `try-again` */
   ownerOf(name: string): Maybe<string | null>;
+  /** All that is remembered of the name, null if it is bound to nobody. @throws `try-again` */
+  bindingOf(name: string): Maybe<NameBinding | null>;
   /**
    * Binds the name to the key, or finds that it is bound to it. A key that has taken all names that it may have today is not
    * refused, but gets no further one: ownerOf() tells.
-   * @throws DirectoryError `bad-name`, `bad-entry` (the key), `taken`, `full`, `try-again`
+   * @throws DirectoryError `bad-name`, `bad-entry` (the key), `taken`, `reserved`, `full`, `try-again`
    */
-  bind(name: string, key: string): Maybe<void>;
+  bind(name: string, key: string, right?: NameRight): Maybe<void>;
 
   /** Calls back for every event of the interest from now on, with several events at once where they came together. */
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable;

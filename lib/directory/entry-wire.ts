@@ -10,12 +10,15 @@ const FIELDS = 13;
 
 /**
  * Writes `name address port host key startedAt lastLookupAt endpoints protocol server user uid attested`, and `status`, `rooms`,
- * `stale` where they say something. A map in RESP3, an array of pairs in RESP2. An endpoint is "address port kind".
+ * `stale` and `login` (the name is a login name, and nothing vouches for its user) where they say something. A map in RESP3, an array of pairs in RESP2. An endpoint is "address port kind".
  */
 export function writeEntry(out: ReplyWriter, entry: DirectoryEntry, protocol: Protocol): void {
-  const { endpoints, status, rooms, stale } = entry;
+  const { endpoints, status, rooms, stale, isUnattestedLogin } = entry;
   const hasStatus = status.state !== "here" || status.text !== "" || status.since !== entry.startedAt;
-  out.map(FIELDS + (hasStatus ? 1 : 0) + (rooms.length > 0 ? 1 : 0) + (stale ? 1 : 0), protocol);
+  out.map(
+    FIELDS + (hasStatus ? 1 : 0) + (rooms.length > 0 ? 1 : 0) + (stale ? 1 : 0) + (isUnattestedLogin ? 1 : 0),
+    protocol,
+  );
   out.bulk("name");
   out.bulk(entry.name);
   out.bulk("address");
@@ -63,6 +66,10 @@ export function writeEntry(out: ReplyWriter, entry: DirectoryEntry, protocol: Pr
     out.bulk("stale");
     out.integer(1);
   }
+  if (isUnattestedLogin) {
+    out.bulk("login");
+    out.integer(1);
+  }
 }
 
 /**
@@ -86,6 +93,7 @@ export function readEntry(value: RespValue): DirectoryEntry {
     user: fields.get("user") === null ? null : text(fields, "user"),
     uid: fields.get("uid") === null ? null : number(fields, "uid"),
     attested: attested === "kernel" || attested === "munge" ? attested : null,
+    isUnattestedLogin: fields.get("login") === 1,
     ...(status === null ? {} : { status }),
     rooms: fields.has("rooms") ? texts(fields, "rooms") : [],
   });

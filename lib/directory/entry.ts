@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import type { ClientEndpoint, EndpointKind } from "../base/endpoint.ts";
 import { endpointProblem, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import { foldIfValid, MAX_NAME_BYTES, validateName } from "../base/names.ts";
+import { foldIfValid, foldRoomIfValid, MAX_NAME_BYTES, validateName } from "../base/names.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 
@@ -42,10 +42,17 @@ export interface EntryFields {
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: Attestation;
+  /** The name is a login name of the server's host, and nothing vouches for that user here. */
+  readonly isUnattestedLogin: boolean;
   readonly status: ClientStatus;
   /** Names of rooms with their "#". */
   readonly rooms: readonly string[];
+  /** Whether lists show it. Whoever knows the name finds it all the same, and so does a room's member. */
+  readonly listed: boolean;
 }
+
+/** Whose a name is, and what vouches for that user. */
+export type NameOwner = Pick<EntryFields, "key" | "user" | "uid" | "attested" | "isUnattestedLogin">;
 
 /** What a registration gives. The fields that it may leave out have defaults, see {@link packEntry}. */
 export type NewEntry = Pick<EntryFields, "name" | "key" | "endpoints" | "host" | "startedAt"> & Partial<EntryFields>;
@@ -132,11 +139,17 @@ export class DirectoryEntry implements EntryFields {
   get attested(): Attestation {
     return this.#unpacked.attested;
   }
+  get isUnattestedLogin(): boolean {
+    return this.#unpacked.isUnattestedLogin;
+  }
   get status(): ClientStatus {
     return this.#unpacked.status;
   }
   get rooms(): readonly string[] {
     return this.#unpacked.rooms;
+  }
+  get listed(): boolean {
+    return this.#unpacked.listed;
   }
   /** "SHA256:…", see crypto/fingerprint.ts. */
   get fingerprint(): string {
@@ -206,6 +219,9 @@ const KIND_OF = new Map<string, EndpointKind>(
   Object.entries(KINDS).map(([kind, letter]) => [letter, kind as EndpointKind]),
 );
 const STATES: readonly PresenceState[] = ["here", "idle", "away"];
+/** In the place of an attestation. */
+const UNATTESTED_LOGIN = "login";
+const UNLISTED = "u";
 const ATTESTATIONS: readonly NonNullable<Attestation>[] = ["kernel", "munge"];
 // Others print these texts: such a character would change the state of their terminal, or break a format of lines.
 const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
@@ -213,12 +229,13 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
 /**
  * Checks every field and makes the stored form. `details` holds these fields, separated by {@link SEPARATOR}, without the empty
  * ones at the end: protocol, endpoints ("address port kind", commas between), host, server, user, uid, attested, status (state,
- * since, text), rooms (commas between).
+ * since, text), rooms (commas between), "u" for a client that lists do not show.
  * @throws TalkError `bad-data` naming the field; `bad-name`
  */
 export function packEntry(entry: NewEntry): PackedEntry {
   const { name, key, startedAt, endpoints, host } = entry;
-  const { protocol = PEER_PROTOCOL, server = "", user = null, uid = null, attested = null, status, rooms = [] } = entry;
+  const { protocol = PEER_PROTOCOL, server = "", user = null, uid = null, attested = null } = entry;
+  const { status, rooms = [], listed = true, isUnattestedLogin = false } = entry;
   if (foldIfValid(name) === null) validateName(name); // throws, and says which rule is broken
   // The round trip refuses the second spelling that base64 allows for the same bytes: one key, one text.
   check(decodeBase64(key, KEY_BYTES) !== null, `key must be the base64 text of ${KEY_BYTES} bytes`);
@@ -232,7 +249,7 @@ export function packEntry(entry: NewEntry): PackedEntry {
   check(uid === null || isWhole(uid, MAX_UID), `uid must be a whole number up to ${MAX_UID}`);
   check(attested === null || ATTESTATIONS.includes(attested), "attested must be kernel, munge or null");
   check(Array.isArray(rooms) && rooms.length <= MAX_ENTRY_ROOMS, `rooms must be a list of at most ${MAX_ENTRY_ROOMS}`);
-  for (const room of rooms) check(isRoom(room), "rooms must be names with # before them");
+  for (const room of rooms) check(foldRoomIfValid(room) !== null, "rooms must be names with # before them");
   const fields = [
     String(protocol),
     endpoints.map(({ address, port, kind }) => `${address} ${port} ${KINDS[kind]}`).join(","),
@@ -240,9 +257,10 @@ export function packEntry(entry: NewEntry): PackedEntry {
     server,
     user ?? "",
     uid === null ? "" : String(uid),
-    attested ?? "",
+    attested ?? (isUnattestedLogin ? UNATTESTED_LOGIN : ""),
     ...packStatus(status, startedAt),
     rooms.join(","),
+    listed ? "" : UNLISTED,
   ];
   while (fields.at(-1) === "") fields.pop();
   const details = fields.join(SEPARATOR);
@@ -283,9 +301,10 @@ function unpack(packed: string, startedAt: number): Details {
     server: textOr(next(), MAX_SERVER_BYTES, ""),
     user: textOr(next(), MAX_USER_BYTES, "") || null,
     uid: wholeOr(next(), MAX_UID, null),
-    attested: oneOf(ATTESTATIONS, next(), null),
+    ...unpackAttested(next()),
     status: unpackStatus(next(), next(), next(), startedAt),
     rooms: unpackRooms(next()),
+    listed: next() !== UNLISTED,
   };
 }
 
@@ -304,6 +323,10 @@ function unpackEndpoints(text: string): ClientEndpoint[] {
     from = end + 1;
   }
   return endpoints;
+}
+
+function unpackAttested(word: string): Pick<Details, "attested" | "isUnattestedLogin"> {
+  return { attested: oneOf(ATTESTATIONS, word, null), isUnattestedLogin: word === UNATTESTED_LOGIN };
 }
 
 function unpackStatus(state: string, since: string, text: string, startedAt: number): ClientStatus {
@@ -347,10 +370,6 @@ function checkEndpoints(endpoints: readonly ClientEndpoint[]): void {
     check(problem === null, `endpoints: ${JSON.stringify(endpoint.address)} cannot be used: ${problem}`);
     check(Object.hasOwn(KINDS, endpoint.kind), "endpoints: a kind is host, observed or relay");
   }
-}
-
-function isRoom(room: unknown): boolean {
-  return typeof room === "string" && room.startsWith("#") && foldIfValid(room.slice(1)) !== null;
 }
 
 function checkText(field: string, text: string, limit: number): void {

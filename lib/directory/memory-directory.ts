@@ -2,13 +2,16 @@
 // It leaves nothing in /dev/shm, and ends with the process.
 import { foldForLookup, foldName } from "../base/names.ts";
 import {
+  bindingOf,
   changedEntry,
   checkedName,
   checkedRequest,
   checkKey,
-  checkOwner,
+  checkNames,
   checkPage,
+  checkRight,
   decide,
+  kindOfChange,
   VERSION_MASK,
 } from "./claim-rules.ts";
 import type {
@@ -21,14 +24,17 @@ import type {
   DirectoryRow,
   EntryChanges,
   Interest,
+  NameBinding,
   OpenOptions,
   Registered,
   RegisterRequest,
 } from "./directory.ts";
 import { DirectoryError } from "./directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "./entry.ts";
+import { EntryIndex, leftRooms } from "./entry-index.ts";
 import { EventFeed } from "./event-feed.ts";
 import { NameOwnership } from "./name-ownership.ts";
+import type { NameRight } from "./name-right.ts";
 
 interface MemoryRow {
   readonly packed: PackedEntry;
@@ -48,6 +54,7 @@ export class MemoryHost implements DirectoryHost {
   readonly rows = new Map<string, MemoryRow>();
   readonly slots: (MemoryRow | null)[] = [];
   readonly names: NameOwnership;
+  readonly index = new EntryIndex();
   readonly #free: number[] = [];
   #version = 0;
 
@@ -66,11 +73,13 @@ export class MemoryHost implements DirectoryHost {
     const stored = { ...row, version: this.#version, slot: before?.slot ?? this.#free.pop() ?? this.slots.length };
     this.rows.set(folded, stored);
     this.slots[stored.slot] = stored;
+    this.index.set(folded, new DirectoryEntry(row.packed));
     return stored;
   }
 
   delete(folded: string, { slot }: MemoryRow): void {
     this.rows.delete(folded);
+    this.index.delete(folded);
     this.slots[slot] = null;
     this.#free.push(slot);
   }
@@ -117,26 +126,31 @@ export class MemoryDirectory implements Directory {
     const { rows } = this.#host;
     const before = rows.get(folded);
     const current = before === undefined ? null : rowOf(before);
-    checkOwner(this.#host.names.get(folded)?.key, packed.key, current);
+    const { isOwn, holder } = checkRight(this.#host.names.get(folded), packed.key, current, request.right);
     const isLive = before !== undefined && this.isLive(before.place);
-    const decision = decide(request, current, isLive);
+    const decision = decide(request, current, isLive, isOwn);
     if (decision === "done" && before !== undefined) return { claim: claimOf(before), replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) {
       throw DirectoryError.full(this.capacity);
     }
-    this.#host.names.bind(folded, packed.key);
+    this.#host.names.bind(folded, packed.key, holder);
     const { claimId, place } = request;
     const row = this.#host.put(folded, { packed, claimId, place, lastLookupAt: null }, before);
-    this.#feed.emit({ kind: "on", name: packed.name, version: row.version, entry: packed });
+    const old = current?.entry ?? null;
+    const left = leftRooms(old, new DirectoryEntry(packed));
+    const kind = kindOfChange(old, packed);
+    this.#feed.emit({ kind, name: packed.name, version: row.version, entry: packed, ...left });
     return { claim: claimOf(row), replaced: isLive ? { place: before.place, claimId: before.claimId } : null };
   }
 
   update(claim: Claim, changes: EntryChanges): Claim {
     const before = this.#rowOf(claim);
     if (before === undefined) throw DirectoryError.replaced(claim.name);
-    const packed = changedEntry(new DirectoryEntry(before.packed), changes);
+    const entry = new DirectoryEntry(before.packed);
+    const packed = changedEntry(entry, changes);
     const row = this.#host.put(foldName(packed.name), { ...before, packed }, before);
-    this.#feed.emit({ kind: "changed", name: packed.name, version: row.version, entry: packed });
+    const left = leftRooms(entry, new DirectoryEntry(packed));
+    this.#feed.emit({ kind: "changed", name: packed.name, version: row.version, entry: packed, ...left });
     return claimOf(row);
   }
 
@@ -145,7 +159,7 @@ export class MemoryDirectory implements Directory {
     if (row === undefined) return false;
     const { packed, version } = row;
     this.#host.delete(foldName(packed.name), row);
-    this.#feed.emit({ kind: "off", name: packed.name, version });
+    this.#feed.emit({ kind: "off", name: packed.name, version, ...leftRooms(new DirectoryEntry(packed), null) });
     return true;
   }
 
@@ -172,16 +186,30 @@ export class MemoryDirectory implements Directory {
     return { cursor: slot < slots.length ? slot : 0, rows };
   }
 
+  members(room: string): readonly DirectoryRow[] {
+    return this.#rows(this.#host.index.members(room)).map(rowOf);
+  }
+
+  names(prefix: string, limit: number): readonly string[] {
+    checkNames(limit);
+    return this.#rows(this.#host.index.names(prefix, limit)).map(({ packed }) => packed.name);
+  }
+
   ownerOf(name: string): string | null {
     const folded = foldForLookup(name);
     return folded === null ? null : (this.#host.names.get(folded)?.key ?? null);
   }
 
-  bind(name: string, key: string): void {
+  bindingOf(name: string): NameBinding | null {
+    const folded = foldForLookup(name);
+    return folded === null ? null : bindingOf(this.#host.names.get(folded));
+  }
+
+  bind(name: string, key: string, right?: NameRight): void {
     const folded = checkedName(name);
     checkKey(key);
-    checkOwner(this.#host.names.get(folded)?.key, key, this.find(name));
-    this.#host.names.bind(folded, key);
+    const { holder } = checkRight(this.#host.names.get(folded), key, this.find(name), right);
+    this.#host.names.bind(folded, key, holder);
   }
 
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
@@ -209,6 +237,10 @@ export class MemoryDirectory implements Directory {
 
   close(): void {
     this.#feed.close();
+  }
+
+  #rows(names: readonly string[]): MemoryRow[] {
+    return names.map((folded) => this.#host.rows.get(folded)).filter((row) => row !== undefined);
   }
 
   #rowOf({ name, id }: Claim): MemoryRow | undefined {

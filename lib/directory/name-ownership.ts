@@ -20,7 +20,14 @@ export interface NameLine {
   readonly key: string;
   /** Of the registration, in days since the epoch. */
   readonly day: number;
+  /** Of the key's holder, as the kernel said at the last registration on this host; left out if it did not. */
+  readonly uid?: number;
+  /** The login whose name it is; left out of other names. */
+  readonly login?: string;
 }
+
+/** Uid and login of a line. */
+export type NameHolderIds = Pick<NameLine, "uid" | "login">;
 
 /** In days since the epoch. */
 export function today(): number {
@@ -59,6 +66,12 @@ export class NameOwnership {
     throw DirectoryError.noMoreNames(this.#limit);
   }
 
+  /** Whether that line says the same, but for its day. */
+  says({ folded, key, uid, login }: Omit<NameLine, "day">): boolean {
+    const known = this.#lines.get(folded);
+    return known?.key === key && known.uid === uid && known.login === login;
+  }
+
   /** Whether the name can be bound to the key today: the key does not have all names that it may have. */
   canBind(folded: string, key: string): boolean {
     const given = this.#givenUp(key);
@@ -69,9 +82,9 @@ export class NameOwnership {
    * Binds the name, which is the key's own or free. A key that has all names that it may have gets no further one.
    * @throws DirectoryError `full`
    */
-  bind(folded: string, key: string): void {
+  bind(folded: string, key: string, holder: NameHolderIds = {}): void {
     this.checkRoom(folded, key);
-    if (this.canBind(folded, key)) this.apply({ folded, key, day: today() });
+    if (this.canBind(folded, key)) this.apply({ folded, key, day: today(), ...holder });
   }
 
   /** Takes the next line of a log. */

@@ -22,7 +22,7 @@ const FIRST_REALTIME = native.SIGRTMIN;
 /**
  * Resolves when that process has ended, whoever's child it is; at once for a zombie. It is that very process from the call on: another one
  * that gets its number later is not waited for. Rejects with IpcError ESRCH when there is none, EINVAL when the number is a thread's,
- * EMFILE; with an AbortError when `signal` aborts. Takes one descriptor and no thread; keeps this process alive meanwhile.
+ * EMFILE, ENOSYS before Linux 5.3; with an AbortError when `signal` aborts. Takes one descriptor and no thread; keeps this process alive meanwhile.
  * @see https://man7.org/linux/man-pages/man2/pidfd_open.2.html
  */
 export async function processExit(pid: number, { signal }: { signal?: AbortSignal } = {}): Promise<ProcessExit> {

@@ -8,6 +8,8 @@ import { native } from "../native.ts";
 const { udpBatch: BATCH, udpMetaWords: META_WORDS } = native;
 /** Longer datagrams are cut to this; no protocol that stays below the MTU sends them. */
 const SLOT_BYTES = 2048;
+/** Batches that readAll() reads at most: more than a socket's buffer holds of datagrams with something in them. */
+const MAX_BATCHES = 256;
 const MAPPED = "::ffff:"; // IPv4 through an IPv6 socket (RFC 4291 section 2.5.5.2)
 
 export interface DatagramReceiver {
@@ -30,6 +32,7 @@ export class DatagramSocket {
   readonly #source = new Int32Array(META_WORDS);
   #sourceText = "";
   #closed = false;
+  #isReporting = false;
 
   /**
    * Binds, and receives from then on. "::" takes IPv4 too; its senders appear as IPv4, and it can be sent to as IPv4.
@@ -62,6 +65,24 @@ export class DatagramSocket {
     return native.udpSend(this.#fd, datagram, to, port);
   }
 
+  /**
+   * Reports what has arrived and was not reported yet, without onRead(). Does nothing within onDatagram(): the rest of the batch
+   * follows.
+   * @returns whether there was something
+   */
+  readAll(): boolean {
+    if (this.#closed || this.#isReporting) return false;
+    let batches = 0;
+    while (batches < MAX_BATCHES) {
+      const count = native.udpRead(this.#fd);
+      if (count <= 0) break;
+      batches++;
+      this.#reportAll(count);
+      if (this.#closed || count < BATCH) break;
+    }
+    return batches > 0;
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -73,6 +94,12 @@ export class DatagramSocket {
       this.#receiver.onError(new IpcError(-count, "recvmmsg"));
       return;
     }
+    this.#reportAll(count);
+    if (!this.#closed) this.#receiver.onRead();
+  }
+
+  #reportAll(count: number): void {
+    this.#isReporting = true;
     for (let i = 0; i < count && !this.#closed; i++) {
       try {
         this.#report(i);
@@ -83,7 +110,7 @@ export class DatagramSocket {
         });
       }
     }
-    if (!this.#closed) this.#receiver.onRead();
+    this.#isReporting = false;
   }
 
   #report(index: number): void {

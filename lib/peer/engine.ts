@@ -8,9 +8,11 @@
 //  3. without a good session: handshakes.ts begins one     3. secure-session.ts refuses replays, opens the seal, reads the
 //  4. flush(): the session fills a datagram with ACK,         frames: ACK and SETTLED for the outbox, which ends the
 //     SETTLED and what the outbox has to send, and            outbound way; fragments for the inbox (stream/inbox.ts)
-//     seals it (secure-session.ts)                         4. inbound-streams.ts hands complete messages to the application
-//  5. transmit(); stream/loss-detector.ts remembers        5. the application settles them, now or later
-//     it until it is acknowledged                          6. flush() answers with ACK and SETTLED
+//     seals it (secure-session.ts)                         4. flush(), when all that had arrived is read: inbound-streams.ts
+//  5. transmit(); stream/loss-detector.ts remembers           hands complete messages to the application
+//     it until it is acknowledged                          5. the application begins their output, unless they were given up
+//                                                             meanwhile, and settles them, now or later
+//                                                          6. flush() answers with ACK and SETTLED
 
 import { debuglog } from "node:util";
 import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
@@ -19,12 +21,12 @@ import type { Identity } from "../crypto/identity.ts";
 import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wire/datagram.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 import { type HandshakeDropReason, Handshakes, hex } from "./handshakes.ts";
-import { InboundStreams } from "./inbound-streams.ts";
+import { type InboundStream, InboundStreams } from "./inbound-streams.ts";
 import { CLOSE_RECENT, SWEEP } from "./limits.ts";
 import type { Peer, Waiter } from "./peer.ts";
 import { PeerTable, type SessionEntry } from "./peer-table.ts";
 import type { SecureSession, SessionDropReason } from "./secure-session.ts";
-import type { IncomingMessage, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
+import type { IncomingBody, IncomingMessage, MessageOutput, PeerIdentity, PeerLimits, PeerStats } from "./types.ts";
 
 const debug = debuglog("ptalk-peer");
 
@@ -37,7 +39,10 @@ export interface EngineOptions {
   /** Monotonic milliseconds. */
   readonly now: number;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
-  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
+  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
+  /** Gives receive() all that waits in the socket. Not called within receive(). */
+  readonly readAll?: () => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
 }
@@ -49,6 +54,8 @@ export class PeerEngine {
   readonly #handshakes: Handshakes;
   readonly #active = new Set<Peer>(); // those that wait for something
   readonly #ready: SecureSession[] = []; // those that may have something to send, until flush()
+  /** Streams that something has come through, and the session, until flush() hands over what is complete. */
+  readonly #heard: { readonly stream: InboundStream<SecureSession>; readonly session: SecureSession }[] = [];
   #sweepAt: number;
   #isClosing = false;
   #pendingAtLast = 0;
@@ -69,6 +76,8 @@ export class PeerEngine {
     this.#streams = new InboundStreams<SecureSession>({
       limitBytes: limits.reassemblyBytes,
       deliver: options.deliver,
+      readAll: () => options.readAll?.(),
+      deliverBody: options.deliverBody,
       onSettledLater: (session) => {
         this.#addReady(session);
         options.wake();
@@ -82,10 +91,10 @@ export class PeerEngine {
   }
 
   /**
-   * Queues a message; flush() sends it. Returns what cancels it, to be called only before `waiter.done` was, or the error
-   * that kept it from being queued.
+   * Queues a message; flush() sends it. Returns what cancels it, to be called only before `waiter.done` was, which then is not
+   * called any more, or the error that kept it from being queued.
    */
-  send(identity: PeerIdentity, body: Buffer, waiter: Waiter): TalkError | (() => void) {
+  send(identity: PeerIdentity, body: Buffer, waiter: Waiter): TalkError | ((now: number) => void) {
     if (this.#isClosing) return TalkError.closed("the peer transport");
     const peer = this.#table.admit(identity);
     if (peer instanceof TalkError) return peer;
@@ -93,8 +102,8 @@ export class PeerEngine {
     this.#pendingAtLast = peer.pending;
     this.#active.add(peer);
     this.#service(peer, waiter.since);
-    return () => {
-      peer.cancel(number);
+    return (now) => {
+      peer.giveUp(number, now);
       if (peer.session) this.#addIfReady(peer.session);
     };
   }
@@ -131,11 +140,30 @@ export class PeerEngine {
 
   /** False when flush() would do nothing. */
   wantsToFlush(): boolean {
-    return this.#ready.length > 0;
+    return this.#ready.length > 0 || this.#heard.length > 0;
   }
 
-  /** Sends whatever is due: everything that happened since the last call goes into as few datagrams as it fits. */
+  /**
+   * Hands over what has become complete, and sends whatever is due: everything that happened since the last call goes into as few
+   * datagrams as it fits.
+   */
   flush(now: number): void {
+    try {
+      this.#deliver();
+    } finally {
+      this.#send(now); // an application may throw
+    }
+  }
+
+  #deliver(): void {
+    for (let heard = this.#heard.shift(); heard; heard = this.#heard.shift()) {
+      const { stream, session } = heard;
+      stream.deliver(session);
+      this.#addIfReady(session);
+    }
+  }
+
+  #send(now: number): void {
     for (const session of this.#ready) {
       for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
         this.#transmit(datagram, session.endpoint);
@@ -165,15 +193,23 @@ export class PeerEngine {
     this.#table.forgetIdle();
   }
 
-  /** Messages that are neither settled nor given up. */
+  /** Messages that are neither settled nor given up, or whose receiver has not said yet whether it has shown them. */
   get pending(): number {
     let count = 0;
-    for (const peer of this.#active) count += peer.waiting;
+    for (const peer of this.#active) count += peer.unsettled;
     return count;
   }
-  /** Messages that the application was given and has not settled. */
-  get inHand(): number {
-    return this.#streams.inHand;
+  /** Messages whose output has begun and is not done. */
+  get showing(): number {
+    return this.#streams.showing;
+  }
+
+  /** Ends the time of everything that is under way: whoever may have it is asked whether it was shown. */
+  revokeAll(now: number): void {
+    for (const peer of this.#active) {
+      peer.revokeAll("before the peer transport was closed", now);
+      if (peer.session) this.#addIfReady(peer.session);
+    }
   }
 
   /** No new messages in or out; those on their way go on. */
@@ -251,13 +287,10 @@ export class PeerEngine {
     }
     if (!session.isConfirmed) this.#onConfirmed(entry, now);
     if (peer.makesHandshakeNeedless(session, now)) this.#handshakes.supersede(peer);
-    try {
-      stream.deliver(session); // an application may throw
-    } finally {
-      this.#addIfReady(session);
-      if (peer.session && peer.session !== session) this.#addIfReady(peer.session);
-      if (session.isClosed) this.#onClosed(entry, now);
-    }
+    this.#heard.push({ stream, session });
+    this.#addIfReady(session);
+    if (peer.session && peer.session !== session) this.#addIfReady(peer.session);
+    if (session.isClosed) this.#onClosed(entry, now);
     return null;
   }
 

@@ -13,9 +13,10 @@
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
+import { isFileBody } from "../wire/file-bodies.ts";
 import { MAX_REMEMBERED_STREAMS } from "./limits.ts";
 import { Inbox, type Received } from "./stream/inbox.ts";
-import type { IncomingMessage } from "./types.ts";
+import type { IncomingBody, IncomingMessage, MessageOutput } from "./types.ts";
 
 /** What a stream needs of the sessions that it comes through. */
 export interface StreamSession {
@@ -30,7 +31,8 @@ interface StreamHost<S extends StreamSession> {
   take(stream: InboundStream<S>, bytes: number): boolean;
   give(bytes: number): void;
   isStopped(): boolean;
-  handOver(message: IncomingMessage, settle: (outcome: Outcome) => void): void;
+  handOver(message: IncomingMessage, inbox: Inbox, number: number, settle: (outcome: Outcome) => void): void;
+  handOverBody(body: IncomingBody, inbox: Inbox, number: number, settle: (outcome: Outcome) => void): void;
   onRefused(reason: RefusalReason): void;
   onSettledLater(session: S): void;
   /** Its last session has gone. */
@@ -81,14 +83,21 @@ export class InboundStream<S extends StreamSession> {
   }
 
   #handOver(session: S, { number, body }: Received): void {
+    if (isFileBody(body)) {
+      const incoming = { key: this.#key, body, address: session.endpoint };
+      this.#host.handOverBody(incoming, this.inbox, number, (outcome) => this.#settle(session, number, outcome));
+      return;
+    }
     const message = decodeMessage(body);
     if (typeof message === "string") {
       this.#settle(session, number, message);
       return;
     }
-    const { id, from, text, auto } = message;
+    const { room = null, ...content } = message;
     this.#host.handOver(
-      { key: this.#key, from, text, id, auto, at: Date.now(), address: session.endpoint },
+      { key: this.#key, ...content, room, at: Date.now(), address: session.endpoint },
+      this.inbox,
+      number,
       (outcome) => this.#settle(session, number, outcome),
     );
   }
@@ -112,7 +121,10 @@ export interface InboundStreamsParts<S extends StreamSession> {
   /** Bytes kept for all senders together. */
   readonly limitBytes: number;
   /** The application's. */
-  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void) => void;
+  readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
+  /** Reads all that has arrived: a sender may have given up what is about to be shown. */
+  readonly readAll: () => void;
+  readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** The session has a SETTLED to send, and no flush is about to follow. */
   readonly onSettledLater: (session: S) => void;
   /** Ends the session: its stream has to make room, and begins again. */
@@ -128,7 +140,7 @@ export class InboundStreams<S extends StreamSession> {
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
   #bytes = 0;
   #messages = 0;
-  #inHand = 0;
+  #showing = 0;
   #isStopped = false;
 
   constructor(parts: InboundStreamsParts<S>) {
@@ -139,7 +151,15 @@ export class InboundStreams<S extends StreamSession> {
         this.#bytes -= bytes;
       },
       isStopped: () => this.#isStopped,
-      handOver: (message, settle) => this.#handOver(message, settle),
+      handOver: (message, inbox, number, settle) => {
+        this.#messages++;
+        this.#handOver(inbox, number, settle, (once, output) => parts.deliver(message, once, output));
+      },
+      handOverBody: (body, inbox, number, settle) => {
+        this.#handOver(inbox, number, settle, (once, output) => {
+          if (output.begin()) parts.deliverBody(body, once);
+        });
+      },
       onRefused: (reason) => {
         this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
       },
@@ -156,9 +176,9 @@ export class InboundStreams<S extends StreamSession> {
   get messages(): number {
     return this.#messages;
   }
-  /** Of them, those that it has not settled. */
-  get inHand(): number {
-    return this.#inHand;
+  /** Of them, those whose output has begun and is not done. */
+  get showing(): number {
+    return this.#showing;
   }
   /** Messages that were not accepted, by reason. */
   get refused(): Readonly<Record<string, number>> {
@@ -174,24 +194,48 @@ export class InboundStreams<S extends StreamSession> {
       this.#remembered.delete(id);
       this.#heard.set(id, stream);
     }
+    if (this.#isStopped) stream.inbox.end();
     return stream;
   }
 
-  /** Nothing is handed over any more: the program is ending. */
+  /** Nothing is handed over any more, and no output begins: the program is ending. */
   stop(): void {
     this.#isStopped = true;
+    for (const { inbox } of this.#heard.values()) inbox.end();
   }
 
-  #handOver(message: IncomingMessage, settle: (outcome: Outcome) => void): void {
-    this.#messages++;
-    this.#inHand++;
+  #handOver(
+    inbox: Inbox,
+    number: number,
+    settle: (outcome: Outcome) => void,
+    deliver: (once: (outcome: Outcome) => void, output: MessageOutput) => void,
+  ): void {
     let isSettled = false;
-    this.#parts.deliver(message, (outcome) => {
-      if (isSettled) return;
-      isSettled = true;
-      this.#inHand--;
-      settle(outcome);
-    });
+    let isShowing = false;
+    const setShowing = (showing: boolean) => {
+      if (isShowing !== showing) this.#showing += showing ? 1 : -1;
+      isShowing = showing;
+    };
+    deliver(
+      (outcome) => {
+        if (isSettled) return;
+        isSettled = true;
+        setShowing(false);
+        settle(outcome);
+      },
+      {
+        begin: () => {
+          this.#parts.readAll();
+          if (isSettled || !inbox.begin(number)) return false;
+          setShowing(true);
+          return true;
+        },
+        release: () => {
+          setShowing(false);
+          inbox.release(number);
+        },
+      },
+    );
   }
 
   #onSilent(stream: InboundStream<S>): void {

@@ -73,6 +73,11 @@ export const CLOSE_WAIT = 300;
 /** …to the peers that were heard of so recently. */
 export const CLOSE_RECENT = 10_000;
 
+/** A sender whose time is over waits so long for the word whether the text was shown. */
+export const REVOKE_WAIT = 1_000;
+/** close() waits so long for that word: what is still under way then has an outcome all the same. */
+export const CLOSE_REVOKE_WAIT = 300;
+
 export const DEFAULT_SEND_TIMEOUT = 10_000;
 export const DEFAULT_CLOSE_TIMEOUT = 1_000;
 /** setTimeout's own limit is 2^31 - 1. */

@@ -3,14 +3,16 @@
 // and the handshake that is to make another one. No socket, no timer.
 //
 // A message's way: moveTo() -> enqueue() -> needsHandshake() and use(), or the session that is there -> settled, and its
-// waiter hears the outcome; or cancel(), expire(), failAll().
+// waiter hears the outcome. Or its time is over: what nobody can have has failed; else it is revoked, and its outcome is the answer,
+// "unconfirmed" after REVOKE_WAIT without one. giveUp() does the same without a waiter.
 
 import { randomBytes } from "node:crypto";
 import { areSameEndpoints, canonicalEndpoint, type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import type { RefusalReason } from "../wire/datagram-frames.ts";
+import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
+import { markAgain } from "../wire/datagram-message.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
-import { MAX_SILENCE, SILENCE, SILENT_PROBES } from "./limits.ts";
+import { MAX_SILENCE, REVOKE_WAIT, SILENCE, SILENT_PROBES } from "./limits.ts";
 import type { SecureSession, SessionOutbox } from "./secure-session.ts";
 import { Outbox } from "./stream/outbox.ts";
 import type { PeerReport } from "./types.ts";
@@ -26,18 +28,29 @@ export interface Waiter {
   readonly done: (error: TalkError | null, ms: number) => void;
 }
 
+/** What the outbox keeps for a message. */
+interface Pending {
+  /** Null: its owner has given it up. */
+  waiter: Waiter | null;
+  /** Monotonic milliseconds: the end of its time, and once that is over, of the wait for the receiver's word on it. */
+  expiresAt: number;
+  /** Why its time is over, "within 10 s"; null before. From then on its receiver is asked what became of it. */
+  ended: string | null;
+}
+
 export class Peer {
   /** Ed25519, 32 bytes, and its base64. */
   readonly key: Buffer;
   readonly keyText: string;
   /** Which stream of ours this is: messages are numbered within it, and the receiver remembers how far it has come. */
   readonly streamId = randomBytes(STREAM_ID_BYTES);
-  readonly #outbox: Outbox<Waiter>;
+  readonly #outbox: Outbox<Pending>;
   readonly #sessions = new Set<SecureSession>();
   #name: string | null = null;
   #endpoints: readonly Endpoint[] = []; // canonical
   #given: readonly Endpoint[] = []; // the same as the caller wrote them
   #waiting = 0;
+  #givenUp = 0;
   #earliestExpiry = Number.POSITIVE_INFINITY; // a lower bound
   #delivered = 0;
   #session: SecureSession | null = null;
@@ -46,7 +59,7 @@ export class Peer {
   constructor(key: Buffer) {
     this.key = key;
     this.keyText = key.toString("base64");
-    this.#outbox = new Outbox<Waiter>((waiter, outcome, now) => this.#onSettled(waiter, outcome, now));
+    this.#outbox = new Outbox<Pending>((pending, outcome, now) => this.#onSettled(pending, outcome, now), markAgain);
   }
 
   /** Where the directory says that the peer is; empty while we have sent nothing. */
@@ -60,6 +73,10 @@ export class Peer {
   /** Messages that have a waiter: neither settled nor cancelled. */
   get waiting(): number {
     return this.#waiting;
+  }
+  /** Those, and given up ones whose receiver has not answered. */
+  get unsettled(): number {
+    return this.#waiting + this.#givenUp;
   }
   /** Messages of this stream that have had a number. */
   get numbered(): number {
@@ -109,13 +126,24 @@ export class Peer {
     if (!this.#session) this.#useNewest();
     this.#waiting++;
     this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-    return this.#outbox.enqueue(body, waiter);
+    return this.#outbox.enqueue(body, { waiter, expiresAt: waiter.expiresAt, ended: null });
   }
 
-  /** The waiter hears nothing any more. Caller knows that the message is not settled. */
-  cancel(number: number): void {
+  /** Its waiter hears nothing any more, and the text does not appear any more, if that can be had. Caller knows that it is not settled. */
+  giveUp(number: number, now: number): void {
+    const pending = this.#outbox.tagOf(number);
+    if (!pending?.waiter) return;
+    pending.waiter = null;
     this.#waiting--;
-    this.#outbox.cancel(number);
+    this.#givenUp++;
+    if (pending.ended === null) this.#endTime(number, pending, "in time", now);
+  }
+
+  /** Ends the time of all messages. @param reason a clause: "before the program ended" */
+  revokeAll(reason: string, now: number): void {
+    for (const [number, pending] of this.#all()) {
+      if (pending.ended === null) this.#endTime(number, pending, reason, now);
+    }
   }
 
   /** There is something for handshakes.ts to do: begin one, repeat it, or end it. */
@@ -155,7 +183,7 @@ export class Peer {
     this.#session?.detach();
     this.#session = session;
     session.attach();
-    this.#outbox.attach(session.roundTripMs);
+    this.#outbox.attach(session.roundTripMs, session.streamId);
   }
 
   /**
@@ -185,11 +213,10 @@ export class Peer {
   }
 
   failAll(error: TalkError, now: number): void {
-    const all: [number, Waiter][] = [];
-    this.#outbox.forEachPending((waiter, number) => all.push([number, waiter]));
-    for (const [number, waiter] of all) {
-      this.cancel(number);
-      waiter.done(error, now - waiter.since);
+    for (const [number, pending] of this.#all()) {
+      const isExposed = this.#outbox.isExposed(number);
+      this.#outbox.cancel(number);
+      this.#end(pending, isExposed ? TalkError.unconfirmed(this.#shownName, error.message, error) : error, now);
     }
   }
 
@@ -214,26 +241,60 @@ export class Peer {
     return this.#name ?? this.keyText;
   }
 
-  #onSettled(waiter: Waiter, outcome: "accepted" | RefusalReason, now: number): void {
-    this.#waiting--;
+  #onSettled(pending: Pending, outcome: Outcome | "unknown", now: number): void {
     if (outcome === "accepted") this.#delivered++;
-    waiter.done(outcome === "accepted" ? null : refusalError(this.#shownName, outcome), now - waiter.since);
+    this.#end(pending, outcome === "accepted" ? null : this.#errorOf(pending, outcome), now);
+  }
+
+  #errorOf(pending: Pending, outcome: RefusalReason | "unknown"): TalkError {
+    const name = this.#shownName;
+    if (outcome === "revoked") return TalkError.notDelivered(name, `the message was not confirmed ${pending.ended}`);
+    if (outcome === "unknown") return TalkError.unconfirmed(name, "it was started again meanwhile");
+    return refusalError(name, outcome);
+  }
+
+  /** Caller takes it out of the outbox, or has it from there. */
+  #end({ waiter }: Pending, error: TalkError | null, now: number): void {
+    if (waiter === null) {
+      this.#givenUp--;
+      return;
+    }
+    this.#waiting--;
+    waiter.done(error, now - waiter.since);
   }
 
   #expire(now: number): void {
     if (now < this.#earliestExpiry) return;
     this.#earliestExpiry = Number.POSITIVE_INFINITY;
-    const late: [number, Waiter][] = [];
-    this.#outbox.forEachPending((waiter, number) => {
-      if (waiter.expiresAt <= now) late.push([number, waiter]);
-      else this.#earliestExpiry = Math.min(this.#earliestExpiry, waiter.expiresAt);
-    });
-    const what = this.#session ? "the message was not confirmed" : "no answer";
-    for (const [number, waiter] of late.sort(([a], [b]) => a - b)) {
-      this.cancel(number);
-      const seconds = Math.round(waiter.expiresAt - waiter.since) / 1000;
-      waiter.done(TalkError.notDelivered(this.#shownName, `${what} within ${seconds} s`), now - waiter.since);
+    for (const [number, pending] of this.#all()) {
+      if (pending.expiresAt > now) this.#earliestExpiry = Math.min(this.#earliestExpiry, pending.expiresAt);
+      else if (pending.ended === null) this.#endTime(number, pending, within(pending), now);
+      else {
+        this.#outbox.cancel(number);
+        this.#end(pending, TalkError.unconfirmed(this.#shownName, `no word from it ${pending.ended}`), now);
+      }
     }
+  }
+
+  /** No more of it is sent. What nobody can have has failed; of the rest the receiver is to say what became of it. */
+  #endTime(number: number, pending: Pending, reason: string, now: number): void {
+    if (!this.#outbox.isExposed(number)) {
+      const what = this.#session ? "the message was not confirmed" : "no answer";
+      this.#outbox.cancel(number);
+      this.#end(pending, TalkError.notDelivered(this.#shownName, `${what} ${reason}`), now);
+      return;
+    }
+    pending.ended = reason;
+    pending.expiresAt = now + REVOKE_WAIT;
+    this.#earliestExpiry = Math.min(this.#earliestExpiry, pending.expiresAt);
+    this.#outbox.revoke(number, now);
+  }
+
+  /** In the order of the numbers. */
+  #all(): [number, Pending][] {
+    const all: [number, Pending][] = [];
+    this.#outbox.forEachPending((pending, number) => all.push([number, pending]));
+    return all.sort(([a], [b]) => a - b);
   }
 
   #needsNewSession(now: number): boolean {
@@ -262,7 +323,12 @@ export class Peer {
   }
 }
 
-function refusalError(name: string, reason: RefusalReason): TalkError {
+/** "within 10 s": the time that its sender gave it. */
+function within({ waiter }: Pending): string {
+  return waiter === null ? "in time" : `within ${Math.round(waiter.expiresAt - waiter.since) / 1000} s`;
+}
+
+function refusalError(name: string, reason: Exclude<RefusalReason, "revoked">): TalkError {
   switch (reason) {
     case "key-mismatch":
       return TalkError.knownUnderAnotherKey(name);

@@ -3,7 +3,7 @@
 //
 // Inbound, receive():                                     Outbound, next():
 //  1. refuse a counter that was seen or is too old          1. ACK, if something arrived that calls for one
-//  2. open the seal, mark the counter                       2. SETTLED, if something was settled
+//  2. open the seal, mark the counter                       2. SETTLED, if something was settled; REVOKED
 //  3. follow the other end to a new address                 3. messages, while the peer sends through this session
 //  4. read the frames: ACK and SETTLED go to the outbox,    4. CLOSE
 //     BASE and FRAGMENT to the inbox                        5. seal it all under the next counter
@@ -25,6 +25,7 @@ import {
   type FrameHandler,
   FrameWriter,
   MAX_ACK_WORDS,
+  NUMBER_FRAME_BYTES,
   REFUSAL_BYTES,
   type Refusal,
   readFrames,
@@ -37,7 +38,10 @@ import type { Outbox } from "./stream/outbox.ts";
 export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassembly-full";
 
 /** The part of an outbox that a session uses. */
-export type SessionOutbox = Pick<Outbox, "pending" | "wantsToSend" | "fill" | "onAck" | "onSettled">;
+export type SessionOutbox = Pick<
+  Outbox,
+  "pending" | "wantsToSend" | "fill" | "onAck" | "onSettled" | "onRevoked" | "onEnded"
+>;
 
 export interface SessionParts {
   readonly localIndex: number;
@@ -216,6 +220,20 @@ export class SecureSession implements FrameHandler {
     return (outcome === "kept" || outcome === "duplicate") && this.onPing();
   }
 
+  onRevoke(number: number): boolean {
+    return this.#inbox.onRevoke(number) && this.onPing();
+  }
+
+  onRevoked(number: number): boolean {
+    this.#outbox.onRevoked(number, this.streamId, this.#heardAt);
+    return true;
+  }
+
+  onEnded(number: number): boolean {
+    this.#outbox.onEnded(number, this.streamId, this.#heardAt);
+    return true;
+  }
+
   onPing(): boolean {
     this.#ackDue = true;
     this.#settleDue = true;
@@ -240,7 +258,8 @@ export class SecureSession implements FrameHandler {
     writer.reset();
     this.#writeAnswers();
     if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now);
-    if (this.#closeDue && writer.room > 0) {
+    if (this.#closeDue && writer.room > NUMBER_FRAME_BYTES) {
+      if (this.#inbox.endsAt > 0) writer.ended(this.#inbox.endsAt);
       writer.close();
       this.#closeDue = false;
     }
@@ -260,6 +279,10 @@ export class SecureSession implements FrameHandler {
       writer.settled(settledUpTo, refusals);
     }
     this.#settleDue = false;
+    if (this.#inbox.hasUnanswered) {
+      // What does not fit is asked for again.
+      for (const number of this.#inbox.takeUnanswered()) if (writer.room >= NUMBER_FRAME_BYTES) writer.revoked(number);
+    }
     if (!isLimited) return;
     writer.limit = MAX_PAYLOAD_BYTES;
     if (writer.length > 0) this.#mayAnswer -= DATA_HEAD_BYTES + SEAL_BYTES + writer.length;

@@ -10,6 +10,7 @@ import { PeerEngine } from "./engine.ts";
 import {
   CLOSE_INTERVAL,
   CLOSE_OUTPUT_WAIT,
+  CLOSE_REVOKE_WAIT,
   CLOSE_WAIT,
   DEFAULT_CLOSE_TIMEOUT,
   DEFAULT_LIMITS,
@@ -69,8 +70,12 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
       transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
-      deliver: (message, settle) => {
-        if (!this.emit("message", message, settle)) settle("declined"); // no listener: this program takes no messages
+      deliver: (message, settle, output) => {
+        if (!this.emit("message", message, settle, output)) settle("declined"); // no listener: this program takes no messages
+      },
+      readAll: () => this.#readAll(),
+      deliverBody: (body, settle) => {
+        if (!this.emit("body", body, settle)) settle("not-understood");
       },
       wake: () => this.#flushSoon(),
     });
@@ -79,15 +84,20 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
 
   /**
    * Resolves when the receiving program has accepted the message; `ms` is the time that took, in milliseconds.
-   * Rejects with TalkError: "not-delivered" (no confirmation in time; the message may still have arrived when only the
-   * confirmation was lost), "key-mismatch", "declined", "not-understood" (the receiver's word), "too-long", "bad-data",
-   * "closed"; or with the signal's reason.
+   * Rejects with TalkError: "not-delivered" (no confirmation in time, and the text will not appear later), "unconfirmed" (the
+   * receiver may have shown it and has not said so, a second after the time is over), "key-mismatch", "declined", "not-understood"
+   * (the receiver's word), "too-long", "bad-data", "closed"; or with the signal's reason.
    */
   send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<{ ms: number }> {
+    const body = encodeMessage(message);
+    return body ? this.sendBody(peer, body, options) : Promise.reject(messageProblem(message));
+  }
+
+  /** As send(), for a body that its sender has encoded. Nobody may change it before the promise is settled. */
+  sendBody(peer: PeerIdentity, body: Buffer, options: StreamSendOptions = {}): Promise<{ ms: number }> {
     return new Promise((resolve, reject) => {
-      const body = encodeMessage(message);
-      const problem = body ? timeoutProblem(options) : messageProblem(message);
-      if (!body || problem) return reject(problem);
+      const problem = timeoutProblem(options);
+      if (problem) return reject(problem);
       const { signal, timeoutMs = DEFAULT_SEND_TIMEOUT } = options;
       if (signal?.aborted) return reject(signal.reason);
       if (this.#closed) return reject(TalkError.closed("the peer transport"));
@@ -102,7 +112,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       if (cancel instanceof TalkError) return reject(cancel);
       if (signal) {
         onAbort = () => {
-          cancel();
+          cancel(now());
           reject(signal.reason);
           this.#flushSoon();
         };
@@ -133,8 +143,8 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   }
 
   /**
-   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), then for the message that the
-   * application was given last, at most half a second, then says goodbye.
+   * Waits until everything sent is settled, at most `timeoutMs` (1,000 unless told otherwise), asks what became of the rest, then
+   * waits for the message that is being output, at most half a second, then says goodbye.
    */
   close(options: { timeoutMs?: number } = {}): Promise<void> {
     this.#closed ??= this.#close(options.timeoutMs ?? DEFAULT_CLOSE_TIMEOUT);
@@ -148,9 +158,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   async #close(timeoutMs: number): Promise<void> {
     const end = now() + timeoutMs;
     await this.#until(() => this.#engine.pending === 0, end);
+    if (timeoutMs > 0 && this.#engine.pending > 0) {
+      this.#engine.revokeAll(now());
+      this.#flush();
+      await this.#until(() => this.#engine.pending === 0, now() + CLOSE_REVOKE_WAIT);
+    }
     this.#engine.stopSending(now());
     // What is being shown right now is confirmed before the goodbye.
-    await this.#until(() => this.#engine.inHand === 0, now() + Math.min(timeoutMs, CLOSE_OUTPUT_WAIT));
+    await this.#until(() => this.#engine.showing === 0, now() + Math.min(timeoutMs, CLOSE_OUTPUT_WAIT));
     // The last confirmations may have been lost: the goodbye repeats them until it is answered, for a bounded time.
     const goodbyeEnd = now() + CLOSE_WAIT;
     const answered = () => this.#engine.openSessions(now()) === 0;
@@ -190,6 +205,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       this.#schedule(); // an ACK may have brought a deadline nearer
       this.#afterFlush?.();
     }
+  }
+
+  // Called between two batches, when a text is about to be shown: its sender may have given it up while this process stood still,
+  // and a timer that was due has come before what arrived.
+  #readAll(): void {
+    this.#readAt = now();
+    if (this.#socket.readAll()) this.#flushSoon();
+    this.#readAt = 0;
   }
 
   // Everything that is sent until the present callback returns goes into as few datagrams as it fits.

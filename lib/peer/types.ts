@@ -20,8 +20,14 @@ export interface OutgoingMessage {
   readonly text: string;
   /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
   readonly id: string;
+  /** "#ops", in which it is said, at most 65 bytes; none: to the receiver alone. Only carried. */
+  readonly room?: string | undefined;
   /** Sent by a program without a person's doing; only carried. */
   readonly auto?: boolean;
+  /** The id may have been used before: the receiver looks whether it has shown it. Only carried. */
+  readonly repeated?: boolean;
+  /** To everybody, from an administrator. Only carried. */
+  readonly wall?: boolean;
 }
 
 export interface StreamSendOptions {
@@ -37,22 +43,52 @@ export interface IncomingMessage {
   /** What the sender calls itself; not verified here. */
   readonly from: string;
   readonly text: string;
+  /** Its sender calls it an administrator's word to everybody. */
+  readonly wall?: boolean | undefined;
   readonly id: string;
+  readonly room: string | null;
   readonly auto: boolean;
+  /** The id may have been shown before, by this program or another one of this user. */
+  readonly repeated: boolean;
+  /** Another process of this user may have shown the text, and have been killed since. */
+  readonly again: boolean;
   /** When it was handed over: milliseconds since the epoch, this machine's clock. */
   readonly at: number;
   /** Where the sender's last authenticated datagram came from. */
   readonly address: Endpoint;
 }
 
+/** Of one message. Its sender may give it up as long as its output has not begun. */
+export interface MessageOutput {
+  /**
+   * Right before the text is output. False: it must not be; its sender has given it up, or the transport is closing. Between
+   * true and the outcome the sender hears neither "shown" nor "not shown".
+   */
+  begin(): boolean;
+  /** Nothing of it was output after all. */
+  release(): void;
+}
+
+/** A body that is no text: about a file (lib/wire/file-bodies.ts). */
+export interface IncomingBody {
+  /** The Ed25519 public key that the sender has proved to hold. */
+  readonly key: Buffer;
+  /** The listener's to keep. */
+  readonly body: Buffer;
+  /** Where the sender's last authenticated datagram came from: answers go there. */
+  readonly address: Endpoint;
+}
+
 export interface PeerTransportEvents {
   /**
    * One message, exactly once, in the order in which its sender sent it; the sender's next one follows after `settle` was
-   * called. `settle("accepted")` tells the sender "delivered": call it when the text has been handed to the output. A
-   * refusal makes the sender's send() reject with a code that says why. The first call counts. While no listener is there,
-   * every message is declined.
+   * called, or this one was given up. `output.begin()` has to come before the output. `settle("accepted")` tells the sender
+   * "delivered": call it when the text has been handed to the output. A refusal makes the sender's send() reject with a code that
+   * says why. The first call counts. While no listener is there, every message is declined.
    */
-  message: [message: IncomingMessage, settle: (outcome: Outcome) => void];
+  message: [message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput];
+  /** As "message", for a body about a file. While no listener is there, it is not understood. */
+  body: [body: IncomingBody, settle: (outcome: Outcome) => void];
   /** The socket failed for good (rare: the interface or the descriptor is gone). Without a listener it is only logged. */
   error: [error: Error];
 }

@@ -1,16 +1,25 @@
-// Pushes to connections that watch the directory: joins and leaves.
+// Pushes to connections that watch the directory: joins and leaves, of everybody or of those that a connection asked for.
+import { foldName } from "../base/names.ts";
 import type { Directory, DirectoryEvent } from "../directory/directory.ts";
+import { DirectoryError } from "../directory/directory-error.ts";
 import { DirectoryEntry } from "../directory/entry.ts";
+import { roomsOf } from "../directory/entry-index.ts";
 import { writeEntry } from "../directory/entry-wire.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
+import { MAX_INTERESTS } from "./limits.ts";
 
 export class Announcer {
   readonly #directory: Pick<Directory, "watch">;
   readonly #onWatching: () => void;
+  /** Of everybody. */
+  /** Folded names of clients that are not listed: their going is not told either. */
+  readonly #unlisted = new Set<string>();
   readonly #watchers = new Set<Connection>();
+  /** By folded name or room. */
+  readonly #interested = new Map<string, Set<Connection>>();
   readonly #out = new ReplyWriter(4096);
-  /** While there are watchers. */
+  /** While there are watchers of anything. */
   #subscription: Disposable | null = null;
   /** Events that came while others were pushed; null while none are. */
   #waiting: DirectoryEvent[] | null = null;
@@ -26,6 +35,7 @@ export class Announcer {
     return this.#subscription !== null;
   }
 
+  /** Connections that watch everybody. */
   get watchers(): number {
     return this.#watchers.size;
   }
@@ -35,22 +45,59 @@ export class Announcer {
     return this.#pushes;
   }
 
-  watch(connection: Connection): void {
-    if (connection.watching) return;
-    connection.watching = true;
-    this.#watchers.add(connection);
-    if (this.#subscription !== null) return;
-    this.#subscription = this.#directory.watch("everybody", (events) => this.#push(events));
-    this.#onWatching();
+  /**
+   * @param interests folded names and rooms; none: everybody
+   * @throws DirectoryError `too-many`; nothing has changed then
+   */
+  watch(connection: Connection, interests: readonly string[] = []): void {
+    if (interests.length === 0) {
+      connection.watching = true;
+      this.#watchers.add(connection);
+    } else {
+      const all = new Set([...(connection.interests ?? []), ...interests]);
+      if (all.size > MAX_INTERESTS) {
+        throw new DirectoryError("too-many", `a connection watches at most ${MAX_INTERESTS} names and rooms`);
+      }
+      connection.interests = all;
+      for (const interest of interests) this.#interest(interest, connection);
+    }
+    this.#subscribe();
   }
 
-  unwatch(connection: Connection): void {
-    if (!connection.watching) return;
-    connection.watching = false;
-    this.#watchers.delete(connection);
-    if (this.#watchers.size > 0) return;
+  /** @param interests folded names and rooms; none: all that the connection watches, and everybody */
+  unwatch(connection: Connection, interests: readonly string[] = []): void {
+    if (interests.length === 0) {
+      connection.watching = false;
+      this.#watchers.delete(connection);
+    }
+    const { interests: watched } = connection;
+    if (watched !== null) {
+      for (const interest of interests.length === 0 ? watched : interests) {
+        if (watched.delete(interest)) this.#lose(interest, connection);
+      }
+      if (watched.size === 0) connection.interests = null;
+    }
+    this.#subscribe();
+  }
+
+  #interest(interest: string, connection: Connection): void {
+    const connections = this.#interested.get(interest);
+    if (connections === undefined) this.#interested.set(interest, new Set([connection]));
+    else connections.add(connection);
+  }
+
+  #lose(interest: string, connection: Connection): void {
+    const connections = this.#interested.get(interest);
+    connections?.delete(connection);
+    if (connections?.size === 0) this.#interested.delete(interest);
+  }
+
+  /** Hears of the directory's events while there is anybody to tell. */
+  #subscribe(): void {
+    const isNeeded = this.#watchers.size > 0 || this.#interested.size > 0;
+    if (isNeeded === (this.#subscription !== null)) return;
     this.#subscription?.[Symbol.dispose]();
-    this.#subscription = null;
+    this.#subscription = isNeeded ? this.#directory.watch("everybody", (events) => this.#push(events)) : null;
     this.#onWatching();
   }
 
@@ -62,15 +109,44 @@ export class Announcer {
     }
     for (let next = events; next.length > 0; next = this.#waiting) {
       this.#waiting = [];
-      for (const event of next) writePush(this.#out, event);
-      const bytes = Buffer.from(this.#out.bytes());
-      this.#out.clear();
-      for (const watcher of this.#watchers) {
-        watcher.push(bytes);
-        this.#pushes += next.length;
-      }
+      for (const event of next)
+        if (!this.#isHidden(event)) this.#pushTo(this.#watchers, (out) => writePush(out, event));
+      if (this.#interested.size > 0) for (const event of next) this.#pushToInterested(event);
     }
     this.#waiting = null;
+  }
+
+  /** Who watches everybody does not hear of clients that are not listed. */
+  #isHidden(event: DirectoryEvent): boolean {
+    const folded = foldName(event.name);
+    if (event.kind === "off") return this.#unlisted.delete(folded);
+    const isHidden = !new DirectoryEntry(event.entry).listed;
+    if (isHidden) this.#unlisted.add(folded);
+    else this.#unlisted.delete(folded);
+    return isHidden;
+  }
+
+  #pushToInterested(event: DirectoryEvent): void {
+    const watchers = this.#interested.get(foldName(event.name));
+    if (watchers !== undefined) this.#pushTo(watchers, (out) => writePush(out, event));
+    const entry = event.kind === "off" ? null : new DirectoryEntry(event.entry);
+    for (const room of entry === null ? [] : roomsOf(entry)) {
+      const inRoom = this.#interested.get(room);
+      if (inRoom !== undefined) this.#pushTo(inRoom, (out) => writeRoomPush(out, room, event.name, entry));
+    }
+    for (const room of event.leftRooms ?? []) {
+      const inRoom = this.#interested.get(room);
+      if (inRoom !== undefined) this.#pushTo(inRoom, (out) => writeRoomPush(out, room, event.name, null));
+    }
+  }
+
+  #pushTo(connections: ReadonlySet<Connection>, write: (out: ReplyWriter) => void): void {
+    if (connections.size === 0) return;
+    write(this.#out);
+    const bytes = Buffer.from(this.#out.bytes());
+    this.#out.clear();
+    for (const connection of connections) connection.push(bytes);
+    this.#pushes += connections.size;
   }
 }
 
@@ -81,8 +157,17 @@ function writePush(out: ReplyWriter, event: DirectoryEvent): void {
     out.bulk(event.name);
     return;
   }
-  // A changed entry is pushed as one that has joined: watchers replace what they know of the name.
-  writeEntryPush(out, "joined", new DirectoryEntry(event.entry));
+  writeEntryPush(out, event.kind === "on" ? "joined" : "changed", new DirectoryEntry(event.entry));
+}
+
+/** @param entry of a client that is in the room now, null for one that is not (any more) */
+function writeRoomPush(out: ReplyWriter, room: string, name: string, entry: DirectoryEntry | null): void {
+  out.push(entry === null ? 4 : 5);
+  out.bulk("room");
+  out.bulk(room);
+  out.bulk(entry === null ? "left" : "joined");
+  out.bulk(name);
+  if (entry !== null) writeEntry(out, entry, 3);
 }
 
 /** `call`: the client that is about to talk. */
@@ -93,7 +178,7 @@ export function callPush(from: DirectoryEntry): Buffer {
 }
 
 /** Kind, name, and the whole entry: a watcher needs no LOOKUP. */
-function writeEntryPush(out: ReplyWriter, kind: "joined" | "call", entry: DirectoryEntry): void {
+function writeEntryPush(out: ReplyWriter, kind: "joined" | "changed" | "call", entry: DirectoryEntry): void {
   out.push(3);
   out.bulk(kind);
   out.bulk(entry.name);

@@ -43,7 +43,10 @@ export class Connection {
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
   client: RegisteredClient | null = null;
+  /** It hears of everybody. */
   watching = false;
+  /** Folded names and rooms that it hears of; null while there are none. Kept by the announcer. */
+  interests: Set<string> | null = null;
   clientName = "";
   /** Whether bytes have come since the last health check. */
   heard = true;

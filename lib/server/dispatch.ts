@@ -7,10 +7,12 @@ import type { RequestParser } from "../wire/resp-request.ts";
 import type { ReplyWriter } from "../wire/resp-writer.ts";
 import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
-import { call, count, lookup, touch, unwatch, watch } from "./commands/directory.ts";
+import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
-import { claim, key } from "./commands/names.ts";
+import { claim, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
+import { join, members, part } from "./commands/rooms.ts";
+import { status } from "./commands/status.ts";
 import type { Connection } from "./connection.ts";
 import type { Handler } from "./handler.ts";
 import type { WorkerContext } from "./worker-context.ts";
@@ -23,8 +25,14 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   UNREGISTER: unregister,
   CLAIM: claim,
   KEY: key,
+  OWNER: owner,
   CALL: call,
   TOUCH: touch,
+  NAMES: names,
+  JOIN: join,
+  PART: part,
+  STATUS: status,
+  MEMBERS: members,
   WATCH: watch,
   UNWATCH: unwatch,
   HELLO: hello,

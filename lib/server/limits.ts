@@ -75,3 +75,6 @@ export const MAX_UNPAGED = 65_536;
 /** Attempts at a registration whose outcome is unknown, and ms between two attempts at any write of that kind. */
 export const MAX_REGISTER_ATTEMPTS = 3;
 export const UNKNOWN_RETRY_MS = 100;
+
+/** Names and rooms that one connection watches, at most: everybody that a person deals with. */
+export const MAX_INTERESTS = 1024;

@@ -1,6 +1,7 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
+import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
@@ -10,12 +11,14 @@ import { infoText } from "./info-text.ts";
 import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
+import { rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
 import { startError } from "./start-error.ts";
 import type { TlsFiles } from "./tls.ts";
+import { UserDatabase } from "./user-database.ts";
 import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
@@ -45,6 +48,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
   readonly #sockets: LocalSockets;
+  readonly #users: UserDatabase;
   readonly #directory: DirectoryHost;
   readonly #state: StateDir;
   readonly #tls: TlsFiles | null;
@@ -53,6 +57,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
+  /** Login of the user that the server runs as; null when there is none. */
+  #user: string | null = null;
   #stop: Promise<void> | null = null;
   #settleStopped: () => void = () => {};
   #settleStopping: () => void = () => {};
@@ -61,6 +67,7 @@ export class LookupServer implements AsyncDisposable {
     const { settings, acceptor, sockets, state, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
+    this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
     this.#tls = tls;
@@ -92,10 +99,13 @@ export class LookupServer implements AsyncDisposable {
         this.#directory.observe(id, events);
         this.#empty?.clientSeen();
       },
+      watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
       workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => this.#info(loads),
+      rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
+      loginOf: (uid) => this.#loginOf(uid),
     });
     this.#pool = new WorkerPool(
       this.#bus,
@@ -112,7 +122,8 @@ export class LookupServer implements AsyncDisposable {
     );
     this.#empty = settings.exitWhenEmpty
       ? new IdleShutdown(
-          () => this.clients,
+          // Who waits for somebody (`ptalk send --wait`) is not on, and watches.
+          () => this.clients + (this.#bus.isWatched ? 1 : 0),
           () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
         )
@@ -177,6 +188,9 @@ export class LookupServer implements AsyncDisposable {
   }
 
   async #begin(signal: AbortSignal | null): Promise<void> {
+    const uid = process.geteuid?.() ?? 0;
+    const inFile = userName(uid);
+    this.#user = inFile === String(uid) ? await this.#loginOf(uid) : inFile;
     this.#acceptor.serve(this.#bus);
     this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {
@@ -184,6 +198,7 @@ export class LookupServer implements AsyncDisposable {
       this.#acceptor.setReady([0]);
     } else {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
+      this.#users.start();
     }
     this.#empty?.start();
   }
@@ -196,9 +211,15 @@ export class LookupServer implements AsyncDisposable {
     this.#sockets.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
+    this.#users.close();
     await this.#directory.close();
     this.#state.release();
     this.#settleStopped();
+  }
+
+  async #loginOf(uid: number): Promise<string | null> {
+    const account = await this.#users.find(uid);
+    return account.is === "yes" ? account.login : null;
   }
 
   #workerConfig(id: number): WorkerConfig {
@@ -215,6 +236,8 @@ export class LookupServer implements AsyncDisposable {
       scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
       abstractName: this.#sockets.abstractName,
       port: this.port,
+      serverUser: this.#user,
+      openNames: this.#settings.openNames,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

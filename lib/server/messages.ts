@@ -1,7 +1,9 @@
 // What the primary and its workers tell each other. Plain data: it crosses a process boundary as JSON.
 import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { PackedEntry } from "../directory/entry.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import type { Limits } from "./limits.ts";
+import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
 
 /** "host": the server listens on loopback, so all of its clients are on this host. "network": other hosts can reach it. */
@@ -25,6 +27,10 @@ export interface WorkerConfig {
   readonly scope: ServerScope;
   /** "@name" of the abstract socket that clients of this host move to. */
   readonly abstractName: string;
+  /** Login of the server's own uid; null when it has none. */
+  readonly serverUser: string | null;
+  /** Login names belong to nobody in particular. */
+  readonly openNames: boolean;
   /** On which the server listens. */
   readonly port: number;
   /** PEM. */
@@ -77,6 +83,9 @@ export type ToPrimary =
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
+  /** Whose the name is, for who asks; or, without a name, the login of a uid. */
+  | { type: "ask-right"; id: number; question: NameQuestion }
+  | { type: "ask-login"; id: number; uid: number }
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "workerError"; reason: string };
 
@@ -92,6 +101,8 @@ export type ToWorker =
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
+  | { type: "right"; id: number; right: NameRight }
+  | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }
   /** The directory's objects have been made anew. */
   | { type: "reopen"; config: DirectoryConfig | null }

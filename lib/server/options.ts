@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
+  /** The login names of this host belong to nobody in particular, except to their users who are here. */
+  readonly openNames?: boolean;
   /**
    * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
    * removed at the end. One server at a time.
@@ -74,6 +76,7 @@ export interface ServerSettings {
   readonly tlsCert: string | null;
   readonly tlsKey: string | null;
   readonly insecure: boolean;
+  readonly openNames: boolean;
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
   readonly predecessor: string | null;
@@ -101,6 +104,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tlsKey: [isString, "a file's path"],
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
+  openNames: [isBoolean, "true or false"],
   stateDir: [isString, "a folder's path"],
   ephemeral: [isBoolean, "true or false"],
   predecessor: [isString, "the name of a table"],
@@ -178,6 +182,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsCert: options.tlsCert ?? null,
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
+    openNames: options.openNames ?? false,
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
     predecessor: options.predecessor ?? null,

@@ -1,7 +1,9 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import type { Callee, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
 
 /** A worker, as the primary sees it. */
@@ -31,6 +33,8 @@ const REOPEN_MS = 2_000;
 const LOAD_TIMEOUT_MS = 500;
 
 export interface BusOwner {
+  /** Somebody watches, or nobody does any more: see isWatched. */
+  watchingChanged(): void;
   /** Clients came or went at worker `id`. */
   changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
@@ -39,6 +43,8 @@ export interface BusOwner {
   ready(id: number): void;
   workerError(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
+  rightTo(question: NameQuestion): Promise<NameRight>;
+  loginOf(uid: number): Promise<string | null>;
 }
 
 export class WorkerBus {
@@ -54,6 +60,11 @@ export class WorkerBus {
   /** Workers that are alive. */
   get owners(): number[] {
     return [...this.#workers.keys()];
+  }
+
+  /** Some connection watches the directory. */
+  get isWatched(): boolean {
+    return [...this.#workers.values()].some(({ watching }) => watching);
   }
 
   /** Open connections, in all. */
@@ -135,6 +146,7 @@ export class WorkerBus {
         break;
       case "watching":
         member.watching = message.on;
+        this.#owner.watchingChanged();
         break;
       case "call":
         this.#sendTo(message.to, { type: "call", to: message.to, from: message.from });
@@ -145,6 +157,16 @@ export class WorkerBus {
       case "ask-info":
         void this.stats().then((loads) => {
           member.worker.send({ type: "info", id: message.id, text: this.#owner.infoText(loads) });
+        });
+        break;
+      case "ask-right":
+        void this.#owner.rightTo(message.question).then((right) => {
+          member.worker.send({ type: "right", id: message.id, right });
+        });
+        break;
+      case "ask-login":
+        void this.#owner.loginOf(message.uid).then((login) => {
+          member.worker.send({ type: "login", id: message.id, login });
         });
         break;
       case "load":

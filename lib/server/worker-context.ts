@@ -6,12 +6,13 @@ import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import { type Announcer, replacedPush } from "./announcer.ts";
 import type { Connection } from "./connection.ts";
 import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
-import type { SendToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import type { SendToPrimary, ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -33,7 +34,7 @@ interface PendingRegistration {
 
 /** The write may or may not have happened. */
 export function isUnknownOutcome(error: unknown): boolean {
-  return error instanceof DirectoryError && error.code === "try-again";
+  return error instanceof DirectoryError && !error.isRefusal;
 }
 
 export class WorkerContext implements WorkerContextParts {
@@ -58,7 +59,7 @@ export class WorkerContext implements WorkerContextParts {
   unknownOutcomes = 0;
   /** Those of the announcer aside. */
   pushes = 0;
-  readonly #questions = new Map<number, (text: string) => void>();
+  readonly #questions = new Map<number, (answer: never) => void>();
   #lastQuestion = 0;
 
   constructor(parts: WorkerContextParts) {
@@ -113,16 +114,32 @@ export class WorkerContext implements WorkerContextParts {
 
   /** The whole server's INFO, put together by the primary. */
   askInfo(): Promise<string> {
-    const id = ++this.#lastQuestion;
-    return new Promise((resolve) => {
-      this.#questions.set(id, resolve);
-      void this.send({ type: "ask-info", id });
-    });
+    return this.#ask((id) => ({ type: "ask-info", id }));
   }
 
-  answerInfo(id: number, text: string): void {
-    this.#questions.get(id)?.(text);
+  /** Whose the name is by the accounts of the host, and who asks. Takes about two seconds at most. */
+  rightTo(name: string, uid: number | null): Promise<NameRight> {
+    const question = { name, uid, openNames: this.config.openNames };
+    return this.#ask((id) => ({ type: "ask-right", id, question }));
+  }
+
+  /** The login of a uid, null when it has none or nobody knows. */
+  loginOf(uid: number): Promise<string | null> {
+    return this.#ask((id) => ({ type: "ask-login", id, uid }));
+  }
+
+  /** The primary's answer to one of these. */
+  answer(id: number, answer: unknown): void {
+    this.#questions.get(id)?.(answer as never);
     this.#questions.delete(id);
+  }
+
+  #ask<T>(question: (id: number) => ToPrimary): Promise<T> {
+    const id = ++this.#lastQuestion;
+    return new Promise<T>((resolve) => {
+      this.#questions.set(id, resolve);
+      void this.send(question(id));
+    });
   }
 
   load(loopDelayP99: number): WorkerLoad {

@@ -100,7 +100,13 @@ export class Worker {
         this.#replaced(message.to);
         break;
       case "info":
-        context.answerInfo(message.id, message.text);
+        context.answer(message.id, message.text);
+        break;
+      case "right":
+        context.answer(message.id, message.right);
+        break;
+      case "login":
+        context.answer(message.id, message.login);
         break;
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
@@ -131,7 +137,9 @@ export class Worker {
     for (const socket of this.#undecided) socket.destroy();
     const push = closingPush(reason);
     for (const connection of this.#context.connections.values()) {
-      const hears = connection.protocol === 3 && (connection.watching || connection.client !== null);
+      const hears =
+        connection.protocol === 3 &&
+        (connection.watching || connection.interests !== null || connection.client !== null);
       if (hears) this.#context.push(connection, push);
       connection.client = null;
       connection.end();

@@ -7,7 +7,7 @@ import { canonicalServer } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import { PinFile, type PinFormat } from "./pin-file.ts";
-import { knownPeersFile, knownServersFile } from "./state-paths.ts";
+import { knownPeersFile, knownServersFile, verifiedFile } from "./state-paths.ts";
 
 /** A remembered key. */
 export interface KnownPeer {
@@ -16,6 +16,8 @@ export interface KnownPeer {
   /** The name, folded. */
   readonly name: string;
   readonly fingerprint: string;
+  /** The user has compared it with its owner (`ptalk key verify`). */
+  readonly verified: boolean;
 }
 
 const PEERS: PinFormat = {
@@ -37,10 +39,13 @@ const SERVERS: PinFormat = {
 /** Names are given folded (foldIfValid in base/names.ts), but for {@link KnownPeers.forget}. */
 export class KnownPeers {
   readonly #pins: PinFile;
+  /** Those that were compared: they count while they are the remembered ones. */
+  readonly #verified: PinFile;
 
   /** @param stateDir folder of the file known_peers; made when the first key is remembered */
   constructor(stateDir: string) {
     this.#pins = new PinFile(knownPeersFile(stateDir), PEERS);
+    this.#verified = new PinFile(verifiedFile(stateDir), PEERS);
   }
 
   /**
@@ -77,14 +82,31 @@ export class KnownPeers {
     const doomed = this.list().filter(
       (peer) => peer.name === folded && (server === undefined || peer.server === server),
     );
-    for (const peer of doomed) this.#pins.forget(subjectOf(peer.server, peer.name));
+    for (const peer of doomed) {
+      this.#pins.forget(subjectOf(peer.server, peer.name));
+      this.#verified.forget(subjectOf(peer.server, peer.name));
+    }
     return doomed;
+  }
+
+  /** The remembered key, base64. */
+  keyOf({ server, name }: Pick<KnownPeer, "server" | "name">): string | undefined {
+    return this.#pins.get(subjectOf(server, name));
+  }
+
+  /** The user has compared the remembered key with its owner. */
+  markVerified(peer: Pick<KnownPeer, "server" | "name">): void {
+    const key = this.keyOf(peer);
+    if (key === undefined) return;
+    const subject = subjectOf(peer.server, peer.name);
+    if (this.#verified.get(subject) !== key) this.#verified.forget(subject); // another one was, before it was forgotten elsewhere
+    this.#verified.pin(subject, key);
   }
 
   list(): KnownPeer[] {
     return this.#pins.entries().map(([subject, key]) => {
       const [server = "", peer = ""] = subject.split("/"); // neither a server nor a name has one
-      return { server, name: peer, fingerprint: fingerprintOf(key) };
+      return { server, name: peer, fingerprint: fingerprintOf(key), verified: this.#verified.get(subject) === key };
     });
   }
 }

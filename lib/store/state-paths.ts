@@ -7,9 +7,15 @@ export const ensureStateDir = (dir: string): void => makeFolder(dir);
 
 export const keyFile = (dir: string): string => join(dir, "key");
 export const knownPeersFile = (dir: string): string => join(dir, "known_peers");
+export const verifiedFile = (dir: string): string => join(dir, "verified");
 export const knownServersFile = (dir: string): string => join(dir, "known_servers");
 export const serveLogFile = (dir: string): string => join(dir, "serve.log");
+export const agentLogFile = (dir: string): string => join(dir, "agent.log");
 export const hookLogFile = (dir: string): string => join(dir, "on-message.log");
 export const ignoredFile = (dir: string): string => join(dir, "ignored");
+/** Files that are coming, see files/parts.ts. */
+export const partsFolder = (dir: string): string => join(dir, "parts");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
+/** Logs of the ids of what was shown, one a program, see seen-ids.ts. */
+export const seenFolder = (dir: string): string => join(dir, "seen");

@@ -35,10 +35,16 @@ export const COMMANDS = {
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
   CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
+  OWNER: { min: 2, max: 2, summary: "The same, with the user that the kernel vouches for; null if to none" },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
-  WATCH: { min: 1, max: 1, summary: "Pushes joined, left and closing from now on (RESP3)" },
-  UNWATCH: { min: 1, max: 1, summary: "Ends WATCH" },
+  NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },
+  WATCH: { min: 1, max: 1025, summary: "Pushes what becomes of these names and #rooms, or of everybody (RESP3)" },
+  UNWATCH: { min: 1, max: 1025, summary: "Ends WATCH, for these names and #rooms or for all" },
+  JOIN: { min: 2, max: 2, summary: "Puts this connection's client into a room" },
+  PART: { min: 2, max: 2, summary: "Takes it out again" },
+  STATUS: { min: 2, max: 3, summary: "Says whether somebody looks at this connection's client: here|idle|away [text]" },
+  MEMBERS: { min: 2, max: 2, summary: "Everyone who is in a room" },
   HELLO: { min: 1, max: ANY, summary: "Greets, and chooses the protocol: [2|3]" },
   PING: { min: 1, max: 2, summary: "Answers PONG, or the text given" },
   ECHO: { min: 2, max: 2, summary: "Answers the text given" },
@@ -52,6 +58,9 @@ export const COMMANDS = {
 } as const satisfies Record<string, CommandSpec>;
 
 export type CommandName = keyof typeof COMMANDS;
+
+/** Names of one answer to NAMES: when COUNT is not given, and at most. What a person looks through. */
+export const MAX_NAMES = 100;
 
 /** Entries of one page of ALL: when COUNT is not given, and at most. */
 export const DEFAULT_PAGE = 100;
@@ -75,17 +84,20 @@ export interface RegisterArguments {
   readonly replace: boolean;
   /** The client answers `probe` pushes. */
   readonly probe: boolean;
+  /** Lists do not show the client. */
+  readonly unlisted: boolean;
   /** The options that are signed, as words with their values, sorted. */
   readonly options: readonly string[];
 }
 
 /** Options with one value each. */
 const VALUES = ["KEY", "PORT", "HOST", "SIG", "PROTOCOL", "TAKEOVER"];
-const FLAGS = ["PROBE", "REPLACE"];
+/** In the order in which they are signed. */
+const FLAGS = ["PROBE", "REPLACE", "UNLISTED"];
 const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
 const REGISTER_FORM =
   "REGISTER name KEY base64 PROTOCOL n PORT port [ENDPOINT kind address port]... [HOST host] SIG base64 [PROBE] " +
-  "[TAKEOVER claim-id] [REPLACE]";
+  "[TAKEOVER claim-id] [REPLACE] [UNLISTED]";
 
 /** @param args behind the command's name */
 export function parseRegister(args: readonly string[]): RegisterArguments {
@@ -120,8 +132,9 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
   if (protocol === null) throw CommandError.syntax(`PROTOCOL is a number from 1 to ${MAX_PROTOCOL}`);
   if (endpoints.length > MAX_ENDPOINTS) throw CommandError.syntax(`at most ${MAX_ENDPOINTS} ENDPOINT`);
   if (takeover !== null && !CLAIM_ID.test(takeover)) throw CommandError.syntax("TAKEOVER takes a claim id");
-  const options = ["PROBE", "REPLACE"].filter((flag) => found.has(flag));
+  const options = FLAGS.filter((flag) => found.has(flag));
   if (takeover !== null) options.push(`TAKEOVER ${takeover}`);
+  options.sort();
   return {
     name,
     key,
@@ -133,6 +146,7 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
     takeover,
     replace: found.has("REPLACE"),
     probe: found.has("PROBE"),
+    unlisted: found.has("UNLISTED"),
     options,
   };
 }
@@ -150,6 +164,20 @@ function readEndpoint([kind, address, digits]: readonly string[]): ClientEndpoin
 function number(digits: string | undefined, most: number): number | null {
   const value = digits !== undefined && /^[1-9]\d{0,4}$/.test(digits) ? Number(digits) : Number.NaN;
   return value <= most ? value : null;
+}
+
+export interface StatusArguments {
+  readonly state: "here" | "idle" | "away";
+  readonly text: string;
+}
+
+/** @param args behind the command's name: `state [text]` */
+export function parseStatus([word = "", text = ""]: readonly string[]): StatusArguments {
+  const state = word.toLowerCase();
+  if (state !== "here" && state !== "idle" && state !== "away") {
+    throw CommandError.syntax("STATUS here|idle|away [text]");
+  }
+  return { state, text };
 }
 
 export interface ClaimArguments {
@@ -189,6 +217,20 @@ export function parseAll(args: readonly string[]): AllArguments {
     else throw CommandError.syntax("ALL [CURSOR c] [COUNT n], both decimal numbers");
   }
   return { cursor, count };
+}
+
+export interface NamesArguments {
+  readonly prefix: string;
+  readonly count: number;
+}
+
+/** @param args behind the command's name: `prefix [COUNT n]` */
+export function parseNames(args: readonly string[]): NamesArguments {
+  const [prefix = "", option, digits] = args;
+  if (option === undefined) return { prefix, count: MAX_NAMES };
+  const number = digits !== undefined && /^[1-9]\d{0,9}$/.test(digits) ? Number(digits) : null;
+  if (option.toUpperCase() !== "COUNT" || number === null) throw CommandError.syntax("NAMES prefix [COUNT n]");
+  return { prefix, count: Math.min(number, MAX_NAMES) };
 }
 
 /** Foreign text inside an error: what it is made of is shown, and no more than is needed to recognise it. */

@@ -11,19 +11,34 @@
 //   FRAGMENT 4  number 4, total 4, index 2, bytes         part of a message: FRAGMENT_BYTES each but the last
 //   PING     5                                             answer with ACK and SETTLED
 //   CLOSE    6                                             this session is over
+//   REVOKE   7  number 4                                   the sender's time for this message is over: was it shown?
+//   REVOKED  8  number 4                                   it was not shown, and never will be
+//   ENDED    9  number 4                                   the program ends: nothing from this number on was shown or will be
 //
-// ACK, SETTLED and CLOSE call for no answer of their own (CLOSE is answered with CLOSE); the others call for an ACK.
+// ACK, SETTLED, CLOSE, REVOKED and ENDED call for no answer of their own (CLOSE is answered with CLOSE); BASE, FRAGMENT and PING
+// call for an ACK, REVOKE for REVOKED or SETTLED.
 
 import { MAX_PAYLOAD_BYTES } from "./datagram.ts";
 
-export const FrameType = { ack: 1, settled: 2, base: 3, fragment: 4, ping: 5, close: 6 } as const;
+export const FrameType = {
+  ack: 1,
+  settled: 2,
+  base: 3,
+  fragment: 4,
+  ping: 5,
+  close: 6,
+  revoke: 7,
+  revoked: 8,
+  ended: 9,
+} as const;
 
 /**
  * Why a message was not accepted. "key-mismatch": the receiver knows the sender's name under another key. "declined": the
  * receiver takes no messages, or none of this sender. "not-understood": its version does not know the body's type or
- * version. "malformed": the body is none. "refused": no reason that this version knows.
+ * version. "malformed": the body is none. "revoked": its sender gave it up before it was shown. "refused": no reason that this version
+ * knows.
  */
-export type RefusalReason = "refused" | "key-mismatch" | "declined" | "not-understood" | "malformed";
+export type RefusalReason = "refused" | "key-mismatch" | "declined" | "not-understood" | "malformed" | "revoked";
 /** What became of a message at its receiver. */
 export type Outcome = "accepted" | RefusalReason;
 
@@ -32,7 +47,14 @@ export interface Refusal {
   readonly reason: RefusalReason;
 }
 
-const REASONS: readonly RefusalReason[] = ["refused", "key-mismatch", "declined", "not-understood", "malformed"]; // by code
+const REASONS: readonly RefusalReason[] = [
+  "refused",
+  "key-mismatch",
+  "declined",
+  "not-understood",
+  "malformed",
+  "revoked",
+]; // by code
 
 /** Bytes of a message in one fragment: a full one fits a datagram together with BASE, ACK and a SETTLED. */
 export const FRAGMENT_BYTES = 1088;
@@ -47,6 +69,8 @@ export const MAX_BODY_BYTES = 65_536 + 256;
 const NUMBER_BYTES = 4;
 export const ACK_HEAD_BYTES = 6;
 export const BASE_BYTES = 1 + NUMBER_BYTES;
+/** REVOKE, REVOKED, ENDED. */
+export const NUMBER_FRAME_BYTES = 1 + NUMBER_BYTES;
 export const SETTLED_HEAD_BYTES = 2 + NUMBER_BYTES;
 export const REFUSAL_BYTES = NUMBER_BYTES + 1;
 
@@ -99,6 +123,15 @@ export class FrameWriter {
   close(): void {
     this.buffer[this.offset++] = FrameType.close;
   }
+  revoke(number: number): void {
+    this.#head(FrameType.revoke, number);
+  }
+  revoked(number: number): void {
+    this.#head(FrameType.revoked, number);
+  }
+  ended(number: number): void {
+    this.#head(FrameType.ended, number);
+  }
 
   fragment(number: number, body: Buffer, index: number): void {
     this.#head(FrameType.fragment, number);
@@ -141,6 +174,9 @@ export interface FrameHandler {
   onFragment(number: number, total: number, index: number, bytes: Buffer): boolean;
   onPing(): boolean;
   onClose(): boolean;
+  onRevoke(number: number): boolean;
+  onRevoked(number: number): boolean;
+  onEnded(number: number): boolean;
 }
 
 const ackWords = new Uint32Array(MAX_ACK_WORDS);
@@ -190,6 +226,18 @@ export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
         if (!handler.onSettled(number, count === 0 ? NO_REFUSALS : readRefusals(payload, from, count))) return false;
         break;
       }
+      case FrameType.revoke:
+        at += NUMBER_FRAME_BYTES;
+        if (!handler.onRevoke(number)) return false;
+        break;
+      case FrameType.revoked:
+        at += NUMBER_FRAME_BYTES;
+        if (!handler.onRevoked(number)) return false;
+        break;
+      case FrameType.ended:
+        at += NUMBER_FRAME_BYTES;
+        if (!handler.onEnded(number)) return false;
+        break;
       default:
         return false;
     }

@@ -1,14 +1,14 @@
 // The bounds of the protocol with the lookup server. Whoever breaks one gets an error and is closed.
 // RESP: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
-/** Longest request, in bytes with its framing: REGISTER with four addresses needs about 500. */
-export const MAX_REQUEST_BYTES = 16 * 1024;
+/** Longest request, in bytes with its framing: WATCH of 1,024 names needs some 40,000, REGISTER with four addresses 500. */
+export const MAX_REQUEST_BYTES = 64 * 1024;
 
 /** Longest single argument of a request, in bytes. */
 export const MAX_ARGUMENT_BYTES = 8 * 1024;
 
-/** Most arguments of a request, the command's name included. */
-export const MAX_ARGUMENTS = 64;
+/** Most arguments of a request, the command's name included: WATCH has a thousand. */
+export const MAX_ARGUMENTS = 1025;
 
 /** Longest inline request (a line typed into nc), in bytes without its end. */
 export const MAX_INLINE_BYTES = 4 * 1024;

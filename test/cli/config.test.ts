@@ -27,6 +27,7 @@ describe("settings", () => {
       timeFormat: "%H:%M",
       bell: "direct",
       accept: "all",
+      listed: true,
       history: true,
       historyDays: 90,
     });

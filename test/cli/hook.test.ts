@@ -19,11 +19,13 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
+const NOBODY = { user: null, uid: null, attested: null, isUnattestedLogin: false };
 const NAMES = ["FROM", "TEXT", "ID", "ROOM", "VERIFIED", "ATTESTED", "SKIPPED"];
 
 function message(text: string, more: Partial<TalkMessage> = {}): TalkMessage {
-  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, auto: false };
-  return { ...usual, text, ...more };
+  const usual = { id: "an-id", from: "bob", at: 0, fingerprint: "SHA256:x", verified: true, auto: false, ...NOBODY };
+  const way = { kind: "text", room: null, via: "direct", leftAt: null, again: false } as const;
+  return { ...usual, ...way, text, ...more };
 }
 
 /** A program that writes what it is told, one file a call, and then does what `then` says. */

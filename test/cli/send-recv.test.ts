@@ -53,12 +53,18 @@ describe("ptalk send", () => {
     });
     expect(JSON.parse(await inbox.line())).toEqual({
       type: "message",
+      ...{ user: null, uid: null, attested: null }, // root counts on a socket in the file system only
       id: expect.any(String),
       from: "alice",
       text: "build done",
       at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       fingerprint: expect.stringMatching(/^SHA256:/),
       verified: true,
+      kind: "text",
+      room: null,
+      via: "direct",
+      leftAt: null,
+      again: false,
       auto: false,
     });
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { TalkError } from "../../lib/base/errors.ts";
 import { AddressBook, type DirectorySource } from "../../lib/client/address-book.ts";
-import type { DirectoryEntry } from "../../lib/directory/entry.ts";
+import type { DirectoryEntry, NameOwner } from "../../lib/directory/entry.ts";
 import type { PeerIdentity } from "../../lib/peer/types.ts";
 import { KnownPeers } from "../../lib/store/known-peers.ts";
 import { entryOf } from "../helpers/entries.ts";
@@ -36,8 +36,9 @@ class Directory implements DirectorySource {
   answer(entry: DirectoryEntry | null): void {
     this.#answers.shift()?.(entry);
   }
-  async ownerOf(name: string): Promise<string | null> {
-    return this.owners.get(name) ?? null;
+  async ownerOf(name: string): Promise<NameOwner | null> {
+    const key = this.owners.get(name);
+    return key === undefined ? null : { key, user: null, uid: null, attested: null, isUnattestedLogin: false };
   }
   touch(): void {
     this.touches++;
@@ -51,6 +52,8 @@ let state: ReturnType<typeof freshStateDir>;
 let directory: Directory;
 let peers: KnownPeers;
 let book: AddressBook;
+/** Keys that the programs of the user whom they claim to be do not use. */
+const impostors = new Set<string>();
 /** Keys of those with whom a session is open: "key", or "key port" where it leads to that port only. */
 const sessions = new Set<string>();
 const learned: string[] = [];
@@ -67,6 +70,7 @@ beforeEach(() => {
     source: directory,
     peers,
     endpointsOf: ({ endpoints }) => endpoints,
+    localUsers: () => ({ isImpostor: ({ key }) => impostors.has(key) }),
     hasSession: ({ key, endpoints }: PeerIdentity) => {
       const text = Buffer.from(key).toString("base64");
       return sessions.has(text) || endpoints.some(({ port }) => sessions.has(`${text} ${port}`));
@@ -326,7 +330,10 @@ describe("a sender", () => {
   it("that the server binds the name to is verified, and remembered from then on", async () => {
     const bob = entryOf("bob");
     directory.owners.set("bob", bob.key);
-    expect(await book.verifySender("bob", bytesOf(bob))).toEqual({ verified: true, fingerprint: bob.fingerprint });
+    expect(await book.verifySender("bob", bytesOf(bob))).toMatchObject({
+      verified: true,
+      fingerprint: bob.fingerprint,
+    });
     directory.owners.clear();
     // It was pinned just now: the server need not be asked.
     expect(await verify("bob", bytesOf(entryOf("bob")))).toBe("key-mismatch");
@@ -399,6 +406,19 @@ describe("a sender", () => {
     await sleep(STALE_MS);
     expect(await verify("bob", bytesOf(known))).toBe(true);
     expect(await verify("eve", bytesOf(stranger))).toBe(false);
+  });
+
+  it("is refused when the programs of the user whom it claims to be use other keys, and so is a message to it", async () => {
+    const bob = entryOf("bob");
+    impostors.add(bob.key);
+    directory.owners.set("bob", bob.key);
+    try {
+      await expect(async () => book.verifySender("bob", bytesOf(bob))).rejects.toMatchObject({ code: "key-mismatch" });
+      book.learn(bob);
+      expect(() => book.known("bob")).toThrow(/other keys/);
+    } finally {
+      impostors.clear();
+    }
   });
 
   it("that is met for the first time is looked up, so that an answer finds its way while the server is away", async () => {

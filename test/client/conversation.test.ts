@@ -6,7 +6,6 @@ import { TalkClient } from "../../lib/client/talk-client.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { PeerTransport } from "../../lib/peer/transport.ts";
 import { freshStateDir, ServerProcess } from "../helpers/lookup-server.ts";
-import { Program } from "../helpers/program.ts";
 import { ptalk, Talker, type Where } from "../helpers/talk-process.ts";
 
 let home: ReturnType<typeof freshStateDir>;
@@ -197,20 +196,6 @@ describe("trust", () => {
     await bob.event("all");
     await bob.event("message", ({ text }) => text === "it is me");
     expect(bob.seen("message")).toEqual([]);
-  });
-});
-
-describe("the example", () => {
-  it("answers, and ends in good order", async () => {
-    const alice = await on("alice");
-    const script = join(import.meta.dirname, "../../examples/echo.js");
-    const env = { XDG_STATE_HOME: user("echo").state };
-    const echo = new Program(process.execPath, [script, server.address], { env });
-    expect(await echo.line()).toMatch(/^on as echo, SHA256:/);
-    expect(await alice.tell("echo", "hello")).toMatchObject({ type: "delivered" });
-    expect(await alice.event("message")).toMatchObject({ from: "echo", text: "you said: hello", verified: true });
-    echo.child.kill("SIGTERM");
-    expect(await echo.ended).toMatchObject({ code: 0, stderr: "" });
   });
 });
 

@@ -14,7 +14,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const ALICE: Sender = { verified: true, fingerprint: "SHA256:alice" };
+const ALICE: Sender = {
+  verified: true,
+  fingerprint: "SHA256:alice",
+  user: "alice",
+  uid: 1000,
+  attested: "kernel",
+  isUnattestedLogin: false,
+};
 
 function receiver(sender: Sender | TalkError = ALICE) {
   const client = new EventEmitter<TalkClientEvents>();
@@ -27,9 +34,13 @@ function receiver(sender: Sender | TalkError = ALICE) {
       },
     },
     admission: { admits: () => true },
+    seen: { has: async () => false, begin: () => () => {} },
     journal: undefined,
     onFolded: undefined,
     client,
+    isFromRoot: () => false,
+    isInRoom: () => false,
+    isUnattended: false,
     deliver: undefined,
     onReceived: () => {},
     onRefused: (error) => refused.push(error),
@@ -38,8 +49,19 @@ function receiver(sender: Sender | TalkError = ALICE) {
   const outcomes: Outcome[] = [];
   const arrive = async (text: string, from = "alice") => {
     const address = { address: "192.0.2.1", port: 1 };
-    const incoming = { key: Buffer.alloc(32), from, text, id: "1", auto: false, at: 0, address };
-    await inbound.receive(incoming, (outcome) => outcomes.push(outcome));
+    const incoming = {
+      key: Buffer.alloc(32),
+      from,
+      text,
+      id: "1",
+      room: null,
+      auto: false,
+      repeated: false,
+      again: false,
+      at: 0,
+      address,
+    };
+    await inbound.receive(incoming, (outcome) => outcomes.push(outcome), { begin: () => true, release: () => {} });
   };
   return { client, inbound, outcomes, refused, arrive };
 }
@@ -112,8 +134,9 @@ it("a message is what its sender said, and the book's word on the sender", async
   const messages: TalkMessage[] = [];
   client.on("message", (message) => void messages.push(message));
   await arrive("hello", "Alice");
-  const said = { id: "1", from: "Alice", text: "hello", at: 0, auto: false };
-  const message = { ...said, verified: true, fingerprint: "SHA256:alice" };
+  const said = { id: "1", from: "Alice", text: "hello", at: 0, again: false, auto: false };
+  const way = { kind: "text", room: null, via: "direct", leftAt: null };
+  const message = { ...said, ...way, ...ALICE };
   expect([messages, outcomes]).toEqual([[message], ["accepted"]]);
 });
 

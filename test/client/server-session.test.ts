@@ -88,7 +88,7 @@ describe("a session", () => {
     const sender = await open("alice", { identity });
     await sender.claim();
     expect(await watcher.lookup("alice")).toBeNull();
-    expect(await watcher.ownerOf("ALICE")).toBe(identity.publicKey.toString("base64"));
+    expect((await watcher.ownerOf("ALICE"))?.key).toBe(identity.publicKey.toString("base64"));
     const first = await registered("alice", { identity });
     const second = await open("alice", { identity });
     await second.claim();

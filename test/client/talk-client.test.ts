@@ -493,9 +493,7 @@ describe("only the delivery decides", () => {
     bob.once("message", async () => {
       throw new Error("no paper");
     });
-    await expect(alice.send(bob.name, "print this", { timeoutMs: 500 })).rejects.toMatchObject({
-      code: "not-delivered",
-    });
+    await expect(alice.send(bob.name, "print this", { timeoutMs: 500 })).rejects.toMatchObject({ code: "unconfirmed" });
     expect(errors).toEqual(["no paper"]);
     const next = once(bob, "message");
     await alice.send(bob.name, "and this");

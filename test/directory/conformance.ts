@@ -14,6 +14,7 @@ import {
 } from "../../lib/directory/directory.ts";
 import { DirectoryError, type DirectoryErrorCode } from "../../lib/directory/directory-error.ts";
 import { DirectoryEntry, MAX_DETAILS_BYTES, type NewEntry, packEntry } from "../../lib/directory/entry.ts";
+import { NO_RIGHT } from "../../lib/directory/name-right.ts";
 import {
   asked,
   enter,
@@ -614,6 +615,110 @@ export function directoryConformance(implementation: Implementation): void {
     });
   });
 
+  describe("members and names", () => {
+    const memberNames = async (at: Directory, room: string) =>
+      (await surely(() => at.members(room))).map(({ entry }) => entry.name);
+
+    it("members shows who is in a room, everywhere, from update() to update(), and as find() shows them", async () => {
+      const [a, b] = await pair();
+      const ann = await registered(requestOf("Ann", { fields: { rooms: ["#ops"] } }), a, [a, b]);
+      const bob = await registered(requestOf("bob", { worker: 2, fields: { key: K2 } }), b, [a, b]);
+      for (const at of [a, b]) expect(await memberNames(at, "#OPS")).toEqual(["Ann"]);
+      const inBoth = await surely(() => b.update(bob, { rooms: ["#Ops", "#dev", "#ops"] }));
+      for (const at of [a, b]) {
+        expect(await memberNames(at, "#ops")).toEqual(["Ann", "bob"]);
+        expect(await memberNames(at, "#dev")).toEqual(["bob"]);
+        for (const row of await surely(() => at.members("#ops"))) {
+          expect(shown(row)).toEqual(shown(await surely(() => at.find(row.entry.name))));
+        }
+      }
+      await surely(() => a.update(ann, { rooms: [] }));
+      for (const at of [a, b]) expect(await memberNames(at, "#ops")).toEqual(["bob"]);
+      await surely(() => b.remove(inBoth));
+      for (const at of [a, b]) {
+        for (const room of ["#ops", "#dev", "#nobody", "ops", "#", "", "#no room"]) {
+          expect(await memberNames(at, room)).toEqual([]);
+        }
+      }
+    });
+
+    it("a registration that replaces another is in its own rooms only", async () => {
+      const [a, b] = await pair();
+      const first = requestOf("ann", { fields: { rooms: ["#old", "#both"] } });
+      await registered(first, a, [a, b]);
+      const fields = { rooms: ["#both", "#new"] };
+      await registered(requestOf("ANN", { worker: 2, takeover: first.claimId, fields }), b, [a, b]);
+      for (const at of [a, b]) {
+        expect(await memberNames(at, "#old")).toEqual([]);
+        expect(await memberNames(at, "#both")).toEqual(["ANN"]);
+        expect(await memberNames(at, "#new")).toEqual(["ANN"]);
+      }
+    });
+
+    it("names gives the first that begin with a text, folded, in order, and none of the unlisted", async () => {
+      const [a, b] = await pair();
+      for (const name of ["bob", "Bo", "bobby", "Zoë", "ann", "BOA"]) await registered(requestOf(name), a, [a, b]);
+      const hidden = await registered(requestOf("boris", { worker: 2, fields: { listed: false } }), b, [a, b]);
+      for (const at of [a, b]) {
+        expect(await surely(() => at.names("BO", 100))).toEqual(["Bo", "BOA", "bob", "bobby"]);
+        expect(await surely(() => at.names("bo", 2))).toEqual(["Bo", "BOA"]);
+        expect(await surely(() => at.names("bobb", 100))).toEqual(["bobby"]);
+        expect(await surely(() => at.names("zoe\u0308", 100))).toEqual(["Zoë"]);
+        expect(await surely(() => at.names("", 100))).toEqual(["ann", "Bo", "BOA", "bob", "bobby", "Zoë"]);
+        for (const prefix of ["boris", "c", "bobbyx", " ", "\ud800", "#"]) {
+          expect(await surely(() => at.names(prefix, 100))).toEqual([]);
+        }
+        expect((await surely(() => at.find("boris")))?.entry.listed).toBe(false);
+        for (const limit of [0, 101, 1.5]) await expect(async () => at.names("a", limit)).rejects.toThrow(RangeError);
+      }
+      await surely(() => b.remove(hidden));
+      await registered(requestOf("boris", { worker: 2 }), b, [a, b]);
+      for (const at of [a, b]) expect(await surely(() => at.names("bor", 1))).toEqual(["boris"]);
+    });
+
+    it("an unlisted client is in rooms as everybody is, and stays unlisted", async () => {
+      const [a, b] = await pair();
+      const claim = await registered(requestOf("ann", { fields: { listed: false } }), a, [a, b]);
+      await surely(() => a.update(claim, { rooms: ["#ops"] }));
+      for (const at of [a, b]) {
+        expect(await memberNames(at, "#ops")).toEqual(["ann"]);
+        expect(await surely(() => at.names("", 100))).toEqual([]);
+      }
+    });
+
+    it("agree with all rows after any number of changes", async () => {
+      const all = await start({ workers: 3, seed: 5 });
+      const random = new Random(7);
+      const claims = new Map<string, Claim>();
+      const rooms = ["#a", "#b", "#c"];
+      for (let n = 0; n < 150; n++) {
+        const at = random.pick(all);
+        const name = `u${random.below(20)}`;
+        const key = KEYS[Number(name.slice(1)) % KEYS.length] as string;
+        const claim = claims.get(name);
+        const some = rooms.filter(() => random.chance(0.5));
+        if (claim === undefined) {
+          const fields = { key, rooms: some, listed: random.chance(0.8) };
+          claims.set(name, (await enter(at, requestOf(name, { fields }))).claim);
+        } else if (random.chance(0.6)) claims.set(name, await surely(() => at.update(claim, { rooms: some })));
+        else {
+          await surely(() => at.remove(claim));
+          claims.delete(name);
+        }
+      }
+      await world.settled();
+      for (const at of all) {
+        const rows = await walk(at);
+        for (const room of rooms) {
+          const inRoom = rows.filter(({ entry }) => entry.rooms.includes(room));
+          expect(await memberNames(at, room)).toEqual(namesIn(inRoom));
+        }
+        const listed = rows.filter(({ entry }) => entry.listed);
+        expect(await surely(() => at.names("", 100))).toEqual(namesIn(listed));
+      }
+    });
+  });
+
   describe("ownerOf and bind", () => {
     it("bind a name to a key, for every directory, without a client", async () => {
       const [a, b] = await pair();
@@ -631,6 +736,65 @@ export function directoryConformance(implementation: Implementation): void {
       }
       await registered(requestOf("ann"), b, [a, b]);
       await surely(() => a.bind("ann", K1));
+    });
+
+    it("give a login name to its user, whatever the key, and keep it for that user", async () => {
+      const [a, b] = await pair();
+      const login = { uid: 1000, login: "ann" };
+      const own = { ...login, owner: login };
+      const [others, nobody] = [
+        { uid: 1001, login: "bob", owner: login },
+        { ...NO_RIGHT, owner: login },
+      ];
+      await surely(() => a.bind("ann", K2)); // before there was such a login
+      const pseudonym = await registered(requestOf("ann", { fields: { key: K2 } }), a, [a, b]);
+      await expectRefusal("reserved", () => b.bind("ann", K1, others), [a, b], ["ann"]);
+      await expectRefusal("reserved", () => b.bind("ann", K2, nobody), [a, b], ["ann"]);
+      const fields = { key: K1, uid: 1000, user: "ann", attested: "kernel" } as const;
+      const request = { ...requestOf("ann", { fields }), right: own };
+      const { claim } = await surely(() => b.register(request));
+      expect(await surely(() => a.remove(pseudonym))).toBe(false);
+      expect(await surely(() => b.remove(claim))).toBe(true);
+      await world.settled();
+      for (const directory of [a, b]) {
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({ key: K1, ...login });
+        await expectRefusal("reserved", () => directory.bind("ann", K2, others), [a, b], ["ann"]);
+        // From elsewhere it takes the key that the user has registered with.
+        await surely(() => directory.bind("ann", K1, nobody));
+        // Nobody can tell, or the account is gone: the name stays that user's.
+        for (const owner of ["unknown", "nobody"] as const) {
+          await surely(() => directory.bind("ann", K1, { ...NO_RIGHT, owner }));
+          await expectRefusal(
+            owner === "nobody" ? "reserved" : "taken",
+            () => directory.bind("ann", K2, { ...NO_RIGHT, owner }),
+            [a, b],
+            ["ann"],
+          );
+        }
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({ key: K1, ...login });
+      }
+      // A lost key: the user gets the name with a new one.
+      await surely(() => a.bind("ann", K2, own));
+      await world.settled();
+      expect(await surely(() => b.bindingOf("ann"))).toEqual({ key: K2, ...login });
+      // The login's name goes to another uid: the binding is void.
+      const later = { uid: 1002, login: "ann" };
+      await expectRefusal("reserved", () => b.bind("ann", K2, { ...NO_RIGHT, owner: later }), [a, b], ["ann"]);
+      await surely(() => b.bind("ann", K1, { ...later, owner: later }));
+    });
+
+    it("bind nothing new while nobody can tell whether the name is a login", async () => {
+      const [a, b] = await pair();
+      await surely(() => a.bind("bob", K1));
+      const unknown = { ...NO_RIGHT, owner: "unknown" as const };
+      await surely(() => b.bind("bob", K1, unknown));
+      // Surely: an outcome that is unknown for another reason is asked again, and comes out the same.
+      for (const directory of [a, b]) {
+        const bind = async () => directory.bind("ann", K1, unknown);
+        expect(await bind().catch((error: unknown) => error)).toMatchObject({ code: "try-again" });
+      }
+      await world.settled();
+      expect(await surely(() => a.ownerOf("ann"))).toBeNull();
     });
 
     it("refuse a key that is none", async () => {
@@ -719,9 +883,55 @@ export function directoryConformance(implementation: Implementation): void {
           version: changed.version,
           entry: packEntry({ ...request.entry, rooms: ["#ops"] }),
         });
-        expect(hearing.events.at(-1)).toEqual({ kind: "off", name: "Ann", version: changed.version });
+        expect(hearing.events.at(-1)).toEqual({
+          kind: "off",
+          name: "Ann",
+          version: changed.version,
+          leftRooms: ["#ops"],
+        });
         hearing.expectOrder();
       }
+    });
+
+    it("tells of a client that comes back since the same time as changed, and of another as on", async () => {
+      const [a, b] = await pair();
+      const hearing = new Hearing();
+      b.watch("everybody", hearing.listener);
+      const first = requestOf("ann");
+      await enter(a, first);
+      await world.settled();
+      const { startedAt } = first.entry;
+      const second = requestOf("ann", { takeover: first.claimId, fields: { startedAt, host: "elsewhere" } });
+      await enter(a, second);
+      await world.settled();
+      await enter(b, requestOf("ann", { replace: true }));
+      await world.settled();
+      expect(hearing.events.map(({ kind }) => kind)).toEqual(["on", "changed", "on"]);
+    });
+
+    it("tells of the clients of a room: who comes, changes, leaves the room, and goes", async () => {
+      const [a, b] = await pair();
+      const [ops, other] = [new Hearing(), new Hearing()];
+      b.watch({ rooms: ["#OPS"] }, ops.listener);
+      b.watch({ rooms: ["#other"], names: ["carol"] }, other.listener);
+      const step = async <T>(work: () => T | Promise<T>): Promise<T> => {
+        const result = await surely(work);
+        await world.settled();
+        return result;
+      };
+      const kinds = ({ events }: Hearing) =>
+        events.map(({ kind, name, leftRooms }) => [name, kind, ...(leftRooms ?? [])].join(" "));
+      let { claim } = await step(() => a.register(requestOf("ann")));
+      expect(ops.events).toEqual([]);
+      claim = await step(() => a.update(claim, { rooms: ["#Ops"] }));
+      claim = await step(() => a.update(claim, { rooms: ["#ops", "#other"] }));
+      claim = await step(() => a.update(claim, { rooms: ["#other"] }));
+      claim = await step(() => a.update(claim, { rooms: [] }));
+      claim = await step(() => a.update(claim, { rooms: ["#ops", "#new"] }));
+      await step(() => a.remove(claim));
+      // A repetition of what was unknown tells once more.
+      expect([...new Set(kinds(ops))]).toEqual(["ann changed", "ann changed #ops", "ann off #ops #new"]);
+      expect(new Set(kinds(other))).toEqual(new Set(["ann changed", "ann changed #ops", "ann changed #other"]));
     });
 
     it("tells of the names of an interest and of no other, until it is disposed", async () => {

@@ -146,6 +146,7 @@ export interface Registering {
   readonly replace?: boolean;
   /** Claim id. */
   readonly takeover?: string;
+  readonly unlisted?: boolean;
 }
 
 export class Client {
@@ -247,11 +248,13 @@ export function registerCommand(
   keys: Keys,
   options: Registering = {},
 ): (string | number)[] {
-  const { port = 4000, endpoints = [], host = "", protocol = 2, probe = false, replace = false, takeover } = options;
+  const { port = 4000, endpoints = [], host = "", protocol = 2, probe = false, replace = false } = options;
+  const { takeover, unlisted = false } = options;
   const words = [
     ...(probe ? ["PROBE"] : []),
     ...(replace ? ["REPLACE"] : []),
     ...(takeover === undefined ? [] : [`TAKEOVER ${takeover}`]),
+    ...(unlisted ? ["UNLISTED"] : []),
   ];
   const bytes = registrationBytes({ ...statement, name, port, endpoints, host, protocol, options: words });
   return [

@@ -7,6 +7,7 @@ import { Identity } from "../../lib/crypto/identity.ts";
 import { PeerEngine } from "../../lib/peer/engine.ts";
 import { DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
 import type { IncomingMessage, PeerLimits } from "../../lib/peer/types.ts";
+import type { Outcome } from "../../lib/wire/datagram-frames.ts";
 import { encodeMessage } from "../../lib/wire/datagram-message.ts";
 
 /** One delay (ms) for each copy that arrives; none when it is lost. */
@@ -27,6 +28,9 @@ export class Program {
   /** Texts handed over, by run. */
   readonly received: string[][] = [];
   readonly sent: Sent[] = [];
+  isSuspended = false;
+  #asleep: (() => void)[] = [];
+  #buffer: (() => void)[] = [];
   readonly identity: Identity;
   readonly world: PeerWorld;
   readonly limits: PeerLimits;
@@ -42,6 +46,9 @@ export class Program {
   /** SIGKILL and a new start: everything in memory is gone. */
   restart(): void {
     for (const sent of this.sent) sent.outcome ??= KILLED;
+    this.isSuspended = false;
+    this.#asleep = [];
+    this.#buffer = [];
     this.engine = this.#start();
   }
 
@@ -56,21 +63,62 @@ export class Program {
       transmit: (datagram, to) => {
         if (this.run - 1 === run) this.world.transmit(datagram, this, to);
       },
-      deliver: (message, settle) => {
-        if (received.includes(message.text)) throw new Error(`${message.text} handed over twice`);
-        received.push(message.text);
-        this.world.onHandedOver(this, message, () => {
-          if (this.run - 1 !== run) return; // killed before it could say so
-          this.world.accepted.add(message.text);
-          settle("accepted");
-        });
+      deliverBody: (_body, settle) => settle("not-understood"),
+      deliver: (message, settle, output) => {
+        if (this.world.planted.has("accepts first")) this.settle(message.text, run, settle);
+        this.world.beforeOutput(() =>
+          this.awake(run, () => {
+            if (!output.begin() && !this.world.planted.has("ignores begin")) return;
+            if (received.includes(message.text)) throw new Error(`${message.text} handed over twice`);
+            received.push(message.text);
+            this.world.onOutput(message);
+            if (this.world.planted.has("shows twice")) this.world.onOutput(message);
+            this.world.onHandedOver(this, message, () => this.awake(run, () => this.settle(message.text, run, settle)));
+          }),
+        );
+      },
+      readAll: () => {
+        for (const arrival of this.#buffer.splice(0)) arrival();
       },
       wake: () => this.world.later(0, () => this.#flush(run)),
     });
   }
 
+  settle(text: string, run: number, settle: (outcome: Outcome) => void): void {
+    if (this.run - 1 !== run) return; // killed before it could say so
+    this.world.accepted.add(text);
+    settle("accepted");
+  }
+
+  /** What the program does next, once it is awake; nothing if it was killed meanwhile. */
+  awake(run: number, act: () => void): void {
+    if (this.run - 1 !== run) return;
+    if (this.isSuspended) this.#asleep.push(() => this.awake(run, act));
+    else act();
+  }
+
+  /** A datagram in the kernel's buffer: read at once, or after the suspension. */
+  arrive(read: () => void): void {
+    if (this.isSuspended) this.#buffer.push(read);
+    else read();
+  }
+
+  /** SIGSTOP. */
+  suspend(): void {
+    this.isSuspended = true;
+  }
+
+  /** SIGCONT: what had been about to happen comes first, then what has arrived, as in libuv's loop. */
+  resume(): void {
+    this.isSuspended = false;
+    for (const act of this.#asleep.splice(0)) act();
+    for (const arrival of this.#buffer.splice(0)) arrival();
+    this.engine.flush(this.world.now);
+  }
+
   #flush(run: number): void {
-    if (this.run - 1 === run) this.engine.flush(this.world.now);
+    if (this.isSuspended) this.awake(run, () => this.#flush(run));
+    else if (this.run - 1 === run) this.engine.flush(this.world.now);
   }
 
   send(to: Program, bytes = 20, timeoutMs = Number.POSITIVE_INFINITY): Sent {
@@ -82,6 +130,7 @@ export class Program {
     const done = (error: TalkError | null) => {
       if (sent.outcome !== undefined) return;
       if (error === null && !this.world.accepted.has(text)) throw new Error(`${text}: delivered is a lie`);
+      this.world.onOutcome(text, error);
       sent.outcome = error;
     };
     const cancel = this.engine.send(peer, encodeMessage({ id: "1", from: "x", text }) as Buffer, {
@@ -93,7 +142,7 @@ export class Program {
     sent.cancel = () => {
       if (sent.outcome !== undefined) return;
       sent.outcome = CANCELLED;
-      cancel();
+      cancel(this.world.now);
       this.engine.flush(this.world.now);
     };
     this.engine.flush(this.world.now);
@@ -113,6 +162,12 @@ export class PeerWorld {
   /** Every datagram that was ever sent. */
   readonly captured: { datagram: Buffer; from: Endpoint; to: Endpoint }[] = [];
   capture = false;
+  /** Every text that was shown, by any process, in order. */
+  readonly outputs: { readonly text: string; readonly again: boolean }[] = [];
+  /** How long applications take between hand-over and output; at once when it is used up. */
+  thinking: number[] = [];
+  /** What the applications do wrong, on purpose. */
+  readonly planted = new Set<"ignores begin" | "accepts first" | "shows twice">();
   readonly #fates: Fate[];
   readonly #delays: number[];
   readonly #events: { at: number; order: number; run: () => void }[] = [];
@@ -144,9 +199,24 @@ export class PeerWorld {
     for (const program of this.programs) {
       if (program.address.port !== to.port || program.address.address !== to.address) continue;
       // A socket gives each datagram a buffer of its own.
-      program.engine.receive(Buffer.from(datagram), from.address, from.port, this.now);
-      program.engine.flush(this.now);
+      const copy = Buffer.from(datagram);
+      program.arrive(() => program.engine.receive(copy, from.address, from.port, this.now));
+      if (!program.isSuspended) program.engine.flush(this.now);
     }
+  }
+
+  /** Between the hand-over of a message and its output: what an application has to find out first. */
+  beforeOutput(then: () => void): void {
+    const delay = this.thinking.shift() ?? 0;
+    if (delay === 0) then();
+    else this.later(delay, then);
+  }
+
+  /** For tests that look at the moment itself. */
+  onOutcome: (text: string, error: TalkError | null) => void = () => {};
+
+  onOutput({ text, again }: IncomingMessage): void {
+    this.outputs.push({ text, again });
   }
 
   onHandedOver(_receiver: Program, _message: IncomingMessage, accept: () => void): void {
@@ -160,7 +230,8 @@ export class PeerWorld {
     const end = this.now + ms;
     for (let step = 0; step < maxSteps; step++) {
       if (done()) return true;
-      const timer = Math.max(this.now, Math.min(...this.programs.map(({ engine }) => engine.deadline())));
+      const awake = this.programs.filter(({ isSuspended }) => !isSuspended);
+      const timer = Math.max(this.now, Math.min(...awake.map(({ engine }) => engine.deadline())));
       let next = -1;
       for (let i = 0; i < this.#events.length; i++) {
         const [event, best] = [this.#events[i], this.#events[next]];
@@ -178,7 +249,7 @@ export class PeerWorld {
         event.run();
         continue;
       }
-      for (const { engine } of this.programs) {
+      for (const { engine } of awake) {
         if (engine.deadline() > this.now) continue;
         engine.onTimer(this.now);
         engine.flush(this.now);

@@ -46,7 +46,7 @@ export class Endpoint {
   /** Bodies by number, of this streamId. */
   enqueued = new Map<number, string>();
   cancelled = new Set<number>();
-  settled = new Map<number, Outcome>();
+  settled = new Map<number, Outcome | "unknown">();
   readonly name: string;
   readonly world: World;
   readonly budget = new CountingBudget();
@@ -128,6 +128,15 @@ export class Endpoint {
       },
       onPing: elicit,
       onClose: () => true,
+      onRevoke: (number) => box.onRevoke(number) && elicit(),
+      onRevoked: (number) => {
+        this.outbox.onRevoked(number, String(session.remote), now);
+        return true;
+      },
+      onEnded: (number) => {
+        this.outbox.onEnded(number, String(session.remote), now);
+        return true;
+      },
     });
     if (!ok) throw new Error("an honest peer's datagram was refused");
     this.handOver(session.remote);
@@ -224,7 +233,7 @@ export class World {
       };
       end.sessions.set(id, session);
       end.current = session;
-      end.outbox.attach(1);
+      end.outbox.attach(1, String(other.streamId));
     }
     this.a.flush();
     this.b.flush();
@@ -265,7 +274,7 @@ export class World {
     if (outcome === "accepted") this.#accepted.add(`${sender}:${number}`);
   }
 
-  onSettled(sender: Endpoint, streamId: number, number: number, outcome: Outcome): void {
+  onSettled(sender: Endpoint, streamId: number, number: number, outcome: Outcome | "unknown"): void {
     if (sender.cancelled.has(number)) throw new Error(`cancelled ${number} settled`);
     if (outcome === "accepted" && !this.#accepted.has(`${streamId}:${number}`))
       throw new Error(`${number}: delivered is a lie`);

@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Identity } from "../../lib/crypto/identity.ts";
 import type { Directory, OpenOptions } from "../../lib/directory/directory.ts";
 import { MemoryHost } from "../../lib/directory/memory-directory.ts";
+import { NO_RIGHT } from "../../lib/directory/name-right.ts";
 import { defaultLimits } from "../../lib/server/limits.ts";
 import { silentLog } from "../../lib/server/log.ts";
 import type { ToPrimary, WorkerConfig, WorkerLoad } from "../../lib/server/messages.ts";
@@ -67,6 +68,8 @@ export class WorkerHost implements AsyncDisposable {
       startedAt: Date.now(),
       abstractName: "@none",
       port: 1,
+      serverUser: null,
+      openNames: false,
       tls: null,
       json: false,
       quiet: true,
@@ -75,6 +78,8 @@ export class WorkerHost implements AsyncDisposable {
     const send = async (message: ToPrimary): Promise<void> => {
       this.#sent.push(message);
       await nextTurn();
+      if (message.type === "ask-right") this.worker.handle({ type: "right", id: message.id, right: NO_RIGHT });
+      if (message.type === "ask-login") this.worker.handle({ type: "login", id: message.id, login: null });
       // The primary passes these on, here to the only worker.
       if (message.type === "call" || message.type === "replaced") this.worker.handle(message);
     };

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks the Promela models of the lock and the ring with spin: every run must find nothing, every mutation (a step broken on purpose) must be found.
+# Checks the Promela models of the lock, the ring and the outcomes of messages with spin: every run must find nothing, every mutation (a step broken on purpose) must be found.
 #   run.sh            everything; about four minutes of processor time
 #   run.sh --quick    the smaller runs and all mutations, for CI; a minute and a half of processor time
 #   run.sh --deep     everything, and the largest run: three processes, two kills, both come back (6 GB, several minutes)
-# Needs spin and a C compiler. What each run covers: docs/LOCK.md, docs/RING.md.
+# Needs spin and a C compiler. What each run covers: docs/LOCK.md, docs/RING.md, docs/PEER-PROTOCOL.md.
 set -euo pipefail
 
 size=full
@@ -76,6 +76,12 @@ if [ "$size" != quick ]; then
   run liveness-kill-stop liveness none "$in" -DLTL -DCRASHES=1 -DSTOPS=1 -DREADERS=2 -DWRITERS=5
   run safety-no-reason safety none "$safe" -DCRASHES=1 -DSPURIOUS=1 -DJOINS=0
 fi
+truth="delivered is shown, failed never appears, nothing twice"
+if [ "$size" != quick ]; then
+  run outcomes-repeat-kill outcomes none "$truth" -DATTEMPTS=2 -DCRASHES=1
+fi
+run outcomes-repeat outcomes none "$truth" -DATTEMPTS=2 -DCRASHES=0
+run outcomes-kill outcomes none "$truth" -DATTEMPTS=1 -DCRASHES=1
 ring="whole, once, in order, nothing lost, nobody stuck"
 if [ "$size" != quick ]; then
   run ring-2-writers-kill ring none "$ring" -DCRASHES=1 -DMESSAGES=1
@@ -114,6 +120,17 @@ broken mut-no-courtesy liveness acceptance "nobody yields (E4)" -DLTL -DCRASHES=
 broken mut-any-elder liveness acceptance "yields to some older one, not the oldest (E4)" -DLTL -DCRASHES=0 -DMUT_ANY_ELDER
 broken mut-no-memory liveness acceptance "yields to a stopped one again and again (E4)" -DLTL -DCRASHES=0 -DSTOPS=1 -DMUT_NO_MEMORY
 broken mut-no-look liveness acceptance "sleepers never look for the dead (E3, E6)" -DLTL -DCRASHES=1 -DMUT_NO_LOOK
+broken mut-delivered-early outcomes assertion "accepted before the output" -DMUT_DELIVERED_EARLY
+broken mut-no-check outcomes assertion "output looks for no revoke" -DMUT_NO_CHECK
+broken mut-no-drain outcomes assertion "revokes that wait in the socket are not read" -DMUT_NO_DRAIN
+broken mut-no-memory outcomes assertion "a revoke is answered and forgotten" -DMUT_NO_MEMORY
+broken mut-answer-stuck outcomes assertion "\"not shown\" while the output has begun" -DMUT_ANSWER_STUCK
+broken mut-any-process outcomes assertion "\"not shown\" from a successor counts" -DMUT_ANY_PROCESS
+broken mut-fail-silent outcomes assertion "silence is taken for \"not shown\"" -DMUT_FAIL_SILENT
+broken mut-no-seen outcomes assertion "the log of ids is not asked" -DMUT_NO_SEEN
+broken mut-log-first outcomes assertion "logged before the output" -DMUT_LOG_FIRST
+broken mut-end-stuck outcomes assertion "the goodbye disowns what is being shown" -DMUT_END_STUCK
+broken mut-no-again outcomes assertion "a second showing is not marked" -DATTEMPTS=1 -DMUT_NO_AGAIN
 broken mut-early-tail ring assertion "the tail before the bytes (W3, W2)" -DCRASHES=1 -DMUT_EARLY_TAIL
 broken mut-steal-alive ring assertion "a takeover that does not ask who lives (W1)" -DCRASHES=1 -DMUT_STEAL_ALIVE
 broken mut-no-count ring assertion "a takeover of a word that has changed (W1)" -DCRASHES=1 -DREADERS=1 -DMUT_NO_COUNT

@@ -44,13 +44,13 @@ function at(port: number, seed: Buffer): PeerIdentity {
 const message = (id: number, bytes = 20) => ({ from: "x", text: "x".repeat(bytes), id: `${id}` });
 
 describe("a receiver in another process", () => {
-  it("that is killed before it has taken the text: not delivered", async () => {
+  it("that is killed with the text in its hands: unconfirmed", async () => {
     const seed = randomBytes(32);
     const receiver = await startReceiver(seed, "hold");
     const sent = (await sender()).send(at(receiver.port, seed), message(1), { timeoutMs: 1500 });
     expect(await receiver.next()).toEqual({ id: "1", bytes: 20 });
     await receiver.program.kill();
-    await expect(sent).rejects.toMatchObject({ code: "not-delivered" });
+    await expect(sent).rejects.toMatchObject({ code: "unconfirmed" });
   });
 
   it("that is killed and started again on its port gets all messages, in order, none twice in one life", async () => {

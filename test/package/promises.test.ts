@@ -171,6 +171,8 @@ const PROTOCOL: readonly Promised[] = [
   ["one request, framing included | # |", resp.MAX_REQUEST_BYTES],
   ["one argument | # |", resp.MAX_ARGUMENT_BYTES],
   ["arguments of one request | # |", resp.MAX_ARGUMENTS],
+  ["names and rooms that one connection watches | # |", server.MAX_INTERESTS],
+  ["n (default and most: #)", commands.MAX_NAMES],
   ["an inline request | # |", resp.MAX_INLINE_BYTES],
   ["requests of one connection in a second | # |", limits.requestsPerSecond],
   ["pushes of one connection | #, or # without progress |", limits.unsentBytes, server.STUCK_MS],

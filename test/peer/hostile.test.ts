@@ -429,6 +429,9 @@ describe("a flood of handshakes", () => {
     world.run(10_000);
     expect(bob.engine.stats().dropped["reassembly-full"]).toBeGreaterThan(0);
     const outcomes = senders.flatMap(({ sent }) => sent.map(({ outcome }) => outcome?.code ?? outcome));
-    expect(outcomes).toEqual(new Array(40).fill("not-delivered"));
+    // The output of a sender's first message has begun and goes on; nothing of the others was shown.
+    for (const [i, outcome] of outcomes.entries()) {
+      expect(i % 4 === 0 ? ["not-delivered", "unconfirmed"] : ["not-delivered"]).toContain(outcome);
+    }
   });
 });

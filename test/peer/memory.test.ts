@@ -16,7 +16,15 @@ interface Sender {
 }
 
 function streamsOf(limitBytes: number, endSession: (session: StreamSession) => void = () => {}) {
-  return new InboundStreams<StreamSession>({ limitBytes, deliver: () => {}, onSettledLater: () => {}, endSession });
+  const nothing = () => {};
+  return new InboundStreams<StreamSession>({
+    limitBytes,
+    deliver: nothing,
+    deliverBody: nothing,
+    readAll: nothing,
+    onSettledLater: nothing,
+    endSession,
+  });
 }
 
 function begin(streams: InboundStreams<StreamSession>, name: string): Sender {

@@ -26,6 +26,9 @@ function nextAck(received: ReceivedCounters, limit = 1000): { counters: Set<numb
     onFragment: unexpected,
     onPing: unexpected,
     onClose: unexpected,
+    onRevoke: unexpected,
+    onRevoked: unexpected,
+    onEnded: unexpected,
   });
   return from === -1 ? null : { counters, from };
 }

@@ -27,7 +27,8 @@ async function start(options: Partial<PeerTransportOptions> & { mode?: Outcome |
   const transport = await PeerTransport.open({ identity, address: "127.0.0.1", ...rest });
   open.push(transport);
   const received: IncomingMessage[] = [];
-  transport.on("message", (message, settle) => {
+  transport.on("message", (message, settle, output) => {
+    if (mode === "accepted" && !output.begin()) return;
     received.push(message);
     if (mode !== "hold") settle(mode);
   });
@@ -259,7 +260,10 @@ describe("close", () => {
   it("is bounded when nobody answers", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const send = alice.transport.send(bob.peer, message("x"));
-    const failed = expect(send).rejects.toMatchObject({ code: "closed" });
+    const failed = expect(send).rejects.toMatchObject({
+      code: "not-delivered",
+      message: expect.stringContaining("closed"),
+    });
     await alice.transport.close({ timeoutMs: 50 });
     await failed;
   });
@@ -267,7 +271,9 @@ describe("close", () => {
   it("waits for the text that is being shown, and confirms it", async () => {
     const [alice, bob] = [await start(), await start({ mode: "hold" })];
     const given = new Promise<() => void>((resolve) =>
-      bob.transport.on("message", (_message, settle) => resolve(() => settle("accepted"))),
+      bob.transport.on("message", (_message, settle, output) => {
+        if (output.begin()) resolve(() => settle("accepted"));
+      }),
     );
     const sends = ["shown", "too late"].map((text) =>
       alice.transport.send(bob.peer, message(text), { timeoutMs: 1000 }),

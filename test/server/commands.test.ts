@@ -72,6 +72,7 @@ describe("the connection", () => {
       "uptime",
       "scope",
       "uid",
+      "user",
       "unix",
       "port",
     ]);

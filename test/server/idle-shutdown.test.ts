@@ -113,6 +113,22 @@ describe("a server process", () => {
   });
 });
 
+it("stays for one who only watches a name, and ends when that one has gone", async () => {
+  const state = freshStateDir();
+  const server = await ServerProcess.start([
+    ...["--listen", "127.0.0.1:0", "--workers", "1", "--exit-when-empty", "--state-dir", state.path],
+  ]);
+  const [waiter, other] = [await Client.connect(server.port), await Client.connect(server.port)];
+  await waiter.ask("HELLO", "3");
+  expect(await waiter.ask("WATCH", "bob")).toBe("OK");
+  expect(await other.register("early", newKeys())).toBe("OK");
+  other.close();
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  expect(await waiter.ask("PING")).toBe("PONG");
+  waiter.close();
+  expect(await within("the server to end", server.exited)).toEqual([0, null]);
+});
+
 /** Pid of the second worker of the server that listens there, as soon as it is one: stopped before its exec, it stops its parent. */
 async function secondChild(listen: string): Promise<number> {
   let found: number | undefined;

@@ -299,7 +299,7 @@ it("a reply that cannot be written to its end is an error, and the next one is w
       standIn(memory, {
         page(cursor, limit) {
           const { rows } = memory.page(cursor, limit) as DirectoryPage;
-          const broken = { ...(rows[0] as DirectoryRow), entry: { name: "broken" } as DirectoryEntry };
+          const broken = { ...(rows[0] as DirectoryRow), entry: { name: "broken", listed: true } as DirectoryEntry };
           return { cursor: 0, rows: [...rows, broken] };
         },
       }),

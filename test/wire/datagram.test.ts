@@ -46,6 +46,7 @@ import {
   MAX_ACK_WORDS,
   MAX_BODY_BYTES,
   MAX_REFUSED,
+  NUMBER_FRAME_BYTES,
   REFUSAL_BYTES,
   type RefusalReason,
   readFrames,
@@ -198,10 +199,20 @@ function record(calls: Call[]): FrameHandler {
     onFragment: (number, total, at, bytes) => note("fragment", number, total, at, bytes.toString("hex")),
     onPing: () => note("ping"),
     onClose: () => note("close"),
+    onRevoke: (number) => note("revoke", number),
+    onRevoked: (number) => note("revoked", number),
+    onEnded: (number) => note("ended", number),
   };
 }
 
-const reason = fc.constantFrom<RefusalReason>("refused", "key-mismatch", "declined", "not-understood", "malformed");
+const reason = fc.constantFrom<RefusalReason>(
+  "refused",
+  "key-mismatch",
+  "declined",
+  "not-understood",
+  "malformed",
+  "revoked",
+);
 const refusal = fc.record({ number: index, reason });
 
 const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; bytes: number }> = fc.oneof(
@@ -214,6 +225,21 @@ const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; by
     call: ["settled", upTo, refusals] as Call,
     write: (writer: FrameWriter) => writer.settled(upTo, refusals),
     bytes: SETTLED_HEAD_BYTES + REFUSAL_BYTES * refusals.length,
+  })),
+  index.map((number) => ({
+    call: ["revoke", number] as Call,
+    write: (writer: FrameWriter) => writer.revoke(number),
+    bytes: NUMBER_FRAME_BYTES,
+  })),
+  index.map((number) => ({
+    call: ["revoked", number] as Call,
+    write: (writer: FrameWriter) => writer.revoked(number),
+    bytes: NUMBER_FRAME_BYTES,
+  })),
+  index.map((number) => ({
+    call: ["ended", number] as Call,
+    write: (writer: FrameWriter) => writer.ended(number),
+    bytes: NUMBER_FRAME_BYTES,
   })),
   index.map((number) => ({
     call: ["base", number] as Call,
@@ -258,7 +284,7 @@ describe("frames", () => {
       const calls: Call[] = [];
       return readFrames(Buffer.from(hex.replaceAll(" ", ""), "hex"), record(calls)) ? calls : null;
     };
-    const reasons = ["refused", "key-mismatch", "declined", "not-understood", "malformed", "refused"];
+    const reasons = ["refused", "key-mismatch", "declined", "not-understood", "malformed", "revoked", "refused"];
     for (const [code, name] of [...reasons.entries(), [255, "refused"] as const]) {
       const refusals = [{ number: 6, reason: name }];
       expect(settled(`02 00000007 01 00000006 ${code.toString(16).padStart(2, "0")}`)).toEqual([
@@ -271,7 +297,7 @@ describe("frames", () => {
   });
 
   it("of an unknown type end the payload, wherever they stand", () => {
-    const known = [1, 2, 3, 4, 5, 6];
+    const known = [1, 2, 3, 4, 5, 6, 7, 8, 9];
     for (let type = 0; type < 256; type++) {
       if (known.includes(type)) continue;
       const calls: Call[] = [];
@@ -320,6 +346,8 @@ describe("frames", () => {
   });
 });
 
+const FIRST = { auto: false, repeated: false, again: false };
+
 describe("message bodies", () => {
   const short = fc.string({ unit: "grapheme", maxLength: 12 }).filter((text) => Buffer.byteLength(text) <= 64);
 
@@ -330,7 +358,7 @@ describe("message bodies", () => {
         short,
         fc.string({ unit: "grapheme", maxLength: 300 }),
         (id, from, text) => {
-          expect(decodeMessage(encodeMessage({ id, from, text }) as Buffer)).toEqual({ id, from, text, auto: false });
+          expect(decodeMessage(encodeMessage({ id, from, text }) as Buffer)).toEqual({ id, from, text, ...FIRST });
         },
       ),
     );
@@ -345,7 +373,7 @@ describe("message bodies", () => {
           expect(message).toBe("malformed");
           return;
         }
-        body[2] = (body[2] as number) & 1; // flags: the only one that this version knows
+        body[2] = (body[2] as number) & 3; // flags: those that are written at once
         expect(encodeMessage(message)).toEqual(body);
       }),
       { numRuns: 3000 },
@@ -365,14 +393,15 @@ describe("message bodies", () => {
 
   it("of an unknown version or type are not understood, whatever stands behind it", () => {
     const body = encodeMessage({ id: "i", from: "a", text: "t" }) as Buffer;
-    const { text, ...reserved } = BodyType;
+    const { text, wall, roomText, ...others } = BodyType;
     for (let value = 0; value < 256; value++) {
       const otherVersion = Buffer.from([value, ...body.subarray(1)]);
       if (value !== 1) expect(decodeMessage(otherVersion)).toBe("not-understood");
       const otherType = Buffer.from([1, value, ...body.subarray(2)]);
-      if (value !== text) expect(decodeMessage(otherType)).toBe("not-understood");
+      if (value !== text && value !== wall && value !== roomText)
+        expect(decodeMessage(otherType)).toBe("not-understood");
     }
-    expect(Object.values(reserved)).toEqual([1, 2, 3, 4]);
+    expect(Object.values(others)).toEqual([3, 4, 5, 6]);
     expect(decodeMessage(Buffer.from([1, 77]))).toBe("not-understood");
     expect(decodeMessage(Buffer.from([7]))).toBe("not-understood");
   });
@@ -380,7 +409,7 @@ describe("message bodies", () => {
   it("say whether a program has sent them without a person's doing", () => {
     const body = encodeMessage({ id: "i", from: "a", text: "t", auto: true }) as Buffer;
     expect(body[2]).toBe(1);
-    expect(decodeMessage(body)).toEqual({ id: "i", from: "a", text: "t", auto: true });
+    expect(decodeMessage(body)).toEqual({ id: "i", from: "a", text: "t", ...FIRST, auto: true });
   });
 
   it("with flags that this version does not know are the same texts", () => {
@@ -389,17 +418,40 @@ describe("message bodies", () => {
     expect(body[2]).toBe(0);
     for (let flags = 0; flags < 256; flags++) {
       body[2] = flags;
-      expect(decodeMessage(body)).toEqual({ ...message, auto: (flags & 1) === 1 });
+      const again = (flags & 4) !== 0;
+      expect(decodeMessage(body)).toEqual({
+        ...{ ...message, again },
+        auto: (flags & 1) !== 0,
+        repeated: again || (flags & 2) !== 0,
+      });
     }
   });
 
   it("within their bounds only, also where the bytes and not the characters are too many", () => {
     const fits = { id: "é".repeat(32), from: "é".repeat(32), text: "é".repeat(32_768) };
-    expect(decodeMessage(encodeMessage(fits) as Buffer)).toEqual({ ...fits, auto: false });
+    expect(decodeMessage(encodeMessage(fits) as Buffer)).toEqual({ ...fits, ...FIRST });
     for (const wrong of [{ id: "" }, { id: `${fits.id}x` }, { from: `${fits.from}x` }, { text: `${fits.text}x` }]) {
       expect(encodeMessage({ ...fits, ...wrong })).toBeNull();
       expect(encodeMessage({ ...fits, text: "short", ...wrong })).toBeNull();
     }
+  });
+
+  it("of a room say which; cut short they are none, and neither is one without a room", () => {
+    const message = { id: "i", from: "ann", text: "grüß euch", room: "#opß", auto: true };
+    const body = encodeMessage(message) as Buffer;
+    expect(body[1]).toBe(BodyType.roomText);
+    expect(decodeMessage(body)).toEqual({ ...message, ...FIRST, auto: true });
+    const textStart = body.length - Buffer.byteLength(message.text);
+    for (let length = 0; length < textStart; length++) {
+      expect(decodeMessage(body.subarray(0, length))).toBe("malformed");
+    }
+    const long = { ...message, text: "x".repeat(65_536), room: `#${"é".repeat(32)}` };
+    expect(decodeMessage(encodeMessage(long) as Buffer)).toMatchObject({ text: long.text, room: long.room });
+    expect(encodeMessage({ ...long, text: `${long.text}x` })).toBeNull();
+    expect(encodeMessage({ ...long, room: `${long.room}x` })).toBeNull();
+    expect(encodeMessage({ ...long, room: "" })).toBeNull();
+    const unnamed = Buffer.from([1, 2, 0, 1, 0x69, 1, 0x61, 0, 0x74]);
+    expect(decodeMessage(unnamed)).toBe("malformed");
   });
 
   it("do not let a character reach from one field into the next", () => {

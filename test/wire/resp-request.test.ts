@@ -93,7 +93,7 @@ describe("requests", () => {
     ['ECHO "open\n', "quotes"],
     ["ECHO 'open\n", "quotes"],
     ['ECHO "a"b\n', "quotes"],
-    [`${"'x' ".repeat(MAX_ARGUMENTS + 1)}\n`, "arguments"],
+    [`${"'' ".repeat(MAX_ARGUMENTS + 1)}\n`, "arguments"],
     ["\u0016\u0003\u0001 PING\n", "control"],
     ["PING\u0000\n", "control"],
   ])("refuses %j", (text, reason) => {
@@ -102,7 +102,7 @@ describe("requests", () => {
   });
 
   it("refuses a request over the bound even if each argument is allowed", () => {
-    const bytes = encodeCommand(["ECHO", "x".repeat(8000), "y".repeat(8000), "z".repeat(8000)]);
+    const bytes = encodeCommand(["ECHO", ...Array.from("abcdefghi", (letter) => letter.repeat(8000))]);
     expect(bytes.length).toBeGreaterThan(MAX_REQUEST_BYTES);
     expect(() => parse([bytes])).toThrow("too big a request");
     const parts = Array.from({ length: Math.ceil(bytes.length / 1000) }, (_, i) =>

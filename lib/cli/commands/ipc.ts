@@ -1,4 +1,5 @@
 // `ptalk ipc [--clean]`: this user's ptalk objects under /dev/shm, live or left behind. `--all`: every POSIX object of the host.
+import { existsSync } from "node:fs";
 import { userInfo } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command, Option } from "commander";
@@ -41,6 +42,7 @@ async function run(options: { readonly clean?: boolean; readonly all?: boolean }
 async function printAll(json: boolean): Promise<void> {
   const rows = hostObjects().map((object) => ({ ...object, mode: octal(object.mode) }));
   if (json) return printJson(rows);
+  if (!existsSync(QUEUES)) note(`message queues are not shown: mount -t mqueue none ${QUEUES}`);
   if (rows.length === 0) return print("no POSIX object is on this host");
   const cells = rows.map(({ name, kind, uid, size, mode, openBy, locks }) => [
     name,
@@ -55,6 +57,9 @@ async function printAll(json: boolean): Promise<void> {
     table(["NAME", "KIND", "UID", "BYTES", "MODE", "LOCKS", "OPEN BY"], cells, painter(process.stdout)).join("\n"),
   );
 }
+
+/** Where Linux shows message queues, once it is mounted there: mq_overview(7). */
+const QUEUES = "/dev/mqueue";
 
 const octal = (mode: number): string => mode.toString(8).padStart(4, "0");
 

@@ -1,9 +1,14 @@
 // `ptalk key`: own fingerprint and the keys that were met; `ptalk key forget NAME` after a change that was expected.
+import { createInterface } from "node:readline";
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
+import { foldName, validateName } from "../../base/names.ts";
+import { comparisonCode } from "../../crypto/comparison-code.ts";
 import { fingerprint } from "../../crypto/fingerprint.ts";
 import { loadOrCreateIdentity } from "../../crypto/identity.ts";
+import { copyKey } from "../../crypto/key-file.ts";
 import { commandContext } from "../command-context.ts";
+import { escapeControls } from "../escape-controls.ts";
 import { table } from "../format.ts";
 import { print, printJson } from "../output.ts";
 import { painter } from "../style.ts";
@@ -11,7 +16,7 @@ import { painter } from "../style.ts";
 export function command(): Command {
   const key = new Command("key")
     .description("Prints the own key's fingerprint and the keys of others that were met.")
-    .usage("[options] | key forget [options] <name>")
+    .usage("[options] | key forget|verify <name> | key export|import <file>")
     .action(show);
   key
     .command("forget")
@@ -23,7 +28,90 @@ export function command(): Command {
     .helpOption("-h, --help", "this help")
     .configureHelp({ showGlobalOptions: true })
     .action(forget);
+  key
+    .command("verify")
+    .summary("show a short code to compare with NAME, and mark NAME's key as compared")
+    .description(
+      "Shows digits made of your key and NAME's, the same on both sides: compare them over the telephone, say. NAME is marked as verified.",
+    )
+    .argument("<name>", "a user's name")
+    .action(verify);
+  key
+    .command("export")
+    .summary("write the own key into FILE, for another machine")
+    .description("Writes your private key into FILE, which must not be there, with mode 0600: who has it is you.")
+    .argument("<file>", "path of a new file")
+    .action(exportKey);
+  key
+    .command("import")
+    .summary("take the key in FILE as the own one")
+    .description("Takes the key that `ptalk key export` has written. A key that is there already is never replaced.")
+    .argument("<file>", "path of the file")
+    .action(importKey);
+  for (const part of key.commands) {
+    part.helpOption("-h, --help", "this help").configureHelp({ showGlobalOptions: true });
+  }
   return key;
+}
+
+async function verify(name: string, _options: unknown, command: Command): Promise<void> {
+  validateName(name);
+  const { config, json } = await commandContext(command);
+  const { KnownPeers } = await import("../../store/known-peers.ts");
+  const { keyFile } = await import("../../store/state-paths.ts");
+  const own = loadOrCreateIdentity(keyFile(config.stateDir)).publicKey;
+  const peers = new KnownPeers(config.stateDir);
+  const isAsked = command.optsWithGlobals().server !== undefined;
+  const found = peers
+    .list()
+    .filter((peer) => peer.name === foldName(name) && (!isAsked || peer.server === config.server));
+  // The one at the server that is used; else those that there are.
+  const here = found.filter(({ server }) => server === config.server);
+  const chosen = here.length > 0 ? here : found;
+  if (chosen.length === 0) {
+    throw new TalkError("no-such-user", `nothing is remembered of ${JSON.stringify(name)}: write to each other first`);
+  }
+  for (const peer of chosen) {
+    const code = comparisonCode(own, Buffer.from(peers.keyOf(peer) ?? "", "base64"));
+    const { server, fingerprint } = peer;
+    if (!json) await print([`${code}`, `${peer.name} on ${server}: ${fingerprint}`].join("\n"));
+    const verified = json || (await isSame(peer.name));
+    if (verified) peers.markVerified(peer);
+    if (json) await printJson({ name: peer.name, server, fingerprint, code, verified });
+    else if (verified) await print(`${peer.name} is marked as verified`);
+    else throw TalkError.refused(`${peer.name} is not verified: if the codes differ, somebody may stand between you`);
+  }
+}
+
+/** A person is asked; a script has decided. */
+async function isSame(name: string): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) return true;
+  const prompt = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    const question = `Does \`ptalk key verify\` show ${escapeControls(name)} the same digits? [y/N] `;
+    return /^y(es)?$/i.test((await new Promise<string>((answer) => prompt.question(question, answer))).trim());
+  } finally {
+    prompt.close();
+  }
+}
+
+async function exportKey(file: string, _options: unknown, command: Command): Promise<void> {
+  const { config, json } = await commandContext(command);
+  const { keyFile } = await import("../../store/state-paths.ts");
+  const { fingerprint } = loadOrCreateIdentity(keyFile(config.stateDir));
+  copyKey(keyFile(config.stateDir), file);
+  if (json) await printJson({ fingerprint, file });
+  else await print(`wrote the key ${fingerprint} to ${escapeControls(file)}: who has this file is you`);
+}
+
+async function importKey(file: string, _options: unknown, command: Command): Promise<void> {
+  const { config, json } = await commandContext(command);
+  const { ensureStateDir, keyFile } = await import("../../store/state-paths.ts");
+  ensureStateDir(config.stateDir);
+  copyKey(file, keyFile(config.stateDir));
+  const { fingerprint } = loadOrCreateIdentity(keyFile(config.stateDir));
+  if (json) await printJson({ fingerprint, file: keyFile(config.stateDir) });
+  else await print(`your key is ${fingerprint}`);
 }
 
 async function show(_options: unknown, command: Command): Promise<void> {
@@ -38,8 +126,11 @@ async function show(_options: unknown, command: Command): Promise<void> {
   const paint = painter(process.stdout);
   const lines = [`own key  ${own}  (${file})`];
   if (peers.length > 0) {
-    const rows = peers.map(({ name, server, fingerprint }) => [name, server, fingerprint]);
-    lines.push("", ...table(["NAME", "SERVER", "FINGERPRINT"], rows, paint));
+    const rows = peers.map(({ name, server, fingerprint, verified }) => [
+      ...[name, server, fingerprint],
+      verified ? "verified" : "",
+    ]);
+    lines.push("", ...table(["NAME", "SERVER", "FINGERPRINT", ""], rows, paint));
   }
   if (servers.length > 0) {
     const rows = servers.map(({ server, certificate }) => [server, certificate]);

@@ -1,49 +1,74 @@
-// `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once stdout has it.
-import { Command } from "commander";
+// `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once stdout has it. With --files it takes files
+// too; each counts like a message once it is on the disk.
+import { statSync } from "node:fs";
+import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
-import type { TalkConnection, TalkMessage } from "../../client/types.ts";
-import { commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient } from "../connect.ts";
+import { validateRoom } from "../../base/names.ts";
+import { NotShown } from "../../client/not-shown.ts";
+import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
+import { commandContext, milliseconds } from "../command-context.ts";
+import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
+import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
 import { messageLines } from "../format.ts";
-import { messageJson, registeredJson } from "../json.ts";
-import { positiveInteger } from "../options.ts";
+import { messageJson, registeredJson, roomJson } from "../json.ts";
+import { byteSize, positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { welcome } from "../talk/texts.ts";
+import { roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
-Exit status 75: the time was up before COUNT messages (without --count: any message) had come.`;
+Exit status 75: the time was up before COUNT messages or files (without --count: any) had come. A file that comes is written to
+the state directory first, and gets its name in DIR once it is whole; where that name is taken, "name (2)". What broke off goes on where it
+was when its sender sends it again.`;
 
 interface Options {
   readonly count?: number;
   readonly timeout?: string;
+  readonly files?: string;
+  readonly filesFrom: "verified" | "anyone";
+  readonly maxSize?: number;
 }
 
 export function command(): Command {
   return new Command("recv")
     .description("Prints the messages that arrive, one after the other.")
+    .argument("[rooms...]", "#ROOM: enter it, and print what is said there too")
     .option("--count <n>", "end after N messages", positiveInteger)
     .option("--timeout <time>", "end after this long")
+    .option("--files <dir>", "take the files that are offered, into this folder")
+    .addOption(
+      new Option("--files-from <who>", "whose files are taken").choices(["verified", "anyone"]).default("verified"),
+    )
+    .option("--max-size <size>", "decline larger files (default: 1G)", byteSize)
     .addHelpText("after", HELP)
     .action(run);
 }
 
-async function run({ count, timeout }: Options, command: Command): Promise<void> {
+async function run(
+  words: string[],
+  { count, timeout, files, filesFrom, maxSize }: Options,
+  command: Command,
+): Promise<void> {
   const { config, json } = await commandContext(command);
-  const name = ownName(config);
+  const rooms = words.flatMap((word) => word.split(",")).map(validateRoom);
+  const directory = files === undefined ? undefined : existingFolder(files);
   const paint = painter(process.stdout);
   using life = watchShutdown();
   using news = new ServerNews(note);
   // Only the option: the setting of that name is how long a message may take.
   const deadline = new Deadline(timeout === undefined ? undefined : milliseconds(config.timeout));
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
-    json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n")),
+    (json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n"))).catch(
+      (error: unknown) => {
+        throw error instanceof CommandEnded ? new NotShown() : error; // nobody reads: another program may show it
+      },
+    ),
   );
-  const client = await connectClient(config, {
-    name,
+  const { client, requested } = await joinAsSelf(config, {
     signal: deadline.with(life.signal),
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
@@ -51,16 +76,52 @@ async function run({ count, timeout }: Options, command: Command): Promise<void>
     throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
   });
   try {
-    if (json) await printJson(registeredJson(client));
+    if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));
     client.on("error", (error) => inbox.fail(error));
+    if (directory !== undefined) {
+      const show = (news: FileNews): Promise<void> => showFile(news, json);
+      client.on("file", (offer) => {
+        if (filesFrom === "verified" && !offer.verified) offer.decline("it takes files of verified senders only");
+        else void inbox.takeFile(offer, { directory, maxSize, signal: life.signal, show });
+      });
+    }
+    client.on("room", (event) => {
+      if (json)
+        printJson(roomJson(event)).catch(() => {}); // stdout's own "error" ends the command
+      else note(roomText(event));
+    });
+    for (const room of rooms) await client.join(room);
     inbox.open();
     await untilDone(inbox, deadline, life.signal);
   } finally {
     await client.close();
   }
+}
+
+/** @throws TalkError usage */
+function existingFolder(text: string): string {
+  const path = filePath(text);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw TalkError.usage(`--files: ${JSON.stringify(text)} is no folder`);
+  }
+  return path;
+}
+
+/** What has come is the output; what has not is a remark. */
+async function showFile(news: FileNews, json: boolean): Promise<void> {
+  if (json) await printJson(fileJson(news));
+  else if (news.state === "done") await print(fileText(news) ?? "");
+  else if (news.state === "failed" || news.state === "declined") note(fileText(news) ?? "");
+}
+
+interface TakeOptions {
+  readonly directory: string;
+  readonly maxSize: number | undefined;
+  readonly signal: AbortSignal;
+  readonly show: (news: FileNews) => Promise<void>;
 }
 
 /** Takes messages in order, prints each, and knows when there are enough. */
@@ -94,6 +155,7 @@ class MessagePrinter {
   /** "2 of 3 messages" */
   get progress(): string {
     if (this.#received === 0) return "no message";
+    if (this.#count === Number.POSITIVE_INFINITY) return `${this.#received} messages`;
     return `${this.#received} of ${this.#count} messages`;
   }
 
@@ -108,10 +170,36 @@ class MessagePrinter {
 
   /** Rejects what comes after the last one wanted: its sender must not believe that anybody read it. */
   async deliver(message: TalkMessage): Promise<void> {
-    if (this.#promised >= this.#count) throw TalkError.closed("the receiver");
+    if (this.#promised >= this.#count) throw new NotShown();
     this.#promised++;
     await this.#opened;
     await this.#output(message);
+    this.#onReceived();
+  }
+
+  /** A file counts like a message; one that does not come leaves its place to another. */
+  async takeFile(offer: FileOffer, { directory, maxSize, signal, show }: TakeOptions): Promise<void> {
+    if (this.#promised >= this.#count) {
+      offer.decline("it takes no more files");
+      return;
+    }
+    this.#promised++;
+    await this.#opened;
+    let last = show(offerNews(offer, "offered"));
+    const tell = (news: FileNews): void => {
+      last = show(news);
+      last.catch(() => {}); // stdout's own "error" ends the command
+    };
+    try {
+      await takeFile(offer, directory, { signal, maxSize, show: tell });
+      await last;
+      this.#onReceived();
+    } catch {
+      this.#promised--;
+    }
+  }
+
+  #onReceived(): void {
     this.#received++;
     if (this.#received >= this.#count) setImmediate(() => this.#settle.full()); // after the acknowledgement is under way
   }

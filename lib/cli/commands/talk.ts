@@ -1,10 +1,12 @@
 // `ptalk [talk] [PEER]`: a conversation, at a terminal or on a pipe.
 import { Command } from "commander";
-import { validateName } from "../../base/names.ts";
+import { validateTarget } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
 import { note } from "../output.ts";
+import { joinAsSelf } from "../own-name.ts";
 import { type Shutdown, watchShutdown } from "../shutdown.ts";
 import type { TalkOptions } from "../talk/at-terminal.ts";
 import { Conversation } from "../talk/conversation.ts";
@@ -18,7 +20,7 @@ import { startHook, withClient } from "../talk/with-client.ts";
 export function command(): Command {
   return new Command("talk")
     .description("Talks to people: with PEER, a line goes to PEER as it is; without, type NAME message.")
-    .argument("[peer]", "whom to talk to")
+    .argument("[peer]", "whom to talk to, or #ROOM")
     .option("--timeout <time>", "give a message up after this long (default: 10s)")
     .addHelpText("after", `\n${TALK_HELP.join("\n")}`)
     .action(run);
@@ -28,7 +30,7 @@ async function run(peer: string | undefined, _options: unknown, command: Command
   const context = await commandContext(command);
   const name = ownName(context.config);
   const partner = peer ?? null;
-  if (partner !== null) validateName(partner);
+  if (partner !== null) validateTarget(partner);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
   using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(context)) {
@@ -53,17 +55,20 @@ async function talkOnPipe(
     const ready = new Promise<void>((resolve) => {
       registered = resolve;
     });
-    const client = await connectClient(config, {
-      name,
+    const agent = agentOf(name, config.server);
+    const { client, requested } = await joinAsSelf(config, {
+      isNumbered: true,
+      replace: agent !== undefined,
       signal: life.signal,
       startServer: !config.serverConfigured,
       fold: config.history && !json && process.stdout.isTTY,
       history: keepHistory(config, note),
       deliver: (message) => ready.then(() => view.message(message)),
     });
-    await withClient(client, async (ended) => {
+    await withClient(client, agent, async (ended) => {
       using _hook = await startHook(client, config, note);
-      view.registered(client);
+      view.registered(client, requested);
+      if (agent !== undefined) view.missed(await unreadOf(agent, client));
       registered();
       const signal = AbortSignal.any([life.signal, ended]);
       const conversation = new Conversation(client, view, {

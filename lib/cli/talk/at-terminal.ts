@@ -1,10 +1,13 @@
 // A conversation at a person's terminal: lines come from the editor, one after the other, while everything else goes on.
 import type { TalkConnection } from "../../client/types.ts";
+import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { milliseconds } from "../command-context.ts";
 import type { Config } from "../config.ts";
-import { connectClient, keepHistory } from "../connect.ts";
+import { keepHistory } from "../connect.ts";
+import { joinAsSelf } from "../own-name.ts";
 import type { Shutdown } from "../shutdown.ts";
 import { Conversation } from "./conversation.ts";
+import { Idle } from "./idle.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { startHook, withClient } from "./with-client.ts";
 
@@ -12,6 +15,7 @@ import { startHook, withClient } from "./with-client.ts";
 const PAST_SHOWN = 5;
 
 export interface TalkOptions {
+  /** The name that is asked for. */
   readonly name: string;
   readonly partner: string | null;
 }
@@ -23,8 +27,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
   const ready = new Promise<void>((resolve) => {
     opened = resolve;
   });
-  const client = await connectClient(config, {
-    name,
+  const agent = agentOf(name, config.server);
+  const { client, requested } = await joinAsSelf(config, {
+    isNumbered: true,
+    replace: agent !== undefined,
     signal: life.signal,
     startServer: !config.serverConfigured,
     fold: config.history,
@@ -37,10 +43,13 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       await view?.message(message);
     },
   });
-  await withClient(client, async (ended) => {
+  await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
     signal.addEventListener("abort", () => lines.fail(signal.reason), { once: true });
+    using idle = new Idle({ tell: (state) => void client.setStatus(state).catch(() => {}) }); // the next one tells it
+    using _typing = onTyping(() => idle.typed());
     using shown = terminalView({
+      onStatus: (state) => (state === "away" ? idle.away() : idle.back()),
       onLine: (line) => lines.push(line),
       onEnd: () => lines.end(),
       timeFormat: config.timeFormat,
@@ -48,7 +57,8 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     view = shown;
     using _hook = await startHook(client, config, (text) => shown.error(new Error(text)));
-    shown.registered(client);
+    shown.registered(client, requested);
+    if (agent !== undefined) shown.missed(await unreadOf(agent, client));
     opened();
     const conversation = new Conversation(client, shown, {
       signal,
@@ -58,6 +68,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;
+    conversation.leave();
     await conversation.drain();
   });
 }
@@ -71,6 +82,11 @@ function learnNames(client: TalkConnection, view: TerminalView): void {
     },
     () => {},
   );
+}
+
+function onTyping(typed: () => void): Disposable {
+  process.stdin.on("data", typed);
+  return { [Symbol.dispose]: () => process.stdin.off("data", typed) };
 }
 
 /** Lines entered while an earlier one is still being obeyed; more than a person enters are dropped. */

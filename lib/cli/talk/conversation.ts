@@ -4,9 +4,11 @@
 import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
-import { foldName } from "../../base/names.ts";
+import { foldName, isRoom, validateRoom } from "../../base/names.ts";
 import type { HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
+import { type FileNews, filePath, offerFile } from "../files.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
+import { Offers } from "./offers.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
@@ -32,6 +34,14 @@ export class Conversation {
   readonly #underWay = new Set<Promise<void>>();
   /** All and List: a server that does not answer one holds no message up. */
   readonly #asked = new Set<Promise<void>>();
+  /** Until the room that the conversation begins in is entered. */
+  #entering: Promise<void> = Promise.resolve();
+  readonly #left = new AbortController();
+  readonly #fileSignal: AbortSignal;
+  /** Files that go out. */
+  readonly #moving = new Set<Promise<void>>();
+  /** Those that come. */
+  readonly #files: Offers;
   /** Only the person who types changes it, never what arrives. */
   #partner: string | null = null;
   #lastSender: string | null = null;
@@ -45,6 +55,8 @@ export class Conversation {
     this.#client = client;
     this.#view = view;
     this.#options = options;
+    this.#fileSignal = AbortSignal.any([options.signal, this.#left.signal]);
+    setMaxListeners(0, this.#fileSignal); // the client bounds their number
     // Each message under way listens; Node warns of more than ten.
     setMaxListeners(UNDER_WAY_LIMIT * LISTENERS_EACH, options.signal);
     client.on("message", ({ from }) => {
@@ -53,11 +65,19 @@ export class Conversation {
     client.on("sent", (event) => this.#accepted(event));
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
+    client.on("unconfirmed", (event) => view.unconfirmed(event));
+    this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
+    client.on("file", (offer) => this.#files.onOffer(offer));
+    client.on("room", (event) => view.room(event));
+    client.on("room-result", (result) => view.roomResult(result));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
+    client.on("status", (event) => view.status(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
-    if (options.partner) this.#talkTo(options.partner);
+    const { partner } = options;
+    if (partner && isRoom(partner)) this.#entering = this.#join(partner);
+    else if (partner) this.#talkTo(partner);
   }
 
   /**
@@ -65,6 +85,7 @@ export class Conversation {
    * A mistake in the line is shown, not thrown; a command that there is not stays in the line.
    */
   async take(line: string): Promise<boolean> {
+    await this.#entering; // whom a line is for is not known before
     try {
       return await this.#obey(parseTalkInput(line, this.#partner));
     } catch (error) {
@@ -79,6 +100,7 @@ export class Conversation {
       case "nothing":
         break;
       case "exit":
+        this.leave();
         return false;
       case "help":
         this.#view.help();
@@ -103,11 +125,39 @@ export class Conversation {
           this.#view.history,
         );
         break;
+      case "status":
+        await this.#ask(
+          () => this.#client.setStatus(input.state, input.text),
+          () => this.#view.ownStatus(input.state, input.text),
+        );
+        break;
       case "stats":
         this.#view.stats(this.#client.stats());
         break;
+      case "join":
+        await this.#join(input.room);
+        break;
+      case "part":
+        await this.#part(input.room);
+        break;
+      case "who":
+        await this.#ask(
+          () => this.#client.members(input.room),
+          (members) => this.#view.members(input.room, members),
+        );
+        break;
+      case "file":
+        this.#sendFile(input.path);
+        break;
+      case "accept":
+        this.#files.accept(input.id);
+        break;
+      case "decline":
+        this.#files.decline(input.id);
+        break;
       case "to":
-        this.#talkTo(input.name);
+        if (input.name !== null && isRoom(input.name)) await this.#join(input.name);
+        else this.#talkTo(input.name);
         break;
       case "reply":
         if (this.#lastSender === null) throw TalkError.usage("nobody has written yet");
@@ -120,10 +170,51 @@ export class Conversation {
     return true;
   }
 
+  /** Enters the room, if it is another one, and talks there. */
+  async #join(name: string): Promise<void> {
+    const room = validateRoom(name);
+    const entered = this.#client.join(room).then((others) => {
+      this.#talkTo(room);
+      this.#view.entered(room, others);
+    });
+    // The next line is for the room, so it waits.
+    await abortable(entered, this.#options.signal).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** A room that one is not in any more is not talked to: the next line waits. */
+  async #part(room: string): Promise<void> {
+    if (this.#partner === room) this.#talkTo(null);
+    await abortable(this.#client.part(room), this.#options.signal).catch((error: unknown) => this.#fail(error));
+  }
+
   #talkTo(name: string | null): void {
     this.#partner = name;
     this.#view.partner(name);
     if (name !== null) this.#showPast(name);
+  }
+
+  /** The person goes: files that are under way are given up, what has arrived of them is kept. Messages go on, see drain(). */
+  leave(): void {
+    this.#left.abort(TalkError.closed("the conversation"));
+  }
+
+  /** Nobody waits for it: what is typed next goes on, and drain() waits. */
+  #sendFile(path: string): void {
+    const { timeoutMs } = this.#options;
+    if (this.#partner === null) throw TalkError.usage("to whom? Write /to NAME first");
+    if (isRoom(this.#partner)) throw TalkError.usage("a file goes to one person: write /to NAME first");
+    const show = (news: FileNews): void => this.#view.file(news);
+    const sending = offerFile(this.#client, this.#partner, filePath(path), {
+      signal: this.#fileSignal,
+      timeoutMs,
+      show,
+    });
+    const settled: Promise<void> = sending.then(
+      () => {},
+      () => {}, // it has been shown
+    );
+    this.#moving.add(settled);
+    void settled.then(() => this.#moving.delete(settled));
   }
 
   /** What was said before this conversation; once, since all that comes later is on the screen. */
@@ -149,7 +240,7 @@ export class Conversation {
 
   /** Waits until everything sent is delivered or given up, and asked is answered: each of them within a bound. */
   async drain(): Promise<void> {
-    await Promise.all([...this.#underWay, ...this.#asked]);
+    await Promise.all([...this.#underWay, ...this.#asked, ...this.#moving, ...this.#files.underWay]);
   }
 
   async #ask<T>(question: () => Promise<T>, show: (answer: T) => void): Promise<void> {
@@ -176,7 +267,7 @@ export class Conversation {
       const accepted = this.#sending === undefined;
       return sending.then(
         () => {},
-        // Of an accepted message "failed" has told.
+        // Of an accepted message "failed" or "unconfirmed" has told.
         (error: unknown) => (accepted ? undefined : this.#fail(error)),
       );
     });

@@ -1,6 +1,6 @@
 // What a line typed in a conversation means. Pure.
 import { TalkError } from "../../base/errors.ts";
-import { foldName, validateName } from "../../base/names.ts";
+import { foldName, isRoom, validateName, validateRoom, validateTarget } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
@@ -10,6 +10,12 @@ export type TalkInput =
   /** null: shows whom one ignores. */
   | { readonly type: "ignore"; readonly name: string | null }
   | { readonly type: "unignore"; readonly name: string }
+  | { readonly type: "join" | "part" | "who"; readonly room: string }
+  | { readonly type: "status"; readonly state: "here" | "away"; readonly text: string }
+  /** Offers a file to the partner. */
+  | { readonly type: "file"; readonly path: string }
+  /** Answers an offer; null: the only one. */
+  | { readonly type: "accept" | "decline"; readonly id: string | null }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
@@ -21,11 +27,19 @@ export const SLASH_COMMANDS = [
   "to",
   "r",
   "msg",
+  "join",
+  "part",
+  "who",
   "all",
   "list",
   "history",
   "ignore",
   "unignore",
+  "away",
+  "back",
+  "file",
+  "accept",
+  "decline",
   "stats",
   "help",
   "exit",
@@ -35,6 +49,7 @@ export const SLASH_COMMANDS = [
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
   "/to NAME           talk to NAME: the prompt shows it, and a line goes there as it is; /to ends that",
+  "/join #ROOM        enter a room, and talk there; /part [#ROOM] leaves it, /who [#ROOM] says who is in it",
   "/r                 talk to whoever wrote last",
   "@NAME message      one message to somebody else (also /msg NAME message)",
   "//text, @@text     a message that begins with / or @",
@@ -42,6 +57,9 @@ export const TALK_HELP = [
   "List               who is on, on this machine",
   "/history [N]       the last N messages, of the one you talk to or of all",
   "/ignore NAME       decline what NAME sends; /unignore NAME ends that, /ignore says whom",
+  "/away [TEXT]       the others see that you are away; /back ends that",
+  "/file PATH         offer a file to the one you talk to",
+  "/accept [ID]       take the file that is offered, into the folder that ptalk was started in; /decline [ID] refuses it",
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
@@ -73,7 +91,7 @@ export function parseTalkInput(line: string, partner: string | null): TalkInput 
   if (line.trim() === "") return { type: "nothing" };
   const [, first = "", rest = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(line) ?? [];
   if (first.startsWith("//") || first.startsWith("@@")) return literal(line.trimStart().slice(1), partner);
-  if (first.startsWith("/")) return slashCommand(first, rest);
+  if (first.startsWith("/")) return slashCommand(first, rest, partner);
   if (first.startsWith("@")) return toOther(first.slice(1), rest, "@NAME message");
   if (partner !== null) return { type: "send", to: [partner], text: line };
   const word = WORDS.get(first.toLowerCase());
@@ -84,14 +102,25 @@ export function parseTalkInput(line: string, partner: string | null): TalkInput 
   return toOther(first, rest, "NAME message, or Help");
 }
 
-function slashCommand(first: string, rest: string): TalkInput {
+function slashCommand(first: string, rest: string, partner: string | null): TalkInput {
   const word = first.slice(1).toLowerCase();
   if (word.includes("/")) {
     throw TalkError.usage(`${JSON.stringify(first)} is no command; a message that begins with / is written //`);
   }
   switch (word) {
     case "to":
-      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line") };
+      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line", true) };
+    case "join": {
+      const room = onlyRoom(word, rest);
+      if (room === null) throw TalkError.usage("which room? Write /join #ROOM");
+      return { type: "join", room };
+    }
+    case "part":
+    case "who": {
+      const room = onlyRoom(word, rest) ?? partner;
+      if (room === null || !isRoom(room)) throw TalkError.usage(`which room? Write /${word} #ROOM`);
+      return { type: word, room };
+    }
     case "ignore":
       return { type: "ignore", name: onlyName(rest, "/ignore takes one name") };
     case "unignore": {
@@ -99,6 +128,23 @@ function slashCommand(first: string, rest: string): TalkInput {
       if (name === null) throw TalkError.usage("whom? Write /unignore NAME; /ignore says whom you ignore");
       return { type: "unignore", name };
     }
+    case "file": {
+      const path = rest.trim();
+      if (path === "") throw TalkError.usage("which file? Write /file PATH");
+      if (partner === null) throw TalkError.usage("to whom? Write /to NAME first, then /file PATH");
+      return { type: "file", path };
+    }
+    case "accept":
+    case "decline": {
+      const [id = null, ...more] = rest.split(/\s+/u).filter((part) => part !== "");
+      if (more.length > 0) throw TalkError.usage(`/${word} takes one ID`);
+      return { type: word, id };
+    }
+    case "away":
+      return { type: "status", state: "away", text: rest.trim() };
+    case "back":
+      if (rest.trim() !== "") throw TalkError.usage("/back takes no text");
+      return { type: "status", state: "here", text: "" };
     case "msg": {
       const [, name = "", text = ""] = /^\s*(\S+)(?:\s(.*))?$/su.exec(rest) ?? [];
       return toOther(name, text, "/msg NAME message");
@@ -141,12 +187,19 @@ function toOther(names: string, text: string, form: string): TalkInput {
   return { type: "send", to: parseRecipients(names), text };
 }
 
-function onlyName(rest: string, rule: string): string | null {
+function onlyRoom(word: string, rest: string): string | null {
+  const [room = null, ...more] = rest.split(/\s+/u).filter((part) => part !== "");
+  if (more.length > 0) throw TalkError.usage(`/${word} takes one room`);
+  return room === null ? null : validateRoom(room);
+}
+
+function onlyName(rest: string, rule: string, orRoom = false): string | null {
   const [name, ...more] = rest.split(/\s+/u).filter((word) => word !== "");
   if (more.length > 0) throw TalkError.usage(rule);
   if (name === undefined) return null;
   const bare = name.startsWith("@") ? name.slice(1) : name;
-  validateName(bare);
+  if (orRoom) validateTarget(bare);
+  else validateName(bare);
   return bare;
 }
 
@@ -163,7 +216,7 @@ export function parseRecipients(text: string): string[] {
 export function nameMistakes(names: readonly string[]): TalkError[] {
   return names.flatMap((name) => {
     try {
-      validateName(name);
+      validateTarget(name);
       return [];
     } catch (error) {
       if (error instanceof TalkError) return [error];

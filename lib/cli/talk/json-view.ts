@@ -1,7 +1,18 @@
 // A conversation for programs: one JSON object a line. The events: json.ts.
 import { historyJson } from "../../store/history/record.ts";
-import { failureText } from "../advice.ts";
-import { deliveredJson, type JsonEvent, localJson, messageJson, registeredJson, sentJson } from "../json.ts";
+import { fileJson } from "../files.ts";
+import {
+  deliveredJson,
+  failedJson,
+  type JsonEvent,
+  localJson,
+  messageJson,
+  registeredJson,
+  roomJson,
+  roomResultJson,
+  sentJson,
+  unconfirmedJson,
+} from "../json.ts";
 import { describeError, printJson } from "../output.ts";
 import { TALK_HELP } from "./input.ts";
 import type { View } from "./view.ts";
@@ -10,23 +21,31 @@ export function jsonView(): View {
   // A failure to print is not lost: stdout's own "error" ends the command.
   const show = (event: JsonEvent): void => void printJson(event).catch(() => {});
   return {
-    registered: (client) => show(registeredJson(client)),
+    registered: (client, requested) => show(registeredJson(client, requested)),
     message: (message) => printJson(messageJson(message)),
     sent: (event) => show(sentJson(event)),
     delivered: (event) => show(deliveredJson(event)),
-    failed: (event) => {
-      const { id, to, code } = event;
-      show({ type: "failed", id, to, code, message: failureText(event) });
-    },
+    failed: (event) => show(failedJson(event)),
+    room: (event) => show(roomJson(event)),
+    roomResult: (result) => show(roomResultJson(result)),
+    entered: () => {},
+    members: (room, clients) => show({ type: "members", room, clients: clients.map((entry) => entry.toJSON()) }),
+    unconfirmed: (event) => show(unconfirmedJson(event)),
     all: (clients) => show({ type: "all", clients: clients.map((entry) => entry.toJSON()) }),
     list: (clients) => show({ type: "list", clients: clients.map(localJson) }),
     stats: (stats) => show({ type: "stats", ...stats }),
+    file: (news) => show(fileJson(news)),
     folded: ({ from, count }) => show({ type: "folded", from, count }),
     ignored: (names) => show({ type: "ignored", names }),
     history: (records) => show({ type: "history", records: records.map(historyJson) }),
     past: () => {},
+    missed: (records) => {
+      if (records.length > 0) show({ type: "history", records: records.map(historyJson) });
+    },
     help: () => void process.stderr.write(`${TALK_HELP.join("\n")}\n`),
     peer: ({ name, state }) => show({ type: "peer", name, state }),
+    status: ({ name, state, text }) => show({ type: "status", name, state, text }),
+    ownStatus: () => {},
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
     partner: () => {},

@@ -6,10 +6,11 @@ export interface Marks {
   readonly to: string;
   readonly delivered: string;
   readonly failed: string;
+  readonly unconfirmed: string;
   readonly pending: string;
 }
 
-const UNICODE: Marks = { to: "→", delivered: "✓", failed: "✗", pending: "…" };
-const ASCII: Marks = { to: "->", delivered: "ok", failed: "!!", pending: ".." };
+const UNICODE: Marks = { to: "→", delivered: "✓", failed: "✗", unconfirmed: "?", pending: "…" };
+const ASCII: Marks = { to: "->", delivered: "ok", failed: "!!", unconfirmed: "??", pending: ".." };
 
 export const marksFor = (env: Environment): Marks => (speaksUtf8(env) ? UNICODE : ASCII);

@@ -3,6 +3,7 @@
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { fileText } from "../files.ts";
 import { clientTable, localTable, messageLines } from "../format.ts";
 import { describeError, note, print } from "../output.ts";
 import { plain } from "../style.ts";
@@ -14,7 +15,22 @@ import { marksFor } from "./marks.ts";
 import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  enteredText,
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  membersText,
+  missedText,
+  NOTHING_SAID,
+  ownStatusText,
+  partnerText,
+  peerText,
+  roomResultText,
+  roomText,
+  statusText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 export interface PlainViewOptions {
@@ -36,21 +52,46 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
       const printed = print([...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: () => {},
-    delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
-    failed: (event) => note(failureText(event)),
+    delivered: ({ to, ms, room }) => {
+      if (room === null) note(`delivered to ${escapeControls(to)} (${duration(ms)})`);
+    },
+    failed: (event) => {
+      if (event.room === null) note(failureText(event));
+    },
+    unconfirmed: ({ message, room }) => {
+      if (room === null) note(message);
+    },
+    room: (event) => note(roomText(event)),
+    roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
+    entered: (room, others) => note(enteredText(room, others)),
+    members: (room, members) => show([membersText(room, members)]),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const text = fileText(news);
+      if (text !== null) note(command === undefined ? text : `${text}: ${command}`);
+    },
     folded: (event) => note(foldedText(event)),
     ignored: (names) => note(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
     past: () => {}, // what is printed may be for a program
+    missed: (records) => {
+      if (records.length === 0) return;
+      note(missedText(records.length));
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     help: () => show(TALK_HELP),
     peer: (event) => note(peerText(event)),
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) note(text);
+    },
+    ownStatus: (state, text) => note(ownStatusText(state, text)),
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),

@@ -4,11 +4,12 @@ import { escapeControls } from "../escape-controls.ts";
 import { duration } from "../times.ts";
 
 export function statsLines({ server, directory, messages, peers }: ClientStats): string[] {
-  const { received, refused, declined, delivered, underWay } = messages;
+  const { received, refused, declined, delivered, unconfirmed, underWay } = messages;
+  const doubt = unconfirmed === 0 ? "" : `, ${unconfirmed} unconfirmed`;
   return [
     `server     ${server.isConnected ? "connected" : "away"}, round trip ${time(server.roundTripMs)}, ${many(server.reconnects, "reconnect")}`,
     `names      ${directory.contacts} known, ${directory.lookups} asked for, ${directory.fromMemory} answered from memory`,
-    `sent       ${delivered} delivered, ${underWay} under way, ${failures(messages.failed)}`,
+    `sent       ${delivered} delivered, ${underWay} under way, ${failures(messages.failed)}${doubt}`,
     `received   ${received}, and ${refused} refused, ${declined} declined`,
     `datagrams  ${peers.datagramsSent} out (${bytes(peers.bytesSent)}), ${peers.datagramsReceived} in (${bytes(peers.bytesReceived)}), ${peers.retransmissions} sent again, ${sum(peers.dropped)} dropped`,
     `sessions   ${peers.sessions}`,

@@ -7,6 +7,7 @@ import type { PeerEvent } from "../../client/types.ts";
 import { failureText } from "../advice.ts";
 import type { BellPolicy } from "../config-values.ts";
 import { escapeControls, escapeControlsByLine } from "../escape-controls.ts";
+import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
@@ -19,7 +20,23 @@ import { type Marks, marksFor } from "./marks.ts";
 import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
-import { crowdText, foldedText, ignoredText, NOTHING_SAID, partnerText, peerText, welcome } from "./texts.ts";
+import {
+  crowdText,
+  enteredText,
+  foldedText,
+  ignoredText,
+  MISSED_SHOWN,
+  membersText,
+  missedText,
+  NOTHING_SAID,
+  ownStatusText,
+  partnerText,
+  peerText,
+  roomResultShort,
+  roomText,
+  statusText,
+  welcome,
+} from "./texts.ts";
 import type { View } from "./view.ts";
 
 /** Messages under way that are shown one by one; of the others only the number. */
@@ -41,6 +58,8 @@ interface Outgoing {
 export interface TerminalViewOptions {
   readonly onLine: (line: string) => void;
   readonly onEnd: () => void;
+  /** The person has said whether they are there. */
+  readonly onStatus?: (state: "here" | "away") => void;
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly env?: Environment;
@@ -54,7 +73,7 @@ export interface TerminalView extends View {
 }
 
 export function terminalView(options: TerminalViewOptions): TerminalView {
-  const { onLine, onEnd, env = process.env } = options;
+  const { onLine, onEnd, onStatus = () => {}, env = process.env } = options;
   const clock = new DayClock(options.timeFormat, Date.now());
   const paint = painter(process.stdout, env);
   const marks = marksFor(env);
@@ -63,6 +82,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   /** Whom one has talked with, the last one at the end. */
   const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
+  const files = new Map<string, FileNews>();
   let hasPartner = false;
   const terminal = new Terminal({
     input: process.stdin,
@@ -97,7 +117,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     const [oldest] = partners.keys();
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
-  const showPending = (): void => terminal.setStatus(statusRows(pending, marks));
+  const showPending = (): void => {
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    terminal.setStatus([...statusRows(pending, marks), ...moving]);
+  };
   const settle = (id: string, mark: string, at: number): string[] => {
     const message = pending.get(id);
     pending.delete(id);
@@ -118,22 +141,49 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: ({ id, to }, text) => {
       pending.set(id, { to, text });
       showPending();
     },
-    delivered: ({ id, to, ms, at }) => {
+    delivered: ({ id, to, ms, at, room }) => {
+      if (room !== null) return; // roomResult() tells of all of them
       talksWith(to);
       const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
+    room: (event) => {
+      know(event.room);
+      if (event.state === "joined") know(event.name);
+      say(roomText(event));
+    },
+    roomResult: (result) => {
+      talksWith(result.room);
+      const mark = result.delivered > 0 ? paint("green", marks.delivered) : paint("red", marks.failed);
+      const lines = settle(result.id, mark, Date.now());
+      const last = lines.pop() ?? "";
+      show([...lines, `${last} ${paint(result.failed.length > 0 ? "red" : "dim", roomResultShort(result))}`]);
+    },
+    entered: (room, others) => {
+      for (const { name } of others) know(name);
+      say(enteredText(room, others));
+    },
+    members: (room, members) => {
+      for (const { name } of members) know(name);
+      say(membersText(room, members));
+    },
     failed: (event) => {
+      if (event.room !== null) return;
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
+    },
+    unconfirmed: ({ id, at, message, room }) => {
+      if (room !== null) return;
+      const text = escapeControls(message);
+      show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);
     },
     all: (clients) => {
       for (const { name } of clients) know(name);
@@ -141,9 +191,26 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     list: (clients) => show(localTable(clients, paint)),
     stats: (stats) => show(statsLines(stats)),
+    file: (news, command) => {
+      const { id, state, with: other } = news;
+      const isOffer = state === "offered" && news.direction === "in";
+      if (!isOffer && (state === "offered" || state === "accepted" || state === "progress")) files.set(id, news);
+      else files.delete(id);
+      showPending();
+      talksWith(other);
+      const text = fileText(news);
+      if (text !== null) say(command === undefined ? text : `${text}: ${command}`);
+      if (isOffer) bell.onMessage();
+    },
     folded: (event) => say(foldedText(event)),
     ignored: (names) => say(ignoredText(names)),
     history: (records) => show(records.length === 0 ? [NOTHING_SAID] : pastLines(records, past)),
+    missed: (records) => {
+      if (records.length === 0) return;
+      say(missedText(records.length));
+      for (const { with: from } of records) talksWith(from);
+      show(pastLines(records.slice(-MISSED_SHOWN), past));
+    },
     past: (records) => {
       if (records.length === 0) return;
       const lines = new PastLines({ ...past, paint: plain });
@@ -157,6 +224,14 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       if (event.state === "joined") know(event.name);
       else names.delete(foldName(event.name));
       say(peerText(event));
+    },
+    status: (event) => {
+      const text = statusText(event);
+      if (text !== null) say(text);
+    },
+    ownStatus: (state, text) => {
+      say(ownStatusText(state, text));
+      onStatus(state);
     },
     server: (event) => news.hear(event),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),

@@ -1,5 +1,13 @@
 // Sentences that both views for people use.
-import type { FoldedEvent, PeerEvent, ServerEvent, TalkConnection } from "../../client/types.ts";
+import type {
+  FoldedEvent,
+  PeerEvent,
+  RoomEvent,
+  RoomResult,
+  ServerEvent,
+  StatusEvent,
+  TalkConnection,
+} from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
@@ -21,6 +29,48 @@ export function ignoredText(names: readonly string[]): string {
   return `you ignore ${names.map(escapeControls).join(", ")}: what they send is declined; /unignore NAME ends that`;
 }
 
+export function roomText({ room, state, name, members }: RoomEvent): string {
+  const others = state === "left" && members === 0 ? "" : ` (${members} in it)`;
+  return `${escapeControls(name)} has ${state} ${escapeControls(room)}${others}`;
+}
+
+/** "6 of 7 have it: ann, bob (new key); carol declines; dave: key-mismatch" */
+export function roomResultText({ delivered, of, to, declined, failed, newKeys }: RoomResult): string {
+  const names = to.map((name) => `${escapeControls(name)}${newKeys.includes(name) ? " (new key)" : ""}`).join(", ");
+  const parts = [
+    `${delivered} of ${of} have it${names === "" ? "" : `: ${names}`}`,
+    ...declined.map((name) => `${escapeControls(name)} declines`),
+    ...failed.map(({ to: name, code }) => `${escapeControls(name)}: ${code}`),
+  ];
+  return parts.join("; ");
+}
+
+/** "6 of 7", and who does not have it. */
+export function roomResultShort(result: RoomResult): string {
+  const { delivered, of } = result;
+  const missing = roomResultText({ ...result, to: [] }).replace(/^[^;]*;? ?/, "");
+  return `${delivered} of ${of}${missing === "" ? "" : `; ${missing}`}`;
+}
+
+export function enteredText(room: string, others: readonly { readonly name: string }[]): string {
+  if (others.length === 0) return `nobody else is in ${escapeControls(room)} yet`;
+  return `with you in ${escapeControls(room)}: ${others.map(({ name }) => escapeControls(name)).join(", ")}`;
+}
+
+export function membersText(room: string, members: readonly { readonly name: string }[]): string {
+  if (members.length === 0) return `nobody is in ${escapeControls(room)}`;
+  const names = members.map(({ name }) => escapeControls(name)).join(", ");
+  return `${members.length} ${members.length === 1 ? "is" : "are"} in ${escapeControls(room)}: ${names}`;
+}
+
+/** Messages that an agent has taken which are shown at once; /history has them all. */
+export const MISSED_SHOWN = 50;
+
+export function missedText(count: number): string {
+  const what = count === 1 ? "1 message has come" : `${count} messages have come`;
+  return `${what} while you had no terminal${count > MISSED_SHOWN ? `; the last ${MISSED_SHOWN} (/history N shows more)` : ""}:`;
+}
+
 export const NOTHING_SAID = "nothing has been said";
 
 /** @param count clients that are on, this one too */
@@ -32,6 +82,19 @@ export function crowdText(count: number, command: string): string {
 export function peerText({ name, state }: PeerEvent): string {
   return `${escapeControls(name)} has ${state}`;
 }
+
+/** Null for what is no news: that somebody does not type. */
+export function statusText({ name, state, text }: StatusEvent): string | null {
+  if (state === "idle") return null;
+  const who = escapeControls(name);
+  return state === "here" ? `${who} is back` : `${who} is away${reasonText(text)}`;
+}
+
+export function ownStatusText(state: "here" | "away", text: string): string {
+  return state === "here" ? "you are back" : `you are away${reasonText(text)}: the others see it; /back ends that`;
+}
+
+const reasonText = (text: string): string => (text === "" ? "" : ` (${escapeControls(text)})`);
 
 const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
   lost: "the lookup server is gone; conversations go on, trying to get back",

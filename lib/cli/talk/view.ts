@@ -8,32 +8,56 @@ import type {
   HistoryRecord,
   LocalEntry,
   PeerEvent,
+  RoomEvent,
+  RoomResult,
   SentEvent,
   ServerEvent,
+  StatusEvent,
   TalkConnection,
   TalkMessage,
+  UnconfirmedEvent,
 } from "../../client/types.ts";
 
+import type { FileNews } from "../files.ts";
+
 export interface View extends Disposable {
-  registered(client: TalkConnection): void;
+  /** @param requested the name that was asked for first */
+  registered(client: TalkConnection, requested: string): void;
   /** Fulfilled once the text is handed to the output: only then does the sender learn "delivered". */
   message(message: TalkMessage): Promise<void>;
   sent(event: SentEvent, text: string): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  unconfirmed(event: UnconfirmedEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
   folded(event: FoldedEvent): void;
+  /** Somebody has come into a room, or left it. */
+  room(event: RoomEvent): void;
+  /** Of a message that was sent to a room; its members' delivered and failed events come before, and are for programs. */
+  roomResult(result: RoomResult): void;
+  /** One has come into a room oneself, and these others are there. */
+  entered(room: string, others: readonly DirectoryEntry[]): void;
+  /** Who is in a room, when that was asked for. */
+  members(room: string, members: readonly DirectoryEntry[]): void;
+  /** What has become of a file, either way. @param command what accepts it, where it is offered */
+  file(news: FileNews, command?: string): void;
   /** Whom one ignores, after a question or a change. */
   ignored(names: readonly string[]): void;
   /** What was asked for, oldest first. */
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
+  /** What the user's agent has taken and nobody has seen, oldest first. */
+  missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
   peer(event: PeerEvent): void;
+  /** Somebody else's. */
+  status(event: StatusEvent): void;
+  /** What the others see of this user from now on. */
+  ownStatus(state: "here" | "away", text: string): void;
   server(event: ServerEvent): void;
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */

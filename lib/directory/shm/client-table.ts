@@ -160,6 +160,28 @@ export class ClientTable implements Disposable {
     return this.#reader.readSlot(slot, true) ? this.#reader.snapshot.stored(slot) : null;
   }
 
+  /** Changes so far, and repairs; see table-follower.ts. */
+  get changes(): number {
+    this.#check();
+    return this.#reader.changes;
+  }
+  get repairs(): number {
+    this.#check();
+    return this.#reader.repairs;
+  }
+
+  /** Slots that changed between two counts of changes; null if that is not known (any more). */
+  changedSince(from: number, to: number): number[] | null {
+    this.#check();
+    return this.#reader.changedSince(from, to);
+  }
+
+  /** Slots that may hold records, from 0. */
+  get usedSlots(): number {
+    this.#check();
+    return this.#reader.usedSlots;
+  }
+
   /**
    * Some of the records, as SCAN gives them in Redis, see `page` of the directory. A repair during a walk can show a record twice.
    * @param limit records, 1 to {@link MAX_PAGE_ROWS}

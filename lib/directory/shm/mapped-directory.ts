@@ -104,7 +104,7 @@ export class MappedDirectory implements Disposable {
     return this.#reader.snapshot.entry();
   }
 
-  /** All clients, in no particular order. Throws as {@link lookup}. */
+  /** All clients that want to be listed, in no particular order. Throws as {@link lookup}. */
   all(): DirectoryEntry[] {
     if (this.#closed) throw TableError.closed(this.#shm.name);
     const before = Atomics.load(this.#words, HEADER.lastVersion);
@@ -113,7 +113,9 @@ export class MappedDirectory implements Disposable {
     const used = this.#reader.usedSlots;
     for (let slot = 0; slot < used; slot++) {
       if (!this.#reader.readSlot(slot, false)) continue;
-      entries.push(this.#reader.snapshot.entry());
+      const entry = this.#reader.snapshot.entry();
+      if (!entry.listed) continue;
+      entries.push(entry);
       versions.push(this.#reader.snapshot.version);
     }
     if (this.stale) return [];

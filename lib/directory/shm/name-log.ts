@@ -2,7 +2,7 @@
 // one when the last line is some days old.
 //
 //     ptalk-names-v1
-//     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch>
+//     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch> [<uid, or -> [<login>]]
 //
 // Only the holder of the table's write lock adds a line, so each worker stays up to date by reading on from where it was.
 // Readers ignore a line that a crash cut short, and the next writer cuts it off.
@@ -11,12 +11,14 @@ import { copyFile, readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { replaceFile } from "../../base/files.ts";
 import type { DirectoryLog } from "../directory.ts";
-import { type NameLine, NameOwnership, today, UNUSED_DAYS } from "../name-ownership.ts";
+import { type NameHolderIds, type NameLine, NameOwnership, today, UNUSED_DAYS } from "../name-ownership.ts";
 
 export const NAME_LOG_HEADER = "ptalk-names-v1\n";
 const LF = 10;
 const CHUNK_BYTES = 64 * 1024;
 const CRC_DIGITS = 8;
+/** In a line with a login and without a uid. */
+const NO_UID = "-";
 /** Ms until a line is on the disk: many lines share one sync. */
 const SYNC_DELAY_MS = 200;
 /** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for the file. */
@@ -24,18 +26,22 @@ const FRESH_DAYS = 7;
 /** Part of the room that is taken when the log warns. */
 const NEARLY_FULL = 0.9;
 
-export function nameLine({ folded, key, day }: NameLine): string {
-  const text = `${key} ${folded} ${day}`;
+export function nameLine({ folded, key, day, uid, login }: NameLine): string {
+  // A login may hold anything but ":" and a line's end.
+  const holder = login === undefined ? [uid] : [uid ?? NO_UID, encodeURIComponent(login)];
+  const text = [key, folded, day, ...holder.filter((word) => word !== undefined)].join(" ");
   return `${crc32(text).toString(16).padStart(CRC_DIGITS, "0")} ${text}\n`;
 }
 
 /** @returns null for what is not a whole and unharmed line */
 export function readNameLine(line: string): NameLine | null {
   const text = line.slice(CRC_DIGITS + 1).replace(/\r$/, ""); // an editor or a copy may have made CR LF of the ends
-  const [key, folded, day] = text.split(" ");
+  const [key, folded, day, uid, login] = text.split(" ");
   if (line[CRC_DIGITS] !== " " || key === undefined || folded === undefined) return null;
   if (crc32(text).toString(16).padStart(CRC_DIGITS, "0") !== line.slice(0, CRC_DIGITS)) return null;
-  return { folded, key, day: Number(day ?? 0) };
+  const bound = { folded, key, day: Number(day ?? 0) };
+  const holder = uid === undefined || uid === NO_UID ? {} : { uid: Number(uid) };
+  return { ...bound, ...holder, ...(login === undefined ? {} : { login: decodeURIComponent(login) }) };
 }
 
 /** Of the copy of a log with damaged lines; the next one takes its place. */
@@ -71,7 +77,11 @@ export class NameLog {
   }
 
   keyOf(folded: string): string | undefined {
-    return this.#names.get(folded)?.key;
+    return this.get(folded)?.key;
+  }
+
+  get(folded: string): NameLine | undefined {
+    return this.#names.get(folded);
   }
 
   /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
@@ -80,9 +90,9 @@ export class NameLog {
   }
 
   /** Whether the name is that key's, and a line of the last days says so: then there is nothing to add. */
-  isFresh(folded: string, key: string): boolean {
+  isFresh(folded: string, key: string, holder: NameHolderIds = {}): boolean {
     const known = this.#names.get(folded);
-    return known?.key === key && today() - known.day < FRESH_DAYS;
+    return known !== undefined && this.#names.says({ folded, key, ...holder }) && today() - known.day < FRESH_DAYS;
   }
 
   /** Whether others have added something since the last refresh(). */
@@ -122,11 +132,11 @@ export class NameLog {
    * refresh() under it and then checkRoom(). A key that has all names that it may have gets no further one today.
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
-  bind(folded: string, key: string): void {
-    if (this.isFresh(folded, key) || !this.#names.canBind(folded, key)) return;
-    const isKnown = this.#names.get(folded) !== undefined;
+  bind(folded: string, key: string, holder: NameHolderIds = {}): void {
+    if (this.isFresh(folded, key, holder) || !this.#names.canBind(folded, key)) return;
+    const isKnown = this.#names.says({ folded, key, ...holder });
     try {
-      this.#append({ folded, key, day: today() });
+      this.#append({ folded, key, day: today(), ...holder });
     } catch (error) {
       if (!isKnown) throw error; // a name that is bound only counts as older than it is
     }

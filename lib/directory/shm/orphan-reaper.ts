@@ -1,6 +1,7 @@
 // Rows of workers that died. They stay for a moment, because their clients come back; then they are removed.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DirectoryEvent } from "../directory.ts";
+import { leftRooms } from "../entry-index.ts";
 import { AnnouncedEntries } from "./announced-entries.ts";
 import type { ClientTable } from "./client-table.ts";
 import { ORPHAN_GRACE_MS, REMOVAL_RETRY_MS, ROWS_PER_TURN } from "./shm-limits.ts";
@@ -91,7 +92,8 @@ export class OrphanReaper {
     const events: DirectoryEvent[] = [];
     await this.#writes.run(() => {
       for (const { slot, version, entry } of orphans) {
-        if (this.#table.remove(slot, version)) events.push({ kind: "off", version, name: entry.name });
+        if (!this.#table.remove(slot, version)) continue;
+        events.push({ kind: "off", version, name: entry.name, ...leftRooms(entry, null) });
       }
     });
     this.#announce(worker, events);

@@ -7,7 +7,17 @@
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
-import { changedEntry, checkedName, checkedRequest, checkKey, checkOwner, decide } from "../claim-rules.ts";
+import {
+  bindingOf,
+  changedEntry,
+  checkedName,
+  checkedRequest,
+  checkKey,
+  checkNames,
+  checkRight,
+  decide,
+  kindOfChange,
+} from "../claim-rules.ts";
 import type {
   Claim,
   ConnectionPlace,
@@ -17,19 +27,24 @@ import type {
   DirectoryPage,
   EntryChanges,
   Interest,
+  NameBinding,
   OpenOptions,
   Registered,
   RegisterRequest,
 } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
-import type { PackedEntry } from "../entry.ts";
+import { DirectoryEntry, type PackedEntry } from "../entry.ts";
+import { leftRooms } from "../entry-index.ts";
 import { EventFeed } from "../event-feed.ts";
+import type { NameLine } from "../name-ownership.ts";
+import type { NameRight } from "../name-right.ts";
 import type { ClientTable } from "./client-table.ts";
 import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
+import { TableFollower } from "./table-follower.ts";
 import type { WriteBatcher } from "./write-batcher.ts";
 
 /** A claim that register() or update() gave knows its row's slot: a row keeps it for life. */
@@ -54,6 +69,7 @@ export interface ShmParts extends SharedObjects {
 export class ShmDirectory implements Directory {
   #replies: LookupReplyCache;
   #table: ClientTable;
+  #follower: TableFollower;
   readonly #writes: WriteBatcher;
   readonly #names: NameLog;
   readonly #held: HeldNames | null;
@@ -72,6 +88,7 @@ export class ShmDirectory implements Directory {
     this.#open = open;
     this.#feed = new EventFeed(publish);
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
   }
 
   get replies(): LookupReplyCache {
@@ -91,23 +108,29 @@ export class ShmDirectory implements Directory {
     const { handle, before, isNew } = await this.#change(() => this.#write(request, entry, folded));
     const { slot, version } = handle;
     const claim: ShmClaim = { name: entry.name, id: request.claimId, slot, version };
-    if (isNew) this.#feed.emit({ kind: "on", name: entry.name, version, entry });
+    const old = before?.entry ?? null;
+    if (isNew) {
+      const left = leftRooms(old, new DirectoryEntry(entry));
+      this.#feed.emit({ kind: kindOfChange(old, entry), name: entry.name, version, entry, ...left });
+    }
     const replaced = isNew && before !== null && this.isLive(before.place);
     return { claim, replaced: replaced ? { place: before.place, claimId: before.claimId } : null };
   }
 
   async update(claim: Claim, changes: EntryChanges): Promise<Claim> {
-    const { handle, entry } = await this.#change(() => {
+    const { handle, entry, before } = await this.#change(() => {
       const row = this.own(claim);
       if (row === null) throw DirectoryError.replaced(claim.name);
       const { slot, claimId, place } = row;
       const changed = changedEntry(row.entry, changes);
       const { lastLookupAt } = row.entry;
-      return { handle: this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt }), entry: changed };
+      const handle = this.#table.replace(slot, { entry: changed, claimId, place, lastLookupAt });
+      return { handle, entry: changed, before: row.entry };
     });
     const { slot, version } = handle;
     const changed: ShmClaim = { name: claim.name, id: claim.id, slot, version };
-    this.#feed.emit({ kind: "changed", name: entry.name, version, entry });
+    const left = leftRooms(before, new DirectoryEntry(entry));
+    this.#feed.emit({ kind: "changed", name: entry.name, version, entry, ...left });
     return changed;
   }
 
@@ -116,8 +139,10 @@ export class ShmDirectory implements Directory {
       const row = this.own(claim);
       return row !== null && this.#table.remove(row.slot, row.version) ? row : null;
     });
-    if (removed !== null) this.#feed.emit({ kind: "off", name: removed.entry.name, version: removed.version });
-    return removed !== null;
+    if (removed === null) return false;
+    const { entry, version } = removed;
+    this.#feed.emit({ kind: "off", name: entry.name, version, ...leftRooms(entry, null) });
+    return true;
   }
 
   find(name: string): StoredEntry | null {
@@ -134,6 +159,15 @@ export class ShmDirectory implements Directory {
     return this.#table.page(cursor, limit);
   }
 
+  members(room: string): readonly StoredEntry[] {
+    return this.#rows(this.#follower.index.members(room));
+  }
+
+  names(prefix: string, limit: number): readonly string[] {
+    checkNames(limit);
+    return this.#rows(this.#follower.index.names(prefix, limit)).map(({ entry }) => entry.name);
+  }
+
   // A binding that is known here may have given way in another process: the log tells.
   ownerOf(name: string): string | null | Promise<string | null> {
     const folded = foldForLookup(name);
@@ -142,15 +176,22 @@ export class ShmDirectory implements Directory {
     return this.#change(() => this.#names.refresh()).then(() => this.#names.keyOf(folded) ?? null);
   }
 
-  bind(name: string, key: string): void | Promise<void> {
+  bindingOf(name: string): NameBinding | null | Promise<NameBinding | null> {
+    const folded = foldForLookup(name);
+    if (folded === null) return null;
+    if (!this.#names.isBehind) return bindingOf(this.#names.get(folded));
+    return this.#change(() => this.#names.refresh()).then(() => bindingOf(this.#names.get(folded)));
+  }
+
+  bind(name: string, key: string, right?: NameRight): void | Promise<void> {
     const folded = checkedName(name);
     checkKey(key);
-    if (!this.#names.isBehind && this.#names.isFresh(folded, key)) return;
+    if (!this.#names.isBehind && this.#isBound(folded, key, right)) return;
     return this.#change(() => {
       this.#names.refresh();
-      checkOwner(this.#keyOf(folded), key, this.#table.find(name));
+      const { holder } = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
       this.#names.checkRoom(folded, key);
-      this.#names.bind(folded, key);
+      this.#names.bind(folded, key, holder);
     });
   }
 
@@ -191,6 +232,7 @@ export class ShmDirectory implements Directory {
     this.#table = table;
     this.#lock = lock;
     this.#replies = new LookupReplyCache(table);
+    this.#follower = new TableFollower(table);
     oldTable.close();
     if (lock === null) return;
     await this.#writes.moveTo(lock);
@@ -209,9 +251,26 @@ export class ShmDirectory implements Directory {
     if (lock !== null) void this.#writes.idle().then(() => lock.close());
   }
 
-  /** The key that has the name, or had it at the server before this one. */
-  #keyOf(folded: string): string | undefined {
-    return this.#names.keyOf(folded) ?? this.#held?.keyOf(folded);
+  #rows(names: readonly string[]): StoredEntry[] {
+    return names.map((name) => this.#table.find(name)).filter((row) => row !== null);
+  }
+
+  /** Nothing would change. */
+  #isBound(folded: string, key: string, right: NameRight | undefined): boolean {
+    const line = this.#names.get(folded);
+    if (line?.key !== key) return false;
+    try {
+      return this.#names.isFresh(folded, key, checkRight(line, key, null, right).holder);
+    } catch {
+      return false; // refused: under the lock, where all are
+    }
+  }
+
+  /** What is known of the name's holder: from the log, or from the server before this one. */
+  #lineOf(folded: string): NameLine | undefined {
+    const line = this.#names.get(folded);
+    const key = line === undefined ? this.#held?.keyOf(folded) : undefined;
+    return key === undefined ? line : { folded, key, day: 0 };
   }
 
   #change<T>(change: () => T): Promise<T> {
@@ -232,18 +291,18 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    checkOwner(this.#keyOf(folded), entry.key, before);
-    const decision = decide(request, before, before !== null && this.isLive(before.place));
+    const { isOwn, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
+    const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
     this.#names.checkRoom(folded, entry.key);
     if (before !== null) {
-      this.#names.bind(folded, entry.key); // first: if that fails, the older row stays
+      this.#names.bind(folded, entry.key, holder); // first: if that fails, the older row stays
       return { handle: this.#table.replace(before.slot, { entry, claimId, place }), before, isNew: true };
     }
     const handle = this.#table.insert({ entry, claimId, place });
     // Only now: what the table refuses binds no name.
     try {
-      this.#names.bind(folded, entry.key);
+      this.#names.bind(folded, entry.key, holder);
     } catch (error) {
       this.#table.remove(handle.slot, handle.version);
       throw error;

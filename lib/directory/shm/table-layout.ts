@@ -3,7 +3,7 @@
 // A 53-bit number takes two words, the low one first.
 //
 //   header | versions of the buckets | buckets: the head of a chain each | records, one more than
-//   the capacity | details of the records
+//   the capacity | details of the records | ring of changes
 //
 // A link between records is "slot + 1": 0 means none, and memory fresh from the kernel is an empty table.
 import { MAX_FOLD_BYTES, MAX_NAME_BYTES } from "../../base/names.ts";
@@ -44,6 +44,10 @@ const header = offsetsOf({
   highWater: 1,
   /** Version given to the latest record. */
   lastVersion: 1,
+  /** Changes so far, modulo 2^32; raised when the change is whole and its slot noted in the ring. */
+  changes: 1,
+  /** Repairs so far: a writer that died may have changed what no note says. */
+  repairs: 1,
 });
 export const HEADER = header.at;
 const HEADER_WORDS = fullLines(header.words) * LINE_WORDS;
@@ -133,6 +137,14 @@ export const detailsLength = (lengths: number): number =>
  */
 export const MAX_CHAIN = 256;
 
+/**
+ * Changes that the ring holds: a process that was busy or has just begun to follow is within them. Of a full table that comes back
+ * all at once they are two rounds; the largest table has a bound, past which a follower reads it again.
+ */
+const MIN_NOTES = 1024;
+const MAX_NOTES = 65_536;
+const NOTES_PER_CLIENT = 2;
+
 /** Twice as many buckets as records: one lookup in four passes another record. */
 const BUCKETS_PER_RECORD = 2;
 
@@ -161,6 +173,9 @@ export interface Geometry {
   readonly buckets: number;
   readonly records: number;
   readonly details: number;
+  /** First word of the ring of changes, and its length, a power of two. */
+  readonly notes: number;
+  readonly noteCount: number;
   readonly bytes: number;
 }
 
@@ -171,6 +186,8 @@ export function geometryOf(capacity: number): Geometry {
   const buckets = HEADER_WORDS + VERSIONS;
   const records = buckets + fullLines(bucketCount) * LINE_WORDS;
   const details = records + slots * RECORD_WORDS;
+  const notes = details + slots * DETAIL_WORDS;
+  const noteCount = Math.min(MAX_NOTES, Math.max(MIN_NOTES, NOTES_PER_CLIENT * 2 ** Math.ceil(Math.log2(capacity))));
   return {
     capacity,
     slots,
@@ -179,6 +196,8 @@ export function geometryOf(capacity: number): Geometry {
     buckets,
     records,
     details,
-    bytes: (details + slots * DETAIL_WORDS) * WORD_BYTES,
+    notes,
+    noteCount,
+    bytes: (notes + noteCount) * WORD_BYTES,
   };
 }

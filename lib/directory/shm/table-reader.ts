@@ -167,6 +167,32 @@ export class TableReader {
     return Math.max(0, Math.min(claimed, this.#geometry.slots));
   }
 
+  /** Changes so far, modulo 2^32. */
+  get changes(): number {
+    return Atomics.load(this.#words, HEADER.changes);
+  }
+
+  get repairs(): number {
+    return Atomics.load(this.#words, HEADER.repairs);
+  }
+
+  /** @returns the slots that changed from the one count of changes to the other; null if the ring does not hold them (any more) */
+  changedSince(from: number, to: number): number[] | null {
+    const words = this.#words;
+    const { notes, noteCount, slots } = this.#geometry;
+    const count = (to - from) | 0;
+    if (count < 0 || count > noteCount) return null;
+    const changed: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const slot = Atomics.load(words, notes + ((from + i) & (noteCount - 1)));
+      if (slot < 0 || slot >= slots) return null; // no writer's work
+      changed.push(slot);
+    }
+    // Writers have gone on meanwhile: the oldest notes may be those of later changes. One may be under way.
+    const passed = (Atomics.load(words, HEADER.changes) - from) | 0;
+    return passed < 0 || passed >= noteCount ? null : changed;
+  }
+
   get count(): number {
     return Math.max(0, Math.min(Atomics.load(this.#words, HEADER.count), this.#geometry.capacity));
   }

@@ -62,9 +62,13 @@ class Repair {
   run(): RepairResult {
     // A walk at the same time may meet a record twice. It sees a new version then (mapped-directory.ts).
     this.#noteVersion(Atomics.load(this.#words, HEADER.lastVersion) + 1);
+    this.#raiseWord(HEADER.repairs);
     for (let slot = 0; slot < this.#used; slot++) this.#classify(slot);
     for (let index = 0; index <= this.#geometry.bucketMask; index++) this.#mendChain(index);
     const kept = this.#makeFreeList();
+    // Again: who began to read the table during the repair reads it once more. The count of changes is what followers look at.
+    this.#raiseWord(HEADER.repairs);
+    this.#raiseWord(HEADER.changes);
     return { kept, discarded: this.#discarded };
   }
 
@@ -206,7 +210,10 @@ class Repair {
   }
 
   #raise(bucket: number): void {
-    const at = versionOf(this.#geometry, bucket);
+    this.#raiseWord(versionOf(this.#geometry, bucket));
+  }
+
+  #raiseWord(at: number): void {
     Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + 1) | 0);
   }
 

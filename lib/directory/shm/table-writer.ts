@@ -65,6 +65,7 @@ export class TableWriter {
     this.#write(slot, input, version, STATE.free);
     this.#publish(slot, version, STATE.live, bucket);
     Atomics.store(this.#words, HEADER.count, count + 1);
+    this.#note(slot);
     return { slot, version };
   }
 
@@ -96,6 +97,7 @@ export class TableWriter {
     this.#publish(slot, version, STATE.live, bucket);
     this.#retire(standIn, version, bucket);
     this.#free(standIn);
+    this.#note(slot);
     return { slot, version };
   }
 
@@ -107,6 +109,7 @@ export class TableWriter {
     this.#retire(slot, version, this.#bucket(hash));
     this.#free(slot);
     Atomics.store(words, HEADER.count, Math.max(0, Atomics.load(words, HEADER.count) - 1));
+    this.#note(slot);
     return true;
   }
 
@@ -251,6 +254,15 @@ export class TableWriter {
       from = at + RECORD.next;
     }
     throw TableError.damaged(this.#path, "a record is not in its chain");
+  }
+
+  /** Tells followers (table-follower.ts) that this slot has changed. The change is whole. */
+  #note(slot: number): void {
+    const words = this.#words;
+    const { notes, noteCount } = this.#geometry;
+    const changes = Atomics.load(words, HEADER.changes);
+    Atomics.store(words, notes + (changes & (noteCount - 1)), slot);
+    Atomics.store(words, HEADER.changes, (changes + 1) | 0);
   }
 
   #free(slot: number): void {

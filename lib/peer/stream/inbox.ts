@@ -2,7 +2,8 @@
 // for each sending process (its key and the stream id that it drew), kept across sessions. Pure: no socket, no clock. It
 // never takes the initiative; it answers.
 //
-// A message's way: onFragment() until it is complete -> take() -> settle(); or onBase(), when its sender gave it up.
+// A message's way: onFragment() until it is complete -> take() -> begin() -> settle(). Or its sender gives it up: onRevoke(), which is
+// answered "not shown" until begin(), and by settle() from then on; or onBase(), when the sender waits no more.
 //
 // Why exactly once: a message is handed over only when its number is #next, and #next only grows. The sender forgets a
 // message only when it has heard that #next is beyond it.
@@ -47,6 +48,10 @@ export class Inbox {
   #incomplete = 0; // of #messages
   #next = 1; // the lowest number that the application has not taken
   #handing = 0; // the number that it is being given, 0 for none
+  #isShowing = false; // its output has begun
+  readonly #revoked = new Set<number>(); // from #next on: never taken
+  #unanswered: number[] = []; // revokes to be answered "not shown"
+  #hasEnded = false; // nothing begins any more
   #refusals: Refusal[] = []; // below #next, until the sender knows
 
   constructor(budget: Budget) {
@@ -70,6 +75,26 @@ export class Inbox {
     return this.#bytes;
   }
 
+  /** Revoked messages of which the sender has not been told that they are not shown. They count as told. */
+  takeUnanswered(): readonly number[] {
+    const numbers = this.#unanswered;
+    if (numbers.length > 0) this.#unanswered = [];
+    return numbers;
+  }
+  get hasUnanswered(): boolean {
+    return this.#unanswered.length > 0;
+  }
+
+  /** The program ends: what has not begun is never shown. */
+  end(): void {
+    this.#hasEnded = true;
+  }
+  /** After end(): nothing from this number on is shown; 0 before. */
+  get endsAt(): number {
+    if (!this.#hasEnded) return 0;
+    return this.#isInHand && this.#isShowing ? this.#next + 1 : this.#next;
+  }
+
   /** The sender has settled or given up everything below `number`. */
   onBase(number: number): void {
     if (this.#refusals.length > 0) this.#refusals = this.#refusals.filter((refusal) => refusal.number >= number);
@@ -78,11 +103,25 @@ export class Inbox {
     this.#messages.forEach((kept) => {
       if (kept.number < number) this.#drop(kept.number);
     });
+    for (const revoked of this.#revoked) if (revoked < number) this.#revoked.delete(revoked);
+    this.#passRevoked();
+  }
+
+  /** The sender asks whether it was shown, and does not want it to be any more. False: an honest peer never sends this. */
+  onRevoke(number: number): boolean {
+    if (number < this.#next) return true; // SETTLED has the answer
+    if (number >= this.#next + MESSAGE_WINDOW) return false;
+    if (number === this.#handing && this.#isShowing) return true; // answered neither way until the output is done
+    this.#drop(number);
+    this.#revoked.add(number);
+    this.#unanswered.push(number);
+    this.#passRevoked();
+    return true;
   }
 
   /** `bytes` is copied. Caller has checked that it has the length of fragment `index` of a message of `total` bytes. */
   onFragment(number: number, total: number, index: number, bytes: Buffer): FragmentOutcome {
-    if (number < this.#next) return "duplicate";
+    if (number < this.#next || this.#revoked.has(number)) return "duplicate";
     if (number >= this.#next + MESSAGE_WINDOW) return "violation";
     const known = this.#messages.get(number);
     if (known && known.body.length !== total) return "violation";
@@ -102,7 +141,20 @@ export class Inbox {
     const message = this.#messages.get(this.#next);
     if (!message || message.missing > 0) return null;
     this.#handing = this.#next;
+    this.#isShowing = false;
     return { number: this.#next, body: message.body };
+  }
+
+  /** The instant of output. False: it must not be shown, its sender has given it up and may have been told so. */
+  begin(number: number): boolean {
+    if (number !== this.#handing || !this.#isInHand || this.#hasEnded) return false;
+    this.#isShowing = true;
+    return true;
+  }
+
+  /** Nothing of it was shown after all. */
+  release(number: number): void {
+    if (number === this.#handing) this.#isShowing = false;
   }
 
   /** The application has decided. Nothing happens for a number that is not (or no longer) being handed over. */
@@ -110,7 +162,9 @@ export class Inbox {
     if (number !== this.#handing || number !== this.#next) return;
     if (outcome !== "accepted") this.#refusals.push({ number, reason: outcome });
     this.#drop(number);
+    this.#isShowing = false;
     this.#next++;
+    this.#passRevoked();
   }
 
   /** Frees everything kept: its sender repeats all of it, or has given it up. */
@@ -120,8 +174,20 @@ export class Inbox {
     });
   }
 
+  get #isInHand(): boolean {
+    return this.#handing === this.#next;
+  }
+
   #mayTake(): boolean {
-    return this.#handing < this.#next && this.#refusals.length < MAX_REFUSED;
+    return this.#handing < this.#next && this.#refusals.length < MAX_REFUSED && !this.#hasEnded;
+  }
+
+  // As refused ones, so that SETTLED never calls them accepted.
+  #passRevoked(): void {
+    while (this.#refusals.length < MAX_REFUSED && this.#revoked.delete(this.#next)) {
+      this.#refusals.push({ number: this.#next, reason: "revoked" });
+      this.#next++;
+    }
   }
 
   #begin(number: number, total: number): KeptMessage | FragmentOutcome {

@@ -8,7 +8,12 @@
 //     window allow: lost fragments first, then new ones.
 //  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one.
 //  4. onSettled(): the receiving application has decided; the owner hears the outcome, the message is forgotten.
-//  5. Or cancel(): its owner gives it up; the receiver learns by BASE that it comes no more.
+//  5. Or its time is over, revoke(): no more of it is sent, and the receiver is asked, every REVOKE_INTERVAL, whether it was
+//     shown. onSettled() or onRevoked() answers; what "not shown" is worth depends on who may have had it (below).
+//  6. Or cancel(): its owner gives it up; the receiver learns by BASE that it comes no more.
+//
+// Only the process that was asked can answer for itself. Each message remembers which process of the receiver may have it, by the
+// stream id that it had in the handshake; once there were several, "not shown" by the last of them says nothing of the others.
 //
 // Two levels, as in QUIC (RFC 9002). Datagrams have counters and are acknowledged, or declared lost, one by one; they
 // belong to one session. Messages have numbers; they survive sessions. A lost datagram is never repeated: what it carried
@@ -19,16 +24,20 @@ import {
   type FrameWriter,
   fragmentCount,
   fragmentLength,
+  NUMBER_FRAME_BYTES,
   type Outcome,
   type Refusal,
   windowCost,
 } from "../../wire/datagram-frames.ts";
 import { LossDetector, type Packet } from "./loss-detector.ts";
 import { Ring } from "./ring.ts";
-import { BYTE_WINDOW, MESSAGE_WINDOW } from "./stream-limits.ts";
+import { BYTE_WINDOW, MESSAGE_WINDOW, REVOKE_INTERVAL } from "./stream-limits.ts";
 
-/** Called once for every message that the receiver has settled and the owner has not cancelled, in order. */
-export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome, now: number, number: number) => void;
+/**
+ * Called once for every message that the receiver has settled and the owner has not cancelled. In order, but for revoked ones.
+ * "revoked": no process of the receiver has shown it, and none will. "unknown": the last one has not, an earlier one may have.
+ */
+export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome | "unknown", now: number, number: number) => void;
 
 /** A fragment is in one of these states, or in the datagram with the counter that stands in their place. */
 const UNSENT = -1;
@@ -48,9 +57,17 @@ interface OutboundMessage<Tag> {
   arrived: number;
   /** A fragment has been sent in the present session: the receiver may keep it. */
   started: boolean;
-  /** Settled or given up: not repeated, and passed over by the next BASE. */
+  /** Settled or given up: not repeated, and passed over by the next BASE, unless it is being revoked. */
   abandoned: boolean;
+  /** Given up, and its receiver has not said yet whether it was shown. */
+  revoking: boolean;
+  /** The process of the receiver that may have it: its stream id; NOBODY, or SEVERAL. */
+  exposedTo: string;
 }
+
+/** No stream id is one of these. */
+const NOBODY = "";
+const SEVERAL = "*";
 
 /** Fragment `indexes[i]` of `messages[i]` is in it. */
 interface SentPacket<Tag> extends Packet {
@@ -67,14 +84,21 @@ interface LostFragment<Tag> {
 /** @typeParam Tag what the owner wants to have back when a message is settled */
 export class Outbox<Tag = undefined> {
   readonly #onSettled: SettledCallback<Tag>;
-  readonly #queue = new SendQueue<Tag>();
+  readonly #queue: SendQueue<Tag>;
   #detector: LossDetector<SentPacket<Tag>>;
   #lost: LostFragment<Tag>[] = [];
   #announceBase = false;
   #retransmissions = 0;
+  /** The process of the receiver that the present session leads to. */
+  #receiver = NOBODY;
+  /** When the receiver is asked again, while something is being revoked. */
+  #revokeAt = Number.POSITIVE_INFINITY;
+  #revokesDue: number[] = [];
 
-  constructor(onSettled: SettledCallback<Tag>) {
+  /** @param onAgain a message goes to another process of the receiver: its body may be changed to say so, not its length */
+  constructor(onSettled: SettledCallback<Tag>, onAgain: (body: Buffer) => void = () => {}) {
     this.#onSettled = onSettled;
+    this.#queue = new SendQueue<Tag>(onAgain);
     this.#detector = this.#newDetector(0);
   }
 
@@ -114,17 +138,20 @@ export class Outbox<Tag = undefined> {
   /**
    * A new session: nothing is known about what of the unsettled messages has arrived there, so all of it goes out again.
    * @param roundTripMs measured by the handshake; 0 when it was not
+   * @param receiver stream id of the other end
    */
-  attach(roundTripMs: number): void {
+  attach(roundTripMs: number, receiver: string): void {
     this.#detector = this.#newDetector(roundTripMs);
     this.#lost = [];
-    this.#queue.rewind();
+    this.#receiver = receiver;
+    this.#queue.rewind(receiver);
+    if (this.#queue.revoking > 0) this.#askRevoked();
   }
 
   /** True when fill() has something to write. */
   wantsToSend(): boolean {
     if (this.#queue.size === 0) return false;
-    if (this.#detector.probesDue > 0 || this.#announceBase) return true;
+    if (this.#detector.probesDue > 0 || this.#announceBase || this.#revokesDue.length > 0) return true;
     return this.#detector.isOpen && (this.#hasLost() || this.#queue.startable() !== null);
   }
 
@@ -139,15 +166,16 @@ export class Outbox<Tag = undefined> {
     writer.base(this.#queue.base);
     const probing = this.#detector.probesDue > 0;
     const { isOpen } = this.#detector;
+    const revokes = this.#fillRevokes(writer);
     if (isOpen || probing) this.#fillLost(writer, packet);
     if (probing) this.#fillOldest(writer, packet);
     if (isOpen) this.#fillNew(writer, packet);
     if (packet.messages.length === 0) {
-      if (!probing && !this.#announceBase) {
+      if (!probing && !this.#announceBase && !revokes) {
         writer.offset = start; // a whole fragment does not fit beside the caller's frames: it gets its own datagram
         return false;
       }
-      writer.ping();
+      if (!revokes) writer.ping();
     }
     this.#announceBase = false;
     packet.bytes = writer.length;
@@ -167,13 +195,57 @@ export class Outbox<Tag = undefined> {
     this.#detector.onProgress(now);
     while (this.#queue.base <= upTo) {
       const message = this.#queue.takeBase();
-      if (message.abandoned) continue;
+      if (message.abandoned && !message.revoking) continue;
       message.abandoned = true; // tells the datagrams that carry it
       const refusal = refusals.length === 0 ? undefined : refusals.find(({ number }) => number === message.number);
-      this.#onSettled(message.tag, refusal?.reason ?? "accepted", now, message.number);
+      this.#settle(message, refusal?.reason ?? "accepted", now);
     }
     this.#passAbandoned();
     return true;
+  }
+
+  /** The process that the session leads to has not shown a message that was revoked. @param receiver its stream id */
+  onRevoked(number: number, receiver: string, now: number): void {
+    const message = this.#queue.get(number);
+    if (!message?.revoking || !isExposedTo(message, receiver)) return;
+    this.#queue.endRevoke(message);
+    this.#settle(message, "revoked", now);
+    this.#passAbandoned();
+  }
+
+  /** The process ends, and has shown nothing from this number on. @param receiver its stream id */
+  onEnded(from: number, receiver: string, now: number): void {
+    const revoked: OutboundMessage<Tag>[] = [];
+    this.#queue.forEach((message) => {
+      if (message.number < from || message.exposedTo !== receiver) return;
+      message.exposedTo = NOBODY;
+      if (message.revoking) revoked.push(message);
+    });
+    for (const message of revoked) {
+      this.#queue.endRevoke(message);
+      this.#settle(message, "revoked", now);
+    }
+    this.#passAbandoned();
+  }
+
+  /** Of a message that is neither settled nor cancelled. */
+  tagOf(number: number): Tag | undefined {
+    return this.#queue.get(number)?.tag;
+  }
+
+  /** Whether some process of the receiver may show it, or may have. */
+  isExposed(number: number): boolean {
+    return this.#queue.get(number)?.exposedTo !== NOBODY;
+  }
+
+  /**
+   * Its time is over: nothing of it is sent any more, and the receiver is asked whether it was shown, until the answer comes or
+   * cancel() is called. Caller knows that it is exposed, and neither settled nor cancelled.
+   */
+  revoke(number: number, now: number): void {
+    this.#queue.revoke(number);
+    this.#askRevoked();
+    this.#revokeAt = now + REVOKE_INTERVAL;
   }
 
   /** Gives a message up: it is not sent any more, and those after it go on without it. It may have arrived already. */
@@ -182,19 +254,48 @@ export class Outbox<Tag = undefined> {
     this.#passAbandoned();
   }
 
-  /** All that are neither settled nor cancelled; cancelling the present one is allowed. */
+  /** All that are neither settled nor cancelled, those that are being revoked too; cancelling the present one is allowed. */
   forEachPending(visit: (tag: Tag, number: number) => void): void {
     this.#queue.forEachPending(visit);
   }
 
   /** When to call onTimer; Infinity when only an event from outside can change anything. */
   deadline(): number {
-    return this.#queue.size === 0 ? Number.POSITIVE_INFINITY : this.#detector.deadline(this.#queue.awaitsSettling);
+    if (this.#queue.size === 0) return Number.POSITIVE_INFINITY;
+    const sending = this.#detector.deadline(this.#queue.awaitsSettling);
+    return this.#queue.revoking > 0 ? Math.min(sending, this.#revokeAt) : sending;
   }
 
   /** fill() has to be called afterwards. */
   onTimer(now: number): void {
-    if (this.#queue.size > 0) this.#detector.onTimer(now, this.#queue.awaitsSettling);
+    if (this.#queue.size === 0) return;
+    this.#detector.onTimer(now, this.#queue.awaitsSettling);
+    if (this.#queue.revoking === 0 || now < this.#revokeAt) return;
+    this.#askRevoked();
+    this.#revokeAt = now + REVOKE_INTERVAL;
+  }
+
+  #settle(message: OutboundMessage<Tag>, outcome: Outcome, now: number): void {
+    const isUnknown = outcome === "revoked" && message.exposedTo === SEVERAL;
+    this.#onSettled(message.tag, isUnknown ? "unknown" : outcome, now, message.number);
+  }
+
+  #askRevoked(): void {
+    this.#revokesDue = [];
+    this.#queue.forEach((message) => {
+      // A process that never had it could only answer for itself.
+      if (message.revoking && isExposedTo(message, this.#receiver)) this.#revokesDue.push(message.number);
+    });
+  }
+
+  /** Beside the congestion window: a few bytes, and there is no time to wait for it. @returns whether there was one */
+  #fillRevokes(writer: FrameWriter): boolean {
+    const before = writer.offset;
+    while (this.#revokesDue.length > 0 && writer.room >= NUMBER_FRAME_BYTES) {
+      const number = this.#revokesDue.shift() as number;
+      if (this.#queue.get(number)?.revoking) writer.revoke(number);
+    }
+    return writer.offset > before;
   }
 
   #newDetector(roundTripMs: number): LossDetector<SentPacket<Tag>> {
@@ -278,12 +379,18 @@ export class Outbox<Tag = undefined> {
   #put(writer: FrameWriter, packet: SentPacket<Tag>, message: OutboundMessage<Tag>, index: number): boolean {
     if (writer.room < FRAGMENT_HEAD_BYTES + fragmentLength(message.body.length, index)) return false;
     writer.fragment(message.number, message.body, index);
+    if (message.exposedTo !== this.#receiver)
+      message.exposedTo = message.exposedTo === NOBODY ? this.#receiver : SEVERAL;
     message.fragments[index] = packet.counter;
     packet.messages.push(message);
     packet.indexes.push(index);
     this.#queue.start(message);
     return true;
   }
+}
+
+function isExposedTo<Tag>({ exposedTo }: OutboundMessage<Tag>, receiver: string): boolean {
+  return exposedTo === receiver || exposedTo === SEVERAL;
 }
 
 /**
@@ -302,7 +409,17 @@ class SendQueue<Tag> {
   readonly #messages = new Ring<OutboundMessage<Tag>>(); // base <= number < #next, without gaps
   #next = FIRST_NUMBER;
   #startedBytes = 0; // invariant: the sum of the costs of the started messages, what the receiver may have to keep
+  #revoking = 0;
+  readonly #onAgain: (body: Buffer) => void;
 
+  constructor(onAgain: (body: Buffer) => void) {
+    this.#onAgain = onAgain;
+  }
+
+  /** Messages that are being revoked. */
+  get revoking(): number {
+    return this.#revoking;
+  }
   /** Messages that are not settled; cancelled ones behind them too. */
   get size(): number {
     return this.#messages.size;
@@ -331,6 +448,8 @@ class SendQueue<Tag> {
       arrived: 0,
       started: false,
       abandoned: false,
+      revoking: false,
+      exposedTo: NOBODY,
     });
     return number;
   }
@@ -367,28 +486,53 @@ class SendQueue<Tag> {
   takeBase(): OutboundMessage<Tag> {
     const message = this.#messages.delete(this.base++) as OutboundMessage<Tag>;
     if (message.started) this.#startedBytes -= message.windowCost;
+    if (message.revoking) this.#revoking--;
     return message;
   }
 
   /** Nothing happens for one that is settled or cancelled. */
   cancel(number: number): void {
     const message = this.#messages.get(number);
-    if (!message || message.abandoned) return;
+    if (!message) return;
+    if (message.revoking) this.endRevoke(message);
+    if (message.abandoned) return;
     if (number === this.#next - 1 && number > this.sentUpTo) {
       this.#messages.delete(number); // no receiver has heard of the number: it is free again
       this.#next = number;
       return;
     }
+    this.#tombstone(message);
+  }
+
+  /** Nothing of it goes out any more, and its number stays until its receiver has answered. */
+  revoke(number: number): void {
+    const message = this.#messages.get(number);
+    if (!message || message.abandoned) return;
+    this.#tombstone(message).revoking = true;
+    this.#revoking++;
+  }
+
+  endRevoke(message: OutboundMessage<Tag>): void {
+    message.revoking = false;
+    this.#revoking--;
+  }
+
+  // It holds its place until the base moves over it: the body is free, its cost is not.
+  #tombstone(message: OutboundMessage<Tag>): OutboundMessage<Tag> {
     message.abandoned = true; // tells the datagrams that carry it
-    // A tombstone holds its place until the base moves over it: the body is free, its cost is not.
-    this.#messages.set({ ...message, body: NO_BYTES, fragments: [] });
-    if (number === this.cursor) this.#advance();
+    const tombstone = { ...message, body: NO_BYTES, fragments: [] };
+    this.#messages.set(tombstone);
+    if (message.number === this.cursor) this.#advance();
+    return tombstone;
   }
 
   /** The base moves over cancelled messages by itself. Returns whether it did. */
   passAbandoned(): boolean {
     const before = this.base;
-    while (this.#messages.get(this.base)?.abandoned) this.takeBase();
+    for (let message = this.#messages.get(this.base); message?.abandoned; message = this.#messages.get(this.base)) {
+      if (message.revoking) break;
+      this.takeBase();
+    }
     this.sentUpTo = Math.max(this.sentUpTo, this.base - 1);
     if (this.cursor < this.base) {
       this.cursor = this.base;
@@ -397,12 +541,13 @@ class SendQueue<Tag> {
     return this.base > before;
   }
 
-  /** A new session: all of it goes out again. */
-  rewind(): void {
+  /** A new session: all of it goes out again. @param receiver the process that it leads to */
+  rewind(receiver: string): void {
     this.cursor = this.base;
     this.cursorIndex = 0;
     this.#messages.forEach((message) => {
       if (message.abandoned) return; // the receiver may still keep it
+      if (message.exposedTo !== NOBODY && message.exposedTo !== receiver) this.#onAgain(message.body);
       if (message.started) this.#startedBytes -= message.windowCost;
       message.started = false;
       message.fragments.fill(UNSENT);
@@ -412,8 +557,12 @@ class SendQueue<Tag> {
 
   forEachPending(visit: (tag: Tag, number: number) => void): void {
     this.#messages.forEach((message) => {
-      if (!message.abandoned) visit(message.tag, message.number);
+      if (!message.abandoned || message.revoking) visit(message.tag, message.number);
     });
+  }
+
+  forEach(visit: (message: OutboundMessage<Tag>) => void): void {
+    this.#messages.forEach(visit);
   }
 
   #advance(): void {

@@ -41,3 +41,9 @@ export const MAX_TIMEOUT = 2000;
 export const INITIAL_TIMEOUT = 20;
 /** Everything has arrived but the application has not taken it: ask so often at first. */
 export const SETTLE_PROBE = 10;
+
+/**
+ * While a message is being revoked, its receiver is asked so often: ten times in the second that its answer is waited for, so that
+ * with 30 % loss each way one of a thousand answers is missed.
+ */
+export const REVOKE_INTERVAL = 100;

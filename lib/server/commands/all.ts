@@ -19,8 +19,9 @@ async function onePage(context: WorkerContext, connection: Connection, cursor: n
   connection.write((out) => {
     out.array(2);
     out.bulk(String(page.cursor));
-    out.array(page.rows.length);
-    for (const { entry } of page.rows) writeEntry(out, entry, connection.protocol);
+    const listed = page.rows.filter(({ entry }) => entry.listed);
+    out.array(listed.length);
+    for (const { entry } of listed) writeEntry(out, entry, connection.protocol);
   });
 }
 
@@ -42,8 +43,11 @@ async function writeDown(context: WorkerContext, connection: Connection): Promis
   let cursor = 0;
   do {
     const page = await context.directory.page(cursor, ROWS_PER_TURN);
-    for (const { entry } of page.rows) writeEntry(out, entry, protocol);
-    count += page.rows.length;
+    for (const { entry } of page.rows) {
+      if (!entry.listed) continue;
+      writeEntry(out, entry, protocol);
+      count++;
+    }
     cursor = page.cursor;
     if (out.length > FLUSH_BYTES / 4 || cursor === 0) {
       chunks.push(Buffer.from(out.bytes()));

@@ -27,10 +27,10 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, startedAt, scope, abstractName, port, version: serverVersion } = context.config;
-  const { address } = connection.origin;
+  const { serverKey, startedAt, scope, abstractName, port, serverUser, version: serverVersion } = context.config;
+  const { address, uid } = connection.origin;
   const tellsSocket = address !== null && isLoopback(address);
-  out.map(12 + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
+  out.map(13 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -58,6 +58,14 @@ export const hello: Handler = (context, connection, args, out) => {
   out.bulk(scope);
   out.bulk("uid");
   out.integer(process.geteuid?.() ?? 0);
+  out.bulk("user");
+  if (serverUser === null) out.null(connection.protocol);
+  else out.bulk(serverUser);
+  if (address === null) {
+    out.bulk("peeruid");
+    if (uid === null) out.null(connection.protocol);
+    else out.integer(uid);
+  }
   if (tellsSocket) {
     out.bulk("unix");
     out.bulk(abstractName);

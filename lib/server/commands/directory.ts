@@ -1,9 +1,11 @@
 // Reading the directory, and watching it.
+import { checkedName } from "../../directory/claim-rules.ts";
 import type { DirectoryRow } from "../../directory/directory.ts";
 import { writeEntry } from "../../directory/entry-wire.ts";
-import { CommandError } from "../../wire/commands.ts";
+import { CommandError, parseNames } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Handler } from "../handler.ts";
+import { readRoom } from "./rooms.ts";
 
 /** For names without a reply that is ready: no client has the name, or the directory has no cache. */
 export const lookup: Handler = (context, connection, [name], out) => {
@@ -25,18 +27,36 @@ export const count: Handler = (context, _connection, _args, out) => {
   return undefined;
 };
 
-export const watch: Handler = (context, connection, _args, out) => {
+export const names: Handler = (context, connection, args, out) => {
+  const { prefix, count } = parseNames(args);
+  const found = context.directory.names(prefix, count);
+  if (found instanceof Promise) return found.then((known) => connection.write((later) => writeNames(later, known)));
+  writeNames(out, found);
+  return undefined;
+};
+
+function writeNames(out: ReplyWriter, found: readonly string[]): void {
+  out.array(found.length);
+  for (const name of found) out.bulk(name);
+}
+
+export const watch: Handler = (context, connection, args, out) => {
   if (connection.protocol !== 3) throw new CommandError("ERR WATCH sends pushes: say HELLO 3 first");
-  context.announcer.watch(connection);
+  context.announcer.watch(connection, args.map(readInterest));
   out.simple("OK");
   return undefined;
 };
 
-export const unwatch: Handler = (context, connection, _args, out) => {
-  context.announcer.unwatch(connection);
+export const unwatch: Handler = (context, connection, args, out) => {
+  context.announcer.unwatch(connection, args.map(readInterest));
   out.simple("OK");
   return undefined;
 };
+
+/** @returns a folded name, or a folded room. @throws CommandError, DirectoryError `bad-name` */
+function readInterest(text: string): string {
+  return text.startsWith("#") ? readRoom(text) : checkedName(text);
+}
 
 export const call: Handler = async (context, connection, [name]) => {
   const { directory } = context;

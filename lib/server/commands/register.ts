@@ -1,6 +1,7 @@
 // REGISTER and UNREGISTER: a connection's client goes into the directory, and out of it. A registration, step by step:
 //   1. The request is read; its version and its endpoints are checked.
-//   2. The nonces of the connection's HELLO are used up, and the signature is checked.
+//   2. The nonces of the connection's HELLO are used up, and the signature is checked. The primary says whose the name is by the accounts
+//      of the host.
 //   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts). An attempt with an unknown outcome
 //      is repeated under the same claim id. When the outcome stays unknown, the worker takes the row out later.
 //   4. The client that it replaces gets a push, unless it is the same connection's. Before the registration counts, the worker checks whether the connection has
@@ -11,12 +12,13 @@ import { foldIfValid } from "../../base/names.ts";
 import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
 import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
+import type { NameRight } from "../../directory/name-right.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
 import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
 import { originText } from "../origin.ts";
-import { checkSigned } from "../signed-request.ts";
+import { checkSigned, type SignedRequest } from "../signed-request.ts";
 import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
@@ -32,7 +34,7 @@ export const register: Handler = (context, connection, args) => {
     bytes: (statement) => registrationBytes({ ...statement, ...request }),
     what: "the key, the connection and the request",
   });
-  return enter(context, connection, request, claimIdOf(signed.serverNonce));
+  return enter(context, connection, request, signed);
 };
 
 export const unregister: Handler = async (context, connection) => {
@@ -63,13 +65,15 @@ async function enter(
   context: WorkerContext,
   connection: Connection,
   request: RegisterArguments,
-  claimId: string,
+  { serverNonce, uid }: SignedRequest,
 ): Promise<void> {
+  const claimId = claimIdOf(serverNonce);
   const pending = { claimId, isReplaced: false };
   context.registering.set(connection.id, pending);
   let registered: Registered;
   try {
-    registered = await write(context, connection, request, claimId);
+    const right = await context.rightTo(request.name, uid);
+    registered = await write(context, connection, request, { claimId, right });
   } finally {
     context.registering.delete(connection.id);
   }
@@ -97,8 +101,8 @@ async function enter(
 async function write(
   context: WorkerContext,
   connection: Connection,
-  { name, key, host, port, protocol, endpoints, takeover, replace }: RegisterArguments,
-  claimId: string,
+  { name, key, host, port, protocol, endpoints, takeover, replace, unlisted }: RegisterArguments,
+  { claimId, right }: { readonly claimId: string; readonly right: NameRight },
 ): Promise<Registered> {
   const seen = { address: connection.address, port, kind: "host" } as const;
   const request: RegisterRequest = {
@@ -109,7 +113,11 @@ async function write(
       endpoints: endpoints.length > 0 ? endpoints : [seen],
       protocol,
       startedAt: Date.now(),
+      isUnattestedLogin: right.uid === null && typeof right.owner === "object",
+      ...(right.uid === null ? {} : { uid: right.uid, user: right.login, attested: "kernel" as const }),
+      listed: !unlisted,
     },
+    right,
     claimId,
     place: { worker: context.config.id, connection: connection.id },
     takeover,
@@ -120,7 +128,7 @@ async function write(
   for (let attempt = 1; ; attempt++) {
     try {
       if (takeover !== null || replace) before ??= await directory.find(name);
-      const { claim, replaced } = await directory.register(request);
+      const { claim, replaced } = await directory.register(continued(request, before));
       // An attempt that finds the work of an earlier one does not know what that has replaced.
       return { claim, replaced: replaced ?? (attempt > 1 ? liveOther(directory, before, claimId) : null) };
     } catch (error) {
@@ -133,6 +141,13 @@ async function write(
       await sleep(UNKNOWN_RETRY_MS);
     }
   }
+}
+
+/** A client that comes back is on since it came first, in the rooms that it was in. A program that was started again is another one. */
+function continued(request: RegisterRequest, before: DirectoryRow | null): RegisterRequest {
+  if (before === null || before.claimId !== request.takeover || before.entry.key !== request.entry.key) return request;
+  const { startedAt, status, rooms } = before.entry;
+  return { ...request, entry: { ...request.entry, startedAt, status, rooms } };
 }
 
 function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {

@@ -1,15 +1,11 @@
 // The folder of journals, `history` in the state directory: how its files are called, and which of them go.
-import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, unlink } from "node:fs/promises";
-import { hostname } from "node:os";
 import { join } from "node:path";
+import { ownFileName } from "../own-file-name.ts";
 import { MAX_LINE_BYTES, parseRecord } from "./record.ts";
 
 const JOURNAL = /^.+\.[0-9a-f]{16}\.jsonl$/;
-const RANDOM_BYTES = 8;
-const MAX_HOST_LENGTH = 64;
-
 const DAY_MS = 86_400_000;
 /** Bytes of all journals together: the oldest go when there are more. Some 1,000,000 messages; read in a second or two. */
 export const MAX_HISTORY_BYTES = 256 * 1024 * 1024;
@@ -17,12 +13,7 @@ export const MAX_HISTORY_BYTES = 256 * 1024 * 1024;
 const SHORT_TAIL_BYTES = 4096;
 
 /** "NAME.HOST.RANDOM.jsonl": no two programs have one, whatever hosts share the folder. @param name a valid ptalk name */
-export function journalName(name: string): string {
-  const host = hostname()
-    .replace(/[^A-Za-z0-9.-]/g, "_")
-    .slice(0, MAX_HOST_LENGTH);
-  return `${name}.${host}.${randomBytes(RANDOM_BYTES).toString("hex")}.jsonl`;
-}
+export const journalName = (name: string): string => `${ownFileName(name)}.jsonl`;
 
 /** Paths of the journals; none where the folder is not there. @throws the system's error for one that cannot be read */
 export async function journalPaths(folder: string): Promise<string[]> {

@@ -1,30 +1,8 @@
-// The journal that this program writes. It is the only one that ever writes this file: no locks, on no file system. What is said
-// goes to the file soon after it was confirmed, and to the disk a moment later; no message waits for either.
-//
-//  1. add() puts a line into the queue, and the queue into motion.
-//  2. The first line makes the folder and a new file in it; then old journals go (folder.ts).
-//  3. The lines that have gathered are written together. SYNC_MS later they are synced.
-//  4. A file that is large or a day old is left, and never opened again: the next line makes another. So is one that was removed.
-import { constants } from "node:fs";
-import { type FileHandle, mkdir, open } from "node:fs/promises";
-import { join } from "node:path";
-import { withTimeout } from "../../base/async.ts";
+// The journal of what is said, as this program writes it: one record a line, in a file of its own (line-journal.ts).
+import { LineJournal } from "../line-journal.ts";
 import { historyFolder } from "../state-paths.ts";
 import { expireJournals, journalName } from "./folder.ts";
 import { DEFAULT_HISTORY_DAYS, type HistoryRecord, historyJson } from "./record.ts";
-
-/** Milliseconds from the writing of a line to its sync: what a power cut may take. */
-const SYNC_MS = 200;
-/** Bytes after which another file is begun: whole files expire. */
-const MAX_JOURNAL_BYTES = 4 * 1024 * 1024;
-/** Milliseconds after which another file is begun. Readers that follow look no longer at older ones. */
-export const MAX_JOURNAL_AGE_MS = 86_400_000;
-/** Bytes that wait for a disk that does not answer; what is more is left out. */
-const MAX_WAITING_BYTES = 8 * 1024 * 1024;
-/** Milliseconds after a failure in which nothing is tried. */
-const RETRY_MS = 30_000;
-/** Milliseconds that close() waits for a disk that does not answer. */
-const CLOSE_LIMIT_MS = 1_000;
 
 export interface JournalOptions {
   readonly stateDir: string;
@@ -36,178 +14,36 @@ export interface JournalOptions {
   readonly onFailure: (error: Error) => void;
 }
 
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 export class HistoryJournal {
-  readonly #options: JournalOptions;
-  readonly #folder: string;
-  #waiting: string[] = [];
-  #waitingBytes = 0;
-  /** Of those whose line is to be on the disk. */
-  #waiters: Waiter[] = [];
-  #running: Promise<void> | undefined;
-  #file: FileHandle | undefined;
-  #size = 0;
-  #openedAt = 0;
-  #isDirty = false;
-  #syncTimer: NodeJS.Timeout | undefined;
-  #failedAt = Number.NEGATIVE_INFINITY;
-  #hasTold = false;
+  readonly #lines: LineJournal;
 
-  constructor(options: JournalOptions) {
-    this.#options = options;
-    this.#folder = historyFolder(options.stateDir);
+  constructor({ stateDir, name, days = DEFAULT_HISTORY_DAYS, onFailure }: JournalOptions) {
+    const folder = historyFolder(stateDir);
+    this.#lines = new LineJournal({
+      folder,
+      newFileName: () => journalName(name),
+      expire: (except) => expireJournals(folder, { days, except }),
+      onFailure,
+    });
   }
 
   /** Never throws, and nobody waits for it. */
   add(record: HistoryRecord): void {
-    if (performance.now() - this.#failedAt < RETRY_MS) return;
-    const line = `${JSON.stringify(historyJson(record))}\n`;
-    if (this.#waitingBytes + line.length > MAX_WAITING_BYTES) {
-      this.#tell(new Error("the disk does not answer"));
-      return;
-    }
-    this.#waiting.push(line);
-    this.#waitingBytes += line.length;
-    this.#start();
+    this.#lines.add(JSON.stringify(historyJson(record)));
   }
 
   /** Fulfilled once the record is on the disk. @throws why it is not */
   addSynced(record: HistoryRecord): Promise<void> {
-    const { length } = this.#waiting;
-    this.add(record);
-    if (this.#waiting.length === length) return Promise.reject(new Error("the history is not written"));
-    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    return this.#lines.addSynced(JSON.stringify(historyJson(record)));
   }
 
   /** Fulfilled once everything added before can be read. */
-  async written(): Promise<void> {
-    await this.#running;
+  written(): Promise<void> {
+    return this.#lines.written();
   }
 
   /** Writes and syncs what is left. */
-  async close(): Promise<void> {
-    await withTimeout(CLOSE_LIMIT_MS, this.#close(), undefined);
-  }
-
-  async #close(): Promise<void> {
-    await this.#running;
-    clearTimeout(this.#syncTimer);
-    await this.#leaveFile().catch((error) => this.#tell(error));
-  }
-
-  #start(): void {
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-      if (this.#waiting.length > 0) this.#start();
-    });
-  }
-
-  async #run(): Promise<void> {
-    // What was confirmed is on its way to its sender before we begin.
-    await new Promise((resolve) => setImmediate(resolve));
-    while (this.#waiting.length > 0) {
-      const lines = this.#waiting.join("");
-      const waiters = this.#waiters;
-      this.#waiting = [];
-      this.#waitingBytes = 0;
-      this.#waiters = [];
-      try {
-        await this.#write(lines);
-        if (waiters.length > 0) await this.#sync();
-        for (const { resolve } of waiters) resolve();
-      } catch (error) {
-        await this.#fail(error);
-        for (const { reject } of waiters) reject(error);
-      }
-    }
-  }
-
-  async #write(lines: string): Promise<void> {
-    const file = await this.#openFile();
-    let bytes = Buffer.from(lines);
-    this.#size += bytes.length;
-    while (bytes.length > 0) bytes = bytes.subarray((await file.write(bytes)).bytesWritten);
-    this.#isDirty = true;
-    this.#syncTimer ??= setTimeout(() => this.#onSyncDue(), SYNC_MS).unref();
-  }
-
-  async #openFile(): Promise<FileHandle> {
-    if (this.#file !== undefined) {
-      const isOld = this.#size >= MAX_JOURNAL_BYTES || Date.now() - this.#openedAt >= MAX_JOURNAL_AGE_MS;
-      // Another program may have found its last record too old.
-      if (!isOld && (await this.#file.stat()).nlink > 0) return this.#file;
-      await this.#leaveFile();
-    }
-    await makeFolder(this.#folder);
-    const path = join(this.#folder, journalName(this.#options.name));
-    const { O_WRONLY, O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW } = constants;
-    const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, 0o600);
-    this.#file = file;
-    this.#size = 0;
-    this.#openedAt = Date.now();
-    await syncFolder(this.#folder);
-    const { days = DEFAULT_HISTORY_DAYS } = this.#options;
-    expireJournals(this.#folder, { days, except: path }).catch(() => {}); // the next program tries it again
-    return file;
-  }
-
-  #onSyncDue(): void {
-    this.#syncTimer = undefined;
-    this.#sync().catch((error) => this.#tell(error));
-  }
-
-  async #sync(): Promise<void> {
-    if (!this.#isDirty || this.#file === undefined) return;
-    this.#isDirty = false;
-    await this.#file.datasync();
-  }
-
-  async #leaveFile(): Promise<void> {
-    const file = this.#file;
-    try {
-      await this.#sync();
-    } finally {
-      this.#file = undefined;
-      await file?.close();
-    }
-  }
-
-  /** What was to be written is left out; of a line the end may be missing, so nothing goes behind it. */
-  async #fail(error: unknown): Promise<void> {
-    this.#failedAt = performance.now();
-    this.#tell(error);
-    const file = this.#file;
-    this.#file = undefined;
-    await file?.close().catch(() => {});
-  }
-
-  #tell(error: unknown): void {
-    if (this.#hasTold) return;
-    this.#hasTold = true;
-    this.#options.onFailure(error instanceof Error ? error : new Error(String(error)));
-  }
-}
-
-/** In the state directory, which is there: the key is in it. Not as a call that waits: the disk may not answer. */
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await folder.sync();
-  } catch {
-    // Some network file systems sync no folders.
-  } finally {
-    await folder.close();
+  close(): Promise<void> {
+    return this.#lines.close();
   }
 }

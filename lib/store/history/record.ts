@@ -11,7 +11,7 @@ export interface HistoryRecord {
   readonly room: string | null;
   readonly id: string;
   readonly text: string;
-  /** "delivered" or "failed"; later versions may have others. */
+  /** "delivered", "failed" or "unconfirmed"; later versions may have others. */
   readonly state: string;
   /** "direct"; null where nothing arrived. */
   readonly via: string | null;

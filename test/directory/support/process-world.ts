@@ -12,11 +12,13 @@ import type {
   DirectoryRow,
   EntryChanges,
   Interest,
+  NameBinding,
   Registered,
   RegisterRequest,
 } from "../../../lib/directory/directory.ts";
 import { DirectoryError, type DirectoryErrorCode, type NameHolder } from "../../../lib/directory/directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../../../lib/directory/entry.ts";
+import { type NameRight, NO_RIGHT } from "../../../lib/directory/name-right.ts";
 import { EventCarrier } from "./event-carrier.ts";
 import { Random } from "./random.ts";
 import { type Implementation, makeShmHost, type World } from "./world.ts";
@@ -36,6 +38,7 @@ interface Answer {
     readonly message: string;
     readonly code: DirectoryErrorCode;
     readonly holder: NameHolder | null;
+    readonly isRefusal?: boolean;
   };
   readonly count?: number;
 }
@@ -97,7 +100,10 @@ class WorkerProcess {
     else if (error.kind === "RangeError") waiting?.reject(new RangeError(error.message));
     else if (error.kind !== "directory") waiting?.reject(new Error(`${error.kind}: ${error.message}`));
     else {
-      const options = error.holder === null ? {} : { holder: error.holder };
+      const options = {
+        ...(error.holder === null ? {} : { holder: error.holder }),
+        isRefusal: error.isRefusal ?? true,
+      };
       waiting?.reject(new DirectoryError(error.code, error.message, options));
     }
   }
@@ -141,11 +147,21 @@ class RemoteDirectory implements Directory {
     const page = await this.#worker.call<{ cursor: number; rows: PlainRow[] }>("page", cursor, limit);
     return { cursor: page.cursor, rows: page.rows.map((row) => rowOf(row) as DirectoryRow) };
   }
+  async members(room: string): Promise<readonly DirectoryRow[]> {
+    const rows = await this.#worker.call<PlainRow[]>("members", room);
+    return rows.map((row) => rowOf(row) as DirectoryRow);
+  }
+  names(prefix: string, limit: number): Promise<readonly string[]> {
+    return this.#worker.call("names", prefix, limit);
+  }
   ownerOf(name: string): Promise<string | null> {
     return this.#worker.call("ownerOf", name);
   }
-  bind(name: string, key: string): Promise<void> {
-    return this.#worker.call("bind", name, key);
+  bindingOf(name: string): Promise<NameBinding | null> {
+    return this.#worker.call("bindingOf", name);
+  }
+  bind(name: string, key: string, right: NameRight = NO_RIGHT): Promise<void> {
+    return this.#worker.call("bind", name, key, right);
   }
 
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {

@@ -5,13 +5,16 @@
 
 import { foldForLookup, foldName } from "../../../lib/base/names.ts";
 import {
+  bindingOf,
   changedEntry,
   checkedName,
   checkedRequest,
   checkKey,
-  checkOwner,
+  checkNames,
   checkPage,
+  checkRight,
   decide,
+  kindOfChange,
 } from "../../../lib/directory/claim-rules.ts";
 import type {
   Claim,
@@ -22,13 +25,16 @@ import type {
   DirectoryRow,
   EntryChanges,
   Interest,
+  NameBinding,
   Registered,
   RegisterRequest,
 } from "../../../lib/directory/directory.ts";
 import { DirectoryError } from "../../../lib/directory/directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../../../lib/directory/entry.ts";
+import { EntryIndex, leftRooms } from "../../../lib/directory/entry-index.ts";
 import { EventFeed } from "../../../lib/directory/event-feed.ts";
 import { NameOwnership } from "../../../lib/directory/name-ownership.ts";
+import type { NameRight } from "../../../lib/directory/name-right.ts";
 import type { Random } from "./random.ts";
 
 /** A row as the engine keeps it, and as it travels. */
@@ -66,12 +72,14 @@ export class Engine {
   put(folded: string, kind: "on" | "changed", row: Omit<EngineRow, "version">): Change {
     const version = ++this.#revision;
     const stored = { ...row, version };
+    const before = this.rows.get(folded);
     this.rows.set(folded, stored);
     const { packed } = row;
+    const left = leftRooms(before === undefined ? null : new DirectoryEntry(before.packed), new DirectoryEntry(packed));
     return this.#committed({
       revision: version,
       row: stored,
-      event: { kind, name: packed.name, version, entry: packed },
+      event: { kind, name: packed.name, version, entry: packed, ...left },
     });
   }
 
@@ -80,7 +88,7 @@ export class Engine {
     return this.#committed({
       revision: ++this.#revision,
       row: null,
-      event: { kind: "off", name: packed.name, version },
+      event: { kind: "off", name: packed.name, version, ...leftRooms(new DirectoryEntry(packed), null) },
     });
   }
 
@@ -194,17 +202,40 @@ export class UncertainDirectory implements Directory {
     return { cursor: slot < this.#slots.length ? slot : 0, rows };
   }
 
+  members(room: string): Promise<DirectoryRow[]> {
+    return this.#read(() =>
+      this.#indexed()
+        .members(room)
+        .map((folded) => this.#rowIn(folded)),
+    );
+  }
+
+  names(prefix: string, limit: number): Promise<string[]> {
+    checkNames(limit);
+    return this.#read(() =>
+      this.#indexed()
+        .names(prefix, limit)
+        .map((folded) => this.#rowIn(folded).entry.name),
+    );
+  }
+
   ownerOf(name: string): null | Promise<string | null> {
     const folded = foldForLookup(name);
     return folded === null ? null : this.#read(() => this.#engine.names.get(folded)?.key ?? null);
   }
 
-  async bind(name: string, key: string): Promise<void> {
+  bindingOf(name: string): null | Promise<NameBinding | null> {
+    const folded = foldForLookup(name);
+    return folded === null ? null : this.#read(() => bindingOf(this.#engine.names.get(folded)));
+  }
+
+  async bind(name: string, key: string, right?: NameRight): Promise<void> {
     const folded = checkedName(name);
     checkKey(key);
     await this.#write(folded, () => {
-      checkOwner(this.#engine.names.get(folded)?.key, key, this.#shown(this.#engine.rows.get(folded) ?? null));
-      this.#engine.names.bind(folded, key);
+      const { names, rows } = this.#engine;
+      const { holder } = checkRight(names.get(folded), key, this.#shown(rows.get(folded) ?? null), right);
+      names.bind(folded, key, holder);
     });
   }
 
@@ -242,14 +273,15 @@ export class UncertainDirectory implements Directory {
   ): { row: EngineRow; change: Change | null; replaced: Registered["replaced"] } {
     const { rows, names } = this.#engine;
     const before = rows.get(folded) ?? null;
-    checkOwner(names.get(folded)?.key, packed.key, this.#shown(before));
+    const { isOwn, holder } = checkRight(names.get(folded), packed.key, this.#shown(before), request.right);
     const isLive = before !== null && this.isLive(before.place);
-    const decision = decide(request, this.#shown(before), isLive);
+    const decision = decide(request, this.#shown(before), isLive, isOwn);
     if (decision === "done" && before !== null) return { row: before, change: null, replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) throw DirectoryError.full(this.capacity);
-    names.bind(folded, packed.key);
+    names.bind(folded, packed.key, holder);
     const { claimId, place } = request;
-    const change = this.#engine.put(folded, "on", { packed, claimId, place });
+    const kind = kindOfChange(before === null ? null : new DirectoryEntry(before.packed), packed);
+    const change = this.#engine.put(folded, kind, { packed, claimId, place });
     const replaced = isLive && before !== null ? { place: before.place, claimId: before.claimId } : null;
     return { row: change.row as EngineRow, change, replaced };
   }
@@ -274,6 +306,17 @@ export class UncertainDirectory implements Directory {
   #copied(folded: string): EngineRow | null {
     const slot = this.#slotOf.get(folded);
     return slot === undefined ? null : (this.#slots[slot] ?? null);
+  }
+
+  /** Of the engine's rows as they are now. */
+  #indexed(): EntryIndex {
+    const index = new EntryIndex();
+    for (const [folded, { packed }] of this.#engine.rows) index.set(folded, new DirectoryEntry(packed));
+    return index;
+  }
+
+  #rowIn(folded: string): DirectoryRow {
+    return this.#shown(this.#engine.rows.get(folded) ?? null) as DirectoryRow;
   }
 
   #shown(row: EngineRow | null): DirectoryRow | null {

@@ -113,9 +113,9 @@ describe("the memory of an inbox", () => {
 
 describe("outbox", () => {
   const outbox = () => {
-    const settled: [string, Outcome][] = [];
+    const settled: [string, Outcome | "unknown"][] = [];
     const box = new Outbox<string>((tag, outcome) => settled.push([tag, outcome]));
-    box.attach(1);
+    box.attach(1, "receiver");
     return { box, settled };
   };
   const writer = () => new FrameWriter(Buffer.alloc(1200));
@@ -124,7 +124,7 @@ describe("outbox", () => {
     const { box } = outbox();
     expect(box.enqueue(Buffer.from("a"), "a")).toBe(1);
     expect(box.fill(writer(), 0, 0)).toBe(true);
-    box.attach(1); // not sent in this session yet
+    box.attach(1, "receiver"); // not sent in this session yet
     box.cancel(1);
     expect(box.enqueue(Buffer.from("b"), "b")).toBe(2);
     box.cancel(2); // nobody has ever heard of it
@@ -196,6 +196,9 @@ describe("outbox", () => {
           },
           onPing: () => true,
           onClose: () => true,
+          onRevoke: () => true,
+          onRevoked: () => true,
+          onEnded: () => true,
           onAck: () => true,
           onSettled: () => true,
         });
@@ -208,7 +211,7 @@ describe("outbox", () => {
     pump();
     expect(inbox.bytes).toBe(BYTE_WINDOW);
     for (const number of [2, 3, 4]) box.cancel(number); // behind 1, which nobody takes: the receiver keeps them
-    box.attach(1);
+    box.attach(1, "receiver");
     counter = 0;
     box.enqueue(quarter, "5");
     pump();

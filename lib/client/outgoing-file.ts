@@ -1,0 +1,333 @@
+// One file on its way to somebody else. Owns the descriptor, how far the file has come, and the outcome. Knows no names and no events.
+//
+//  1. open(): the file is opened once, must be a regular one, and is hashed.
+//  2. offer(): the receiver's program has the offer, or declines it at once.
+//  3. onControl("accept"): the file is sent from there on, a window beyond what the receiver has on its disk.
+//  4. All is sent, and the file is as it was: "end". The receiver checks, syncs, names: "done".
+// While nothing comes from the receiver it is asked whether it still knows of the transfer.
+import { createHash } from "node:crypto";
+import { constants, type Stats } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { basename } from "node:path";
+import { Deferred } from "../base/async.ts";
+import { TalkError } from "../base/errors.ts";
+import { systemCode } from "../base/system-error.ts";
+import type { PeerTransport } from "../peer/transport.ts";
+import type { PeerIdentity } from "../peer/types.ts";
+import {
+  encodeFileControl,
+  encodeFileOffer,
+  type FileControlBody,
+  type FileStep,
+  fileDataBytes,
+  fileDataHeadBytes,
+  writeFileDataHead,
+} from "../wire/file-bodies.ts";
+import type { FileProgress } from "./types.ts";
+
+/** Bytes under way beyond what the receiver has on its disk: what it has to keep in memory at most. */
+export const FILE_WINDOW_BYTES = 4 * 1024 * 1024;
+/** Milliseconds in which each part of a transfer has to arrive. */
+export const FILE_STEP_MS = 30_000;
+/** Milliseconds of silence after which the other end is asked whether it still knows of the transfer. */
+export const FILE_ASK_MS = 5_000;
+const FILE_ANSWER_MS = 10_000;
+/** Milliseconds that a person has to accept a file. */
+export const FILE_DECISION_MS = 600_000;
+/** DATA bodies under way at once: enough to keep the path busy while the disk is read… */
+const MAX_BODIES = 8;
+/** …but no more than so many milliseconds of it, because texts to the same program come behind them. */
+const QUEUE_MS = 100;
+const HASH_BYTES = 1 << 20;
+
+export interface OutgoingFileParts {
+  readonly id: string;
+  /** What the sender calls itself. */
+  readonly from: string;
+  readonly path: string;
+  /** The receiver as the caller calls it, for errors. */
+  readonly to: string;
+  readonly transport: Pick<PeerTransport, "sendBody">;
+  readonly onProgress: ((progress: FileProgress) => void) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+export class OutgoingFile {
+  readonly #parts: OutgoingFileParts;
+  readonly #file: FileHandle;
+  readonly #before: Stats;
+  readonly #sha256: Buffer;
+  readonly #done = new Deferred<void>();
+  readonly #stop = new AbortController();
+  readonly #spare: Buffer[] = [];
+  #peer: PeerIdentity | null = null;
+  #state: "offered" | "accepted" | "ended" | "over" = "offered";
+  #isOffered = false;
+  /** Counts the accepts: what sends goes on only for the latest one. */
+  #run = 0;
+  #position = 0;
+  #written = 0;
+  #bodies = 0;
+  #msPerBody = 0;
+  #wake = (): void => {};
+  #askTimer: NodeJS.Timeout | undefined;
+  #decisionTimer: NodeJS.Timeout | undefined;
+
+  private constructor(parts: OutgoingFileParts, file: FileHandle, before: Stats, sha256: Buffer) {
+    this.#parts = parts;
+    this.#file = file;
+    this.#before = before;
+    this.#sha256 = sha256;
+  }
+
+  /** @throws TalkError bad-data for what is no regular file; the system's error; the signal's reason */
+  static async open(parts: OutgoingFileParts): Promise<OutgoingFile> {
+    const { path, signal } = parts;
+    // Not blocking: a FIFO without a writer would hold us up before we see what it is.
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+    const file = await open(path, flags).catch((error: unknown) => {
+      throw systemCode(error) === "ENOENT" ? TalkError.badData(`there is no file ${path}`, error) : error;
+    });
+    try {
+      const before = await file.stat();
+      if (!before.isFile()) throw TalkError.badData(`${path} is no regular file`);
+      return new OutgoingFile(parts, file, before, await hashOf(file, signal));
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  get size(): number {
+    return this.#before.size;
+  }
+  get name(): string {
+    return basename(this.#parts.path);
+  }
+  /** Of its bytes when it was opened, in hex. */
+  get sha256(): string {
+    return this.#sha256.toString("hex");
+  }
+  /** The receiver's key, once the file is offered. */
+  get key(): Uint8Array | undefined {
+    return this.#peer?.key;
+  }
+
+  /** Fulfilled when the receiver's program has the offer. @throws TalkError declined, not-understood, key-mismatch, not-delivered… */
+  async offer(peer: PeerIdentity, timeoutMs: number): Promise<void> {
+    const { id, from, transport } = this.#parts;
+    const body = encodeFileOffer({ id, from, name: this.name, size: this.size, sha256: this.#sha256 });
+    if (body === null) throw TalkError.badData(`${JSON.stringify(this.name)} is too long a name for a file`);
+    this.#peer = peer;
+    await transport.sendBody(peer, body, { timeoutMs, signal: this.#stop.signal });
+    this.#onOffered();
+  }
+
+  /** Fulfilled when the file is under its name at the receiver's. @throws TalkError declined, not-delivered; the signal's reason */
+  async sent(): Promise<void> {
+    const { signal } = this.#parts;
+    const onAbort = (): void => this.#fail(signal?.reason);
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      await this.#done.promise;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** What the receiver says of it. */
+  onControl({ step, offset, reason }: FileControlBody): void {
+    if (this.#state === "over") return;
+    this.#askLater();
+    switch (step) {
+      case "accept":
+        if (offset <= this.size) this.#begin(offset);
+        break;
+      case "written":
+        if (offset > this.#written && offset <= this.#position) this.#onWritten(offset);
+        break;
+      case "done":
+        if (this.#state === "ended") this.#end(null);
+        break;
+      case "decline":
+        this.#end(TalkError.declined(this.#parts.to, reason === "" ? "it does not take the file" : reason));
+        break;
+      case "failed":
+        this.#end(TalkError.notDelivered(this.#parts.to, reason === "" ? "it gave the file up" : reason));
+        break;
+      case "alive":
+      case "end":
+        break;
+    }
+  }
+
+  /** Gives it up, if it is not over; the receiver hears of it. */
+  async close(reason: Error): Promise<void> {
+    this.#fail(reason);
+    await this.#file.close();
+  }
+
+  /** Once: the confirmation of the offer and the answer to it may overtake each other. */
+  #onOffered(): void {
+    if (this.#isOffered || this.#state === "over") return;
+    this.#isOffered = true;
+    this.#tell("offered");
+    this.#decisionTimer = setTimeout(() => this.#fail(this.#late()), FILE_DECISION_MS);
+    this.#askLater();
+  }
+
+  #begin(offset: number): void {
+    this.#onOffered();
+    clearTimeout(this.#decisionTimer);
+    this.#state = "accepted";
+    this.#position = offset;
+    this.#written = offset;
+    this.#tell("accepted");
+    this.#send(++this.#run).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Sends all from the position on, then "end". */
+  async #send(run: number): Promise<void> {
+    const isCurrent = (): boolean => run === this.#run && this.#state === "accepted";
+    while (isCurrent() && this.#position < this.size) {
+      if (this.#mayGoOn()) await this.#sendNext();
+      else await this.#woken();
+    }
+    while (isCurrent() && this.#bodies > 0) await this.#woken();
+    if (!isCurrent()) return;
+    if (!isSame(this.#before, await this.#file.stat())) throw this.#changed();
+    if (!isCurrent()) return;
+    this.#state = "ended";
+    await this.#tellReceiver("end", this.size);
+  }
+
+  #mayGoOn(): boolean {
+    const most = Math.min(MAX_BODIES, Math.max(2, QUEUE_MS / Math.max(this.#msPerBody, 0.01)));
+    return this.#bodies < most && this.#position - this.#written < FILE_WINDOW_BYTES;
+  }
+
+  async #sendNext(): Promise<void> {
+    const { id, transport } = this.#parts;
+    const head = fileDataHeadBytes(id);
+    const length = Math.min(fileDataBytes(id), this.size - this.#position);
+    const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(head + fileDataBytes(id));
+    const at = this.#position;
+    const { bytesRead } = await this.#file.read(buffer, head, length, at);
+    if (bytesRead < length) throw this.#changed();
+    if (this.#state !== "accepted" || this.#position !== at) return; // begun anew meanwhile
+    writeFileDataHead(buffer, id, at);
+    this.#position += length;
+    this.#bodies++;
+    const since = performance.now();
+    transport
+      .sendBody(this.#peer as PeerIdentity, buffer.subarray(0, head + length), this.#options())
+      .then(
+        () => {
+          const ms = (performance.now() - since) / this.#bodies;
+          this.#msPerBody += (ms - this.#msPerBody) / 8;
+          this.#spare.push(buffer);
+        },
+        (error: unknown) => this.#fail(error),
+      )
+      .finally(() => {
+        this.#bodies--;
+        this.#wake();
+      });
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #onWritten(offset: number): void {
+    this.#written = offset;
+    this.#tell("progress");
+    this.#wake();
+  }
+
+  #options(): { readonly timeoutMs: number; readonly signal: AbortSignal } {
+    return { timeoutMs: FILE_STEP_MS, signal: this.#stop.signal };
+  }
+
+  async #tellReceiver(step: FileStep, offset = 0, reason = ""): Promise<void> {
+    const body = encodeFileControl(this.#parts.id, step, offset, reason);
+    if (body === null || this.#peer === null) return;
+    await this.#parts.transport.sendBody(this.#peer, body, { ...this.#options(), timeoutMs: stepTimeout(step) });
+  }
+
+  #askLater(): void {
+    clearTimeout(this.#askTimer);
+    if (this.#state === "over") return;
+    this.#askTimer = setTimeout(() => {
+      this.#tellReceiver("alive", this.#position).then(
+        () => this.#askLater(),
+        (error: unknown) => this.#fail(error),
+      );
+    }, FILE_ASK_MS);
+  }
+
+  #tell(state: FileProgress["state"]): void {
+    const { id, onProgress } = this.#parts;
+    onProgress?.({ id, state, name: this.name, size: this.size, done: this.#written, sha256: this.sha256 });
+  }
+
+  #changed(): TalkError {
+    return TalkError.notDelivered(this.#parts.to, `${this.#parts.path} has changed while it was sent`);
+  }
+
+  #late(): TalkError {
+    return TalkError.notDelivered(
+      this.#parts.to,
+      `nobody has accepted the file within ${FILE_DECISION_MS / 60_000} min`,
+    );
+  }
+
+  /** Something went wrong here: the receiver is told, if it can be. */
+  #fail(error: unknown): void {
+    if (this.#state === "over") return;
+    const { to } = this.#parts;
+    const isForgotten = error instanceof TalkError && error.code === "declined" && this.#peer !== null;
+    const reason = error instanceof Error ? error.message : String(error);
+    this.#end(
+      isForgotten ? TalkError.notDelivered(to, "its program knows nothing of the file any more", error) : error,
+    );
+    if (!isForgotten && this.#peer !== null) {
+      const body = encodeFileControl(this.#parts.id, "failed", 0, reason);
+      if (body !== null) this.#parts.transport.sendBody(this.#peer, body, { timeoutMs: FILE_STEP_MS }).catch(() => {});
+    }
+  }
+
+  #end(error: unknown): void {
+    this.#state = "over";
+    clearTimeout(this.#askTimer);
+    clearTimeout(this.#decisionTimer);
+    if (error === null) this.#done.resolve();
+    else this.#done.reject(error);
+    this.#stop.abort(error ?? undefined);
+    this.#wake();
+  }
+}
+
+/** Milliseconds in which a step has to be confirmed: a question by whoever runs at all. */
+export function stepTimeout(step: FileStep): number {
+  return step === "alive" ? FILE_ANSWER_MS : FILE_STEP_MS;
+}
+
+async function hashOf(file: FileHandle, signal: AbortSignal | undefined): Promise<Buffer> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafeSlow(HASH_BYTES);
+  for (let position = 0; ; ) {
+    signal?.throwIfAborted();
+    const { bytesRead } = await file.read(buffer, 0, HASH_BYTES, position);
+    if (bytesRead === 0) return hash.digest();
+    hash.update(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+}
+
+function isSame(before: Stats, after: Stats): boolean {
+  return before.size === after.size && before.mtimeMs === after.mtimeMs && before.ctimeMs === after.ctimeMs;
+}

@@ -1,0 +1,52 @@
+// For bundle.js and executable.js: what both tell rolldown.
+import { readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, join } from "node:path";
+
+const require = createRequire(import.meta.url);
+const { devDependencies } = require("../package.json");
+
+/** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
+const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
+const VIRTUAL = "\0rare:";
+export const rareParts = {
+  name: "rare-parts",
+  resolveId: { filter: { id: RARE }, handler: (id) => VIRTUAL + id },
+  load: {
+    filter: { id: new RegExp(`^${VIRTUAL}`) },
+    handler: (id) => `module.exports = process.getBuiltinModule(${JSON.stringify(id.slice(VIRTUAL.length))});`,
+  },
+};
+
+/** sodium-native checks its arguments by node:assert, which takes 1 ms to load and is used for nothing else. */
+export const plainAssert = {
+  name: "plain-assert",
+  resolveId: { filter: { id: /^assert$/ }, handler: () => "\0assert" },
+  load: {
+    filter: { id: /^\0assert$/ },
+    handler: () => `module.exports = (ok, message) => {
+      if (!ok) throw new Error(message);
+    };`,
+  },
+};
+
+/** A package's file in dist/vendor. */
+export const vendorFile = (name) => `${name.replace("@", "").replace("/", "-")}.cjs`;
+
+/** In the command, which is one file anyway, the packages themselves. */
+export const fromVendor = (packages) => {
+  const names = new Map([...packages].map((name) => [vendorFile(name), name]));
+  return {
+    name: "from-vendor",
+    resolveId: {
+      filter: { id: /\/vendor\/[^/]+\.cjs$/ },
+      handler: (id) => require.resolve(names.get(basename(id))),
+    },
+  };
+};
+
+/** The packages that `npm run build` has put into dist/vendor. */
+export function vendored() {
+  const files = new Set(readdirSync(join(import.meta.dirname, "../dist/vendor")));
+  return Object.keys(devDependencies).filter((name) => files.has(vendorFile(name)));
+}

@@ -1,0 +1,65 @@
+// A server that takes a killed one's place: for some seconds the names go to the keys that the dead one's table shows, and then to anybody.
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { LookupServer } from "../../lib/index.ts";
+import { Client, freshStateDir, newKeys, remains, ServerProcess, until } from "../helpers/lookup-server.ts";
+
+const HELD_MS = 10_000;
+
+let state: ReturnType<typeof freshStateDir>;
+beforeEach(() => {
+  state = freshStateDir();
+});
+afterEach(() => state.remove());
+
+async function connected(port: number): Promise<Client> {
+  const client = await Client.connect(port);
+  await client.ask("HELLO", 3);
+  return client;
+}
+
+/** The table of the server on that port, as a POSIX name. */
+function tableOf(port: number): string {
+  const table = remains(port).find((file) => /^ptalk-server-\d+-\d+\.[0-9a-f]{16}$/.test(file));
+  return `/${table ?? expect.fail("no table")}`;
+}
+
+it("holds the names of a dead server's table for their keys, and no longer than said", {
+  timeout: 60_000,
+}, async () => {
+  const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+  const [bob, eve] = [newKeys(), newKeys()];
+  for (const [name, keys] of [
+    ["bob", bob],
+    ["eve", eve],
+  ] as const) {
+    expect(await (await first.client()).register(name, keys)).toBe("OK");
+  }
+  const predecessor = tableOf(first.port);
+  first.child.kill("SIGKILL");
+  await first.exited;
+  const begin = performance.now();
+  const next = await LookupServer.start({ listen: first.address, workers: 1, ephemeral: true, predecessor });
+  try {
+    const register = async (name: string, keys = newKeys()) => (await connected(first.port)).register(name, keys);
+    expect(await register("bob")).toMatchObject({ code: "TAKEN" });
+    expect(await register("eve")).toMatchObject({ code: "TAKEN" });
+    expect(await register("bob", bob)).toBe("OK");
+    expect(await register("carol")).toBe("OK");
+    await until(
+      "the name of a client that does not come back to be free",
+      () => performance.now() - begin > HELD_MS + 500,
+    );
+    expect(await register("eve")).toBe("OK");
+    expect(await register("bob")).toMatchObject({ code: "TAKEN" });
+  } finally {
+    await next.stop();
+  }
+});
+
+it("takes no table for its predecessor's that is none", async () => {
+  for (const predecessor of ["/nothing", "/ptalk-server-1-0.0123456789abcdef", "/../etc/passwd", ""]) {
+    const server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, ephemeral: true, predecessor });
+    expect(await (await connected(server.port)).register("bob", newKeys())).toBe("OK");
+    await server.stop();
+  }
+});

@@ -1,0 +1,123 @@
+// Whose a name is among users of one host who do not trust each other. Real uids: root only.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ServerProcess } from "../helpers/lookup-server.ts";
+import type { Program } from "../helpers/program.ts";
+import { HostUser, whyNoUsers } from "./host-user.ts";
+
+/** Ends a program in good order. */
+async function ended(program: Program): Promise<void> {
+  program.child.kill("SIGTERM");
+  await program.ended;
+}
+
+describe.skipIf(whyNoUsers !== null)(`users of one host (${whyNoUsers ?? "root only"})`, () => {
+  let server: ServerProcess;
+  let games: HostUser;
+  let news: HostUser;
+  let service: HostUser;
+
+  beforeAll(async () => {
+    [games, news, service] = [new HostUser("games"), new HostUser("news"), new HostUser("mail")];
+    server = await ServerProcess.start(["--workers", "1", "--state-dir", join(service.home, "server")]);
+  });
+  afterAll(async () => {
+    await server?.stop();
+    for (const user of [games, news, service]) user?.[Symbol.dispose]();
+  });
+
+  const at = () => ["--server", server.address];
+
+  /** Is on as `name` until the returned function is called; null for the own name. */
+  async function on(
+    user: HostUser,
+    name: string | null,
+  ): Promise<{ registered: Record<string, unknown>; off: () => Promise<void> }> {
+    const program = user.start([...at(), ...(name === null ? [] : ["--as", name]), "--json", "recv"]);
+    const registered = JSON.parse(await program.line());
+    return { registered, off: () => ended(program) };
+  }
+
+  const entry = async (name: string) => JSON.parse((await games.run([...at(), "--json", "lookup", name])).stdout);
+
+  it("has its login name, and the kernel vouches for it", async () => {
+    const { registered, off } = await on(games, null);
+    const { uid, login: user } = games;
+    expect(registered).toMatchObject({
+      ...{ type: "registered", name: "games", requested: "games", transport: "unix" },
+      ...{ serverUid: 0, serverUser: "root", user, uid, attested: "kernel" },
+    });
+    expect(Object.keys(registered).slice(-7)).toEqual([
+      "requested",
+      "transport",
+      "serverUid",
+      "serverUser",
+      "user",
+      "uid",
+      "attested",
+    ]);
+    expect(await entry("games")).toMatchObject({ user, uid, attested: "kernel" });
+    expect((await games.run([...at(), "lookup", "games"])).stdout).toContain(
+      `user         games (uid ${uid}), by kernel`,
+    );
+    await off();
+  });
+
+  it.each(["games", "Games", "GAMES", "games-2", "Games-17"])("gives no other user the login name %s", async (name) => {
+    const { code, stderr } = await news.run([...at(), "--as", name, "recv", "--timeout", "5s"]);
+    expect([code, stderr]).toEqual([77, expect.stringMatching(/reserved: .*login name/)]);
+    const sent = await news.run([...at(), "--as", name, "send", "somebody", "text"]);
+    expect([sent.code, sent.stderr]).toEqual([77, expect.stringContaining("reserved")]);
+  });
+
+  it("gives nobody root's name", async () => {
+    const { code } = await news.run([...at(), "--as", "root", "send", "somebody", "text"]);
+    expect(code).toBe(77);
+  });
+
+  it("lets whoever came first have any other name, attested as its user", async () => {
+    const { registered, off } = await on(games, "fox");
+    expect(registered).toMatchObject({ name: "fox", user: "games", uid: games.uid, attested: "kernel" });
+    const { code, stderr } = await news.run([...at(), "--as", "fox", "recv", "--timeout", "5s"]);
+    expect([code, stderr]).toEqual([73, expect.stringMatching(/key SHA256:\S+ on host \S+ since \d{4}-/)]);
+    await off();
+  });
+
+  it("gives its own login name to a user who has lost the key", async () => {
+    await (await on(games, null)).off();
+    rmSync(join(games.home, "state"), { recursive: true });
+    const { registered, off } = await on(games, null);
+    expect(registered).toMatchObject({ name: "games", attested: "kernel" });
+    await off();
+  });
+
+  it("says of a message whose it is, of one that is only sent too", async () => {
+    const program = news.start([...at(), "--json", "recv", "--count", "1"]);
+    await program.line();
+    expect((await games.run([...at(), "send", "news", "hello"])).code).toBe(0);
+    expect(JSON.parse(await program.line())).toMatchObject({
+      ...{ type: "message", from: "games", verified: true },
+      ...{ user: "games", uid: games.uid, attested: "kernel" },
+    });
+    await program.ended;
+  });
+
+  it("lets only talk have a second session, as NAME-2, and says so", async () => {
+    const { off } = await on(games, null);
+    const second = await games.run([...at(), "recv", "--timeout", "5s"]);
+    expect([second.code, second.stderr]).toEqual([73, expect.stringContaining("in use")]);
+    const talk = await games.run([...at(), "--json", "talk"], "");
+    expect(JSON.parse(talk.stdout.split("\n")[0] as string)).toMatchObject({ name: "games-2", requested: "games" });
+    expect(talk.stderr).toContain("you are games-2");
+    await off();
+  });
+
+  it("talks to PEER, and never as PEER", async () => {
+    const talk = await games.run([...at(), "--json", "talk", "news"], "");
+    expect(JSON.parse(talk.stdout.split("\n")[0] as string)).toMatchObject({ name: "games" });
+    const { off, registered } = await on(news, null);
+    expect(registered).toMatchObject({ name: "news", uid: news.uid });
+    await off();
+  });
+});
