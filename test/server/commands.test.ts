@@ -82,7 +82,7 @@ describe("the connection", () => {
     expect(hello.get("uptime")).toBeGreaterThan(0);
     expect(hello.get("scope")).toBe("host"); // it listens on loopback
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(28);
+    expect(await old.ask("HELLO")).toHaveLength(30);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -111,7 +111,7 @@ describe("the connection", () => {
     const other = { ...statement, clientNonce: newKeys().key };
     expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(30);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(32);
     await client.ask("HELLO", 3);
   });
 
