@@ -75,6 +75,7 @@ beforeEach(() => {
       const text = Buffer.from(key).toString("base64");
       return sessions.has(text) || endpoints.some(({ port }) => sessions.has(`${text} ${port}`));
     },
+    onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
 });
