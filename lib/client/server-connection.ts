@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
-import { formatServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import {
   type ConnectionStatement,
   greetingBytes,
@@ -55,6 +55,8 @@ export interface ServerGreeting {
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
   readonly serverUser: string | null;
+  /** It came by TCP here and by a Unix socket there: a program between passes it on. */
+  readonly isForwarded: boolean;
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
   /**
@@ -122,6 +124,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
    */
   static async greeted(options: DialOptions): Promise<GreetedConnection> {
     const first = await ServerConnection.#greetedAt(options);
+    if (first.greeting.isForwarded) checkForwarder(first, options.address);
     if (first.greeting.local === null || !canBeAttested()) return first;
     const { path, port } = first.greeting.local;
     let moved: GreetedConnection;
@@ -213,6 +216,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
+      isForwarded: this.transport === "tcp" && reply.get("address") === null,
       peerUid: isOwnUid ? peerUid : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
@@ -306,5 +310,15 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.#socket.destroy();
     for (const { reject } of this.#pending.splice(0)) reject(reason);
     this.emit("close", reason);
+  }
+}
+
+/** Our own forwarder may be there. @throws TalkError refused for another user's */
+function checkForwarder({ connection, greeting }: GreetedConnection, address: ServerAddress): void {
+  try {
+    checkPortOwners(connection.server, listenerOwners(address), greeting.serverUid);
+  } catch (error) {
+    connection.close();
+    throw error;
   }
 }
