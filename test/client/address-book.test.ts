@@ -405,7 +405,7 @@ describe("a sender", () => {
     directory.owners.set("bob", before.key);
     expect(await verify("bob", bytesOf(before))).toBe(true);
     directory.owners.set("bob", after.key);
-    await expect(async () => verify("bob", bytesOf(after))).rejects.toMatchObject({ code: "key-mismatch" });
+    expect(await verify("bob", bytesOf(after))).toBe("key-mismatch");
     vouched.add(after.key);
     const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
     try {
