@@ -19,6 +19,7 @@ import {
   parseServerAddress,
   type ServerAddress,
 } from "../base/server-address.ts";
+import { isServiceAt } from "../base/service.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
@@ -95,6 +96,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
+  readonly #publicKey: Uint8Array;
   readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
@@ -129,6 +131,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
+    this.#publicKey = identity.publicKey;
     this.#leftParts = { identity, peers };
     this.#session = session;
     this.#transport = transport;
@@ -138,6 +141,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
       localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
@@ -200,7 +204,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
-    if (!options.startServer) return join();
+    if (!options.startServer || isServiceAt(address)) return join();
     const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
       import("./embedded-server.ts"),
       import("./revival.ts"),
@@ -484,7 +488,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
     if (this.#ended) throw this.#ended;
     // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
-    const presence = this.#presence ?? LocalPresence.join(this);
+    const presence = this.#presence ?? LocalPresence.join(this, this.#publicKey);
     try {
       const { auto } = limits;
       const result = await sendWall({

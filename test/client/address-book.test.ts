@@ -76,6 +76,7 @@ beforeEach(() => {
       vouchesFor: (_name, key) => vouched.has(key),
     }),
     hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
+    onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
 });
