@@ -56,7 +56,7 @@ let book: AddressBook;
 const impostors = new Set<string>();
 /** Keys that the kernel of this host vouches for. */
 const vouched = new Set<string>();
-/** Keys of those with whom a session is open. */
+/** Keys of those with whom a session is open: "key", or "key port" where it leads to that port only. */
 const sessions = new Set<string>();
 const learned: string[] = [];
 
@@ -71,11 +71,15 @@ beforeEach(() => {
     server: SERVER,
     source: directory,
     peers,
+    endpointsOf: ({ endpoints }) => endpoints,
     localUsers: () => ({
       isImpostor: ({ key }) => impostors.has(key),
       vouchesFor: (_name, key) => vouched.has(key),
     }),
-    hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
+    hasSession: ({ key, endpoints }: PeerIdentity) => {
+      const text = Buffer.from(key).toString("base64");
+      return sessions.has(text) || endpoints.some(({ port }) => sessions.has(`${text} ${port}`));
+    },
     onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
@@ -271,6 +275,28 @@ describe("an open session", () => {
     const gone = find("bob");
     directory.answer(null);
     await expect(gone).rejects.toMatchObject({ code: "no-such-user" });
+  });
+
+  it("is found where the server saw the client last, though the last message was begun before it moved there", async () => {
+    const before = entryOf("bob", 4000);
+    await talkTo(before);
+    const after = entryOf("bob", 5000, { key: before.key });
+    book.learn(after); // messages under way follow
+    sessions.add(`${after.key} 5000`);
+    book.onLeft("bob");
+    const finding = find("bob");
+    directory.answer(null);
+    expect(await finding).toBe(after);
+  });
+
+  it("with somebody who has only spoken to us is used as well", async () => {
+    const bob = entryOf("bob");
+    book.learn(bob);
+    sessions.add(bob.key);
+    book.onLeft("bob");
+    const finding = find("bob");
+    directory.answer(null);
+    expect(await finding).toBe(bob);
   });
 
   it("goes on with the remembered key when the server gives the name to another one", async () => {
