@@ -10,6 +10,7 @@ import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
 import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
+import type { MailboxOffice } from "./mailbox-office.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
@@ -54,6 +55,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #tls: TlsFiles | null;
   readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
+  readonly #mailbox: MailboxOffice;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
@@ -64,12 +66,13 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, state, tls } = parts;
+    const { settings, acceptor, sockets, state, mailbox, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
+    this.#mailbox = mailbox;
     this.#tls = tls;
     this.port = acceptor.address.port;
     this.address = formatServerAddress(acceptor.address);
@@ -99,6 +102,8 @@ export class LookupServer implements AsyncDisposable {
         this.#directory.observe(id, events);
         this.#empty?.clientSeen();
       },
+      mailbox: (id, request) => this.#mailbox.answer(id, request),
+      mailboxRelease: (id, connection) => this.#mailbox.release(id, connection),
       watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
@@ -114,6 +119,7 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
+          this.#mailbox.workerDied(id);
           for (const { socket, origin } of stranded) acceptor.assign(socket, origin);
         },
         lost: ({ socket, origin }) => acceptor.reject(socket, NO_DESCRIPTOR, origin),
@@ -211,6 +217,7 @@ export class LookupServer implements AsyncDisposable {
     this.#sockets.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
+    await this.#mailbox.close();
     this.#users.close();
     await this.#directory.close();
     this.#state.release();

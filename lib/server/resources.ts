@@ -1,10 +1,12 @@
 // What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of it or nothing. Who
 // has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
+import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
 import { LocalSockets } from "./local-sockets.ts";
+import { MailboxOffice } from "./mailbox-office.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -14,6 +16,7 @@ export interface Resources {
   readonly acceptor: Acceptor;
   readonly sockets: LocalSockets;
   readonly state: StateDir;
+  readonly mailbox: MailboxOffice;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
   readonly release: () => void;
@@ -40,9 +43,13 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
       ? passingState()
       : await openStateDir(settings.stateDir, picked ? null : port, log);
     undo.push(() => state.release());
+    const { mailbox: keeps, mailboxSize: bytes, mailboxAge } = settings;
+    const folder = keeps && state.path !== null ? join(state.path, "mailbox") : null;
+    const mailbox = await MailboxOffice.open(folder, { bytes, ageMs: mailboxAge * 1000 }, log);
+    undo.push(() => void mailbox.close());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, sockets, state, tls, release };
+    return { settings, acceptor, sockets, state, mailbox, tls, release };
   } catch (error) {
     release();
     throw error;

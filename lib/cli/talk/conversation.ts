@@ -66,6 +66,8 @@ export class Conversation {
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
     client.on("unconfirmed", (event) => view.unconfirmed(event));
+    client.on("kept", (event) => view.kept(event));
+    client.on("receipt", (event) => view.receipt(event));
     this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
     client.on("file", (offer) => this.#files.onOffer(offer));
     client.on("room", (event) => view.room(event));

@@ -25,6 +25,7 @@ import {
   enteredText,
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   membersText,
   missedText,
@@ -32,6 +33,7 @@ import {
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   roomResultShort,
   roomText,
   statusText,
@@ -180,6 +182,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    kept: (event) => {
+      show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
+    },
+    receipt: (event) => say(receiptText(event)),
     unconfirmed: ({ id, at, message, room }) => {
       if (room !== null) return;
       const text = escapeControls(message);

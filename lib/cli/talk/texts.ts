@@ -1,7 +1,9 @@
 // Sentences that both views for people use.
 import type {
   FoldedEvent,
+  KeptEvent,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   ServerEvent,
@@ -9,6 +11,7 @@ import type {
   TalkConnection,
 } from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { time } from "../times.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
@@ -104,4 +107,15 @@ const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
 
 export function serverText({ state }: ServerEvent): string {
   return SERVER_TEXTS[state];
+}
+
+/** "kept for bob until 2026-12-05 09:12" */
+export function keptText({ to, until, newKey }: KeptEvent): string {
+  const key = newKey === null ? "" : `; its key is met for the first time: ${newKey}`;
+  return `kept for ${escapeControls(to)} until ${time(until)}${key}`;
+}
+
+/** "delivered to bob at 09:12" */
+export function receiptText({ to, state, at }: ReceiptEvent): string {
+  return `${state === "delivered" ? "delivered to" : "declined by"} ${escapeControls(to)} at ${time(at)}`;
 }

@@ -6,8 +6,10 @@ import type {
   FailedEvent,
   FoldedEvent,
   HistoryRecord,
+  KeptEvent,
   LocalEntry,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   SentEvent,
@@ -29,6 +31,10 @@ export interface View extends Disposable {
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
+  /** The server keeps a message for somebody who is off. */
+  kept(event: KeptEvent): void;
+  /** What became of one. */
+  receipt(event: ReceiptEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
