@@ -61,6 +61,8 @@ export type Remedy =
   | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
   | "foreign-port"
+  /** Subject: the socket of the host's service. */
+  | "start-service"
   | "more-descriptors"
   | "plain-server"
   /** Another program of this user has the name. */

@@ -19,6 +19,7 @@ import {
   parseServerAddress,
   type ServerAddress,
 } from "../base/server-address.ts";
+import { isServiceAt } from "../base/service.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
@@ -200,7 +201,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
-    if (!options.startServer) return join();
+    if (!options.startServer || isServiceAt(address)) return join();
     const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
       import("./embedded-server.ts"),
       import("./revival.ts"),

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { socketPath } from "../directory/live-server.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
@@ -17,6 +18,7 @@ import { readOptions, type ServerOptions, type ServerSettings } from "./options.
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
+import { watchForService } from "./service-watch.ts";
 import { startError } from "./start-error.ts";
 import type { TlsFiles } from "./tls.ts";
 import { UserDatabase } from "./user-database.ts";
@@ -59,6 +61,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
+  #serviceWatch: Disposable | null = null;
   /** Login of the user that the server runs as; null when there is none. */
   #user: string | null = null;
   #stop: Promise<void> | null = null;
@@ -95,7 +98,9 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
-      onRestored: () => this.#bus.reopen(this.#directory.config),
+      onRestored: async () => {
+        await Promise.all([this.#bus.reopen(this.#directory.config), this.#openSocket()]);
+      },
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
@@ -206,6 +211,10 @@ export class LookupServer implements AsyncDisposable {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
       this.#users.start();
     }
+    if (this.#settings.ephemeral) {
+      await this.#openSocket();
+      this.#serviceWatch = watchForService(() => void this.stop("service"));
+    }
     this.#empty?.start();
   }
 
@@ -213,6 +222,7 @@ export class LookupServer implements AsyncDisposable {
     this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
+    this.#serviceWatch?.[Symbol.dispose]();
     this.#acceptor.close();
     this.#sockets.close();
     await this.#pool.stop(reason);
@@ -227,6 +237,17 @@ export class LookupServer implements AsyncDisposable {
   async #loginOf(uid: number): Promise<string | null> {
     const account = await this.#users.find(uid);
     return account.is === "yes" ? account.login : null;
+  }
+
+  /** A server that nobody gave a path has its Unix socket beside its objects. Without it, clients use the abstract one. */
+  async #openSocket(): Promise<void> {
+    const { config } = this.#directory;
+    if (!this.#settings.ephemeral || this.#settings.socket !== null || config === null) return;
+    try {
+      await this.#sockets.moveTo(socketPath(config.table));
+    } catch (error) {
+      this.#settings.log.warn("no Unix socket beside the objects", { error });
+    }
   }
 
   #workerConfig(id: number): WorkerConfig {

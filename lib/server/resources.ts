@@ -2,7 +2,7 @@
 // has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { isLoopback } from "../base/server-address.ts";
+import { DEFAULT_HOST, isLoopback } from "../base/server-address.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
 import { LocalSockets } from "./local-sockets.ts";
@@ -65,10 +65,16 @@ function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   );
 }
 
-async function listen({ listen: address, listenFd, tls, limits, log }: ServerSettings): Promise<Acceptor> {
+async function listen(settings: ServerSettings): Promise<Acceptor> {
+  const { listen: address, listenFd, socketFd, tls, limits, log } = settings;
   try {
     return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
-    throw listenFd === null ? listenError(error, address) : wrongSocket(error);
+    if (listenFd !== null) throw wrongSocket(error);
+    const failure = listenError(error, address);
+    // The service of the host: whoever holds the port does not keep those away who come by the Unix socket.
+    if (socketFd === null || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw failure;
+    log.warn("only the Unix socket serves this host", { reason: failure.message });
+    return Acceptor.listen({ address: { host: DEFAULT_HOST, port: 0 }, fd: null, tls }, limits, log);
   }
 }
