@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { isRoom } from "../base/names.ts";
+import { seconds } from "../base/seconds.ts";
 import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
@@ -166,7 +167,7 @@ export function checkRecipients(names: string): string[] {
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
-  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
+  TalkError.notDelivered(names, `no answer from the lookup server within ${seconds(totalMs)}`);
 
 function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));

@@ -96,6 +96,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
+  readonly #publicKey: Uint8Array;
   readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
@@ -130,6 +131,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
+    this.#publicKey = identity.publicKey;
     this.#leftParts = { identity, peers };
     this.#session = session;
     this.#transport = transport;
@@ -139,6 +141,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
       localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
@@ -485,7 +488,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
     if (this.#ended) throw this.#ended;
     // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
-    const presence = this.#presence ?? LocalPresence.join(this);
+    const presence = this.#presence ?? LocalPresence.join(this, this.#publicKey);
     try {
       const { auto } = limits;
       const result = await sendWall({

@@ -223,6 +223,12 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
+/** Somebody is met for the first time: the key is remembered from now on, and no other one is taken for the name. */
+export interface MetEvent {
+  readonly name: string;
+  readonly fingerprint: string;
+}
+
 /** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
 export interface StatusEvent {
   readonly name: string;
@@ -253,6 +259,7 @@ export interface TalkClientEvents {
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
   status: [event: StatusEvent];
+  met: [event: MetEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];

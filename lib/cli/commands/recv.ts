@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { validateRoom } from "../../base/names.ts";
+import { seconds } from "../../base/seconds.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
@@ -229,7 +230,7 @@ async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: Abor
 }
 
 const timeIsUp = ({ progress }: MessagePrinter, { totalMs = 0 }: Deadline): TalkError =>
-  new TalkError("timeout", `${progress} within ${totalMs / 1000} s`);
+  new TalkError("timeout", `${progress} within ${seconds(totalMs)}`);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");

@@ -53,6 +53,8 @@ export function jsonView(): View {
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
     partner: () => {},
+    absent: () => {},
+    met: () => {},
     restore: () => {},
     exit: () => show({ type: "exit" }),
     [Symbol.dispose]: () => {},

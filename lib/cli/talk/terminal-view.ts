@@ -21,6 +21,7 @@ import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
 import {
+  absentText,
   crowdText,
   enteredText,
   foldedText,
@@ -28,6 +29,7 @@ import {
   keptText,
   MISSED_SHOWN,
   membersText,
+  metText,
   missedText,
   NOTHING_SAID,
   ownStatusText,
@@ -247,6 +249,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
       say(partnerText(name));
     },
+    absent: (name) => say(absentText(name)),
+    met: (event) => say(metText(event)),
     restore: (line) => terminal.restore(line),
     exit: () => {},
     crowd: (count) => say(crowdText(count, hasPartner ? "/all" : "All")),

@@ -2,6 +2,7 @@
 import type {
   FoldedEvent,
   KeptEvent,
+  MetEvent,
   PeerEvent,
   ReceiptEvent,
   RoomEvent,
@@ -68,6 +69,15 @@ export function membersText(room: string, members: readonly { readonly name: str
 
 /** Messages that an agent has taken which are shown at once; /history has them all. */
 export const MISSED_SHOWN = 50;
+
+export function absentText(name: string): string {
+  return `nobody is on as ${escapeControls(name)}: what you write there fails until somebody is`;
+}
+
+export function metText({ name, fingerprint }: MetEvent): string {
+  const shown = escapeControls(name);
+  return `first contact with ${shown}: the key is ${fingerprint} (to compare: ptalk key verify ${shown})`;
+}
 
 export function missedText(count: number): string {
   const what = count === 1 ? "1 message has come" : `${count} messages have come`;

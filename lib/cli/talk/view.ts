@@ -8,6 +8,7 @@ import type {
   HistoryRecord,
   KeptEvent,
   LocalEntry,
+  MetEvent,
   PeerEvent,
   ReceiptEvent,
   RoomEvent,
@@ -68,6 +69,10 @@ export interface View extends Disposable {
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
   partner(name: string | null): void;
+  /** Nobody is on under the name of the partner. */
+  absent(name: string): void;
+  /** The key of somebody who is met for the first time is remembered from now on. */
+  met(event: MetEvent): void;
   /** A line that was refused can be mended and entered again, where lines are edited. */
   restore(line: string): void;
   /** The conversation is over; the last thing shown. */
