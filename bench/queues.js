@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { MessageQueue, RingBuffer, Semaphore } from "../dist/ipc/index.js";
 
 const WRITER = join(import.meta.dirname, "queue-writer.js");
-const ROUNDS = 5;
+const ROUNDS = 12;
 const RING_BYTES = 1 << 20;
 const TRIPS = 2000;
 const TRIP_ROUNDS = 10;

@@ -140,11 +140,15 @@ function writeMap(path, written) {
   writeFileSync(path, JSON.stringify(map));
 }
 
+/** Licences (SPDX) that ask for nothing but to be passed on. */
+const FREE = new Set(["MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "0BSD"]);
+
 /** The licences of the packages that the files contain: they ask to go with every copy. */
 function writeLicences(moduleIds) {
   const roots = new Set(moduleIds.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id) ?? []));
   const licences = [...roots].sort().map((root) => {
-    const { name, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    const { name, version, license } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    if (!FREE.has(license)) throw new Error(`${name} has the licence ${license}: may it be passed on with ptalk?`);
     const file = readdirSync(root).find((entry) => /^licen[cs]e/i.test(entry));
     if (file === undefined) throw new Error(`${name} comes without its licence`);
     return `${name} ${version}\n\n${readFileSync(join(root, file), "utf8").trim()}\n`;

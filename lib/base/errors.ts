@@ -53,6 +53,8 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  /** Subject: the UDP port. */
+  | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
   | "foreign-port"
   | "more-descriptors"
@@ -90,6 +92,10 @@ export class TalkError extends Error {
   static noSuchProcess(pid: number): TalkError {
     return new TalkError("no-such-process", `there is no process ${pid}`);
   }
+  /** No server runs on the default address, which whoever is on keeps running. */
+  static nobodyOn(): TalkError {
+    return new TalkError("no-such-user", "nobody is on");
+  }
   /** @param reason a clause without a full stop: "no answer within 10 s" */
   static notDelivered(to: string, reason: string, cause?: unknown): TalkError {
     return new TalkError("not-delivered", `not delivered to ${quote(to)}: ${reason}`, { cause });
@@ -103,6 +109,13 @@ export class TalkError extends Error {
   static keyMismatch(name: string, known: string, offered: string): TalkError {
     const message = `the key of ${quote(name)} has changed: known ${known}, offered ${offered}. Somebody may be pretending to be ${quote(name)}`;
     return new TalkError("key-mismatch", message, { remedy: "forget-key", subject: printable(name) });
+  }
+  /** On this host, where the user's own programs show which keys they use. */
+  static impostor(name: string): TalkError {
+    return new TalkError(
+      "key-mismatch",
+      `${quote(name)} is not that user of this host: the programs of that user use other keys`,
+    );
   }
   /** The receiving program knows the sender's name under another key, and refuses the message. */
   static knownUnderAnotherKey(to: string): TalkError {

@@ -71,6 +71,27 @@ export function foldRoomIfValid(room: string): string | null {
   return foldRoom(room);
 }
 
+/** @returns the folded form. @throws TalkError `bad-name`, saying which rule is broken */
+export function validateRoom(room: string): string {
+  const folded = foldRoomIfValid(room);
+  if (folded !== null) return folded;
+  const isMarked = typeof room === "string" && isRoom(room);
+  throw TalkError.badName(
+    String(room),
+    (isMarked && nameProblem(room.slice(1))) || 'a room is a name with "#" before it',
+  );
+}
+
+/** Whether this is meant as a room, and not as a name. */
+export function isRoom(text: string): boolean {
+  return text.startsWith("#");
+}
+
+/** A name, or a room. @returns the folded form. @throws TalkError `bad-name` */
+export function validateTarget(text: string): string {
+  return isRoom(text) ? validateRoom(text) : validateName(text);
+}
+
 /** The form in which rooms are compared: "#Ops" and "#ops" are one. A text that is no room gives one that no room has. */
 export function foldRoom(room: string): string {
   return `#${foldName(room.slice(1))}`;

@@ -41,5 +41,10 @@ export const userName = (uid: number): string => userNames()(uid);
 
 /** The uid of the service's user; null where it is not installed. */
 export function serviceUid(): number | null {
-  return passwd().find(({ name }) => name === SERVICE_USER)?.uid ?? null;
+  return loginUid(SERVICE_USER);
+}
+
+/** The uid of a login, null where the file has none. */
+export function loginUid(login: string): number | null {
+  return passwd().find(({ name }) => name === login)?.uid ?? null;
 }

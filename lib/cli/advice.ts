@@ -25,6 +25,8 @@ export function adviceFor(error: unknown): string {
       return "Give another one with --state-dir";
     case "other-port":
       return "Use that server, or serve on another port with --listen";
+    case "other-chat-port":
+      return "Take another one from 1024 up (PTALK_PORT), or none: then the system picks it";
     case "own-session":
       return "End that program, or give another name with --as NAME";
     case "reserved-name":

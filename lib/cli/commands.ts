@@ -44,6 +44,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "how many messages wait with the agent",
     load: () => import("./commands/unread.ts"),
   },
+  wall: {
+    usage: "wall [--tty] TEXT...",
+    summary: "write to everybody who is on",
+    load: () => import("./commands/wall.ts"),
+  },
   when: {
     usage: "when PID NAME [TEXT...] | when NAME -- COMMAND...",
     summary: "tell somebody that a program has ended",

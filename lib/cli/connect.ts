@@ -44,14 +44,25 @@ export function keepHistory(
 
 const DIRECTORY_TIMEOUT_MS = 10_000; // to connect and to be greeted; a server that is there takes milliseconds
 
-/** Runs `use` with a reading connection to the server's directory. */
+/**
+ * A server at the default address ends when nobody is on, and nobody has to know of it. So where none listens there, and none was asked
+ * for, nobody is on.
+ */
+export function nobodyOn({ serverConfigured }: Config, error: unknown): unknown {
+  const listensNobody = error instanceof TalkError && error.remedy === "start-server";
+  return listensNobody && !serverConfigured ? TalkError.nobodyOn() : error;
+}
+
+/** Runs `use` with a reading connection to the server's directory. @throws TalkError no-such-user, see nobodyOn() */
 export async function withDirectory<T>(config: Config, use: (directory: DirectoryReader) => Promise<T>): Promise<T> {
   const { openDirectory } = await import("../client/directory-reader.ts");
   const { server, stateDir, insecure } = config;
   const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
   const signal = AbortSignal.timeout(timeoutMs);
   const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
-    throw signal.aborted ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error) : error;
+    throw signal.aborted
+      ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error)
+      : nobodyOn(config, error);
   });
   try {
     return await use(directory);

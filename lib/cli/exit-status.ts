@@ -12,7 +12,7 @@ export const EXIT = {
   internal: 70,
   cannotCreate: 73,
   tempFail: 75,
-  /** It may have arrived. No status of sysexits(3) says so. */
+  /** It may have arrived, or some have it. No status of sysexits(3) says so. */
   unconfirmed: 76,
   noPermission: 77,
 } as const;

@@ -1,9 +1,10 @@
 // Records and events as lines for people. Pure: text in, text out.
 import stringWidth from "fast-string-width";
+import { DEFAULT_SERVER } from "../base/server-address.ts";
 import type { DirectoryEntry, LocalEntry, TalkMessage } from "../client/types.ts";
 import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
 import { colourOfName, type Paint } from "./style.ts";
-import { time } from "./times.ts";
+import { shortTime, time } from "./times.ts";
 
 /** A table with a header, columns two spaces apart; the last column is not padded. Cells are made visible. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
@@ -33,17 +34,15 @@ export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): s
 
 export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on, on this machine"];
+  // Fits into 80 columns: what is the same for all is left out, and of a time what matters.
+  const isUsual = clients.every(({ server }) => server === DEFAULT_SERVER);
   const rows = clients.map((c) => [
-    c.name,
-    c.user,
-    String(c.pid),
-    c.tty ?? "-",
-    c.server,
-    time(c.startedAt),
-    time(c.lastMessageAt),
-    `${c.sent}/${c.received}`,
+    ...[c.name, c.user, String(c.pid), c.tty?.replace(/^\/dev\//, "") ?? "-"],
+    ...(isUsual ? [] : [c.server]),
+    ...[shortTime(c.startedAt), shortTime(c.lastMessageAt), `${c.sent}/${c.received}`],
   ]);
-  return table(["NAME", "USER", "PID", "TTY", "SERVER", "SINCE", "LAST MESSAGE", "SENT/RECEIVED"], rows, paint);
+  const header = ["NAME", "USER", "PID", "TTY", ...(isUsual ? [] : ["SERVER"]), "SINCE", "LAST", "SENT/GOT"];
+  return table(header, rows, paint);
 }
 
 /** "idle", "away", "away: at lunch"; empty for somebody who looks. */
@@ -78,19 +77,24 @@ function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
   return isUnattestedLogin ? `~${name}` : name;
 }
 
-export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> & Partial<Pick<TalkMessage, "isUnattestedLogin">>;
+export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
+  Partial<Pick<TalkMessage, "isUnattestedLogin" | "kind" | "room">>;
+
+/** Behind the name of who writes to everybody. No name has such letters. */
+const WALL = " (to everybody)";
 
 /**
- * "14:05 bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
+ * "14:05 bob: text", "14:05 #ops bob: text"; further lines of the text are indented to the first. An unverified sender has a question mark behind its name, a
  * login name of the server's host whose user nothing vouches for a tilde before it.
  * @param stamp what stands before, "14:05 "
  */
 export function messageLines(message: Spoken, paint: Paint, stamp = ""): string[] {
   const name = `${message.isUnattestedLogin ? "~" : ""}${escapeControls(message.from)}`;
-  const mark = message.verified ? "" : "?";
-  const indent = " ".repeat(stringWidth(stamp) + stringWidth(name) + mark.length + 2);
+  const room = message.room ? `${escapeControls(message.room)} ` : "";
+  const mark = `${message.verified ? "" : "?"}${message.kind === "wall" ? WALL : ""}`;
+  const indent = " ".repeat(stringWidth(stamp) + stringWidth(room) + stringWidth(name) + mark.length + 2);
   const [first = "", ...rest] = escapeControlsByLine(message.text);
-  const head = `${paint("dim", stamp)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
+  const head = `${paint("dim", stamp + room)}${paint(colourOfName(message.from), name)}${paint("yellow", mark)}: ${first}`;
   return [head, ...rest.map((line) => indent + line)];
 }
 

@@ -8,6 +8,8 @@ import type {
   FoldedEvent,
   LocalEntry,
   PeerEvent,
+  RoomEvent,
+  RoomResult,
   SentEvent,
   ServerEvent,
   Standing,
@@ -50,6 +52,9 @@ export type JsonEvent =
   | ({ readonly type: "stats" } & ClientStats)
   | ({ readonly type: "folded" } & FoldedEvent)
   | FileJson
+  | ({ readonly type: "room" } & RoomEvent)
+  | ({ readonly type: "room-result" } & RoomResult)
+  | { readonly type: "members"; readonly room: string; readonly clients: readonly EntryJson[] }
   | { readonly type: "ignored"; readonly names: readonly string[] }
   | { readonly type: "history"; readonly records: readonly HistoryJson[] }
   | { readonly type: "error"; readonly code: string; readonly message: string }
@@ -111,4 +116,12 @@ export function failedJson(event: FailedEvent): JsonEvent {
 
 export function unconfirmedJson({ id, to, room, at, message }: UnconfirmedEvent): JsonEvent {
   return { type: "unconfirmed", id, to, room, at: iso(at), message };
+}
+
+export function roomJson({ room, state, name, members }: RoomEvent): JsonEvent {
+  return { type: "room", room, state, name, members };
+}
+
+export function roomResultJson({ id, room, delivered, of, to, declined, failed, newKeys }: RoomResult): JsonEvent {
+  return { type: "room-result", id, room, delivered, of, to, declined, failed, newKeys };
 }

@@ -3,18 +3,23 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
-import type { SendResult, TalkConnection } from "../client/types.ts";
+import { isRoom } from "../base/names.ts";
+import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
+import { CommandEnded } from "./command-ended.ts";
 import { duration, WEEK_S } from "./config-values.ts";
+import { nobodyOn } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
-import { deliveredJson, failedJson, sentJson, unconfirmedJson } from "./json.ts";
+import { EXIT } from "./exit-status.ts";
+import { deliveredJson, failedJson, roomResultJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
+import { roomResultText } from "./talk/texts.ts";
 import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
@@ -48,8 +53,15 @@ export async function send(
   checkId(id);
   ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
+  if (options.wait !== undefined && recipients.some(isRoom)) throw TalkError.usage("--wait: nobody waits for a room");
+  if (file !== undefined && recipients.some(isRoom)) {
+    throw TalkError.usage("--file: a file goes to people, not to a room");
+  }
   // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
-  const text = words.length > 0 || file !== undefined ? words.join(" ") : await readText(process.stdin);
+  const isGiven = words.length > 0 || file !== undefined;
+  if (!isGiven && process.stdin.isTTY)
+    note(`type the message for ${escapeControls(names)}, and end it with Ctrl-D on a line of its own`);
+  const text = isGiven ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
   // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
   using life = watchShutdown({ endsWithOutput: false });
@@ -59,18 +71,19 @@ export async function send(
   const deadline = new Deadline(waitMs ?? milliseconds(config.timeout));
   const { client } = await joinAsSelf(config, {
     register: "never",
-    recipients,
+    recipients: recipients.filter((to) => !isRoom(to)),
     startServer: waitMs !== undefined && !config.serverConfigured,
     signal: deadline.with(signal),
   }).catch((error: unknown) => {
-    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : error;
+    throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : nobodyOn(config, error);
   });
   if (json) showJson(client);
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
     const limits = { id, repeated, signal, auto, ...timesOf(deadline, waitMs, milliseconds(config.timeout)) };
-    const outcomes = text === "" ? [] : await Promise.allSettled(recipients.map((to) => client.send(to, text, limits)));
+    const outcomes =
+      text === "" ? [] : await Promise.allSettled(recipients.map((to) => sendOne(client, to, text, { json, limits })));
     signal.throwIfAborted();
     if (!json) report(outcomes, { id, quiet });
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
@@ -82,6 +95,33 @@ export async function send(
   } finally {
     await client.close();
   }
+}
+
+interface SendOneOptions {
+  readonly json: boolean;
+  readonly limits: SendOptions;
+}
+
+/** @throws as TalkClient.send(); CommandEnded, with all said, for a room of which not everybody has it who wants it */
+async function sendOne(
+  client: TalkConnection,
+  to: string,
+  text: string,
+  { json, limits }: SendOneOptions,
+): Promise<SendResult | RoomResult> {
+  if (!isRoom(to)) return await client.send(to, text, limits);
+  const result: RoomResult = await client.send(to as `#${string}`, text, limits);
+  const status = roomStatus(result);
+  if (status === EXIT.ok) return result;
+  if (!json) tell(`${escapeControls(result.room)}: ${roomResultText(result)} (id ${result.id})`);
+  throw new CommandEnded("not everybody has it", status);
+}
+
+/** 0 when all have it who did not decline; else whether anybody has it. */
+function roomStatus({ delivered, failed }: RoomResult): number {
+  if (failed.length === 0 && delivered > 0) return EXIT.ok;
+  const mayHaveIt = delivered > 0 || failed.some(({ code }) => code === "unconfirmed");
+  return mayHaveIt ? EXIT.unconfirmed : EXIT.tempFail;
 }
 
 /** With --wait the timeout is that of each attempt. */
@@ -124,19 +164,24 @@ function showJson(client: TalkConnection): void {
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", (event) => show(failedJson(event)));
   client.on("unconfirmed", (event) => show(unconfirmedJson(event)));
+  client.on("room-result", (result) => show(roomResultJson(result)));
 }
 
 // The first failure is thrown, and so reported by main; the others are told here.
 function report(
-  outcomes: readonly PromiseSettledResult<SendResult>[],
+  outcomes: readonly PromiseSettledResult<SendResult | RoomResult>[],
   { id, quiet }: { id: string; quiet: boolean },
 ): void {
   for (const outcome of outcomes) {
-    if (outcome.status === "fulfilled" && !quiet)
-      tell(`delivered to ${escapeControls(outcome.value.to)} (${shownDuration(outcome.value.ms)})`);
+    if (outcome.status !== "fulfilled" || quiet) continue;
+    const { value } = outcome;
+    if ("room" in value) tell(`${escapeControls(value.room)}: ${roomResultText(value)}`);
+    else tell(`delivered to ${escapeControls(value.to)} (${shownDuration(value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
-  for (const { reason } of failures.slice(1)) note(describeError(withId(reason, id)).message);
+  for (const { reason } of failures.slice(1)) {
+    if (!(reason instanceof CommandEnded)) note(describeError(withId(reason, id)).message);
+  }
 }
 
 /** A failure to print changes nothing: of one that is worth a word stdout's own "error" has told. */

@@ -10,6 +10,14 @@ export function time(at: EpochMs | null): string {
   return `${date} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
 }
 
+/** The same in few columns: "14:05" of today, else "11-23". */
+export function shortTime(at: EpochMs | null, now: EpochMs = Date.now()): string {
+  if (at === null) return "-";
+  const [d, today] = [new Date(at), new Date(now)];
+  if (Number.isNaN(d.getTime())) return "?";
+  return d.toDateString() === today.toDateString() ? strftime("%H:%M", at) : strftime("%m-%d", at);
+}
+
 const WEEKDAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"] as const;
 
 /** A local day for people: "Sunday, 2026-11-29". */

@@ -16,11 +16,13 @@
 import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
+import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Attestation, type DirectoryEntry, type NameOwner, PEER_PROTOCOL } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
 import { type Contact, Contacts, type Recipient } from "./contacts.ts";
+import type { LocalUsers } from "./local-users.ts";
 import type { DirectoryStats } from "./types.ts";
 
 /** Milliseconds after which the server is asked again, should a push have been missed. */
@@ -52,6 +54,8 @@ export interface AddressBookParts {
   readonly server: string;
   readonly source: DirectorySource;
   readonly peers: KnownPeers;
+  /** Null while the server is not on this host. */
+  readonly localUsers: () => Pick<LocalUsers, "isImpostor"> | null;
   /** Whether a session with that peer is open. */
   readonly hasSession: (peer: PeerIdentity) => boolean;
   /** The server has told where the client of that name is, asked or unasked. */
@@ -319,6 +323,7 @@ export class AddressBook {
   /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
   #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {
     const { server, peers } = this.#parts;
+    this.#checkLocal(name, entry, entry);
     const standing = peers.check(server, name, entry.key);
     if (!isVersionChecked && entry.protocol !== PEER_PROTOCOL) throw otherVersion(entry);
     return standing === "known";
@@ -332,12 +337,19 @@ export class AddressBook {
     this.#touchTimer = setTimeout(() => this.tellLookups(), waitMs).unref();
   }
 
+  /** @throws TalkError key-mismatch */
+  #checkLocal(name: string, { key, uid }: Pick<NameOwner, "key" | "uid">, entry: DirectoryEntry | null): void {
+    const isHere = entry?.key === key && isLoopback(entry.address);
+    if (this.#parts.localUsers()?.isImpostor({ name, key, uid, isHere })) throw TalkError.impostor(name);
+  }
+
   /** @throws TalkError refused, key-mismatch */
   #judge(name: string, key: string, isRemembered: boolean, owner: NameOwner | null): Sender {
     const isOwner = owner?.key === key;
     if (!isRemembered && owner !== null && !isOwner) {
       throw TalkError.refused(`a stranger calls itself "${name}": the name belongs to another key`);
     }
+    this.#checkLocal(name, isOwner ? owner : { key, uid: null }, this.#contacts.get(name)?.entry ?? null);
     const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
     const contact = this.#contacts.get(name);
     const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;

@@ -58,6 +58,13 @@ export async function allEntries(connection: ServerConnection): Promise<Director
   throw TalkError.protocol("ALL has no end");
 }
 
+/** Who is in a room, in the order of their folded names. */
+export async function roomMembers(connection: ServerConnection, room: string): Promise<DirectoryEntry[]> {
+  const reply = await connection.ask("MEMBERS", room);
+  if (!Array.isArray(reply)) throw TalkError.protocol("MEMBERS is not answered with clients");
+  return reply.map(entryFrom).filter((entry) => entry !== null);
+}
+
 /**
  * @returns null for the reply "unknown", and for a client whose name nobody can have: nothing can be sent to it
  * @throws TalkError protocol for anything that is no client

@@ -1,6 +1,6 @@
 // What the client keeps of what was said, and how it is read: journals in the state directory, see lib/store/history.
 import { TalkError } from "../base/errors.ts";
-import { foldIfValid } from "../base/names.ts";
+import { foldIfValid, foldRoomIfValid } from "../base/names.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import type { HistoryRecord } from "../store/history/record.ts";
 import { historyFolder } from "../store/state-paths.ts";
@@ -32,11 +32,15 @@ export async function* readKept(stateDir: string, options: HistoryOptions): Asyn
 
 function checkHistoryOptions(options: HistoryOptions): void {
   const { with: other, since, until, last, grep } = options;
-  if (other !== undefined && (typeof other !== "string" || foldIfValid(other) === null)) throw misuse("with", "a name");
+  if (other !== undefined && !isPartner(other)) throw misuse("with", "a name or a room");
   if (!isTimeOrNone(since)) throw misuse("since", "a time");
   if (!isTimeOrNone(until)) throw misuse("until", "a time");
   if (last !== undefined && !(Number.isInteger(last) && last > 0)) throw misuse("last", "a whole number above 0");
   if (grep !== undefined && !(grep instanceof RegExp)) throw misuse("grep", "a regular expression");
+}
+
+function isPartner(other: unknown): boolean {
+  return typeof other === "string" && (foldIfValid(other) ?? foldRoomIfValid(other)) !== null;
 }
 
 function isTimeOrNone(time: unknown): boolean {

@@ -2,7 +2,7 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. A sender that the user does not want to hear is declined: admission.ts.
+//  2. A sender that the user does not want to hear is declined: admission.ts. So is what is said in a room that this program is not in.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
 //  5. One that was shown before, under the same id, is not shown again.
@@ -48,6 +48,8 @@ export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
   readonly admission: Pick<Admission, "admits">;
   readonly seen: Pick<SeenIds, "has" | "begin">;
+  /** Whether a wall is to be shown as one. */
+  readonly isFromRoot: (message: IncomingMessage) => boolean;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
@@ -55,6 +57,8 @@ export interface InboundParts {
   readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
+  /** Whether this program is in the room. */
+  readonly isInRoom: (room: string) => boolean;
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
   /** A message has been handed over. */
@@ -94,7 +98,15 @@ export class InboundMessages {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
-      if (!(await this.#admits(incoming))) {
+      // Whom one ignores, and whose messages one takes, does not hold back what root tells everybody.
+      const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
+      if (!isWall && !(await this.#admits(incoming))) {
+        settle("declined");
+        this.#declined++;
+        return;
+      }
+      const { room } = incoming;
+      if (room !== null && !this.#parts.isInRoom(room)) {
         settle("declined");
         this.#declined++;
         return;
@@ -114,10 +126,10 @@ export class InboundMessages {
         return;
       }
       const { id, from, text, at, again, auto } = incoming;
-      const kind = "text";
+      const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
-        ...{ room: null, via: "direct", leftAt: null, again, auto },
+        ...{ room, via: "direct", leftAt: null, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);
       if (shown === null) {

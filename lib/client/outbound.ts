@@ -52,8 +52,11 @@ export interface OutboundText {
   readonly id: string;
   readonly to: string;
   readonly text: string;
+  /** In which it is said; none: to the recipient alone. */
+  readonly room?: string | undefined;
   readonly auto?: boolean;
   readonly repeated?: boolean;
+  readonly wall?: boolean;
 }
 
 export interface SendLimits {
@@ -196,7 +199,7 @@ export class OutboundMessages {
   async #carry(
     lane: Lane,
     recipient: Recipient,
-    { id, text, auto = false, repeated = false }: OutboundText,
+    { id, text, room, auto = false, repeated = false, wall = false }: OutboundText,
     limits: SendLimits,
   ): Promise<DirectoryEntry> {
     const { from, book, transport } = this.#parts;
@@ -205,7 +208,7 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     try {
-      const message = { from, text, id, auto, repeated };
+      const message = { from, text, id, room, auto, repeated, wall };
       await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";

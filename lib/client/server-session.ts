@@ -15,8 +15,9 @@ import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { allEntries, entryFrom, lookupEntry, ownerOf } from "./directory-reader.ts";
+import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import type { RoomPush } from "./rooms.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
@@ -58,6 +59,8 @@ interface SessionEvents {
   changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
+  /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
+  room: [push: RoomPush];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -72,6 +75,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** Folded names. */
+  readonly #rooms = new Set<string>();
   /** Names that are watched beside everybody, or by one who is not registered. */
   readonly #watched = new Set<string>();
   /** What was said last of this client; undefined: nothing yet. */
@@ -111,6 +116,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const { transport } = this.#connection;
     const attested = peerUid === null ? null : "kernel";
     return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
+  /** The kernel that this client runs on is the server's too. */
+  get isOnThisHost(): boolean {
+    return this.#connection.transport === "unix";
   }
 
   get isConnected(): boolean {
@@ -161,6 +171,41 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** Who is in a room. @throws TalkError unreachable while there is no connection; protocol */
+  async members(room: string): Promise<DirectoryEntry[]> {
+    const entries = await roomMembers(this.#connection, room);
+    for (const entry of entries) this.emit("seen", entry);
+    return entries;
+  }
+
+  /** Puts this client into a room, now and whenever it comes back, and hears of it by "room" events. @returns who is there */
+  async enterRoom(room: string): Promise<DirectoryEntry[]> {
+    if (!this.#isRegistered) throw TalkError.usage("only a client that is on can be in rooms");
+    try {
+      await this.#enterRoom(room);
+      const members = await this.members(room);
+      this.#rooms.add(room);
+      return members;
+    } catch (error) {
+      if (error instanceof ReplyError && error.code === "TOOMANY") {
+        throw new TalkError("too-many", `the server refuses ${room}: ${error.message}`, { cause: error });
+      }
+      if (error instanceof ReplyError) throw TalkError.protocol(`JOIN is answered with "${error.message}"`, error);
+      throw error;
+    }
+  }
+
+  async leaveRoom(room: string): Promise<void> {
+    this.#rooms.delete(room);
+    if (!this.isConnected) return; // a new connection does not enter it
+    await Promise.all([this.#connection.ask("UNWATCH", room), this.#connection.ask("PART", room)]);
+  }
+
+  async #enterRoom(room: string): Promise<void> {
+    // Told of from before it is entered: nobody comes unseen in between.
+    await Promise.all([this.#connection.command("WATCH", room), this.#connection.command("JOIN", room)]);
   }
 
   /** Says whether somebody looks at this client, on this connection and on later ones. @throws TalkError unreachable, bad-data, protocol */
@@ -276,6 +321,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
     await watching;
     this.#isRegistered = true;
+    // After a restart of the server; else it is in them still.
+    await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
     // A server that was started anew does not know it. One without statuses is no reason to go.
     const { state, text } = this.#status ?? {};
     if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
@@ -318,7 +365,12 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
   }
 
-  #onPush([kind, name, client]: RespValue[]): void {
+  #onPush(values: RespValue[]): void {
+    const [kind, name, client] = values;
+    if (kind === "room") {
+      this.#onRoomPush(values);
+      return;
+    }
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
@@ -332,6 +384,16 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.emit("seen", entry);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }
+  }
+
+  #onRoomPush([, room, state, name, client]: RespValue[]): void {
+    if (typeof room !== "string" || typeof name !== "string") return;
+    if (state === "left") this.emit("room", { room, name, entry: null });
+    if (state !== "joined" || client === undefined) return;
+    const entry = entryFrom(client);
+    if (entry === null) return;
+    this.emit("seen", entry);
+    this.emit("room", { room, name: entry.name, entry });
   }
 
   #onLost(): void {
@@ -387,6 +449,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
   }
+}
+
+/** A room that the server does not let us into again is no reason to be off. */
+function passOverRefusal(error: unknown): void {
+  if (!(error instanceof ReplyError)) throw error;
 }
 
 /** The login of this process's user, null when it has none. */

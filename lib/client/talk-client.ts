@@ -7,10 +7,11 @@
 //  pushes     session -> address book -> messages under way follow (outbound.ts); "peer" and "server" events
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { debuglog } from "node:util";
 import { abortable } from "../base/async.ts";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { foldIfValid, validateName } from "../base/names.ts";
+import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
 import {
   DEFAULT_SERVER,
   formatServerAddress,
@@ -22,6 +23,7 @@ import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
+import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
@@ -29,6 +31,7 @@ import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers, KnownServers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
+import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { Arrivals } from "./arrivals.ts";
@@ -36,7 +39,9 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import { LocalUsers } from "./local-users.ts";
 import {
+  type CheckedSend,
   checkSend,
   failedCode,
   isUnconfirmed,
@@ -45,6 +50,8 @@ import {
   type SendLimits,
 } from "./outbound.ts";
 import type { Revival } from "./revival.ts";
+import { checkRoom, sendToRoom } from "./room-message.ts";
+import { Rooms } from "./rooms.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -52,6 +59,7 @@ import type {
   HistoryOptions,
   HistoryRecord,
   LocalEntry,
+  RoomResult,
   SendFileOptions,
   SendFileResult,
   SendOptions,
@@ -60,7 +68,12 @@ import type {
   Standing,
   TalkClientEvents,
   TalkConnection,
+  Via,
+  WallResult,
 } from "./types.ts";
+import { isFromRoot, sendWall } from "./wall.ts";
+
+const debug = debuglog("ptalk-client");
 
 /**
  * A user of a lookup server.
@@ -84,6 +97,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #rooms: Rooms;
   /** Only those who wait for somebody need it. */
   #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
@@ -109,11 +123,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.fingerprint = identity.fingerprint;
     this.#session = session;
     this.#transport = transport;
+    const localUsers = new LocalUsers();
     this.#book = new AddressBook({
       server,
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
     this.#outbound = new OutboundMessages({ from: this.name, book: this.#book, transport });
@@ -126,9 +142,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       admission,
       seen: this.#seen,
       journal,
+      isFromRoot,
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
+      isInRoom: (room) => this.#rooms.has(room),
       deliver: options.deliver,
       onReceived: () => this.#presence?.received(),
       onRefused: (error) => this.#tell("refused", error),
@@ -143,6 +161,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
     transport.on("error", (error) => this.#fail(error));
+    this.#rooms = new Rooms({
+      name: this.name,
+      source: session,
+      onEvent: (event) => this.#tell("room", event),
+    });
+    session.on("room", (push) => this.#rooms.onPush(push));
     session.on("server", (event) => this.#onServer(event));
     session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
@@ -195,7 +219,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // A client of a server on this machine is not reachable from any other, so its socket is not either.
       const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
-      const transport = await PeerTransport.open({ identity, port: options.port ?? 0, ...bound });
+      const { port = 0 } = options;
+      const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
+        throw chatSocketError(error, port);
+      });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -203,9 +230,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
+      showKey(identity.publicKey);
       await (register === "never" ? session.claim() : session.register(transport.port, options.replace));
       signal?.throwIfAborted();
-      if (register === "always") client.#presence = LocalPresence.join(client);
+      if (register === "always") client.#presence = LocalPresence.join(client, identity.publicKey);
       client.#inbound.onConnected();
       revival?.noteServer();
       if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
@@ -233,44 +261,124 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
    * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
-   * @param to a name; compared as the server does, case-folded
+   * @param to a name; compared as the server does, case-folded. A room, "#ops": to each of the others in it, at most 128; then it resolves to
+   * what became of it at each of them, and rejects only for a room that is empty or too large, or that the server cannot be asked about.
    * @param text at most 65,536 bytes of UTF-8
    * @throws TalkError with the code of the "failed" event, or unconfirmed; usage for an argument that is none (then nothing was sent, and no event
    * tells of it); the signal's reason
    */
-  async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult> {
+  send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
+  send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  async send(to: string, text: string, options: SendOptions = {}): Promise<SendResult | RoomResult> {
     const limits = checkSend(to, text, options);
     limits.signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
-    const { id = randomUUID(), auto, repeated } = limits;
-    const startedAt = performance.now();
+    const { id = randomUUID() } = limits;
+    if (isRoom(to)) return await this.#sendToRoom(validateRoom(to), { id, text }, limits);
     this.#tell("sent", { id, to, at: Date.now() });
     const said = { direction: "out", with: to, room: null, id, text } as const;
+    try {
+      const { ms, via, recipient } = await this.#sendTo({ id, to, text }, limits);
+      const { fingerprint } = recipient;
+      this.#journal?.add({ ...said, at: Date.now(), state: "delivered", via, fingerprint });
+      return { id, to, ms, via, state: "delivered" };
+    } catch (error) {
+      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
+      this.#journal?.add({ ...said, at: Date.now(), state, via: null, fingerprint: null });
+      throw error;
+    }
+  }
+
+  /** One message to one program, with the event that says what became of it. */
+  async #sendTo(
+    { id, to, text, room }: OutboundText,
+    limits: CheckedSend,
+  ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry }> {
+    const { auto, repeated } = limits;
+    const startedAt = performance.now();
     let recipient: DirectoryEntry;
     try {
-      const message = { id, to, text, auto, repeated };
-      recipient = await (limits.waitMs === undefined
+      const message = { id, to, text, room, auto, repeated };
+      recipient = await (limits.waitMs === undefined || room !== undefined
         ? this.#outbound.send(message, limits)
         : this.#sendWhenOn(message, limits, limits.waitMs));
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
-      const state = isUnconfirmed(error) ? "unconfirmed" : "failed";
-      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: null, at, message });
+      if (isUnconfirmed(error)) this.#tell("unconfirmed", { id, to, room: room ?? null, at, message });
       else {
         const remedy = error instanceof TalkError ? error.remedy : null;
-        this.#tell("failed", { id, to, code: failedCode(error), message, room: null, remedy });
+        this.#tell("failed", { id, to, code: failedCode(error), message, room: room ?? null, remedy });
       }
-      this.#journal?.add({ ...said, at, state, via: null, fingerprint: null });
       throw error;
     }
     const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
     this.#presence?.sent();
-    const at = Date.now();
     const via = "direct";
-    this.#tell("delivered", { id, to, at, ms, room: null, via });
-    this.#journal?.add({ ...said, at, state: "delivered", via, fingerprint: recipient.fingerprint });
-    return { id, to, ms, via, state: "delivered" };
+    this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
+    return { ms, via, recipient };
+  }
+
+  async #sendToRoom(
+    room: string,
+    { id, text }: Pick<OutboundText, "id" | "text">,
+    limits: CheckedSend,
+  ): Promise<RoomResult> {
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
+    // Of a room that this client is in it writes to those whom it has shown; else to whom the server names now.
+    const members = this.#rooms.othersIn(room) ?? (await this.#othersIn(room, limits));
+    checkRoom(room, members);
+    this.#tell("sent", { id, to: room, at: Date.now() });
+    const result = await sendToRoom({
+      ...{ id, room, members },
+      isKnown: ({ name, key }) => this.#book.isKnown(foldName(name), key),
+      send: (to) => this.#sendTo({ id, to, text, room }, limits),
+    });
+    limits.signal?.throwIfAborted();
+    this.#tell("room-result", result);
+    const state = result.delivered > 0 ? "delivered" : "failed";
+    const via = result.delivered > 0 ? "direct" : null;
+    this.#journal?.add({
+      ...{ direction: "out", with: room, room, id, text, at: Date.now() },
+      ...{ state, via, fingerprint: null },
+    });
+    return result;
+  }
+
+  async #othersIn(room: string, { timeoutMs, signal }: CheckedSend): Promise<readonly DirectoryEntry[]> {
+    const limit = AbortSignal.timeout(timeoutMs);
+    const own = foldName(this.name);
+    const members = await abortable(
+      this.#session.members(room),
+      signal === undefined ? limit : AbortSignal.any([signal, limit]),
+    );
+    return members.filter(({ name }) => foldName(name) !== own);
+  }
+
+  /**
+   * Enters a room, "#ops", and stays in it, through restarts of the server too, until part() or close(). Whoever can register can join; who is
+   * in it is public. "room" events tell who comes and goes, and "message" events have its `room`.
+   * @returns the others in it
+   * @throws TalkError bad-name, too-many (16 rooms), unreachable, usage for a client that is not on
+   */
+  async join(room: string): Promise<readonly DirectoryEntry[]> {
+    return await this.#rooms.join(validateRoom(room));
+  }
+
+  /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
+  async part(room: string): Promise<void> {
+    await this.#rooms.part(validateRoom(room));
+  }
+
+  /** Who is in a room, as the server says; this client need not be in it. @throws TalkError bad-name, unreachable */
+  async members(room: string): Promise<readonly DirectoryEntry[]> {
+    return await this.#session.members(validateRoom(room));
+  }
+
+  /** Folded names of the rooms that this client is in. */
+  get rooms(): readonly string[] {
+    return this.#rooms.names;
   }
 
   /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
@@ -308,6 +416,33 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async sendFile(to: string, path: string, options: SendFileOptions = {}): Promise<SendFileResult> {
     if (this.#ended) throw this.#ended;
     return await (await this.#loadFiles()).send(to, path, options);
+  }
+
+  /**
+   * Sends one message to everybody who is listed, each sealed for its receiver alone. Receivers on root's machine show root's as such, whomever
+   * they ignore; of anybody else it is a text.
+   * @param text as for send()
+   * @returns how many have it, of how many
+   * @throws TalkError usage, too-long, unreachable; the signal's reason
+   */
+  async wall(text: string, options: SendOptions = {}): Promise<WallResult> {
+    const limits = checkSend(this.name, text, options);
+    if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
+    if (this.#ended) throw this.#ended;
+    // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
+    const presence = this.#presence ?? LocalPresence.join(this);
+    try {
+      const { auto } = limits;
+      const result = await sendWall({
+        name: this.name,
+        everybody: await this.all(),
+        send: (message) => this.#outbound.send({ ...message, text, auto }, limits),
+      });
+      limits.signal?.throwIfAborted();
+      return result;
+    } finally {
+      if (presence !== this.#presence) presence.leave();
+    }
   }
 
   /** @returns the client of that name, null if there is none. @throws TalkError unreachable, usage */
@@ -393,6 +528,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#inbound.close();
     await this.#files?.close();
     await this.#transport.close();
+    this.#rooms.close();
     this.#book.close();
     await this.#session.close();
     this.#presence?.leave();
@@ -436,6 +572,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#presence?.moved(this.address);
       this.#book.invalidate();
       this.#outbound.lookAgain();
+      this.#rooms.resync().catch(() => {}); // the connection is lost again: then once more
     }
     this.#tell("server", event);
   }
@@ -470,6 +607,18 @@ function warnOfSeenIds({ message }: Error): void {
   process.emitWarning(`a message that is sent again may be shown again: ${message}`, { code: "PTALK_NO_SEEN_IDS" });
 }
 
+/** Of a UDP port that was asked for and cannot be had; the system's error for all else. */
+function chatSocketError(error: unknown, port: number): unknown {
+  const reasons: Readonly<Record<string, readonly [TalkErrorCode, string]>> = {
+    EADDRINUSE: ["unreachable", "another program has it"],
+    EACCES: ["refused", "it needs privileges"],
+  };
+  const [code, reason] = reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
+  if (port === 0 || code === undefined) return error;
+  const options = { cause: error, remedy: "other-chat-port", subject: String(port) } as const;
+  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason}`, options);
+}
+
 /** Where a user's key and pins are, and the server. */
 interface Home {
   readonly address: ServerAddress;
@@ -487,4 +636,13 @@ interface Parts {
   readonly transport: PeerTransport;
   readonly stateDir: string;
   readonly journal: HistoryJournal | undefined;
+}
+
+/** Other programs of this user may be on: theirs must not be the only keys that are shown of it. */
+function showKey(key: Uint8Array): void {
+  try {
+    addOwnKey(key);
+  } catch (error) {
+    debug("the key is not shown: %s", error instanceof Error ? error.message : error);
+  }
 }

@@ -33,9 +33,10 @@ export interface TalkMessage {
   readonly attested: "kernel" | "munge" | null;
   /** `from` is a login name of the server's host, and nothing vouches for that user. */
   readonly isUnattestedLogin: boolean;
-  readonly kind: "text";
-  /** In which it was said; null: to this client alone. */
-  readonly room: null;
+  /** "wall": to everybody, from root of this machine; nobody can ignore it. */
+  readonly kind: "text" | "wall";
+  /** "#ops", folded, in which it was said; null: to this client alone. */
+  readonly room: string | null;
   /** The way that it came: from the sender's program, by a relay, or left at the server. */
   readonly via: Via;
   /** When it was left for this client at the server; null: it came from the sender's program. */
@@ -44,6 +45,15 @@ export interface TalkMessage {
   readonly again: boolean;
   /** A program sent it without a person's doing: to answer it by a program may never end. */
   readonly auto: boolean;
+}
+
+/** Whom a message to everybody has reached. */
+export interface WallResult {
+  /** Null: nobody was on to send it to. */
+  readonly id: string | null;
+  readonly reached: number;
+  /** Clients that were on. */
+  readonly of: number;
 }
 
 /** How a message came, or went. */
@@ -61,7 +71,8 @@ export interface DeliveredEvent {
   readonly at: EpochMs;
   /** Milliseconds from send() to the other side's word that the text was handed to its output. */
   readonly ms: number;
-  readonly room: null;
+  /** In which it was said: each member has an event of its own; null: to this one alone. */
+  readonly room: string | null;
   readonly via: Via;
 }
 /** It was not shown, and will not be. */
@@ -70,7 +81,7 @@ export interface FailedEvent {
   readonly to: string;
   readonly code: FailedCode;
   readonly message: string;
-  readonly room: null;
+  readonly room: string | null;
   /** What a person could do about it, as the error of send() has it; its subject is `to`. */
   readonly remedy: Remedy | null;
 }
@@ -78,10 +89,36 @@ export interface FailedEvent {
 export interface UnconfirmedEvent {
   readonly id: string;
   readonly to: string;
-  readonly room: null;
+  readonly room: string | null;
   readonly at: EpochMs;
   readonly message: string;
 }
+/** Somebody, this client too, has come into a room that it is in, or has left it. */
+export interface RoomEvent {
+  /** "#ops", folded. */
+  readonly room: string;
+  readonly state: "joined" | "left";
+  readonly name: string;
+  /** How many are in it now, this client too. */
+  readonly members: number;
+}
+
+/** What became of a message in a room. */
+export interface RoomResult {
+  readonly id: string;
+  readonly room: string;
+  /** How many have it… */
+  readonly delivered: number;
+  /** …of how many others were in the room when it was sent. */
+  readonly of: number;
+  /** Names of those that have it, and of those that did not want it. */
+  readonly to: readonly string[];
+  readonly declined: readonly string[];
+  readonly failed: readonly { readonly to: string; readonly code: FailedCode | "unconfirmed" }[];
+  /** Of those in `to`, whose keys this user had not met before. */
+  readonly newKeys: readonly string[];
+}
+
 /** How far a file has come. */
 export interface FileProgress {
   readonly id: string;
@@ -190,6 +227,9 @@ export interface TalkClientEvents {
   failed: [event: FailedEvent];
   unconfirmed: [event: UnconfirmedEvent];
   folded: [event: FoldedEvent];
+  room: [event: RoomEvent];
+  /** What became of a message in a room, after the events of its members. */
+  "room-result": [result: RoomResult];
   /** A file is offered. While nobody listens, offers are declined. */
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
@@ -272,7 +312,7 @@ export interface KeepHistoryOptions {
 
 /** Which messages history() gives. */
 export interface HistoryOptions {
-  /** A name: only what was said with it. */
+  /** A name, or a room: only what was said with it, or in it. */
   readonly with?: string | undefined;
   /** From then on. */
   readonly since?: EpochMs | Date | undefined;
@@ -392,12 +432,23 @@ export interface TalkConnection extends AsyncDisposable {
   on<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   off<E extends keyof TalkClientEvents>(event: E, listener: (...args: TalkClientEvents[E]) => void): this;
   /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
+  send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */
+  join(room: string): Promise<readonly DirectoryEntry[]>;
+  /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
+  part(room: string): Promise<void>;
+  /** Who is in a room, this client too. @throws TalkError bad-name, unreachable */
+  members(room: string): Promise<readonly DirectoryEntry[]>;
+  /** Folded names of the rooms that this client is in. */
+  readonly rooms: readonly string[];
   /**
    * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.
    * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason
    */
   sendFile(to: string, path: string, options?: SendFileOptions): Promise<SendFileResult>;
+  /** One message to everybody who is listed, under one id. Only root's is shown as such. @throws TalkError usage, unreachable */
+  wall(text: string, options?: SendOptions): Promise<WallResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
   list(): LocalEntry[] | Promise<LocalEntry[]>;

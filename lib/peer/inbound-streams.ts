@@ -93,8 +93,9 @@ export class InboundStream<S extends StreamSession> {
       this.#settle(session, number, message);
       return;
     }
+    const { room = null, ...content } = message;
     this.#host.handOver(
-      { key: this.#key, ...message, at: Date.now(), address: session.endpoint },
+      { key: this.#key, ...content, room, at: Date.now(), address: session.endpoint },
       this.inbox,
       number,
       (outcome) => this.#settle(session, number, outcome),

@@ -20,10 +20,14 @@ export interface OutgoingMessage {
   readonly text: string;
   /** Chosen by the sender, 1 to 64 bytes of UTF-8; only carried, never interpreted. */
   readonly id: string;
+  /** "#ops", in which it is said, at most 65 bytes; none: to the receiver alone. Only carried. */
+  readonly room?: string | undefined;
   /** Sent by a program without a person's doing; only carried. */
   readonly auto?: boolean;
   /** The id may have been used before: the receiver looks whether it has shown it. Only carried. */
   readonly repeated?: boolean;
+  /** To everybody, from an administrator. Only carried. */
+  readonly wall?: boolean;
 }
 
 export interface StreamSendOptions {
@@ -39,7 +43,10 @@ export interface IncomingMessage {
   /** What the sender calls itself; not verified here. */
   readonly from: string;
   readonly text: string;
+  /** Its sender calls it an administrator's word to everybody. */
+  readonly wall?: boolean | undefined;
   readonly id: string;
+  readonly room: string | null;
   readonly auto: boolean;
   /** The id may have been shown before, by this program or another one of this user. */
   readonly repeated: boolean;

@@ -14,6 +14,7 @@ import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import { processIdentity } from "../ipc/process.ts";
 import { fdOf, SharedMemory } from "../ipc/shared-memory.ts";
 import { encodeRow, type LocalFields, type OwnedLocalEntry } from "./local-entry.ts";
+import { addKey } from "./local-keys.ts";
 import {
   LOCAL_BYTES,
   LOCAL_HEADER,
@@ -21,9 +22,11 @@ import {
   LOCAL_LAYOUT_VERSION,
   LOCAL_MAGIC,
   LOCAL_ROWS,
+  localTableName,
   MAX_CANDIDATES,
   ROW,
   ROW_WORDS,
+  SEGMENT_ROWS,
 } from "./local-layout.ts";
 
 /** Beginnings again, each because the last member left between our open and our turn at the gate. */
@@ -34,10 +37,7 @@ const DATA_MODE = 0o644;
 const ANCHOR_MODE = 0o600;
 const ANCHOR_BYTES = 64; // none of them used: the object is there for its locks
 
-/** "/ptalk-host-UID", then ".1" and so on. */
-export function localTableName(uid: number, candidate: number): string {
-  return candidate === 0 ? `/ptalk-host-${uid}` : `/ptalk-host-${uid}.${candidate}`;
-}
+export { localTableName };
 
 export function anchorName(name: string): string {
   return `${name}.lock`;
@@ -76,17 +76,21 @@ export class LocalTable implements Disposable {
 
   /**
    * Enters this process into the local table of its user.
-   * @throws TalkError `bad-name`, `bad-data`; IpcError EUSERS when 1024 of the user's clients are on, EACCES when other users
+   * @throws TalkError `bad-name`, `bad-data`; IpcError EUSERS when 1018 of the user's clients are on, EACCES when other users
    * occupy all names, ETIMEDOUT when a stopped process keeps the gate
+   * @param key the public key that this process uses
    */
-  static join(row: LocalFields): LocalTable {
+  static join(row: LocalFields, key?: Uint8Array): LocalTable {
     const { pid, startTime } = processIdentity() ?? { pid: process.pid, startTime: 0 };
     const owned: OwnedLocalEntry = { ...row, pid, startTime };
     encodeRow(owned); // bad data is refused before anything is made
     const uid = process.geteuid?.() ?? 0;
     for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
       const member = LocalTable.#joinAt(localTableName(uid, candidate), uid, owned);
-      if (member !== null) return member;
+      if (member !== null) {
+        if (key !== undefined) addKey(member.#words, key);
+        return member;
+      }
     }
     throw IpcError.of("EACCES", "shm_open", localTableName(uid, 0), "objects of other users have all names");
   }
@@ -98,7 +102,7 @@ export class LocalTable implements Disposable {
       if (anchor === null) return null;
       let member: LocalTable | null = null;
       try {
-        const roster = new LivenessLocks(fdOf(anchor), LOCAL_ROWS);
+        const roster = new LivenessLocks(fdOf(anchor), SEGMENT_ROWS);
         const turn = roster.withGate(anchor.name, GATE_TIMEOUT_MS, () => {
           if (!roster.isNamed(anchor.name)) return "gone";
           if (isForeign(name, uid)) {
@@ -121,7 +125,9 @@ export class LocalTable implements Disposable {
   static #takeSeat(name: string, anchor: SharedMemory, roster: LivenessLocks, row: OwnedLocalEntry): LocalTable {
     const alone = roster.someoneElse() === -1;
     const seat = roster.claimFirst();
-    if (seat === -1) throw IpcError.of("EUSERS", "fcntl", name, `${LOCAL_ROWS} clients of this user are on`);
+    if (seat >= LOCAL_ROWS) roster.release(seat);
+    if (seat === -1 || seat >= LOCAL_ROWS)
+      throw IpcError.of("EUSERS", "fcntl", name, `${LOCAL_ROWS} clients of this user are on`);
     try {
       const data = openData(name, alone);
       const member = new LocalTable(anchor, roster, data, seat, row);
@@ -146,7 +152,7 @@ export class LocalTable implements Disposable {
    * @returns gives it back; null while another process has it
    */
   takeTurn(what: number): (() => void) | null {
-    const seat = LOCAL_ROWS + what;
+    const seat = SEGMENT_ROWS + what;
     if (this.#left || !this.#roster.tryClaim(seat)) return null;
     return () => {
       if (!this.#left) this.#roster.release(seat);

@@ -22,6 +22,7 @@ let isWarned = false;
 export class LocalPresence {
   #table: LocalTable | undefined;
   #row: LocalFields;
+  readonly #key: Uint8Array | undefined;
   #lastMessageAt: number | null = null;
   #sent = 0;
   #received = 0;
@@ -29,16 +30,18 @@ export class LocalPresence {
   readonly #checkTimer: NodeJS.Timeout;
   #looks = 0;
 
-  private constructor(row: LocalFields) {
+  private constructor(row: LocalFields, key: Uint8Array | undefined) {
     this.#row = row;
+    this.#key = key;
     this.#checkTimer = setInterval(() => this.#check(), CHECK_MS).unref();
     this.#join();
   }
 
-  static join(who: Pick<LocalFields, "name" | "server" | "address" | "port">): LocalPresence {
+  /** @param key the public key that this client uses */
+  static join(who: Pick<LocalFields, "name" | "server" | "address" | "port">, key?: Uint8Array): LocalPresence {
     const { name, server, address, port } = who;
     const fresh = { tty: ownTerminal(), startedAt: Date.now(), lastMessageAt: null, sent: 0, received: 0 };
-    return new LocalPresence({ name, server, address: withoutZone(address), port, ...fresh });
+    return new LocalPresence({ name, server, address: withoutZone(address), port, ...fresh }, key);
   }
 
   /** One more message was delivered. */
@@ -101,7 +104,7 @@ export class LocalPresence {
 
   #join(): void {
     try {
-      this.#table = LocalTable.join(this.#row);
+      this.#table = LocalTable.join(this.#row, this.#key);
     } catch (error) {
       if (!(error instanceof IpcError)) throw error;
       // Each attempt would block this thread again, until the stopped process goes on.

@@ -29,6 +29,24 @@ describe("for people", () => {
     expect(localTable([], plain)).toEqual(["nobody is on, on this machine"]);
   });
 
+  it("who is on here fits into 80 columns", () => {
+    const who = {
+      name: "margaret",
+      user: "margaret",
+      uid: 1000,
+      pid: 1234567,
+      tty: "/dev/pts/12",
+      sent: 1234,
+      received: 567,
+    };
+    const row = { ...who, address: "127.0.0.1", port: 4000, startedAt: Date.now(), lastMessageAt: at };
+    for (const server of ["127.0.0.1:5518", "10.100.200.30:15518"]) {
+      const lines = localTable([{ ...row, server }], plain);
+      expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+      expect(lines.join("\n").includes(server)).toBe(server !== "127.0.0.1:5518");
+    }
+  });
+
   it("messages have a mark when the sender is not verified", () => {
     const message = { id: "1", from: "bob", text: "a\nb", at, fingerprint: "", verified: false };
     expect(messageLines(message, plain)).toEqual(["bob?: a", "      b"]);

@@ -91,6 +91,8 @@ describe("on a pipe with --json", () => {
       to: "bob",
       at: expect.any(String),
       ms: expect.any(Number),
+      room: null,
+      via: "direct",
     });
     expect(await event(bob)).toMatchObject({
       type: "message",

@@ -162,6 +162,18 @@ describe("ptalk top", () => {
     expect(pty.raw.trimEnd().endsWith("\x1b[?7h\x1b[?25h\x1b[?1049l")).toBe(true);
   });
 
+  it("prints one screen after the other on a dumb terminal, without control sequences", async () => {
+    using pty = new Pty(process.execPath, [PTALK, "--server", serving.address, "top"], {
+      columns: 80,
+      rows: 24,
+      env: { ...user.env, TERM: "dumb" } as Record<string, string>,
+    });
+    await pty.until(({ raw }) => raw.split("server 127.0.0.1:").length > 3);
+    pty.type("\x03");
+    expect(await pty.ended).toMatchObject({ exitCode: 130 });
+    expect(pty.raw).not.toContain("\x1b");
+  });
+
   it("prints one screen after the other where there is no terminal", async () => {
     const program = user.start(["--server", serving.address, "top"]);
     for (let heads = 0; heads < 2; ) if ((await program.line()).startsWith("server 127.0.0.1:")) heads++;

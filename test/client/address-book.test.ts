@@ -52,6 +52,8 @@ let state: ReturnType<typeof freshStateDir>;
 let directory: Directory;
 let peers: KnownPeers;
 let book: AddressBook;
+/** Keys that the programs of the user whom they claim to be do not use. */
+const impostors = new Set<string>();
 /** Keys of those with whom a session is open. */
 const sessions = new Set<string>();
 const learned: string[] = [];
@@ -67,6 +69,7 @@ beforeEach(() => {
     server: SERVER,
     source: directory,
     peers,
+    localUsers: () => ({ isImpostor: ({ key }) => impostors.has(key) }),
     hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
@@ -377,6 +380,19 @@ describe("a sender", () => {
     await sleep(STALE_MS);
     expect(await verify("bob", bytesOf(known))).toBe(true);
     expect(await verify("eve", bytesOf(stranger))).toBe(false);
+  });
+
+  it("is refused when the programs of the user whom it claims to be use other keys, and so is a message to it", async () => {
+    const bob = entryOf("bob");
+    impostors.add(bob.key);
+    directory.owners.set("bob", bob.key);
+    try {
+      await expect(async () => book.verifySender("bob", bytesOf(bob))).rejects.toMatchObject({ code: "key-mismatch" });
+      book.learn(bob);
+      expect(() => book.known("bob")).toThrow(/other keys/);
+    } finally {
+      impostors.clear();
+    }
   });
 
   it("that is met for the first time is looked up, so that an answer finds its way while the server is away", async () => {

@@ -38,6 +38,8 @@ function receiver(sender: Sender | TalkError = ALICE) {
     journal: undefined,
     onFolded: undefined,
     client,
+    isFromRoot: () => false,
+    isInRoom: () => false,
     isUnattended: false,
     deliver: undefined,
     onReceived: () => {},
@@ -52,6 +54,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
       from,
       text,
       id: "1",
+      room: null,
       auto: false,
       repeated: false,
       again: false,
@@ -133,7 +136,7 @@ it("a message is what its sender said, and the book's word on the sender", async
   await arrive("hello", "Alice");
   const said = { id: "1", from: "Alice", text: "hello", at: 0, again: false, auto: false };
   const way = { kind: "text", room: null, via: "direct", leftAt: null };
-  const message = { ...said, ...way, verified: true, fingerprint: "SHA256:alice" };
+  const message = { ...said, ...way, ...ALICE };
   expect([messages, outcomes]).toEqual([[message], ["accepted"]]);
 });
 

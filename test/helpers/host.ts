@@ -17,8 +17,13 @@ function tryHost(): string | null {
   return result.status === 0 ? null : `no namespaces here: ${result.stderr.trim()}`;
 }
 
+/** The command line that runs another one on a fresh host. */
+export function hostCommand(command: readonly string[]): [command: string, args: string[]] {
+  return ["unshare", [...namespaces, "sh", "-c", `${SET_UP} && "$@"; exit $?`, "sh", ...command]];
+}
+
 /** Runs a Node script (a file) on a fresh host. */
 export function onFreshHost(script: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Program {
-  const command = [...namespaces, "sh", "-c", `${SET_UP} && "$@"; exit $?`, "sh", process.execPath, script, ...args];
-  return new Program("unshare", command, { env });
+  const [command, words] = hostCommand([process.execPath, script, ...args]);
+  return new Program(command, words, { env });
 }

@@ -4,7 +4,7 @@ import type { Program } from "./program.ts";
 
 export class Serving implements AsyncDisposable {
   readonly #owner: User;
-  readonly #program: Program;
+  #program: Program;
   /** "127.0.0.1:PORT" */
   readonly address: string;
 
@@ -19,6 +19,13 @@ export class Serving implements AsyncDisposable {
     const program = owner.start(["serve", "--listen", listen, "--workers", "1"]);
     const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await program.line()) ?? [];
     return new Serving(owner, program, address);
+  }
+
+  /** Kills it, and starts another one on its port. */
+  async restart(): Promise<void> {
+    await this.#program.kill();
+    this.#program = this.#owner.start(["serve", "--listen", this.address, "--workers", "1"]);
+    await this.#program.line();
   }
 
   /** Shuts it down in good order. */

@@ -1,5 +1,5 @@
 // One segment in several threads and processes without its name: handles that are posted, descriptors that are sent.
-import { closeSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { afterAll, expect, test } from "vitest";
 import { receiveDescriptors, SharedMemory, sendDescriptors } from "../../lib/ipc/index.ts";
@@ -60,4 +60,7 @@ test("a segment without a name goes to another process by its descriptor", async
   socket.destroy();
   await new Promise((resolve) => server.close(resolve));
   expect(() => SharedMemory.fromDescriptor(987_654)).toThrow(expect.objectContaining({ name: "IpcError" }));
+  const device = openSync("/dev/null", "r");
+  expect(() => SharedMemory.fromDescriptor(device)).toThrow(expect.objectContaining({ code: "EINVAL" }));
+  closeSync(device);
 });

@@ -1,7 +1,7 @@
 // Signals between processes: what arrives, with what, in which order.
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
-import { type SignalInfo, sigaction, sigqueue } from "../../lib/ipc/index.ts";
+import { type SignalInfo, sigaction, signalCounts, sigqueue } from "../../lib/ipc/index.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 
 /** Claims the signal, runs the action, and gives the first `count` deliveries. */
@@ -51,6 +51,24 @@ describe("what a delivery says", () => {
     expect(() => sigaction("SIGCHLD", () => {})).toThrow(/EBUSY.*SIGCHLD/);
     await child.end();
   });
+});
+
+test("signalCounts has how often each signal came, and who sent the last one, also once the claim is disposed of", async () => {
+  const signal = "SIGRTMIN+9"; // of no other test
+  const countOf = () => signalCounts().find((each) => each.signal === signal);
+  expect(countOf()).toBeUndefined();
+  await receive(signal, 3, () => [1, 2, 3].map((value) => sigqueue(process.pid, signal, value)));
+  expect(countOf()).toEqual({ signal, count: 3, lastPid: process.pid });
+  using _ignored = sigaction(signal, "ignore");
+  sigqueue(process.pid, signal);
+  const sender = new NodeProgram(`
+    process.stdin.once("data", () => ipc.sigqueue(${process.pid}, "SIGUSR2"));
+    say(process.pid);`);
+  const pid = await sender.heard();
+  await receive("SIGUSR2", 1, () => sender.say("go"));
+  expect(signalCounts().find((each) => each.signal === "SIGUSR2")?.lastPid).toBe(pid);
+  expect(countOf()?.count).toBe(3);
+  await sender.end();
 });
 
 describe("realtime signals", () => {

@@ -393,14 +393,15 @@ describe("message bodies", () => {
 
   it("of an unknown version or type are not understood, whatever stands behind it", () => {
     const body = encodeMessage({ id: "i", from: "a", text: "t" }) as Buffer;
-    const { text, ...reserved } = BodyType;
+    const { text, wall, roomText, ...others } = BodyType;
     for (let value = 0; value < 256; value++) {
       const otherVersion = Buffer.from([value, ...body.subarray(1)]);
       if (value !== 1) expect(decodeMessage(otherVersion)).toBe("not-understood");
       const otherType = Buffer.from([1, value, ...body.subarray(2)]);
-      if (value !== text) expect(decodeMessage(otherType)).toBe("not-understood");
+      if (value !== text && value !== wall && value !== roomText)
+        expect(decodeMessage(otherType)).toBe("not-understood");
     }
-    expect(Object.values(reserved)).toEqual([1, 2, 3, 4]);
+    expect(Object.values(others)).toEqual([3, 4, 5, 6]);
     expect(decodeMessage(Buffer.from([1, 77]))).toBe("not-understood");
     expect(decodeMessage(Buffer.from([7]))).toBe("not-understood");
   });
@@ -433,6 +434,24 @@ describe("message bodies", () => {
       expect(encodeMessage({ ...fits, ...wrong })).toBeNull();
       expect(encodeMessage({ ...fits, text: "short", ...wrong })).toBeNull();
     }
+  });
+
+  it("of a room say which; cut short they are none, and neither is one without a room", () => {
+    const message = { id: "i", from: "ann", text: "grüß euch", room: "#opß", auto: true };
+    const body = encodeMessage(message) as Buffer;
+    expect(body[1]).toBe(BodyType.roomText);
+    expect(decodeMessage(body)).toEqual({ ...message, ...FIRST, auto: true });
+    const textStart = body.length - Buffer.byteLength(message.text);
+    for (let length = 0; length < textStart; length++) {
+      expect(decodeMessage(body.subarray(0, length))).toBe("malformed");
+    }
+    const long = { ...message, text: "x".repeat(65_536), room: `#${"é".repeat(32)}` };
+    expect(decodeMessage(encodeMessage(long) as Buffer)).toMatchObject({ text: long.text, room: long.room });
+    expect(encodeMessage({ ...long, text: `${long.text}x` })).toBeNull();
+    expect(encodeMessage({ ...long, room: `${long.room}x` })).toBeNull();
+    expect(encodeMessage({ ...long, room: "" })).toBeNull();
+    const unnamed = Buffer.from([1, 2, 0, 1, 0x69, 1, 0x61, 0, 0x74]);
+    expect(decodeMessage(unnamed)).toBe("malformed");
   });
 
   it("do not let a character reach from one field into the next", () => {

@@ -1,5 +1,6 @@
 // `ptalk all`: who is on, from the lookup server.
 import { Command } from "commander";
+import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import { withDirectory } from "../connect.ts";
 import { clientTable } from "../format.ts";
@@ -12,7 +13,10 @@ export function command(): Command {
 
 async function run(_options: unknown, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
-  const clients = await withDirectory(config, (directory) => directory.all());
+  const clients = await withDirectory(config, (directory) => directory.all()).catch((error: unknown) => {
+    if (error instanceof TalkError && error.code === "no-such-user") return [];
+    throw error;
+  });
   if (json) await printJson(clients);
   else await print(clientTable(clients, painter(process.stdout)).join("\n"));
 }

@@ -15,7 +15,7 @@ import {
   checkRemoveIpc,
   checkShm,
 } from "../doctor/system.ts";
-import { checkConfigFile, checkLocale, checkStateDir, checkTerminal } from "../doctor/user.ts";
+import { checkConfigFile, checkLocale, checkOwnName, checkStateDir, checkTerminal } from "../doctor/user.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { EXIT } from "../exit-status.ts";
 import { print, printJson } from "../output.ts";
@@ -64,7 +64,12 @@ async function checkConfigured(command: Command): Promise<Finding[]> {
       fail("settings", error.message, "mend it and run ptalk doctor again: server and state folder depend on it"),
     ];
   }
-  return [checkConfigFile(process.env), await checkServer(config), ...checkStateDir(config.stateDir)];
+  return [
+    checkConfigFile(process.env),
+    checkOwnName(config),
+    await checkServer(config),
+    ...checkStateDir(config.stateDir),
+  ];
 }
 
 const COLOURS: Readonly<Record<Finding["state"], Colour>> = { ok: "green", warn: "yellow", fail: "red" };

@@ -1,7 +1,7 @@
 // `ptalk history [NAME]`: what was said, from the journals of all programs of this user. No server is asked.
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
-import { validateName } from "../../base/names.ts";
+import { validateTarget } from "../../base/names.ts";
 import { readHistory } from "../../store/history/read.ts";
 import { type HistoryRecord, historyJson } from "../../store/history/record.ts";
 import { historyFolder } from "../../store/state-paths.ts";
@@ -28,7 +28,7 @@ interface Options {
 export function command(): Command {
   return new Command("history")
     .description("Prints what was said, by all programs of this user, oldest first.")
-    .argument("[name]", "only what was said with NAME")
+    .argument("[name]", "only what was said with NAME, or in #ROOM")
     .option("--since <time>", "from then on")
     .option("--grep <re>", "only texts that match")
     .option("--follow", "go on with what is said from now on")
@@ -38,7 +38,7 @@ export function command(): Command {
 
 async function run(name: string | undefined, options: Options, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
-  if (name !== undefined) validateName(name);
+  if (name !== undefined) validateTarget(name);
   const { follow = false } = options;
   using life = watchShutdown();
   const { signal } = life;

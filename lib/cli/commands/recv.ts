@@ -3,6 +3,7 @@
 import { statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
+import { validateRoom } from "../../base/names.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
@@ -10,14 +11,14 @@ import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
 import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
 import { messageLines } from "../format.ts";
-import { messageJson, registeredJson } from "../json.ts";
+import { messageJson, registeredJson, roomJson } from "../json.ts";
 import { byteSize, positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
 import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { welcome } from "../talk/texts.ts";
+import { roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come. A file that comes is written to
@@ -35,6 +36,7 @@ interface Options {
 export function command(): Command {
   return new Command("recv")
     .description("Prints the messages that arrive, one after the other.")
+    .argument("[rooms...]", "#ROOM: enter it, and print what is said there too")
     .option("--count <n>", "end after N messages", positiveInteger)
     .option("--timeout <time>", "end after this long")
     .option("--files <dir>", "take the files that are offered, into this folder")
@@ -46,8 +48,13 @@ export function command(): Command {
     .action(run);
 }
 
-async function run({ count, timeout, files, filesFrom, maxSize }: Options, command: Command): Promise<void> {
+async function run(
+  words: string[],
+  { count, timeout, files, filesFrom, maxSize }: Options,
+  command: Command,
+): Promise<void> {
   const { config, json } = await commandContext(command);
+  const rooms = words.flatMap((word) => word.split(",")).map(validateRoom);
   const directory = files === undefined ? undefined : existingFolder(files);
   const paint = painter(process.stdout);
   using life = watchShutdown();
@@ -81,6 +88,12 @@ async function run({ count, timeout, files, filesFrom, maxSize }: Options, comma
         else void inbox.takeFile(offer, { directory, maxSize, signal: life.signal, show });
       });
     }
+    client.on("room", (event) => {
+      if (json)
+        printJson(roomJson(event)).catch(() => {}); // stdout's own "error" ends the command
+      else note(roomText(event));
+    });
+    for (const room of rooms) await client.join(room);
     inbox.open();
     await untilDone(inbox, deadline, life.signal);
   } finally {

@@ -1,6 +1,6 @@
 // `ptalk [talk] [PEER]`: a conversation, at a terminal or on a pipe.
 import { Command } from "commander";
-import { validateName } from "../../base/names.ts";
+import { validateTarget } from "../../base/names.ts";
 import { sigaction } from "../../ipc/index.ts";
 import { agentOf, unreadOf } from "../agent/takeover.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
@@ -20,7 +20,7 @@ import { startHook, withClient } from "../talk/with-client.ts";
 export function command(): Command {
   return new Command("talk")
     .description("Talks to people: with PEER, a line goes to PEER as it is; without, type NAME message.")
-    .argument("[peer]", "whom to talk to")
+    .argument("[peer]", "whom to talk to, or #ROOM")
     .option("--timeout <time>", "give a message up after this long (default: 10s)")
     .addHelpText("after", `\n${TALK_HELP.join("\n")}`)
     .action(run);
@@ -30,7 +30,7 @@ async function run(peer: string | undefined, _options: unknown, command: Command
   const context = await commandContext(command);
   const name = ownName(context.config);
   const partner = peer ?? null;
-  if (partner !== null) validateName(partner);
+  if (partner !== null) validateTarget(partner);
   using _interrupt = sigaction("SIGINT", "ignore"); // Ctrl-C of any terminal this process shares
   using life = watchShutdown({ signals: ["SIGTERM", "SIGHUP"] });
   if (isForPeople(context)) {

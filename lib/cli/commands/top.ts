@@ -37,7 +37,8 @@ async function run({ once }: { readonly once?: boolean }, command: Command): Pro
   if (once) return print(show(first, null, process.stdout.columns ?? PLAIN_COLUMNS).join("\n"));
 
   using shutdown = watchShutdown();
-  using screen = !json && process.stdout.isTTY ? new TopScreen(process.stdin, process.stdout) : null;
+  const hasScreen = !json && process.stdout.isTTY && process.env.TERM !== "dumb";
+  using screen = hasScreen ? new TopScreen(process.stdin, process.stdout) : null;
   const signal = screen === null ? shutdown.signal : AbortSignal.any([shutdown.signal, screen.quit]);
   let due = performance.now();
   for (let [before, now]: [TopSnapshot | null, TopSnapshot] = [null, first]; ; ) {

@@ -5,6 +5,8 @@ import type { Environment } from "../../base/files.ts";
 import { readSeedFile } from "../../crypto/key-file.ts";
 import { KnownPeers, KnownServers } from "../../store/known-peers.ts";
 import { keyFile } from "../../store/state-paths.ts";
+import { ownName } from "../command-context.ts";
+import type { Config } from "../config.ts";
 import { configFile } from "../config-files.ts";
 import { speaksUtf8 } from "../talk/locale.ts";
 import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
@@ -32,6 +34,14 @@ export function checkTerminal(env: Environment): Finding {
 export function checkConfigFile(env: Environment): Finding {
   const file = configFile(env);
   return ok("settings", file !== null && existsSync(file) ? file : "no config.toml: flags, environment and defaults");
+}
+
+export function checkOwnName(config: Config): Finding {
+  try {
+    return ok("name", ownName(config));
+  } catch (error) {
+    return fail("name", messageOf(error), 'give one: --as NAME, PTALK_NAME, or name = "NAME" in config.toml');
+  }
 }
 
 export function checkStateDir(dir: string): Finding[] {

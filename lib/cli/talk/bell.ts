@@ -16,9 +16,10 @@ export class Bell {
     this.#ring = ring;
   }
 
-  /** A message for this user is on the screen. */
-  onMessage(now = performance.now()): void {
-    if (this.#policy === "off" || now - this.#rangAt < RING_EVERY_MS) return;
+  /** A message is on the screen. @param isDirect for this user alone, and not in a room */
+  onMessage(now = performance.now(), isDirect = true): void {
+    if (this.#policy === "off" || (this.#policy === "direct" && !isDirect) || now - this.#rangAt < RING_EVERY_MS)
+      return;
     this.#rangAt = now;
     this.#ring();
   }

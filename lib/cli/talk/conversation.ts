@@ -4,7 +4,7 @@
 import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
-import { foldName } from "../../base/names.ts";
+import { foldName, isRoom, validateRoom } from "../../base/names.ts";
 import type { HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
 import { type FileNews, filePath, offerFile } from "../files.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
@@ -34,6 +34,8 @@ export class Conversation {
   readonly #underWay = new Set<Promise<void>>();
   /** All and List: a server that does not answer one holds no message up. */
   readonly #asked = new Set<Promise<void>>();
+  /** Until the room that the conversation begins in is entered. */
+  #entering: Promise<void> = Promise.resolve();
   readonly #left = new AbortController();
   readonly #fileSignal: AbortSignal;
   /** Files that go out. */
@@ -66,12 +68,16 @@ export class Conversation {
     client.on("unconfirmed", (event) => view.unconfirmed(event));
     this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
     client.on("file", (offer) => this.#files.onOffer(offer));
+    client.on("room", (event) => view.room(event));
+    client.on("room-result", (result) => view.roomResult(result));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
     client.on("status", (event) => view.status(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
-    if (options.partner) this.#talkTo(options.partner);
+    const { partner } = options;
+    if (partner && isRoom(partner)) this.#entering = this.#join(partner);
+    else if (partner) this.#talkTo(partner);
   }
 
   /**
@@ -79,6 +85,7 @@ export class Conversation {
    * A mistake in the line is shown, not thrown; a command that there is not stays in the line.
    */
   async take(line: string): Promise<boolean> {
+    await this.#entering; // whom a line is for is not known before
     try {
       return await this.#obey(parseTalkInput(line, this.#partner));
     } catch (error) {
@@ -127,6 +134,18 @@ export class Conversation {
       case "stats":
         this.#view.stats(this.#client.stats());
         break;
+      case "join":
+        await this.#join(input.room);
+        break;
+      case "part":
+        await this.#part(input.room);
+        break;
+      case "who":
+        await this.#ask(
+          () => this.#client.members(input.room),
+          (members) => this.#view.members(input.room, members),
+        );
+        break;
       case "file":
         this.#sendFile(input.path);
         break;
@@ -137,7 +156,8 @@ export class Conversation {
         this.#files.decline(input.id);
         break;
       case "to":
-        this.#talkTo(input.name);
+        if (input.name !== null && isRoom(input.name)) await this.#join(input.name);
+        else this.#talkTo(input.name);
         break;
       case "reply":
         if (this.#lastSender === null) throw TalkError.usage("nobody has written yet");
@@ -148,6 +168,23 @@ export class Conversation {
         break;
     }
     return true;
+  }
+
+  /** Enters the room, if it is another one, and talks there. */
+  async #join(name: string): Promise<void> {
+    const room = validateRoom(name);
+    const entered = this.#client.join(room).then((others) => {
+      this.#talkTo(room);
+      this.#view.entered(room, others);
+    });
+    // The next line is for the room, so it waits.
+    await abortable(entered, this.#options.signal).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** A room that one is not in any more is not talked to: the next line waits. */
+  async #part(room: string): Promise<void> {
+    if (this.#partner === room) this.#talkTo(null);
+    await abortable(this.#client.part(room), this.#options.signal).catch((error: unknown) => this.#fail(error));
   }
 
   #talkTo(name: string | null): void {
@@ -165,6 +202,7 @@ export class Conversation {
   #sendFile(path: string): void {
     const { timeoutMs } = this.#options;
     if (this.#partner === null) throw TalkError.usage("to whom? Write /to NAME first");
+    if (isRoom(this.#partner)) throw TalkError.usage("a file goes to one person: write /to NAME first");
     const show = (news: FileNews): void => this.#view.file(news);
     const sending = offerFile(this.#client, this.#partner, filePath(path), {
       signal: this.#fileSignal,

@@ -124,7 +124,7 @@ function variables(message: TalkMessage, skipped: number): NodeJS.ProcessEnv {
     PTALK_FROM: from,
     PTALK_TEXT: text,
     PTALK_ID: id,
-    PTALK_ROOM: "",
+    PTALK_ROOM: message.room ?? "",
     PTALK_VERIFIED: verified ? "1" : "0",
     PTALK_ATTESTED: "",
     PTALK_SKIPPED: String(skipped),

@@ -1,6 +1,6 @@
 // What a line typed in a conversation means. Pure.
 import { TalkError } from "../../base/errors.ts";
-import { foldName, validateName } from "../../base/names.ts";
+import { foldName, isRoom, validateName, validateRoom, validateTarget } from "../../base/names.ts";
 
 export type TalkInput =
   | { readonly type: "nothing" }
@@ -10,6 +10,7 @@ export type TalkInput =
   /** null: shows whom one ignores. */
   | { readonly type: "ignore"; readonly name: string | null }
   | { readonly type: "unignore"; readonly name: string }
+  | { readonly type: "join" | "part" | "who"; readonly room: string }
   | { readonly type: "status"; readonly state: "here" | "away"; readonly text: string }
   /** Offers a file to the partner. */
   | { readonly type: "file"; readonly path: string }
@@ -26,6 +27,9 @@ export const SLASH_COMMANDS = [
   "to",
   "r",
   "msg",
+  "join",
+  "part",
+  "who",
   "all",
   "list",
   "history",
@@ -45,6 +49,7 @@ export const SLASH_COMMANDS = [
 export const TALK_HELP = [
   "NAME message       send a message to NAME; NAME,NAME message to several",
   "/to NAME           talk to NAME: the prompt shows it, and a line goes there as it is; /to ends that",
+  "/join #ROOM        enter a room, and talk there; /part [#ROOM] leaves it, /who [#ROOM] says who is in it",
   "/r                 talk to whoever wrote last",
   "@NAME message      one message to somebody else (also /msg NAME message)",
   "//text, @@text     a message that begins with / or @",
@@ -104,7 +109,18 @@ function slashCommand(first: string, rest: string, partner: string | null): Talk
   }
   switch (word) {
     case "to":
-      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line") };
+      return { type: "to", name: onlyName(rest, "/to takes one name: the message comes on the next line", true) };
+    case "join": {
+      const room = onlyRoom(word, rest);
+      if (room === null) throw TalkError.usage("which room? Write /join #ROOM");
+      return { type: "join", room };
+    }
+    case "part":
+    case "who": {
+      const room = onlyRoom(word, rest) ?? partner;
+      if (room === null || !isRoom(room)) throw TalkError.usage(`which room? Write /${word} #ROOM`);
+      return { type: word, room };
+    }
     case "ignore":
       return { type: "ignore", name: onlyName(rest, "/ignore takes one name") };
     case "unignore": {
@@ -171,12 +187,19 @@ function toOther(names: string, text: string, form: string): TalkInput {
   return { type: "send", to: parseRecipients(names), text };
 }
 
-function onlyName(rest: string, rule: string): string | null {
+function onlyRoom(word: string, rest: string): string | null {
+  const [room = null, ...more] = rest.split(/\s+/u).filter((part) => part !== "");
+  if (more.length > 0) throw TalkError.usage(`/${word} takes one room`);
+  return room === null ? null : validateRoom(room);
+}
+
+function onlyName(rest: string, rule: string, orRoom = false): string | null {
   const [name, ...more] = rest.split(/\s+/u).filter((word) => word !== "");
   if (more.length > 0) throw TalkError.usage(rule);
   if (name === undefined) return null;
   const bare = name.startsWith("@") ? name.slice(1) : name;
-  validateName(bare);
+  if (orRoom) validateTarget(bare);
+  else validateName(bare);
   return bare;
 }
 
@@ -193,7 +216,7 @@ export function parseRecipients(text: string): string[] {
 export function nameMistakes(names: readonly string[]): TalkError[] {
   return names.flatMap((name) => {
     try {
-      validateName(name);
+      validateTarget(name);
       return [];
     } catch (error) {
       if (error instanceof TalkError) return [error];

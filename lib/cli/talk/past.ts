@@ -25,14 +25,14 @@ export class PastLines {
   /** The lines of the next record. */
   of(record: HistoryRecord): string[] {
     const { marks, paint } = this.#style;
-    const { at, direction, state, with: name, text } = record;
+    const { at, direction, state, with: name, room, text } = record;
     const stamp = this.#clock.stamp(at);
     const fate = state === "failed" ? paint("red", `${marks.failed} `) : "";
     const doubt = state === "unconfirmed" ? paint("yellow", `${marks.unconfirmed} `) : "";
     const mark = `${paint("dim", stamp)}${fate}${doubt}`;
     const lines =
       direction === "in"
-        ? messageLines({ from: name, text, verified: true }, paint, stamp)
+        ? messageLines({ from: name, text, room, verified: true }, paint, stamp)
         : outgoingLines({ to: name, text }, mark, marks, paint);
     return [...this.turn(at), ...lines];
   }

@@ -16,14 +16,18 @@ import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
 import {
+  enteredText,
   foldedText,
   ignoredText,
   MISSED_SHOWN,
+  membersText,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  roomResultText,
+  roomText,
   statusText,
   welcome,
 } from "./texts.ts";
@@ -48,13 +52,23 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
       const printed = print([...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: () => {},
-    delivered: ({ to, ms }) => note(`delivered to ${escapeControls(to)} (${duration(ms)})`),
-    failed: (event) => note(failureText(event)),
-    unconfirmed: ({ message }) => note(message),
+    delivered: ({ to, ms, room }) => {
+      if (room === null) note(`delivered to ${escapeControls(to)} (${duration(ms)})`);
+    },
+    failed: (event) => {
+      if (event.room === null) note(failureText(event));
+    },
+    unconfirmed: ({ message, room }) => {
+      if (room === null) note(message);
+    },
+    room: (event) => note(roomText(event)),
+    roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
+    entered: (room, others) => note(enteredText(room, others)),
+    members: (room, members) => show([membersText(room, members)]),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),

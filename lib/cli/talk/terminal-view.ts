@@ -22,14 +22,18 @@ import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
 import {
   crowdText,
+  enteredText,
   foldedText,
   ignoredText,
   MISSED_SHOWN,
+  membersText,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  roomResultShort,
+  roomText,
   statusText,
   welcome,
 } from "./texts.ts";
@@ -137,24 +141,47 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
-      bell.onMessage();
+      bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
     sent: ({ id, to }, text) => {
       pending.set(id, { to, text });
       showPending();
     },
-    delivered: ({ id, to, ms, at }) => {
+    delivered: ({ id, to, ms, at, room }) => {
+      if (room !== null) return; // roomResult() tells of all of them
       talksWith(to);
       const lines = settle(id, paint("green", marks.delivered), at);
       const last = lines.pop() ?? "";
       show([...lines, `${last} ${paint("dim", duration(ms))}`]);
     },
+    room: (event) => {
+      know(event.room);
+      if (event.state === "joined") know(event.name);
+      say(roomText(event));
+    },
+    roomResult: (result) => {
+      talksWith(result.room);
+      const mark = result.delivered > 0 ? paint("green", marks.delivered) : paint("red", marks.failed);
+      const lines = settle(result.id, mark, Date.now());
+      const last = lines.pop() ?? "";
+      show([...lines, `${last} ${paint(result.failed.length > 0 ? "red" : "dim", roomResultShort(result))}`]);
+    },
+    entered: (room, others) => {
+      for (const { name } of others) know(name);
+      say(enteredText(room, others));
+    },
+    members: (room, members) => {
+      for (const { name } of members) know(name);
+      say(membersText(room, members));
+    },
     failed: (event) => {
+      if (event.room !== null) return;
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
-    unconfirmed: ({ id, at, message }) => {
+    unconfirmed: ({ id, at, message, room }) => {
+      if (room !== null) return;
       const text = escapeControls(message);
       show([...settle(id, paint("yellow", marks.unconfirmed), at), paint("yellow", `  ${text}`)]);
     },

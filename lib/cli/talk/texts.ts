@@ -1,5 +1,13 @@
 // Sentences that both views for people use.
-import type { FoldedEvent, PeerEvent, ServerEvent, StatusEvent, TalkConnection } from "../../client/types.ts";
+import type {
+  FoldedEvent,
+  PeerEvent,
+  RoomEvent,
+  RoomResult,
+  ServerEvent,
+  StatusEvent,
+  TalkConnection,
+} from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
@@ -19,6 +27,40 @@ export function foldedText({ from, count }: FoldedEvent): string {
 export function ignoredText(names: readonly string[]): string {
   if (names.length === 0) return "you ignore nobody";
   return `you ignore ${names.map(escapeControls).join(", ")}: what they send is declined; /unignore NAME ends that`;
+}
+
+export function roomText({ room, state, name, members }: RoomEvent): string {
+  const others = state === "left" && members === 0 ? "" : ` (${members} in it)`;
+  return `${escapeControls(name)} has ${state} ${escapeControls(room)}${others}`;
+}
+
+/** "6 of 7 have it: ann, bob (new key); carol declines; dave: key-mismatch" */
+export function roomResultText({ delivered, of, to, declined, failed, newKeys }: RoomResult): string {
+  const names = to.map((name) => `${escapeControls(name)}${newKeys.includes(name) ? " (new key)" : ""}`).join(", ");
+  const parts = [
+    `${delivered} of ${of} have it${names === "" ? "" : `: ${names}`}`,
+    ...declined.map((name) => `${escapeControls(name)} declines`),
+    ...failed.map(({ to: name, code }) => `${escapeControls(name)}: ${code}`),
+  ];
+  return parts.join("; ");
+}
+
+/** "6 of 7", and who does not have it. */
+export function roomResultShort(result: RoomResult): string {
+  const { delivered, of } = result;
+  const missing = roomResultText({ ...result, to: [] }).replace(/^[^;]*;? ?/, "");
+  return `${delivered} of ${of}${missing === "" ? "" : `; ${missing}`}`;
+}
+
+export function enteredText(room: string, others: readonly { readonly name: string }[]): string {
+  if (others.length === 0) return `nobody else is in ${escapeControls(room)} yet`;
+  return `with you in ${escapeControls(room)}: ${others.map(({ name }) => escapeControls(name)).join(", ")}`;
+}
+
+export function membersText(room: string, members: readonly { readonly name: string }[]): string {
+  if (members.length === 0) return `nobody is in ${escapeControls(room)}`;
+  const names = members.map(({ name }) => escapeControls(name)).join(", ");
+  return `${members.length} ${members.length === 1 ? "is" : "are"} in ${escapeControls(room)}: ${names}`;
 }
 
 /** Messages that an agent has taken which are shown at once; /history has them all. */

@@ -8,6 +8,8 @@ import type {
   HistoryRecord,
   LocalEntry,
   PeerEvent,
+  RoomEvent,
+  RoomResult,
   SentEvent,
   ServerEvent,
   StatusEvent,
@@ -31,6 +33,14 @@ export interface View extends Disposable {
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
   folded(event: FoldedEvent): void;
+  /** Somebody has come into a room, or left it. */
+  room(event: RoomEvent): void;
+  /** Of a message that was sent to a room; its members' delivered and failed events come before, and are for programs. */
+  roomResult(result: RoomResult): void;
+  /** One has come into a room oneself, and these others are there. */
+  entered(room: string, others: readonly DirectoryEntry[]): void;
+  /** Who is in a room, when that was asked for. */
+  members(room: string, members: readonly DirectoryEntry[]): void;
   /** What has become of a file, either way. @param command what accepts it, where it is offered */
   file(news: FileNews, command?: string): void;
   /** Whom one ignores, after a question or a change. */

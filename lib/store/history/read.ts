@@ -2,7 +2,7 @@
 // Nothing is locked. A broken line is counted and left out, and hides nothing behind it.
 import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, stat } from "node:fs/promises";
-import { foldName } from "../../base/names.ts";
+import { foldName, foldRoom, isRoom } from "../../base/names.ts";
 import { MAX_JOURNAL_AGE_MS } from "../line-journal.ts";
 import { journalPaths, openJournal } from "./folder.ts";
 import { type HistoryRecord, MAX_LINE_BYTES, parseRecord } from "./record.ts";
@@ -232,12 +232,17 @@ class Changes implements Disposable {
   };
 }
 
+/** What is said in a room is said with the room, and not with those who say it. */
+function partnerOf({ with: other, room }: HistoryRecord): string {
+  return room === null ? foldName(other) : foldRoom(room);
+}
+
 function filterOf({ with: other, since, until, grep }: HistoryQuery): (record: HistoryRecord) => boolean {
-  const folded = other === undefined ? undefined : foldName(other);
+  const folded = other === undefined ? undefined : isRoom(other) ? foldRoom(other) : foldName(other);
   // One that remembers where it stopped would pass every other match over.
   const pattern = grep && new RegExp(grep.source, grep.flags.replace(/[gy]/g, ""));
   return (record) =>
-    (folded === undefined || foldName(record.with) === folded) &&
+    (folded === undefined || partnerOf(record) === folded) &&
     (since === undefined || record.at >= since) &&
     (until === undefined || record.at < until) &&
     (pattern === undefined || pattern.test(record.text));

@@ -31,7 +31,7 @@ describe("sections", () => {
     let ran = false;
     void lock.withWrite(() => {
       ran = true;
-      expect(lock.stats().holders).toMatchObject([{ pid: process.pid, kind: "write" }]);
+      expect(lock.stats().holders).toMatchObject([{ pid: process.pid, kind: "write", phase: "inside" }]);
     });
     expect(ran).toBe(true);
     expect(lock.stats().holders).toEqual([]);

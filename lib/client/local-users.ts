@@ -1,0 +1,44 @@
+// Users of this host, checked without trusting the server: who is said to be one, or has one's login name here, has a key that this user's
+// programs use (presence/local-keys.ts). Without a segment nothing is said against anybody.
+import { loginUid } from "../base/users.ts";
+import { keysOfUser } from "../presence/local-keys.ts";
+
+/** Ms for which a key that was shown counts without another look: each message asks. */
+const FRESH_MS = 1_000;
+/** Users whose keys are kept. */
+const MAX_KEPT = 256;
+
+/** Somebody, as the server has it. */
+export interface ClaimedUser {
+  /** Folded. */
+  readonly name: string;
+  /** base64 */
+  readonly key: string;
+  /** On the server's host, which is this one; null when the server says none. */
+  readonly uid: number | null;
+  /** It is to be reached on this host. */
+  readonly isHere: boolean;
+}
+
+export class LocalUsers {
+  readonly #kept = new Map<number, { readonly keys: ReadonlySet<string>; readonly until: number }>();
+
+  /** Whether the segment of that user shows keys, and not this one. */
+  isImpostor({ name, key, uid, isHere }: ClaimedUser): boolean {
+    const claimed = uid ?? (isHere ? loginUid(name) : null);
+    if (claimed === null) return false;
+    const kept = this.#kept.get(claimed);
+    if (kept !== undefined && kept.until > performance.now() && kept.keys.has(key)) return false;
+    // Only a yes may be old: a program may have shown another key since.
+    const keys = keysOfUser(claimed);
+    if (keys === null) return false;
+    this.#keep(claimed, keys);
+    return !keys.has(key);
+  }
+
+  #keep(uid: number, keys: ReadonlySet<string>): void {
+    this.#kept.delete(uid);
+    if (this.#kept.size >= MAX_KEPT) this.#kept.delete(this.#kept.keys().next().value as number);
+    this.#kept.set(uid, { keys, until: performance.now() + FRESH_MS });
+  }
+}
