@@ -76,6 +76,7 @@ const SERVE_SETTINGS = {
   tableMode: { env: "TABLE_MODE", key: "table-mode", read: fileMode, fallback: 0o644 },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  watchLimit: { env: "WATCH_LIMIT", key: "watch-limit", read: integer(0, MAX_CAPACITY), fallback: 256 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 

@@ -46,6 +46,8 @@ export interface DirectorySource {
   lookup(name: string): Promise<DirectoryEntry | null>;
   ownerOf(name: string): Promise<NameOwner | null>;
   touch(): void;
+  /** News of this name are wanted from now on. */
+  dealsWith(name: string): void;
   whenConnected(signal: AbortSignal): Promise<void>;
 }
 
@@ -311,6 +313,7 @@ export class AddressBook {
     // One that has left is usable for its open session only; one that is on has an entry.
     const entry = contact.isOn || before === null ? (contact.entry as DirectoryEntry) : before.entry;
     this.#contacts.keep(name, contact);
+    this.#parts.source.dealsWith(name);
     try {
       return contact.use(entry, this.#check(name, entry, before?.entry === entry));
     } catch (error) {
@@ -353,6 +356,7 @@ export class AddressBook {
     const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
     const contact = this.#contacts.get(name);
     const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;
+    if (verified) this.#parts.source.dealsWith(name);
     const shown = contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64"));
     return { verified, fingerprint: shown, user, uid, attested, isUnattestedLogin };
   }

@@ -69,7 +69,10 @@ export class Announcer {
     if (interests.length === 0) {
       const { watchLimit } = this.#options;
       if (this.#directory.count > watchLimit) {
-        throw new DirectoryError("too-many", `more than ${watchLimit} are on to watch everybody: WATCH names and #rooms`);
+        throw new DirectoryError(
+          "too-many",
+          `more than ${watchLimit} are on to watch everybody: WATCH names and #rooms`,
+        );
       }
       connection.watching = true;
       this.#watchers.add(connection);
