@@ -167,7 +167,9 @@ if [ "$1" = configure ]; then
   if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     if [ -z "$2" ]; then
-      systemctl enable --now ${start.join(" ")}
+      systemctl enable ${start.join(" ")}
+      # Each by itself: somebody may hold the port.
+      for unit in ${start.join(" ")}; do systemctl start $unit || true; done
     else
       # Clients stay on: the sockets stay open, and a client that loses its server comes back by itself.
       systemctl try-restart ptalk.service

@@ -7,6 +7,8 @@ export type TalkErrorCode =
   | "no-such-process"
   | "not-delivered"
   | "unconfirmed"
+  | "mailbox-full"
+  | "no-key"
   | "key-mismatch"
   | "declined"
   | "not-understood"
@@ -35,6 +37,8 @@ export const FAILED_CODES = [
   "declined",
   "not-understood",
   "too-long",
+  "mailbox-full",
+  "no-key",
 ] as const;
 export type FailedCode = (typeof FAILED_CODES)[number];
 
@@ -57,6 +61,8 @@ export type Remedy =
   | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
   | "foreign-port"
+  /** Subject: the socket of the host's service. */
+  | "start-service"
   | "more-descriptors"
   | "plain-server"
   /** Another program of this user has the name. */
@@ -104,6 +110,17 @@ export class TalkError extends Error {
   static unconfirmed(to: string, reason: string, cause?: unknown): TalkError {
     const warning = "it may have arrived; sending again may double it";
     return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
+  }
+  static noKey(to: string): TalkError {
+    return new TalkError("no-key", `nothing can be left for ${quote(to)}: nobody knows a key of that name`);
+  }
+  static mailboxFull(to: string, cause?: unknown): TalkError {
+    return new TalkError("mailbox-full", `not kept for ${quote(to)}: the server has no room for more of yours`, {
+      cause,
+    });
+  }
+  static noMailbox(to: string, cause?: unknown): TalkError {
+    return new TalkError("not-understood", `not kept for ${quote(to)}: the server keeps no messages`, { cause });
   }
   /** Both fingerprints are in the message: the person has to decide, ptalk never does. */
   static keyMismatch(name: string, known: string, offered: string): TalkError {

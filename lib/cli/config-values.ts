@@ -1,10 +1,12 @@
 // How one setting's value is read, from the command line, the environment or TOML: each names its origin in its error.
+
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
 import { checkSocketPath } from "../base/socket-path.ts";
 import type { Accept } from "../client/types.ts";
+import { bytesOf } from "./byte-size.ts";
 import { unknownConversion } from "./times.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
@@ -78,6 +80,14 @@ export function integer(min: number, max: number): (raw: unknown, origin: Origin
 const DAY_SECONDS = 86_400;
 /** The most that a time may be, mostly. */
 export const WEEK_S = 7 * DAY_SECONDS;
+export const YEAR_S = 366 * DAY_SECONDS;
+
+/** Bytes: "64M", "1G"; in TOML a number too. */
+export function size(raw: unknown, origin: Origin): number {
+  const value = typeof raw === "string" ? bytesOf(raw) : raw;
+  if (typeof value === "number" && Number.isSafeInteger(value) && value > 0) return value;
+  throw bad(origin, raw, "a size such as 500K, 64M or 1G");
+}
 const UNIT_SECONDS: Readonly<Record<string, number>> = { "": 1, ms: 0.001, s: 1, m: 60, h: 3_600, d: DAY_SECONDS };
 
 /**

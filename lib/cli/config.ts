@@ -21,9 +21,11 @@ import {
   oneOf,
   path,
   server,
+  size,
   socketPath,
   timeFormat,
   WEEK_S,
+  YEAR_S,
 } from "./config-values.ts";
 
 interface Setting<T> {
@@ -77,6 +79,9 @@ const SERVE_SETTINGS = {
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   watchLimit: { env: "WATCH_LIMIT", key: "watch-limit", read: integer(0, MAX_CAPACITY), fallback: 256 },
+  mailbox: { env: "MAILBOX", key: "mailbox", read: boolean, fallback: true },
+  mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
+  mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
 } satisfies Record<string, Setting<unknown>>;
 

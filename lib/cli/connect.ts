@@ -1,6 +1,7 @@
 // How the commands reach the client: its modules are loaded only when a command needs them, all settings passed on.
 
 import { TalkError } from "../base/errors.ts";
+import { seconds } from "../base/seconds.ts";
 import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/types.ts";
 import type { Config } from "./config.ts";
 
@@ -61,7 +62,7 @@ export async function withDirectory<T>(config: Config, use: (directory: Director
   const signal = AbortSignal.timeout(timeoutMs);
   const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
     throw signal.aborted
-      ? TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`, error)
+      ? TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`, error)
       : nobodyOn(config, error);
   });
   try {

@@ -34,6 +34,8 @@ const STATUS_OF_CODE: Readonly<Record<TalkErrorCode, number>> = {
   closed: EXIT.internal,
   "name-taken": EXIT.cannotCreate,
   "not-delivered": EXIT.tempFail,
+  "mailbox-full": EXIT.tempFail,
+  "no-key": EXIT.noUser,
   unconfirmed: EXIT.unconfirmed,
   "try-again": EXIT.tempFail,
   timeout: EXIT.tempFail,

@@ -6,8 +6,10 @@ import type {
   EpochMs,
   FailedEvent,
   FoldedEvent,
+  KeptEvent,
   LocalEntry,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   SentEvent,
@@ -39,6 +41,8 @@ export type JsonEvent =
       readonly fingerprint: string;
       readonly requested: string;
     } & Standing)
+  | ({ readonly type: "kept" } & Timed<Omit<KeptEvent, "newKey">, "at" | "until">)
+  | ({ readonly type: "receipt" } & Timed<ReceiptEvent, "at">)
   | { readonly type: "all"; readonly clients: readonly EntryJson[] }
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
   | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at" | "leftAt">)
@@ -112,6 +116,14 @@ export function deliveredJson({ id, to, at, ms, room, via }: DeliveredEvent): Js
 export function failedJson(event: FailedEvent): JsonEvent {
   const { id, to, code, room } = event;
   return { type: "failed", id, to, code, message: failureText(event), room };
+}
+
+export function keptJson({ id, to, at, until }: KeptEvent): JsonEvent {
+  return { type: "kept", id, to, at: iso(at), until: iso(until) };
+}
+
+export function receiptJson({ id, to, at, state }: ReceiptEvent): JsonEvent {
+  return { type: "receipt", id, to, at: iso(at), state };
 }
 
 export function unconfirmedJson({ id, to, room, at, message }: UnconfirmedEvent): JsonEvent {

@@ -3,6 +3,7 @@
 import { begin } from "./begin.ts";
 import { refuseDamagedArguments } from "./damaged-text.ts";
 import { finish, linger } from "./finish.ts";
+import { withoutHelpWord } from "./help.ts";
 import { program } from "./program.ts";
 
 /** @param args the command line after the program's name */
@@ -10,8 +11,9 @@ export async function main(args: readonly string[]): Promise<void> {
   begin();
   try {
     refuseDamagedArguments(args);
-    const cli = await program(args);
-    await cli.parseAsync([...args], { from: "user" });
+    const words = withoutHelpWord(args);
+    const cli = await program(words);
+    await cli.parseAsync([...words], { from: "user" });
   } catch (error) {
     finish(error, args);
   }

@@ -1,15 +1,28 @@
 // The program as commander sees it: global options, the one command that will run, and the others by name only.
 import { createRequire } from "node:module";
-import { Command } from "commander";
+import { Command, type HelpConfiguration } from "commander";
 import { TalkError } from "../base/errors.ts";
 import { PEER_PROTOCOL } from "../directory/entry.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
+import { addExamples } from "./help.ts";
 import { wantsJson } from "./output.ts";
+import { setColours } from "./style.ts";
 
 const AFTER_HELP = `
 \`ptalk PEER\` is short for \`ptalk talk PEER\`. Settings: flags > PTALK_* environment > config.toml > defaults.
 Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server unreachable or full,
 73 name taken, 75 not delivered in time, 76 unconfirmed, 77 refused, 70 internal error. See ptalk(1).`;
+
+/** Wrapped on a narrow terminal, too. */
+const HELP_STYLE: HelpConfiguration = { showGlobalOptions: true, minWidthToWrap: 12 };
+
+/** The server is nobody's client. */
+const NOT_OF_SERVE = new Set(["--server", "--as"]);
+const SERVE_HELP: HelpConfiguration = {
+  ...HELP_STYLE,
+  visibleGlobalOptions: (command) =>
+    (command.parent?.options ?? []).filter(({ long }) => !NOT_OF_SERVE.has(long ?? "")),
+};
 
 /** Builds the program for one command line; only the command that it names is loaded. */
 export async function program(args: readonly string[]): Promise<Command> {
@@ -21,16 +34,19 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
+    .option("--color <when>", "colours: auto, always or never")
+    .on("option:color", setColours)
     .version(wantsJson(args) ? versionJson() : version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "this help")
     .addHelpText("after", AFTER_HELP)
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp(HELP_STYLE);
   failInsteadOfExiting(cli);
   const chosen = await chosenCommand(args);
   for (const [name, { summary, usage, load }] of Object.entries(COMMANDS)) {
     const command = name === chosen ? (await load()).command() : new Command(usage);
     cli.addCommand(command.summary(summary), { isDefault: name === DEFAULT_COMMAND });
-    command.helpOption("-h, --help", "this help").configureHelp({ showGlobalOptions: true });
+    command.helpOption("-h, --help", "this help").configureHelp(name === "serve" ? SERVE_HELP : HELP_STYLE);
+    addExamples(name, command);
     failInsteadOfExiting(command);
     for (const part of command.commands) failInsteadOfExiting(part);
   }

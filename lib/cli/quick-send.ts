@@ -12,6 +12,7 @@ const OPTIONS = {
   timeout: { type: "string" },
   id: { type: "string" },
   wait: { type: "string" },
+  leave: { type: "boolean" },
   file: { type: "string" },
   server: { type: "string" },
   "state-dir": { type: "string" },
@@ -27,11 +28,11 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const line = parse(args.slice(1));
   const [names, ...words] = line?.positionals ?? [];
   if (line === undefined || names === undefined) return false;
-  const { as: name, "state-dir": stateDir, file, id, wait, ...others } = line.values;
+  const { as: name, "state-dir": stateDir, file, id, wait, leave, ...others } = line.values;
   begin();
   try {
     refuseDamagedArguments(args);
-    await send(names, words, await contextOf({ ...others, name, stateDir }), { file, id, wait });
+    await send(names, words, await contextOf({ ...others, name, stateDir }), { file, id, wait, leave });
   } catch (error) {
     finish(error, args);
   }

@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { isRoom } from "../base/names.ts";
+import { seconds } from "../base/seconds.ts";
 import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
 import { type CommandContext, milliseconds, ownName } from "./command-context.ts";
@@ -13,13 +14,13 @@ import { nobodyOn } from "./connect.ts";
 import { Deadline } from "./deadline.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { EXIT } from "./exit-status.ts";
-import { deliveredJson, failedJson, roomResultJson, sentJson, unconfirmedJson } from "./json.ts";
+import { deliveredJson, failedJson, keptJson, roomResultJson, sentJson, unconfirmedJson } from "./json.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
 import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
-import { roomResultText } from "./talk/texts.ts";
+import { keptText, roomResultText } from "./talk/texts.ts";
 import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
@@ -27,6 +28,8 @@ export interface SendCommandOptions {
   readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
+  /** Keep it at the server for recipients who are off. */
+  readonly leave?: boolean | undefined;
   /** A duration: how long to wait for recipients who are off. */
   readonly wait?: string | undefined;
   /** Of an attempt before this one: who has shown that one does not show this one. */
@@ -36,7 +39,7 @@ export interface SendCommandOptions {
 const waitSeconds = duration(WEEK_S);
 
 /** Failures of which a later attempt is to have the same id. */
-const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed"];
+const REPEATABLE: readonly TalkErrorCode[] = ["not-delivered", "unconfirmed", "mailbox-full", "try-again"];
 
 /**
  * @param names "NAME,NAME"
@@ -51,9 +54,14 @@ export async function send(
   const { file, quiet = false, id = randomUUID() } = options;
   const repeated = options.id !== undefined;
   checkId(id);
+  if (options.leave && options.wait !== undefined)
+    throw TalkError.usage("--wait and --leave are two answers to one question");
   ownName(config); // before stdin is read
   const recipients = checkRecipients(names);
   if (options.wait !== undefined && recipients.some(isRoom)) throw TalkError.usage("--wait: nobody waits for a room");
+  if (options.leave && recipients.some(isRoom)) {
+    throw TalkError.usage("--leave: nothing is kept for who is not in the room");
+  }
   if (file !== undefined && recipients.some(isRoom)) {
     throw TalkError.usage("--file: a file goes to people, not to a room");
   }
@@ -78,10 +86,13 @@ export async function send(
     throw deadline.over && !signal.aborted ? withId(unanswered(names, deadline), id) : nobodyOn(config, error);
   });
   if (json) showJson(client);
+  else client.on("kept", (event) => tell(keptText(event)));
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;
-    const limits = { id, repeated, signal, auto, ...timesOf(deadline, waitMs, milliseconds(config.timeout)) };
+    const ifOff = options.leave ? { ifOff: "leave" as const } : {};
+    const times = timesOf(deadline, waitMs, milliseconds(config.timeout));
+    const limits = { id, repeated, signal, auto, ...times, ...ifOff };
     const outcomes =
       text === "" ? [] : await Promise.allSettled(recipients.map((to) => sendOne(client, to, text, { json, limits })));
     signal.throwIfAborted();
@@ -156,7 +167,7 @@ export function checkRecipients(names: string): string[] {
 }
 
 const unanswered = (names: string, { totalMs = 0 }: Deadline): TalkError =>
-  TalkError.notDelivered(names, `no answer from the lookup server within ${totalMs / 1000} s`);
+  TalkError.notDelivered(names, `no answer from the lookup server within ${seconds(totalMs)}`);
 
 function showJson(client: TalkConnection): void {
   const show = (value: unknown): void => tell(jsonLine(value));
@@ -164,6 +175,7 @@ function showJson(client: TalkConnection): void {
   client.on("delivered", (event) => show(deliveredJson(event)));
   client.on("failed", (event) => show(failedJson(event)));
   client.on("unconfirmed", (event) => show(unconfirmedJson(event)));
+  client.on("kept", (event) => show(keptJson(event)));
   client.on("room-result", (result) => show(roomResultJson(result)));
 }
 
@@ -176,7 +188,7 @@ function report(
     if (outcome.status !== "fulfilled" || quiet) continue;
     const { value } = outcome;
     if ("room" in value) tell(`${escapeControls(value.room)}: ${roomResultText(value)}`);
-    else tell(`delivered to ${escapeControls(value.to)} (${shownDuration(value.ms)})`);
+    else if (value.state === "delivered") tell(`delivered to ${escapeControls(value.to)} (${shownDuration(value.ms)})`);
   }
   const failures = outcomes.filter((outcome) => outcome.status === "rejected");
   for (const { reason } of failures.slice(1)) {

@@ -16,7 +16,9 @@ export async function readText(input: AsyncIterable<Uint8Array>): Promise<string
   }
   const text = decode(Buffer.concat(chunks));
   // Cut off within a character, a long text looks like bad UTF-8: its length is the truth.
-  if (length > MESSAGE_BYTES_LIMIT + 2) throw TalkError.tooLong(length, MESSAGE_BYTES_LIMIT);
+  if (length > MESSAGE_BYTES_LIMIT + 2) {
+    throw new TalkError("too-long", `the message has more than ${MESSAGE_BYTES_LIMIT} bytes, which is the limit`);
+  }
   if (text instanceof TalkError) throw text;
   return text.replace(/\r?\n$/, "");
 }

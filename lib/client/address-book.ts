@@ -60,6 +60,8 @@ export interface AddressBookParts {
   readonly localUsers: () => Pick<LocalUsers, "isImpostor"> | null;
   /** Whether a session with that peer is open. */
   readonly hasSession: (peer: PeerIdentity) => boolean;
+  /** The key is remembered from now on: there was none before. */
+  readonly onMet: (name: string, fingerprint: string) => void;
   /** The server has told where the client of that name is, asked or unasked. */
   readonly onLearned: (name: string, entry: DirectoryEntry) => void;
 }
@@ -373,8 +375,11 @@ export class AddressBook {
 
   /** @returns whether the key is remembered from now on. @throws TalkError key-mismatch: another process was quicker */
   #pin(name: string, key: string): boolean {
+    const { server, peers } = this.#parts;
     try {
-      this.#parts.peers.remember(this.#parts.server, name, key);
+      const isNew = peers.check(server, name, key) === "new";
+      peers.remember(server, name, key);
+      if (isNew) this.#parts.onMet(this.#contacts.get(name)?.entry?.name ?? name, fingerprintOf(key));
       return true;
     } catch (error) {
       this.#warnUnlessMismatch(error);
@@ -390,6 +395,8 @@ export class AddressBook {
     process.emitWarning(`the keys of others are not remembered: ${reason}`, { code: "PTALK_NOT_REMEMBERED" });
   }
 }
+
+const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));
 
 function isUnreachable(error: unknown): boolean {
   return error instanceof TalkError && error.code === "unreachable";

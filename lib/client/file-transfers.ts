@@ -6,6 +6,7 @@ import { debuglog } from "node:util";
 import { sleep } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
+import { seconds } from "../base/seconds.ts";
 import { DEFAULT_SEND_TIMEOUT, MAX_SEND_TIMEOUT } from "../peer/limits.ts";
 import type { PeerTransport } from "../peer/transport.ts";
 import type { IncomingBody } from "../peer/types.ts";
@@ -86,7 +87,7 @@ export class FileTransfers {
     } catch (error) {
       const isLate = error instanceof Error && error.name === "TimeoutError" && !signal?.aborted;
       failure = isLate
-        ? TalkError.notDelivered(to, `nothing is known of its address after ${timeoutMs / 1000} s`)
+        ? TalkError.notDelivered(to, `nothing is known of its address after ${seconds(timeoutMs)}`)
         : error;
       throw failure;
     } finally {

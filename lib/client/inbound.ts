@@ -47,6 +47,8 @@ type Known = "shown" | "new" | "unknown";
 export interface InboundParts {
   readonly book: Pick<AddressBook, "verifySender">;
   readonly admission: Pick<Admission, "admits">;
+  /** Messages that were left come before those that come directly. Within a bound. */
+  readonly untilLeftShown: () => Promise<void> | undefined;
   readonly seen: Pick<SeenIds, "has" | "begin">;
   /** Whether a wall is to be shown as one. */
   readonly isFromRoot: (message: IncomingMessage) => boolean;
@@ -94,7 +96,11 @@ export class InboundMessages {
   }
 
   /** Settles the message: accepted once the program has it. While a listener fails, its sender hears nothing. */
-  async receive(incoming: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput): Promise<void> {
+  async receive(
+    incoming: IncomingMessage & { leftAt?: number },
+    settle: (outcome: Outcome) => void,
+    output: MessageOutput,
+  ): Promise<void> {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
@@ -125,11 +131,12 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
-      const { id, from, text, at, again, auto } = incoming;
+      if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
+      const { id, from, text, at, again, auto, leftAt = null } = incoming;
       const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
-        ...{ room, via: "direct", leftAt: null, again, auto },
+        ...{ room, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);
       if (shown === null) {

@@ -71,6 +71,7 @@ export interface CheckedSend extends SendLimits {
   readonly repeated: boolean;
   /** Undefined: it fails when nobody of that name is on. */
   readonly waitMs: number | undefined;
+  readonly leaves: boolean;
   readonly auto: boolean;
 }
 
@@ -272,13 +273,13 @@ export function checkSend(to: unknown, text: unknown, options: unknown): Checked
   checkIfOff(limits);
   if (typeof repeated !== "boolean") throw misuse("repeated", "true or false");
   if (id !== undefined && !isId(id)) throw misuse("id", `1 to ${MAX_ID_BYTES} bytes of text`);
-  return { timeoutMs: whole, signal, auto, id, repeated, waitMs: limits.waitMs };
+  return { timeoutMs: whole, signal, auto, id, repeated, waitMs: limits.waitMs, leaves: limits.ifOff === "leave" };
 }
 
 function checkIfOff({ ifOff = "fail", waitMs }: Pick<SendOptions, "ifOff" | "waitMs">): void {
-  if (ifOff !== "fail" && ifOff !== "wait") throw misuse("ifOff", '"fail" or "wait"');
-  if (ifOff === "fail" && waitMs === undefined) return;
-  if (ifOff === "fail") throw misuse("waitMs", 'left out unless ifOff is "wait"');
+  if (ifOff !== "fail" && ifOff !== "wait" && ifOff !== "leave") throw misuse("ifOff", '"fail", "wait" or "leave"');
+  if (ifOff !== "wait" && waitMs === undefined) return;
+  if (ifOff !== "wait") throw misuse("waitMs", 'left out unless ifOff is "wait"');
   const isTime = typeof waitMs === "number" && waitMs > 0 && waitMs <= MAX_SEND_TIMEOUT;
   if (!isTime) throw misuse("waitMs", `more than 0 and at most ${MAX_SEND_TIMEOUT}, not ${String(waitMs)}`);
 }

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { sleep } from "../base/async.ts";
 import type { ServerAddress } from "../base/server-address.ts";
+import { isServiceAt } from "../base/service.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { answers, type Started, startServer } from "./embedded-server.ts";
 
@@ -57,7 +58,8 @@ export class Revival {
   /** Does what this client has to do so that there is a server again. Returns at once where that is nothing. @throws the signal's reason */
   async revive(signal: AbortSignal): Promise<void> {
     const { address, takeTurn } = this.#options;
-    if (performance.now() < this.#notBefore || (await answers(address))) return;
+    // Where the host has a service, that is the server: its restart is the service manager's business.
+    if (performance.now() < this.#notBefore || isServiceAt(address) || (await answers(address))) return;
     await sleep(this.#pauseMs(), signal);
     if (await answers(address)) return;
     const giveBack = takeTurn(address.port);

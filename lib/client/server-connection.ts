@@ -2,11 +2,13 @@
 // Knows the protocol's framing, nothing of registrations or reconnecting.
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { existsSync } from "node:fs";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
-import { formatServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback } from "../base/server-address.ts";
+import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
 import {
   type ConnectionStatement,
   greetingBytes,
@@ -18,6 +20,7 @@ import {
   tlsBinding,
   uidBinding,
 } from "../crypto/signed-statements.ts";
+import { findLiveServer } from "../directory/live-server.ts";
 import { type DialOptions, dialServer } from "../net/dial.ts";
 import { listenerOwners } from "../net/listener-owner.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
@@ -121,6 +124,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
    * @throws as open(), hello() and checkServerProcess()
    */
   static async greeted(options: DialOptions): Promise<GreetedConnection> {
+    if (isServiceAt(options.address)) return ServerConnection.#greetedByService(options);
+    const local = await ServerConnection.#greetedBesideObjects(options);
+    if (local !== null) return local;
     const first = await ServerConnection.#greetedAt(options);
     if (first.greeting.local === null || !canBeAttested()) return first;
     const { path, port } = first.greeting.local;
@@ -147,6 +153,33 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       moved.connection.close();
       throw error;
     }
+  }
+
+  /** @throws TalkError unreachable, with the remedy: nobody goes on to somebody else's server */
+  static async #greetedByService(options: DialOptions): Promise<GreetedConnection> {
+    try {
+      return await ServerConnection.#greetedAt({ ...options, socket: SERVICE_SOCKET });
+    } catch (error) {
+      if (!(error instanceof TalkError) || error.code !== "unreachable") throw error;
+      const message = `the service's socket ${SERVICE_SOCKET} is there, and no server answers: ${reasonOf(error)}`;
+      throw new TalkError("unreachable", message, { cause: error, remedy: "start-service", subject: SERVICE_SOCKET });
+    }
+  }
+
+  /** The socket that a default server has beside its objects; null where there is none, or not that server's. */
+  static async #greetedBesideObjects(options: DialOptions): Promise<GreetedConnection | null> {
+    const live = isLoopback(options.address.host) && canBeAttested() ? findLiveServer(options.address) : null;
+    if (live === null || !existsSync(live.socket)) return null;
+    let found: GreetedConnection;
+    try {
+      found = await ServerConnection.#greetedAt({ ...options, socket: live.socket });
+    } catch (error) {
+      if (error instanceof TalkError) return null; // somebody was quicker at that path: the port decides
+      throw error;
+    }
+    if (found.greeting.serverUid === live.uid) return found;
+    found.connection.close();
+    return null;
   }
 
   static async #greetedAt(options: DialOptions): Promise<GreetedConnection> {
@@ -308,3 +341,6 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.emit("close", reason);
   }
 }
+
+/** What the system says, where it says anything. */
+const reasonOf = (error: TalkError): string => (error.cause instanceof Error ? error.cause.message : error.message);

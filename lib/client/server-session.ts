@@ -61,6 +61,8 @@ interface SessionEvents {
   changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
   seen: [entry: DirectoryEntry];
+  /** The server has messages for this client. */
+  mail: [];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** The name is lost for good. */
@@ -227,6 +229,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#connection.command("TOUCH").catch((error: unknown) => {
       if (error instanceof ReplyError) this.#takesTouch = false; // a server of an older version
     });
+  }
+
+  /** One request, as it is. @throws TalkError unreachable; ReplyError: the server's refusal */
+  request(...args: (string | number)[]): Promise<RespValue> {
+    return this.#connection.command(...args);
   }
 
   /** Watches a name, now and on each later connection: "seen" and "peer" tell of it. @throws TalkError protocol, closed */
@@ -422,6 +429,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
+    else if (kind === "mail") this.emit("mail");
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });

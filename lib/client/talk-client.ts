@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
-import { abortable } from "../base/async.ts";
+import { abortable, withTimeout } from "../base/async.ts";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
@@ -19,6 +19,7 @@ import {
   parseServerAddress,
   type ServerAddress,
 } from "../base/server-address.ts";
+import { isServiceAt } from "../base/service.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
@@ -39,6 +40,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import { LocalUsers } from "./local-users.ts";
 import {
   type CheckedSend,
@@ -58,7 +60,9 @@ import type {
   ConnectOptions,
   HistoryOptions,
   HistoryRecord,
+  KeptEvent,
   LocalEntry,
+  ReceiptEvent,
   RoomResult,
   SendFileOptions,
   SendFileResult,
@@ -92,6 +96,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
+  readonly #publicKey: Uint8Array;
   readonly #session: ServerSession;
   readonly #transport: PeerTransport;
   readonly #book: AddressBook;
@@ -109,6 +114,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #seen: SeenIds;
   readonly #journal: HistoryJournal | undefined;
   #presence: LocalPresence | undefined;
+  /** Most sends leave nothing: what leaves and gets messages is loaded when it is needed. */
+  #left: Promise<LeftMessages> | undefined;
+  /** While the first look at what was left goes on. */
+  #leftShown: Promise<void> | undefined;
+  readonly #leftParts: Pick<LeftParts, "identity" | "peers">;
   #ended: Error | undefined;
 
   private constructor(
@@ -121,6 +131,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.name = options.name;
     this.server = server;
     this.fingerprint = identity.fingerprint;
+    this.#publicKey = identity.publicKey;
+    this.#leftParts = { identity, peers };
     this.#session = session;
     this.#transport = transport;
     const localUsers = new LocalUsers();
@@ -129,6 +141,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       peers,
       source: session,
       hasSession: (peer) => transport.hasSession(peer),
+      onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
       localUsers: () => (session.isOnThisHost ? localUsers : null),
       onLearned: (name, entry) => this.#outbound.follow(name, entry),
     });
@@ -140,6 +153,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#inbound = new InboundMessages({
       book: this.#book,
       admission,
+      untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
       isFromRoot,
@@ -174,6 +188,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       if (event.state === "left") this.#book.onLeft(event.name);
       this.#tell("peer", event);
     });
+    session.on("mail", () => void this.#checkLeft());
     session.on("gone", (error) => this.#fail(error));
   }
 
@@ -189,7 +204,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
     const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
-    if (!options.startServer) return join();
+    if (!options.startServer || isServiceAt(address)) return join();
     const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
       import("./embedded-server.ts"),
       import("./revival.ts"),
@@ -238,6 +253,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       revival?.noteServer();
       if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
       client.#connectedAt = performance.now();
+      if (register === "always") client.#leftShown = client.#firstLeft();
       return client;
     } catch (error) {
       await Promise.all(undo.map((step) => step()));
@@ -279,6 +295,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const said = { direction: "out", with: to, room: null, id, text } as const;
     try {
       const { ms, via, recipient } = await this.#sendTo({ id, to, text }, limits);
+      if ("until" in recipient) {
+        this.#journal?.add({ ...said, at: recipient.at, state: "kept", via, fingerprint: null });
+        return { id, to, ms, via, state: "kept" };
+      }
       const { fingerprint } = recipient;
       this.#journal?.add({ ...said, at: Date.now(), state: "delivered", via, fingerprint });
       return { id, to, ms, via, state: "delivered" };
@@ -293,15 +313,16 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async #sendTo(
     { id, to, text, room }: OutboundText,
     limits: CheckedSend,
-  ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry }> {
+  ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry | KeptEvent }> {
     const { auto, repeated } = limits;
     const startedAt = performance.now();
-    let recipient: DirectoryEntry;
+    let recipient: DirectoryEntry | KeptEvent;
     try {
       const message = { id, to, text, room, auto, repeated };
-      recipient = await (limits.waitMs === undefined || room !== undefined
-        ? this.#outbound.send(message, limits)
-        : this.#sendWhenOn(message, limits, limits.waitMs));
+      if (room === undefined && limits.leaves) recipient = await this.#sendOrLeave(message, limits);
+      else if (room === undefined && limits.waitMs !== undefined)
+        recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
+      else recipient = await this.#outbound.send(message, limits);
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -312,7 +333,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       }
       throw error;
     }
-    const ms = Math.round((performance.now() - startedAt) * 1000) / 1000;
+    const ms = sinceMs(startedAt);
+    if ("until" in recipient) {
+      this.#tell("kept", recipient);
+      return { ms, via: "mailbox", recipient };
+    }
     this.#presence?.sent();
     const via = "direct";
     this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
@@ -381,6 +406,39 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#rooms.names;
   }
 
+  /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
+  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
+    try {
+      return await this.#outbound.send(message, limits);
+    } catch (error) {
+      const code = error instanceof TalkError ? error.code : "";
+      limits.signal?.throwIfAborted();
+      if (this.#ended || !["no-such-user", "not-delivered", "unconfirmed"].includes(code)) throw error;
+    }
+    const { to, id, text, auto = false } = message;
+    return await abortable((await this.#loadLeft()).leave(to, { id, from: this.name, text, auto }), limits.signal);
+  }
+
+  #loadLeft(): Promise<LeftMessages> {
+    this.#left ??= import("./left-messages.ts").then(({ LeftMessages }) => {
+      const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
+      const { name, server } = this;
+      const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
+      return new LeftMessages({ ...this.#leftParts, ...parts, name, server, onReceipt });
+    });
+    return this.#left;
+  }
+
+  async #checkLeft(): Promise<void> {
+    await (await this.#loadLeft()).check();
+  }
+
+  /** At most LEFT_FIRST_MS: then what comes directly is shown, whatever is still to come. */
+  async #firstLeft(): Promise<void> {
+    await withTimeout(LEFT_FIRST_MS, this.#checkLeft(), undefined);
+    this.#leftShown = undefined;
+  }
+
   /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
   async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
     const { to } = message;
@@ -430,7 +488,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
     if (this.#ended) throw this.#ended;
     // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
-    const presence = this.#presence ?? LocalPresence.join(this);
+    const presence = this.#presence ?? LocalPresence.join(this, this.#publicKey);
     try {
       const { auto } = limits;
       const result = await sendWall({
@@ -572,6 +630,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#presence?.moved(this.address);
       this.#book.invalidate();
       this.#outbound.lookAgain();
+      if (this.#connectedAt !== Number.POSITIVE_INFINITY && this.#left !== undefined) void this.#checkLeft();
       this.#rooms.resync().catch(() => {}); // the connection is lost again: then once more
     }
     this.#tell("server", event);
@@ -598,8 +657,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 }
 
+/** Milliseconds that messages which come directly wait for those that were left. */
+const LEFT_FIRST_MS = 2_000;
+
 /** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
 const TRY_AGAIN_MS = 1_000;
+
+const sinceMs = (startedAt: number): number => Math.round((performance.now() - startedAt) * 1000) / 1000;
 
 const notOn = (to: string): TalkError => TalkError.notDelivered(to, "nobody of that name came on in time");
 

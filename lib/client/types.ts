@@ -197,6 +197,23 @@ export interface FileOffer {
   decline(reason?: string): void;
 }
 
+/** The server keeps it for its recipient. */
+export interface KeptEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly at: EpochMs;
+  /** When the server throws it away, should nobody come for it. */
+  readonly until: EpochMs;
+  /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is not remembered by that. */
+  readonly newKey: string | null;
+}
+/** What became of a message that this user has left. */
+export interface ReceiptEvent {
+  readonly id: string;
+  readonly to: string;
+  readonly at: EpochMs;
+  readonly state: "delivered" | "declined";
+}
 export interface PeerEvent {
   readonly name: string;
   /** "joined" may come again without "left" between: a client that comes back after the server has died is announced again. */
@@ -204,6 +221,12 @@ export interface PeerEvent {
 }
 export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
+}
+
+/** Somebody is met for the first time: the key is remembered from now on, and no other one is taken for the name. */
+export interface MetEvent {
+  readonly name: string;
+  readonly fingerprint: string;
 }
 
 /** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
@@ -226,6 +249,8 @@ export interface TalkClientEvents {
   delivered: [event: DeliveredEvent];
   failed: [event: FailedEvent];
   unconfirmed: [event: UnconfirmedEvent];
+  kept: [event: KeptEvent];
+  receipt: [event: ReceiptEvent];
   folded: [event: FoldedEvent];
   room: [event: RoomEvent];
   /** What became of a message in a room, after the events of its members. */
@@ -234,6 +259,7 @@ export interface TalkClientEvents {
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
   status: [event: StatusEvent];
+  met: [event: MetEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];
@@ -344,9 +370,10 @@ export interface SendOptions {
   readonly repeated?: boolean;
   /**
    * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
-   * as long for one who does not confirm; then not-delivered.
+   * as long for one who does not confirm; then not-delivered. "leave": keep it at the server, sealed, until its recipient comes; also for
+   * one who does not confirm. It is shown once all the same.
    */
-  readonly ifOff?: "fail" | "wait";
+  readonly ifOff?: "fail" | "wait" | "leave";
   /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
   readonly waitMs?: number;
   /** A program sends it without a person's doing, such as an answer. Default: false. */
@@ -359,7 +386,8 @@ export interface SendResult {
   readonly to: string;
   readonly ms: number;
   readonly via: Via;
-  readonly state: "delivered";
+  /** "kept": it waits at the server. */
+  readonly state: "delivered" | "kept";
 }
 
 /** How a client reaches its server. */

@@ -1,10 +1,9 @@
 // Messages to everybody who is on, of an administrator: whom they reach, and whose are believed to be such.
 import { randomUUID } from "node:crypto";
-import { withoutZone } from "../base/endpoint.ts";
 import { foldName } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
 import type { IncomingMessage } from "../peer/types.ts";
-import { listLocal } from "../presence/local-list.ts";
+import { keysOfUser } from "../presence/local-keys.ts";
 import type { WallResult } from "./types.ts";
 
 /** Messages under way at once. */
@@ -12,18 +11,11 @@ const AT_ONCE = 64;
 const ROOT = 0;
 
 /**
- * Whether a wall is root's. The kernel says so of this machine: a live process of uid 0 has entered that name and that address into the
- * local table, and the sender's session is with that address, from which it has answered. What a server says counts for nothing here.
+ * Whether a wall is root's: the sender has proved to hold a key that a program of root's uses on this machine, as root's own segment of the
+ * local table shows. What a server says counts for nothing here.
  */
-export function isFromRoot({ from, address }: Pick<IncomingMessage, "from" | "address">): boolean {
-  const sender = foldName(from);
-  return listLocal().some(
-    (entry) =>
-      entry.uid === ROOT &&
-      foldName(entry.name) === sender &&
-      entry.port === address.port &&
-      withoutZone(entry.address) === withoutZone(address.address),
-  );
+export function isFromRoot({ key }: Pick<IncomingMessage, "key">): boolean {
+  return keysOfUser(ROOT)?.has(key.toString("base64")) ?? false;
 }
 
 export interface WallParts {

@@ -313,17 +313,23 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     const words = this.#words;
     if (!this.#lock(Word.writeLock)) return false; // W1
     step("W1");
-    const tail = Atomics.load(words, Word.tail);
-    const length = WORD_BYTES + padded(bytes.byteLength);
-    if (!this.#hasRoom(tail, length)) {
-      this.#unlock(Word.writeLock);
+    let hasRoom: boolean;
+    try {
+      const tail = Atomics.load(words, Word.tail);
+      const length = WORD_BYTES + padded(bytes.byteLength);
+      hasRoom = this.#hasRoom(tail, length);
+      if (hasRoom) {
+        this.#write(tail, bytes); // W2
+        Atomics.store(words, Word.tail, (tail + length) | 0); // W3
+        step("W3");
+      }
+    } finally {
+      this.#unlock(Word.writeLock); // W4
+    }
+    if (!hasRoom) {
       if (this.#isDeserted(Role.reader)) throw noReaders(this.name);
       return false;
     }
-    this.#write(tail, bytes); // W2
-    Atomics.store(words, Word.tail, (tail + length) | 0); // W3
-    step("W3");
-    this.#unlock(Word.writeLock); // W4
     step("W4");
     this.#tell(Word.pushes, Word.awaitingPush, true); // W5
     return true;
@@ -342,19 +348,18 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
   #take(copy: (head: number, length: number) => void): boolean {
     if (this.#closed) throw closed(this.name);
     const words = this.#words;
-    if (this.#waiting(Atomics.load(words, Word.head)) === 0) return false;
+    if (this.#looksEmpty()) return false;
     if (!this.#lock(Word.readLock)) return false; // R1
     step("R1");
-    const head = Atomics.load(words, Word.head);
-    if (!this.#undisturbed) this.#seenTail = Atomics.load(words, Word.tail);
-    const used = this.#waiting(head);
-    if (used === 0) {
-      this.#unlock(Word.readLock);
-      return false;
-    }
-    const length = Atomics.load(words, this.#wordAt(head)) >>> 0;
-    const whole = WORD_BYTES + padded(length);
+    let left: number;
     try {
+      const head = Atomics.load(words, Word.head);
+      if (!this.#undisturbed) this.#seenTail = Atomics.load(words, Word.tail);
+      const used = this.#waiting(head);
+      if (used === 0) return false;
+      const length = Atomics.load(words, this.#wordAt(head)) >>> 0;
+      const whole = WORD_BYTES + padded(length);
+      left = used - whole;
       if (length > this.#size || whole > used) throw damaged(this.name);
       copy(head, length); // R2
       step("R2");
@@ -365,7 +370,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     }
     step("R4");
     // A writer that was woken for every message would push one and sleep again.
-    this.#tell(Word.pops, Word.awaitingPop, used - whole <= this.#size / 2); // R5
+    this.#tell(Word.pops, Word.awaitingPop, left <= this.#size / 2); // R5
     return true;
   }
 
@@ -548,7 +553,19 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return this.#sizeOf(tail, this.#seenHead) + length <= this.#size;
   }
 
-  /** Bytes of messages from `head` on that are known to be there; all of them when none is known. */
+  /**
+   * A look without the lock: true when nothing is there. The head first, then the tail: while this thread stands between the two, others may
+   * move both by more than the ring holds, so only "equal" means anything.
+   */
+  #looksEmpty(): boolean {
+    const head = Atomics.load(this.#words, Word.head);
+    const known = (this.#seenTail - head) >>> 0;
+    if (known > 0 && known <= this.#size) return false;
+    this.#seenTail = Atomics.load(this.#words, Word.tail);
+    return this.#seenTail === head;
+  }
+
+  /** Bytes of messages from `head` on that are known to be there; all of them when none is known. Caller has the readers' lock. */
   #waiting(head: number): number {
     const known = (this.#seenTail - head) >>> 0;
     if (known > 0 && known <= this.#size) return known;
@@ -556,11 +573,16 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return this.#sizeOf(this.#seenTail, head);
   }
 
+  /** Bytes of messages at some instant; without a lock, so in the order and with the care of #looksEmpty. */
   #used(): number {
-    return this.#sizeOf(this.#load(Word.tail), this.#load(Word.head));
+    const head = this.#load(Word.head);
+    return Math.min((this.#load(Word.tail) - head) >>> 0, this.#size);
   }
 
-  /** Bytes between the positions; EIO when they cannot be: somebody has truncated the segment, or written into it. */
+  /**
+   * Bytes between the positions; EIO when they cannot be: somebody has truncated the segment, or written into it. Caller has the lock of one of
+   * the two, so that one stands still.
+   */
   #sizeOf(tail: number, head: number): number {
     const used = (tail - head) >>> 0;
     if (used > this.#size) throw damaged(this.name);

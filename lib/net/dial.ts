@@ -2,6 +2,7 @@
 // Knows nothing of what is said on it.
 import { connect, type Socket } from "node:net";
 import { TalkError } from "../base/errors.ts";
+import { seconds } from "../base/seconds.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 
 const CONNECT_LIMIT_MS = 5_000;
@@ -35,7 +36,7 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
     };
     const onAbort = (): void => fail(signal?.reason);
     const timer = setTimeout(
-      () => fail(TalkError.unreachable(server, `no answer within ${timeoutMs / 1000} s`)),
+      () => fail(TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`)),
       timeoutMs,
     );
     signal?.addEventListener("abort", onAbort, { once: true });

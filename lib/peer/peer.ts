@@ -9,6 +9,7 @@
 import { randomBytes } from "node:crypto";
 import { areSameEndpoints, canonicalEndpoint, type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
+import { seconds } from "../base/seconds.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { markAgain } from "../wire/datagram-message.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
@@ -325,7 +326,7 @@ export class Peer {
 
 /** "within 10 s": the time that its sender gave it. */
 function within({ waiter }: Pending): string {
-  return waiter === null ? "in time" : `within ${Math.round(waiter.expiresAt - waiter.since) / 1000} s`;
+  return waiter === null ? "in time" : `within ${seconds(waiter.expiresAt - waiter.since)}`;
 }
 
 function refusalError(name: string, reason: Exclude<RefusalReason, "revoked">): TalkError {

@@ -275,6 +275,11 @@ export function replacedPush(name: string): Buffer {
   return pushOf("replaced", name);
 }
 
+/** `mail`: so many messages wait; TAKE gives them. */
+export function mailPush(count: number): Buffer {
+  return pushOf("mail", String(count));
+}
+
 /** `probe`: say anything, PING for example. */
 export function probePush(): Buffer {
   return pushOf("probe");

@@ -43,8 +43,12 @@ export class Connection {
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
   client: RegisteredClient | null = null;
+  /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
+  key: string | null = null;
   /** It hears of everybody. */
   watching = false;
+  /** Messages that were left may be leased to it. */
+  hasTaken = false;
   /** Folded names and rooms that it hears of; null while there are none. Kept by the announcer. */
   interests: Set<string> | null = null;
   clientName = "";

@@ -9,6 +9,7 @@ import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
 import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
+import { done, leave, take } from "./commands/mailbox.ts";
 import { claim, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { join, members, part } from "./commands/rooms.ts";
@@ -28,6 +29,9 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   OWNER: owner,
   CALL: call,
   TOUCH: touch,
+  LEAVE: leave,
+  TAKE: take,
+  DONE: done,
   NAMES: names,
   JOIN: join,
   PART: part,

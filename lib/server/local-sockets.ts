@@ -26,6 +26,8 @@ export class LocalSockets {
   readonly #log: Log;
   readonly #servers: Server[] = [];
   #path: ListeningSocket | null = null;
+  /** Accepts at the path. */
+  #pathServer: Server | null = null;
   #accept: Accept | null = null;
 
   private constructor(log: Log) {
@@ -46,6 +48,18 @@ export class LocalSockets {
       sockets.close();
       throw error;
     }
+  }
+
+  /**
+   * Listens at that path instead of the one before. Who is connected stays so.
+   * @throws as open(); the one before is kept then
+   */
+  async moveTo(path: string): Promise<void> {
+    const [before, server] = [this.#path, this.#pathServer];
+    this.#path = await listenAtPath(path);
+    await this.#listen("path", { fd: this.#path.fd });
+    before?.unlink();
+    server?.close();
   }
 
   /** From now on connections go there; until then they wait in the kernel's queue, or are turned away. */
@@ -73,6 +87,7 @@ export class LocalSockets {
     server.removeAllListeners("error");
     server.on("error", (error) => this.#log.warn("connection refused", { reason: error.message }));
     this.#servers.push(server);
+    if (kind === "path") this.#pathServer = server;
   }
 
   #take(socket: Socket, kind: "path" | "abstract"): void {

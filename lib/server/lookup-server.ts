@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { formatServerAddress } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
+import { socketPath } from "../directory/live-server.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
@@ -10,12 +11,14 @@ import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText } from "./info-text.ts";
 import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
+import type { MailboxOffice } from "./mailbox-office.ts";
 import type { WorkerConfig, WorkerLoad } from "./messages.ts";
 import { rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
+import { watchForService } from "./service-watch.ts";
 import { startError } from "./start-error.ts";
 import type { TlsFiles } from "./tls.ts";
 import { UserDatabase } from "./user-database.ts";
@@ -54,9 +57,11 @@ export class LookupServer implements AsyncDisposable {
   readonly #tls: TlsFiles | null;
   readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
+  readonly #mailbox: MailboxOffice;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
+  #serviceWatch: Disposable | null = null;
   /** Login of the user that the server runs as; null when there is none. */
   #user: string | null = null;
   #stop: Promise<void> | null = null;
@@ -64,12 +69,13 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, state, tls } = parts;
+    const { settings, acceptor, sockets, state, mailbox, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
+    this.#mailbox = mailbox;
     this.#tls = tls;
     this.port = acceptor.address.port;
     this.address = formatServerAddress(acceptor.address);
@@ -92,13 +98,17 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
-      onRestored: () => this.#bus.reopen(this.#directory.config),
+      onRestored: async () => {
+        await Promise.all([this.#bus.reopen(this.#directory.config), this.#openSocket()]);
+      },
     });
     this.#bus = new WorkerBus({
       changed: (id, events) => {
         this.#directory.observe(id, events);
         this.#empty?.clientSeen();
       },
+      mailbox: (id, request) => this.#mailbox.answer(id, request),
+      mailboxRelease: (id, connection) => this.#mailbox.release(id, connection),
       watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
@@ -114,6 +124,7 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
+          this.#mailbox.workerDied(id);
           for (const { socket, origin } of stranded) acceptor.assign(socket, origin);
         },
         lost: ({ socket, origin }) => acceptor.reject(socket, NO_DESCRIPTOR, origin),
@@ -200,6 +211,10 @@ export class LookupServer implements AsyncDisposable {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
       this.#users.start();
     }
+    if (this.#settings.ephemeral) {
+      await this.#openSocket();
+      this.#serviceWatch = watchForService(() => void this.stop("service"));
+    }
     this.#empty?.start();
   }
 
@@ -207,10 +222,12 @@ export class LookupServer implements AsyncDisposable {
     this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
+    this.#serviceWatch?.[Symbol.dispose]();
     this.#acceptor.close();
     this.#sockets.close();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
+    await this.#mailbox.close();
     this.#users.close();
     await this.#directory.close();
     this.#state.release();
@@ -220,6 +237,17 @@ export class LookupServer implements AsyncDisposable {
   async #loginOf(uid: number): Promise<string | null> {
     const account = await this.#users.find(uid);
     return account.is === "yes" ? account.login : null;
+  }
+
+  /** A server that nobody gave a path has its Unix socket beside its objects. Without it, clients use the abstract one. */
+  async #openSocket(): Promise<void> {
+    const { config } = this.#directory;
+    if (!this.#settings.ephemeral || this.#settings.socket !== null || config === null) return;
+    try {
+      await this.#sockets.moveTo(socketPath(config.table));
+    } catch (error) {
+      this.#settings.log.warn("no Unix socket beside the objects", { error });
+    }
   }
 
   #workerConfig(id: number): WorkerConfig {

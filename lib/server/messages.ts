@@ -64,6 +64,34 @@ export interface WorkerLoad {
   readonly refusals: Readonly<Record<string, number>>;
 }
 
+/** What a worker asks the primary of the mailbox. Names are folded, bytes base64. */
+export type MailboxRequest =
+  | {
+      readonly op: "leave";
+      readonly to: string;
+      readonly id: string;
+      readonly from: string;
+      readonly account: string;
+      readonly attested: boolean;
+      readonly receipt: boolean;
+      readonly bytes: string;
+    }
+  | { readonly op: "take"; readonly to: string; readonly connection: number; readonly count: number }
+  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[] };
+
+export type MailboxAnswer =
+  | { readonly op: "kept"; readonly at: number; readonly until: number; readonly waiting: number }
+  | { readonly op: "taken"; readonly messages: readonly TakenMessage[] }
+  | { readonly op: "done" }
+  | { readonly op: "refused"; readonly why: "none" | "full" | "failed" };
+
+export interface TakenMessage {
+  readonly name: string;
+  readonly at: number;
+  readonly again: boolean;
+  readonly bytes: string;
+}
+
 export type ToPrimary =
   /** The process listens: what was sent before is lost. */
   | { type: "up" }
@@ -81,6 +109,11 @@ export type ToPrimary =
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
+  | { type: "mailbox"; id: number; request: MailboxRequest }
+  /** Of a client that has messages. */
+  | { type: "mail"; to: Callee; count: number }
+  /** The connection has gone, and had asked for messages. */
+  | { type: "mailbox-release"; connection: number }
   /** Whose the name is, for who asks; or, without a name, the login of a uid. */
   | { type: "ask-right"; id: number; question: NameQuestion }
   | { type: "ask-login"; id: number; uid: number }
@@ -99,6 +132,8 @@ export type ToWorker =
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
+  | { type: "mailbox"; id: number; answer: MailboxAnswer }
+  | { type: "mail"; to: Callee; count: number }
   | { type: "right"; id: number; right: NameRight }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }

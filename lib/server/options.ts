@@ -41,6 +41,12 @@ export interface ServerOptions {
    * themselves, which must not depend on who happened to start it.
    */
   readonly ephemeral?: boolean;
+  /** Keep messages for clients that are off, in the state directory. Default: true, but not for an ephemeral server. */
+  readonly mailbox?: boolean;
+  /** Bytes of all that is kept; default 64 MiB. */
+  readonly mailboxSize?: number;
+  /** Seconds that a message is kept; default 7 days. */
+  readonly mailboxAge?: number;
   /** Table of the server that has died in this one's place: for some seconds its names go to their keys only. */
   readonly predecessor?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
@@ -81,6 +87,9 @@ export interface ServerSettings {
   readonly openNames: boolean;
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
+  readonly mailbox: boolean;
+  readonly mailboxSize: number;
+  readonly mailboxAge: number;
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
@@ -93,6 +102,9 @@ export interface ServerSettings {
 }
 
 export const DEFAULT_CAPACITY = 4096;
+/** Room for 100,000 lines, or a thousand of the longest texts. */
+export const DEFAULT_MAILBOX_BYTES = 64 * 2 ** 20;
+export const DEFAULT_MAILBOX_AGE_S = 7 * 86_400;
 const MOST_DEFAULT_WORKERS = 4;
 const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
 
@@ -109,6 +121,9 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   openNames: [isBoolean, "true or false"],
   stateDir: [isString, "a folder's path"],
   ephemeral: [isBoolean, "true or false"],
+  mailbox: [isBoolean, "true or false"],
+  mailboxSize: [isNumber, "a number of bytes"],
+  mailboxAge: [isNumber, "a number of seconds"],
   predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
@@ -188,6 +203,9 @@ export function readOptions(options: ServerOptions): ServerSettings {
     openNames: options.openNames ?? false,
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
+    mailbox: options.mailbox ?? true,
+    mailboxSize: whole("mailboxSize", options.mailboxSize ?? DEFAULT_MAILBOX_BYTES, 1, Number.MAX_SAFE_INTEGER),
+    mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
     limits: {

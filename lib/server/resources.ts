@@ -1,10 +1,12 @@
 // What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of it or nothing. Who
 // has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
+import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { isLoopback } from "../base/server-address.ts";
+import { DEFAULT_HOST, isLoopback } from "../base/server-address.ts";
 import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
 import { LocalSockets } from "./local-sockets.ts";
+import { MailboxOffice } from "./mailbox-office.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -14,6 +16,7 @@ export interface Resources {
   readonly acceptor: Acceptor;
   readonly sockets: LocalSockets;
   readonly state: StateDir;
+  readonly mailbox: MailboxOffice;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
   readonly release: () => void;
@@ -40,9 +43,13 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
       ? passingState()
       : await openStateDir(settings.stateDir, picked ? null : port, log);
     undo.push(() => state.release());
+    const { mailbox: keeps, mailboxSize: bytes, mailboxAge } = settings;
+    const folder = keeps && state.path !== null ? join(state.path, "mailbox") : null;
+    const mailbox = await MailboxOffice.open(folder, { bytes, ageMs: mailboxAge * 1000 }, log);
+    undo.push(() => void mailbox.close());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, sockets, state, tls, release };
+    return { settings, acceptor, sockets, state, mailbox, tls, release };
   } catch (error) {
     release();
     throw error;
@@ -58,10 +65,16 @@ function refuseExposure({ tls, insecure }: ServerSettings, host: string): void {
   );
 }
 
-async function listen({ listen: address, listenFd, tls, limits, log }: ServerSettings): Promise<Acceptor> {
+async function listen(settings: ServerSettings): Promise<Acceptor> {
+  const { listen: address, listenFd, socketFd, tls, limits, log } = settings;
   try {
     return await Acceptor.listen({ address, fd: listenFd, tls }, limits, log);
   } catch (error) {
-    throw listenFd === null ? listenError(error, address) : wrongSocket(error);
+    if (listenFd !== null) throw wrongSocket(error);
+    const failure = listenError(error, address);
+    // The service of the host: whoever holds the port does not keep those away who come by the Unix socket.
+    if (socketFd === null || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw failure;
+    log.warn("only the Unix socket serves this host", { reason: failure.message });
+    return Acceptor.listen({ address: { host: DEFAULT_HOST, port: 0 }, fd: null, tls }, limits, log);
   }
 }

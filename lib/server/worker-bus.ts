@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
-import type { Callee, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import type { Callee, MailboxAnswer, MailboxRequest, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
 
@@ -35,6 +35,10 @@ const LOAD_TIMEOUT_MS = 500;
 export interface BusOwner {
   /** Somebody watches, or nobody does any more: see isWatched. */
   watchingChanged(): void;
+  /** A worker's client asks for the mailbox. Does not reject. */
+  mailbox(id: number, request: MailboxRequest): Promise<MailboxAnswer>;
+  /** A worker's connection has gone. */
+  mailboxRelease(id: number, connection: number): void;
   /** Clients came or went at worker `id`. */
   changed(id: number, events: readonly DirectoryEvent[]): void;
   /** A worker's process has begun. */
@@ -153,6 +157,17 @@ export class WorkerBus {
         break;
       case "replaced":
         this.#sendTo(message.to, { type: "replaced", to: message.to });
+        break;
+      case "mail":
+        this.#sendTo(message.to, { type: "mail", to: message.to, count: message.count });
+        break;
+      case "mailbox":
+        void this.#owner.mailbox(id, message.request).then((answer) => {
+          member.worker.send({ type: "mailbox", id: message.id, answer });
+        });
+        break;
+      case "mailbox-release":
+        this.#owner.mailboxRelease(id, message.connection);
         break;
       case "ask-info":
         void this.stats().then((loads) => {

@@ -12,7 +12,7 @@ import type { Connection } from "./connection.ts";
 import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
-import type { SendToPrimary, ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import type { MailboxAnswer, MailboxRequest, SendToPrimary, ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -115,6 +115,11 @@ export class WorkerContext implements WorkerContextParts {
   /** The whole server's INFO, put together by the primary. */
   askInfo(): Promise<string> {
     return this.#ask((id) => ({ type: "ask-info", id }));
+  }
+
+  /** The primary's mailbox. */
+  askMailbox(request: MailboxRequest): Promise<MailboxAnswer> {
+    return this.#ask((id) => ({ type: "mailbox", id, request }));
   }
 
   /** Whose the name is by the accounts of the host, and who asks. Takes about two seconds at most. */

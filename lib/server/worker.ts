@@ -10,7 +10,7 @@ import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { Announcer, callPush, closingPush, probePush } from "./announcer.ts";
+import { Announcer, callPush, closingPush, mailPush, probePush } from "./announcer.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -101,6 +101,12 @@ export class Worker {
         break;
       case "replaced":
         this.#replaced(message.to);
+        break;
+      case "mail":
+        this.#mail(message.to, message.count);
+        break;
+      case "mailbox":
+        context.answer(message.id, message.answer);
         break;
       case "info":
         context.answer(message.id, message.text);
@@ -217,6 +223,7 @@ export class Worker {
     context.connections.delete(connection.id);
     context.announcer.unwatch(connection);
     void context.send({ type: "closed", origin: connection.origin });
+    if (connection.hasTaken) void context.send({ type: "mailbox-release", connection: connection.id });
     void context.unregister(connection);
   }
 
@@ -225,6 +232,12 @@ export class Worker {
     // Without RESP3 there are no pushes; another registration of the same connection is not the one that is called.
     if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
     this.#context.push(found, callPush(new DirectoryEntry(from)));
+  }
+
+  #mail({ connection, claimId }: Callee, count: number): void {
+    const found = this.#context.connections.get(connection);
+    if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
+    this.#context.push(found, mailPush(count));
   }
 
   #replaced({ connection, claimId }: Callee): void {

@@ -2,6 +2,7 @@
 // What they do is in lib/server; the protocol as a whole is told in docs/PROTOCOL.md.
 
 import { type ClientEndpoint, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
+import { MAX_ID_BYTES } from "./datagram-message.ts";
 
 /** A request that cannot be carried out as written. `line` is the error reply: code word, space, sentence. */
 export class CommandError extends Error {
@@ -37,6 +38,9 @@ export const COMMANDS = {
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
   OWNER: { min: 2, max: 2, summary: "The same, with the user that the kernel vouches for; null if to none" },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
+  LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
+  TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },
+  DONE: { min: 2, max: ANY, summary: "Forgets messages that this connection has taken" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },
   WATCH: { min: 1, max: 1025, summary: "Pushes what becomes of these names and #rooms, or of everybody (RESP3)" },
@@ -231,6 +235,37 @@ export function parseNames(args: readonly string[]): NamesArguments {
   const number = digits !== undefined && /^[1-9]\d{0,9}$/.test(digits) ? Number(digits) : null;
   if (option.toUpperCase() !== "COUNT" || number === null) throw CommandError.syntax("NAMES prefix [COUNT n]");
   return { prefix, count: Math.min(number, MAX_NAMES) };
+}
+
+export interface LeaveArguments {
+  readonly name: string;
+  readonly id: string;
+  /** base64 */
+  readonly bytes: string;
+  readonly receipt: boolean;
+}
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+/** @param args behind the command's name: `name id bytes [RECEIPT]` */
+export function parseLeave([name = "", id = "", bytes = "", kind]: readonly string[]): LeaveArguments {
+  if (kind !== undefined && kind.toUpperCase() !== "RECEIPT")
+    throw CommandError.syntax("LEAVE name id base64 [RECEIPT]");
+  const idBytes = Buffer.byteLength(id);
+  if (idBytes < 1 || idBytes > MAX_ID_BYTES) throw CommandError.syntax(`an id has 1 to ${MAX_ID_BYTES} bytes`);
+  if (bytes === "" || !BASE64.test(bytes)) throw CommandError.syntax("the sealed message is base64");
+  return { name, id, bytes, receipt: kind !== undefined };
+}
+
+/** Messages that one TAKE gives at most. */
+const MAX_TAKE = 64;
+
+/** @param args behind the command's name: `[COUNT n]` */
+export function parseTake([option, digits]: readonly string[]): number {
+  if (option === undefined) return 1;
+  const count = digits !== undefined && /^\d{1,6}$/.test(digits) ? Number(digits) : 0;
+  if (option.toUpperCase() === "COUNT" && count >= 1) return Math.min(count, MAX_TAKE);
+  throw CommandError.syntax("TAKE [COUNT n]");
 }
 
 /** Foreign text inside an error: what it is made of is shown, and no more than is needed to recognise it. */

@@ -1,11 +1,11 @@
 // The bounds of the protocol with the lookup server. Whoever breaks one gets an error and is closed.
 // RESP: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
-/** Longest request, in bytes with its framing: WATCH of 1,024 names needs some 40,000, REGISTER with four addresses 500. */
-export const MAX_REQUEST_BYTES = 64 * 1024;
+/** Longest request, in bytes with its framing: a LEAVE of the longest text, sealed and in base64, needs some 90,000. */
+export const MAX_REQUEST_BYTES = 96 * 1024;
 
 /** Longest single argument of a request, in bytes. */
-export const MAX_ARGUMENT_BYTES = 8 * 1024;
+export const MAX_ARGUMENT_BYTES = 92 * 1024;
 
 /** Most arguments of a request, the command's name included: WATCH has a thousand. */
 export const MAX_ARGUMENTS = 1025;

@@ -72,6 +72,7 @@ beforeEach(() => {
     peers,
     localUsers: () => ({ isImpostor: ({ key }) => impostors.has(key) }),
     hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
+    onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
 });

@@ -34,6 +34,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
       },
     },
     admission: { admits: () => true },
+    untilLeftShown: () => undefined,
     seen: { has: async () => false, begin: () => () => {} },
     journal: undefined,
     onFolded: undefined,

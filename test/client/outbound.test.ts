@@ -313,7 +313,7 @@ describe("the arguments of send()", () => {
   it("may be left out, and a part of a millisecond is a whole one", () => {
     expect(checkSend("bob", "", {})).toEqual({
       ...{ timeoutMs: 10_000, signal: undefined, auto: false },
-      ...{ id: undefined, repeated: false, waitMs: undefined },
+      ...{ id: undefined, repeated: false, waitMs: undefined, leaves: false },
     });
     expect(checkSend("bob", "x", { timeoutMs: 0.5, signal: undefined })).toMatchObject({ timeoutMs: 1 });
     expect(checkSend("bob", "x", { timeoutMs: 604_800_000 })).toMatchObject({ timeoutMs: 604_800_000 });

@@ -266,6 +266,50 @@ describe("a process killed right after", () => {
   });
 });
 
+describe("a look without the lock", () => {
+  /** Runs `between` right after the first atomic load of `look`: as if this thread had been set aside for a while there. */
+  function interrupted<T>(look: () => T, between: () => void): T {
+    const { load } = Atomics;
+    let isFirst = true;
+    const interrupting = ((words: Int32Array, at: number) => {
+      const value = load(words, at);
+      if (isFirst) {
+        isFirst = false;
+        between();
+      }
+      return value;
+    }) as typeof Atomics.load;
+    Atomics.load = interrupting;
+    try {
+      return look();
+    } finally {
+      Atomics.load = load;
+    }
+  }
+
+  test("is told nothing false by others who move both ends far meanwhile", () => {
+    const [writer, reader] = pair();
+    using late = RingBuffer.open(writer.name, { role: "reader" });
+    const message = Buffer.alloc(1000, 7);
+    // More than the ring holds goes through, and one message stays.
+    const others = () => {
+      for (let i = 0; i < 9; i++) {
+        expect(writer.tryPush(message)).toBe(true);
+        if (i > 0) expect(reader.tryPop()).toEqual(message);
+      }
+    };
+    expect(interrupted(() => late.tryPop(), others)).toEqual(message);
+    const emptied = () => {
+      others();
+      expect(reader.tryPop()).toEqual(message);
+    };
+    expect(interrupted(() => late.tryPop(), emptied)).toBeNull();
+    expect(interrupted(() => late.stats().bytes, emptied)).toBeLessThanOrEqual(writer.size);
+    expect(late.stats().bytes).toBe(0);
+    for (const ring of [writer, reader]) ring.close();
+  });
+});
+
 describe("the segment", () => {
   test("is one object, as large as asked for and the power of two above; 64 take part, the 65th is EUSERS", () => {
     const name = names.fresh();

@@ -1,6 +1,10 @@
 // What systemd does for a service of Type=notify and with a socket unit, done by hand.
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { SERVICE_SOCKET } from "../../lib/base/service.ts";
+import { SERVICE_USER } from "../../lib/base/users.ts";
 import { python } from "../helpers/compile.ts";
 import { Client, freshStateDir, within } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
@@ -58,7 +62,36 @@ it.skipIf(interpreter === null).each([
   await within("the end", program.end());
 });
 
-it.skipIf(spawnSync("systemd-analyze", ["--version"]).status !== 0)("the unit file is valid", () => {
-  const { stderr } = spawnSync("systemd-analyze", ["verify", "contrib/ptalk.service"], { encoding: "utf8" });
-  expect(stderr).not.toContain("Unknown");
+/** The settings of a unit file, those of all sections. */
+function unit(file: string): string[] {
+  return readFileSync(join("contrib", file), "utf8")
+    .split("\n")
+    .filter((line) => line !== "" && !/^[#;[]/.test(line));
+}
+
+it("a socket that is taken again and again stays, and its path with it", () => {
+  for (const file of ["ptalk.socket", "ptalk-port.socket"]) {
+    expect(unit(file)).toEqual(expect.arrayContaining(["TriggerLimitIntervalSec=0", "Service=ptalk.service"]));
+  }
+  const service = unit("ptalk.service");
+  for (const setting of ["RuntimeDirectory", "PrivateUsers", "DynamicUser", "PrivateNetwork"]) {
+    expect(service.filter((line) => line.startsWith(`${setting}=`))).toEqual([]);
+  }
+});
+
+it("the service's socket is everybody's, apart from the port, and its server runs as a user that others know", () => {
+  const streams = (file: string) => unit(file).filter((line) => line.startsWith("Listen"));
+  expect(streams("ptalk.socket")).toEqual([`ListenStream=${SERVICE_SOCKET}`]);
+  expect(unit("ptalk.socket")).toContain("SocketMode=0666");
+  expect(streams("ptalk-port.socket")).toEqual(["ListenStream=127.0.0.1:5518"]);
+  expect(unit("ptalk.service")).toEqual(
+    expect.arrayContaining([`User=${SERVICE_USER}`, "Sockets=ptalk.socket ptalk-port.socket", "PrivateIPC=no"]),
+  );
+  expect(unit("ptalk.sysusers").join()).toMatch(new RegExp(`^u ${SERVICE_USER} `));
+});
+
+it.skipIf(spawnSync("systemd-analyze", ["--version"]).status !== 0)("the unit files are valid", () => {
+  const files = ["ptalk.service", "ptalk.socket", "ptalk-port.socket"].map((file) => join("contrib", file));
+  const { stderr } = spawnSync("systemd-analyze", ["verify", "--man=no", ...files], { encoding: "utf8" });
+  expect(stderr).not.toMatch(/Unknown|Failed to parse|Invalid/);
 });

@@ -2,32 +2,13 @@
 import { join } from "node:path";
 import { findLiveServer } from "../../lib/directory/live-server.ts";
 import { Directory } from "../../lib/index.ts";
-import { hold, PORT, type Point, servers, type User, type UserProgram, until, type World } from "./world.ts";
+import { clients, FIXTURES, said } from "./clients.ts";
+import { hold, PORT, type Point, servers, type UserProgram, until, type World } from "./world.ts";
 
-const FIXTURES = join(import.meta.dirname, "fixtures");
 const ADDRESS = { host: "127.0.0.1", port: PORT };
 /** Nobody is locked out for longer than this. */
 const LOCKED_OUT_MS = 5_000;
 const NAMES_PLANTED = 10_000;
-
-interface Said {
-  readonly name: string;
-  readonly event: string;
-  readonly at: number;
-}
-
-const said = (program: UserProgram): Said[] => program.lines.map((line) => JSON.parse(line) as Said);
-
-/** Starts clients of that user, and waits until all are on. */
-async function clients(user: User, names: readonly string[]): Promise<UserProgram> {
-  const program = user.node(join(FIXTURES, "clients.js"), join(user.home, "clients"), ...names);
-  await program.until(`${names.length} clients of ${user.name} to be on`, () => {
-    const failed = said(program).find(({ event }) => event === "error");
-    if (failed !== undefined) throw new Error(`${user.name}: ${JSON.stringify(failed)}`);
-    return said(program).filter(({ event }) => event === "on").length === names.length;
-  });
-  return program;
-}
 
 /** Name and key of everybody who is on. */
 function keys(): Map<string, string> {

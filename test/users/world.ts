@@ -11,6 +11,9 @@ export const PORT = 5518;
 /** Far beyond any answer: a hang fails with a message that says whose. */
 const WATCHDOG_MS = 60_000;
 
+/** The folder of the service's socket. */
+const SERVICE_FOLDER = "/run/ptalk";
+
 /** What holds. Prints one line: its name, and what `run` says that it has seen. */
 export interface Point {
   readonly name: string;
@@ -129,6 +132,7 @@ export class World {
   readonly alice: User;
   readonly bob: User;
   readonly mallory: User;
+  readonly root: User;
   readonly programs: UserProgram[] = [];
   readonly #folder: string;
 
@@ -152,6 +156,9 @@ export class World {
     writeFileSync(file, passwd, { mode: 0o644 });
     mustRun("mount", "--bind", file, "/etc/passwd");
     [this.alice, this.bob, this.mallory] = users as [User, User, User];
+    this.root = new User(this, "root", 0, mkdtempSync(join(folder, "root-")));
+    mkdirSync(SERVICE_FOLDER, { recursive: true });
+    mustRun("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", SERVICE_FOLDER);
   }
 
   get users(): readonly User[] {
@@ -163,6 +170,7 @@ export class World {
     await Promise.all(this.programs.splice(0).map((program) => program.kill()));
     for (const pid of servers()) process.kill(pid, "SIGKILL");
     await until("the servers to end", () => servers().length === 0);
+    for (const file of readdirSync(SERVICE_FOLDER)) rmSync(join(SERVICE_FOLDER, file));
     for (const file of readdirSync("/dev/shm")) rmSync(`/dev/shm/${file}`, { recursive: true, force: true });
   }
 

@@ -4,7 +4,7 @@ import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
-import { checkInterfaces, checkServer, checkUdp } from "../doctor/network.ts";
+import { checkInterfaces, checkServer, checkService, checkUdp } from "../doctor/network.ts";
 import {
   checkIpc,
   checkLimits,
@@ -42,6 +42,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
     checkProtected(),
     checkProc(),
     checkRemoveIpc(process.getuid?.() ?? 0),
+    await checkService(),
     checkInterfaces(),
     await checkUdp(),
     checkLocale(process.env),

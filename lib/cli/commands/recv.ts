@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { validateRoom } from "../../base/names.ts";
+import { seconds } from "../../base/seconds.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
@@ -11,14 +12,14 @@ import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
 import { type FileNews, fileJson, filePath, fileText, offerNews, takeFile } from "../files.ts";
 import { messageLines } from "../format.ts";
-import { messageJson, registeredJson, roomJson } from "../json.ts";
+import { messageJson, receiptJson, registeredJson, roomJson } from "../json.ts";
 import { byteSize, positiveInteger } from "../options.ts";
 import { note, print, printJson } from "../output.ts";
 import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { roomText, welcome } from "../talk/texts.ts";
+import { receiptText, roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come. A file that comes is written to
@@ -80,6 +81,10 @@ async function run(
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));
+    client.on("receipt", (event) => {
+      if (json) printJson(receiptJson(event)).catch(() => {});
+      else note(receiptText(event));
+    });
     client.on("error", (error) => inbox.fail(error));
     if (directory !== undefined) {
       const show = (news: FileNews): Promise<void> => showFile(news, json);
@@ -225,7 +230,7 @@ async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: Abor
 }
 
 const timeIsUp = ({ progress }: MessagePrinter, { totalMs = 0 }: Deadline): TalkError =>
-  new TalkError("timeout", `${progress} within ${totalMs / 1000} s`);
+  new TalkError("timeout", `${progress} within ${seconds(totalMs)}`);
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");

@@ -18,6 +18,7 @@ export function command(): Command {
     .option("--file <path>", "send a file; it is offered, and sent once it is accepted")
     .option("--timeout <time>", "give up after this long (default: 10)")
     .option("--wait <time>", "wait this long for recipients who are off, or do not confirm")
+    .option("--leave", "keep it at the server for recipients who are off, sealed for their key")
     .option("--id <id>", "repeat the message that an attempt before this one has printed the id of")
     .addHelpText("after", HELP)
     .action(run);

@@ -2,9 +2,12 @@
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
 import { TalkError } from "../../base/errors.ts";
 import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
+import { SERVICE_SOCKET } from "../../base/service.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
 import { fingerprint } from "../../crypto/fingerprint.ts";
 import { KnownServers } from "../../store/known-peers.ts";
@@ -38,6 +41,25 @@ export async function checkUdp(): Promise<Finding> {
     );
   } finally {
     socket.close();
+  }
+}
+
+/** The service that root has installed for everybody. */
+export async function checkService(): Promise<Finding> {
+  if (!existsSync(SERVICE_SOCKET)) return ok("service", "none on this host: ptalk starts a server of its own");
+  const socket = connect({ path: SERVICE_SOCKET });
+  try {
+    await once(socket, "connect", { signal: AbortSignal.timeout(PATIENCE_MS) });
+    return ok("service", SERVICE_SOCKET);
+  } catch {
+    const what = `the service's socket ${SERVICE_SOCKET} exists, and nobody listens there`;
+    return fail(
+      "service",
+      what,
+      "have it started: systemctl start ptalk.socket; or removed, if this host is to have no service",
+    );
+  } finally {
+    socket.destroy();
   }
 }
 

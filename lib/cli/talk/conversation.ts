@@ -5,7 +5,7 @@ import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName, isRoom, validateRoom } from "../../base/names.ts";
-import type { HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
+import type { DirectoryEntry, HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
 import { type FileNews, filePath, offerFile } from "../files.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
 import { Offers } from "./offers.ts";
@@ -66,18 +66,21 @@ export class Conversation {
     client.on("delivered", (event) => view.delivered(event));
     client.on("failed", (event) => view.failed(event));
     client.on("unconfirmed", (event) => view.unconfirmed(event));
+    client.on("kept", (event) => view.kept(event));
+    client.on("receipt", (event) => view.receipt(event));
     this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
     client.on("file", (offer) => this.#files.onOffer(offer));
     client.on("room", (event) => view.room(event));
     client.on("room-result", (result) => view.roomResult(result));
     client.on("folded", (event) => view.folded(event));
     client.on("peer", (event) => view.peer(event));
+    client.on("met", (event) => view.met(event));
     client.on("status", (event) => view.status(event));
     client.on("server", (event) => view.server(event));
     client.on("refused", (error) => view.error(error));
     const { partner } = options;
     if (partner && isRoom(partner)) this.#entering = this.#join(partner);
-    else if (partner) this.#talkTo(partner);
+    else if (partner) this.#talkToNamed(partner);
   }
 
   /**
@@ -157,7 +160,7 @@ export class Conversation {
         break;
       case "to":
         if (input.name !== null && isRoom(input.name)) await this.#join(input.name);
-        else this.#talkTo(input.name);
+        else this.#talkToNamed(input.name);
         break;
       case "reply":
         if (this.#lastSender === null) throw TalkError.usage("nobody has written yet");
@@ -185,6 +188,16 @@ export class Conversation {
   async #part(room: string): Promise<void> {
     if (this.#partner === room) this.#talkTo(null);
     await abortable(this.#client.part(room), this.#options.signal).catch((error: unknown) => this.#fail(error));
+  }
+
+  /** Of somebody that the person has named: it is said if nobody of that name is on. */
+  #talkToNamed(name: string | null): void {
+    this.#talkTo(name);
+    if (name === null) return;
+    const say = (entry: DirectoryEntry | null): void => {
+      if (entry === null && this.#partner === name) this.#view.absent(name);
+    };
+    this.#client.lookup(name).then(say, () => {}); // a server that cannot answer now is no reason to say anything
   }
 
   #talkTo(name: string | null): void {

@@ -126,7 +126,7 @@ function variables(message: TalkMessage, skipped: number): NodeJS.ProcessEnv {
     PTALK_ID: id,
     PTALK_ROOM: message.room ?? "",
     PTALK_VERIFIED: verified ? "1" : "0",
-    PTALK_ATTESTED: "",
+    PTALK_ATTESTED: message.attested ?? "",
     PTALK_SKIPPED: String(skipped),
   };
   return Object.fromEntries(Object.entries(told).map(([name, value]) => [name, variable(value)]));

@@ -205,6 +205,7 @@ function onlyName(rest: string, rule: string, orRoom = false): string | null {
 
 /** "NAME,NAME": each once, however it is spelled, in the order given. @throws TalkError usage */
 export function parseRecipients(text: string): string[] {
+  if (text.trim() === "") throw TalkError.usage("the name is missing: to whom?");
   const names = new Map<string, string>();
   for (const name of text.split(",")) if (!names.has(foldName(name))) names.set(foldName(name), name);
   if (names.has("")) throw TalkError.usage(`${JSON.stringify(text)}: a name is missing beside a comma`);

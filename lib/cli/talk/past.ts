@@ -28,8 +28,9 @@ export class PastLines {
     const { at, direction, state, with: name, room, text } = record;
     const stamp = this.#clock.stamp(at);
     const fate = state === "failed" ? paint("red", `${marks.failed} `) : "";
+    const waits = state === "kept" ? paint("dim", `${marks.pending} `) : "";
     const doubt = state === "unconfirmed" ? paint("yellow", `${marks.unconfirmed} `) : "";
-    const mark = `${paint("dim", stamp)}${fate}${doubt}`;
+    const mark = `${paint("dim", stamp)}${fate}${waits}${doubt}`;
     const lines =
       direction === "in"
         ? messageLines({ from: name, text, room, verified: true }, paint, stamp)

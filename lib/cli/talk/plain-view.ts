@@ -16,16 +16,20 @@ import { pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
 import {
+  absentText,
   enteredText,
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   membersText,
+  metText,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   roomResultText,
   roomText,
   statusText,
@@ -44,6 +48,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
   const bell = new Bell(policy, () => {
     if (process.stdout.isTTY) process.stdout.write(BEL);
   });
+  // On a dumb terminal a line may be half typed: what arrives does not stand behind it.
+  const fresh = process.stdin.isTTY && process.stdout.isTTY ? "\n" : "";
   const past = { timeFormat, marks: marksFor(process.env), paint: plain };
   const news = new ServerNews(note);
   return {
@@ -51,7 +57,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     message: (message) => {
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
-      const printed = print([...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
+      const printed = print(fresh + [...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
       bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
@@ -69,6 +75,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
     entered: (room, others) => note(enteredText(room, others)),
     members: (room, members) => show([membersText(room, members)]),
+    kept: (event) => note(keptText(event)),
+    receipt: (event) => note(receiptText(event)),
     all: (clients) => show(clientTable(clients, plain)),
     list: (clients) => show(localTable(clients, plain)),
     stats: (stats) => show(statsLines(stats)),
@@ -95,6 +103,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),
+    absent: (name) => note(absentText(name)),
+    met: (event) => note(metText(event)),
     restore: () => {},
     exit: () => {},
     [Symbol.dispose]: () => news[Symbol.dispose](),

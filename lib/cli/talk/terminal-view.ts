@@ -21,17 +21,21 @@ import { PastLines, type PastStyle, pastLines } from "./past.ts";
 import { ServerNews } from "./server-news.ts";
 import { statsLines } from "./stats-text.ts";
 import {
+  absentText,
   crowdText,
   enteredText,
   foldedText,
   ignoredText,
+  keptText,
   MISSED_SHOWN,
   membersText,
+  metText,
   missedText,
   NOTHING_SAID,
   ownStatusText,
   partnerText,
   peerText,
+  receiptText,
   roomResultShort,
   roomText,
   statusText,
@@ -180,6 +184,10 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    kept: (event) => {
+      show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
+    },
+    receipt: (event) => say(receiptText(event)),
     unconfirmed: ({ id, at, message, room }) => {
       if (room !== null) return;
       const text = escapeControls(message);
@@ -241,6 +249,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
       say(partnerText(name));
     },
+    absent: (name) => say(absentText(name)),
+    met: (event) => say(metText(event)),
     restore: (line) => terminal.restore(line),
     exit: () => {},
     crowd: (count) => say(crowdText(count, hasPartner ? "/all" : "All")),

@@ -1,7 +1,10 @@
 // Sentences that both views for people use.
 import type {
   FoldedEvent,
+  KeptEvent,
+  MetEvent,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   ServerEvent,
@@ -9,6 +12,7 @@ import type {
   TalkConnection,
 } from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
+import { time } from "../times.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
@@ -66,6 +70,15 @@ export function membersText(room: string, members: readonly { readonly name: str
 /** Messages that an agent has taken which are shown at once; /history has them all. */
 export const MISSED_SHOWN = 50;
 
+export function absentText(name: string): string {
+  return `nobody is on as ${escapeControls(name)}: what you write there fails until somebody is`;
+}
+
+export function metText({ name, fingerprint }: MetEvent): string {
+  const shown = escapeControls(name);
+  return `first contact with ${shown}: the key is ${fingerprint} (to compare: ptalk key verify ${shown})`;
+}
+
 export function missedText(count: number): string {
   const what = count === 1 ? "1 message has come" : `${count} messages have come`;
   return `${what} while you had no terminal${count > MISSED_SHOWN ? `; the last ${MISSED_SHOWN} (/history N shows more)` : ""}:`;
@@ -104,4 +117,15 @@ const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
 
 export function serverText({ state }: ServerEvent): string {
   return SERVER_TEXTS[state];
+}
+
+/** "kept for bob until 2026-12-05 09:12" */
+export function keptText({ to, until, newKey }: KeptEvent): string {
+  const key = newKey === null ? "" : `; its key is met for the first time: ${newKey}`;
+  return `kept for ${escapeControls(to)} until ${time(until)}${key}`;
+}
+
+/** "delivered to bob at 09:12" */
+export function receiptText({ to, state, at }: ReceiptEvent): string {
+  return `${state === "delivered" ? "delivered to" : "declined by"} ${escapeControls(to)} at ${time(at)}`;
 }

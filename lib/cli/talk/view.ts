@@ -6,8 +6,11 @@ import type {
   FailedEvent,
   FoldedEvent,
   HistoryRecord,
+  KeptEvent,
   LocalEntry,
+  MetEvent,
   PeerEvent,
+  ReceiptEvent,
   RoomEvent,
   RoomResult,
   SentEvent,
@@ -29,6 +32,10 @@ export interface View extends Disposable {
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
+  /** The server keeps a message for somebody who is off. */
+  kept(event: KeptEvent): void;
+  /** What became of one. */
+  receipt(event: ReceiptEvent): void;
   all(clients: readonly DirectoryEntry[]): void;
   list(clients: readonly LocalEntry[]): void;
   /** Messages of a burst that are not shown. */
@@ -62,6 +69,10 @@ export interface View extends Disposable {
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
   partner(name: string | null): void;
+  /** Nobody is on under the name of the partner. */
+  absent(name: string): void;
+  /** The key of somebody who is met for the first time is remembered from now on. */
+  met(event: MetEvent): void;
   /** A line that was refused can be mended and entered again, where lines are edited. */
   restore(line: string): void;
   /** The conversation is over; the last thing shown. */

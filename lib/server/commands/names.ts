@@ -15,6 +15,7 @@ export const claim: Handler = (context, connection, args) => {
     bytes: (statement) => claimBytes({ ...statement, name }),
     what: "the key, the connection and the name",
   });
+  connection.key = key;
   return bind(context, connection, { name, key, uid });
 };
 

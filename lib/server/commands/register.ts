@@ -32,6 +32,7 @@ export const register: Handler = (context, connection, args) => {
     bytes: (statement) => registrationBytes({ ...statement, ...request }),
     what: "the key, the connection and the request",
   });
+  connection.key = request.key;
   return enter(context, connection, request, signed);
 };
 

@@ -1,0 +1,191 @@
+// Messages that wait at the server while their recipients are off: leaving one, and getting those that were left for this client. Owns the
+// conversation with the mailbox. Knows the server's session, the seal, and InboundMessages, which treats them like any other.
+//
+// Leaving, leave():                                   Getting, check():
+//  1. the recipient's key: the remembered one, or,     1. TAKE leases the oldest to this connection, when it has registered, after
+//     for a name that is met for the first time, the      each reconnect, and whenever a push says that there is one
+//     server's word on it                              2. the seal is opened: the sender is whose key that took
+//  2. sealed for that key, names and id inside         3. it goes the way of a message that comes directly; one that was shown
+//  3. LEAVE is answered once it is on the disk            already, direct or left, is not shown again
+//                                                      4. its id is logged, on the disk; its sender gets a receipt
+//                                                      5. DONE: the server forgets it
+// What breaks off before DONE comes again, marked: a connection that ends gives its leases back.
+import { debuglog } from "node:util";
+import { TalkError } from "../base/errors.ts";
+import { foldIfValid, foldName } from "../base/names.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import type { Identity } from "../crypto/identity.ts";
+import { openSealed, sealFor } from "../crypto/sealed-message.ts";
+import type { KnownPeers } from "../store/known-peers.ts";
+import type { SeenIds } from "../store/seen-ids.ts";
+import type { Outcome } from "../wire/datagram-frames.ts";
+import type { NewMessageBody } from "../wire/datagram-message.ts";
+import { decodeLeft, encodeLeftText, encodeReceipt, type LeftBody, type ReceiptState } from "../wire/left-body.ts";
+import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
+import type { AddressBook } from "./address-book.ts";
+import type { InboundMessages } from "./inbound.ts";
+import type { ServerSession } from "./server-session.ts";
+import type { KeptEvent, ReceiptEvent } from "./types.ts";
+
+const debug = debuglog("ptalk-client");
+
+export interface LeftParts {
+  readonly name: string;
+  /** "HOST:PORT", under which keys are remembered. */
+  readonly server: string;
+  readonly identity: Identity;
+  readonly peers: KnownPeers;
+  readonly session: Pick<ServerSession, "request" | "ownerOf">;
+  readonly book: Pick<AddressBook, "verifySender">;
+  readonly inbound: Pick<InboundMessages, "receive">;
+  readonly seen: Pick<SeenIds, "addSynced">;
+  readonly onReceipt: (event: ReceiptEvent) => void;
+}
+
+/** As TAKE gives it. */
+interface Taken {
+  /** For DONE. */
+  readonly name: string;
+  readonly leftAt: number;
+  readonly again: boolean;
+  readonly sealed: Buffer;
+}
+
+export class LeftMessages {
+  readonly #parts: LeftParts;
+  #checking: Promise<void> | undefined;
+  #isDue = false;
+  /** One was not shown: it, and those behind it, are for another program. */
+  #isStopped = false;
+
+  constructor(parts: LeftParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Keeps a message at the server; fulfilled once it is on its disk.
+   * @throws TalkError no-key, key-mismatch, mailbox-full, not-understood (no mailbox there), too-long, try-again, unreachable
+   */
+  async leave(to: string, message: NewMessageBody): Promise<KeptEvent> {
+    const name = foldIfValid(to);
+    if (name === null) throw TalkError.noSuchUser(to);
+    const { key, isNew } = await this.#keyOf(name, to);
+    const body = encodeLeftText(name, message);
+    const sealed = body && sealFor(key, this.#parts.identity, body);
+    if (!sealed) throw TalkError.badData("the message cannot be sealed");
+    const [, until] = (await this.#ask(to, "LEAVE", name, message.id, sealed.toString("base64"))) as [string, string];
+    return { id: message.id, to, at: Date.now(), until: Date.parse(until), newKey: isNew ? fingerprint(key) : null };
+  }
+
+  /** Gets what was left, one after the other. Never rejects; fulfilled when there is nothing more. */
+  check(): Promise<void> {
+    this.#isDue = true;
+    this.#checking ??= this.#checkAll().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  async #checkAll(): Promise<void> {
+    const { session } = this.#parts;
+    try {
+      while (this.#isDue && !this.#isStopped) {
+        this.#isDue = false;
+        for (
+          let taken = takenFrom(await session.request("TAKE"));
+          taken;
+          taken = takenFrom(await session.request("TAKE"))
+        ) {
+          if (!(await this.#receive(taken))) {
+            this.#isStopped = true;
+            return;
+          }
+          await session.request("DONE", taken.name);
+        }
+      }
+    } catch (error) {
+      // Without a mailbox there is nothing; a connection that broke off is replaced, and the next one asks again.
+      debug("left messages: %s", error instanceof Error ? error.message : error);
+    }
+  }
+
+  /** @returns whether the server may forget it */
+  async #receive({ leftAt, again, sealed }: Taken): Promise<boolean> {
+    const opened = openSealed(this.#parts.identity, sealed);
+    const body = opened && decodeLeft(opened.body);
+    // Sealed for a key that this user has no more, or by a later version: it is of no use to anybody.
+    if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
+    if (body.type === "receipt") return this.#receiveReceipt(opened.key, body);
+    const { id, from, text, auto } = body.message;
+    const way = { room: null, address: { address: "", port: 0 }, at: Date.now(), leftAt };
+    const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
+    const outcome = await new Promise<Outcome | null>((resolve) => {
+      const settle = (settled: Outcome): void => resolve(settled);
+      const received = this.#parts.inbound.receive(incoming, settle, { begin: () => true, release: () => {} });
+      received.then(
+        () => resolve(null),
+        () => resolve(null),
+      );
+    });
+    if (outcome === null) return false;
+    if (outcome === "accepted") await this.#parts.seen.addSynced(opened.key, id);
+    if (outcome === "accepted" || outcome === "declined") {
+      await this.#sendReceipt(opened.key, from, id, outcome === "accepted" ? "delivered" : "declined");
+    }
+    return true;
+  }
+
+  async #receiveReceipt(key: Buffer, { from, id, state }: Extract<LeftBody, { type: "receipt" }>): Promise<boolean> {
+    const name = foldIfValid(from);
+    try {
+      if (name !== null) await this.#parts.book.verifySender(name, key);
+    } catch {
+      return true; // somebody else's word
+    }
+    this.#parts.onReceipt({ id, to: from, at: Date.now(), state });
+    return true;
+  }
+
+  /** Should it be lost, the sender learns less, and nothing wrong. */
+  async #sendReceipt(key: Buffer, to: string, id: string, state: ReceiptState): Promise<void> {
+    const { identity, name, session } = this.#parts;
+    const sealed = sealFor(key, identity, encodeReceipt(to, { from: name, id, state }));
+    if (sealed === null) return;
+    const sent = session.request("LEAVE", to, id, sealed.toString("base64"), "RECEIPT");
+    await sent.catch((error: unknown) => debug("receipt: %s", error instanceof Error ? error.message : error));
+  }
+
+  /** @throws TalkError no-key, key-mismatch */
+  async #keyOf(name: string, shown: string): Promise<{ key: Buffer; isNew: boolean }> {
+    const { peers, server, session } = this.#parts;
+    const remembered = peers.keyOf({ server, name }) ?? null;
+    const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
+    if (owner !== null) peers.check(server, name, owner);
+    const key = remembered ?? owner;
+    if (key === null) throw TalkError.noKey(shown);
+    return { key: Buffer.from(key, "base64"), isNew: remembered === null };
+  }
+
+  /** @throws TalkError */
+  async #ask(to: string, ...args: string[]): Promise<RespValue> {
+    try {
+      return await this.#parts.session.request(...args);
+    } catch (error) {
+      if (!(error instanceof ReplyError)) throw error;
+      if (error.code === "MAILBOXFULL") throw TalkError.mailboxFull(to, error);
+      if (error.code === "NOMAILBOX") throw TalkError.noMailbox(to, error);
+      throw new TalkError("try-again", `the message for ${JSON.stringify(to)} is not kept: ${error.message}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+/** The first of a reply to TAKE; undefined if there is none. */
+function takenFrom(reply: RespValue): Taken | undefined {
+  const [first] = Array.isArray(reply) ? reply : [];
+  if (!Array.isArray(first)) return undefined;
+  const [name, leftAt, again, bytes] = first;
+  if (typeof name !== "string" || typeof leftAt !== "string" || typeof bytes !== "string") return undefined;
+  return { name, leftAt: Date.parse(leftAt), again: again === 1, sealed: Buffer.from(bytes, "base64") };
+}

@@ -1,0 +1,65 @@
+// LEAVE, TAKE and DONE: messages for somebody who is off. The primary has the mailbox (mailbox-office.ts); here a request is read, and
+// who makes it is looked at: whoever has proved a key may leave something, whoever is on under a name gets what was left for it.
+import { foldName } from "../../base/names.ts";
+import { checkedName } from "../../directory/claim-rules.ts";
+import { CommandError, parseLeave, parseTake } from "../../wire/commands.ts";
+import type { Handler } from "../handler.ts";
+import type { MailboxAnswer } from "../messages.ts";
+import { boundKey } from "../origin.ts";
+
+export const leave: Handler = async (context, connection, args) => {
+  const { name, id, bytes, receipt } = parseLeave(args);
+  const to = foldName(checkedName(name));
+  if (connection.key === null) throw new CommandError("NOAUTH prove a key first, by CLAIM or REGISTER");
+  const { origin, key } = connection;
+  const answer = await context.askMailbox({
+    ...{ op: "leave", to, id, from: key, bytes, receipt },
+    ...{ account: boundKey(origin), attested: origin.uid !== null },
+  });
+  if (answer.op !== "kept") throw refusal(answer);
+  connection.write((out) => {
+    out.array(2);
+    out.bulk(new Date(answer.at).toISOString());
+    out.bulk(new Date(answer.until).toISOString());
+  });
+  // Only a hint: who comes on, or comes back, asks by itself.
+  const row = await context.directory.find(name);
+  if (row === null || !context.directory.isLive(row.place)) return;
+  await context.send({ type: "mail", to: { ...row.place, claimId: row.claimId }, count: answer.waiting });
+};
+
+export const take: Handler = async (context, connection, args) => {
+  const count = parseTake(args);
+  if (connection.client === null) throw new CommandError("NOAUTH only a registered client has messages");
+  const to = foldName(connection.client.claim.name);
+  connection.hasTaken = true;
+  const answer = await context.askMailbox({ op: "take", to, connection: connection.id, count });
+  if (answer.op !== "taken") throw refusal(answer);
+  if (connection.gone) {
+    void context.send({ type: "mailbox-release", connection: connection.id });
+    return;
+  }
+  connection.write((out) => {
+    out.array(answer.messages.length);
+    for (const { name, at, again, bytes } of answer.messages) {
+      out.array(4);
+      out.bulk(name);
+      out.bulk(new Date(at).toISOString());
+      out.integer(again ? 1 : 0);
+      out.bulk(bytes);
+    }
+  });
+};
+
+export const done: Handler = async (context, connection, names) => {
+  const answer = await context.askMailbox({ op: "done", connection: connection.id, names });
+  if (answer.op !== "done") throw refusal(answer);
+  connection.write((out) => out.simple("OK"));
+};
+
+function refusal(answer: MailboxAnswer): CommandError {
+  const why = answer.op === "refused" ? answer.why : "failed";
+  if (why === "none") return new CommandError("NOMAILBOX this server keeps no messages");
+  if (why === "full") return new CommandError("MAILBOXFULL there is no room for more messages of yours");
+  return new CommandError("TRYAGAIN the mailbox cannot be written or read");
+}

@@ -1,0 +1,329 @@
+// Messages that wait for their recipients, at the server. They are sealed: what is kept here is for whom they are, since when, and whose
+// room they take. One file each, as in a Maildir; this process alone writes the folder, and alone knows what is in it: the folder is read
+// at the start only, and an index serves from then on.
+//
+//  leave()   a new file in tmp: written, fsync; linked into new under a name that this process makes; fsync of the folder; then it counts
+//  take()    a file that is handed out for the first time is renamed, NAME to NAME.h, and the folder synced, before it is handed out:
+//            who gets it after that is told that somebody may have had it. It is leased to one connection.
+//  done()    the file goes, and the folder is synced.
+//  release() the leases of a connection that has gone are given back.
+//
+// Names sort in the order of linking, across restarts. A process that is killed between any two steps leaves a file in tmp, which the next
+// one removes, or one in new, which counts.
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, link, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { makeFolder } from "../base/files.ts";
+
+export interface MailboxLimits {
+  /** Bytes of all files. */
+  readonly bytes: number;
+  /** Milliseconds that a message is kept. */
+  readonly ageMs: number;
+}
+
+/** What one account may have of the whole: nobody fills it alone. */
+const ACCOUNT_SHARE = 1 / 4;
+/** What all accounts together may have that the kernel does not vouch for. */
+const UNATTESTED_SHARE = 1 / 10;
+/** What receipts may have, beside the whole. */
+const RECEIPT_SHARE = 1 / 16;
+/** What a message counts for beside its bytes: an inode, and its place in the index. */
+const FILE_COST = 512;
+const EXPIRE_EVERY_MS = 60_000;
+const TIME_DIGITS = 14;
+const COUNT_DIGITS = 9;
+const NAME = /^\d{14}\.\d{9}\.[0-9a-f]{16}(\.h)?$/;
+
+export interface NewLeft {
+  /** Folded name of the recipient. */
+  readonly to: string;
+  readonly id: string;
+  /** The key that its sender has proved to hold. */
+  readonly from: string;
+  /** Whose room it takes: a user of this host, or an address. */
+  readonly account: string;
+  /** The kernel vouches for the account. */
+  readonly attested: boolean;
+  /** A receipt has a bound of its own, and is dropped beyond it. */
+  readonly receipt: boolean;
+  readonly bytes: Buffer;
+}
+
+/** Kept in the first line of a file, as JSON. */
+interface Head {
+  readonly to: string;
+  readonly id: string;
+  readonly from: string;
+  readonly account: string;
+  readonly attested: boolean;
+  readonly receipt: boolean;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+interface Kept extends Head {
+  /** Of the file, without ".h". */
+  readonly name: string;
+  readonly cost: number;
+  handedOut: boolean;
+  /** The connection that has it. */
+  lease: string | null;
+}
+
+export interface TakenLeft {
+  /** For done(). */
+  readonly name: string;
+  readonly at: number;
+  /** Somebody may have had it. */
+  readonly again: boolean;
+  readonly bytes: Buffer;
+}
+
+export class Mailbox {
+  readonly #new: string;
+  readonly #tmp: string;
+  readonly #limits: MailboxLimits;
+  readonly #byName = new Map<string, Kept>();
+  /** By recipient, oldest first. */
+  readonly #boxes = new Map<string, Kept[]>();
+  #count = 0;
+  #lastTime = 0;
+  #folder: FileHandle | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<unknown> = Promise.resolve();
+  readonly #costs = { texts: 0, unattested: 0, receipts: 0, accounts: new Map<string, number>() };
+
+  private constructor(path: string, limits: MailboxLimits) {
+    this.#new = join(path, "new");
+    this.#tmp = join(path, "tmp");
+    this.#limits = limits;
+  }
+
+  /** @throws the system's error */
+  static async open(path: string, limits: MailboxLimits): Promise<Mailbox> {
+    const mailbox = new Mailbox(path, limits);
+    await mailbox.#load();
+    return mailbox;
+  }
+
+  /** When what is left now is thrown away. */
+  until(at: number): number {
+    return at + this.#limits.ageMs;
+  }
+
+  /** Messages for this one that nobody has at the moment. @param to folded */
+  waiting(to: string): number {
+    return (this.#boxes.get(to) ?? []).filter(({ lease }) => lease === null).length;
+  }
+
+  /**
+   * Fulfilled once it is on the disk, with when that was; the same again for an id that its sender has left already.
+   * @returns null: there is no room
+   * @throws the system's error; it is not kept then
+   */
+  async leave(message: NewLeft): Promise<number | null> {
+    const before = this.#boxes.get(message.to)?.find((kept) => isSame(kept, message));
+    if (before !== undefined) return before.at;
+    const at = Date.now();
+    const { to, id, from, account, attested, receipt } = message;
+    const head: Head = { to, id, from, account, attested, receipt, at };
+    const file = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), message.bytes]);
+    const cost = file.length + FILE_COST;
+    if (!this.#hasRoom(head, cost)) return null;
+    this.#charge(head, cost);
+    try {
+      const name = await this.#write(file);
+      this.#index({ ...head, name, cost, handedOut: false, lease: null });
+    } catch (error) {
+      this.#charge(head, -cost);
+      throw error;
+    }
+    return at;
+  }
+
+  /** Leases the oldest that nobody has. @param to folded @param lease of whom: until done() or release() */
+  async take(to: string, lease: string, count: number): Promise<TakenLeft[]> {
+    const free = (this.#boxes.get(to) ?? []).filter((kept) => kept.lease === null).slice(0, count);
+    for (const kept of free) kept.lease = lease; // before anything is waited for
+    const taken: TakenLeft[] = [];
+    try {
+      for (const kept of free) {
+        const file = await readFile(this.#path(kept));
+        const again = kept.handedOut;
+        if (!kept.handedOut) await this.#markHandedOut(kept);
+        taken.push({ name: kept.name, at: kept.at, again, bytes: file.subarray(file.indexOf("\n") + 1) });
+      }
+      if (free.length > 0) await this.#sync();
+    } catch (error) {
+      for (const kept of free) kept.lease = null;
+      throw error;
+    }
+    return taken;
+  }
+
+  /** Forgets messages that this lease has; others are passed over. */
+  async done(lease: string, names: readonly string[]): Promise<void> {
+    const mine = names.map((name) => this.#byName.get(name)).filter((kept) => kept?.lease === lease);
+    for (const kept of mine) if (kept !== undefined) await this.#remove(kept);
+    if (mine.length > 0) await this.#sync();
+  }
+
+  /** @returns the recipients whose messages are free again */
+  release(isLease: (lease: string) => boolean): string[] {
+    const recipients = new Set<string>();
+    for (const kept of this.#byName.values()) {
+      if (kept.lease === null || !isLease(kept.lease)) continue;
+      kept.lease = null;
+      recipients.add(kept.to);
+    }
+    return [...recipients];
+  }
+
+  /** What is under way ends first. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running.catch(() => {});
+    await this.#folder?.close();
+    this.#folder = undefined;
+  }
+
+  async #load(): Promise<void> {
+    for (const folder of [this.#tmp, this.#new]) makeFolder(folder);
+    for (const file of await readdir(this.#tmp)) await unlink(join(this.#tmp, file));
+    this.#folder = await open(this.#new, constants.O_RDONLY | constants.O_DIRECTORY);
+    for (const file of (await readdir(this.#new)).sort()) {
+      if (!NAME.test(file)) continue;
+      const kept = await readKept(join(this.#new, file), file);
+      if (kept === null) continue; // none of ours; it takes no room, and hides nothing
+      this.#index(kept);
+      this.#charge(kept, kept.cost);
+      this.#lastTime = Math.max(this.#lastTime, Number(file.slice(0, TIME_DIGITS)));
+    }
+    this.#timer = setInterval(() => void this.#expire().catch(() => {}), EXPIRE_EVERY_MS).unref();
+    await this.#expire();
+  }
+
+  /** @returns the name that it has in new */
+  async #write(file: Buffer): Promise<string> {
+    const path = join(this.#tmp, randomBytes(8).toString("hex"));
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+    const handle = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      try {
+        await handle.writeFile(file);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      return await this.#inTurn(async () => {
+        const name = this.#newName();
+        await link(path, join(this.#new, name));
+        await this.#sync();
+        return name;
+      });
+    } finally {
+      await unlink(path).catch(() => {});
+    }
+  }
+
+  /** The order of the names is that in which the messages begin to count. */
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(task, task);
+    this.#running = result.catch(() => {});
+    return result;
+  }
+
+  #newName(): string {
+    const now = Math.max(Date.now(), this.#lastTime); // a clock that goes back changes no order
+    this.#count = now === this.#lastTime ? this.#count + 1 : 0;
+    this.#lastTime = now;
+    const order = `${String(now).padStart(TIME_DIGITS, "0")}.${String(this.#count).padStart(COUNT_DIGITS, "0")}`;
+    return `${order}.${randomBytes(8).toString("hex")}`;
+  }
+
+  async #markHandedOut(kept: Kept): Promise<void> {
+    const before = this.#path(kept);
+    await rename(before, `${before}.h`);
+    kept.handedOut = true;
+  }
+
+  async #remove(kept: Kept): Promise<void> {
+    await unlink(this.#path(kept)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+    this.#byName.delete(kept.name);
+    const box = (this.#boxes.get(kept.to) ?? []).filter((other) => other !== kept);
+    if (box.length === 0) this.#boxes.delete(kept.to);
+    else this.#boxes.set(kept.to, box);
+    this.#charge(kept, -kept.cost);
+  }
+
+  async #sync(): Promise<void> {
+    await this.#folder?.sync();
+  }
+
+  async #expire(): Promise<void> {
+    const oldest = Date.now() - this.#limits.ageMs;
+    const old = [...this.#byName.values()].filter(({ at, lease }) => at < oldest && lease === null);
+    for (const kept of old) await this.#remove(kept);
+    if (old.length > 0) await this.#sync();
+  }
+
+  #index(kept: Kept): void {
+    this.#byName.set(kept.name, kept);
+    const box = this.#boxes.get(kept.to);
+    if (box === undefined) this.#boxes.set(kept.to, [kept]);
+    else box.push(kept);
+  }
+
+  #hasRoom({ account, attested, receipt }: Head, cost: number): boolean {
+    const { bytes } = this.#limits;
+    const { texts, unattested, receipts, accounts } = this.#costs;
+    if (receipt) return receipts + cost <= bytes * RECEIPT_SHARE;
+    if (texts + cost > bytes) return false;
+    if (!attested && unattested + cost > bytes * UNATTESTED_SHARE) return false;
+    return (accounts.get(account) ?? 0) + cost <= bytes * ACCOUNT_SHARE;
+  }
+
+  #charge({ account, attested, receipt }: Head, cost: number): void {
+    if (receipt) {
+      this.#costs.receipts += cost;
+      return;
+    }
+    this.#costs.texts += cost;
+    if (!attested) this.#costs.unattested += cost;
+    const sum = (this.#costs.accounts.get(account) ?? 0) + cost;
+    if (sum === 0) this.#costs.accounts.delete(account);
+    else this.#costs.accounts.set(account, sum);
+  }
+
+  #path({ name, handedOut }: Kept): string {
+    return join(this.#new, handedOut ? `${name}.h` : name);
+  }
+}
+
+const isSame = (kept: Kept, { id, from, receipt }: NewLeft): boolean =>
+  kept.id === id && kept.from === from && kept.receipt === receipt;
+
+async function readKept(path: string, file: string): Promise<Kept | null> {
+  const bytes = await readFile(path).catch(() => null);
+  const end = bytes?.indexOf("\n") ?? -1;
+  if (bytes === null || end < 0) return null;
+  try {
+    const { to, id, from, account, attested, receipt, at } = JSON.parse(bytes.toString("utf8", 0, end)) as Head;
+    if (
+      ![to, id, from].every((text) => typeof text === "string") ||
+      typeof account !== "string" ||
+      typeof at !== "number"
+    )
+      return null;
+    const handedOut = file.endsWith(".h");
+    const name = handedOut ? file.slice(0, -2) : file;
+    const head = { to, id, from, account, attested: attested === true, receipt: receipt === true, at };
+    return { ...head, name, cost: bytes.length + FILE_COST, handedOut, lease: null };
+  } catch {
+    return null;
+  }
+}

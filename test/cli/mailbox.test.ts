@@ -1,0 +1,159 @@
+// Messages for people who are off, with real programs: kept by the server, shown once, in order, with receipts.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { User } from "../helpers/cli.ts";
+import type { Program } from "../helpers/program.ts";
+import { Serving } from "../helpers/serving.ts";
+
+let server: Serving;
+let alice: User;
+let bob: User;
+const running: Program[] = [];
+
+beforeAll(async () => {
+  server = await Serving.start();
+  alice = new User({ PTALK_SERVER: server.address });
+  bob = new User({ PTALK_SERVER: server.address });
+  // The server has met both.
+  for (const [user, name] of [
+    [alice, "alice"],
+    [bob, "bob"],
+  ] as const) {
+    const program = user.start(["recv", "--as", name]);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await program.kill();
+  }
+});
+afterEach(async () => {
+  for (const program of running.splice(0)) await program.kill();
+});
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+  for (const user of [alice, bob]) user[Symbol.dispose]();
+});
+
+type Event = { readonly type: string; readonly [field: string]: unknown };
+const leave = (...args: string[]) => alice.run(["send", "--as", "alice", "--leave", ...args]);
+const next = async (program: Program): Promise<Event> => JSON.parse(await program.line());
+
+async function on(user: User, name: string, ...args: string[]): Promise<Program> {
+  const program = user.start(["recv", "--as", name, "--json", ...args]);
+  running.push(program);
+  expect(await next(program)).toMatchObject({ type: "registered" });
+  return program;
+}
+
+describe("send --leave", () => {
+  it("keeps messages for somebody who is off; they come in order, once, and the sender gets receipts", async () => {
+    expect(await leave("bob", "one")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^kept for bob until .*SHA256:/),
+    });
+    const kept = await leave("bob", "two", "--json");
+    const events: Event[] = kept.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(events.at(-1)).toEqual({
+      ...{ type: "kept", id: expect.any(String), to: "bob" },
+      ...{ at: expect.stringMatching(/Z$/), until: expect.stringMatching(/Z$/) },
+    });
+    const inbox = await on(bob, "bob");
+    const [one, two] = [await next(inbox), await next(inbox)];
+    expect([one, two]).toMatchObject([
+      {
+        type: "message",
+        from: "alice",
+        text: "one",
+        via: "mailbox",
+        again: false,
+        leftAt: expect.stringMatching(/Z$/),
+      },
+      { text: "two", id: events.at(-1)?.id },
+    ]);
+    expect(one).toMatchObject({ verified: true, kind: "text", room: null });
+    const sender = await on(alice, "alice");
+    const receipts = [await next(sender), await next(sender)];
+    expect(receipts).toEqual(
+      [one, two].map(({ id }) => ({ type: "receipt", id, to: "bob", at: expect.any(String), state: "delivered" })),
+    );
+    await inbox.kill();
+    const again = await on(bob, "bob");
+    expect(await leave("bob", "direct")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^delivered to bob/) });
+    expect(await next(again)).toMatchObject({ text: "direct", via: "direct", leftAt: null });
+  });
+
+  it("is 67 for somebody whose key nobody knows, and 64 with --wait", async () => {
+    expect(await leave("stranger", "x")).toMatchObject({
+      code: 67,
+      stderr: expect.stringContaining("nobody knows a key"),
+    });
+    expect(await leave("bob", "x", "--wait", "1")).toMatchObject({ code: 64 });
+  });
+
+  it("recv --count takes so many, and loses none of the others", async () => {
+    for (let i = 0; i < 3; i++) expect(await leave("bob", `m${i}`)).toMatchObject({ code: 0 });
+    for (let i = 0; i < 3; i++) {
+      const inbox = await on(bob, "bob", "--count", "1");
+      expect(await next(inbox)).toMatchObject({ text: `m${i}`, via: "mailbox", again: false });
+      expect(await inbox.ended).toMatchObject({ code: 0 });
+    }
+  });
+
+  it("comes before what is sent directly, and is shown once though it was left and sent", async () => {
+    expect(await leave("bob", "left", "--id", "same")).toMatchObject({ code: 0 });
+    expect(await leave("bob", "left", "--id", "same")).toMatchObject({ code: 0 });
+    const inbox = bob.start(["recv", "--as", "bob", "--json"]);
+    running.push(inbox);
+    const direct = alice.run(["send", "--as", "alice", "bob", "direct", "--wait", "20"]);
+    expect(await next(inbox)).toMatchObject({ type: "registered" });
+    expect(await next(inbox)).toMatchObject({ text: "left" });
+    expect(await next(inbox)).toMatchObject({ text: "direct" });
+    expect(await direct).toMatchObject({ code: 0 });
+    expect(await alice.run(["send", "--as", "alice", "bob", "left", "--id", "same"])).toMatchObject({ code: 0 });
+    expect(await alice.run(["send", "--as", "alice", "bob", "end"])).toMatchObject({ code: 0 });
+    expect(await next(inbox)).toMatchObject({ text: "end" });
+  });
+
+  it("has a receipt that says declined for one who ignores the sender", async () => {
+    const person = bob.start(["talk", "--as", "bob", "--json"]);
+    running.push(person);
+    expect(await next(person)).toMatchObject({ type: "registered" });
+    const sender = await on(alice, "alice");
+    person.say("/ignore alice");
+    let event = await next(person);
+    while (event.type !== "ignored") event = await next(person);
+    person.say("Exit");
+    await person.ended;
+    const client = await leave("bob", "unwanted", "--id", "unwanted");
+    expect(client).toMatchObject({ code: 0, stdout: expect.stringContaining("kept") });
+    const back = await on(bob, "bob");
+    let receipt = await next(sender);
+    while (receipt.id !== "unwanted") receipt = await next(sender); // those of the messages before
+    expect(receipt).toMatchObject({ type: "receipt", to: "bob", state: "declined" });
+    await back.kill();
+  });
+
+  it("takes the longest text, and a text of control characters as it is", async () => {
+    const long = "ü".repeat(32_768);
+    using carol = new User({ PTALK_SERVER: server.address });
+    const first = await on(carol, "carol");
+    await first.kill();
+    const left = await alice.run(["send", "--as", "alice", "--leave", "carol"], { input: long });
+    expect(left).toMatchObject({ code: 0 });
+    const inbox = await on(carol, "carol");
+    expect(await next(inbox)).toMatchObject({ text: long });
+    await inbox.kill();
+  });
+});
+
+it("a server that keeps no messages: 69", async () => {
+  using owner = new User();
+  const other = owner.start(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--no-mailbox"]);
+  running.push(other);
+  const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await other.line()) ?? [];
+  using dave = new User({ PTALK_SERVER: address });
+  const inbox = await on(dave, "dave");
+  await inbox.kill();
+  const left = await dave.run(["send", "--as", "dave", "--leave", "dave", "x"]);
+  expect(left).toMatchObject({ code: 69, stderr: expect.stringContaining("keeps no messages") });
+});
