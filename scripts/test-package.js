@@ -126,6 +126,7 @@ if (compiled) {
     "--ignoreConfig",
     "--noEmit",
     "--strict",
+    "--exactOptionalPropertyTypes",
     "--module",
     "nodenext",
     "--target",
@@ -138,6 +139,20 @@ if (compiled) {
     "its types serve a strict TypeScript user",
     run("npx", ["tsc", ...flags, ...types, join(compiled, "user.mts")], { cwd: root }).ok,
   );
+  const required = `
+    import ptalk = require("ptalk");
+    import ipc = require("ptalk/ipc");
+    const options: ptalk.ConnectOptions = { name: "bob" };
+    export const both = [ptalk.TalkClient.connect(options), ipc.Semaphore.open("/x").value] as const;
+  `;
+  writeFileSync(join(compiled, "user.cts"), required);
+  check(
+    "and one who requires it",
+    run("npx", ["tsc", ...flags, ...types, join(compiled, "user.cts")], { cwd: root }).ok,
+  );
+  // "esm-only": to CommonJS this is a module that Node 20.19 and later can require; the tool does not know that "module-sync" says so.
+  const attw = ["exec", "--yes", "--package", "@arethetypeswrong/cli", "--", "attw", tarball, "--profile", "esm-only"];
+  check("arethetypeswrong finds nothing", run("npm", attw).ok);
 }
 
 const packed = prebuilt ? readdirSync(join(prebuilt, "node_modules/ptalk")).sort() : [];
