@@ -14,6 +14,7 @@
 //  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key.
 //  3. The verdict: see TalkMessage.verified.
 import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
+import type { Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { isLoopback } from "../base/server-address.ts";
@@ -54,6 +55,8 @@ export interface AddressBookParts {
   readonly server: string;
   readonly source: DirectorySource;
   readonly peers: KnownPeers;
+  /** Those endpoints of a client that can lead to it from here. */
+  readonly endpointsOf: (entry: DirectoryEntry) => readonly Endpoint[];
   /** Null while the server is not on this host. */
   readonly localUsers: () => Pick<LocalUsers, "isImpostor"> | null;
   /** Whether a session with that peer is open. */
@@ -93,7 +96,7 @@ export class AddressBook {
     this.#parts = parts;
   }
 
-  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood */
+  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood, not-delivered */
   known(name: string): Recipient | null {
     const contact = this.#contacts.get(name);
     if (contact === undefined || !this.#isCurrent(contact)) return null;
@@ -198,6 +201,11 @@ export class AddressBook {
     return { key, uid: entry !== null && entry.attested !== null ? entry.uid : null };
   }
 
+  /** Where that client can be reached from here; empty: nowhere. */
+  endpointsOf(entry: DirectoryEntry): readonly Endpoint[] {
+    return this.#parts.endpointsOf(entry);
+  }
+
   /** The server has told of a client, unasked. */
   learn(entry: DirectoryEntry): void {
     const name = foldIfValid(entry.name);
@@ -243,7 +251,18 @@ export class AddressBook {
   /** There is an address to go on with, whatever the server says. */
   #isUsable(contact: Contact | undefined): contact is Contact {
     if (contact === undefined) return false;
-    return contact.isOn || (contact.recipient !== null && this.#parts.hasSession(contact.recipient.peer));
+    return contact.isOn || this.#inConversation(contact) !== null;
+  }
+
+  /** Where an open session leads, whatever the server says of the client; null if there is none. */
+  #inConversation({ entry, recipient }: Contact): DirectoryEntry | null {
+    const { hasSession } = this.#parts;
+    // Messages under way have followed the client to where the server saw it last, and it may only have spoken to us.
+    if (entry !== null && (recipient === null || recipient.entry.key === entry.key)) {
+      const key = recipient?.peer.key ?? Buffer.from(entry.key, "base64");
+      if (hasSession({ key, endpoints: this.endpointsOf(entry) })) return entry;
+    }
+    return recipient !== null && hasSession(recipient.peer) ? recipient.entry : null;
   }
 
   /** @returns null if there is no such client. @throws TalkError unreachable, protocol if nothing was known before */
@@ -310,17 +329,26 @@ export class AddressBook {
    */
   #recipient(name: string, contact: Contact): Recipient {
     const before = contact.recipient;
-    // One that has left is usable for its open session only; one that is on has an entry.
-    const entry = contact.isOn || before === null ? (contact.entry as DirectoryEntry) : before.entry;
+    // One that has left is usable for its open session only, and that may have ended just now; one that is on has an entry.
+    const talking = contact.isOn ? null : (this.#inConversation(contact) ?? before?.entry);
+    const entry = talking ?? (contact.entry as DirectoryEntry);
     this.#contacts.keep(name, contact);
     try {
-      return contact.use(entry, this.#check(name, entry, before?.entry === entry));
+      const isRemembered = this.#check(name, entry, before?.entry === entry);
+      return contact.use(entry, isRemembered, this.#reachable);
     } catch (error) {
       const isOther = before?.isRemembered && before.entry.key !== entry.key;
       if (isOther && this.#parts.hasSession(before.peer)) return before;
       throw error;
     }
   }
+
+  /** @throws TalkError not-delivered */
+  readonly #reachable = (entry: DirectoryEntry): readonly Endpoint[] => {
+    const endpoints = this.endpointsOf(entry);
+    if (endpoints.length > 0) return endpoints;
+    throw TalkError.notDelivered(entry.name, "it can be reached from its own host only, and that is not this one");
+  };
 
   /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
   #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {

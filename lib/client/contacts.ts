@@ -1,6 +1,7 @@
 // What is known of names, by folded name: where the client is, whose the name is, and since when that is known. Two bounded maps,
 // so that strangers who write to us, and everybody who comes on, do not push out the names that we write to; in each, the one used
 // longest ago makes room. Knows no server, and not whom to trust.
+import type { Endpoint } from "../base/endpoint.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
@@ -68,12 +69,21 @@ export class Contact {
     this.#isOn = false;
   }
 
-  /** Messages go to this client from now on. @returns the same as before if nothing has changed */
-  use(entry: DirectoryEntry, isRemembered: boolean): Recipient {
+  /**
+   * Messages go to this client from now on.
+   * @param endpointsOf called for an entry that is new here
+   * @returns the same as before if nothing has changed
+   */
+  use(
+    entry: DirectoryEntry,
+    isRemembered: boolean,
+    endpointsOf: (entry: DirectoryEntry) => readonly Endpoint[],
+  ): Recipient {
     const before = this.#recipient;
     if (before?.entry === entry && before.isRemembered === isRemembered) return before;
-    const { key, name, endpoints } = entry;
-    const peer = before?.entry === entry ? before.peer : { key: Buffer.from(key, "base64"), name, endpoints };
+    const { key, name } = entry;
+    const isSame = before?.entry === entry;
+    const peer = isSame ? before.peer : { key: Buffer.from(key, "base64"), name, endpoints: endpointsOf(entry) };
     this.#recipient = { entry, peer, isRemembered };
     return this.#recipient;
   }

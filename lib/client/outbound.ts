@@ -44,7 +44,7 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 export interface OutboundParts {
   /** What the sender calls itself. */
   readonly from: string;
-  readonly book: Pick<AddressBook, "known" | "find" | "lookup" | "remember" | "objectionTo">;
+  readonly book: Pick<AddressBook, "known" | "find" | "lookup" | "remember" | "objectionTo" | "endpointsOf">;
   readonly transport: Pick<PeerTransport, "send" | "move">;
 }
 
@@ -126,7 +126,8 @@ export class OutboundMessages {
   follow(name: string, entry: DirectoryEntry): void {
     const lane = this.#lanes.get(name);
     if (lane === undefined || lane.entry === null || lane.entry === entry || lane.entry.key !== entry.key) return;
-    this.#parts.transport.move(Buffer.from(entry.key, "base64"), lane.entry.endpoints, entry.endpoints);
+    const { book, transport } = this.#parts;
+    transport.move(Buffer.from(entry.key, "base64"), book.endpointsOf(lane.entry), book.endpointsOf(entry));
     lane.entry = entry;
   }
 

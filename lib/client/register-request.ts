@@ -1,5 +1,6 @@
 // What a client says to be put into the directory, and what the server's refusals mean to it. Pure but for the host's name.
 import { hostname } from "node:os";
+import type { ClientEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { type ConnectionStatement, claimBytes, registrationBytes } from "../crypto/signed-statements.ts";
@@ -13,6 +14,8 @@ export interface RegistrationRequest {
   readonly statement: ConnectionStatement;
   /** UDP port of the chat socket. */
   readonly port: number;
+  /** Where others reach it; empty: where the server sees us. */
+  readonly endpoints: readonly ClientEndpoint[];
   /** Claim id of the registration that a client comes back to; null for a first one. */
   readonly takeover: string | null;
   /** Take the name over from any other client of the same key. */
@@ -21,20 +24,21 @@ export interface RegistrationRequest {
   readonly listed: boolean;
 }
 
-/** The command and its arguments. Without ENDPOINT: the server sees from where we come, and others reach us there. */
+/** The command and its arguments. */
 export function registrationRequest(request: RegistrationRequest): (string | number)[] {
-  const { name, identity, statement, port, takeover, replace, listed } = request;
+  const { name, identity, statement, port, endpoints, takeover, replace, listed } = request;
   const host =
     hostname()
       .replace(/[^!-~]/g, "")
       .slice(0, MAX_HOST_BYTES) || "localhost";
   const flags = ["PROBE", ...(replace ? ["REPLACE"] : []), ...(listed ? [] : ["UNLISTED"])];
   const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])].sort();
-  const fields = { name, port, endpoints: [], host, protocol: PEER_PROTOCOL, options };
+  const fields = { name, port, endpoints, host, protocol: PEER_PROTOCOL, options };
   const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
   const key = identity.publicKey.toString("base64");
   const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "HOST", host, "SIG", signature];
-  return ["REGISTER", name, ...proof, ...flags, ...(takeover === null ? [] : ["TAKEOVER", takeover])];
+  const places = endpoints.flatMap(({ kind, address, port }) => ["ENDPOINT", kind, address, port]);
+  return ["REGISTER", name, ...proof, ...places, ...flags, ...(takeover === null ? [] : ["TAKEOVER", takeover])];
 }
 
 /** The command that proves the name to be ours without putting us into the directory. */

@@ -3,9 +3,10 @@
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { existsSync } from "node:fs";
-import type { Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
+import { canonicalAddress } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
@@ -52,6 +53,10 @@ export interface ServerGreeting {
   readonly version: string;
   /** Milliseconds that the server had been up when it greeted; infinite if it does not say. */
   readonly uptimeMs: number;
+  /** This client's address as the server sees it; null if it sees none. */
+  readonly seen: string | null;
+  /** Clients of other hosts may want to reach us: the server can be reached from there, or does not say. */
+  readonly isForNetwork: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
   /** The uid that the server says it runs under; null of an older one. */
@@ -240,9 +245,13 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
+    const address = reply.get("address");
+    const seen = typeof address === "string" && isIP(address) !== 0 ? canonicalAddress(address) : null;
     return {
       version,
       uptimeMs,
+      seen,
+      isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
@@ -284,6 +293,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
+  }
+
+  /** Nothing comes through any more, though nobody has closed it. */
+  abandon(why: string): void {
+    this.#end(TalkError.unreachable(this.server, why));
   }
 
   close(): void {

@@ -4,22 +4,29 @@
 //  1. open() connects and greets.
 //  2. register() or claim() makes the name count on this connection, and says how to do so on the next one.
 //  3. What the server pushes becomes "seen", "peer" and "server" events.
-//  4. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
-//  5. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
+//  4. When addresses of this host change, the row changes with them: on the same connection, if that lives on.
+//  5. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
+//  6. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
 import { userInfo } from "node:os";
+import { debuglog } from "node:util";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
+import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
+import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
+import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import type { RoomPush } from "./rooms.ts";
 import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
+
+const debug = debuglog("ptalk-client");
 
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** To a server of this host, which may be stormed without harm. */
@@ -72,6 +79,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #connection: ServerConnection;
   #greeting: ServerGreeting;
   #serverStartedAt: number;
+  /** The last registration's. */
+  #endpoints: readonly ClientEndpoint[] = [];
+  #addressWatch: Disposable | undefined;
+  /** Changes of the row, one after the other. */
+  #renewal: Promise<void> = Promise.resolve();
   /** Makes the name count on a fresh connection. */
   #enter: () => Promise<void> = async () => {};
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
@@ -112,6 +124,21 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
+  /** The server is on this host, or speaks through a forwarder on it. */
+  get isBesideServer(): boolean {
+    return isLoopback(this.localAddress);
+  }
+
+  /** All clients of this server are on this host. */
+  get isOfHost(): boolean {
+    return this.isBesideServer && !this.#greeting.isForNetwork;
+  }
+
+  /** The address that the directory shows of us first. */
+  get address(): string {
+    return this.#endpoints[0]?.address ?? this.localAddress;
+  }
+
   /** How this client and its server stand to each other, on the present connection. */
   get standing(): Standing {
     const { serverUid, serverUser, peerUid } = this.#greeting;
@@ -145,12 +172,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
    * @param replace take the name over, this once, from another client of the same key
    * @throws TalkError name-taken, full, bad-name, refused, unreachable; the signal's reason
    */
-  register(port: number, replace = false): Promise<void> {
+  async register(port: number, replace = false): Promise<void> {
     let takesOver = replace;
-    return this.#begin(async () => {
+    await this.#begin(async () => {
       await this.#register(port, takesOver);
       takesOver = false; // whoever takes the name later keeps it
     });
+    this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 
   /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
@@ -276,6 +304,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#isClosing = true;
     this.#ended ??= TalkError.closed("the session");
     clearInterval(this.#ping);
+    this.#addressWatch?.[Symbol.dispose]();
     if (this.isConnected && this.#isRegistered) {
       const left = this.#connection.command("UNREGISTER").catch(() => {});
       await withTimeout(LEAVE_LIMIT_MS, left, undefined);
@@ -338,15 +367,47 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
     const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
+    const endpoints = this.#endpointsNow(port);
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
     try {
-      await this.#prove(registrationRequest({ name, identity, statement, port, takeover, replace, listed }));
+      const fields = { name, identity, statement, port, endpoints, takeover, replace, listed };
+      await this.#prove(registrationRequest(fields));
       this.#claimIds = [claimId];
+      this.#endpoints = endpoints;
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;
       throw error;
+    }
+  }
+
+  /** Where others reach the chat socket, as things are. */
+  #endpointsNow(port: number): ClientEndpoint[] {
+    if (this.isOfHost) return []; // the server sees loopback, and so does everybody else
+    return ownEndpoints({ port, local: this.localAddress, seen: this.#greeting.seen, own: ownAddresses() });
+  }
+
+  #onAddressesChanged(port: number): void {
+    if (this.#isClosing || this.isOfHost || !this.isConnected) return; // who reconnects registers what is so then
+    const local = withoutZone(this.localAddress);
+    if (!this.isBesideServer && !ownAddresses().includes(local)) {
+      debug("this host has lost %s: the connection with the server is dead", local);
+      this.#connection.abandon(`this host no longer has the address ${local}`);
+      return;
+    }
+    this.#renewal = this.#renewal.then(() => this.#renew(port));
+  }
+
+  /** The row follows this host's addresses. Whoever waits for a message finds out from the push that this causes. */
+  async #renew(port: number): Promise<void> {
+    if (this.#isClosing || !this.isConnected || areSameEndpoints(this.#endpoints, this.#endpointsNow(port))) return;
+    try {
+      this.#greeting = await this.#connection.hello();
+      await this.#registerOnce(port, this.#claimIds.at(-1) ?? null, false);
+    } catch (error) {
+      // A connection that breaks off is replaced; a server that refuses keeps the row as it was.
+      debug("the row keeps its addresses: %s", error instanceof Error ? error.message : error);
     }
   }
 
@@ -414,6 +475,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #giveUp(error: Error): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
+    this.#addressWatch?.[Symbol.dispose]();
     this.#ended = error;
     clearInterval(this.#ping);
     this.#end(error);

@@ -12,13 +12,7 @@ import { abortable, withTimeout } from "../base/async.ts";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
-import {
-  DEFAULT_SERVER,
-  formatServerAddress,
-  isLoopback,
-  parseServerAddress,
-  type ServerAddress,
-} from "../base/server-address.ts";
+import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt } from "../base/service.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
@@ -37,6 +31,7 @@ import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
+import { reachableEndpoints } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
@@ -140,6 +135,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       server,
       peers,
       source: session,
+      endpointsOf: (entry) => reachableEndpoints(entry, session),
       hasSession: (peer) => transport.hasSession(peer),
       onMet: (name, print) => this.#tell("met", { name, fingerprint: print }),
       localUsers: () => (session.isOnThisHost ? localUsers : null),
@@ -232,8 +228,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
-      // A client of a server on this machine is not reachable from any other, so its socket is not either.
-      const bound = isLoopback(session.localAddress) ? { address: session.localAddress } : {};
+      // Where all clients of the server are on this host, nobody else has to reach the socket.
+      const bound = session.isOfHost ? { address: session.localAddress } : {};
       const { port = 0 } = options;
       const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
         throw chatSocketError(error, port);
@@ -261,9 +257,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     }
   }
 
-  /** This machine's address on the way to the server: the one that the directory shows. */
+  /** The address that the directory shows first: this machine's on the way to the server, or as others see it. */
   get address(): string {
-    return this.#session.localAddress;
+    return this.#session.address;
   }
   /** How this client and its server stand to each other. */
   get standing(): Standing {

@@ -1,6 +1,6 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { createRequire } from "node:module";
-import { formatServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
 import { socketPath } from "../directory/live-server.ts";
@@ -261,6 +261,7 @@ export class LookupServer implements AsyncDisposable {
       serverSeed: this.#state.serverSeed,
       insecure,
       startedAt: this.#startedAt,
+      scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
       abstractName: this.#sockets.abstractName,
       port: this.port,
       serverUser: this.#user,

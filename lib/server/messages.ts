@@ -6,6 +6,9 @@ import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
 
+/** "host": the server listens on loopback, so all of its clients are on this host. "network": other hosts can reach it. */
+export type ServerScope = "host" | "network";
+
 /** What a worker needs to begin. */
 export interface WorkerConfig {
   /** Of the worker. Never used twice by one server. */
@@ -20,6 +23,8 @@ export interface WorkerConfig {
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
+  /** From where it can be reached, see ServerScope. */
+  readonly scope: ServerScope;
   /** "@name" of the abstract socket that clients of this host move to. */
   readonly abstractName: string;
   /** Login of the server's own uid; null when it has none. */

@@ -28,6 +28,8 @@ export interface Stage {
   readonly over: boolean;
   /** Every program that runs, to be killed whatever happens. */
   readonly running: Set<Running>;
+  /** Monotonic milliseconds of the last moment that kept programs from starting: the server was down, or a fault has killed one. */
+  hinderedAt: number;
   nextRun(): number;
 }
 
@@ -143,6 +145,7 @@ export class Running {
   #end(how: "killed" | "left"): void {
     if (this.#how !== "itself") return;
     this.#how = how;
+    this.#stage.hinderedAt = performance.now();
     this.#stage.journal.write(this.who, { type: "ending", run: this.run, how });
   }
 }
@@ -155,11 +158,11 @@ function environment({ dir }: Stage, who: string, extra: NodeJS.ProcessEnv): Nod
   return { ...Object.fromEntries(own), HOME: home, ...state, ...extra };
 }
 
-/** Tries to start something until it has started, for as long as the watchdog waits. */
+/** Tries to start something until it has started, for as long as the watchdog waits while nothing hinders it. */
 async function persist(stage: Stage, who: string, startOnce: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + WATCHDOG_MS;
+  const begun = performance.now();
   while (!stage.over && !(await startOnce())) {
-    if (performance.now() > deadline) {
+    if (performance.now() > Math.max(begun, stage.hinderedAt) + WATCHDOG_MS) {
       stage.journal.write(who, { type: "hang", run: 0, what: "could not be started" });
       return;
     }
@@ -226,6 +229,7 @@ export class ServerDriver {
         if (port === undefined) return;
         this.port = Number(port);
         this.#isOn = true;
+        this.#stage.hinderedAt = performance.now();
         this.#stage.journal.write("server", { type: "on", run: running.run, fingerprint: "", port: this.port });
         resolve(true);
       });

@@ -82,6 +82,7 @@ class World implements Stage {
   readonly dir: string;
   readonly running = new Set<Running>();
   over = false;
+  hinderedAt = 0;
   readonly #options: RunOptions;
   readonly #random: Random;
   readonly #server: ServerDriver;

@@ -54,7 +54,7 @@ let peers: KnownPeers;
 let book: AddressBook;
 /** Keys that the programs of the user whom they claim to be do not use. */
 const impostors = new Set<string>();
-/** Keys of those with whom a session is open. */
+/** Keys of those with whom a session is open: "key", or "key port" where it leads to that port only. */
 const sessions = new Set<string>();
 const learned: string[] = [];
 
@@ -69,8 +69,12 @@ beforeEach(() => {
     server: SERVER,
     source: directory,
     peers,
+    endpointsOf: ({ endpoints }) => endpoints,
     localUsers: () => ({ isImpostor: ({ key }) => impostors.has(key) }),
-    hasSession: ({ key }: PeerIdentity) => sessions.has(Buffer.from(key).toString("base64")),
+    hasSession: ({ key, endpoints }: PeerIdentity) => {
+      const text = Buffer.from(key).toString("base64");
+      return sessions.has(text) || endpoints.some(({ port }) => sessions.has(`${text} ${port}`));
+    },
     onMet: () => {},
     onLearned: (name, { port }) => learned.push(`${name} ${port}`),
   });
@@ -266,6 +270,28 @@ describe("an open session", () => {
     const gone = find("bob");
     directory.answer(null);
     await expect(gone).rejects.toMatchObject({ code: "no-such-user" });
+  });
+
+  it("is found where the server saw the client last, though the last message was begun before it moved there", async () => {
+    const before = entryOf("bob", 4000);
+    await talkTo(before);
+    const after = entryOf("bob", 5000, { key: before.key });
+    book.learn(after); // messages under way follow
+    sessions.add(`${after.key} 5000`);
+    book.onLeft("bob");
+    const finding = find("bob");
+    directory.answer(null);
+    expect(await finding).toBe(after);
+  });
+
+  it("with somebody who has only spoken to us is used as well", async () => {
+    const bob = entryOf("bob");
+    book.learn(bob);
+    sessions.add(bob.key);
+    book.onLeft("bob");
+    const finding = find("bob");
+    directory.answer(null);
+    expect(await finding).toBe(bob);
   });
 
   it("goes on with the remembered key when the server gives the name to another one", async () => {

@@ -53,6 +53,7 @@ const parts: OutboundParts = {
     },
     remember: (name) => void remembered.push(name),
     objectionTo: () => objection,
+    endpointsOf: ({ endpoints }) => endpoints,
   },
   transport: {
     send: ({ endpoints }: PeerIdentity, { text }, { timeoutMs, signal }: StreamSendOptions = {}) =>

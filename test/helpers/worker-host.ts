@@ -64,6 +64,7 @@ export class WorkerHost implements AsyncDisposable {
       serverKey,
       serverSeed: seed.toString("base64"),
       insecure: false,
+      scope: "host",
       startedAt: Date.now(),
       abstractName: "@none",
       port: 1,

@@ -70,6 +70,7 @@ describe("the connection", () => {
       "serverkey",
       "address",
       "uptime",
+      "scope",
       "uid",
       "user",
       "unix",
@@ -79,8 +80,9 @@ describe("the connection", () => {
     expect(hello.get("proto")).toBe(3);
     expect(hello.get("address")).toBe("127.0.0.1");
     expect(hello.get("uptime")).toBeGreaterThan(0);
+    expect(hello.get("scope")).toBe("host"); // it listens on loopback
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(28);
+    expect(await old.ask("HELLO")).toHaveLength(30);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -109,7 +111,7 @@ describe("the connection", () => {
     const other = { ...statement, clientNonce: newKeys().key };
     expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(30);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(32);
     await client.ask("HELLO", 3);
   });
 
@@ -334,6 +336,32 @@ describe("registration", () => {
     expect(await thief.register("erin", keys, { takeover: claimId })).toBe("OK");
     thief.close();
     await until("erin to leave", async () => (await client.ask("LOOKUP", "erin")) === null);
+  });
+
+  it("lets a connection change its own entry, and no other", async () => {
+    const keys = newKeys();
+    const [a, watcher] = [await server.client(), await server.client()];
+    await watcher.ask("WATCH");
+    const endpoints = [hostEndpoint("192.0.2.1")];
+    expect(await a.register("iris", keys, { endpoints })).toBe("OK");
+    const before = a.claimId;
+    const moved = [hostEndpoint("192.0.2.2"), hostEndpoint("2001:db8::2")];
+    expect(await a.register("jane", keys, { takeover: before })).toEqual(error("ERR"));
+    expect(await a.register("IRIS", keys, { endpoints: moved, takeover: before })).toBe("OK");
+    expect((await lookUp("iris")).get("address")).toBe("192.0.2.2");
+    // The claim id is a new one, and the connection lives.
+    const now = a.claimId;
+    expect(await a.register("iris", keys, { takeover: before })).toEqual(error("ERR"));
+    expect(await a.register("iris", newKeys(), { takeover: now })).toEqual(error("TAKEN"));
+    expect(await a.register("iris", keys, { endpoints, takeover: now })).toBe("OK");
+    expect(a.pushes).toEqual([]);
+    expect(await client.ask("COUNT")).toBe(1);
+    expect(await client.ask("LOOKUP", "jane")).toBeNull();
+    a.close();
+    expect(await watcher.push("left")).toEqual(["left", "iris"]);
+    expect(await client.ask("COUNT")).toBe(0);
+    expect(watcher.pushes.filter(([kind]) => kind === "left")).toEqual([]);
+    watcher.close();
   });
 
   it("replaces any other registration of its key when a person has asked for it", async () => {

@@ -27,10 +27,10 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, startedAt, abstractName, port, serverUser, version: serverVersion } = context.config;
+  const { serverKey, startedAt, scope, abstractName, port, serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
   const tellsSocket = address !== null && isLoopback(address);
-  out.map(12 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
+  out.map(13 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -53,6 +53,9 @@ export const hello: Handler = (context, connection, args, out) => {
   // Milliseconds: a client of a young server knows that others may still be on their way back to it.
   out.bulk("uptime");
   out.integer(Math.max(0, Date.now() - startedAt));
+  // A client beside a server that other hosts can reach must be reachable for their clients, too.
+  out.bulk("scope");
+  out.bulk(scope);
   out.bulk("uid");
   out.integer(process.geteuid?.() ?? 0);
   out.bulk("user");

@@ -4,12 +4,13 @@
 //      of the host.
 //   3. The directory decides and writes (for shared memory: directory/shm/shm-directory.ts). An attempt with an unknown outcome
 //      is repeated under the same claim id. When the outcome stays unknown, the worker takes the row out later.
-//   4. The client that it replaces gets a push. Before the registration counts, the worker checks whether the connection has
+//   4. The client that it replaces gets a push, unless it is the same connection's. Before the registration counts, the worker checks whether the connection has
 //      ended meanwhile, or another registration has replaced this one already.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
+import { foldIfValid } from "../../base/names.ts";
 import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
-import type { Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
+import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import type { NameRight } from "../../directory/name-right.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
@@ -22,8 +23,9 @@ import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
   const request = parseRegister(args);
-  if (connection.client !== null) {
-    throw new CommandError("ERR this connection has registered already: UNREGISTER first");
+  // A client whose addresses have changed takes over from itself: others see one entry that changes.
+  if (connection.client !== null && !continues(connection.client.claim, request)) {
+    throw new CommandError("ERR this connection has registered already: UNREGISTER first, or TAKEOVER its claim id");
   }
   checkProtocol(request.protocol);
   for (const endpoint of request.endpoints) checkEndpoint(endpoint);
@@ -41,6 +43,10 @@ export const unregister: Handler = async (context, connection) => {
   await context.unregister(connection);
   connection.write((out) => out.simple("OK"));
 };
+
+function continues({ id, name }: Claim, request: RegisterArguments): boolean {
+  return request.takeover === id && foldIfValid(request.name) === foldIfValid(name);
+}
 
 /** Later versions may register: a client decides by the entry's version whether it can talk to another. */
 function checkProtocol(protocol: number): void {
@@ -73,19 +79,21 @@ async function enter(
     context.registering.delete(connection.id);
   }
   const { claim, replaced } = registered;
+  const renewed = connection.client;
   context.registrations++;
-  if (replaced !== null) {
+  if (replaced !== null && replaced.claimId !== renewed?.claim.id) {
     context.takeovers++;
     void context.send({ type: "replaced", to: { ...replaced.place, claimId: replaced.claimId } });
   }
   if (context.isStopping) return; // the connection ends, and its row goes with the directory
   connection.client = { claim, probe: request.probe };
-  context.clients++;
+  if (renewed === null) context.clients++;
   if (connection.gone) {
     await context.unregister(connection); // it left while it waited for the directory
     return;
   }
-  context.log.info("joined", { name: request.name, address: originText(connection.origin), port: request.port });
+  const what = renewed === null ? "joined" : "changed";
+  context.log.info(what, { name: request.name, address: originText(connection.origin), port: request.port });
   connection.write((out) => out.simple("OK"));
   if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }
