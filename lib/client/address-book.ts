@@ -58,7 +58,7 @@ export interface AddressBookParts {
   /** Those endpoints of a client that can lead to it from here. */
   readonly endpointsOf: (entry: DirectoryEntry) => readonly Endpoint[];
   /** Null while the server is not on this host. */
-  readonly localUsers: () => Pick<LocalUsers, "isImpostor"> | null;
+  readonly localUsers: () => Pick<LocalUsers, "isImpostor" | "vouchesFor"> | null;
   /** Whether a session with that peer is open. */
   readonly hasSession: (peer: PeerIdentity) => boolean;
   /** The key is remembered from now on: there was none before. */
@@ -352,9 +352,8 @@ export class AddressBook {
 
   /** @returns whether the key is remembered. @throws TalkError key-mismatch, not-understood */
   #check(name: string, entry: DirectoryEntry, isVersionChecked = false): boolean {
-    const { server, peers } = this.#parts;
     this.#checkLocal(name, entry, entry);
-    const standing = peers.check(server, name, entry.key);
+    const standing = this.#checkPin(name, entry.key);
     if (!isVersionChecked && entry.protocol !== PEER_PROTOCOL) throw otherVersion(entry);
     return standing === "known";
   }
@@ -387,10 +386,29 @@ export class AddressBook {
     return { verified, fingerprint: shown, user, uid, attested, isUnattestedLogin };
   }
 
+  /**
+   * Holds a key against the remembered one. A login name of this host whose user shows the key has it: it replaces the remembered one, and a
+   * line says so. @throws TalkError key-mismatch
+   */
+  #checkPin(name: string, key: string): "known" | "new" {
+    const { server, peers, localUsers } = this.#parts;
+    try {
+      return peers.check(server, name, key);
+    } catch (error) {
+      const isMismatch = error instanceof TalkError && error.code === "key-mismatch";
+      if (!isMismatch || !localUsers()?.vouchesFor(name, key)) throw error;
+      peers.replace(server, name, key);
+      const shown = fingerprint(Buffer.from(key, "base64"));
+      const text = `the key of ${JSON.stringify(name)} has changed to ${shown}: this host's kernel vouches for it, and it is remembered`;
+      process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
+      return "known";
+    }
+  }
+
   /** @throws TalkError key-mismatch. What cannot be read is not remembered. */
   #isRemembered(name: string, key: string): boolean {
     try {
-      return this.#parts.peers.check(this.#parts.server, name, key) === "known";
+      return this.#checkPin(name, key) === "known";
     } catch (error) {
       this.#warnUnlessMismatch(error);
       return false;

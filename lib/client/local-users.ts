@@ -1,5 +1,6 @@
 // Users of this host, checked without trusting the server: who is said to be one, or has one's login name here, has a key that this user's
 // programs use (presence/local-keys.ts). Without a segment nothing is said against anybody.
+import { loginOfName } from "../base/login-names.ts";
 import { loginUid } from "../base/users.ts";
 import { keysOfUser } from "../presence/local-keys.ts";
 
@@ -20,6 +21,11 @@ export interface ClaimedUser {
   readonly isHere: boolean;
 }
 
+/** A further session of one user. */
+const NUMBERED = /^(.+)-[1-9]\d*$/;
+
+const isLogin = (login: string): boolean => loginUid(login) !== null;
+
 export class LocalUsers {
   readonly #kept = new Map<number, { readonly keys: ReadonlySet<string>; readonly until: number }>();
 
@@ -34,6 +40,14 @@ export class LocalUsers {
     if (keys === null) return false;
     this.#keep(claimed, keys);
     return !keys.has(key);
+  }
+
+  /** Whether the name is a login name of this host, or LOGIN-N, and that user's segment shows the key. The server has no say in it. */
+  vouchesFor(name: string, key: string): boolean {
+    const base = NUMBERED.exec(name)?.[1];
+    const login = [name, ...(base === undefined ? [] : [base])].map((one) => loginOfName(one) ?? one).find(isLogin);
+    const uid = login === undefined ? null : loginUid(login);
+    return uid !== null && keysOfUser(uid)?.has(key) === true;
   }
 
   #keep(uid: number, keys: ReadonlySet<string>): void {

@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
 import { canonicalAddress } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import { formatServerAddress, isLoopback } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
 import {
   type ConnectionStatement,
@@ -63,6 +63,8 @@ export interface ServerGreeting {
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
   readonly serverUser: string | null;
+  /** It came by TCP here and by a Unix socket there: a program between passes it on. */
+  readonly isForwarded: boolean;
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
   /**
@@ -133,6 +135,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const local = await ServerConnection.#greetedBesideObjects(options);
     if (local !== null) return local;
     const first = await ServerConnection.#greetedAt(options);
+    if (first.greeting.isForwarded) checkForwarder(first, options.address);
     if (first.greeting.local === null || !canBeAttested()) return first;
     const { path, port } = first.greeting.local;
     let moved: GreetedConnection;
@@ -255,6 +258,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
+      isForwarded: this.transport === "tcp" && reply.get("address") === null,
       peerUid: isOwnUid ? peerUid : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
@@ -353,6 +357,16 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.#socket.destroy();
     for (const { reject } of this.#pending.splice(0)) reject(reason);
     this.emit("close", reason);
+  }
+}
+
+/** Our own forwarder may be there. @throws TalkError refused for another user's */
+function checkForwarder({ connection, greeting }: GreetedConnection, address: ServerAddress): void {
+  try {
+    checkPortOwners(connection.server, listenerOwners(address), greeting.serverUid);
+  } catch (error) {
+    connection.close();
+    throw error;
   }
 }
 

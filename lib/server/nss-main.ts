@@ -1,17 +1,8 @@
 // The process that asks the host's user database. A service may hang for as long as it likes here: the server then ends this process
 // and starts another one (user-database.ts).
 import { connect } from "node:net";
-import { askService, type ServiceAnswer } from "../net/accounts.ts";
-
-export interface NssQuestion {
-  readonly id: number;
-  /** As nsswitch.conf(5) has it. */
-  readonly service: string;
-  /** Login or uid. */
-  readonly user: string | number;
-}
-
-export type NssAnswer = { readonly id: number } & ServiceAnswer;
+import { askService } from "../net/accounts.ts";
+import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
 
 /** Some builds of sssd's module say "no such user" while sssd is away: then nobody listens here. */
 const SSSD_PIPE = "/var/lib/sss/pipes/nss";
@@ -20,6 +11,7 @@ process.on("message", (question: NssQuestion) => {
   void answer(question).then((found) => process.send?.(found));
 });
 process.on("disconnect", () => process.exit());
+process.send?.(NSS_UP);
 
 async function answer({ id, service, user }: NssQuestion): Promise<NssAnswer> {
   const found = askService(service, user);

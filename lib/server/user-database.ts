@@ -4,8 +4,9 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { withTimeout } from "../base/async.ts";
 import type { Log } from "./log.ts";
-import type { NssAnswer, NssQuestion } from "./nss-main.ts";
+import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
 
 export type Account =
   | { readonly is: "yes"; readonly uid: number; readonly login: string }
@@ -17,6 +18,8 @@ const UNKNOWN: Account = { is: "unknown" };
 
 /** Ms that a question may take, all services together. */
 const QUESTION_MS = 2_000;
+/** Ms that the process which asks may take to begin; a client waits ten seconds for its answer. */
+const START_MS = 7_000;
 /** Ms that a service which hung is not asked again: each question would wait as long. */
 const HUNG_MS = 5_000;
 /** Ms that answers count. A new account is to be seen soon, and one that is there stays as a rule. */
@@ -49,6 +52,8 @@ export class UserDatabase {
   readonly #waiting = new Map<number, Waiting>();
   readonly #hungUntil = new Map<string, number>();
   #child: ChildProcess | null = null;
+  /** Of that process: whether it has begun; false when it has ended first. */
+  #up: Promise<boolean> = Promise.resolve(false);
   #lastId = 0;
   #closed = false;
 
@@ -60,7 +65,14 @@ export class UserDatabase {
 
   /** Starts the process that asks, so that the first question need not wait for it. */
   start(): void {
-    this.#child ??= this.#fork();
+    if (this.#child === null && !this.#closed) this.#child = this.#fork();
+  }
+
+  /** The time of a question begins when there is somebody to ask: on a busy host a process takes its time. */
+  #whenUp(): Promise<boolean> {
+    this.start();
+    if (this.#closed) return Promise.resolve(false);
+    return withTimeout(START_MS, this.#up, false);
   }
 
   /** @param user login or uid. Never throws, and takes about two seconds at most. */
@@ -78,6 +90,7 @@ export class UserDatabase {
   }
 
   async #ask(user: string | number): Promise<Account> {
+    if (!(await this.#whenUp())) return UNKNOWN;
     const deadline = performance.now() + QUESTION_MS;
     let account = NO;
     for (const service of this.#services()) {
@@ -100,8 +113,8 @@ export class UserDatabase {
       const id = ++this.#lastId;
       const timer = setTimeout(() => this.#onHung(service), deadline - now);
       this.#waiting.set(id, { settle: resolve, timer });
-      this.#child ??= this.#fork();
-      this.#child.send({ id, service, user } satisfies NssQuestion, (error) => {
+      this.start(); // a question before this one may have ended it
+      this.#child?.send({ id, service, user } satisfies NssQuestion, (error) => {
         if (error !== null) this.#settle(id, null);
       });
     });
@@ -129,7 +142,13 @@ export class UserDatabase {
       serialization: "json",
       stdio: ["ignore", "ignore", "ignore", "ipc"],
     });
-    child.on("message", (answer: NssAnswer) => this.#settle(answer.id, answer));
+    this.#up = new Promise((resolve) => {
+      child.once("exit", () => resolve(false)).once("error", () => resolve(false));
+      child.on("message", (answer: NssAnswer | typeof NSS_UP) => {
+        if (answer === NSS_UP) resolve(true);
+        else this.#settle(answer.id, answer);
+      });
+    });
     const gone = (): void => {
       if (this.#child === child) this.#endChild();
     };

@@ -76,6 +76,14 @@ export class KnownPeers {
     if (pinned !== key) throw mismatch(name, pinned, key);
   }
 
+  /** Remembers another key than before. @throws TalkError key-mismatch if another process was quicker, with a third one */
+  replace(server: string, name: string, key: string): void {
+    const subject = subjectOf(server, name);
+    this.#pins.forget(subject);
+    this.#verified.forget(subject);
+    this.remember(server, name, key);
+  }
+
   /** Forgets the name, in any spelling, on every server, or on one. @returns what was forgotten */
   forget(name: string, server?: string): KnownPeer[] {
     const folded = foldName(name);

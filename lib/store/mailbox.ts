@@ -12,9 +12,10 @@
 // one removes, or one in new, which counts.
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, link, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { link, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { makeFolder } from "../base/files.ts";
+import { failpoint } from "./failpoint.ts";
 
 export interface MailboxLimits {
   /** Bytes of all files. */
@@ -90,7 +91,6 @@ export class Mailbox {
   readonly #boxes = new Map<string, Kept[]>();
   #count = 0;
   #lastTime = 0;
-  #folder: FileHandle | undefined;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<unknown> = Promise.resolve();
   readonly #costs = { texts: 0, unattested: 0, receipts: 0, accounts: new Map<string, number>() };
@@ -156,6 +156,7 @@ export class Mailbox {
         taken.push({ name: kept.name, at: kept.at, again, bytes: file.subarray(file.indexOf("\n") + 1) });
       }
       if (free.length > 0) await this.#sync();
+      await failpoint("handed out");
     } catch (error) {
       for (const kept of free) kept.lease = null;
       throw error;
@@ -185,21 +186,20 @@ export class Mailbox {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#running.catch(() => {});
-    await this.#folder?.close();
-    this.#folder = undefined;
   }
 
   async #load(): Promise<void> {
     for (const folder of [this.#tmp, this.#new]) makeFolder(folder);
     for (const file of await readdir(this.#tmp)) await unlink(join(this.#tmp, file));
-    this.#folder = await open(this.#new, constants.O_RDONLY | constants.O_DIRECTORY);
     for (const file of (await readdir(this.#new)).sort()) {
       if (!NAME.test(file)) continue;
       const kept = await readKept(join(this.#new, file), file);
       if (kept === null) continue; // none of ours; it takes no room, and hides nothing
       this.#index(kept);
       this.#charge(kept, kept.cost);
-      this.#lastTime = Math.max(this.#lastTime, Number(file.slice(0, TIME_DIGITS)));
+      // Sorted: the last one is the latest.
+      this.#lastTime = Number(file.slice(0, TIME_DIGITS));
+      this.#count = Number(file.slice(TIME_DIGITS + 1, TIME_DIGITS + 1 + COUNT_DIGITS));
     }
     this.#timer = setInterval(() => void this.#expire().catch(() => {}), EXPIRE_EVERY_MS).unref();
     await this.#expire();
@@ -212,15 +212,20 @@ export class Mailbox {
     const handle = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
     try {
       try {
+        await failpoint("created");
         await handle.writeFile(file);
+        await failpoint("written");
         await handle.sync();
+        await failpoint("file synced");
       } finally {
         await handle.close();
       }
       return await this.#inTurn(async () => {
         const name = this.#newName();
         await link(path, join(this.#new, name));
+        await failpoint("linked");
         await this.#sync();
+        await failpoint("folder synced");
         return name;
       });
     } finally {
@@ -247,12 +252,14 @@ export class Mailbox {
     const before = this.#path(kept);
     await rename(before, `${before}.h`);
     kept.handedOut = true;
+    await failpoint("renamed");
   }
 
   async #remove(kept: Kept): Promise<void> {
     await unlink(this.#path(kept)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "ENOENT") throw error;
     });
+    await failpoint("unlinked");
     this.#byName.delete(kept.name);
     const box = (this.#boxes.get(kept.to) ?? []).filter((other) => other !== kept);
     if (box.length === 0) this.#boxes.delete(kept.to);
@@ -261,7 +268,12 @@ export class Mailbox {
   }
 
   async #sync(): Promise<void> {
-    await this.#folder?.sync();
+    const folder = await open(this.#new, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
   }
 
   async #expire(): Promise<void> {

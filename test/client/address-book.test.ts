@@ -54,6 +54,8 @@ let peers: KnownPeers;
 let book: AddressBook;
 /** Keys that the programs of the user whom they claim to be do not use. */
 const impostors = new Set<string>();
+/** Keys that the kernel of this host vouches for. */
+const vouched = new Set<string>();
 /** Keys of those with whom a session is open: "key", or "key port" where it leads to that port only. */
 const sessions = new Set<string>();
 const learned: string[] = [];
@@ -70,7 +72,10 @@ beforeEach(() => {
     source: directory,
     peers,
     endpointsOf: ({ endpoints }) => endpoints,
-    localUsers: () => ({ isImpostor: ({ key }) => impostors.has(key) }),
+    localUsers: () => ({
+      isImpostor: ({ key }) => impostors.has(key),
+      vouchesFor: (_name, key) => vouched.has(key),
+    }),
     hasSession: ({ key, endpoints }: PeerIdentity) => {
       const text = Buffer.from(key).toString("base64");
       return sessions.has(text) || endpoints.some(({ port }) => sessions.has(`${text} ${port}`));
@@ -419,6 +424,24 @@ describe("a sender", () => {
       expect(() => book.known("bob")).toThrow(/other keys/);
     } finally {
       impostors.clear();
+    }
+  });
+
+  it("with another key than the remembered one is refused, unless the kernel of this host vouches for it", async () => {
+    const [before, after] = [entryOf("bob"), entryOf("bob")];
+    directory.owners.set("bob", before.key);
+    expect(await verify("bob", bytesOf(before))).toBe(true);
+    directory.owners.set("bob", after.key);
+    expect(await verify("bob", bytesOf(after))).toBe("key-mismatch");
+    vouched.add(after.key);
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    try {
+      await sleep(STALE_MS);
+      expect(await verify("bob", bytesOf(after))).toBe(true);
+      expect((await warned).message).toContain(after.fingerprint);
+      expect(peers.check(SERVER, "bob", after.key)).toBe("known");
+    } finally {
+      vouched.clear();
     }
   });
 

@@ -92,6 +92,22 @@ describe.skipIf(whyNoUsers !== null)(`users of one host (${whyNoUsers ?? "root o
     await off();
   });
 
+  it("writes to a user with a new key, which replaces the remembered one with a line that says so", async () => {
+    const receive = async () => {
+      const program = games.start([...at(), "recv", "--count", "1"]);
+      while (JSON.parse((await news.run([...at(), "--json", "lookup", "games"])).stdout || "null") === null);
+      const sent = await news.run([...at(), "send", "games", "hello"]);
+      program.child.kill("SIGTERM");
+      await program.ended;
+      return sent;
+    };
+    expect((await receive()).code).toBe(0);
+    rmSync(join(games.home, "state"), { recursive: true });
+    const { code, stderr } = await receive();
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/the key of "games" has changed to SHA256:.*vouches/)]);
+    expect((await receive()).stderr).not.toContain("changed");
+  });
+
   it("says of a message whose it is, of one that is only sent too", async () => {
     const program = news.start([...at(), "--json", "recv", "--count", "1"]);
     await program.line();
