@@ -154,6 +154,8 @@ export interface Native {
   udpSource(fd: number, index: number): string;
   /** sendto(2), without blocking: 0, or the errno. */
   udpSend(fd: number, datagram: Uint8Array, address: string, port: number): number;
+  /** Datagrams one behind the other in `bytes`, all to one address, in as few calls of the kernel as it takes: 0, or the last errno. */
+  udpSendMany(fd: number, bytes: Uint8Array, lengths: Int32Array, count: number, address: string, port: number): number;
   udpClose(fd: number): void;
   readonly udpBatch: number;
   readonly udpMetaWords: number;

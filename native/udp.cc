@@ -4,6 +4,7 @@
 #include "udp.h"
 
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -249,6 +250,76 @@ static napi_value UdpSend(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// One sendto(2), or, of several datagrams that are all of the first one's length but for a shorter last, one sendmsg(2) that the kernel
+// cuts up (udp(7), UDP_SEGMENT): the way through the kernel is gone once for all of them. 0 or the errno.
+static int SendRun(UdpSocket* socket, uint8_t* bytes, size_t length, uint16_t segment, sockaddr_in6* to) {
+  iovec part = {bytes, length};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof segment)] = {};
+  msghdr message = {};
+  message.msg_name = to;
+  message.msg_namelen = Length(socket->ipv6);
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (segment != 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(header), &segment, sizeof segment);
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? errno : 0;
+}
+
+// Whether the kernel, or the interface on the way, does not cut datagrams up.
+static bool IsWithoutSegments(int error) {
+  return error == EINVAL || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT || error == EMSGSIZE;
+}
+
+// udpSendMany(fd, bytes, lengths, count, address, port): the datagrams that stand one behind the other in `bytes`. 0, or the last errno.
+static Napi::Value UdpSendMany(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  UdpSocket* socket = Find(info);
+  auto bytes = info[1].As<Napi::Uint8Array>();
+  auto lengths = info[2].As<Napi::Int32Array>();
+  const size_t count = static_cast<size_t>(Int(info, 3));
+  const std::string address = Text(info, 4);
+  sockaddr_in6 to;
+  if (socket == nullptr) return Napi::Number::New(env, EBADF);
+  if (count > lengths.ElementLength() || !Parse(address.c_str(), Int(info, 5), socket->ipv6, &to)) {
+    return Napi::Number::New(env, EINVAL);
+  }
+  int error = 0;
+  size_t at = 0;
+  for (size_t i = 0; i < count;) {
+    const int32_t segment = lengths[i];
+    size_t run = 0;
+    size_t length = 0;
+    for (bool goes_on = true; goes_on && i + run < count && run < kUdpSegments;) {
+      const int32_t next = lengths[i + run];
+      if (next <= 0 || next > segment || at + length + next > bytes.ByteLength()) break;
+      goes_on = next == segment && socket->segments;  // a shorter one is the last
+      length += next;
+      run++;
+    }
+    if (run == 0) return Napi::Number::New(env, EINVAL);
+    const int failed = SendRun(socket, bytes.Data() + at, length, run > 1 ? segment : 0, &to);
+    if (run > 1 && IsWithoutSegments(failed)) {
+      socket->segments = false;  // these once more, one by one
+      continue;
+    }
+    if (failed != 0) error = failed;
+    at += length;
+    i += run;
+  }
+  return Napi::Number::New(env, error);
+}
+
 static Napi::Value UdpClose(const Napi::CallbackInfo& info) {
   if (UdpSocket* socket = Find(info)) socket->Close();
   return info.Env().Undefined();
@@ -261,6 +332,7 @@ void AddUdp(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "udpRead", UdpRead);
   Add(env, exports, "udpSource", UdpSource);
   AddRaw(env, exports, "udpSend", UdpSend);
+  Add(env, exports, "udpSendMany", UdpSendMany);
   Add(env, exports, "udpClose", UdpClose);
   exports.Set("udpBatch", Napi::Number::New(env, kUdpBatch));
   exports.Set("udpMetaWords", Napi::Number::New(env, kUdpMetaWords));

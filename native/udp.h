@@ -11,6 +11,7 @@ namespace ptalk {
 
 constexpr int kUdpBatch = 32;     // datagrams read at once
 constexpr int kUdpMetaWords = 7;  // what is told of each: see udpReceive
+constexpr size_t kUdpSegments = 48;  // sent at once: of 1,200 bytes each they fit the largest datagram (65,507 bytes)
 constexpr int kUdpFailures = 16;  // in a row, after which a socket is not read any more: the loop would spin
 
 struct UdpSocket {
@@ -25,6 +26,7 @@ struct UdpSocket {
   bool polling = false;
   bool closing = false;
   int failures = 0;
+  bool segments = true;  // until the kernel says no
   int32_t* meta = nullptr;
   uv_poll_t poll;
   napi_async_cleanup_hook_handle cleanup = nullptr;

@@ -4,6 +4,7 @@
 //  2. onData(): kept until the disk has it; the sender hears how far that is, and so sends no more than a window beyond.
 //  3. onControl("end"): all of it is there. The hash is checked, the file synced and given its name, and the sender hears "done".
 // What broke off is kept for the next time; what is not what was offered is not.
+import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
 import { Deferred } from "../base/async.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -28,6 +29,8 @@ const debug = debuglog("ptalk-client");
 export const DEFAULT_MAX_FILE_BYTES = 1024 ** 3;
 /** The sender hears at least so often how far its file has come. */
 const REPORT_BYTES = FILE_WINDOW_BYTES / 4;
+/** Bytes that are written at once; less, at the end of the file. */
+const WRITE_BYTES = FILE_WINDOW_BYTES / 16;
 /** Milliseconds without a word from a sender whose offer nobody has answered: it asks more often than that. */
 const FORGOTTEN_MS = 12 * FILE_ASK_MS;
 
@@ -76,6 +79,7 @@ export class IncomingFile implements FileOffer {
   constructor(parts: IncomingFileParts) {
     this.#parts = parts;
     this.#address = parts.address;
+    setMaxListeners(0, this.#stop.signal); // each report under way listens
     this.#watch();
   }
 
@@ -163,8 +167,13 @@ export class IncomingFile implements FileOffer {
     this.#expected += bytes.length;
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
-    this.#work();
+    // A few at a time: each call of the file system costs as much as what it writes.
+    if (this.#isWorthWriting) this.#work();
     return true;
+  }
+
+  get #isWorthWriting(): boolean {
+    return this.#waitingBytes >= WRITE_BYTES || (this.#waiting.length > 0 && this.#expected === this.size);
   }
 
   onControl({ step, offset, reason }: FileControlBody, address: Endpoint): void {
@@ -224,7 +233,7 @@ export class IncomingFile implements FileOffer {
       .finally(() => {
         this.#isBusy = false;
         if (this.#outcome !== null) void this.#close();
-        else if (this.#waiting.length > 0 || this.#state === "ended") this.#work();
+        else if (this.#isWorthWriting || this.#state === "ended") this.#work();
       });
   }
 

@@ -6,6 +6,7 @@
 //  4. All is sent, and the file is as it was: "end". The receiver checks, syncs, names: "done".
 // While nothing comes from the receiver it is asked whether it still knows of the transfer.
 import { createHash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { constants, type Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
@@ -35,9 +36,11 @@ const FILE_ANSWER_MS = 10_000;
 /** Milliseconds that a person has to accept a file. */
 export const FILE_DECISION_MS = 600_000;
 /** DATA bodies under way at once: enough to keep the path busy while the disk is read… */
-const MAX_BODIES = 8;
+const MAX_BODIES = 12;
 /** …but no more than so many milliseconds of it, because texts to the same program come behind them. */
 const QUEUE_MS = 100;
+/** Bodies that are read for at once. */
+const READ_BODIES = 4;
 const HASH_BYTES = 1 << 20;
 
 export interface OutgoingFileParts {
@@ -68,7 +71,8 @@ export class OutgoingFile {
   #position = 0;
   #written = 0;
   #bodies = 0;
-  #msPerBody = 0;
+  /** Of the path, smoothed; a guess at first, so that it begins with two. */
+  #msPerBody = QUEUE_MS / 2;
   #wake = (): void => {};
   #askTimer: NodeJS.Timeout | undefined;
   #decisionTimer: NodeJS.Timeout | undefined;
@@ -78,6 +82,7 @@ export class OutgoingFile {
     this.#file = file;
     this.#before = before;
     this.#sha256 = sha256;
+    setMaxListeners(0, this.#stop.signal); // each body under way listens
   }
 
   /** @throws TalkError bad-data for what is no regular file; the system's error; the signal's reason */
@@ -202,31 +207,52 @@ export class OutgoingFile {
     await this.#tellReceiver("end", this.size);
   }
 
-  #mayGoOn(): boolean {
+  /** How many bodies may be under way beyond those that are. */
+  get #room(): number {
     const most = Math.min(MAX_BODIES, Math.max(2, QUEUE_MS / Math.max(this.#msPerBody, 0.01)));
-    return this.#bodies < most && this.#position - this.#written < FILE_WINDOW_BYTES;
+    const window = FILE_WINDOW_BYTES - (this.#position - this.#written);
+    return Math.min(Math.floor(most) - this.#bodies, Math.ceil(window / fileDataBytes(this.#parts.id)));
   }
 
+  #mayGoOn(): boolean {
+    return this.#room > 0;
+  }
+
+  /** Reads for a few bodies at once, straight into them, and sends them. */
   async #sendNext(): Promise<void> {
-    const { id, transport } = this.#parts;
-    const head = fileDataHeadBytes(id);
-    const length = Math.min(fileDataBytes(id), this.size - this.#position);
-    const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(head + fileDataBytes(id));
+    const { id } = this.#parts;
+    const [head, most] = [fileDataHeadBytes(id), fileDataBytes(id)];
     const at = this.#position;
-    const { bytesRead } = await this.#file.read(buffer, head, length, at);
-    if (bytesRead < length) throw this.#changed();
+    const buffers: Buffer[] = [];
+    let end = at;
+    for (let left = Math.min(READ_BODIES, this.#room); left > 0 && end < this.size; left--) {
+      const length = Math.min(most, this.size - end);
+      const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(head + most);
+      buffers.push(buffer.subarray(0, head + length));
+      end += length;
+    }
+    const { bytesRead } = await this.#file.readv(
+      buffers.map((buffer) => buffer.subarray(head)),
+      at,
+    );
+    if (bytesRead < end - at) throw this.#changed();
     if (this.#state !== "accepted" || this.#position !== at) return; // begun anew meanwhile
-    writeFileDataHead(buffer, id, at);
+    for (const buffer of buffers) this.#sendBody(buffer, buffer.length - head);
+  }
+
+  #sendBody(body: Buffer, length: number): void {
+    const { id, transport } = this.#parts;
+    writeFileDataHead(body, id, this.#position);
     this.#position += length;
     this.#bodies++;
     const since = performance.now();
     transport
-      .sendBody(this.#peer as PeerIdentity, buffer.subarray(0, head + length), this.#options())
+      .sendBody(this.#peer as PeerIdentity, body, this.#options())
       .then(
         () => {
           const ms = (performance.now() - since) / this.#bodies;
           this.#msPerBody += (ms - this.#msPerBody) / 8;
-          this.#spare.push(buffer);
+          if (length === fileDataBytes(id)) this.#spare.push(body);
         },
         (error: unknown) => this.#fail(error),
       )
@@ -262,6 +288,10 @@ export class OutgoingFile {
     clearTimeout(this.#askTimer);
     if (this.#state === "over") return;
     this.#askTimer = setTimeout(() => {
+      if (this.#bodies > 0) {
+        this.#askLater(); // each of them asks, and a question would come behind them
+        return;
+      }
       this.#tellReceiver("alive", this.#position).then(
         () => this.#askLater(),
         (error: unknown) => this.#fail(error),
@@ -291,6 +321,11 @@ export class OutgoingFile {
     const { to } = this.#parts;
     const isForgotten = error instanceof TalkError && error.code === "declined" && this.#peer !== null;
     const reason = error instanceof Error ? error.message : String(error);
+    if (this.#state === "ended" && error instanceof TalkError) {
+      // All of it is there, and the receiver was to give it its name: nobody knows whether it has.
+      this.#end(TalkError.unconfirmed(to, reason, error));
+      return;
+    }
     this.#end(
       isForgotten ? TalkError.notDelivered(to, "its program knows nothing of the file any more", error) : error,
     );

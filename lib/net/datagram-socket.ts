@@ -10,6 +10,9 @@ const { udpBatch: BATCH, udpMetaWords: META_WORDS } = native;
 const SLOT_BYTES = 2048;
 /** Batches that readAll() reads at most: more than a socket's buffer holds of datagrams with something in them. */
 const MAX_BATCHES = 256;
+/** What goes out at once: less than the kernel takes in one call (65,507 bytes). */
+const OUTGOING_BYTES = 60_000;
+const lengths = new Int32Array(128);
 const MAPPED = "::ffff:"; // IPv4 through an IPv6 socket (RFC 4291 section 2.5.5.2)
 
 export interface DatagramReceiver {
@@ -31,6 +34,8 @@ export class DatagramSocket {
   /** Most datagrams come from where the last one came from: its address, as words and as text. */
   readonly #source = new Int32Array(META_WORDS);
   #sourceText = "";
+  /** Datagrams that go out together, one behind the other; made by the first that do. */
+  #outgoing: Buffer | undefined;
   #closed = false;
   #isReporting = false;
 
@@ -63,6 +68,30 @@ export class DatagramSocket {
     if (this.#closed) return 0;
     const to = this.#isIPv6 && !address.includes(":") ? MAPPED + address : address;
     return native.udpSend(this.#fd, datagram, to, port);
+  }
+
+  /**
+   * Sends several datagrams to one address, in as few calls of the kernel as it takes (udp(7), UDP_SEGMENT). As send() for each of them.
+   * @returns 0, or the errno of the last one that was lost
+   */
+  sendMany(datagrams: readonly Uint8Array[], address: string, port: number): number {
+    if (this.#closed) return 0;
+    const to = this.#isIPv6 && !address.includes(":") ? MAPPED + address : address;
+    this.#outgoing ??= Buffer.allocUnsafeSlow(OUTGOING_BYTES);
+    let error = 0;
+    let [count, bytes] = [0, 0];
+    const flush = (): void => {
+      if (count > 0) error = native.udpSendMany(this.#fd, this.#outgoing as Buffer, lengths, count, to, port) || error;
+      [count, bytes] = [0, 0];
+    };
+    for (const datagram of datagrams) {
+      if (count === lengths.length || bytes + datagram.length > OUTGOING_BYTES) flush();
+      this.#outgoing.set(datagram, bytes);
+      lengths[count++] = datagram.length;
+      bytes += datagram.length;
+    }
+    flush();
+    return error;
   }
 
   /**

@@ -40,6 +40,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #flushQueued = false;
+  #isFlushing = false;
+  /** What a flush sends to one address, until it is over. */
+  readonly #batch: Buffer[] = [];
+  #batchAddress = "";
+  #batchPort = 0;
   #readAt = 0; // when the present batch of datagrams was read; 0 between batches
   #closed: Promise<void> | null = null;
   #afterFlush: (() => void) | null = null; // close() waits
@@ -227,8 +232,18 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flushAt(now());
   };
 
+  /** What goes to one address goes out together. One alone, as most messages are, costs no more for it. */
   #flushAt(at: number): void {
-    this.#engine.flush(at);
+    const isOutermost = !this.#isFlushing; // an application may send when it is given a message
+    this.#isFlushing = true;
+    try {
+      this.#engine.flush(at);
+    } finally {
+      if (isOutermost) {
+        this.#isFlushing = false;
+        this.#sendBatch();
+      }
+    }
     this.#schedule();
     this.#afterFlush?.();
   }
@@ -251,7 +266,22 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   #transmit(datagram: Buffer, address: string, port: number): void {
     // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
     // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
-    this.#socket.send(datagram, address, port);
+    if (!this.#isFlushing) {
+      this.#socket.send(datagram, address, port);
+      return;
+    }
+    if (port !== this.#batchPort || address !== this.#batchAddress) this.#sendBatch();
+    this.#batchAddress = address;
+    this.#batchPort = port;
+    this.#batch.push(datagram);
+  }
+
+  #sendBatch(): void {
+    const [first] = this.#batch;
+    if (first === undefined) return;
+    if (this.#batch.length === 1) this.#socket.send(first, this.#batchAddress, this.#batchPort);
+    else this.#socket.sendMany(this.#batch, this.#batchAddress, this.#batchPort);
+    this.#batch.length = 0;
   }
 }
 

@@ -277,3 +277,25 @@ describe("the end", () => {
     await program.end();
   });
 });
+
+describe("many datagrams at once", () => {
+  test.each(["127.0.0.1", "::"])("arrive each as it was, in order, from a socket bound to %s", async (bound) => {
+    const listener = new Listener();
+    const to = open("127.0.0.1", listener);
+    const from = open(bound);
+    const sizes = [1136, 1136, 1136, 40, 1136, 1, 1, 1, 700, 800, 800, 799, ...Array<number>(150).fill(900), 5];
+    const sent = sizes.map((size, i) => Buffer.alloc(size, String.fromCharCode(33 + (i % 90)), "latin1"));
+    expect(from.sendMany(sent, "127.0.0.1", to.port)).toBe(0);
+    await listener.until(sent.length);
+    expect(listener.told.map(({ text }) => text)).toEqual(sent.map((datagram) => datagram.toString("latin1")));
+    expect(new Set(listener.told.map(({ port }) => port))).toEqual(new Set([from.port]));
+  });
+
+  test("to an address that is none are lost with its errno, and after close() with none", () => {
+    const from = open("127.0.0.1");
+    const two = [Buffer.from("a"), Buffer.from("b")];
+    expect(from.sendMany(two, "nowhere", 9)).toBe(constants.errno.EINVAL);
+    from.close();
+    expect(from.sendMany(two, "127.0.0.1", 9)).toBe(0);
+  });
+});
