@@ -47,6 +47,8 @@ export interface DirectorySource {
   lookup(name: string): Promise<DirectoryEntry | null>;
   ownerOf(name: string): Promise<NameOwner | null>;
   touch(): void;
+  /** News of this name are wanted from now on. */
+  dealsWith(name: string): void;
   whenConnected(signal: AbortSignal): Promise<void>;
 }
 
@@ -333,6 +335,7 @@ export class AddressBook {
     const talking = contact.isOn ? null : (this.#inConversation(contact) ?? before?.entry);
     const entry = talking ?? (contact.entry as DirectoryEntry);
     this.#contacts.keep(name, contact);
+    this.#parts.source.dealsWith(name);
     try {
       const isRemembered = this.#check(name, entry, before?.entry === entry);
       return contact.use(entry, isRemembered, this.#reachable);
@@ -382,6 +385,7 @@ export class AddressBook {
     const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
     const contact = this.#contacts.get(name);
     const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;
+    if (verified) this.#parts.source.dealsWith(name);
     const shown = contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64"));
     return { verified, fingerprint: shown, user, uid, attested, isUnattestedLogin };
   }

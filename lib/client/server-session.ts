@@ -40,6 +40,8 @@ export const SETTLING_MS = 2 * RECONNECT.maxMs;
 const MAX_FIRST_ENTRIES = 5;
 /** Registrations of which one may have been carried out; one is added by each connection that breaks off before the answer. */
 const MAX_CLAIM_IDS = 8;
+/** Names that are watched because this client deals with them: a server takes 1,024 with rooms and those that are waited for. */
+const MAX_DEALT_WITH = 512;
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
@@ -93,6 +95,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #rooms = new Set<string>();
   /** Names that are watched beside everybody, or by one who is not registered. */
   readonly #watched = new Set<string>();
+  /** Folded names that this client writes to or hears from, the latest at the end. */
+  readonly #dealtWith = new Set<string>();
+  /** The server tells of everybody who is listed. */
+  #hearsAll = true;
   /** What was said last of this client; undefined: nothing yet. */
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
@@ -266,8 +272,48 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   unwatch(name: string): void {
     this.#watched.delete(name);
-    // A registered client watches everybody all the same.
-    if (this.isConnected) this.#connection.command("UNWATCH", name).catch(() => {});
+    if (this.isConnected && !this.#isTold(name)) this.#forget(name);
+  }
+
+  /**
+   * This client deals with that one: its news come, also where too many are on to hear of everybody. The one that it dealt with
+   * longest ago makes room.
+   */
+  dealsWith(name: string): void {
+    const isNew = !this.#dealtWith.delete(name); // to the end
+    this.#dealtWith.add(name);
+    if (!isNew) return;
+    const [oldest = ""] = this.#dealtWith;
+    const isOver = this.#dealtWith.size > MAX_DEALT_WITH && this.#dealtWith.delete(oldest);
+    if (this.#hearsAll || !this.#isRegistered || !this.isConnected) return; // asked for when that ends
+    this.#connection.command("WATCH", name).catch(() => {});
+    if (isOver && !this.#watched.has(oldest)) this.#forget(oldest);
+  }
+
+  /** UNWATCH would end it, though somebody still wants to know of the name. */
+  #isTold(name: string): boolean {
+    return !this.#hearsAll && this.#dealtWith.has(name);
+  }
+
+  #forget(name: string): void {
+    this.#connection.command("UNWATCH", name).catch(() => {});
+  }
+
+  /** Everybody, while few are on; else those that this client deals with. */
+  async #watchAll(): Promise<void> {
+    try {
+      await this.#connection.command("WATCH");
+      this.#hearsAll = true;
+    } catch (error) {
+      if (!(error instanceof ReplyError)) throw error;
+      if (error.code !== "TOOMANY") throw TalkError.protocol(`WATCH is answered with "${error.message}"`, error);
+      await this.#watchDealtWith();
+    }
+  }
+
+  async #watchDealtWith(): Promise<void> {
+    this.#hearsAll = false;
+    if (this.#dealtWith.size > 0) await this.#connection.ask("WATCH", ...this.#dealtWith);
   }
 
   /** A connection that breaks off is replaced, and the name watched on the next one. */
@@ -342,7 +388,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
   async #register(port: number, replace: boolean): Promise<void> {
-    const watching = this.#connection.ask("WATCH");
+    const watching = this.#watchAll();
     watching.catch(() => {}); // awaited below, unless the registration fails first
     const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
     for (const [index, takeover] of takeovers.entries()) {
@@ -442,6 +488,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
+    else if (kind === "unwatched")
+      this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
     else if (kind === "closing") this.emit("server", { state: "closing" });
     else if (name === this.#options.name) return;

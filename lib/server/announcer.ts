@@ -9,13 +9,23 @@ import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
 import { MAX_INTERESTS } from "./limits.ts";
 
+/** Ms between two writes of what becomes of everybody: at most ten a second for a connection, however many come and go. */
+const EVERYBODY_MS = 100;
+
+export interface AnnouncerOptions {
+  /** Clients on up to which a connection may watch everybody: each event costs a push for each of its watchers. */
+  readonly watchLimit: number;
+  /** The first watcher has come, or the last has gone. */
+  readonly onWatching: () => void;
+}
+
 export class Announcer {
-  readonly #directory: Pick<Directory, "watch">;
-  readonly #onWatching: () => void;
+  readonly #directory: Pick<Directory, "watch" | "count">;
+  readonly #options: AnnouncerOptions;
   /** Of everybody. */
+  readonly #watchers = new Set<Connection>();
   /** Folded names of clients that are not listed: their going is not told either. */
   readonly #unlisted = new Set<string>();
-  readonly #watchers = new Set<Connection>();
   /** By folded name or room. */
   readonly #interested = new Map<string, Set<Connection>>();
   readonly #out = new ReplyWriter(4096);
@@ -23,26 +33,32 @@ export class Announcer {
   #subscription: Disposable | null = null;
   /** Events that came while others were pushed; null while none are. */
   #waiting: DirectoryEvent[] | null = null;
+  /** For who watches everybody: the last event of each name, by folded name, in the order of their times. */
+  readonly #gathered = new Map<string, DirectoryEvent>();
+  #gatherTimer: NodeJS.Timeout | null = null;
+  #gatheredAt = Number.NEGATIVE_INFINITY;
   #pushes = 0;
+  #coalesced = 0;
+  #unwatched = 0;
 
-  /** @param onWatching the first watcher has come, or the last has gone */
-  constructor(directory: Pick<Directory, "watch">, onWatching: () => void) {
+  constructor(directory: Pick<Directory, "watch" | "count">, options: AnnouncerOptions) {
     this.#directory = directory;
-    this.#onWatching = onWatching;
+    this.#options = options;
   }
 
   get isWatched(): boolean {
     return this.#subscription !== null;
   }
 
-  /** Connections that watch everybody. */
-  get watchers(): number {
-    return this.#watchers.size;
-  }
-
-  /** Pushes sent so far. */
-  get pushes(): number {
-    return this.#pushes;
+  /** Counters for INFO. */
+  get stats(): AnnouncerStats {
+    return {
+      watchers: this.#watchers.size,
+      interests: this.#interested.size,
+      pushes: this.#pushes,
+      coalesced: this.#coalesced,
+      unwatched: this.#unwatched,
+    };
   }
 
   /**
@@ -51,6 +67,13 @@ export class Announcer {
    */
   watch(connection: Connection, interests: readonly string[] = []): void {
     if (interests.length === 0) {
+      const { watchLimit } = this.#options;
+      if (this.#directory.count > watchLimit) {
+        throw new DirectoryError(
+          "too-many",
+          `more than ${watchLimit} are on to watch everybody: WATCH names and #rooms`,
+        );
+      }
       connection.watching = true;
       this.#watchers.add(connection);
     } else {
@@ -94,11 +117,16 @@ export class Announcer {
 
   /** Hears of the directory's events while there is anybody to tell. */
   #subscribe(): void {
+    if (this.#watchers.size === 0) {
+      this.#gathered.clear();
+      if (this.#gatherTimer !== null) clearTimeout(this.#gatherTimer);
+      this.#gatherTimer = null;
+    }
     const isNeeded = this.#watchers.size > 0 || this.#interested.size > 0;
     if (isNeeded === (this.#subscription !== null)) return;
     this.#subscription?.[Symbol.dispose]();
     this.#subscription = isNeeded ? this.#directory.watch("everybody", (events) => this.#push(events)) : null;
-    this.#onWatching();
+    this.#options.onWatching();
   }
 
   /** A watcher that reads too slowly is cut, which is an event itself: it comes behind those that are being pushed. */
@@ -109,11 +137,48 @@ export class Announcer {
     }
     for (let next = events; next.length > 0; next = this.#waiting) {
       this.#waiting = [];
-      for (const event of next)
-        if (!this.#isHidden(event)) this.#pushTo(this.#watchers, (out) => writePush(out, event));
+      if (this.#watchers.size > 0) this.#gather(next);
       if (this.#interested.size > 0) for (const event of next) this.#pushToInterested(event);
     }
     this.#waiting = null;
+  }
+
+  /** The first event after a pause leaves at once, those behind it together. */
+  #gather(events: readonly DirectoryEvent[]): void {
+    for (const event of events) {
+      if (this.#isHidden(event)) continue;
+      const folded = foldName(event.name);
+      const before = this.#gathered.get(folded);
+      if (before !== undefined) this.#coalesced++;
+      this.#gathered.delete(folded); // to the end
+      // Of a client that came and changed at once it is told that it came.
+      this.#gathered.set(folded, before?.kind === "on" && event.kind === "changed" ? { ...event, kind: "on" } : event);
+    }
+    if (this.#gathered.size === 0 || this.#gatherTimer !== null) return;
+    const waitMs = this.#gatheredAt + EVERYBODY_MS - performance.now();
+    if (waitMs <= 0) this.#pushGathered();
+    else this.#gatherTimer = setTimeout(() => this.#pushGathered(), Math.ceil(waitMs)).unref();
+  }
+
+  #pushGathered(): void {
+    this.#gatherTimer = null;
+    this.#gatheredAt = performance.now();
+    const events = [...this.#gathered.values()];
+    this.#gathered.clear();
+    const isTooMany = this.#directory.count > this.#options.watchLimit;
+    const watchers = [...this.#watchers];
+    if (isTooMany) {
+      for (const connection of watchers) {
+        connection.watching = false;
+        this.#watchers.delete(connection);
+      }
+      this.#unwatched += watchers.length;
+    }
+    this.#pushTo(watchers, (out) => {
+      for (const event of events) writePush(out, event);
+      if (isTooMany) writeWords(out, "unwatched");
+    });
+    this.#subscribe();
   }
 
   /** Who watches everybody does not hear of clients that are not listed. */
@@ -140,14 +205,29 @@ export class Announcer {
     }
   }
 
-  #pushTo(connections: ReadonlySet<Connection>, write: (out: ReplyWriter) => void): void {
-    if (connections.size === 0) return;
+  /** One write for each. */
+  #pushTo(connections: Iterable<Connection>, write: (out: ReplyWriter) => void): void {
     write(this.#out);
     const bytes = Buffer.from(this.#out.bytes());
     this.#out.clear();
-    for (const connection of connections) connection.push(bytes);
-    this.#pushes += connections.size;
+    for (const connection of connections) {
+      this.#pushes++;
+      connection.push(bytes);
+    }
   }
+}
+
+/** What an announcer counts, since its worker started. */
+export interface AnnouncerStats {
+  /** Connections that watch everybody, and names and rooms that some connection watches. */
+  readonly watchers: number;
+  readonly interests: number;
+  /** Writes of pushes, one for each connection. */
+  readonly pushes: number;
+  /** Events that no watcher of everybody heard, because a later one of the name came before they left. */
+  readonly coalesced: number;
+  /** Watches of everybody that ended because more than the bound were on. */
+  readonly unwatched: number;
 }
 
 function writePush(out: ReplyWriter, event: DirectoryEvent): void {
@@ -207,7 +287,11 @@ export function probePush(): Buffer {
 
 function pushOf(...words: readonly string[]): Buffer {
   const out = new ReplyWriter(64);
+  writeWords(out, ...words);
+  return out.bytes();
+}
+
+function writeWords(out: ReplyWriter, ...words: readonly string[]): void {
   out.push(words.length);
   for (const word of words) out.bulk(word);
-  return out.bytes();
 }

@@ -48,7 +48,10 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       takeovers: sum(loads, "takeovers"),
       unknown_outcomes: sum(loads, "unknownOutcomes"),
       watchers: sum(loads, "watchers"),
+      watched_names: sum(loads, "interests"),
+      unwatched: sum(loads, "unwatched"),
       pushes_sent: sum(loads, "pushes"),
+      events_coalesced: sum(loads, "coalesced"),
       ...facts.directory,
     }),
     section(
@@ -67,7 +70,15 @@ function workerText(load: WorkerLoad): string {
   return `id=${id},pid=${pid},connections=${connections},clients=${clients},requests=${requests},loop_delay_p99_ms=${loopDelayP99},memory=${memory}`;
 }
 
-type Counter = "registrations" | "takeovers" | "unknownOutcomes" | "watchers" | "pushes";
+type Counter =
+  | "registrations"
+  | "takeovers"
+  | "unknownOutcomes"
+  | "watchers"
+  | "interests"
+  | "unwatched"
+  | "pushes"
+  | "coalesced";
 
 /** Of the workers that are alive: a dead one takes its counters with it. */
 function sum(loads: readonly WorkerLoad[], counter: Counter): number {

@@ -13,9 +13,17 @@ export interface Limits {
   readonly longReplyBytes: number;
   /** Ms that one of them may take to be read. */
   readonly longReplyMs: number;
+  /** Clients on up to which a connection may watch everybody. */
+  readonly watchLimit: number;
   /** Names that are remembered with their keys, registered at the moment or not. */
   readonly names: number;
 }
+
+/**
+ * Each that comes or goes is pushed to everybody: the cost grows with the square of their number, and a person reads no more of them.
+ * Who watches names and rooms has no such bound.
+ */
+export const DEFAULT_WATCH_LIMIT = 256;
 
 /** @param capacity clients that the directory has room for */
 export function defaultLimits(capacity: number): Limits {
@@ -30,6 +38,7 @@ export function defaultLimits(capacity: number): Limits {
     // Three of the longest there can be.
     longReplyBytes: 128 * 1024 * 1024,
     longReplyMs: 60_000,
+    watchLimit: DEFAULT_WATCH_LIMIT,
     // A million, each with a key of its own, take 300 MB in each worker (measured with a script that fills a NameOwnership).
     names: Math.max(65_536, Math.min(4 * capacity, 1_048_576)),
   };

@@ -57,9 +57,12 @@ export interface WorkerLoad {
   readonly takeovers: number;
   /** Accesses to the directory that it could not say the outcome of. */
   readonly unknownOutcomes: number;
-  /** Connections that watch the directory. */
+  /** See AnnouncerStats. */
   readonly watchers: number;
+  readonly interests: number;
   readonly pushes: number;
+  readonly coalesced: number;
+  readonly unwatched: number;
   /** Milliseconds, of the last interval that was looked at. */
   readonly loopDelayP99: number;
   readonly memory: number;

@@ -4,7 +4,7 @@ import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { checkSocketPath } from "../base/socket-path.ts";
 import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
-import { defaultLimits, type Limits } from "./limits.ts";
+import { DEFAULT_WATCH_LIMIT, defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
 export interface ServerOptions {
@@ -62,6 +62,8 @@ export interface ServerOptions {
   readonly socket?: string;
   /** Descriptor of a Unix socket that listens, likewise; `socket` is ignored then. */
   readonly socketFd?: number;
+  /** Clients on up to which a connection may watch everybody. Default 256. */
+  readonly watchLimit?: number;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -128,6 +130,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   listenFd: [isNumber, "a descriptor"],
   socket: [isString, "a path"],
   socketFd: [isNumber, "a descriptor"],
+  watchLimit: [isNumber, "a number"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -205,7 +208,11 @@ export function readOptions(options: ServerOptions): ServerSettings {
     mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
-    limits: { ...defaultLimits(capacity), ...options.limits },
+    limits: {
+      ...defaultLimits(capacity),
+      watchLimit: whole("watch-limit", options.watchLimit ?? DEFAULT_WATCH_LIMIT, 0, MAX_CAPACITY),
+      ...options.limits,
+    },
     log: options.log ?? silentLog,
     json: options.json ?? false,
     signal: options.signal ?? null,

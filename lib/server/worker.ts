@@ -56,7 +56,10 @@ export class Worker {
     const context = new WorkerContext({
       config,
       directory,
-      announcer: new Announcer(directory, () => this.#reportWatching()),
+      announcer: new Announcer(directory, {
+        watchLimit: config.limits.watchLimit,
+        onWatching: () => this.#reportWatching(),
+      }),
       alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
       send,

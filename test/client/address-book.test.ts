@@ -43,6 +43,7 @@ class Directory implements DirectorySource {
   touch(): void {
     this.touches++;
   }
+  dealsWith(): void {}
   whenConnected(): Promise<void> {
     return new Promise(() => {});
   }

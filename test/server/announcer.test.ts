@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { DirectoryEvent } from "../../lib/directory/directory.ts";
 import { packEntry } from "../../lib/directory/entry.ts";
 import { Announcer } from "../../lib/server/announcer.ts";
@@ -17,20 +17,31 @@ const joined: DirectoryEvent = { kind: "on", name: "new", version: 2, entry };
 const changed: DirectoryEvent = { kind: "changed", name: "new", version: 3, entry };
 const left: DirectoryEvent = { kind: "off", name: "slow", version: 1 };
 
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
 /** A directory that the test makes events of, and watchers that note what they are pushed. */
 function stage() {
   let subscriptions = 0;
+  const on = { count: 0 };
   let listener: (events: readonly DirectoryEvent[]) => void = () => {};
   const watched: boolean[] = [];
   const announcer: Announcer = new Announcer(
     {
+      get count() {
+        return on.count;
+      },
       watch(_interest, added) {
         subscriptions++;
         listener = added;
         return { [Symbol.dispose]: () => subscriptions-- };
       },
     },
-    () => watched.push(announcer.isWatched),
+    { watchLimit: 3, onWatching: () => void watched.push(announcer.isWatched) },
   );
   const watcher = (onPush = () => {}) => {
     const seen: string[] = [];
@@ -50,6 +61,7 @@ function stage() {
   };
   return {
     announcer,
+    on,
     watched,
     watcher,
     emit: (...events: DirectoryEvent[]) => listener(events),
@@ -61,9 +73,9 @@ it("subscribes with its first watcher, and no longer than its last", () => {
   const { announcer, watched, watcher, count } = stage();
   const [a, b] = [watcher(), watcher()];
   for (const { connection } of [a, b, a]) announcer.watch(connection);
-  expect([count(), announcer.watchers]).toEqual([1, 2]);
+  expect([count(), announcer.stats.watchers]).toEqual([1, 2]);
   for (const { connection } of [a, a, b]) announcer.unwatch(connection);
-  expect([count(), announcer.watchers]).toEqual([0, 0]);
+  expect([count(), announcer.stats.watchers]).toEqual([0, 0]);
   expect(watched).toEqual([true, false]);
 });
 
@@ -72,8 +84,9 @@ it("pushes what has happened to every watcher, and counts it", () => {
   const watchers = [watcher(), watcher()];
   for (const { connection } of watchers) announcer.watch(connection);
   emit(joined, changed, left);
-  for (const { seen } of watchers) expect(seen).toEqual(["joined new", "changed new", "left slow"]);
-  expect(announcer.pushes).toBe(6);
+  // It came and changed at once: it has come, as it is now.
+  for (const { seen } of watchers) expect(seen).toEqual(["joined new", "left slow"]);
+  expect(announcer.stats).toMatchObject({ watchers: 2, pushes: 2, coalesced: 1 });
 });
 
 it("pushes an event that a push causes behind those that caused it, to every watcher", () => {
@@ -90,5 +103,66 @@ it("pushes an event that a push causes behind those that caused it, to every wat
   for (const { connection } of [slow, other]) announcer.watch(connection);
   emit(joined);
   emit(changed);
+  vi.advanceTimersByTime(100);
   expect(other.seen).toEqual(["joined new", "left slow", "changed new"]);
+});
+
+it("writes to who watches everybody at most ten times a second, of each name what holds then", () => {
+  const { announcer, watcher, emit } = stage();
+  let writes = 0;
+  const everybody = watcher(() => writes++);
+  const named = watcher();
+  announcer.watch(everybody.connection);
+  announcer.watch(named.connection, ["new"]);
+  emit(joined);
+  expect([writes, everybody.seen]).toEqual([1, ["joined new"]]);
+  for (let i = 0; i < 1000; i++) {
+    emit({ ...changed, version: 3 + i });
+    vi.advanceTimersByTime(1);
+  }
+  expect(writes).toBeLessThanOrEqual(11);
+  expect(writes).toBeGreaterThan(5);
+  expect(named.seen).toHaveLength(1001); // those that ask for a name hear at once
+  vi.advanceTimersByTime(100);
+  expect(announcer.stats.coalesced).toBe(1001 - everybody.seen.length);
+});
+
+it("does not let everybody be watched past the bound, and ends it with a push when the bound is passed", () => {
+  const { announcer, on, watcher, emit } = stage();
+  const [early, late] = [watcher(), watcher()];
+  on.count = 3;
+  announcer.watch(early.connection);
+  announcer.watch(early.connection, ["new"]);
+  on.count = 4;
+  expect(() => announcer.watch(late.connection)).toThrow("more than 3");
+  expect(late.connection.watching).toBe(false);
+  announcer.watch(late.connection, ["new"]);
+  emit(left);
+  expect(early.seen).toEqual(["left slow", "unwatched"]);
+  expect(early.connection.watching).toBe(false);
+  emit(joined);
+  vi.advanceTimersByTime(1000);
+  expect(early.seen).toEqual(["left slow", "unwatched", "joined new"]); // of the name still
+  expect(late.seen).toEqual(["joined new"]);
+  expect(announcer.stats).toMatchObject({ watchers: 0, interests: 1, unwatched: 1 });
+});
+
+it("tells nothing of who is not listed to who watches everybody, and everything to who asks for the name", () => {
+  const { announcer, watcher, emit } = stage();
+  const [everybody, named] = [watcher(), watcher()];
+  announcer.watch(everybody.connection);
+  announcer.watch(named.connection, ["hid"]);
+  const hidden = packEntry({
+    name: "hid",
+    key: entry.key,
+    endpoints: [{ address: "192.0.2.1", port: 1, kind: "host" }],
+    host: "",
+    startedAt: 0,
+    listed: false,
+  });
+  emit({ kind: "on", name: "hid", version: 1, entry: hidden });
+  emit({ kind: "off", name: "hid", version: 1 });
+  vi.advanceTimersByTime(1000);
+  expect(everybody.seen).toEqual([]);
+  expect(named.seen).toEqual(["joined hid", "left hid"]);
 });

@@ -1,0 +1,65 @@
+// In a large directory a client hears of those that it deals with. What the bound is, is the server's to say.
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { TalkClient } from "../../lib/client/talk-client.ts";
+import { LookupServer } from "../../lib/server/lookup-server.ts";
+import { freshStateDir, until } from "../helpers/lookup-server.ts";
+
+let server: LookupServer;
+let states: ReturnType<typeof freshStateDir>[];
+let open: TalkClient[];
+
+beforeEach(async () => {
+  states = [];
+  open = [];
+  server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, watchLimit: 2 });
+});
+afterEach(async () => {
+  await Promise.all(open.map((client) => client.close()));
+  await server.stop();
+  for (const state of states) state.remove();
+});
+
+async function on(name: string): Promise<{ client: TalkClient; heard: string[]; received: string[] }> {
+  const state = freshStateDir();
+  states.push(state);
+  const client = await TalkClient.connect({ name, server: server.address, stateDir: state.path });
+  open.push(client);
+  const heard: string[] = [];
+  const received: string[] = [];
+  client.on("peer", (event) => heard.push(`${event.name} ${event.state}`));
+  client.on("message", ({ text }) => received.push(text));
+  return { client, heard, received };
+}
+
+it("hears of everybody while few are on, and past the bound of those that it writes to or hears from", async () => {
+  const ann = await on("ann");
+  const bob = await on("bob");
+  await until("ann to hear of bob", () => ann.heard.includes("bob joined"));
+  await ann.client.send("bob", "hello");
+  const carol = await on("carol"); // the third: past the bound
+  await until("ann to hear of carol, and that she hears of everybody no more", () =>
+    ann.heard.includes("carol joined"),
+  );
+  const dave = await on("dave");
+  await bob.client.close();
+  await until("both to hear that bob left", () => ann.heard.includes("bob left"));
+  expect(ann.heard.filter((news) => news.startsWith("dave"))).toEqual([]);
+  expect(carol.heard).toEqual([]); // she never dealt with anybody
+  await carol.client.send("dave", "a word");
+  await until("carol to watch dave, and dave carol", () => dave.received.length === 1);
+  await carol.client.close();
+  await until("dave to hear of her", () => dave.heard.includes("carol left"));
+  expect(ann.heard.filter((news) => news.startsWith("carol"))).toEqual(["carol joined"]);
+});
+
+it("watches its partners again after the server has come back", async () => {
+  const [ann, bob, carol] = [await on("ann"), await on("bob"), await on("carol")];
+  await ann.client.send("bob", "before");
+  await carol.client.send("bob", "before");
+  const { address } = server;
+  await server.stop();
+  server = await LookupServer.start({ listen: address, workers: 0, watchLimit: 2 });
+  await until("all to be back", () => server.clients === 3);
+  await bob.client.close();
+  await until("both to hear of it", () => [ann, carol].every(({ heard }) => heard.includes("bob left")));
+});
