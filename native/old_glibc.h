@@ -1,5 +1,5 @@
 // For the prebuilt addon alone (scripts/prebuilds.js includes it before every source): it is linked on a current system and has to load
-// with glibc 2.28 (RHEL 8, Debian 10). Symbols that moved from libpthread and librt into libc in 2.34 are asked for by their old versions.
+// with glibc 2.28 (RHEL 8, Debian 10). Symbols that moved from libpthread, librt and libdl into libc in 2.34 are asked for by their old versions.
 #pragma once
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,6 +25,9 @@
 #endif
 #define PTALK_OLD(name, version) __asm__(".symver " #name ", " #name "@" version)
 
+PTALK_OLD(dlclose, PTALK_BASE);
+PTALK_OLD(dlerror, PTALK_BASE);
+PTALK_OLD(dlopen, PTALK_BASE);
 PTALK_OLD(dlsym, PTALK_BASE);
 PTALK_OLD(mq_open, PTALK_MQ);
 PTALK_OLD(mq_close, PTALK_MQ);

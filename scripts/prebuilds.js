@@ -60,14 +60,20 @@ for (const arch of wanted) {
     AR: tool("ar"),
     PREBUILD_STRIP_BIN: tool("strip"),
     CXXFLAGS: `-include ${join(copy, "native/old_glibc.h")}`,
-    LDFLAGS: "-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--no-as-needed -l:librt.so.1 -l:libpthread.so.0",
+    LDFLAGS:
+      "-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--no-as-needed -l:librt.so.1 -l:libpthread.so.0 -l:libdl.so.2",
   };
   const options = ["--napi", "--strip", "--tag-libc", `--arch=${arch}`, `--out=${root}`, `--target=${process.version}`];
   const built = spawnSync("npx", ["prebuildify", ...options], { cwd: copy, stdio: ["ignore", 2, 2], env }); // stdout is npm pack's
   rmSync(copy, { recursive: true, force: true });
   if (built.status !== 0) process.exit(built.status ?? 1);
   const folder = join(root, "prebuilds", `linux-${arch}`);
-  lowerGlibc(join(folder, "ptalk.glibc.node"));
+  try {
+    lowerGlibc(join(folder, "ptalk.glibc.node"));
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true }); // nothing that a later run would take for good
+    throw error;
+  }
   const sodium = join(folder, "sodium.node");
   copyFileSync(join(sodiumPackage, `prebuilds/linux-${arch}/sodium-native.node`), sodium);
   lowerGlibc(sodium);

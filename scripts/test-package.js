@@ -150,9 +150,11 @@ if (compiled) {
     "and one who requires it",
     run("npx", ["tsc", ...flags, ...types, join(compiled, "user.cts")], { cwd: root }).ok,
   );
-  // "esm-only": to CommonJS this is a module that Node 20.19 and later can require; the tool does not know that "module-sync" says so.
-  const attw = ["exec", "--yes", "--package", "@arethetypeswrong/cli", "--", "attw", tarball, "--profile", "esm-only"];
-  check("arethetypeswrong finds nothing", run("npm", attw).ok);
+  // The rule and the views that are left out: the tool does not know "module-sync", by which every Node that is supported finds the module for
+  // import and for require; it takes the file for old Nodes, which follows, for the entry. The two programs above are the proof.
+  const rules = ["--profile", "esm-only", "--ignore-rules", "false-esm"];
+  const attw = ["exec", "--yes", "--package", "@arethetypeswrong/cli", "--", "attw", tarball, ...rules];
+  check("arethetypeswrong finds nothing else", run("npm", attw).ok);
 }
 
 const packed = prebuilt ? readdirSync(join(prebuilt, "node_modules/ptalk")).sort() : [];
