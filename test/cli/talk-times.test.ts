@@ -68,8 +68,8 @@ describe("at a terminal", () => {
     using screen = await TalkScreen.open({ env: { TIME_FORMAT: "%H:%M", TZ: "UTC" } });
     const tomorrow = Date.now() + DAY;
     await screen.does("sent", { id: "1", to: "bob", at: tomorrow }, "hello");
-    await screen.does("delivered", { id: "1", to: "bob", at: tomorrow, ms: 12 });
-    const from = { id: "2", from: "bob", text: "one\ntwo", fingerprint: "SHA256:x", verified: true };
+    await screen.does("delivered", { id: "1", to: "bob", at: tomorrow, ms: 12, room: null });
+    const from = { id: "2", from: "bob", text: "one\ntwo", fingerprint: "SHA256:x", verified: true, room: null };
     await screen.does("message", { ...from, at: tomorrow });
     const time = new Date(tomorrow).toISOString().slice(11, 16);
     await screen.until((s) => s.lines().includes("           two"));
@@ -86,7 +86,7 @@ describe("at a terminal", () => {
   it("a message rings, what one sends does not", async () => {
     using screen = await TalkScreen.open({ env: { BELL: "direct" } });
     await screen.does("sent", { id: "1", to: "bob", at: 0 }, "hello");
-    await screen.does("delivered", { id: "1", to: "bob", at: 0, ms: 12 });
+    await screen.does("delivered", { id: "1", to: "bob", at: 0, ms: 12, room: null });
     expect(rings(screen)).toBe(0);
     for (let i = 0; i < 3; i++) await screen.message("bob", `message ${i}`);
     await screen.until((s) => rings(s) === 1);

@@ -56,7 +56,15 @@ export class TalkScreen extends Pty {
   }
 
   message(from: string, text: string): Promise<void> {
-    return this.does("message", { id: "1", from, text, at: Date.now(), fingerprint: "SHA256:x", verified: true });
+    return this.does("message", {
+      id: "1",
+      from,
+      text,
+      at: Date.now(),
+      fingerprint: "SHA256:x",
+      verified: true,
+      room: null,
+    });
   }
 
   override [Symbol.dispose](): void {
