@@ -18,7 +18,7 @@ async function taken() {
   const { result } = await inspector.post("Profiler.takePreciseCoverage");
   const calls = {};
   for (const { url, functions } of result) {
-    if (!url.startsWith(dist)) continue;
+    if (!url.startsWith(dist) || url.startsWith(`${dist}vendor/`)) continue; // libraries are not our files
     const file = url.slice(dist.length).replace(/\.js$/, ".ts");
     for (const { ranges, functionName } of functions) {
       // A module's own code, which runs when it is loaded, is the function without a name that begins at 0.

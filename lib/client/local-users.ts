@@ -4,9 +4,9 @@ import { loginOfName } from "../base/login-names.ts";
 import { loginUid } from "../base/users.ts";
 import { keysOfUser } from "../presence/local-keys.ts";
 
-/** Ms for which a key that was shown counts without another look: each message asks. */
+/** Ms for which somebody who was no impostor counts as none without another look. */
 const FRESH_MS = 1_000;
-/** Users whose keys are kept. */
+/** How many those are, at most. */
 const MAX_KEPT = 256;
 
 /** Somebody, as the server has it. */
@@ -27,19 +27,19 @@ const NUMBERED = /^(.+)-[1-9]\d*$/;
 const isLogin = (login: string): boolean => loginUid(login) !== null;
 
 export class LocalUsers {
-  readonly #kept = new Map<number, { readonly keys: ReadonlySet<string>; readonly until: number }>();
+  /** Who was no impostor, until when (monotonic ms). */
+  readonly #cleared = new Map<string, number>();
 
   /** Whether the segment of that user shows keys, and not this one. */
   isImpostor({ name, key, uid, isHere }: ClaimedUser): boolean {
+    const asked = `${uid ?? (isHere ? "here" : "")} ${key} ${name}`;
+    // Each message asks. Only a no may be old: a program may have shown another key since.
+    if ((this.#cleared.get(asked) ?? 0) > performance.now()) return false;
     const claimed = uid ?? (isHere ? loginUid(name) : null);
-    if (claimed === null) return false;
-    const kept = this.#kept.get(claimed);
-    if (kept !== undefined && kept.until > performance.now() && kept.keys.has(key)) return false;
-    // Only a yes may be old: a program may have shown another key since.
-    const keys = keysOfUser(claimed);
-    if (keys === null) return false;
-    this.#keep(claimed, keys);
-    return !keys.has(key);
+    const keys = claimed === null ? null : keysOfUser(claimed);
+    if (keys !== null && !keys.has(key)) return true;
+    this.#clear(asked);
+    return false;
   }
 
   /** Whether the name is a login name of this host, or LOGIN-N, and that user's segment shows the key. The server has no say in it. */
@@ -50,9 +50,9 @@ export class LocalUsers {
     return uid !== null && keysOfUser(uid)?.has(key) === true;
   }
 
-  #keep(uid: number, keys: ReadonlySet<string>): void {
-    this.#kept.delete(uid);
-    if (this.#kept.size >= MAX_KEPT) this.#kept.delete(this.#kept.keys().next().value as number);
-    this.#kept.set(uid, { keys, until: performance.now() + FRESH_MS });
+  #clear(asked: string): void {
+    this.#cleared.delete(asked);
+    if (this.#cleared.size >= MAX_KEPT) this.#cleared.delete(this.#cleared.keys().next().value as string);
+    this.#cleared.set(asked, performance.now() + FRESH_MS);
   }
 }
