@@ -56,6 +56,7 @@ export class IgnoreList {
 
   /** Folded names, in the order in which they were ignored. @throws as add() */
   names(): string[] {
+    this.#lookedAt = Number.NEGATIVE_INFINITY; // has() is not to contradict it
     return this.#pins.entries().map(([name]) => name);
   }
 

@@ -261,7 +261,12 @@ describe("a server that says something else", () => {
     ["a greeting without a nonce", () => "%0\r\n", /no nonce/],
   ])("is no lookup server: %s", async (_what, script, message) => {
     await using other = await ScriptedServer.start(script);
-    await expect(on({ server: other.address })).rejects.toMatchObject({ code: "protocol", message });
+    await expect(on({ server: other.address })).rejects.toMatchObject({
+      code: "unreachable",
+      remedy: "foreign-port",
+      message: expect.stringMatching(/a program of user \S+ \(pid \d+\) has that port, and does not answer as one/),
+      cause: { code: "protocol", message: expect.stringMatching(message) },
+    });
   });
 
   it("about others: the question fails, with what it said", async () => {
@@ -430,6 +435,8 @@ describe("stats()", () => {
       declined: 0,
       "not-understood": 0,
       "too-long": 0,
+      "mailbox-full": 0,
+      "no-key": 0,
     };
     await until("bob's joining to be told", () => alice.stats().directory.contacts === 1);
     expect(alice.stats()).toMatchObject({

@@ -144,8 +144,8 @@ describe("hostile datagrams", () => {
     const { send } = rawSession(world, bob);
     const writer = new FrameWriter(Buffer.alloc(1200));
     const malformed = ["", "01", "0100", "010000", "0100000161ff", "010000016101ffff", "01000001610161ff"];
-    malformed.push("010000016101c3a9", "010000006100", "01000001ff00");
-    const notUnderstood = ["00016100", "02000001610161", "ff", "0101", "01ff0001610161"];
+    malformed.push("010000016101c3a9", "010000006100", "01000001ff00", "0101");
+    const notUnderstood = ["00016100", "02000001610161", "ff", "0107", "01ff0001610161"];
     const bodies = [...malformed, ...notUnderstood];
     bodies.forEach((body, i) => void writer.fragment(i + 1, Buffer.from(body, "hex"), 0));
     send(writer.buffer.subarray(0, writer.length), 0);

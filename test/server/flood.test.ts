@@ -137,7 +137,7 @@ describe("everyone at once", () => {
 
 describe("pushes", () => {
   it("stand between replies, however slowly those leave", async () => {
-    server = await ServerProcess.start(["--workers", "2", "--state-dir", state.path]);
+    server = await ServerProcess.start(["--workers", "2", "--watch-limit", "512", "--state-dir", state.path]);
     const { port } = server;
     const watchers = await Promise.all(Array.from({ length: 6 }, () => on(port)));
     const guests = await crowd(server.port, 300);
@@ -165,7 +165,7 @@ describe("pushes", () => {
   });
 
   it("that say goodbye come behind the reply that is under way", async () => {
-    server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+    server = await ServerProcess.start(["--workers", "1", "--watch-limit", "512", "--state-dir", state.path]);
     const watcher = await on(server.port);
     await crowd(server.port, 300);
     await watcher.ask("HELLO", 3);

@@ -225,14 +225,20 @@ describe("the fate of a message", () => {
     await screen.until(() => content().join("|") === "… → bob: hello|> next");
     await screen.message("alice", "meanwhile");
     await screen.until(() => content().join("|") === "alice: meanwhile|… → bob: hello|> next");
-    await screen.does("delivered", { id: "7", to: "bob", at: 0, ms: 1.234 });
+    await screen.does("delivered", { id: "7", to: "bob", at: 0, ms: 1.234, room: null });
     await screen.until(() => content().join("|") === "alice: meanwhile|✓ → bob: hello 1.23 ms|> next");
   });
 
   it("says why it failed", async () => {
     await open();
     await screen.does("sent", { id: "8", to: "bob", at: 0 }, "hello");
-    await screen.does("failed", { id: "8", to: "bob", code: "no-such-user", message: 'no user "bob" is on' });
+    await screen.does("failed", {
+      id: "8",
+      to: "bob",
+      code: "no-such-user",
+      message: 'no user "bob" is on',
+      room: null,
+    });
     await screen.until(() => content().join("|") === '✗ → bob: hello|  no user "bob" is on|> ');
   });
 
@@ -240,7 +246,7 @@ describe("the fate of a message", () => {
     await open({ env: { LANG: "C", LC_ALL: "C" } });
     await screen.does("sent", { id: "9", to: "bob", at: 0 }, "hello");
     await screen.shows(".. -> bob: hello");
-    await screen.does("delivered", { id: "9", to: "bob", at: 0, ms: 20 });
+    await screen.does("delivered", { id: "9", to: "bob", at: 0, ms: 20, room: null });
     await screen.shows("ok -> bob: hello 20 ms");
   });
 });
