@@ -26,12 +26,12 @@ const connect = (name: string, user: User, options: { listed?: boolean } = {}) =
 describe("a status", () => {
   it("is in the entry and in all lists, and watchers hear of each change once", async () => {
     await using watcher = await connect("alice", alice);
-    await using client = await connect("bob", bob);
     const heard: unknown[] = [];
     const peers: unknown[] = [];
     watcher.on("status", (event) => heard.push(event));
     watcher.on("peer", (event) => peers.push(event));
-    await watcher.lookup("bob");
+    await using client = await connect("bob", bob);
+    await until("bob to join", () => peers.length === 1); // what follows within 100 ms would be in this very push
     await client.setStatus("away", "at lunch");
     await client.setStatus("away", "at lunch");
     await until("the first change", () => heard.length >= 1); // of two within 100 ms only the last is told

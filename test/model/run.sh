@@ -123,7 +123,7 @@ broken mut-no-look liveness acceptance "sleepers never look for the dead (E3, E6
 broken mut-delivered-early outcomes assertion "accepted before the output" -DMUT_DELIVERED_EARLY
 broken mut-no-check outcomes assertion "output looks for no revoke" -DMUT_NO_CHECK
 broken mut-no-drain outcomes assertion "revokes that wait in the socket are not read" -DMUT_NO_DRAIN
-broken mut-no-memory outcomes assertion "a revoke is answered and forgotten" -DMUT_NO_MEMORY
+broken mut-forget-revoke outcomes assertion "a revoke is answered and forgotten" -DMUT_NO_MEMORY
 broken mut-answer-stuck outcomes assertion "\"not shown\" while the output has begun" -DMUT_ANSWER_STUCK
 broken mut-any-process outcomes assertion "\"not shown\" from a successor counts" -DMUT_ANY_PROCESS
 broken mut-fail-silent outcomes assertion "silence is taken for \"not shown\"" -DMUT_FAIL_SILENT
