@@ -33,13 +33,12 @@ export class LocalUsers {
   /** Whether the segment of that user shows keys, and not this one. */
   isImpostor({ name, key, uid, isHere }: ClaimedUser): boolean {
     const asked = `${uid ?? (isHere ? "here" : "")} ${key} ${name}`;
-    // Each message asks. Only a no may be old: a program may have shown another key since.
+    // Each message asks. Only this no may be old: a program may show a first key, or another one, at any time.
     if ((this.#cleared.get(asked) ?? 0) > performance.now()) return false;
     const claimed = uid ?? (isHere ? loginUid(name) : null);
     const keys = claimed === null ? null : keysOfUser(claimed);
-    if (keys !== null && !keys.has(key)) return true;
-    this.#clear(asked);
-    return false;
+    if (claimed === null || keys?.has(key) === true) this.#clear(asked);
+    return keys !== null && !keys.has(key);
   }
 
   /** Whether the name is a login name of this host, or LOGIN-N, and that user's segment shows the key. The server has no say in it. */

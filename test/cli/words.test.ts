@@ -23,6 +23,10 @@ afterAll(async () => {
   for (const user of [alice, bob]) user[Symbol.dispose]();
 });
 
+function definedOf(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).filter((e): e is [string, string] => e[1] !== undefined));
+}
+
 it("times have no more digits than anybody reads", () => {
   expect([250, 1_000, 2_965, 9_600, 12_400, 600_000].map(seconds)).toEqual([
     "0.25 s",
@@ -47,9 +51,14 @@ it("a text that is too long, and a name that is missing, are said as they are", 
 });
 
 it("a partner who is not on is said to be so", async () => {
-  const { stderr } = await alice.run(["talk", "nobody"], { input: "/to bob\n/to stranger\n/list\n/exit\n" });
-  expect(stderr).toContain("nobody is on as nobody: what you write there fails until somebody is");
-  expect(stderr).not.toContain("nobody is on as bob");
+  const env = definedOf(alice.env);
+  using pty = new Pty(process.execPath, [PTALK, "talk", "nobody"], { env, columns: 80, rows: 24 });
+  await pty.shows("nobody is on as nobody: what you write there fails until somebody is");
+  pty.type("/to bob\r");
+  await pty.shows("bob>");
+  pty.type("/to stranger\r");
+  await pty.shows("nobody is on as stranger: what you write there fails until somebody is");
+  expect(pty.raw).not.toContain("nobody is on as bob");
 });
 
 it("the first contact shows the key, the second one does not", async () => {
@@ -62,8 +71,11 @@ it("the first contact shows the key, the second one does not", async () => {
 
 describe("a dumb terminal", () => {
   it("does not glue what arrives to a line that is half typed", async () => {
-    const env = Object.fromEntries(Object.entries(alice.env).filter((e): e is [string, string] => e[1] !== undefined));
-    using pty = new Pty(process.execPath, [PTALK], { env: { ...env, TERM: "dumb" }, columns: 80, rows: 24 });
+    using pty = new Pty(process.execPath, [PTALK], {
+      env: { ...definedOf(alice.env), TERM: "dumb" },
+      columns: 80,
+      rows: 24,
+    });
     await pty.shows("you are alice");
     pty.type("bob half a li");
     await pty.shows("bob half a li");
