@@ -11,6 +11,7 @@ type Wanted = Pick<
   | "register"
   | "recipients"
   | "deliver"
+  | "receiveAfter"
   | "startServer"
   | "signal"
   | "history"

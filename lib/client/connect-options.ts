@@ -53,6 +53,7 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   replace: BOOLEAN,
   listed: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
+  receiveAfter: { form: "a promise", allows: (value) => value instanceof Promise },
 };
 
 /** @throws TalkError usage, with the option as its subject; bad-name for a name that cannot be one */

@@ -49,7 +49,7 @@ export interface InboundParts {
   readonly admission: Pick<Admission, "admits">;
   /** Messages that were left come before those that come directly. Within a bound. */
   readonly untilLeftShown: () => Promise<void> | undefined;
-  readonly seen: Pick<SeenIds, "has" | "begin">;
+  readonly seen: Pick<SeenIds, "has" | "begin" | "addSynced">;
   /** Whether a wall is to be shown as one. */
   readonly isFromRoot: (message: IncomingMessage) => boolean;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
@@ -63,6 +63,7 @@ export interface InboundParts {
   readonly isInRoom: (room: string) => boolean;
   /** Takes the place of listeners. */
   readonly deliver: ConnectOptions["deliver"];
+  readonly receiveAfter: ConnectOptions["receiveAfter"];
   /** A message has been handed over. */
   readonly onReceived: () => void;
   /** A message was refused. Not called for each of many. */
@@ -131,6 +132,7 @@ export class InboundMessages {
         this.#declined++;
         return;
       }
+      if (this.#parts.receiveAfter !== undefined) await this.#parts.receiveAfter;
       if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
       const { id, from, text, at, again, auto, leftAt = null } = incoming;
       const kind = isWall ? "wall" : "text";
@@ -151,10 +153,10 @@ export class InboundMessages {
       let isFolded = false;
       let wasShown = false;
       try {
-        if (isUnattended) await this.#parts.journal?.addSynced(receivedRecord(message));
+        if (isUnattended) await this.#keep(message, incoming.key);
         else isFolded = await this.#fold(message, incoming.key);
         if (!isFolded && !isUnattended) await this.#handOver(message);
-        wasShown = true;
+        wasShown = !isUnattended; // else that is on the disk already
         settle("accepted");
       } finally {
         shown(wasShown);
@@ -204,6 +206,15 @@ export class InboundMessages {
   async #admits({ from, key }: IncomingMessage): Promise<boolean> {
     const name = foldIfValid(from);
     return name === null || this.#parts.admission.admits(name, key);
+  }
+
+  /**
+   * On the disk, for whoever looks later. Its id as well: a terminal that takes the name over in this moment gets the message again, and
+   * has to know it, when the confirmation came too late.
+   */
+  async #keep(message: TalkMessage, key: Buffer): Promise<void> {
+    const { journal, seen } = this.#parts;
+    await Promise.all([journal?.addSynced(receivedRecord(message)), seen.addSynced(key, message.id)]);
   }
 
   /** Takes a message that is one too many of a burst away from the screen: into the history, on the disk. */

@@ -158,6 +158,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       client: this,
       isInRoom: (room) => this.#rooms.has(room),
       deliver: options.deliver,
+      receiveAfter: options.receiveAfter,
       onReceived: () => this.#presence?.received(),
       onRefused: (error) => this.#tell("refused", error),
       onListenerError: (reason) => this.#onListenerError(reason),

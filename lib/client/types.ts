@@ -300,6 +300,11 @@ export interface ConnectOptions {
    */
   readonly deliver?: (message: TalkMessage) => void | Promise<void>;
   /**
+   * Messages wait for it, and only then is it decided whether they were shown before: for a program that has to learn first what another
+   * one has taken under this name.
+   */
+  readonly receiveAfter?: Promise<void>;
+  /**
    * Keeps what is said in a journal of its own in stateDir, see history(): messages once they are delivered or have failed, at most
    * a moment later. Default: false.
    */

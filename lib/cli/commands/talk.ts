@@ -63,7 +63,8 @@ async function talkOnPipe(
       startServer: !config.serverConfigured,
       fold: config.history && !json && process.stdout.isTTY,
       history: keepHistory(config, note),
-      deliver: (message) => ready.then(() => view.message(message)),
+      receiveAfter: ready,
+      deliver: (message) => view.message(message),
     });
     await withClient(client, agent, async (ended) => {
       using _hook = await startHook(client, config, note);

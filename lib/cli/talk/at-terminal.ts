@@ -38,10 +38,8 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       const said = ready.then(() => view?.error(new Error(message)));
       said.catch(() => {});
     }),
-    deliver: async (message) => {
-      await ready;
-      await view?.message(message);
-    },
+    receiveAfter: ready,
+    deliver: (message) => view?.message(message),
   });
   await withClient(client, agent, async (ended) => {
     const signal = AbortSignal.any([life.signal, ended]);
