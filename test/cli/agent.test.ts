@@ -119,7 +119,8 @@ describe("an agent", () => {
     await pty.shows(/alice: third/);
     pty.type("Exit\r");
     expect(await pty.ended).toMatchObject({ exitCode: 0 });
-    expect(agent()).toMatchObject({ pid, state: "on", unread: 0 });
+    await until("the agent to be on", () => agent()?.state === "on");
+    expect(agent()).toMatchObject({ pid, unread: 0 });
     expect(await send("fourth")).toMatchObject({ code: 0 });
     expect(await unread("%n")).toBe("1");
     for (const text of ["first", "second", "third", "fourth"]) {
