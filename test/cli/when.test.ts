@@ -1,7 +1,7 @@
 // `ptalk when`: the end of processes and commands, told through a real server to a real receiver.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -49,6 +49,9 @@ async function holds(program: Program): Promise<void> {
       }
     });
   await until("the process to be held", () => links().some((link) => link.includes("pidfd")));
+  // It reads the command line in the same turn: once it sleeps, it has.
+  const isAsleep = (): boolean => /\) S /.test(readFileSync(`/proc/${program.pid}/stat`, "utf8"));
+  await until("the program to wait", isAsleep);
 }
 const start = (...args: string[]): Program => {
   const program = alice.start(args);
