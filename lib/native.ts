@@ -106,6 +106,12 @@ export interface Native {
   /** The status word of waitpid(2); -1 while its parent has not asked for it, -2 where the kernel (before 6.15) does not tell. */
   pidfdStatus(pidfd: number): number;
 
+  /**
+   * Sockets that listen on that TCP port, sock_diag(7); the address as proc_net_tcp(5) has it. Fails where the kernel or a sandbox has no
+   * sock_diag: EPROTONOSUPPORT, ENOENT, EPERM…
+   */
+  tcpListeners(isIPv6: boolean, port: number): { address: string; uid: number; inode: number }[];
+
   /** SO_PEERCRED. ENOTSUP unless it is a Unix socket, ENOTCONN without a peer. */
   peerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number };
   /** SO_PEERPIDFD: the caller's to close with close(2), not with closeFd; -1 where the kernel (before 6.5) has none. */

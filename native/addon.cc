@@ -35,6 +35,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddSignals(env, exports);
   AddProcesses(env, exports);
   AddSockets(env, exports);
+  AddListeners(env, exports);
   AddPeers(env, exports);
   AddMessageQueues(env, exports);
   AddWatches(env, exports);

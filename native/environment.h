@@ -65,6 +65,7 @@ void AddWaits(Napi::Env env, Napi::Object exports);
 void AddSignals(Napi::Env env, Napi::Object exports);
 void AddProcesses(Napi::Env env, Napi::Object exports);
 void AddSockets(Napi::Env env, Napi::Object exports);
+void AddListeners(Napi::Env env, Napi::Object exports);
 void AddPeers(Napi::Env env, Napi::Object exports);
 void AddMessageQueues(Napi::Env env, Napi::Object exports);
 void AddWatches(Napi::Env env, Napi::Object exports);

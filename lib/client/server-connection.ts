@@ -21,9 +21,8 @@ import {
   tlsBinding,
   uidBinding,
 } from "../crypto/signed-statements.ts";
-import { findLiveServer } from "../directory/live-server.ts";
+import { findLiveServer, listenersAt } from "../directory/live-server.ts";
 import { type DialOptions, dialServer } from "../net/dial.ts";
-import { listenerOwners } from "../net/listener-owner.ts";
 import { encodeCommand } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
@@ -150,7 +149,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     try {
       const { server } = first.connection;
       checkSameServer(server, [first.greeting.statement.serverKey, moved.greeting.statement.serverKey]);
-      const owners = listenerOwners(options.address);
+      const owners = ownersAt(options.address);
       checkPortOwners(server, owners, moved.greeting.serverUid);
       // Through our own forwarder: whoever set it up wants the connection to go that way.
       const isDirect = port === options.address.port && owners.size > 0;
@@ -360,10 +359,13 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   }
 }
 
+/** Uids of the sockets that take connections to that address; none where that cannot be seen. */
+const ownersAt = (address: ServerAddress): ReadonlySet<number> => new Set(listenersAt(address).map(({ uid }) => uid));
+
 /** Our own forwarder may be there. @throws TalkError refused for another user's */
 function checkForwarder({ connection, greeting }: GreetedConnection, address: ServerAddress): void {
   try {
-    checkPortOwners(connection.server, listenerOwners(address), greeting.serverUid);
+    checkPortOwners(connection.server, ownersAt(address), greeting.serverUid);
   } catch (error) {
     connection.close();
     throw error;

@@ -1,5 +1,6 @@
-// Who listens on a TCP port of this network namespace: proc_net_tcp(5). A row names the socket's owner, never a speaker.
+// The sockets that listen on a TCP port of this network namespace. They name their owner, never a speaker.
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { native } from "../native.ts";
 
 /** A socket that listens. */
 export interface Listener {
@@ -16,7 +17,7 @@ const MAPPED_PREFIX = "0000000000000000FFFF0000";
 
 /**
  * The sockets to which a connection to that very address goes; if there are none, and it is a loopback address, those that listen on
- * all addresses. Empty where /proc cannot be read.
+ * all addresses. Empty where neither the kernel nor /proc tells.
  * @param host an IPv4 address, or an IPv6 address in its canonical spelling
  */
 export function listenersOn(host: string, port: number): Listener[] {
@@ -58,17 +59,35 @@ function linkOf(path: string): string {
   }
 }
 
-/** Those that listen on the port, by local address as the file has it. The kernel lists listening sockets before all others. */
+/** Those that listen on the port, by local address as proc_net_tcp(5) has it. */
 function rows(file: "tcp" | "tcp6", port: number): Map<string, Listener[]> {
   const found = new Map<string, Listener[]>();
+  for (const { address, ...listener } of listening(file, port)) {
+    found.set(address, [...(found.get(address) ?? []), listener]);
+  }
+  return found;
+}
+
+type Row = Listener & { readonly address: string };
+
+function listening(file: "tcp" | "tcp6", port: number): Row[] {
+  try {
+    return native.tcpListeners(file === "tcp6", port);
+  } catch {
+    return listeningByProc(file, port); // a kernel or a sandbox without sock_diag(7)
+  }
+}
+
+/** The kernel lists listening sockets before all others. */
+export function listeningByProc(file: "tcp" | "tcp6", port: number): Row[] {
+  const found: Row[] = [];
   const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
   for (const line of lines(`/proc/net/${file}`)) {
     const [, local = "", , state, , , , uid, , inode] = line.trim().split(/\s+/);
     if (state === "st") continue; // the heading
     if (state !== LISTENING) break;
-    if (!local.endsWith(end)) continue;
-    const address = local.slice(0, -end.length);
-    found.set(address, [...(found.get(address) ?? []), { uid: Number(uid), inode: Number(inode) }]);
+    if (local.endsWith(end))
+      found.push({ address: local.slice(0, -end.length), uid: Number(uid), inode: Number(inode) });
   }
   return found;
 }

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { TalkClient } from "../../dist/index.js";
+import { TalkClient } from "../../lib/index.ts";
 import { User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
