@@ -33,7 +33,7 @@ export interface FileNews {
   readonly ms: number;
 }
 
-/** `file` of FORMS: the line of `--json`. */
+/** The line of `--json`. */
 export interface FileJson {
   readonly type: "file";
   readonly id: string;

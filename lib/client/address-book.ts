@@ -386,7 +386,7 @@ export class AddressBook {
     const contact = this.#contacts.get(name);
     const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;
     if (verified) this.#parts.source.dealsWith(name);
-    const shown = contact?.fingerprintOf(key) ?? fingerprint(Buffer.from(key, "base64"));
+    const shown = contact?.fingerprintOf(key) ?? fingerprintOf(key);
     return { verified, fingerprint: shown, user, uid, attested, isUnattestedLogin };
   }
 
@@ -402,8 +402,7 @@ export class AddressBook {
       const isMismatch = error instanceof TalkError && error.code === "key-mismatch";
       if (!isMismatch || !localUsers()?.vouchesFor(name, key)) throw error;
       peers.replace(server, name, key);
-      const shown = fingerprint(Buffer.from(key, "base64"));
-      const text = `the key of ${JSON.stringify(name)} has changed to ${shown}: this host's kernel vouches for it, and it is remembered`;
+      const text = `the key of ${JSON.stringify(name)} has changed to ${fingerprintOf(key)}: this host's kernel vouches for it, and it is remembered`;
       process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
       return "known";
     }

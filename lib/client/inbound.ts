@@ -209,12 +209,13 @@ export class InboundMessages {
   }
 
   /**
-   * On the disk, for whoever looks later. Its id as well: a terminal that takes the name over in this moment gets the message again, and
-   * has to know it, when the confirmation came too late.
+   * Puts the message on the disk, then its id. A terminal that takes the name over in this moment gets the message again when the
+   * confirmation comes too late, and knows it by the id. An id without its message would lose the message.
    */
   async #keep(message: TalkMessage, key: Buffer): Promise<void> {
     const { journal, seen } = this.#parts;
-    await Promise.all([journal?.addSynced(receivedRecord(message)), seen.addSynced(key, message.id)]);
+    await journal?.addSynced(receivedRecord(message));
+    await seen.addSynced(key, message.id);
   }
 
   /** Takes a message that is one too many of a burst away from the screen: into the history, on the disk. */

@@ -1,24 +1,20 @@
 // A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all who wait at that instant (a condition
 // variable's broadcast). futex(2).
 //
-//   word 0  magic      word 1  layout version
+//   words 0 and 1: line-segment.ts
 //   word 2  count: odd while the event is set; counts up at each set, reset and pulse (by 2, so that what it is stays)
 //
 // Nothing is owned, so nobody's death leaves anything to be repaired: each call is one compare-and-exchange and one wake. A waker that is
 // killed between the two is made good for by the end of the sleepers' slice.
 import { native } from "../native.ts";
-import { IpcError, isCode } from "./error.ts";
+import { IpcError } from "./error.ts";
+import { createLine, type LineKind, lineWords, openLine, openOrCreateLine } from "./line-segment.ts";
 import { checkMilliseconds, checkMode } from "./names.ts";
-import { openOrCreateShared } from "./open-or-create.ts";
-import { abortError, Polling, type WaitOptions, waitForWord } from "./semaphore-wait.ts";
-import { fdOf, SharedMemory, wordsOf } from "./shared-memory.ts";
-import { LINE_WORDS, WORD_BYTES } from "./words.ts";
+import { abortError, Polling, pauseWithoutThread, type WaitOptions, waitForWord } from "./semaphore-wait.ts";
+import { SharedMemory } from "./shared-memory.ts";
 
-const SEGMENT_BYTES = LINE_WORDS * WORD_BYTES;
-/** "ptEV", little-endian. */
-const MAGIC = 0x56457470;
-const LAYOUT_VERSION = 1;
-const Word = { magic: 0, version: 1, count: 2 } as const;
+const KIND: LineKind = { what: "an event", magic: 0x56457470, version: 1 }; // "ptEV"
+const Word = { count: 2 } as const;
 const DEFAULT_MODE = 0o600;
 /** How long one sleep lasts, in milliseconds. */
 const SLICE_MS = 100;
@@ -43,7 +39,7 @@ export class Event implements Disposable {
 
   private constructor(shm: SharedMemory) {
     this.#shm = shm;
-    this.#words = layoutOf(shm);
+    this.#words = lineWords(shm, KIND);
   }
 
   /** The POSIX name: "/name". */
@@ -54,28 +50,21 @@ export class Event implements Disposable {
   /** Creates an event that did not exist; it is not set. EEXIST when the name is taken. */
   static create(name: string, { mode = DEFAULT_MODE }: EventOptions = {}): Event {
     checkMode(mode);
-    const shm = SharedMemory.create(name, { size: SEGMENT_BYTES, mode });
-    native.fchmod(fdOf(shm), mode);
-    return new Event(shm);
+    return new Event(createLine(name, mode));
   }
 
   /** Opens one that exists. ENOENT, EACCES; EINVAL for an object that is no event, or of another layout version. */
   static open(name: string): Event {
-    const shm = SharedMemory.open(name);
-    try {
-      return new Event(shm);
-    } catch (error) {
-      shm.close();
-      throw error;
-    }
+    return openLine(name, (shm) => new Event(shm));
   }
 
   /** Opens the event as it is, or creates it when there is none. */
   static openOrCreate(name: string, options: EventOptions = {}): Event {
-    return openOrCreateShared(
+    return openOrCreateLine(
+      name,
+      options.mode ?? DEFAULT_MODE,
       () => Event.open(name),
       () => Event.create(name, options),
-      () => void SharedMemory.openOrCreate(name, { size: SEGMENT_BYTES, mode: options.mode ?? DEFAULT_MODE }).close(),
     );
   }
 
@@ -124,7 +113,9 @@ export class Event implements Disposable {
       if (this.#count() !== begun) return true;
       const left = deadline - performance.now();
       if (left <= 0) return false;
-      await waitForWord(this.#words, Word.count, begun, Math.min(left, SLICE_MS), signal).catch(withoutThread);
+      await waitForWord(this.#words, Word.count, begun, Math.min(left, SLICE_MS), signal).catch(
+        pauseWithoutThread(POLL_MS),
+      );
     }
   }
 
@@ -160,25 +151,4 @@ export class Event implements Disposable {
     }
     native.wordWake(this.#words, Word.count, EVERYBODY);
   }
-}
-
-// 1024 waits are pending (EAGAIN): the wait is a pause. An abort, and an event that was closed meanwhile (EFAULT), are seen by the caller.
-async function withoutThread(error: unknown): Promise<void> {
-  if (isCode(error, "EFAULT")) return;
-  if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  else if (!(error instanceof Error && error.name === "AbortError")) throw error;
-}
-
-function layoutOf(shm: SharedMemory): Int32Array {
-  const refuse = (found: string) => IpcError.of("EINVAL", "mmap", shm.name, `not an event: ${found}`);
-  if (shm.size !== SEGMENT_BYTES) throw refuse(`it has ${shm.size} bytes, not ${SEGMENT_BYTES}`);
-  const words = wordsOf(shm);
-  // Whoever comes first writes the constants; a creator that died before it did is nothing special.
-  Atomics.compareExchange(words, Word.version, 0, LAYOUT_VERSION);
-  const magic = Atomics.compareExchange(words, Word.magic, 0, MAGIC);
-  if (magic !== 0 && magic !== MAGIC) throw refuse("it begins with other bytes");
-  const version = Atomics.load(words, Word.version);
-  if (version !== LAYOUT_VERSION)
-    throw refuse(`it has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`);
-  return words;
 }

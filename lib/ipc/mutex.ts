@@ -1,7 +1,7 @@
 // A named mutex between processes. The kernel holds it for its holder (byte-lock.ts), so it dies with it; a segment of one line beside it
 // wakes who waits and says whether the last holder died inside.
 //
-//   word 0  magic        word 1  layout version
+//   words 0 and 1: line-segment.ts
 //   word 2  releases: counts up at each release; who waits sleeps on it
 //   word 3  holder: its pid from the first instant inside to the last; what is there when somebody else gets in is a death
 //
@@ -9,20 +9,16 @@
 // itself after WAKE_SLICE_MS at most.
 import { native } from "../native.ts";
 import { acquire, type ByteRange, isLockedByOthers, lockTimedOut, unlock, type WaitTurn } from "./byte-lock.ts";
-import { IpcError, isCode } from "./error.ts";
+import { IpcError } from "./error.ts";
+import { createLine, type LineKind, lineWords, openLine, openOrCreateLine } from "./line-segment.ts";
 import { checkMode, exactMode } from "./names.ts";
-import { openOrCreateShared } from "./open-or-create.ts";
 import { lockIdentity } from "./own-sections.ts";
 import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./section-queue.ts";
-import { Polling, waitForWord } from "./semaphore-wait.ts";
-import { fdOf, SharedMemory, wordsOf } from "./shared-memory.ts";
-import { LINE_WORDS, WORD_BYTES } from "./words.ts";
+import { Polling, pauseWithoutThread, waitForWord } from "./semaphore-wait.ts";
+import { fdOf, SharedMemory } from "./shared-memory.ts";
 
-const SEGMENT_BYTES = LINE_WORDS * WORD_BYTES;
-/** "ptMX", little-endian. */
-const MAGIC = 0x584d7470;
-const LAYOUT_VERSION = 1;
-const Word = { magic: 0, version: 1, releases: 2, holder: 3 } as const;
+const KIND: LineKind = { what: "a mutex", magic: 0x584d7470, version: 1 }; // "ptMX"
+const Word = { releases: 2, holder: 3 } as const;
 const DEFAULT_MODE = 0o600;
 /** The byte that is locked, beyond the data. */
 const LOCK_BYTE = 2 ** 40;
@@ -61,7 +57,7 @@ export class Mutex implements Disposable {
 
   private constructor(shm: SharedMemory) {
     this.#shm = shm;
-    this.#words = layoutOf(shm);
+    this.#words = lineWords(shm, KIND);
     this.#range = { fd: fdOf(shm), start: LOCK_BYTE, length: 1 };
     this.#sections = new SectionQueue(this.#gate());
   }
@@ -74,30 +70,21 @@ export class Mutex implements Disposable {
   /** Creates a mutex that did not exist. EEXIST when the name is taken. */
   static create(name: string, { mode = DEFAULT_MODE }: MutexOptions = {}): Mutex {
     checkMode(mode);
-    const exact = exactMode(mode);
-    const shm = SharedMemory.create(name, { size: SEGMENT_BYTES, mode: exact });
-    native.fchmod(fdOf(shm), exact);
-    return new Mutex(shm);
+    return new Mutex(createLine(name, exactMode(mode)));
   }
 
   /** Opens one that exists. ENOENT, EACCES; EINVAL for an object that is no mutex, or of another layout version. */
   static open(name: string): Mutex {
-    const shm = SharedMemory.open(name);
-    try {
-      return new Mutex(shm);
-    } catch (error) {
-      shm.close();
-      throw error;
-    }
+    return openLine(name, (shm) => new Mutex(shm));
   }
 
   /** Opens the mutex, or creates it when there is none. The mode counts at creation only. */
   static openOrCreate(name: string, options: MutexOptions = {}): Mutex {
-    return openOrCreateShared(
+    return openOrCreateLine(
+      name,
+      options.mode ?? DEFAULT_MODE,
       () => Mutex.open(name),
       () => Mutex.create(name, options),
-      // Its creator died before it gave it a size: this does.
-      () => void SharedMemory.openOrCreate(name, { size: SEGMENT_BYTES, mode: options.mode ?? DEFAULT_MODE }).close(),
     );
   }
 
@@ -187,7 +174,9 @@ export class Mutex implements Disposable {
       if (before !== undefined) {
         const moved = () => Atomics.load(this.#words, Word.releases) !== before;
         if (polled || !(await this.#polling.until(moved, ms, signal))) {
-          await waitForWord(this.#words, Word.releases, before, Math.min(ms, slice), signal).catch(asleep);
+          await waitForWord(this.#words, Word.releases, before, Math.min(ms, slice), signal).catch(
+            pauseWithoutThread(FIRST_SLICE_MS),
+          );
           slice = Math.min(2 * slice, LONGEST_SLICE_MS);
         }
         polled = true;
@@ -203,24 +192,4 @@ export class Mutex implements Disposable {
     const held = holder === 0 ? "nobody is inside" : `held by ${who}${state === "T" ? " (stopped)" : ""}`;
     return lockTimedOut(this.name, "mutex", timeoutMs, held);
   }
-}
-
-// An abort is seen by the caller; without a thread to wait on (EAGAIN) the wait is a pause.
-async function asleep(error: unknown): Promise<void> {
-  if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, FIRST_SLICE_MS));
-  else if (!(error instanceof Error && error.name === "AbortError")) throw error;
-}
-
-function layoutOf(shm: SharedMemory): Int32Array {
-  const refuse = (found: string) => IpcError.of("EINVAL", "mmap", shm.name, `not a mutex: ${found}`);
-  if (shm.size !== SEGMENT_BYTES) throw refuse(`it has ${shm.size} bytes, not ${SEGMENT_BYTES}`);
-  const words = wordsOf(shm);
-  // Whoever comes first writes the constants; a creator that died before it did is nothing special.
-  Atomics.compareExchange(words, Word.version, 0, LAYOUT_VERSION);
-  const magic = Atomics.compareExchange(words, Word.magic, 0, MAGIC);
-  if (magic !== 0 && magic !== MAGIC) throw refuse("it begins with other bytes");
-  const version = Atomics.load(words, Word.version);
-  if (version !== LAYOUT_VERSION)
-    throw refuse(`it has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`);
-  return words;
 }

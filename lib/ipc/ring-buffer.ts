@@ -9,12 +9,12 @@
 //   64 participants of one line each: role, pid; while it lives, each holds the byte of its slot (liveness-locks.ts)
 //   data: a power of two of bytes; a message is a word with its length, its bytes, and padding to whole words; it may wrap
 import { native } from "../native.ts";
-import { IpcError, isCode } from "./error.ts";
+import { IpcError } from "./error.ts";
 import { LivenessLocks, sleepSync } from "./liveness-locks.ts";
 import { step } from "./lock/failpoint.ts";
 import { checkInteger, checkMilliseconds, checkMode, exactMode, kindOf } from "./names.ts";
 import { NOT_READY_MS, openOrCreateShared } from "./open-or-create.ts";
-import { abortError, Polling, type WaitOptions, waitForWord } from "./semaphore-wait.ts";
+import { abortError, Polling, pauseWithoutThread, type WaitOptions, waitForWord } from "./semaphore-wait.ts";
 import { faultsOf, fdOf, SharedMemory, wordsOf } from "./shared-memory.ts";
 import { LINE_WORDS, WORD_BYTES } from "./words.ts";
 
@@ -473,7 +473,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
       if (got !== undefined) return got;
       const left = deadline - performance.now();
       if (left <= 0) return undefined;
-      await waitForWord(this.#words, news, seen, Math.min(left, SLICE_MS), signal).catch(withoutThread);
+      await waitForWord(this.#words, news, seen, Math.min(left, SLICE_MS), signal).catch(pauseWithoutThread(POLL_MS));
     }
   }
 
@@ -607,7 +607,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
       const seen = Atomics.load(ring.#words, Word.pushes);
       Atomics.store(ring.#words, Word.awaitingPush, 1);
       if (ring.#closed || ring.#used() > 0) return;
-      await waitForWord(ring.#words, Word.pushes, seen, SLICE_MS, signal).catch(withoutThread);
+      await waitForWord(ring.#words, Word.pushes, seen, SLICE_MS, signal).catch(pauseWithoutThread(POLL_MS));
     };
   }
 }
@@ -660,13 +660,6 @@ function awaitReady(shm: SharedMemory): void {
   if (version !== LAYOUT_VERSION)
     throw refuse(`it has layout version ${version}, this ptalk understands ${LAYOUT_VERSION}`);
   if (load(Word.capacity) !== size) throw refuse(`it has ${size} bytes for messages and says ${load(Word.capacity)}`);
-}
-
-// 1024 waits are pending (EAGAIN): the wait is a pause. An abort, and a ring that was closed meanwhile (EFAULT), are seen by the caller.
-async function withoutThread(error: unknown): Promise<void> {
-  if (isCode(error, "EFAULT")) return;
-  if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  else if (!(error instanceof Error && error.name === "AbortError")) throw error;
 }
 
 const closed = (name: string): IpcError => IpcError.of("EBADF", "mmap", name, "it is closed");

@@ -141,3 +141,15 @@ function succeeds(attempt: () => boolean): boolean {
     return false;
   }
 }
+
+/**
+ * What a failed {@link waitForWord} means to a loop that looks again: without a thread to wait on (EAGAIN, 1024 waits are pending) the wait is a
+ * pause of `pauseMs`; the loop itself sees an abort, and an object that was closed meanwhile (EFAULT).
+ */
+export function pauseWithoutThread(pauseMs: number): (error: unknown) => Promise<void> {
+  return async (error) => {
+    if (isCode(error, "EFAULT")) return;
+    if (isCode(error, "EAGAIN")) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    else if (!(error instanceof Error && error.name === "AbortError")) throw error;
+  };
+}

@@ -3,10 +3,10 @@
 //
 // An agent's object, "/ptalk-agent-UID.RANDOM", is its user's alone (0600): it says who wrote last. It holds a few words and a JSON
 // text; the sequence is odd while the agent writes. It counts while the agent's process lives.
-import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { readdirSync, readFileSync, readSync } from "node:fs";
 import { foldIfValid } from "../base/names.ts";
+import { readOwnedFile, SHM_DIRECTORY } from "./shm-file.ts";
 
-const SHM_DIRECTORY = "/dev/shm";
 /** The object's exact size. */
 export const AGENT_BYTES = 4096;
 /** "ptkA" in memory on a little-endian machine. */
@@ -58,25 +58,13 @@ function filesIn(folder: string): string[] {
 }
 
 function readAgent(path: string, uid: number): AgentState | null {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return null;
-  }
-  try {
-    const status = fstatSync(fd);
-    if (!status.isFile() || status.uid !== uid || status.size !== AGENT_BYTES) return null;
+  return readOwnedFile(path, uid, AGENT_BYTES, (fd) => {
     for (let reads = 0; reads < MAX_READS; reads++) {
       const text = settledText(readAll(fd), readAll(fd));
       if (text !== null) return parse(text);
     }
     return null;
-  } catch {
-    return null;
-  } finally {
-    closeSync(fd);
-  }
+  });
 }
 
 function readAll(fd: number): Buffer {

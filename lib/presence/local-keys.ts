@@ -1,7 +1,6 @@
 // The keys that a user's programs use on this machine, those of `ptalk send` too, in the user's segment: whoever claims to be that user
 // here has one of them. Only the file's owner and the keys count, never a pid: processes may be hidden (proc(5), hidepid). Keys stay
 // for as long as the segment.
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { SharedMemory } from "../ipc/shared-memory.ts";
 import {
@@ -20,8 +19,9 @@ import {
   MAX_CANDIDATES,
   MAX_KEYS,
 } from "./local-layout.ts";
+import { readOwnedFile, SHM_DIRECTORY, wordsIn } from "./shm-file.ts";
 
-const SHM_DIRECTORY = "/dev/shm";
+const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;
 const [EMPTY, WRITING, READY] = [0, 1, 2];
 
 /**
@@ -74,19 +74,11 @@ export function keysOfUser(uid: number): ReadonlySet<string> | null {
 
 /** Null: no local table of this user. Empty: it is one, and does not say which keys. */
 function keysIn(path: string, uid: number): ReadonlySet<string> | null {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return null;
-  }
-  try {
-    const status = fstatSync(fd);
-    if (!status.isFile() || status.uid !== uid || status.size !== LOCAL_BYTES) return null;
-    const header = wordsAt(fd, 0, LOCAL_HEADER_WORDS);
+  return readOwnedFile(path, uid, LOCAL_BYTES, (fd) => {
+    const header = wordsIn(fd, 0, LOCAL_HEADER_WORDS * WORD_BYTES);
     if (header[LOCAL_HEADER.magic] !== LOCAL_MAGIC || header[LOCAL_HEADER.layoutVersion] !== LOCAL_LAYOUT_VERSION)
       return null;
-    const words = wordsAt(fd, KEY_AREA_AT, KEY_AREA_WORDS);
+    const words = wordsIn(fd, KEY_AREA_AT * WORD_BYTES, KEY_AREA_WORDS * WORD_BYTES);
     const keys = new Set<string>();
     if (words[KEY_AREA.keysLost] !== 0) return keys;
     for (let slot = 0; slot < MAX_KEYS; slot++) {
@@ -96,18 +88,5 @@ function keysIn(path: string, uid: number): ReadonlySet<string> | null {
       keys.add(Buffer.from(bytes.buffer).toString("base64"));
     }
     return keys;
-  } catch {
-    return null;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** @throws Error if the file is shorter by now */
-function wordsAt(fd: number, at: number, count: number): Int32Array<ArrayBuffer> {
-  const words = new Int32Array(count);
-  const { BYTES_PER_ELEMENT } = Int32Array;
-  if (readSync(fd, words, 0, words.byteLength, at * BYTES_PER_ELEMENT) !== words.byteLength)
-    throw new Error("truncated");
-  return words;
+  });
 }

@@ -3,7 +3,7 @@
 //
 // Segments are read, not mapped: no other process can then truncate one under us, and a read of a fifo or a directory is
 // never made. All are read twice; a row that was the same both times and had an even sequence was not being written.
-import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { userNames } from "../base/users.ts";
 import { isAlive } from "../ipc/process.ts";
@@ -19,8 +19,8 @@ import {
   ROW_BYTES,
   ROW_WORDS,
 } from "./local-layout.ts";
+import { readOwnedFile, SHM_DIRECTORY, wordsIn } from "./shm-file.ts";
 
-const SHM_DIRECTORY = "/dev/shm";
 const SEGMENT = /^ptalk-host-(0|[1-9]\d{0,9})(?:\.([1-9]\d?))?$/;
 /** A row that changes all the time is read this often at most, then it is taken to be garbage. */
 const MAX_READS = 10;
@@ -79,38 +79,24 @@ function segments(): { readonly name: string; readonly file: string; readonly ui
 
 /** The rows of one segment that are this user's own, alive; null if it is no local table of this user. */
 function rowsOf(path: string, uid: number): OwnedLocalEntry[] | null {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return null; // gone meanwhile, a link, or not for us to read
-  }
-  try {
-    const status = fstatSync(fd);
-    // A segment under another user's name is nobody's: each user has names of its own to list.
-    if (!status.isFile() || status.uid !== uid || status.size !== LOCAL_BYTES) return null;
-    return readRows(fd).filter((row) => isAliveAs(row, uid));
-  } catch {
-    return null;
-  } finally {
-    closeSync(fd);
-  }
+  // Each user has names of its own to list: a segment of another owner counts for neither.
+  return readOwnedFile(path, uid, LOCAL_BYTES, (fd) => readRows(fd).filter((row) => isAliveAs(row, uid)));
 }
 
 function readRows(fd: number): OwnedLocalEntry[] {
-  const header = read(fd, 0, LOCAL_HEADER_BYTES);
+  const header = wordsIn(fd, 0, LOCAL_HEADER_BYTES);
   if (header[LOCAL_HEADER.magic] !== LOCAL_MAGIC || header[LOCAL_HEADER.layoutVersion] !== LOCAL_LAYOUT_VERSION)
     return [];
   const used = Math.max(0, Math.min(header[LOCAL_HEADER.usedRows] as number, LOCAL_ROWS));
-  const first = read(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
-  const second = read(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
+  const first = wordsIn(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
+  const second = wordsIn(fd, LOCAL_HEADER_BYTES, used * ROW_BYTES);
   const rows: OwnedLocalEntry[] = [];
   for (let index = 0; index < used; index++) {
     let before = first.slice(index * ROW_WORDS, (index + 1) * ROW_WORDS);
     let after = second.slice(index * ROW_WORDS, (index + 1) * ROW_WORDS);
     for (let reads = 2; !isSettled(before, after) && reads < MAX_READS; reads++) {
       before = after;
-      after = read(fd, LOCAL_HEADER_BYTES + index * ROW_BYTES, ROW_BYTES);
+      after = wordsIn(fd, LOCAL_HEADER_BYTES + index * ROW_BYTES, ROW_BYTES);
     }
     const row = isSettled(before, after) ? decodeRow(after) : null;
     if (row !== null) rows.push(row);
@@ -120,13 +106,6 @@ function readRows(fd: number): OwnedLocalEntry[] {
 
 function isSettled(before: Int32Array, after: Int32Array): boolean {
   return ((after[0] as number) & 1) === 0 && before.every((word, index) => word === after[index]);
-}
-
-/** @throws Error if the file is shorter by now */
-function read(fd: number, offset: number, length: number): Int32Array<ArrayBuffer> {
-  const words = new Int32Array(length / Int32Array.BYTES_PER_ELEMENT);
-  if (readSync(fd, words, 0, length, offset) !== length) throw new Error("truncated");
-  return words;
 }
 
 /** The effective uid is the second number of proc_pid_status(5)'s "Uid:". (The directory's owner is root's for some.) */

@@ -2,6 +2,7 @@
 import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
+import type { NewLeft } from "../store/mailbox.ts";
 import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
@@ -71,16 +72,7 @@ export interface WorkerLoad {
 
 /** What a worker asks the primary of the mailbox. Names are folded, bytes base64. */
 export type MailboxRequest =
-  | {
-      readonly op: "leave";
-      readonly to: string;
-      readonly id: string;
-      readonly from: string;
-      readonly account: string;
-      readonly attested: boolean;
-      readonly receipt: boolean;
-      readonly bytes: string;
-    }
+  | (Omit<NewLeft, "bytes"> & { readonly op: "leave"; readonly bytes: string })
   | { readonly op: "take"; readonly to: string; readonly connection: number; readonly count: number }
   | { readonly op: "done"; readonly connection: number; readonly names: readonly string[] };
 

@@ -53,13 +53,7 @@ export interface NewLeft {
 }
 
 /** Kept in the first line of a file, as JSON. */
-interface Head {
-  readonly to: string;
-  readonly id: string;
-  readonly from: string;
-  readonly account: string;
-  readonly attested: boolean;
-  readonly receipt: boolean;
+interface Head extends Omit<NewLeft, "bytes"> {
   /** Milliseconds since the epoch. */
   readonly at: number;
 }

@@ -1,5 +1,5 @@
 // The installed command as a test runs it: bin/ptalk.js in a process of its own, with folders of its own.
-import { spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,23 +36,8 @@ export class User implements Disposable {
     args: readonly string[],
     options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Outcome> {
-    return new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [PTALK, ...args], { env: { ...this.env, ...options.env } });
-      const watchdog = setTimeout(() => child.kill("SIGKILL"), WATCHDOG_MS);
-      let stdout = "";
-      let stderr = "";
-      child.stdout.setEncoding("utf8").on("data", (text: string) => {
-        stdout += text;
-      });
-      child.stderr.setEncoding("utf8").on("data", (text: string) => {
-        stderr += text;
-      });
-      child.on("error", reject).on("close", (code, signal) => {
-        clearTimeout(watchdog);
-        resolve({ code, signal, stdout, stderr });
-      });
-      child.stdin.on("error", () => {}).end(options.input ?? "");
-    });
+    const child = spawn(process.execPath, [PTALK, ...args], { env: { ...this.env, ...options.env } });
+    return outcomeOf(child, options.input);
   }
 
   /** Starts the command and leaves it running. */
@@ -63,4 +48,24 @@ export class User implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.home, { recursive: true, force: true });
   }
+}
+
+/** Runs a program with piped stdio to its end. */
+export function outcomeOf(child: ChildProcessWithoutNullStreams, input: string | Uint8Array = ""): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const watchdog = setTimeout(() => child.kill("SIGKILL"), WATCHDOG_MS);
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    child.on("error", reject).on("close", (code, signal) => {
+      clearTimeout(watchdog);
+      resolve({ code, signal, stdout, stderr });
+    });
+    child.stdin.on("error", () => {}).end(input);
+  });
 }

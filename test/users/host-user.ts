@@ -3,11 +3,8 @@ import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Outcome } from "../helpers/cli.ts";
+import { type Outcome, outcomeOf, PTALK } from "../helpers/cli.ts";
 import { Program } from "../helpers/program.ts";
-
-const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
-const WATCHDOG_MS = 40_000;
 
 /** Why these tests cannot run here; null when they can. */
 export const whyNoUsers: string | null =
@@ -64,22 +61,7 @@ export class HostUser implements Disposable {
 
   /** Runs `ptalk` to its end. */
   run(args: readonly string[], input = ""): Promise<Outcome> {
-    return new Promise((resolve, reject) => {
-      const child = spawn("setpriv", [...this.prefix, process.execPath, PTALK, ...args], { cwd: "/" });
-      const watchdog = setTimeout(() => child.kill("SIGKILL"), WATCHDOG_MS);
-      let [stdout, stderr] = ["", ""];
-      child.stdout.setEncoding("utf8").on("data", (text: string) => {
-        stdout += text;
-      });
-      child.stderr.setEncoding("utf8").on("data", (text: string) => {
-        stderr += text;
-      });
-      child.on("error", reject).on("close", (code, signal) => {
-        clearTimeout(watchdog);
-        resolve({ code, signal, stdout, stderr });
-      });
-      child.stdin.on("error", () => {}).end(input);
-    });
+    return outcomeOf(spawn("setpriv", [...this.prefix, process.execPath, PTALK, ...args], { cwd: "/" }), input);
   }
 
   /** Starts `ptalk` and leaves it running. */
