@@ -87,6 +87,8 @@ export class Mailbox {
   #lastTime = 0;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<unknown> = Promise.resolve();
+  /** Being written: a sender whose connection breaks off leaves the same again. */
+  readonly #leaving = new Map<string, Promise<number | null>>();
   readonly #costs = { texts: 0, unattested: 0, receipts: 0, accounts: new Map<string, number>() };
 
   private constructor(path: string, limits: MailboxLimits) {
@@ -117,9 +119,17 @@ export class Mailbox {
    * @returns null: there is no room
    * @throws the system's error; it is not kept then
    */
-  async leave(message: NewLeft): Promise<number | null> {
+  leave(message: NewLeft): Promise<number | null> {
     const before = this.#boxes.get(message.to)?.find((kept) => isSame(kept, message));
-    if (before !== undefined) return before.at;
+    if (before !== undefined) return Promise.resolve(before.at);
+    const { to, id, from, receipt } = message;
+    const which = JSON.stringify([to, id, from, receipt]);
+    const underWay = this.#leaving.get(which) ?? this.#leave(message).finally(() => this.#leaving.delete(which));
+    this.#leaving.set(which, underWay);
+    return underWay;
+  }
+
+  async #leave(message: NewLeft): Promise<number | null> {
     const at = Date.now();
     const { to, id, from, account, attested, receipt } = message;
     const head: Head = { to, id, from, account, attested, receipt, at };

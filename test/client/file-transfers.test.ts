@@ -146,12 +146,8 @@ describe("a hostile sender", () => {
 
   async function offered(size: number): Promise<{ bob: Side; mallory: PeerTransport; to: PeerIdentity }> {
     const bob = await side("bob");
-    const mallory = await PeerTransport.open({ identity: Identity.generate(), address: HOST });
-    mallory.on("body", (_body, settle) => settle("accepted"));
-    cleanUp.push(() => mallory.close({ timeoutMs: 0 }));
-    const to = at(bob, bob.transport.port);
-    const offer = encodeFileOffer({ id, from: "mallory", name: "x", size, sha256: Buffer.alloc(32) });
-    await mallory.sendBody(to, offer as Buffer, steps);
+    const { mallory, to, offer } = await offering(bob, size);
+    await mallory.sendBody(to, offer, steps);
     return { bob, mallory, to };
   }
 
@@ -159,6 +155,20 @@ describe("a hostile sender", () => {
     const body = Buffer.alloc(fileDataHeadBytes(id) + length);
     writeFileDataHead(body, id, offset);
     return body;
+  }
+
+  /** A sender of bodies of its own making, and its offer of so many bytes. `accepted`: bob has answered it. */
+  async function offering(bob: Side, size = 10) {
+    const mallory = await PeerTransport.open({ identity: Identity.generate(), address: HOST });
+    cleanUp.push(() => mallory.close({ timeoutMs: 0 }));
+    const accepted = new Promise<void>((resolve) => {
+      mallory.on("body", (_body, settle) => {
+        settle("accepted");
+        resolve();
+      });
+    });
+    const offer = encodeFileOffer({ id, from: "mallory", name: "x", size, sha256: Buffer.alloc(32) }) as Buffer;
+    return { mallory, to: at(bob, bob.transport.port), offer, accepted };
   }
 
   it("finds no listener: the offer is declined at once", async () => {
@@ -169,18 +179,9 @@ describe("a hostile sender", () => {
     const bob = await side("bob");
     const received = accepting(bob);
     received.catch(() => {});
-    const mallory = await PeerTransport.open({ identity: Identity.generate(), address: HOST });
-    const accepted = new Promise<void>((resolve) => {
-      mallory.on("body", (_body, settle) => {
-        settle("accepted");
-        resolve();
-      });
-    });
-    cleanUp.push(() => mallory.close({ timeoutMs: 0 }));
-    const to = at(bob, bob.transport.port);
+    const { mallory, to, offer, accepted } = await offering(bob);
     await expect(mallory.sendBody(to, data(0, 10), steps)).rejects.toMatchObject({ code: "declined" });
-    const offer = encodeFileOffer({ id, from: "mallory", name: "x", size: 10, sha256: Buffer.alloc(32) });
-    await mallory.sendBody(to, offer as Buffer, steps);
+    await mallory.sendBody(to, offer, steps);
     await accepted;
     await mallory.sendBody(to, data(0, 10), steps);
     await mallory.sendBody(to, encodeFileControl(id, "end", 10) as Buffer, steps);
@@ -193,17 +194,8 @@ describe("a hostile sender", () => {
     const bob = await side("bob");
     const received = accepting(bob);
     received.catch(() => {});
-    const mallory = await PeerTransport.open({ identity: Identity.generate(), address: HOST });
-    const accepted = new Promise<void>((resolve) => {
-      mallory.on("body", (_body, settle) => {
-        settle("accepted");
-        resolve();
-      });
-    });
-    cleanUp.push(() => mallory.close({ timeoutMs: 0 }));
-    const to = at(bob, bob.transport.port);
-    const offer = encodeFileOffer({ id, from: "mallory", name: "x", size: 10, sha256: Buffer.alloc(32) });
-    await mallory.sendBody(to, offer as Buffer, steps);
+    const { mallory, to, offer, accepted } = await offering(bob);
+    await mallory.sendBody(to, offer, steps);
     await accepted;
     await expect(mallory.sendBody(to, data(0, fileDataBytes(id)), steps)).rejects.toMatchObject({ code: "declined" });
     await expect(received).rejects.toMatchObject({ code: "bad-data" });
