@@ -1,16 +1,13 @@
 // The server that `ptalk` starts when none answers: a detached `ptalk serve --exit-when-empty` that outlives this
 // process and goes by itself. Two clients starting at once both try; the port decides, and both use the winner. One that is
 // just leaving may still answer, or keep its successor away for a moment: then we try again.
-import { spawn } from "node:child_process";
-import { closeSync, fchmodSync, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
 import { connect } from "node:net";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { ensureStateDir, serveLogFile } from "../store/state-paths.ts";
-import { withoutInherited } from "./inherited-descriptors.ts";
+import { startInBackground } from "./background-program.ts";
 
 /** For everything: a cold start takes some 300 ms, a leaving server's last farewell as much; a loaded login node may take seconds. */
 const START_LIMIT_MS = 10_000;
@@ -21,11 +18,6 @@ const PROBE_LIMIT_MS = 1_000; // loopback answers or refuses at once
 const SERVE_OCCUPIED = 75;
 /** Ms after which the other server has gone (its workers get three seconds) or answers: if neither, it is no lookup server. */
 const LEAVING_MS = 4_000;
-/** Bytes of the log that are read for the reason: a line. */
-const REASON_BYTES = 1_024;
-const MAX_LOG_BYTES = 1024 * 1024; // an older log past this is emptied at the next start
-
-const PROGRAM = join(import.meta.dirname, "..", "..", "bin", "ptalk.js");
 
 export interface EmbeddedServerOptions {
   /** On loopback. */
@@ -86,76 +78,27 @@ async function ensureServer(
 
 export interface Started {
   /** Undefined while it lives. `passing`: another server is, or was just now, in its place. */
-  end: { readonly how: string; readonly passing: boolean } | undefined;
+  readonly end: { readonly how: string; readonly passing: boolean } | undefined;
 }
 
 /** Starts one in the background, which ends by itself if the port is taken. @param after table of the one that has died there */
 export function startServer(address: ServerAddress, stateDir: string, after: string | null): Started {
   ensureStateDir(stateDir);
-  const log = openSync(serveLogFile(stateDir), "a", 0o600);
-  let nothing: number | undefined;
-  try {
-    nothing = openSync("/dev/null", "r+");
-    fchmodSync(log, 0o600);
-    if (fstatSync(log).size > MAX_LOG_BYTES) ftruncateSync(log, 0);
-    const from = fstatSync(log).size;
-    const listen = formatServerAddress(address);
-    // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
-    const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", listen];
-    if (after !== null) options.push("--after", after);
-    const child = spawn(process.execPath, [PROGRAM, "serve", ...options], {
-      cwd: "/", // it must not keep a file system from being unmounted
-      detached: true, // its own session: neither our terminal's SIGINT nor its hang-up reaches it
-      env: serverEnvironment(process.env),
-      stdio: withoutInherited(["ignore", log, log], nothing),
-    });
-    child.unref();
-    const started: Started = { end: undefined };
-    child.once("error", (error) => {
-      started.end = { how: `could not be started (${error.message})`, passing: false };
-    });
-    child.once("exit", (code, killedBy) => {
-      const how = killedBy ? `was ended by ${killedBy}` : `ended with status ${code}`;
-      started.end = { how: how + reasonIn(serveLogFile(stateDir), from), passing: code === SERVE_OCCUPIED };
-    });
-    return started;
-  } finally {
-    closeSync(log);
-    if (nothing !== undefined) closeSync(nothing);
-  }
+  // Plain, whatever is configured for a server that others reach: this one never leaves the machine.
+  const options = ["--background", "--exit-when-empty", "--no-tls", "--listen", formatServerAddress(address)];
+  if (after !== null) options.push("--after", after);
+  const program = startInBackground(["serve", ...options], serveLogFile(stateDir), isForServers);
+  return {
+    get end() {
+      if (program.end === undefined) return undefined;
+      const { status, how, reason } = program.end;
+      return { how: reason === null ? how : `${how}: ${reason}`, passing: status === SERVE_OCCUPIED };
+    },
+  };
 }
 
-/** What the server has said last, as a clause: ": shared memory has no room…"; empty if that cannot be read. */
-function reasonIn(log: string, from: number): string {
-  let fd: number;
-  try {
-    fd = openSync(log, "r");
-  } catch {
-    return "";
-  }
-  try {
-    const { size } = fstatSync(fd);
-    const bytes = Buffer.alloc(REASON_BYTES);
-    const length = readSync(fd, bytes, 0, REASON_BYTES, Math.max(from, size - REASON_BYTES));
-    const last = bytes.toString("utf8", 0, length).trim().split("\n").pop() ?? "";
-    return last.startsWith("ptalk: ") ? `: ${last.slice("ptalk: ".length)}` : "";
-  } catch {
-    return "";
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/**
- * Variables that are meant for this process alone: PTALK_ for this command, or for a server that a user starts on purpose; a service
- * manager's sockets and watchdog (sd_notify(3), sd_listen_fds(3)) for the unit's own process.
- */
-const FOR_THIS_PROCESS =
-  /^(PTALK_|LISTEN_|WATCHDOG_|NOTIFY_SOCKET$|FDSTORE$|MAINPID$|INVOCATION_ID$|JOURNAL_STREAM$|CREDENTIALS_DIRECTORY$)/;
-
-function serverEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !FOR_THIS_PROCESS.test(name)));
-}
+/** PTALK_ variables are meant for this command, or for a server that a user starts on purpose. */
+const isForServers = (variable: string): boolean => !variable.startsWith("PTALK_");
 
 const pause = (ms: number, signal?: AbortSignal): Promise<void> => sleep(ms, undefined, signal ? { signal } : {});
 
