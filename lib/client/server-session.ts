@@ -184,6 +184,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       await this.#register(port, takesOver);
       takesOver = false; // whoever takes the name later keeps it
     });
+    if (this.#isClosing) return;
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 

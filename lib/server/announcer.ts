@@ -12,6 +12,12 @@ import { MAX_INTERESTS } from "./limits.ts";
 /** Ms between two writes of what becomes of everybody: at most ten a second for a connection, however many come and go. */
 const EVERYBODY_MS = 100;
 
+/** What has become of a name since the last write: its last event, and whether its client was off before the first. */
+interface Gathered {
+  readonly wasOff: boolean;
+  readonly event: DirectoryEvent;
+}
+
 export interface AnnouncerOptions {
   /** Clients on up to which a connection may watch everybody: each event costs a push for each of its watchers. */
   readonly watchLimit: number;
@@ -34,7 +40,7 @@ export class Announcer {
   /** Events that came while others were pushed; null while none are. */
   #waiting: DirectoryEvent[] | null = null;
   /** For who watches everybody: the last event of each name, by folded name, in the order of their times. */
-  readonly #gathered = new Map<string, DirectoryEvent>();
+  readonly #gathered = new Map<string, Gathered>();
   #gatherTimer: NodeJS.Timeout | null = null;
   #gatheredAt = Number.NEGATIVE_INFINITY;
   #pushes = 0;
@@ -151,8 +157,11 @@ export class Announcer {
       const before = this.#gathered.get(folded);
       if (before !== undefined) this.#coalesced++;
       this.#gathered.delete(folded); // to the end
-      // Of a client that came and changed at once it is told that it came.
-      this.#gathered.set(folded, before?.kind === "on" && event.kind === "changed" ? { ...event, kind: "on" } : event);
+      const wasOff = before === undefined ? event.kind === "on" : before.wasOff;
+      // A client that came and went in between was never there; one that came and changed has come.
+      if (wasOff && event.kind === "off") continue;
+      const isComing = before?.event.kind === "on" && event.kind === "changed";
+      this.#gathered.set(folded, { wasOff, event: isComing ? { ...event, kind: "on" } : event });
     }
     if (this.#gathered.size === 0 || this.#gatherTimer !== null) return;
     const waitMs = this.#gatheredAt + EVERYBODY_MS - performance.now();
@@ -163,7 +172,7 @@ export class Announcer {
   #pushGathered(): void {
     this.#gatherTimer = null;
     this.#gatheredAt = performance.now();
-    const events = [...this.#gathered.values()];
+    const events = [...this.#gathered.values()].map(({ event }) => event);
     this.#gathered.clear();
     const isTooMany = this.#directory.count > this.#options.watchLimit;
     const watchers = [...this.#watchers];
