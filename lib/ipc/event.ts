@@ -1,11 +1,11 @@
-// A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all who wait at that instant (a condition
-// variable's broadcast). futex(2).
+// A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all present waiters (a
+// condition variable's broadcast). futex(2).
 //
 //   word 0  magic      word 1  layout version
 //   word 2  count: odd while the event is set; counts up at each set, reset and pulse (by 2, so that what it is stays)
 //
-// Nothing is owned, so nobody's death leaves anything to be repaired: each call is one compare-and-exchange and one wake. A waker that is
-// killed between the two is made good for by the end of the sleepers' slice.
+// No process owns anything, so no death leaves anything to be repaired: each call is one compare-and-exchange and one
+// wake. A waker that is killed between the two is made good for by the end of the sleepers' slice.
 import { native } from "../native.ts";
 import { IpcError, isCode } from "./error.ts";
 import { checkMilliseconds, checkMode } from "./names.ts";
@@ -26,13 +26,13 @@ const EVERYBODY = 2 ** 31 - 1;
 const POLL_MS = 2;
 
 export interface EventOptions {
-  /** Permission bits of a new event, whatever the umask. Default 0o600; who waits needs both read and write. */
+  /** Permission bits of a new event, whatever the umask. Default 0o600; waiters need both read and write. */
   mode?: number;
 }
 
 /**
- * A named event between processes: any number wait, all of them are woken. `set` lets everybody through until `reset`; `pulse` wakes those who
- * wait at that instant, as pthread_cond_broadcast does.
+ * A named event between processes, for any number of waiters. `set` lets all of them through until `reset`; `pulse`
+ * wakes those that wait at that instant, as pthread_cond_broadcast does.
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/pthread_cond_broadcast.html
  */
 export class Event implements Disposable {
@@ -79,7 +79,7 @@ export class Event implements Disposable {
     );
   }
 
-  /** Removes the name. Who has the event open goes on with it. ENOENT, EACCES. */
+  /** Removes the name. Processes that have the event open go on using it. ENOENT, EACCES. */
   static unlink(name: string): void {
     SharedMemory.unlink(name);
   }
@@ -94,12 +94,12 @@ export class Event implements Disposable {
     this.#change((count) => ((count & 1) === 1 ? count : (count + 1) | 0));
   }
 
-  /** From now on who waits waits. Nothing happens when it is not set. */
+  /** From now on, waiters block. No effect when the event is not set. */
   reset(): void {
     this.#change((count) => ((count & 1) === 0 ? count : (count + 1) | 0));
   }
 
-  /** Wakes all who wait at this instant; whether it is set stays as it is. */
+  /** Wakes all present waiters; does not change whether the event is set. */
   pulse(): void {
     this.#change((count) => (count + 2) | 0);
   }
@@ -173,7 +173,7 @@ function layoutOf(shm: SharedMemory): Int32Array {
   const refuse = (found: string) => IpcError.of("EINVAL", "mmap", shm.name, `not an event: ${found}`);
   if (shm.size !== SEGMENT_BYTES) throw refuse(`it has ${shm.size} bytes, not ${SEGMENT_BYTES}`);
   const words = wordsOf(shm);
-  // Whoever comes first writes the constants; a creator that died before it did is nothing special.
+  // The first process writes the constants; a creator that died before that needs no special case.
   Atomics.compareExchange(words, Word.version, 0, LAYOUT_VERSION);
   const magic = Atomics.compareExchange(words, Word.magic, 0, MAGIC);
   if (magic !== 0 && magic !== MAGIC) throw refuse("it begins with other bytes");

@@ -33,7 +33,7 @@ export class Announcer {
   #subscription: Disposable | null = null;
   /** Events that came while others were pushed; null while none are. */
   #waiting: DirectoryEvent[] | null = null;
-  /** For who watches everybody: the last event of each name, by folded name, in the order of their times. */
+  /** For watchers of everybody: the last event of each name, by folded name, in the order of their times. */
   readonly #gathered = new Map<string, DirectoryEvent>();
   #gatherTimer: NodeJS.Timeout | null = null;
   #gatheredAt = Number.NEGATIVE_INFINITY;
@@ -151,7 +151,7 @@ export class Announcer {
       const before = this.#gathered.get(folded);
       if (before !== undefined) this.#coalesced++;
       this.#gathered.delete(folded); // to the end
-      // Of a client that came and changed at once it is told that it came.
+      // A client that came and changed at once is announced as one that came.
       this.#gathered.set(folded, before?.kind === "on" && event.kind === "changed" ? { ...event, kind: "on" } : event);
     }
     if (this.#gathered.size === 0 || this.#gatherTimer !== null) return;
@@ -181,7 +181,7 @@ export class Announcer {
     this.#subscribe();
   }
 
-  /** Who watches everybody does not hear of clients that are not listed. */
+  /** Watchers of everybody get no events of clients that are not listed. */
   #isHidden(event: DirectoryEvent): boolean {
     const folded = foldName(event.name);
     if (event.kind === "off") return this.#unlisted.delete(folded);
