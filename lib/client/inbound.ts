@@ -10,7 +10,7 @@
 //  6. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
 //  7. In an unattended program the history gets it, then the listeners, whose outcome changes nothing.
 //  8. Else the listeners get it, unless it exceeds the limit of a burst: then it goes into the history, and the
-//     listeners get only the number of such messages.
+//     program reports only the number of such messages.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";

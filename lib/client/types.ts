@@ -47,7 +47,7 @@ export interface TalkMessage {
   readonly auto: boolean;
 }
 
-/** How many users a message to everybody has reached. */
+/** The reach of a message to everybody. */
 export interface WallResult {
   /** Null: no other user was on. */
   readonly id: string | null;
@@ -189,7 +189,7 @@ export interface FileOffer {
   /**
    * Takes the file; what an earlier attempt has left is not sent again. Fulfilled when the file is whole, synced, and under its name in
    * the directory: "name (2)" and so on where that name is taken.
-   * @throws TalkError declined (larger than maxSize: the sender gets the same code), not-delivered (it broke off; the
+   * @throws TalkError declined (larger than maxSize; the sender learns it), not-delivered (it broke off; the
    * part that has come is kept for a week), bad-data (it differs from the offer), usage (answered already); the
    * system's error (ENOSPC…), the signal's reason
    */
@@ -405,7 +405,7 @@ export interface Standing {
   /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
   readonly serverUid: number | null;
   readonly serverUser: string | null;
-  /** The user that the server has registered for this client, where something vouches for it; else null. */
+  /** The user as whom the server has registered this client, the uid, and what vouches for it; null where nothing does. */
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: "kernel" | "munge" | null;

@@ -44,7 +44,7 @@ export interface MutexOptions {
 
 /** The argument of a section. */
 export interface MutexEntry {
-  /** The last holder died inside: the data may be half-written. One section gets this; it repairs the data. */
+  /** The last holder died inside: the data may be half-written. Only one section gets this: repair the data there. */
   readonly abandoned: boolean;
 }
 

@@ -503,8 +503,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     );
   }
 
-  // --- participants
-  // -------------------------------------------------------------------------------------------------------------
+  // --- participants --------------------------------------------------------------------------------------------------
 
   #join(): number {
     const slot = this.#liveness.claimFirst();

@@ -4,7 +4,7 @@
 //
 //  leave()   a new file in tmp: written, fsync; linked into new under a name that this process makes; fsync of the folder; then it counts
 //  take()    a file that is handed out for the first time is renamed, NAME to NAME.h, and the folder synced, before it is handed out:
-//            a later receiver learns that another one may have had it. It is leased to one connection.
+//            a later connection learns that another one may have had it. It is leased to one connection.
 //  done()    the file goes, and the folder is synced.
 //  release() the leases of a connection that has gone are given back.
 //

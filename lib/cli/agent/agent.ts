@@ -1,7 +1,7 @@
 // An agent: a user who is on without a terminal. It keeps the name, writes what comes into the history, and runs `on-message`.
 //
 //  1. It registers the name, and says so in shared memory (AgentSegment).
-//  2. Each message is confirmed once the history is on the disk; then it counts as unread.
+//  2. Each message is confirmed once it is in the history, on the disk; then it counts as unread.
 //  3. A terminal that takes the name over (REPLACE) ends the agent's connection. What had arrived is confirmed first;
 //     the terminal gets what comes later. The agent then says that it waits, and the terminal shows the unread
 //     messages.
