@@ -405,7 +405,7 @@ export interface Standing {
   /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
   readonly serverUid: number | null;
   readonly serverUser: string | null;
-  /** The user as whom the server has registered this client, the uid, and what vouches for it; null where nothing does. */
+  /** The user and uid that the server has registered, and what vouches for them; null where nothing does. */
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: "kernel" | "munge" | null;
