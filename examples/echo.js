@@ -21,7 +21,7 @@ try {
   client.on("refused", (error) => console.log(error.message)); // a changed key: it was no message
   client.on("error", (error) => fail(error)); // the name was taken over, for example
 
-  // close() unregisters, lets what is under way arrive, and frees everything.
+  // close() unregisters, waits for messages under way, and frees everything.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, () => client.close());
 } catch (error) {
   fail(error);

@@ -1,5 +1,5 @@
 // One line for a status bar, new whenever somebody comes or goes: node presence-bar.js [HOST:PORT]
-// In tmux: set -g status-right '#(node presence-bar.js)'. Nobody sees it: it reads the directory, and registers no name.
+// In tmux: set -g status-right '#(node presence-bar.js)'. It reads the directory and registers no name, so others do not see it.
 import { Directory, TalkError } from "ptalk";
 
 const [host, port] = (process.argv[2] ?? "127.0.0.1:5518").split(":");

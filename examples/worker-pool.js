@@ -1,5 +1,5 @@
 // A pool of processes that take jobs from one ring buffer and answer through another: node worker-pool.js [WORKERS] [JOBS]
-// Each job goes to one worker. A worker that is killed holds nobody up: locks that it held are the kernel's to release.
+// Each job goes to one worker. A killed worker does not block the others: the kernel releases its locks.
 import { fork } from "node:child_process";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";

@@ -115,7 +115,7 @@ function exportsOf() {
 }
 
 const all = exportsOf();
-/** Headings that differ in case only are told apart by a number. */
+/** A number distinguishes headings that differ only in case. */
 const anchors = new Map();
 function anchorOf(name) {
   const text = name.toLowerCase();

@@ -1,4 +1,4 @@
-// Makes of what the compiler made of lib/ what is published, so that an install brings no other packages: each package that a module imports
+// Makes the published files from the compiler's output, so that an install brings no other packages: each package that a module imports
 // becomes one file in dist/vendor. And the command becomes one file, dist/ptalk.cjs, of lib/cli and all it needs: Node takes longer to
 // find, read and link a hundred small modules than most commands take to do their work; and a CommonJS script is what V8's compiled code
 // can be kept of (bin/compiled.js). `ptalk send`, which scripts call often, and `ptalk unread`, for prompts, have smaller files of their

@@ -51,7 +51,7 @@ const entries = ["cli/main.js", "cli/quick-send.js", "cli/quick-unread.js"].conc
   readdirSync(dist, { recursive: true }).filter((file) => /^(?!cli\/).*-main\.js$/.test(file)),
 );
 
-/** What executable-main.js imports. The addons are assets; dlopen(3) wants a file, which nobody else can see or change. */
+/** What executable-main.js imports. The addons are assets; dlopen(3) wants a file, which no other user can see or change. */
 const RUNTIME = `
 const sea = require("node:sea");
 const fs = require("node:fs");

@@ -44,7 +44,7 @@ if (unscripted) {
 const blank = install(tarball, { args: ["--ignore-scripts"], name: "a path with blanks" });
 check("works under a path with blanks", blank !== null && works(blank));
 
-// Root writes anywhere, so nobody else tries.
+// Root may write anywhere, so the user nobody tries.
 const reader = { uid: 65534, gid: 65534 };
 if (blank && process.getuid() === 0) {
   chmodSync(scratch, 0o755);
@@ -147,7 +147,7 @@ if (compiled) {
   `;
   writeFileSync(join(compiled, "user.cts"), required);
   check(
-    "and one who requires it",
+    "and for a program that requires it",
     run("npx", ["tsc", ...flags, ...types, join(compiled, "user.cts")], { cwd: root }).ok,
   );
   // The rule and the views that are left out: the tool does not know "module-sync", by which every Node that is supported finds the module for

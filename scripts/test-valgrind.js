@@ -49,7 +49,7 @@ const reports = text
     ),
   )
   .filter((part) => !/napi_register_module_v1/.test(part))
-  // V8's collector reads the whole stack, what nobody has written included; a callback of the addon may stand on it.
+  // V8's collector reads the whole stack, uninitialised words included; a callback of the addon may stand on it.
   .filter((part) => !/ at 0x[0-9A-F]+: heap::base::.*IteratePointersInStack/.test(part));
 const ours = reports.filter((report) => {
   if (!/definitely lost/.test(report)) return true;

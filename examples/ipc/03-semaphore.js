@@ -1,4 +1,4 @@
-// Step 3: a semaphore counts tokens. Who finds none waits, and Node goes on meanwhile.
+// Step 3: a semaphore counts tokens. A process that finds none waits, and Node goes on meanwhile.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { Semaphore } from "../../dist/ipc/index.js";
@@ -23,7 +23,7 @@ async function producer(name) {
   const jobs = Semaphore.open(name);
   for (let i = 0; i < 3; i++) {
     await new Promise((resolve) => setTimeout(resolve, 20));
-    jobs.post(); // wakes one who waits, in whatever process and language
+    jobs.post(); // wakes one waiter, in any process and language
   }
 }
 

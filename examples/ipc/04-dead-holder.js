@@ -8,7 +8,7 @@ async function survivor(name) {
   const [, signal] = await once(fork(import.meta.filename, [name]), "exit");
   console.log(`the holder was ended by ${signal}`);
   const got = await mutex.waitAsync({ timeoutMs: 200 });
-  console.log(`we get in: ${got}`); // nobody ever will: POSIX has no owner of a semaphore, so nobody can give it back
+  console.log(`we get in: ${got}`); // never: a POSIX semaphore has no owner, so no process can give the token back for it
   mutex.unlink();
 }
 

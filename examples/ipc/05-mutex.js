@@ -1,4 +1,4 @@
-// Step 5: a mutex that the kernel holds for its holder. It dies with it, and the next one is told.
+// Step 5: a mutex that the kernel releases when its holder dies. The next holder learns of the death.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { Mutex } from "../../dist/ipc/index.js";

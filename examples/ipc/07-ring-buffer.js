@@ -1,4 +1,4 @@
-// Step 7: whole messages from process to process, through memory. The end of a writer is told, and so is its death.
+// Step 7: whole messages from process to process, through memory. The reader learns of a writer's end, and of its death.
 import { fork } from "node:child_process";
 import { RingBuffer } from "../../dist/ipc/index.js";
 

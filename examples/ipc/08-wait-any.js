@@ -1,4 +1,4 @@
-// Step 8: an event wakes all who wait, and one wait can be for several things.
+// Step 8: an event wakes all waiters, and one wait can be for several things.
 import { fork } from "node:child_process";
 import { Event, Semaphore, waitAny } from "../../dist/ipc/index.js";
 
@@ -22,7 +22,7 @@ async function waiter(name) {
 async function other(name) {
   const start = Event.open(`${name}-start`);
   const jobs = Semaphore.open(`${name}-jobs`);
-  start.set(); // whoever comes later goes through, until reset()
+  start.set(); // later waiters pass at once, until reset()
   jobs.post();
   await new Promise((resolve) => setTimeout(resolve, 100));
 }

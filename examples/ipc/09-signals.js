@@ -1,4 +1,4 @@
-// Step 9: signals that carry a number, in order, with who sent them; and how a process ended.
+// Step 9: signals that carry a number, in order, with their sender; and how a process ended.
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { processExit, sigaction, sigqueue } from "../../dist/ipc/index.js";

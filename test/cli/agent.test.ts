@@ -11,7 +11,7 @@ import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
 
-/** Objects in /dev/shm are this uid's, whoever runs the tests: the names are this run's. */
+/** Objects in /dev/shm belong to this uid, whichever user runs the tests: the names are this run's. */
 const BOB = `bob${process.pid}`;
 let server: Serving;
 let alice: User;
@@ -106,7 +106,7 @@ describe("an agent", () => {
     rmSync(join(config, "config.toml"));
   });
 
-  it("gives its name to a terminal, which shows what was unread, and takes it back", async () => {
+  it("gives its name to a terminal, which shows the unread messages, and takes it back", async () => {
     const pid = await start();
     for (const text of ["first", "second"]) expect(await send(text)).toMatchObject({ code: 0 });
     using pty = new Pty(process.execPath, [PTALK], { env: definedEnv(bob), columns: 80, rows: 24 });

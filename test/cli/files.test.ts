@@ -290,7 +290,7 @@ describe("a transfer that breaks off", () => {
     expect(readFileSync(join(inbox, "big")).equals(readFileSync(path))).toBe(true);
   });
 
-  it("begins anew where what was kept is not what it was", async () => {
+  it("begins anew where the kept part has changed", async () => {
     const path = big();
     const first = await receiver("--files", inbox);
     await (await begun(path)).kill();

@@ -29,7 +29,7 @@ describe("for people", () => {
     expect(localTable([], plain)).toEqual(["nobody is on, on this machine"]);
   });
 
-  it("who is on here fits into 80 columns", () => {
+  it("List fits into 80 columns", () => {
     const who = {
       name: "margaret",
       user: "margaret",

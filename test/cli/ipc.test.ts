@@ -88,7 +88,7 @@ describe("objects", () => {
 });
 
 describe("ptalk ipc --all", () => {
-  it("shows every POSIX object of the host: kind, owner, size, mode, who has it open, locks held", async () => {
+  it("shows every POSIX object of the host: kind, owner, size, mode, processes that have it open, locks held", async () => {
     const name = `/test-ptalk-all-${process.pid}`;
     using mutex = Mutex.create(name);
     const { stdout } = await mutex.withLock(() => user.run(["ipc", "--all", "--json"]));
@@ -155,7 +155,7 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
     expect(run.stderr).toBe("");
     const [json = "", ...left] = run.stdout.trim().split("\n");
     const states: string[] = JSON.parse(json).map(({ state }: { state: string }) => state);
-    // The command itself takes away, at its start, what is a dead server's.
+    // The command itself removes a dead server's objects at its start.
     expect(states.length).toBeGreaterThan(1);
     expect(new Set(states)).toEqual(new Set(["removed"]));
     expect(left).toEqual([]);

@@ -54,7 +54,7 @@ describe("ptalk key verify", () => {
     expect(await peers(alice)).toMatchObject([{ name: "bob", verified: false }]);
   });
 
-  it("another key has another code, whoever asks", () => {
+  it("both sides get the same code, and another key has another one", () => {
     const keys = [1, 2, 3].map((byte) => Buffer.alloc(32, byte)) as [Buffer, Buffer, Buffer];
     expect(comparisonCode(keys[0], keys[1])).toBe(comparisonCode(keys[1], keys[0]));
     expect(comparisonCode(keys[0], keys[2])).not.toBe(comparisonCode(keys[0], keys[1]));
@@ -92,7 +92,7 @@ describe("ptalk completion", () => {
   const words = async (...given: string[]) =>
     (await alice.run(["completion", "--words", "--", ...given])).stdout.split("\n").filter(Boolean);
 
-  it("knows commands, their parts and options, and who is on", async () => {
+  it("completes commands, their parts and options, and names of clients", async () => {
     expect(await words("se")).toEqual(["send", "serve"]);
     expect(await words("key", "")).toEqual(["export", "forget", "import", "verify"]);
     expect(await words("agent", "st")).toEqual(["start", "status", "stop"]);

@@ -1,4 +1,4 @@
-// Messages for people who are off, with real programs: kept by the server, shown once, in order, with receipts.
+// Messages for users that are off, with real programs: kept by the server, shown once, in order, with receipts.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
@@ -43,7 +43,7 @@ async function on(user: User, name: string, ...args: string[]): Promise<Program>
 }
 
 describe("send --leave", () => {
-  it("keeps messages for somebody who is off; they come in order, once, and the sender gets receipts", async () => {
+  it("keeps messages for a user that is off; they come in order, once, and the sender gets receipts", async () => {
     expect(await leave("bob", "one")).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^kept for bob until .*SHA256:/),
@@ -82,7 +82,7 @@ describe("send --leave", () => {
     expect(await next(again)).toMatchObject({ text: "direct", via: "direct", leftAt: null });
   });
 
-  it("is 67 for somebody whose key nobody knows, and 64 with --wait", async () => {
+  it("is 67 for a name without a known key, and 64 with --wait", async () => {
     expect(await leave("stranger", "x")).toMatchObject({
       code: 67,
       stderr: expect.stringContaining("nobody knows a key"),
@@ -99,7 +99,7 @@ describe("send --leave", () => {
     }
   });
 
-  it("comes before what is sent directly, and is shown once though it was left and sent", async () => {
+  it("comes before a direct message, and is shown once though it was left and sent", async () => {
     expect(await leave("bob", "left", "--id", "same")).toMatchObject({ code: 0 });
     expect(await leave("bob", "left", "--id", "same")).toMatchObject({ code: 0 });
     const inbox = bob.start(["recv", "--as", "bob", "--json"]);
@@ -114,7 +114,7 @@ describe("send --leave", () => {
     expect(await next(inbox)).toMatchObject({ text: "end" });
   });
 
-  it("has a receipt that says declined for one who ignores the sender", async () => {
+  it("has a receipt that says declined when the recipient ignores the sender", async () => {
     const person = bob.start(["talk", "--as", "bob", "--json"]);
     running.push(person);
     expect(await next(person)).toMatchObject({ type: "registered" });

@@ -45,7 +45,7 @@ const asClient = (user: User, name: string) =>
   TalkClient.connect({ name, server: server.address, stateDir: join(user.home, "state", "ptalk") });
 
 describe("a receiver that is suspended", () => {
-  it("never shows what was given up meanwhile: talk and TalkClient read unconfirmed", async () => {
+  it("never shows a message that the sender gave up meanwhile: talk and TalkClient read unconfirmed", async () => {
     const inbox = await receiver();
     const person = alice.start(["talk", "--as", "alice", "--json"], { PTALK_TIMEOUT: "1" });
     running.push(person);
@@ -102,7 +102,7 @@ describe("a receiver that is suspended", () => {
 describe("output that is stuck in a full pipe", () => {
   it("is answered neither way: 76, and the text appears once somebody reads", async () => {
     const unread = spawn(process.execPath, [PTALK, "recv", "--as", "bob"], { env: bob.env });
-    await once(unread.stderr, "data"); // "you are bob…"; nobody reads its stdout
+    await once(unread.stderr, "data"); // "you are bob…"; no process reads its stdout
     const big = "x".repeat(60_000);
     let last = { code: 0 as number | null, stderr: "" };
     for (let i = 0; i < 8 && last.code === 0; i++) last = await send("bob", `${i}${big}`, "--timeout", "1");

@@ -1,4 +1,4 @@
-// Rooms between real processes: who is told, who gets what is said there, and what the status of `ptalk send` promises.
+// Rooms between real processes: members, messages, and the statuses of `ptalk send`.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -75,7 +75,7 @@ const send = (to: string, text: string, args: string[] = [], owner = user()) =>
   owner.run(["send", "--as", fresh("sender"), ...args, to, text]);
 
 describe("a room", () => {
-  it("has what is said in it shown to all its members, and to nobody else", async () => {
+  it("shows its messages to all its members, and to no other client", async () => {
     const room = `#${fresh("ops")}`;
     const outside = new Talker(fresh("out"), ["talk"]);
     const [ann, bob, eve] = [fresh("ann"), fresh("bob"), fresh("eve")];
@@ -114,7 +114,7 @@ describe("a room", () => {
     await expect(outside.event("message")).rejects.toThrow("has ended");
   });
 
-  it("is entered and left by commands, and /who says who is in it", async () => {
+  it("is entered and left by commands, and /who lists its members", async () => {
     const room = `#${fresh("dev")}`;
     const [ann, bob] = [fresh("ann"), fresh("bob")];
     const a = new Talker(ann, ["talk"]);
@@ -143,7 +143,7 @@ describe("a room", () => {
 });
 
 describe("ptalk send to a room", () => {
-  it("says to whom it went, new keys marked; 0 when all have it", async () => {
+  it("names the recipients and marks new keys; 0 when all have it", async () => {
     const room = `#${fresh("ops")}`;
     const [ann, bob] = [fresh("ann"), fresh("bob")];
     const a = await inRoom(ann, room);
@@ -175,7 +175,7 @@ describe("ptalk send to a room", () => {
     expect(await send("#a", "x", ["--file", "/etc/hostname"])).toMatchObject({ code: 64 });
   });
 
-  it("counts who declines as nobody's failure", async () => {
+  it("does not count a member that declines as a failure", async () => {
     const room = `#${fresh("ops")}`;
     const [ann, bob, sender] = [fresh("ann"), fresh("bob"), fresh("sender")];
     const a = await inRoom(ann, room);
@@ -188,7 +188,7 @@ describe("ptalk send to a room", () => {
     expect(sent).toMatchObject({ code: 0, stdout: `${room}: 1 of 2 have it: ${bob} (new key); ${ann} declines\n` });
   });
 
-  it("is 76 when some have it, and names the one whose key has changed; 75 when nobody has it", async () => {
+  it("is 76 when some have it, and names the one whose key has changed; 75 when none has it", async () => {
     const room = `#${fresh("ops")}`;
     const [ann, bob] = [fresh("ann"), fresh("bob")];
     const a = await inRoom(ann, room);
@@ -213,7 +213,7 @@ describe("ptalk send to a room", () => {
     await a.program.ended;
   });
 
-  it("is held up at nobody by one who is stopped", async () => {
+  it("reaches the others at once while one member is stopped", async () => {
     const room = `#${fresh("ops")}`;
     const names = [fresh("ann"), fresh("bob"), fresh("eve")];
     const [a, b, c] = await Promise.all(names.map((name) => inRoom(name, room)));
@@ -261,7 +261,7 @@ describe("in the library", () => {
     ]);
   });
 
-  it("what is said in a room that one is not in is declined", async () => {
+  it("declines messages of a room that it is not in", async () => {
     const room = `#${fresh("lib")}`;
     const [ann, bob, eve] = [await on(fresh("ann")), await on(fresh("bob")), await on(fresh("eve"))];
     for (const one of [ann, bob, eve]) {

@@ -77,7 +77,7 @@ describe("ptalk top --once --json", () => {
     await client.ended;
   });
 
-  it("shows who is inside of the lock and who waits, and a recovery", async () => {
+  it("shows the lock's holders and waiters, and a recovery", async () => {
     const name = JSON.stringify(lockName());
     const inside = new NodeProgram(`
       ipc.ReadersWriterLock.open(${name}).withWrite(() => { say("inside"); return new Promise(() => {}); });`);
@@ -100,7 +100,7 @@ describe("ptalk top --once --json", () => {
     expect((await top()).lock).toMatchObject({ holders: [], waiters: [], recoveries: 1 });
   });
 
-  it("counts the server's signals, with who sent the last one", async () => {
+  it("counts the server's signals, with the sender of the last one", async () => {
     const before = (await top()).signals.find(({ name }) => name === "SIGINT")?.count ?? 0;
     const { server } = await top();
     process.kill(server?.pid ?? 0, "SIGINT"); // without a terminal it goes on

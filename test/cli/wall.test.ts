@@ -1,4 +1,4 @@
-// `ptalk wall`: to whom it goes, who believes it, and whose terminals it is written on.
+// `ptalk wall`: its receivers, how they check it, and the terminals that show it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
@@ -39,7 +39,7 @@ async function receiver(name: string): Promise<Program> {
 }
 
 describe.skipIf(!isRoot)("ptalk wall by root", () => {
-  it("reaches everybody who is on, also who ignores root, and counts them", async () => {
+  it("reaches every client, also one that ignores root, and counts them", async () => {
     const [bobs, carols] = [await receiver("bob"), await receiver("carol")];
     const talker = bob.start(["talk", "--as", "dave", "--json"]);
     running.push(talker);
@@ -60,7 +60,7 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
     await talker.line();
   });
 
-  it("a stopped receiver delays nobody else, and is not counted", async () => {
+  it("a stopped receiver delays no other, and is not counted", async () => {
     const [bobs, carols] = [await receiver("bob"), await receiver("carol")];
     bobs.child.kill("SIGSTOP");
     const sent = alice.run(["wall", "--timeout", "3s", "now"]);
@@ -69,7 +69,7 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
     bobs.child.kill("SIGCONT");
   });
 
-  it("that reaches nobody is 67, also without a server", async () => {
+  it("is 67 when it reaches no client, also without a server", async () => {
     expect(await alice.run(["wall", "anybody?"])).toMatchObject({
       code: 67,
       stdout: expect.stringMatching(/^reached 0 of 0/),

@@ -60,7 +60,7 @@ const start = (...args: string[]): Program => {
 };
 
 describe("ptalk when PID NAME", () => {
-  it("tells NAME the TEXT once the process has ended, and prints what is known of the end", async () => {
+  it("tells NAME the TEXT once the process has ended, and prints how it ended", async () => {
     const child = spawn("sh", ["-c", "read line; exit 3"], { stdio: ["pipe", "ignore", "inherit"] });
     const watcher = start("when", String(child.pid), "bob", "--json", "the", "build", "is", "over");
     await holds(watcher);
@@ -96,7 +96,7 @@ describe("ptalk when PID NAME", () => {
     expect(await heard()).toMatch(/^sleep \(\d+\) has ended after/);
   });
 
-  it.each(["0", "4194304", "99999999"])("no process %s is 67, and tells nobody", async (pid) => {
+  it.each(["0", "4194304", "99999999"])("without a process %s is 67, and sends nothing", async (pid) => {
     expect(await alice.run(["when", pid, "bob"])).toMatchObject({
       code: 67,
       stdout: "",
@@ -115,7 +115,7 @@ describe("ptalk when PID NAME", () => {
     expect(outcome).toMatchObject({ code: 67 });
   });
 
-  it("a mistake is told before anything is waited for", async () => {
+  it("reports a mistake before it waits", async () => {
     const self = String(process.pid);
     expect(await alice.run(["when", self, "no/name"])).toMatchObject({ code: 65 });
     expect(await alice.run(["when", self])).toMatchObject({ code: 64 });
@@ -175,7 +175,7 @@ describe("ptalk when NAME -- COMMAND", () => {
     await heard();
   });
 
-  it("a command that there is not is 127, one that cannot be run 126, and nobody is told", async () => {
+  it("is 127 for a missing command, 126 for one that cannot be run, and sends nothing", async () => {
     const file = join(alice.home, "data");
     writeFileSync(file, "no program", { mode: 0o644 });
     expect(await alice.run(["when", "bob", "--", "no-such-command"])).toMatchObject({

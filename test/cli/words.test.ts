@@ -1,4 +1,4 @@
-// Sentences as people meet them: what failed, how long it took, who is there.
+// The command's sentences: failures, durations, clients.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { seconds } from "../../lib/base/seconds.ts";
 import { PTALK, User } from "../helpers/cli.ts";
@@ -50,7 +50,7 @@ it("a text that is too long, and a name that is missing, are said as they are", 
   });
 });
 
-it("a partner who is not on is said to be so", async () => {
+it("talk says when the partner is not on", async () => {
   const env = definedOf(alice.env);
   using pty = new Pty(process.execPath, [PTALK, "talk", "nobody"], { env, columns: 80, rows: 24 });
   await pty.shows("nobody is on as nobody: what you write there fails until somebody is");

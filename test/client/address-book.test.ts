@@ -53,11 +53,11 @@ let state: ReturnType<typeof freshStateDir>;
 let directory: Directory;
 let peers: KnownPeers;
 let book: AddressBook;
-/** Keys that the programs of the user whom they claim to be do not use. */
+/** Keys that no program of the claimed user uses. */
 const impostors = new Set<string>();
 /** Keys that the kernel of this host vouches for. */
 const vouched = new Set<string>();
-/** Keys of those with whom a session is open: "key", or "key port" where it leads to that port only. */
+/** Keys of peers with an open session: "key", or "key port" where it leads to that port only. */
 const sessions = new Set<string>();
 const learned: string[] = [];
 
@@ -290,7 +290,7 @@ describe("an open session", () => {
     expect(await finding).toBe(after);
   });
 
-  it("with somebody who has only spoken to us is used as well", async () => {
+  it("with a peer that has only sent to us is used as well", async () => {
     const bob = entryOf("bob");
     book.learn(bob);
     sessions.add(bob.key);
@@ -415,7 +415,7 @@ describe("a sender", () => {
     expect(await verify("eve", bytesOf(stranger))).toBe(false);
   });
 
-  it("is refused when the programs of the user whom it claims to be use other keys, and so is a message to it", async () => {
+  it("is refused when the programs of the claimed user use other keys, and so is a message to it", async () => {
     const bob = entryOf("bob");
     impostors.add(bob.key);
     directory.owners.set("bob", bob.key);

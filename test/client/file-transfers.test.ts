@@ -42,7 +42,7 @@ interface Side {
   readonly client: EventEmitter<TalkClientEvents>;
 }
 
-/** @param to whom all files go */
+/** @param to the receiver of all files */
 async function side(name: string, to?: PeerIdentity): Promise<Side> {
   const identity = Identity.generate();
   const transport = await PeerTransport.open({ identity, address: HOST });

@@ -1,4 +1,4 @@
-// In a large directory a client hears of those that it deals with. What the bound is, is the server's to say.
+// In a large directory the server tells a client about its partners only. The server sets the bound.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { LookupServer } from "../../lib/server/lookup-server.ts";
@@ -31,7 +31,7 @@ async function on(name: string): Promise<{ client: TalkClient; heard: string[]; 
   return { client, heard, received };
 }
 
-it("hears of everybody while few are on, and past the bound of those that it writes to or hears from", async () => {
+it("gets events about everybody while few are on, and past the bound about those that it writes to or hears from", async () => {
   const ann = await on("ann");
   const bob = await on("bob");
   await until("ann to hear of bob", () => ann.heard.includes("bob joined"));

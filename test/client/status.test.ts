@@ -24,7 +24,7 @@ const connect = (name: string, user: User, options: { listed?: boolean } = {}) =
   TalkClient.connect({ name, server: server.address, stateDir: `${user.home}/state/ptalk`, ...options });
 
 describe("a status", () => {
-  it("is in the entry and in all lists, and watchers hear of each change once", async () => {
+  it("is in the entry and in all lists, and watchers get each change once", async () => {
     await using watcher = await connect("alice", alice);
     const heard: unknown[] = [];
     const peers: unknown[] = [];
@@ -34,7 +34,7 @@ describe("a status", () => {
     await until("bob to join", () => peers.length === 1); // what follows within 100 ms would be in this very push
     await client.setStatus("away", "at lunch");
     await client.setStatus("away", "at lunch");
-    await until("the first change", () => heard.length >= 1); // of two within 100 ms only the last is told
+    await until("the first change", () => heard.length >= 1); // of two within 100 ms watchers get only the last
     await client.setStatus("here");
     await until("both changes", () => heard.length >= 2);
     expect(heard).toEqual([
@@ -89,7 +89,7 @@ describe("in a conversation", () => {
 });
 
 describe("a client that is not listed", () => {
-  it("is in no list, and is found by who knows its name", async () => {
+  it("is in no list, and a lookup of its name finds it", async () => {
     await using watcher = await connect("alice", alice);
     const peers: unknown[] = [];
     watcher.on("peer", (event) => peers.push(event));
@@ -105,7 +105,7 @@ describe("a client that is not listed", () => {
 });
 
 describe("idle", () => {
-  it("is told once, and not more often than it may", async () => {
+  it("is reported once, and not more often than allowed", async () => {
     const told: string[] = [];
     using idle = new Idle({ tell: (state) => told.push(state), afterMs: 500, everyMs: 200 });
     await until("idle", () => told.length === 1);

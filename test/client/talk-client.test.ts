@@ -216,7 +216,7 @@ describe("the time of the last lookup", () => {
 describe("a server that hangs", () => {
   it("stops no conversation, and a stranger's message is shown as what it is", { timeout: 60_000 }, async () => {
     const alice = await on();
-    await sleep(300); // her coming is told to those who watch within 100 ms: bob is to know nothing of it
+    await sleep(300); // watchers get her arrival within 100 ms: bob must not
     const bob = await on();
     const messages: TalkMessage[] = [];
     bob.on("message", (message) => void messages.push(message));

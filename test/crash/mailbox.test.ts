@@ -1,6 +1,6 @@
 // The mailbox with a kill of the server after every write, sync, link, rename and unlink, and of sender and recipient between their steps:
-// each message is shown exactly once, but for what is marked "again", in its sender's order, and what was answered is never lost. A kill
-// is a step that never goes on: what is in the folder then is what the next server finds.
+// each message is shown exactly once, unless it is marked "again", in its sender's order, and an answered one is never lost. A kill
+// is a step that never goes on: the next server finds the folder as it is then.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -46,7 +46,7 @@ class Run {
       this.#rest();
       let mailbox = await this.#open();
       for (let sent = 0, round = 0; sent < MESSAGES || round < 200; round++) {
-        if (round >= 190) this.#stepsLeft = Number.POSITIVE_INFINITY; // at last nobody is killed any more
+        if (round >= 190) this.#stepsLeft = Number.POSITIVE_INFINITY; // at last no process is killed any more
         const lives = await this.#untilKilled(async () => {
           if (sent < MESSAGES && this.#random() < 0.6) {
             await this.#leave(mailbox, `m${sent}`);

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Mutex, SharedMemory } from "../../dist/ipc/index.js";
 
-/** Nobody at all entering for this long is a hang. */
+/** No entry at all for this long is a hang. */
 const STUCK_MS = 10_000;
 const PAUSE_MAX_MS = 6;
 /** Processes that wait for their turn, so that starting one is not what the run consists of. */

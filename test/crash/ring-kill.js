@@ -1,6 +1,6 @@
 // Kills writers and readers of a ring at random instants: node test/crash/ring-kill.js [--kills 1000] [--writers 3] [--readers 2]
 // Ends with one line of counts, and exits 1 unless torn, disordered, doubled, lost, errors, stuck and leftovers are 0.
-// lost: messages that were pushed and nobody took, but for at most one that each killed reader may have taken along; doubled: taken more
+// lost: messages that were pushed and never taken, but for at most one that each killed reader may have taken along; doubled: taken more
 // often than pushed.
 import { fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { RingBuffer, SharedMemory } from "../../dist/ipc/index.js";
 
-/** Nobody taking anything for this long is a hang. */
+/** No message taken for this long is a hang. */
 const STUCK_MS = 10_000;
 const PAUSE_MAX_MS = 8;
 /** Processes of each role beyond those asked for: starting one should not be what the run consists of. */
@@ -90,7 +90,7 @@ for (const start = performance.now(); reader.stats().bytes > 0; await sleep(5)) 
   stuck++;
   break;
 }
-await sleep(100); // what was taken last is counted
+await sleep(100); // counts the messages taken last
 const lastReaders = await endAll("reader");
 const [pushed, taken] = [sum(8), sum(9)];
 // A writer may have died between its push and its note, a reader between its pop and its.

@@ -619,7 +619,7 @@ export function directoryConformance(implementation: Implementation): void {
     const memberNames = async (at: Directory, room: string) =>
       (await surely(() => at.members(room))).map(({ entry }) => entry.name);
 
-    it("members shows who is in a room, everywhere, from update() to update(), and as find() shows them", async () => {
+    it("members shows the clients in a room, everywhere, from update() to update(), and as find() shows them", async () => {
       const [a, b] = await pair();
       const ann = await registered(requestOf("Ann", { fields: { rooms: ["#ops"] } }), a, [a, b]);
       const bob = await registered(requestOf("bob", { worker: 2, fields: { key: K2 } }), b, [a, b]);
@@ -761,7 +761,7 @@ export function directoryConformance(implementation: Implementation): void {
         await expectRefusal("reserved", () => directory.bind("ann", K2, others), [a, b], ["ann"]);
         // From elsewhere it takes the key that the user has registered with.
         await surely(() => directory.bind("ann", K1, nobody));
-        // Nobody can tell, or the account is gone: the name stays that user's.
+        // The user database does not answer, or the account is gone: the name stays that user's.
         for (const owner of ["unknown", "nobody"] as const) {
           await surely(() => directory.bind("ann", K1, { ...NO_RIGHT, owner }));
           await expectRefusal(
@@ -783,7 +783,7 @@ export function directoryConformance(implementation: Implementation): void {
       await surely(() => b.bind("ann", K1, { ...later, owner: later }));
     });
 
-    it("bind nothing new while nobody can tell whether the name is a login", async () => {
+    it("bind nothing new while the user database does not answer", async () => {
       const [a, b] = await pair();
       await surely(() => a.bind("bob", K1));
       const unknown = { ...NO_RIGHT, owner: "unknown" as const };
@@ -909,7 +909,7 @@ export function directoryConformance(implementation: Implementation): void {
       expect(hearing.events.map(({ kind }) => kind)).toEqual(["on", "changed", "on"]);
     });
 
-    it("tells of the clients of a room: who comes, changes, leaves the room, and goes", async () => {
+    it("reports the clients of a room that come, change, leave the room and go", async () => {
       const [a, b] = await pair();
       const [ops, other] = [new Hearing(), new Hearing()];
       b.watch({ rooms: ["#OPS"] }, ops.listener);
@@ -929,7 +929,7 @@ export function directoryConformance(implementation: Implementation): void {
       claim = await step(() => a.update(claim, { rooms: [] }));
       claim = await step(() => a.update(claim, { rooms: ["#ops", "#new"] }));
       await step(() => a.remove(claim));
-      // A repetition of what was unknown tells once more.
+      // A repetition after an unknown outcome emits its event once more.
       expect([...new Set(kinds(ops))]).toEqual(["ann changed", "ann changed #ops", "ann off #ops #new"]);
       expect(new Set(kinds(other))).toEqual(new Set(["ann changed", "ann changed #ops", "ann changed #other"]));
     });
@@ -1175,7 +1175,7 @@ export function directoryConformance(implementation: Implementation): void {
             }
             const play = new Concurrent(directories, isLocal);
             const random = new Random(seed);
-            // A listener that begins in the middle hears of what was under way, but nothing false.
+            // A listener that begins in the middle gets events that were under way, but nothing false.
             const late = new Hearing();
             const begins = random.below(all.length);
             await Promise.all(

@@ -52,7 +52,7 @@ describe("echo", () => {
 });
 
 describe("presence-bar", () => {
-  it("shows who is on, and leaves at SIGTERM", async () => {
+  it("shows the clients, and leaves at SIGTERM", async () => {
     const bar = start("presence-bar.js", [server.address]);
     expect(await bar.line()).toBe("nobody is on");
     const bob = other.start(["recv", "--as", "bob", "--server", server.address]);
@@ -77,7 +77,7 @@ describe("job-notifier", () => {
     expect(await job.ended).toMatchObject({ code: 3 });
   });
 
-  it("ends as the job did when nobody can be told", async () => {
+  it("ends as the job did when the notice fails", async () => {
     const job = start("job-notifier.js", ["nobody", "true"], { PTALK_SERVER: "127.0.0.1:1", PTALK_NAME: "job" });
     const { code, stderr } = await job.ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^nobody was not told: /) });

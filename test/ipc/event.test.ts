@@ -32,7 +32,7 @@ describe("Event", () => {
     for (const waiter of waiters) await waiter.end();
   });
 
-  test("wakes by a pulse all who wait, and nobody who comes later; a set that was reset at once is seen", async () => {
+  test("wakes by a pulse all waiters, and no later one; a set that was reset at once is seen", async () => {
     using event = Event.create(names.fresh());
     const waits = [event.wait(), event.wait()];
     event.pulse();
@@ -62,7 +62,7 @@ describe("Event", () => {
     expect(await wait).toBe(true);
   });
 
-  test("is found by name, and refuses what is no event", () => {
+  test("is found by name, and refuses another object", () => {
     const name = names.fresh();
     expect(() => Event.open(name)).toThrow(refusal("ENOENT"));
     using event = Event.openOrCreate(name);

@@ -36,7 +36,7 @@ test("each object has its kind, owner, size, mode, the processes that use it, an
   expect(own()).toEqual([]);
 });
 
-test("a name that is not UTF-8 shows, with a mark for what is not text", () => {
+test("a name that is not UTF-8 shows, with a mark for each wrong byte", () => {
   const file = Buffer.concat([Buffer.from(`/dev/shm${names.fresh()}`), Buffer.from([0xff])]);
   const fd = openSync(file, "wx");
   try {
@@ -52,7 +52,7 @@ test("a name that is not UTF-8 shows, with a mark for what is not text", () => {
 
 // A tmpfs counts its inodes from the start, so those of another one have the same numbers.
 test.skipIf(whyNoPrivateShm !== null)(
-  "who has an object of another /dev/shm open is not one of its users",
+  "a process that has an object of another /dev/shm open is not one of its users",
   async () => {
     const program = inPrivateShm(
       "size=1m",

@@ -40,7 +40,7 @@ it("takes the exact address before all addresses, and no other one", async () =>
   await listen("0.0.0.0", port + 1).then(
     () => {
       expect(listenersOn("127.0.0.1", port + 1)).toHaveLength(1);
-      expect(listenersOn("192.0.2.1", port + 1)).toEqual([]); // of another address nobody can tell whether it is this host's
+      expect(listenersOn("192.0.2.1", port + 1)).toEqual([]); // another address: the kernel does not say whether it is this host's
     },
     () => {}, // another program has that port
   );

@@ -168,7 +168,7 @@ describe("the queue", () => {
     expect(queue.waiting).toBe(0);
   });
 
-  test("gives its descriptor back, and refuses what is wrong", async () => {
+  test("closes its descriptor, and refuses wrong arguments", async () => {
     const name = fresh();
     const before = descriptorsOf(name);
     for (let i = 0; i < 20; i++) MessageQueue.openOrCreate(name).close();

@@ -203,7 +203,7 @@ describe("Mutex", () => {
     expect(() => mutex.holder).toThrow(refusal("EBADF"));
   });
 
-  test("refuses what is no mutex, saying what it is", () => {
+  test("refuses another object, and names its kind", () => {
     const name = names.fresh();
     using other = SharedMemory.create(name, { size: 64 });
     new Int32Array(other.buffer)[0] = 7;

@@ -42,7 +42,7 @@ describe("messages", () => {
     for (const ring of [writer, reader]) ring.close();
   });
 
-  test("longer than the ring are EMSGSIZE; strings are UTF-8; what is no message is a TypeError", () => {
+  test("longer than the ring are EMSGSIZE; strings are UTF-8; any other value is a TypeError", () => {
     const [writer, reader] = pair();
     expect(() => writer.tryPush(Buffer.alloc(writer.maxMessage + 1))).toThrow(refusal("EMSGSIZE"));
     expect(writer.tryPush("für dich 🙂")).toBe(true);
@@ -169,7 +169,7 @@ describe("the end", () => {
     expect(reader.stats()).toMatchObject({ writers: 0, readers: 1, died: { writers: 1, readers: 0 } });
   });
 
-  test("of the readers is EPIPE for who wants to push into a full ring", async () => {
+  test("of the readers is EPIPE for a push into a full ring", async () => {
     const name = names.fresh();
     using writer = RingBuffer.create(name, { size: 4096, role: "writer" });
     const program = new NodeProgram(`
@@ -220,7 +220,7 @@ describe("a process killed right after", () => {
     }
     expect(String(await reader.pop())).toBe("after");
     expect(reader.tryPop()).toBeNull();
-    // Its slot is given again, and nobody takes the newcomer for the owner of its lock.
+    // Its slot is given again, and the newcomer does not count as the owner of its lock.
     using newcomer = RingBuffer.open(name, { role: "writer" });
     await writer.push("one");
     await newcomer.push("two");
@@ -287,7 +287,7 @@ describe("a look without the lock", () => {
     }
   }
 
-  test("is told nothing false by others who move both ends far meanwhile", () => {
+  test("reports nothing false while others move both ends far", () => {
     const [writer, reader] = pair();
     using late = RingBuffer.open(writer.name, { role: "reader" });
     const message = Buffer.alloc(1000, 7);

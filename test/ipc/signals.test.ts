@@ -53,7 +53,7 @@ describe("what a delivery says", () => {
   });
 });
 
-test("signalCounts has how often each signal came, and who sent the last one, also once the claim is disposed of", async () => {
+test("signalCounts counts each signal, with its last sender, also once the claim is disposed of", async () => {
   const signal = "SIGRTMIN+9"; // of no other test
   const countOf = () => signalCounts().find((each) => each.signal === signal);
   expect(countOf()).toBeUndefined();

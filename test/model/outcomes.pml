@@ -54,7 +54,7 @@ inline output(a, p) {
   outputs++; outputOf[a] = true;
   if :: again[a] -> marked++ :: else fi;
   assert(attempt[a] != failed);                    /* never output after "failed" */
-  assert(outputs - marked <= 1 + (a > 0 -> unlogged : 0)) /* never twice, but for what is marked */
+  assert(outputs - marked <= 1 + (a > 0 -> unlogged : 0)) /* never twice, unless marked */
 }
 
 proctype Sender(byte a) {
@@ -92,7 +92,7 @@ proctype Sender(byte a) {
           :: else -> break
           od;
           if
-          :: p == PROCESSES -> attempt[a] = failed /* nobody has it */
+          :: p == PROCESSES -> attempt[a] = failed /* no process has it */
 #ifdef MUT_FAIL_SILENT
           :: else -> attempt[a] = failed; assert(!outputOf[a])
 #else

@@ -83,7 +83,7 @@ inline rejoin(l, me) {
 #endif
 }
 
-/* What is marked dies before its next step: `unless` comes first. So a mark at any time is a death at any time. */
+/* A marked process dies before its next step: `unless` comes first. So a mark at any time is a death at any time. */
 bool marked[WRITERS + READERS];
 #define KILL(l) atomic { marked[_pid] -> marked[_pid] = false; alive[_pid] = false; \
   if :: mine -> inside[l]--; mine = false :: else fi; goto dead }
@@ -119,7 +119,7 @@ begin:
   :: number == MESSAGES -> goto over
   od;
 dead:
-  /* Whoever comes back knows nothing of what was pushed; here it goes on behind what it had committed. */
+  /* A process that comes back does not know what it pushed; here it goes on behind its last commit. */
   atomic { if :: done -> number++; done = false :: else fi };
   rejoin(0, _pid);
   goto begin;
@@ -178,7 +178,7 @@ end:
   od
 }
 
-/* Nobody is stuck: spin reports a writer that cannot end, or a reader that cannot get back to `end`. Nothing is lost: */
+/* No process is stuck: spin reports a writer that cannot end, or a reader that cannot get back to `end`. Nothing is lost: */
 active proctype Judge() {
   /* when all writers have ended and all is read */
   (ended == WRITERS && tail == head && inside[0] == 0 && inside[1] == 0) ->

@@ -82,7 +82,7 @@ if [ "$size" != quick ]; then
 fi
 run outcomes-repeat outcomes none "$truth" -DATTEMPTS=2 -DCRASHES=0
 run outcomes-kill outcomes none "$truth" -DATTEMPTS=1 -DCRASHES=1
-ring="whole, once, in order, nothing lost, nobody stuck"
+ring="whole, once, in order, nothing lost, none stuck"
 if [ "$size" != quick ]; then
   run ring-2-writers-kill ring none "$ring" -DCRASHES=1 -DMESSAGES=1
 fi
@@ -129,10 +129,10 @@ broken mut-any-process outcomes assertion "\"not shown\" from a successor counts
 broken mut-fail-silent outcomes assertion "silence is taken for \"not shown\"" -DMUT_FAIL_SILENT
 broken mut-no-seen outcomes assertion "the log of ids is not asked" -DMUT_NO_SEEN
 broken mut-log-first outcomes assertion "logged before the output" -DMUT_LOG_FIRST
-broken mut-end-stuck outcomes assertion "the goodbye disowns what is being shown" -DMUT_END_STUCK
+broken mut-end-stuck outcomes assertion "the goodbye disowns a text that is being shown" -DMUT_END_STUCK
 broken mut-no-again outcomes assertion "a second showing is not marked" -DATTEMPTS=1 -DMUT_NO_AGAIN
 broken mut-early-tail ring assertion "the tail before the bytes (W3, W2)" -DCRASHES=1 -DMUT_EARLY_TAIL
-broken mut-steal-alive ring assertion "a takeover that does not ask who lives (W1)" -DCRASHES=1 -DMUT_STEAL_ALIVE
+broken mut-steal-alive ring assertion "a takeover that does not check the owner's life (W1)" -DCRASHES=1 -DMUT_STEAL_ALIVE
 broken mut-no-count ring assertion "a takeover of a word that has changed (W1)" -DCRASHES=1 -DREADERS=1 -DMUT_NO_COUNT
 broken mut-no-clear ring "invalid end" "a newcomer leaves its predecessor's lock (JOIN)" -DCRASHES=1 -DREADERS=1 -DMUT_NO_CLEAR
 broken mut-head-first ring assertion "the head before the copy (R3, R2)" -DCRASHES=1 -DMUT_HEAD_FIRST

@@ -27,7 +27,7 @@ const packed = new Set(
   ).flatMap(({ files }) => files.map(({ path }) => path)),
 );
 
-test.each(pages)("%s, if it is in the package, links to what is in the package", (page) => {
+test.each(pages)("%s, if it is in the package, links to files of the package", (page) => {
   if (!packed.has(page)) return;
   const text = readFileSync(join(root, page), "utf8");
   const links = [...text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g)].map((match) => match[1] ?? "");

@@ -166,7 +166,7 @@ const PROTOCOL: readonly Promised[] = [
     server.PROBE_AFTER_MS,
     server.PROBE_ANSWER_MS,
   ],
-  ["everyone (up to # clients; above that", server.MAX_UNPAGED],
+  ["all listed clients (up to # clients; above that", server.MAX_UNPAGED],
   ["how many at most (default #, at most #)", commands.DEFAULT_PAGE, commands.MAX_PAGE],
   ["one request, framing included | # |", resp.MAX_REQUEST_BYTES],
   ["one argument | # |", resp.MAX_ARGUMENT_BYTES],

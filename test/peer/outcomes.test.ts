@@ -1,4 +1,4 @@
-// What a sender is told, against every loss, duplication, reordering, suspension, crash and goodbye of either side that fast-check
+// The sender's outcome, under every loss, duplication, reordering, suspension, crash and goodbye of either side that fast-check
 // can think of, over the engines as they are: "delivered" was shown, "not delivered" never appears, nothing is shown twice but what
 // says so, and everything has an outcome a second after its time. The model, test/model/outcomes.pml, has all orders of a small world.
 import fc from "fast-check";
@@ -91,7 +91,7 @@ function play(
   for (const program of programs) if (program.isSuspended) program.resume();
   world.run(TIMEOUT_MS + REVOKE_MS + 1);
   for (const { text, outcome } of alice.sent) if (outcome === undefined) throw new Error(`${text}: no outcome`);
-  world.run(10_000); // what was given up would appear now
+  world.run(10_000); // a message that was given up would appear now
   for (const text of failed) if (shown().has(text)) throw new Error(`${text}: not delivered, and shown`);
   const unmarked = world.outputs.filter(({ again }) => !again).map(({ text }) => text);
   const twice = unmarked.find((text, i) => unmarked.indexOf(text) < i);
@@ -132,7 +132,7 @@ describe("the three outcomes", () => {
 });
 
 describe("a receiver that was suspended", () => {
-  it("never shows what was given up meanwhile, also when its output was already under way", () => {
+  it("never shows a message that was given up meanwhile, also when its output was already under way", () => {
     const world = new PeerWorld();
     const [alice, bob] = [world.program(1), world.program(2)];
     alice.send(bob);

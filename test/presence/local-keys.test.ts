@@ -1,4 +1,5 @@
-// Keys in a user's segment: what others hold against whoever claims to be that user on this host. As a user that nobody else is: root only.
+// Keys in a user's segment: other clients compare them with the key of a client that claims to be that user on this
+// host. Under a uid of its own: root only.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -49,7 +50,7 @@ describe.skipIf(!canChangeUser)("a user's segment (root only)", () => {
     expect(said).toEqual([null, false]);
   });
 
-  it("finds an impostor out, and nobody whose user shows no keys", () => {
+  it("detects an impostor, and accepts a client whose user shows no keys", () => {
     const verdicts = asked(`
       const users = new LocalUsers();
       const is = (n, more) => users.isImpostor({ name: "x", isHere: true, uid, key: text(n), ...more });

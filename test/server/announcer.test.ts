@@ -107,7 +107,7 @@ it("pushes an event that a push causes behind those that caused it, to every wat
   expect(other.seen).toEqual(["joined new", "left slow", "changed new"]);
 });
 
-it("writes to who watches everybody at most ten times a second, of each name what holds then", () => {
+it("writes to a watcher of everybody at most ten times a second, with each name's latest state", () => {
   const { announcer, watcher, emit } = stage();
   let writes = 0;
   const everybody = watcher(() => writes++);
@@ -147,7 +147,7 @@ it("does not let everybody be watched past the bound, and ends it with a push wh
   expect(announcer.stats).toMatchObject({ watchers: 0, interests: 1, unwatched: 1 });
 });
 
-it("tells nothing of who is not listed to who watches everybody, and everything to who asks for the name", () => {
+it("hides an unlisted client from watchers of everybody, and shows it to watchers of its name", () => {
   const { announcer, watcher, emit } = stage();
   const [everybody, named] = [watcher(), watcher()];
   announcer.watch(everybody.connection);

@@ -565,13 +565,13 @@ it("INFO tells what is going on", async () => {
   const [watcher, first, second] = [await server.client(), await server.client(), await server.client()];
   await watcher.ask("WATCH");
   await first.register("counted", keys);
-  await watcher.push("joined"); // else it would hear of the last change alone
+  await watcher.push("joined"); // else it would get the last change alone
   await second.register("counted", keys, { takeover: first.claimId });
   await first.closed;
   expect(await value("watchers")).toBe(1);
   expect((await value("registrations")) - before.registrations).toBe(2);
   expect((await value("takeovers")) - before.takeovers).toBe(1);
-  // joined, changed, replaced; what everybody is told of leaves ten times a second.
+  // joined, changed, replaced; pushes about everybody leave ten times a second.
   await until("all pushes", async () => (await value("pushes_sent")) - before.pushes === 3);
   expect(await value("unknown_outcomes")).toBe(0);
   const info = (await client.ask("INFO")) as string;

@@ -113,7 +113,7 @@ describe("a server process", () => {
   });
 });
 
-it("stays for one who only watches a name, and ends when that one has gone", async () => {
+it("stays for a client that only watches a name, and ends when that one has gone", async () => {
   const state = freshStateDir();
   const server = await ServerProcess.start([
     ...["--listen", "127.0.0.1:0", "--workers", "1", "--exit-when-empty", "--state-dir", state.path],

@@ -1,4 +1,4 @@
-// The server's Unix sockets: who may have the path, and what the kernel says of those who connect.
+// The server's Unix sockets: the owner of the path, and the uid of a client as the kernel says.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, closeSync, existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -42,7 +42,7 @@ async function refused(socket: string): Promise<[status: number | null, log: str
   return [status, server.log];
 }
 
-/** A socket file at which nobody listens: its server was killed. */
+/** A socket file at which no process listens: its server was killed. */
 async function deadSocket(at: string): Promise<void> {
   const child = spawn(process.execPath, [
     "-e",

@@ -28,7 +28,7 @@ const said = (pushes: readonly (readonly unknown[])[]) =>
   pushes.map((push) => push.map((item) => (item instanceof Map ? `<${item.get("name")}>` : item)).join(" "));
 
 describe("rooms", () => {
-  it("MEMBERS shows who has joined, at any worker, once the answer to JOIN is there", async () => {
+  it("MEMBERS shows the clients that have joined, at any worker, once the answer to JOIN is there", async () => {
     const [ann, bob, asker] = [await client("ann"), await client("Bob"), await client()];
     expect(await asker.ask("MEMBERS", "#ops")).toEqual([]);
     expect(await ann.ask("JOIN", "#Ops")).toBe("OK");
@@ -62,7 +62,7 @@ describe("rooms", () => {
     expect(await member.ask("JOIN", "#r16")).toEqual(error("TOOMANY"));
     expect(await member.ask("JOIN", "#r15")).toBe("OK");
     expect(await member.ask("PART", "#r3")).toBe("OK");
-    expect(await member.ask("JOIN", "#all")).toBe("OK"); // with # before it nobody takes it for a command
+    expect(await member.ask("JOIN", "#all")).toBe("OK"); // with # before it, it is no command
     for (const room of ["ops", "", "#", "#-x", "#a b", `#${"x".repeat(33)}`, "##x", "#ор\u0441"]) {
       for (const command of ["JOIN", "PART", "MEMBERS"]) {
         expect(await member.ask(command, room), `${command} ${room}`).toEqual(error("BADNAME"));

@@ -58,7 +58,7 @@ describe.skipIf(compiler === null)("a service of its own (needs a C compiler)", 
     expect(await asked("no").find("ghost")).toEqual({ is: "no" });
   });
 
-  it("that is away leaves it unknown, and those whom another service knows are known", async () => {
+  it("that is away leaves it unknown, and logins that another service knows are known", async () => {
     const users = asked("away");
     expect(await users.find("ghost")).toEqual({ is: "unknown" });
     expect(await users.find("root")).toEqual({ is: "yes", uid: 0, login: "root" });
@@ -107,7 +107,7 @@ describe("whose a name is", () => {
     for (const name of ["carol", "bob-", "bob-02", "bobby"]) expect(await ownerOf(name)).toBe("nobody");
   });
 
-  it("is the same for who asks, and open names are nobody's but their user's", async () => {
+  it("is the same for every client; with open names a login is reserved only when its user asks", async () => {
     expect(await rightTo({ name: "bob", uid: 1000, openNames: false }, find)).toEqual({
       ...{ uid: 1000, login: "bob" },
       owner: { uid: 1000, login: "bob" },

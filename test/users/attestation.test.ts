@@ -1,4 +1,4 @@
-// Nobody is attested as another: each way of trying it, many times, with real uids. Root only.
+// No user is attested as another: each way of trying it, many times, with real uids. Root only.
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Client, ServerProcess } from "../helpers/lookup-server.ts";
@@ -71,7 +71,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
     expect(violations).toBe(0);
   }
 
-  it("of nobody through a relay of another user, by TCP", async () => {
+  it("attests no user through another user's relay, by TCP", async () => {
     const port = Number(await relay("0"));
     const outcome = await tries(victim, { kind: "speak", to: { port } });
     report("through a relay of another user, TCP", outcome);
@@ -79,24 +79,24 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
     expect(outcome.attested).toBe(0);
   });
 
-  it("of nobody through a relay of another user, by a Unix socket", async () => {
+  it("attests no user through another user's relay, by a Unix socket", async () => {
     const path = await relay(join("/tmp", `ptalk-relay-${process.pid}`));
     const outcome = await tries(victim, { kind: "speak", to: { path } });
     report("through a relay of another user, Unix socket", outcome);
     expect(outcome.attested).toBe(0);
   });
 
-  it("of nobody but oneself, directly", async () => {
+  it("attests only the own user, directly", async () => {
     const outcome = await tries(victim, { kind: "speak", count: 500, to: { path: socket } });
     report("directly, with signatures for other uids", outcome);
     expect(outcome.attested).toBeGreaterThan(0);
   });
 
-  it("of nobody who hangs up", async () => {
+  it("attests no user of a connection that hangs up", async () => {
     report("connections that are reset", await tries(mallory, { kind: "hang up", to: { path: socket } }));
   });
 
-  it("of nobody in a user namespace but as the user outside of it", async () => {
+  it("attests a client in a user namespace only as the user outside of it", async () => {
     const hello = await Client.connect(server.port);
     const name = ((await hello.ask("HELLO", 3)) as Map<string, string>).get("unix");
     hello.close();
@@ -130,7 +130,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
   );
 
   it.skipIf(whyNoPrivateShm !== null)(
-    "of who sends from a private /dev/shm, and under hidepid=2, is no impostor's",
+    "of a sender with a private /dev/shm, and under hidepid=2, is no impostor's",
     async () => {
       const at = ["--server", server.address];
       const recv = mallory.start([...at, "--json", "recv", "--count", "2"]);

@@ -1,4 +1,4 @@
-// The commands on a host with several users: where nobody is on, and beside another user's server.
+// The commands on a host with several users: without a server, and beside another user's server.
 import { findLiveServer } from "../../lib/directory/live-server.ts";
 import { hold, PORT, type Point, type World } from "./world.ts";
 
@@ -32,6 +32,6 @@ async function besideAnother({ alice, bob }: World): Promise<string> {
 }
 
 export const points: readonly Point[] = [
-  { name: "nobody on at the default address", run: nobodyOn },
+  { name: "no client at the default address", run: nobodyOn },
   { name: "serve beside another user's server", run: besideAnother },
 ];

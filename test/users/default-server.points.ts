@@ -1,4 +1,4 @@
-// The default server, which belongs to nobody: what a user can do to the others by its objects, its port and its death.
+// The default server, which any user may own: what a user can do to the others by its objects, its port and its death.
 import { join } from "node:path";
 import { findLiveServer } from "../../lib/directory/live-server.ts";
 import { Directory } from "../../lib/index.ts";
@@ -6,11 +6,11 @@ import { clients, FIXTURES, said } from "./clients.ts";
 import { hold, PORT, type Point, servers, type UserProgram, until, type World } from "./world.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: PORT };
-/** Nobody is locked out for longer than this, beside what a start takes on this machine as it is. */
+/** No user is locked out for longer than this, beside what a start takes on this machine as it is. */
 const LOCKED_OUT_MS = 5_000;
 const NAMES_PLANTED = 10_000;
 
-/** Ms that a first client, and its server, take to start where nobody means harm. */
+/** Ms that a first client, and its server, take to start without an attacker. */
 async function usualStart(world: World): Promise<number> {
   const begin = performance.now();
   await clients(world.alice, ["zoe"]);
@@ -19,7 +19,7 @@ async function usualStart(world: World): Promise<number> {
   return ms;
 }
 
-/** Name and key of everybody who is on. */
+/** Name and key of every client. */
 function keys(): Map<string, string> {
   const directory = Directory.open({ port: PORT });
   const all = new Map(directory.all().map(({ name, key }) => [name, key]));
@@ -102,7 +102,7 @@ async function squatted(world: World): Promise<string> {
     await squatter.until("it to have the port", (lines) => lines.includes("has"));
     const { status, stderr, ms } = await alice.run(["recv", "--count", "1"]);
     hold(status === 69, `recv ended with ${status}: ${stderr}`);
-    hold(stderr.includes("mallory"), `nobody is named: ${stderr}`);
+    hold(stderr.includes("mallory"), `no user is named: ${stderr}`);
     hold(/--listen|--server/.test(stderr), `no way out: ${stderr}`);
     hold(findLiveServer(ADDRESS) === null, "it counts as a server");
     found.push(`${manner} 69 after ${(ms / 1000).toFixed(1)} s`);
@@ -155,9 +155,9 @@ async function killed(world: World): Promise<string> {
 }
 
 export const points: readonly Point[] = [
-  { name: "planted files of every name lock nobody out", run: planted },
+  { name: "planted files of every name do not lock users out", run: planted },
   { name: "read locks neither lock out nor revive", run: readLocks },
-  { name: "whoever holds the port without a server is named", run: squatted },
+  { name: "a user that holds the port without a server is named", run: squatted },
   { name: "a race for the port", run: raced },
   { name: "the default server killed", run: killed },
 ];

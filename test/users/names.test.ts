@@ -1,4 +1,4 @@
-// Whose a name is among users of one host who do not trust each other. Real uids: root only.
+// Owners of names among users of one host that do not trust each other. Real uids: root only.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -71,12 +71,12 @@ describe.skipIf(whyNoUsers !== null)(`users of one host (${whyNoUsers ?? "root o
     expect([sent.code, sent.stderr]).toEqual([77, expect.stringContaining("reserved")]);
   });
 
-  it("gives nobody root's name", async () => {
+  it("gives root's name to no other user", async () => {
     const { code } = await news.run([...at(), "--as", "root", "send", "somebody", "text"]);
     expect(code).toBe(77);
   });
 
-  it("lets whoever came first have any other name, attested as its user", async () => {
+  it("gives any other name to the first user, attested as such", async () => {
     const { registered, off } = await on(games, "fox");
     expect(registered).toMatchObject({ name: "fox", user: "games", uid: games.uid, attested: "kernel" });
     const { code, stderr } = await news.run([...at(), "--as", "fox", "recv", "--timeout", "5s"]);

@@ -1,4 +1,4 @@
-// The service that root installs for everybody: where its socket is, nobody uses another server.
+// The service that root installs for everybody: where its socket is, no client uses another server.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SERVICE_SOCKET } from "../../lib/base/service.ts";

@@ -18,7 +18,7 @@ const size = fc.maxSafeNat();
 const id = fc.string({ unit: "binary", minLength: 1, maxLength: 16 });
 
 describe("bodies about files", () => {
-  it("say what was written", () => {
+  it("round-trip", () => {
     const offer = fc.record({
       ...{ id, size, from: fc.string({ unit: "binary", maxLength: 16 }) },
       name: fc.string({ unit: "binary", minLength: 1, maxLength: 60 }),

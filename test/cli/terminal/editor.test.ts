@@ -89,7 +89,7 @@ describe("Ctrl-R", () => {
     expect(one.text).toBe("bob first");
   });
 
-  it("Enter takes the line and sends nothing: the prompt did not say to whom", () => {
+  it("Enter takes the line and sends nothing: the prompt named no recipient", () => {
     const one = editor();
     enter(one, "bob first");
     press(one, "ctrl-r");
@@ -99,7 +99,7 @@ describe("Ctrl-R", () => {
     expect(one.press({ type: "key", name: "enter" })).toEqual({ type: "submit", line: "bob first" });
   });
 
-  it.each(["ctrl-c", "ctrl-g"])("%s gives back what was typed", (key) => {
+  it.each(["ctrl-c", "ctrl-g"])("%s restores the typed line", (key) => {
     const one = editor();
     enter(one, "bob first");
     type(one, "half");
@@ -109,7 +109,7 @@ describe("Ctrl-R", () => {
     expect([one.text, one.cursor]).toEqual(["half", 4]);
   });
 
-  it("goes back as the text gets shorter, and other keys edit what was found", () => {
+  it("goes back as the text gets shorter, and other keys edit the found line", () => {
     const one = editor();
     enter(one, "bob first", "bob second");
     press(one, "ctrl-r");

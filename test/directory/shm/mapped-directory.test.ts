@@ -167,7 +167,7 @@ describe("Directory", () => {
     });
     await new Promise((resolve) => child.on("close", resolve));
     const between = calls.slice(calls.indexOf("/mark-begin"), calls.indexOf("/mark-end")).split("\n").slice(1, -1);
-    // What is left is V8's: memory for its own heap, waking its threads, and the process's number for what it traces.
+    // The remaining calls are V8's: memory for its own heap, waking its threads, and getpid for its traces.
     expect(between.filter((line) => !/^(madvise|mprotect|mmap|munmap|futex|getpid|---|brk)/.test(line))).toEqual([]);
   });
 });

@@ -100,7 +100,7 @@ export async function makeShmHost(
   return { host, names, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** Its objects bear the port's name; nobody listens there. */
+/** Its objects bear the port's name; no process listens there. */
 const PORT = 1;
 
 function hostOf(
