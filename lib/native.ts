@@ -107,8 +107,8 @@ export interface Native {
   pidfdStatus(pidfd: number): number;
 
   /**
-   * Sockets that listen on that TCP port, sock_diag(7); the address as proc_net_tcp(5) has it. Fails where the kernel or a sandbox has no
-   * sock_diag: EPROTONOSUPPORT, ENOENT, EPERM…
+   * Sockets that listen on that TCP port, sock_diag(7); the address in the form of proc_net_tcp(5). Fails where the
+   * kernel or a sandbox has no sock_diag: EPROTONOSUPPORT, ENOENT, EPERM…
    */
   tcpListeners(isIPv6: boolean, port: number): { address: string; uid: number; inode: number }[];
 
@@ -165,7 +165,10 @@ export interface Native {
   udpClose(fd: number): void;
   readonly udpBatch: number;
   readonly udpMetaWords: number;
-  /** A Unix socket that listens at a path made just now; nobody unlinks the path. The descriptor, close-on-exec. */
+  /**
+   * Creates the path and listens there on a Unix socket; closing it does not unlink the path. Returns the descriptor,
+   * close-on-exec.
+   */
   listenUnix(path: string, mode: number, backlog: number): number;
   /** Whether that is a descriptor of a Unix socket. */
   isUnixSocket(fd: number): boolean;

@@ -19,7 +19,7 @@ namespace ptalk {
 static constexpr uint32_t kListening = 1u << 10;  // TCP_LISTEN, tcp_states.h
 static constexpr size_t kBufferBytes = 32 * 1024;
 
-// Each 32-bit word in hexadecimal, as proc_net_tcp(5) has it.
+// Each 32-bit word in hexadecimal, as in proc_net_tcp(5).
 static std::string HexAddress(const inet_diag_msg& socket) {
   const int words = socket.idiag_family == AF_INET6 ? 4 : 1;
   std::string text;
@@ -53,8 +53,8 @@ static bool ReadAnswer(Napi::Env env, const char* bytes, size_t length, Napi::Ar
   return true;
 }
 
-// tcpListeners(isIPv6, port): [{address, uid, inode}], the address as proc_net_tcp(5) has it. Fails where the kernel or a sandbox has no
-// sock_diag.
+// tcpListeners(isIPv6, port): [{address, uid, inode}], the address in the form of proc_net_tcp(5). Fails where the
+// kernel or a sandbox has no sock_diag.
 static Napi::Value TcpListeners(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);

@@ -75,7 +75,8 @@ static Napi::Value MqReceive(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(length));
 }
 
-// mqNotify(queue, signal, value): one signal when a message comes into the empty queue and nobody waits for it; 0 ends the request.
+// mqNotify(queue, signal, value): one signal when a message comes into the empty queue and no process waits for it; 0
+// ends the request.
 static Napi::Value MqNotify(const Napi::CallbackInfo& info) {
   sigevent event = {};
   event.sigev_notify = SIGEV_SIGNAL;

@@ -44,7 +44,7 @@ static nss_status FileByUid(uid_t uid, passwd* entry, char* buffer, size_t size,
 }
 
 // nssLookup(service, login or uid): null without such a module, else [status, uid, login], with the status of nss.h: 1 found, 0 no such
-// user, below 0 nobody knows. Blocks for as long as the service does.
+// user, below 0 unknown. Blocks for as long as the service does.
 static Napi::Value NssLookup(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string service = Text(info, 0);

@@ -60,7 +60,7 @@ PTALK_OLD(shm_unlink, PTALK_BASE);
 // Of 2.32, read by libstdc++: false says "use atomic operations".
 extern "C" {
 __attribute__((visibility("hidden"), weak)) char __libc_single_threaded = 0;
-// Of 2.36, for std::random_device, which libstdc++.a brings along and nobody uses.
+// Of 2.36, for std::random_device, which libstdc++.a brings along and no code uses.
 __attribute__((visibility("hidden"), weak)) unsigned arc4random() {
   unsigned value = 0;
   if (syscall(SYS_getrandom, &value, sizeof(value), 0) != sizeof(value)) abort();

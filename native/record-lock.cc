@@ -44,8 +44,8 @@ static Napi::Value TestBytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), range.l_type == F_UNLCK ? -1 : static_cast<double>(range.l_start));
 }
 
-// Whether somebody else holds a write lock in the range. Asked as a reader: locks of readers, which whoever may read the file can have, do
-// not count. Works on a read-only descriptor.
+// Whether another holder has a write lock in the range. Asks as a reader: read locks, which any user who may read the
+// file can take, do not count. Works on a read-only descriptor.
 static Napi::Value IsWriteLocked(const Napi::CallbackInfo& info) {
   struct flock range;
   if (LockCommand(info, F_OFD_GETLK, F_RDLCK, &range) < 0) return ThrowErrno(info.Env(), "fcntl");

@@ -136,7 +136,7 @@ static Napi::Value Unmap(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// Larger than this, what is left behind is not copied: it would take longer than 10 ms.
+// Objects larger than this are not copied when they are left: it would take longer than 10 ms.
 constexpr size_t kCopiedAtOnce = 32 << 20;
 
 // Puts private memory with the same bytes where the mapping is: one step for every thread that is looking. False: it stays as it is.
@@ -154,7 +154,8 @@ static bool Privatise(const Mapping& mapping, int fd) {
   return false;
 }
 
-// leave(buffer, fd): lets go of the object, and leaves its bytes, as private memory, to whoever still works on a view of the buffer.
+// leave(buffer, fd): lets go of the object, and leaves its bytes, as private memory, to background work that still uses
+// a view of the buffer.
 static Napi::Value Leave(const Napi::CallbackInfo& info) {
   const Mapping* mapping = Find(info[0]);
   return Napi::Boolean::New(info.Env(), mapping != nullptr && Privatise(*mapping, Int(info, 1)));

@@ -1,5 +1,5 @@
-// What Node's sockets cannot do: sd_notify(3)'s one datagram to a Unix socket (unix(7)), a Unix socket that listens and is nobody's to
-// unlink, the family of a descriptor that was handed over, and TCP_USER_TIMEOUT (tcp(7)).
+// What Node's sockets cannot do: sd_notify(3)'s one datagram to a Unix socket (unix(7)), a listening Unix socket whose
+// path no close unlinks, the family of a descriptor that was handed over, and TCP_USER_TIMEOUT (tcp(7)).
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -36,7 +36,8 @@ static Napi::Value Notify(const Napi::CallbackInfo& info) {
   return sent < 0 ? ThrowErrno(env, "sendto", path, error) : env.Undefined();
 }
 
-// listenUnix(path, mode, backlog): a descriptor. libuv would unlink the path when it closes the socket, whoever has the path by then.
+// listenUnix(path, mode, backlog): a descriptor. libuv would unlink the path when it closes the socket, even if another
+// socket has the path by then.
 static Napi::Value ListenUnix(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const std::string path = Text(info, 0);

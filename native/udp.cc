@@ -182,8 +182,8 @@ static Napi::Value UdpReceive(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// udpRead(fd): what has come and was not read yet, as the callback is told of it, at once; a negated errno for none. An error of the
-// socket is left to the callback.
+// udpRead(fd): the datagrams that have come and were not read yet, in the callback's form, at once; a negated errno for
+// none. An error of the socket is left to the callback.
 static Napi::Value UdpRead(const Napi::CallbackInfo& info) {
   UdpSocket* socket = Find(info);
   if (socket == nullptr || !socket->polling) return Napi::Number::New(info.Env(), -EBADF);

@@ -295,7 +295,7 @@ static napi_value WordWake(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// Lets whoever wants this processor have it: two that poll on the same one would otherwise wait for each other's time slice.
+// Yields this processor: two threads that poll on the same one would otherwise wait for each other's time slice.
 static napi_value YieldProcessor(napi_env, napi_callback_info) {
   sched_yield();
   return nullptr;

@@ -98,7 +98,7 @@ export class TalkError extends Error {
   static noSuchProcess(pid: number): TalkError {
     return new TalkError("no-such-process", `there is no process ${pid}`);
   }
-  /** No server runs on the default address, which whoever is on keeps running. */
+  /** No server runs on the default address. Clients keep one running there, so no user is on. */
   static nobodyOn(): TalkError {
     return new TalkError("no-such-user", "nobody is on");
   }

@@ -61,8 +61,8 @@ function foldUnless(problemOf: (name: unknown) => string | null, name: string): 
 }
 
 /**
- * The folded form of a valid room, null for any other text: "#" and what is allowed as a name. A command's word will do: with the
- * "#" before it nobody takes it for one.
+ * The folded form of a valid room, null for any other text: "#" and what is allowed as a name. The word of a command is
+ * allowed: the "#" before it tells the two apart.
  */
 export function foldRoomIfValid(room: string): string | null {
   if (typeof room !== "string" || room[0] !== "#") return null;

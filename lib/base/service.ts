@@ -6,7 +6,10 @@ import { DEFAULT_HOST, DEFAULT_PORT, type ServerAddress } from "./server-address
 /** Only root can put anything there. */
 export const SERVICE_SOCKET = "/run/ptalk/ptalk.sock";
 
-/** Whether a client that is to go to this address goes to the service instead: that of this host, where nobody asked for another. */
+/**
+ * Whether a client connects to this host's service instead of this address: for the default address, where the
+ * service's socket exists.
+ */
 export function isServiceAt({ host, port }: ServerAddress): boolean {
   return host === DEFAULT_HOST && port === DEFAULT_PORT && existsSync(SERVICE_SOCKET);
 }

@@ -18,7 +18,7 @@ export interface CompletionSource {
   readonly commands: Loadable;
   /** Options that every command has, with their dashes, and whether each takes a value. */
   readonly globals: ReadonlyMap<string, boolean>;
-  /** The names of who is on. */
+  /** The names of the users who are on. */
   readonly names: () => Promise<readonly string[]>;
 }
 
@@ -67,7 +67,7 @@ function matching(words: readonly string[], prefix: string): string[] {
   return [...new Set(words)].filter((word) => foldName(word).startsWith(folded)).sort();
 }
 
-/** Who is on, on this machine and at the server, should that answer soon. */
+/** The users who are on, on this machine and, if the server answers soon, at the server. */
 export async function namesOn(config: Config): Promise<string[]> {
   const there = await withDirectory({ ...config, timeout: SERVER_PATIENCE_S }, (directory) => directory.all()).catch(
     () => [],

@@ -147,7 +147,7 @@ export async function loadServeConfig(
   return valuesOf(SERVE_SETTINGS, flags, env, serveSources(await readSources(env, systemFile)), "serve.");
 }
 
-/** The same for a server that belongs to nobody: of files only the host's counts. @throws as loadConfig() */
+/** The same for a server that belongs to no user: it reads only the host's file. @throws as loadConfig() */
 export async function loadBackgroundConfig(flags: Flags, systemFile?: string): Promise<ServeConfig> {
   const sources = (await readSources({}, systemFile)).filter(({ origin }) => origin === "system");
   return valuesOf(SERVE_SETTINGS, flags, {}, serveSources(sources), "serve.");

@@ -47,8 +47,8 @@ export function keepHistory(
 const DIRECTORY_TIMEOUT_MS = 10_000; // to connect and to be greeted; a server that is there takes milliseconds
 
 /**
- * A server at the default address ends when nobody is on, and nobody has to know of it. So where none listens there, and none was asked
- * for, nobody is on.
+ * A server at the default address ends when no user is on; users need not know of it. So if no server listens there,
+ * and the user named none, no user is on.
  */
 export function nobodyOn({ serverConfigured }: Config, error: unknown): unknown {
   const listensNobody = error instanceof TalkError && error.remedy === "start-server";

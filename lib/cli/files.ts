@@ -1,4 +1,4 @@
-// Files in the commands: what becomes of each, one after the other, as a view or a program's reader is told of it.
+// Files in the commands: the news of each file, in order, as a view or a script shows them.
 import { randomUUID } from "node:crypto";
 import { isAbsolute, join } from "node:path";
 import { TalkError } from "../base/errors.ts";

@@ -34,7 +34,7 @@ export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): s
 
 export function localTable(clients: readonly LocalEntry[], paint: Paint): string[] {
   if (clients.length === 0) return ["nobody is on, on this machine"];
-  // Fits into 80 columns: what is the same for all is left out, and of a time what matters.
+  // Fits into 80 columns: leaves out columns that are the same for all, and the parts of a time that do not matter.
   const isUsual = clients.every(({ server }) => server === DEFAULT_SERVER);
   const rows = clients.map((c) => [
     ...[c.name, c.user, String(c.pid), c.tty?.replace(/^\/dev\//, "") ?? "-"],
@@ -45,7 +45,7 @@ export function localTable(clients: readonly LocalEntry[], paint: Paint): string
   return table(header, rows, paint);
 }
 
-/** "idle", "away", "away: at lunch"; empty for somebody who looks. */
+/** "idle", "away", "away: at lunch"; empty for a user who is there. */
 function statusCell({ status: { state, text } }: DirectoryEntry): string {
   const word = state === "here" ? "" : state;
   return text === "" ? word : `${word}${word === "" ? "" : ": "}${text}`;
@@ -66,7 +66,7 @@ export function clientDetails(client: DirectoryEntry): string[] {
   ];
 }
 
-/** Who it is on the server's host, where something vouches for it. */
+/** The user on the server's host, where something vouches for it. */
 function userLine({ user, uid, attested }: DirectoryEntry): string[] {
   if (attested === null) return [];
   return [`user         ${user === null ? "" : `${escapeControls(user)} `}(uid ${uid}), by ${attested}`];
@@ -80,7 +80,7 @@ function markedName({ name, isUnattestedLogin }: DirectoryEntry): string {
 export type Spoken = Pick<TalkMessage, "from" | "text" | "verified"> &
   Partial<Pick<TalkMessage, "isUnattestedLogin" | "kind" | "room">>;
 
-/** Behind the name of who writes to everybody. No name has such letters. */
+/** Stands behind the name of a sender who writes to everybody. No name has such letters. */
 const WALL = " (to everybody)";
 
 /**

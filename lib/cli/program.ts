@@ -16,7 +16,7 @@ Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server u
 /** Wrapped on a narrow terminal, too. */
 const HELP_STYLE: HelpConfiguration = { showGlobalOptions: true, minWidthToWrap: 12 };
 
-/** The server is nobody's client. */
+/** The server is no client. */
 const NOT_OF_SERVE = new Set(["--server", "--as"]);
 const SERVE_HELP: HelpConfiguration = {
   ...HELP_STYLE,

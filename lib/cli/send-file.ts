@@ -10,7 +10,7 @@ export interface SendFilesOptions {
   readonly timeoutMs: number | undefined;
 }
 
-/** @throws the first failure, in the order of the names; the others are told */
+/** @throws the first failure, in the order of the names; prints the others */
 export async function sendFiles(
   client: TalkConnection,
   names: readonly string[],

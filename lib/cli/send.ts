@@ -24,7 +24,7 @@ import { keptText, roomResultText } from "./talk/texts.ts";
 import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
-  /** What is delivered is not told. */
+  /** Prints nothing about delivered messages. */
   readonly quiet?: boolean;
   /** Path of a file that goes along. */
   readonly file?: string | undefined;
@@ -32,7 +32,7 @@ export interface SendCommandOptions {
   readonly leave?: boolean | undefined;
   /** A duration: how long to wait for recipients who are off. */
   readonly wait?: string | undefined;
-  /** Of an attempt before this one: who has shown that one does not show this one. */
+  /** The id of an earlier attempt: a receiver that has shown that one does not show this one. */
   readonly id?: string | undefined;
 }
 
@@ -65,7 +65,7 @@ export async function send(
   if (file !== undefined && recipients.some(isRoom)) {
     throw TalkError.usage("--file: a file goes to people, not to a room");
   }
-  // With a file there is a text only if it is given: nobody types one at a program that has all it needs.
+  // With a file, a text is sent only if it is an argument: the command then needs no text from stdin.
   const isGiven = words.length > 0 || file !== undefined;
   if (!isGiven && process.stdin.isTTY)
     note(`type the message for ${escapeControls(names)}, and end it with Ctrl-D on a line of its own`);
@@ -113,7 +113,10 @@ interface SendOneOptions {
   readonly limits: SendOptions;
 }
 
-/** @throws as TalkClient.send(); CommandEnded, with all said, for a room of which not everybody has it who wants it */
+/**
+ * @throws as TalkClient.send(); CommandEnded, with all printed, if a member of the room wants the message and does not
+ * have it
+ */
 async function sendOne(
   client: TalkConnection,
   to: string,
@@ -128,7 +131,7 @@ async function sendOne(
   throw new CommandEnded("not everybody has it", status);
 }
 
-/** 0 when all have it who did not decline; else whether anybody has it. */
+/** 0 when all members who did not decline have it; else the status says whether any member may have it. */
 function roomStatus({ delivered, failed }: RoomResult): number {
   if (failed.length === 0 && delivered > 0) return EXIT.ok;
   const mayHaveIt = delivered > 0 || failed.some(({ code }) => code === "unconfirmed");
@@ -157,7 +160,7 @@ function withId(error: unknown, id: string): unknown {
   return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error });
 }
 
-/** @throws TalkError usage, bad-name: with a name that nobody can have nothing is sent */
+/** @throws TalkError usage, bad-name: one invalid name, and nothing is sent */
 export function checkRecipients(names: string): string[] {
   const recipients = parseRecipients(names);
   const [mistake, ...more] = nameMistakes(recipients);

@@ -6,7 +6,7 @@ import { type AgentState, listAgents } from "../presence/agent-list.ts";
 export interface UnreadOptions {
   /** Only what waits for this name. */
   readonly as?: string | undefined;
-  /** %n: how many; %f: who wrote last, empty if nobody did; %%: a per cent sign. */
+  /** %n: how many; %f: the last sender, empty if there is none; %%: a per cent sign. */
   readonly format?: string | undefined;
   readonly json?: boolean | undefined;
 }

@@ -98,7 +98,10 @@ export class AddressBook {
     this.#parts = parts;
   }
 
-  /** Whom a message for this name goes to, if that takes no question. @throws TalkError key-mismatch, not-understood, not-delivered */
+  /**
+   * The recipient of a message for this name, if no lookup is needed.
+   * @throws TalkError key-mismatch, not-understood, not-delivered
+   */
   known(name: string): Recipient | null {
     const contact = this.#contacts.get(name);
     if (contact === undefined || !this.#isCurrent(contact)) return null;
@@ -298,7 +301,7 @@ export class AddressBook {
     return peers.has(server, name) || (await source.ownerOf(name)) !== null;
   }
 
-  /** Whose the name is; what was known before if the server cannot say. */
+  /** The owner of the name; the last known one if the server cannot say. */
   async #askOwner(name: string): Promise<NameOwner | null> {
     const { source } = this.#parts;
     const contact = this.#contacts.get(name);
@@ -391,8 +394,8 @@ export class AddressBook {
   }
 
   /**
-   * Holds a key against the remembered one. A login name of this host whose user shows the key has it: it replaces the remembered one, and a
-   * line says so. @throws TalkError key-mismatch
+   * Holds a key against the remembered one. If a login name of this host is claimed with a key that its user shows,
+   * that key replaces the remembered one, and a line says so. @throws TalkError key-mismatch
    */
   #checkPin(name: string, key: string): "known" | "new" {
     const { server, peers, localUsers } = this.#parts;

@@ -1,4 +1,5 @@
-// Waiting for somebody who is off: who comes on under a name, as the server pushes it, and when to ask again. Knows no messages.
+// Waits for users who are off: follows the server's pushes of users who come on, and decides when to ask again. Knows
+// no messages.
 //
 // The order counts: the name is watched, then looked up. A server that was away may have missed its coming, so each reconnect asks anew.
 import { foldName } from "../base/names.ts";
@@ -62,7 +63,7 @@ export class Arrivals {
   }
 }
 
-/** One who waits. */
+/** A waiter. */
 export interface Expected extends Disposable {
   /** Fulfilled when somebody has come on under the name since the last call, or it is time to ask; after so many milliseconds at most. */
   next(withinMs: number): Promise<void>;

@@ -40,7 +40,7 @@ export class Contact {
   get isOn(): boolean {
     return this.#isOn;
   }
-  /** To whom the server binds the name; null if it said nothing. */
+  /** The owner to whom the server binds the name; null if it said nothing. */
   get owner(): NameOwner | null {
     return this.#owner;
   }

@@ -22,7 +22,7 @@ export async function lookupEntry(connection: ServerConnection, name: string): P
   return entryFrom(await connection.ask("LOOKUP", name));
 }
 
-/** Whose the name is, whether its owner is on or not; null if nobody's. */
+/** The owner of the name, whether on or off; null if it has none. */
 export async function ownerOf(connection: ServerConnection, name: string): Promise<NameOwner | null> {
   const reply = await connection.ask("OWNER", name);
   if (reply === null) return null;
@@ -58,7 +58,7 @@ export async function allEntries(connection: ServerConnection): Promise<Director
   throw TalkError.protocol("ALL has no end");
 }
 
-/** Who is in a room, in the order of their folded names. */
+/** The members of a room, in the order of their folded names. */
 export async function roomMembers(connection: ServerConnection, room: string): Promise<DirectoryEntry[]> {
   const reply = await connection.ask("MEMBERS", room);
   if (!Array.isArray(reply)) throw TalkError.protocol("MEMBERS is not answered with clients");

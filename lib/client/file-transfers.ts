@@ -124,7 +124,7 @@ export class FileTransfers {
     if (isOurs) outgoing?.onControl(about);
   }
 
-  /** Gives up what is under way; the others hear of it. What has come is kept. */
+  /** Gives up the transfers that are under way, and tells the peers. Keeps the parts that have arrived. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const reason = TalkError.closed("the client");

@@ -2,13 +2,15 @@
 // "delivered". Owns the messages that wait for a listener. Knows nothing of sending.
 //
 //  1. The transport gives one message of a sender at a time: receive().
-//  2. A sender that the user does not want to hear is declined: admission.ts. So is what is said in a room that this program is not in.
+//  2. A sender that the user does not want to hear is declined: admission.ts. So is a message in a room that this
+//     program is not in.
 //  3. The address book says whether it is from the owner of the name; a key that contradicts the name is refused.
 //  4. A program without a listener declines it, after a moment in which one may still come.
 //  5. One that was shown before, under the same id, is not shown again.
 //  6. Its sender may have given it up meanwhile: then it is never shown. From here on the sender hears neither "shown" nor "not shown".
-//  7. Of a program that nobody looks at the history gets it, then the listeners, whose outcome changes nothing.
-//  8. Else the listeners get it, unless it is one too many of a burst: that goes into the history, and only their number is told.
+//  7. In an unattended program the history gets it, then the listeners, whose outcome changes nothing.
+//  8. Else the listeners get it, unless it exceeds the limit of a burst: then it goes into the history, and the
+//     program reports only the number of such messages.
 // Once all of them are done it is accepted.
 import type { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
@@ -55,7 +57,7 @@ export interface InboundParts {
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
-  /** The history is the output, and nobody looks: that needs a journal. */
+  /** The history is the output, and the program is unattended: that needs a journal. */
   readonly isUnattended: boolean;
   /** Whose "message" listeners are the output. */
   readonly client: EventEmitter<TalkClientEvents>;
@@ -105,7 +107,7 @@ export class InboundMessages {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
-      // Whom one ignores, and whose messages one takes, does not hold back what root tells everybody.
+      // The ignore list and the filter of senders do not hold back root's messages to everybody.
       const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
       if (!isWall && !(await this.#admits(incoming))) {
         settle("declined");

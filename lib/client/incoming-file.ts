@@ -1,9 +1,11 @@
-// One file that somebody offers, and then sends. Owns what is to be written, the part on the disk, and the outcome. Knows no events.
+// One file that a peer offers, and then sends. Owns the bytes to be written, the part on the disk, and the outcome.
+// Knows no events.
 //
 //  1. accept(): an earlier part is hashed again, and the sender hears from where to go on. Or decline().
-//  2. onData(): kept until the disk has it; the sender hears how far that is, and so sends no more than a window beyond.
+//  2. onData(): keeps the bytes until they are on the disk, and tells the sender how far that is; it sends no more than
+//     a window beyond.
 //  3. onControl("end"): all of it is there. The hash is checked, the file synced and given its name, and the sender hears "done".
-// What broke off is kept for the next time; what is not what was offered is not.
+// A part that broke off is kept for the next attempt; a file that differs from the offer is not.
 import { setMaxListeners } from "node:events";
 import { debuglog } from "node:util";
 import { Deferred } from "../base/async.ts";
@@ -31,12 +33,12 @@ export const DEFAULT_MAX_FILE_BYTES = 1024 ** 3;
 const REPORT_BYTES = FILE_WINDOW_BYTES / 4;
 /** Bytes that are written at once; less, at the end of the file. */
 const WRITE_BYTES = FILE_WINDOW_BYTES / 16;
-/** Milliseconds without a word from a sender whose offer nobody has answered: it asks more often than that. */
+/** Milliseconds without a word from a sender whose offer is unanswered: it asks more often than that. */
 const FORGOTTEN_MS = 12 * FILE_ASK_MS;
 
 export interface IncomingFileParts {
   readonly offer: FileOfferBody;
-  /** The sender's key, where it is, and what is known of it. */
+  /** The sender's key, its address, and what is known of it. */
   readonly key: Buffer;
   readonly address: Endpoint;
   readonly fingerprint: string;
@@ -71,7 +73,7 @@ export class IncomingFile implements FileOffer {
   #reported = 0;
   #isBusy = false;
   #isPlacing = false;
-  /** What is in the part is not worth keeping. */
+  /** The content of the part is not worth keeping. */
   #isUseless = false;
   #outcome: { readonly value: unknown } | null = null;
   #timer: NodeJS.Timeout | undefined;
@@ -111,7 +113,7 @@ export class IncomingFile implements FileOffer {
   get silentMs(): number {
     return performance.now() - this.#heardAt;
   }
-  /** What it is, whoever calls it what: the same for each attempt to send it. */
+  /** Identifies the file, whatever its name: the same for each attempt to send it. */
   get identity(): string {
     const { key, offer } = this.#parts;
     return `${key.toString("base64")} ${offer.size} ${this.sha256}`;
@@ -186,7 +188,7 @@ export class IncomingFile implements FileOffer {
     }
   }
 
-  /** Gives it up, if it is not over; the sender hears of it. Fulfilled when the part is closed. */
+  /** Gives it up, if it is not over, and tells the sender. Fulfilled when the part is closed. */
   async close(reason: Error): Promise<void> {
     this.#fail(reason);
     await this.ended;

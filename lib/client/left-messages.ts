@@ -77,7 +77,7 @@ export class LeftMessages {
     return { id: message.id, to, at: Date.now(), until: Date.parse(until), newKey: isNew ? fingerprint(key) : null };
   }
 
-  /** Gets what was left, one after the other. Never rejects; fulfilled when there is nothing more. */
+  /** Gets the messages that were left, one after the other. Never rejects; fulfilled when there are no more. */
   check(): Promise<void> {
     this.#isDue = true;
     this.#checking ??= this.#checkAll().finally(() => {

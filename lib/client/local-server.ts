@@ -1,5 +1,5 @@
-// Who the server on this host is: the uid of its process by the kernel, held against what it says of itself and against who has the
-// port. A relay of another user is found out here, before anything is signed for it.
+// The identity of the server on this host: compares the uid that the kernel gives with the one that the server claims
+// and with the owner of the port. Detects another user's relay before the client signs anything for it.
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { TalkError } from "../base/errors.ts";
@@ -43,7 +43,7 @@ export function checkServerProcess(socket: Socket, path: string, serverUid: numb
 }
 
 /**
- * Checks who has the port that led to the server. Our own forwarder, and root's, are as good as the server.
+ * Checks the owner of the port that led to the server. Our own forwarder, and root's, are as good as the server.
  * @param owners of the sockets that listen there
  * @throws TalkError refused
  */

@@ -1,15 +1,15 @@
-// Users of this host, checked without trusting the server: who is said to be one, or has one's login name here, has a key that this user's
-// programs use (presence/local-keys.ts). Without a segment nothing is said against anybody.
+// Checks users of this host without trusting the server: a client that claims to be one, or has a login name of this
+// host, must have a key that this user's programs use (presence/local-keys.ts). Without a segment no client is suspect.
 import { loginOfName } from "../base/login-names.ts";
 import { loginUid } from "../base/users.ts";
 import { keysOfUser } from "../presence/local-keys.ts";
 
-/** Ms for which somebody who was no impostor counts as none without another look. */
+/** Ms for which a user who was no impostor counts as none without another check. */
 const FRESH_MS = 1_000;
 /** How many those are, at most. */
 const MAX_KEPT = 256;
 
-/** Somebody, as the server has it. */
+/** A user, as the server describes them. */
 export interface ClaimedUser {
   /** Folded. */
   readonly name: string;
@@ -27,7 +27,7 @@ const NUMBERED = /^(.+)-[1-9]\d*$/;
 const isLogin = (login: string): boolean => loginUid(login) !== null;
 
 export class LocalUsers {
-  /** Who was no impostor, until when (monotonic ms). */
+  /** Users who were no impostors, and until when that counts (monotonic ms). */
   readonly #cleared = new Map<string, number>();
 
   /** Whether the segment of that user shows keys, and not this one. */

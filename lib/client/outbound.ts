@@ -69,7 +69,7 @@ export interface CheckedSend extends SendLimits {
   /** Undefined: a random one. */
   readonly id: string | undefined;
   readonly repeated: boolean;
-  /** Undefined: it fails when nobody of that name is on. */
+  /** Undefined: it fails when no user of that name is on. */
   readonly waitMs: number | undefined;
   readonly leaves: boolean;
   readonly auto: boolean;

@@ -85,7 +85,7 @@ export class OutgoingFile {
     setMaxListeners(0, this.#stop.signal); // each body under way listens
   }
 
-  /** @throws TalkError bad-data for what is no regular file; the system's error; the signal's reason */
+  /** @throws TalkError bad-data if it is no regular file; the system's error; the signal's reason */
   static async open(parts: OutgoingFileParts): Promise<OutgoingFile> {
     const { path, signal } = parts;
     // Not blocking: a FIFO without a writer would hold us up before we see what it is.
@@ -167,7 +167,7 @@ export class OutgoingFile {
     }
   }
 
-  /** Gives it up, if it is not over; the receiver hears of it. */
+  /** Gives it up, if it is not over, and tells the receiver. */
   async close(reason: Error): Promise<void> {
     this.#fail(reason);
     await this.#file.close();
@@ -315,14 +315,14 @@ export class OutgoingFile {
     );
   }
 
-  /** Something went wrong here: the receiver is told, if it can be. */
+  /** Something went wrong here: tells the receiver, if that is possible. */
   #fail(error: unknown): void {
     if (this.#state === "over") return;
     const { to } = this.#parts;
     const isForgotten = error instanceof TalkError && error.code === "declined" && this.#peer !== null;
     const reason = error instanceof Error ? error.message : String(error);
     if (this.#state === "ended" && error instanceof TalkError) {
-      // All of it is there, and the receiver was to give it its name: nobody knows whether it has.
+      // All of it is there, and the receiver was to give it its name: whether it has is unknown.
       this.#end(TalkError.unconfirmed(to, reason, error));
       return;
     }
@@ -346,7 +346,7 @@ export class OutgoingFile {
   }
 }
 
-/** Milliseconds in which a step has to be confirmed: a question by whoever runs at all. */
+/** Milliseconds in which a step has to be confirmed. Any receiver that runs answers "alive" in a short time. */
 export function stepTimeout(step: FileStep): number {
   return step === "alive" ? FILE_ANSWER_MS : FILE_STEP_MS;
 }

@@ -1,4 +1,4 @@
-// Who has the port that no server answers on: on this host the kernel tells.
+// The holder of a port on which no server answers: on this host the kernel tells.
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { holderOfPort } from "../directory/live-server.ts";

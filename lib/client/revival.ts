@@ -1,9 +1,9 @@
-// The way back when the default server has died, however it died: whoever remains starts the next one.
+// The way back when the default server has died, however it died: a remaining client starts the next one.
 //
-//  1. A client that finds nobody at the address probes it, waits for a while that is each user's own, and probes again.
-//  2. One client of each user goes on: the others of that user see its lock, and wait. Root waits longest, so that the server is root's
-//     only where nobody else is left.
-//  3. It starts a server, and tells it which table was the dead one's: to whom the names there belonged is for the new server to heed.
+//  1. A client that finds no server at the address probes it, waits for a time that differs by user, and probes again.
+//  2. One client of each user goes on: the others of that user see its lock, and wait. Root waits longest, so that the
+//     server is root's only if no other user is left.
+//  3. It starts a server, and names the dead server's table: the new server reads there who owned which name.
 //  4. Several users may start one at once. The port decides, and the others end.
 import { createHash } from "node:crypto";
 import { sleep } from "../base/async.ts";
@@ -31,7 +31,10 @@ const ROOT = 0;
 export interface RevivalOptions {
   readonly address: ServerAddress;
   readonly stateDir: string;
-  /** Takes this user's turn at starting the server on that port: gives it back, or null while another process has it. */
+  /**
+   * Takes this user's turn at starting the server on that port. Returns a function that gives it back; null while
+   * another process has the turn.
+   */
   readonly takeTurn: (port: number) => (() => void) | null;
 }
 

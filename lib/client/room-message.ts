@@ -5,7 +5,7 @@ import type { DirectoryEntry } from "../directory/entry.ts";
 import { failedCode, isUnconfirmed } from "./outbound.ts";
 import type { RoomResult } from "./types.ts";
 
-/** Others to whom one message goes; a larger room is for a list, or a file that people fetch. */
+/** The most recipients of one message; a larger room is for a list, or a file that people fetch. */
 const MAX_ROOM_RECIPIENTS = 128;
 
 export interface RoomMessageParts {

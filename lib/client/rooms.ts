@@ -1,10 +1,10 @@
-// The rooms that this client is in: who is in each, as the server has told. Owns these lists. Sends nothing; whoever writes to a room asks for
-// its members here, and so never writes to somebody of whom the program has not been told.
+// The rooms that this client is in, and the members of each, as the server has announced them. Owns these lists. Sends
+// nothing; a sender to a room asks for its members here, so it never writes to a member that the program does not know.
 //
-//  1. join(): the server is asked to tell of the room, to put us into it, and who else is there.
+//  1. join(): asks the server to announce the room's changes, to add this client, and for the other members.
 //  2. onPush(): somebody has come, changed or gone.
-//  3. resync(), after the connection was lost: who is there now. A server that has restarted knows nobody at first: who is missing then has until
-//     its clients are back.
+//  3. resync(), after the connection was lost: asks for the current members. A server that has restarted knows no
+//     client at first: members that are missing have time until its clients are back.
 import { TalkError } from "../base/errors.ts";
 import { foldName } from "../base/names.ts";
 import { type DirectoryEntry, MAX_ENTRY_ROOMS } from "../directory/entry.ts";
@@ -39,7 +39,7 @@ export class Rooms {
   readonly #parts: RoomsParts;
   /** By folded name of the room. */
   readonly #rooms = new Map<string, Members>();
-  /** Those that are being entered: what is told of them meanwhile counts. */
+  /** Rooms that are being entered: announcements that come meanwhile count. */
   readonly #entering = new Map<string, Members>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -101,7 +101,7 @@ export class Rooms {
     if (members !== undefined) this.#update(room, members, name, entry);
   }
 
-  /** The connection is back: asks who is in the rooms now. */
+  /** The connection is back: asks for the current members of the rooms. */
   async resync(): Promise<void> {
     clearTimeout(this.#timer);
     const { source } = this.#parts;

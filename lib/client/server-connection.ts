@@ -41,7 +41,7 @@ const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
-/** As {@link DialOptions.socket} has it. */
+/** The form of {@link DialOptions.socket}. */
 const ABSTRACT_NAME = /^@[!-~]{1,100}$/;
 
 /** Of a new measurement in the smoothed round trip (RFC 6298 section 2.3, alpha). */
@@ -67,8 +67,8 @@ export interface ServerGreeting {
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
   /**
-   * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server who we are, and the TCP port
-   * on which the server listens itself.
+   * Told over loopback TCP: the name ("@name") of an abstract socket on which the kernel tells the server this client's
+   * uid, and the TCP port on which the server listens itself.
    */
   readonly local: { readonly path: string; readonly port: number } | null;
 }
@@ -151,7 +151,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       checkSameServer(server, [first.greeting.statement.serverKey, moved.greeting.statement.serverKey]);
       const owners = ownersAt(options.address);
       checkPortOwners(server, owners, moved.greeting.serverUid);
-      // Through our own forwarder: whoever set it up wants the connection to go that way.
+      // Through our own forwarder: its user wants the connection to go that way.
       const isDirect = port === options.address.port && owners.size > 0;
       (isDirect ? first : moved).connection.close();
       return isDirect ? moved : first;
@@ -162,7 +162,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
   }
 
-  /** @throws TalkError unreachable, with the remedy: nobody goes on to somebody else's server */
+  /** @throws TalkError unreachable, with the remedy: the client never falls back to another user's server */
   static async #greetedByService(options: DialOptions): Promise<GreetedConnection> {
     try {
       return await ServerConnection.#greetedAt({ ...options, socket: SERVICE_SOCKET });
@@ -298,7 +298,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
   }
 
-  /** Nothing comes through any more, though nobody has closed it. */
+  /** Nothing comes through any more, though neither side has closed it. */
   abandon(why: string): void {
     this.#end(TalkError.unreachable(this.server, why));
   }

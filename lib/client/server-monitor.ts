@@ -21,7 +21,7 @@ export interface ServerSignalInfo {
   readonly name: string;
   /** Since it started. */
   readonly count: number;
-  /** Who sent the last one; 0 when no process did. */
+  /** The pid that sent the last one; 0 when no process did. */
   readonly lastPid: number;
 }
 

@@ -57,7 +57,7 @@ export interface ServerSessionOptions {
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
-  /** Called when nobody answers any more: starts the server again, where that is this client's to do. */
+  /** Called when no server answers any more: starts it again, where that is this client's task. */
   readonly revive?: ((signal: AbortSignal) => Promise<void>) | undefined;
 }
 
@@ -93,13 +93,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isRegistered = false;
   /** Folded names. */
   readonly #rooms = new Set<string>();
-  /** Names that are watched beside everybody, or by one who is not registered. */
+  /** Names that are watched in addition to everybody, or by a client that is not registered. */
   readonly #watched = new Set<string>();
   /** Folded names that this client writes to or hears from, the latest at the end. */
   readonly #dealtWith = new Set<string>();
-  /** The server tells of everybody who is listed. */
+  /** The server announces every listed client. */
   #hearsAll = true;
-  /** What was said last of this client; undefined: nothing yet. */
+  /** The status that this client sent last; undefined: none yet. */
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
@@ -182,7 +182,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     let takesOver = replace;
     await this.#begin(async () => {
       await this.#register(port, takesOver);
-      takesOver = false; // whoever takes the name later keeps it
+      takesOver = false; // a program that takes the name later keeps it
     });
     if (this.#isClosing) return;
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
@@ -210,14 +210,17 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return allEntries(this.#connection);
   }
 
-  /** Who is in a room. @throws TalkError unreachable while there is no connection; protocol */
+  /** The members of a room. @throws TalkError unreachable while there is no connection; protocol */
   async members(room: string): Promise<DirectoryEntry[]> {
     const entries = await roomMembers(this.#connection, room);
     for (const entry of entries) this.emit("seen", entry);
     return entries;
   }
 
-  /** Puts this client into a room, now and whenever it comes back, and hears of it by "room" events. @returns who is there */
+  /**
+   * Puts this client into a room, now and whenever it reconnects; "room" events announce changes.
+   * @returns the members
+   */
   async enterRoom(room: string): Promise<DirectoryEntry[]> {
     if (!this.#isRegistered) throw TalkError.usage("only a client that is on can be in rooms");
     try {
@@ -241,7 +244,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #enterRoom(room: string): Promise<void> {
-    // Told of from before it is entered: nobody comes unseen in between.
+    // WATCH goes before JOIN, so that no member comes unseen in between.
     await Promise.all([this.#connection.command("WATCH", room), this.#connection.command("JOIN", room)]);
   }
 
@@ -277,8 +280,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /**
-   * This client deals with that one: its news come, also where too many are on to hear of everybody. The one that it dealt with
-   * longest ago makes room.
+   * This client deals with that one: the server sends its events, also while too many are on to watch everybody. The
+   * one that it dealt with longest ago makes room.
    */
   dealsWith(name: string): void {
     const isNew = !this.#dealtWith.delete(name); // to the end
@@ -436,7 +439,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   #onAddressesChanged(port: number): void {
-    if (this.#isClosing || this.isOfHost || !this.isConnected) return; // who reconnects registers what is so then
+    if (this.#isClosing || this.isOfHost || !this.isConnected) return; // a reconnect registers the address of that time
     const local = withoutZone(this.localAddress);
     if (!this.isBesideServer && !ownAddresses().includes(local)) {
       debug("this host has lost %s: the connection with the server is dead", local);
@@ -446,7 +449,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#renewal = this.#renewal.then(() => this.#renew(port));
   }
 
-  /** The row follows this host's addresses. Whoever waits for a message finds out from the push that this causes. */
+  /** The row follows this host's addresses. Senders learn the new address from the push that this causes. */
   async #renew(port: number): Promise<void> {
     if (this.#isClosing || !this.isConnected || areSameEndpoints(this.#endpoints, this.#endpointsNow(port))) return;
     try {

@@ -98,7 +98,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
   readonly #rooms: Rooms;
-  /** Only those who wait for somebody need it. */
+  /** Only clients that wait for a user who is off need it. */
   #arrivals: Arrivals | undefined;
   readonly #admission: Admission;
   /** Most programs never see a file: what sends and receives them is loaded for the first one. */
@@ -111,7 +111,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #presence: LocalPresence | undefined;
   /** Most sends leave nothing: what leaves and gets messages is loaded when it is needed. */
   #left: Promise<LeftMessages> | undefined;
-  /** While the first look at what was left goes on. */
+  /** While the first check for left messages goes on. */
   #leftShown: Promise<void> | undefined;
   readonly #leftParts: Pick<LeftParts, "identity" | "peers">;
   #ended: Error | undefined;
@@ -229,7 +229,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
-      // Where all clients of the server are on this host, nobody else has to reach the socket.
+      // Where all clients of the server are on this host, no other host has to reach the socket.
       const bound = session.isOfHost ? { address: session.localAddress } : {};
       const { port = 0 } = options;
       const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
@@ -273,7 +273,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   /**
    * Sends one message; resolves when the receiving program has handed it to its output. A program that is restarted meanwhile
-   * gets it at its new address. A message that fails will not appear later; of one that is "unconfirmed" nobody knows.
+   * gets it at its new address. A message that fails will not appear later; one that is "unconfirmed" may or may not
+   * have been shown.
    * @param to a name; compared as the server does, case-folded. A room, "#ops": to each of the others in it, at most 128; then it resolves to
    * what became of it at each of them, and rejects only for a room that is empty or too large, or that the server cannot be asked about.
    * @param text at most 65,536 bytes of UTF-8
@@ -348,7 +349,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   ): Promise<RoomResult> {
     const bytes = Buffer.byteLength(text);
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
-    // Of a room that this client is in it writes to those whom it has shown; else to whom the server names now.
+    // In a room that this client is in, it writes to the members it has shown; else to those that the server names now.
     const members = this.#rooms.othersIn(room) ?? (await this.#othersIn(room, limits));
     checkRoom(room, members);
     this.#tell("sent", { id, to: room, at: Date.now() });
@@ -379,8 +380,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /**
-   * Enters a room, "#ops", and stays in it, through restarts of the server too, until part() or close(). Whoever can register can join; who is
-   * in it is public. "room" events tell who comes and goes, and "message" events have its `room`.
+   * Enters a room, "#ops", and stays in it, through restarts of the server too, until part() or close(). Any client
+   * that can register can join; the list of members is public. "room" events announce members who come and go, and
+   * "message" events have its `room`.
    * @returns the others in it
    * @throws TalkError bad-name, too-many (16 rooms), unreachable, usage for a client that is not on
    */
@@ -393,7 +395,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     await this.#rooms.part(validateRoom(room));
   }
 
-  /** Who is in a room, as the server says; this client need not be in it. @throws TalkError bad-name, unreachable */
+  /** The members of a room, as the server says; this client need not be one. @throws TalkError bad-name, unreachable */
   async members(room: string): Promise<readonly DirectoryEntry[]> {
     return await this.#session.members(validateRoom(room));
   }
@@ -462,8 +464,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /**
-   * Offers a file to whoever has the name, and sends it once it is accepted, from where an earlier attempt broke off. Resolves when the
-   * receiver has it whole, synced to its disk, under its name.
+   * Offers a file to the holder of the name, and sends it once it is accepted, from where an earlier attempt broke off.
+   * Resolves when the receiver has the whole file, synced to its disk, under its name.
    * @param path of a regular file; its base name goes along
    * @throws TalkError as send(); not-delivered also for a file that changes meanwhile, bad-data for one that is no regular file, usage for
    * an argument that is none; the system's error for a file that cannot be read; the signal's reason
@@ -474,8 +476,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /**
-   * Sends one message to everybody who is listed, each sealed for its receiver alone. Receivers on root's machine show root's as such, whomever
-   * they ignore; of anybody else it is a text.
+   * Sends one message to everybody who is listed, each sealed for its receiver alone. Receivers on root's machine show
+   * root's as such, even if they ignore root; from any other user it is a text.
    * @param text as for send()
    * @returns how many have it, of how many
    * @throws TalkError usage, too-long, unreachable; the signal's reason
@@ -484,7 +486,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const limits = checkSend(this.name, text, options);
     if (Buffer.byteLength(text) > MAX_TEXT_BYTES) throw TalkError.tooLong(Buffer.byteLength(text), MAX_TEXT_BYTES);
     if (this.#ended) throw this.#ended;
-    // In the local table receivers see whose process this is. Who only sends is there for as long as that takes.
+    // In the local table receivers see whose process this is. A client that only sends stays there for as long as that
+    // takes.
     const presence = this.#presence ?? LocalPresence.join(this, this.#publicKey);
     try {
       const { auto } = limits;

@@ -33,7 +33,7 @@ export interface TalkMessage {
   readonly attested: "kernel" | "munge" | null;
   /** `from` is a login name of the server's host, and nothing vouches for that user. */
   readonly isUnattestedLogin: boolean;
-  /** "wall": to everybody, from root of this machine; nobody can ignore it. */
+  /** "wall": to everybody, from root of this machine; no user can ignore it. */
   readonly kind: "text" | "wall";
   /** "#ops", folded, in which it was said; null: to this client alone. */
   readonly room: string | null;
@@ -47,9 +47,9 @@ export interface TalkMessage {
   readonly auto: boolean;
 }
 
-/** Whom a message to everybody has reached. */
+/** The reach of a message to everybody. */
 export interface WallResult {
-  /** Null: nobody was on to send it to. */
+  /** Null: no other user was on. */
   readonly id: string | null;
   readonly reached: number;
   /** Clients that were on. */
@@ -126,7 +126,7 @@ export interface FileProgress {
   readonly state: "offered" | "accepted" | "progress";
   /** Its base name. */
   readonly name: string;
-  /** In bytes, like `done`: what is on the receiver's disk. */
+  /** In bytes, like `done`, which counts the bytes on the receiver's disk. */
   readonly size: number;
   readonly done: number;
   /** Of the whole file, in hex. */
@@ -189,8 +189,9 @@ export interface FileOffer {
   /**
    * Takes the file; what an earlier attempt has left is not sent again. Fulfilled when the file is whole, synced, and under its name in
    * the directory: "name (2)" and so on where that name is taken.
-   * @throws TalkError declined (larger than maxSize: its sender hears so), not-delivered (it broke off; what has come is kept for a
-   * week), bad-data (it is not what was offered), usage (answered already); the system's error (ENOSPC…), the signal's reason
+   * @throws TalkError declined (larger than maxSize; the sender learns it), not-delivered (it broke off; the
+   * part that has come is kept for a week), bad-data (it differs from the offer), usage (answered already); the
+   * system's error (ENOSPC…), the signal's reason
    */
   accept(directory: string, options?: AcceptFileOptions): Promise<ReceivedFile>;
   /** @param reason a clause that its sender reads */
@@ -202,7 +203,7 @@ export interface KeptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  /** When the server throws it away, should nobody come for it. */
+  /** When the server discards it, if its recipient has not fetched it. */
   readonly until: EpochMs;
   /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is not remembered by that. */
   readonly newKey: string | null;
@@ -255,7 +256,7 @@ export interface TalkClientEvents {
   room: [event: RoomEvent];
   /** What became of a message in a room, after the events of its members. */
   "room-result": [result: RoomResult];
-  /** A file is offered. While nobody listens, offers are declined. */
+  /** A file is offered. Without a listener, offers are declined. */
   file: [offer: FileOffer];
   peer: [event: PeerEvent];
   status: [event: StatusEvent];
@@ -317,8 +318,8 @@ export interface ConnectOptions {
    */
   readonly fold?: boolean;
   /**
-   * Nobody looks at this program: a message goes into the history, which it needs, is confirmed once it is on the disk, and only then
-   * given to the "message" listeners, whose outcome changes nothing. Default: false.
+   * This program is unattended: a message goes into the history, which it needs, is confirmed once it is on the disk,
+   * and only then goes to the "message" listeners, whose outcome changes nothing. Default: false.
    */
   readonly unattended?: boolean;
   /**
@@ -326,7 +327,7 @@ export interface ConnectOptions {
    * (a terminal takes over from an agent), never by itself: two programs would push each other out. Default: false.
    */
   readonly replace?: boolean;
-  /** False: no list shows this client; whoever knows the name finds it all the same. Default: true. */
+  /** False: no list shows this client; a user who knows the name finds it all the same. Default: true. */
   readonly listed?: boolean;
 }
 
@@ -343,7 +344,7 @@ export interface KeepHistoryOptions {
 
 /** Which messages history() gives. */
 export interface HistoryOptions {
-  /** A name, or a room: only what was said with it, or in it. */
+  /** A name, or a room: only the messages with it, or in it. */
   readonly with?: string | undefined;
   /** From then on. */
   readonly since?: EpochMs | Date | undefined;
@@ -374,9 +375,9 @@ export interface SendOptions {
   /** There was an attempt with this id, so the receiver looks for it. Default: true when an id is given. */
   readonly repeated?: boolean;
   /**
-   * What to do when nobody of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until somebody is, and
-   * as long for one who does not confirm; then not-delivered. "leave": keep it at the server, sealed, until its recipient comes; also for
-   * one who does not confirm. It is shown once all the same.
+   * What to do when no user of that name is on. "fail" (default): no-such-user. "wait": wait for `waitMs` at most until
+   * one is, and as long for a receiver that does not confirm; then not-delivered. "leave": keep it at the server,
+   * sealed, until its recipient comes; also for a receiver that does not confirm. It is shown once all the same.
    */
   readonly ifOff?: "fail" | "wait" | "leave";
   /** Milliseconds, at most a week; needed with ifOff: "wait", and only there. */
@@ -404,7 +405,7 @@ export interface Standing {
   /** The user that the server runs as; null of one that does not say. On a Unix socket the kernel says the same. */
   readonly serverUid: number | null;
   readonly serverUser: string | null;
-  /** As whom the server has registered this client, and what vouches for it; null where nothing does. */
+  /** The user and uid that the server has registered, and what vouches for them; null where nothing does. */
   readonly user: string | null;
   readonly uid: number | null;
   readonly attested: "kernel" | "munge" | null;
@@ -471,12 +472,13 @@ export interface TalkConnection extends AsyncDisposable {
   join(room: string): Promise<readonly DirectoryEntry[]>;
   /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
   part(room: string): Promise<void>;
-  /** Who is in a room, this client too. @throws TalkError bad-name, unreachable */
+  /** The members of a room, including this client. @throws TalkError bad-name, unreachable */
   members(room: string): Promise<readonly DirectoryEntry[]>;
   /** Folded names of the rooms that this client is in. */
   readonly rooms: readonly string[];
   /**
-   * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has it whole, synced, under its name.
+   * Offers a regular file and, once it is accepted, sends it. Resolves when the receiver has the whole file, synced,
+   * under its name.
    * @throws TalkError as send(), and not-delivered for a file that changed meanwhile; usage; the system's error; the signal's reason
    */
   sendFile(to: string, path: string, options?: SendFileOptions): Promise<SendFileResult>;

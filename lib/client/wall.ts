@@ -1,4 +1,4 @@
-// Messages to everybody who is on, of an administrator: whom they reach, and whose are believed to be such.
+// Messages of an administrator to every user who is on: their recipients, and the senders whose messages count as such.
 import { randomUUID } from "node:crypto";
 import { foldName } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
@@ -22,11 +22,11 @@ export interface WallParts {
   /** The sender's: it gets no copy. */
   readonly name: string;
   readonly everybody: readonly Pick<DirectoryEntry, "name">[];
-  /** Rejects for one who did not get it. */
+  /** Rejects for a recipient that did not get it. */
   readonly send: (message: { readonly id: string; readonly to: string; readonly wall: true }) => Promise<unknown>;
 }
 
-/** One message for each, all with one id; a stopped or lost one delays nobody else. @returns how many have it */
+/** One message for each, all with one id; a stopped or lost recipient delays no other. @returns how many have it */
 export async function sendWall({ name, everybody, send }: WallParts): Promise<WallResult> {
   const id = randomUUID();
   const own = foldName(name);

@@ -1,4 +1,4 @@
-// What two people read to each other to know that nobody stands between them: digits made of both keys, the same on both sides.
+// The digits that two people compare to rule out a man in the middle: made of both keys, the same on both sides.
 import { createHash } from "node:crypto";
 
 const DOMAIN = "ptalk comparison code 1";

@@ -1,6 +1,7 @@
-// A message that is left with somebody who must not read it: sealed for its recipient's key, and readable by nobody else, not by its
-// sender either. It proves its sender's key to the recipient, as Noise X does: the first message of Noise IK is that of X under another
-// name, and its payload has the key that the body is sealed with (a Noise message has 65,535 bytes at most, a body more).
+// A message that is left with a server that must not read it: sealed for its recipient's key. No one else can read it,
+// not even its sender. It proves its sender's key to the recipient, as Noise X does: the first message of Noise IK is
+// that of X under another name, and its payload has the key that the body is sealed with (a Noise message has 65,535
+// bytes at most, a body more).
 import { randomBytes } from "node:crypto";
 import { type Identity, PUBLIC_KEY_BYTES } from "./identity.ts";
 import { Initiator, Responder, staticKeys, toX25519 } from "./noise.ts";

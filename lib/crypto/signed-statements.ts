@@ -35,7 +35,10 @@ export interface NameClaim extends ConnectionStatement {
   readonly name: string;
 }
 
-/** On loopback, on a Unix socket on which nobody can be attested, and where a server was told to accept plain connections from elsewhere. */
+/**
+ * On loopback, on a Unix socket that attests no peer, and where a server is configured to accept plain connections from
+ * elsewhere.
+ */
 export const LOCAL_BINDING = "local";
 
 /**

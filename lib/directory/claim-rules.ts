@@ -82,7 +82,7 @@ export function checkKey(key: string): void {
  * the worker that served the row is dead.
  * @param current the row under that name, null if there is none
  * @param isLive whether that row's worker is alive
- * @param isOwn whether the name is the login name of who asks, see checkRight()
+ * @param isOwn whether the name is the login name of the caller, see checkRight()
  * @throws DirectoryError `taken`
  */
 export function decide(
@@ -92,7 +92,7 @@ export function decide(
   isOwn = false,
 ): "insert" | "replace" | "done" {
   if (current === null) return "insert";
-  // Whoever had the name while it was no login, or under a key that its owner has lost, gives way to its owner.
+  // A holder who had the name while it was no login, or under a key that its owner has lost, gives way to the owner.
   if (isOwn && current.entry.key !== entry.key && current.entry.uid !== entry.uid) return "replace";
   if (current.entry.key === entry.key) {
     if (current.claimId === claimId) return "done";
@@ -103,7 +103,7 @@ export function decide(
 
 /** What comes of a request for a name. */
 export interface NameGrant {
-  /** The name is the login name of who asks: it goes to no other, and comes from any other. */
+  /** The name is the login name of the caller: it goes to no other user, and any other holder gives way. */
   readonly isOwn: boolean;
   /** What the name's line is to say of its holder. */
   readonly holder: NameHolderIds;
@@ -112,10 +112,10 @@ export interface NameGrant {
 /**
  * Decides whether a key may have a name, whether a client is registered under it or not:
  *
- * - A login name belongs to that uid, whatever the key and whoever had it before. From elsewhere it takes the key that its owner has
- *   registered with here.
+ * - A login name belongs to that uid, whatever the key and the holder before. From elsewhere it takes the key that its
+ *   owner has registered with here.
  * - A name that is no login belongs to the key that came first. One that was a login name stays that user's.
- * - While nobody can tell whether it is a login, what is bound goes on, and nothing new is bound.
+ * - While it is unknown whether the name is a login, an existing binding stays, and no new one is made.
  *
  * @param bound the line of the name, if it is bound
  * @param current the row under that name, null if there is none
@@ -155,7 +155,7 @@ export function checkRight(
   };
 }
 
-/** What has happened when a name has this row now: the same client has it since the same time, or another one has come. */
+/** The event when a name has this row now: the same client has held it since the same time, or another one has come. */
 export function kindOfChange(before: DirectoryEntry | null, { key, startedAt }: PackedEntry): "on" | "changed" {
   return before?.key === key && before.startedAt === startedAt ? "changed" : "on";
 }

@@ -58,7 +58,7 @@ export interface RegisterRequest {
   readonly takeover: string | null;
   /** A person has asked for it: it may replace the row of any registration with the same key. */
   readonly replace: boolean;
-  /** Whose name it is by the accounts of the host, and who asks. Default: no login, asked for by nobody in particular. */
+  /** The owner of the name by the accounts of the host, and the caller. Default: no login, and no known caller. */
   readonly right?: NameRight;
 }
 
@@ -172,7 +172,7 @@ export interface Directory {
 
   /** The key (base64) that a name is bound to, whether a client is registered under it or not; null if to none. @throws `try-again` */
   ownerOf(name: string): Maybe<string | null>;
-  /** All that is remembered of the name, null if it is bound to nobody. @throws `try-again` */
+  /** All that is remembered of the name, null if it has no binding. @throws `try-again` */
   bindingOf(name: string): Maybe<NameBinding | null>;
   /**
    * Binds the name to the key, or finds that it is bound to it. A key that has taken all names that it may have today is not

@@ -1,4 +1,4 @@
-// What can be asked of all entries beside one name: which names begin with a text, and who is in a room. One index for all
+// Queries over all entries: the names that begin with a text, and the members of a room. One index for all
 // implementations. Names and rooms are folded here; a client that does not want to be listed has no name here, but its rooms show it.
 import { foldName, foldRoom } from "../base/names.ts";
 import type { DirectoryEntry } from "./entry.ts";

@@ -47,7 +47,7 @@ export interface EntryFields {
   readonly status: ClientStatus;
   /** Names of rooms with their "#". */
   readonly rooms: readonly string[];
-  /** Whether lists show it. Whoever knows the name finds it all the same, and so does a room's member. */
+  /** Whether lists show it. A client that knows the name finds it all the same, and so does a room's member. */
   readonly listed: boolean;
 }
 

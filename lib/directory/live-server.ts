@@ -110,7 +110,7 @@ export function hiddenTableAt(address: ServerAddress): string | null {
   return null;
 }
 
-/** Who listens where a connection to that address goes. */
+/** The sockets that receive connections to that address. */
 export const listenersAt = ({ host, port }: ServerAddress): Listener[] =>
   listenersOn(host === "localhost" ? DEFAULT_HOST : host, port);
 
@@ -148,7 +148,7 @@ function openTable(name: string, flags: number): number | null {
 
 const isOwned = (status: Stats, uid: number): boolean => status.isFile() && status.nlink === 1 && status.uid === uid;
 
-/** All groups of objects under the names of servers, whoever made them; none on a host without shared memory. */
+/** All groups of objects under the names of servers, whichever user made them; none on a host without shared memory. */
 function namedServers(): NamedServer[] {
   let names: string[];
   try {
@@ -179,7 +179,8 @@ export function isServerAlive(name: string): boolean {
 }
 
 /**
- * Removes what dead servers of this user have left, but for a table that may still be read: a successor reads there who had which name.
+ * Removes the objects that dead servers of this user have left, except a table that may still be read: a successor
+ * reads there who held which name.
  * @param isAwaited whether clients of the server on that port are about to start its successor
  * @returns the ports
  */
@@ -249,7 +250,7 @@ function removeFile(file: string): boolean {
   }
 }
 
-/** Who has a port: its socket's owner, and the process where this user may see it. */
+/** The holder of a port: its socket's owner, and the process where this user may see it. */
 export interface PortHolder {
   readonly uid: number;
   readonly user: string;
@@ -258,7 +259,7 @@ export interface PortHolder {
   readonly isServer: boolean;
 }
 
-/** Null where nobody listens on that address, or /proc does not tell. */
+/** Null where no process listens on that address, or /proc does not tell. */
 export function holderOfPort(address: ServerAddress): PortHolder | null {
   const server = findLiveServer(address);
   if (server !== null) return { uid: server.uid, user: userName(server.uid), pid: server.pid, isServer: true };

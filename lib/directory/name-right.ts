@@ -1,5 +1,5 @@
-// Whose a name is by the accounts of the server's host, and who asks for it. The server finds out; the directory decides by it, together
-// with what it remembers (claim-rules.ts). Pure.
+// The owner of a name by the accounts of the server's host, and the user who asks for it. The server finds out; the
+// directory decides by it, together with what it remembers (claim-rules.ts). Pure.
 
 /** An account of the server's host. */
 export interface Login {
@@ -8,13 +8,13 @@ export interface Login {
 }
 
 export interface NameRight {
-  /** Who asks, as the kernel says; null: nothing says who it is. */
+  /** The caller's uid, as the kernel says; null where it is unknown. */
   readonly uid: number | null;
-  /** The login of that uid; null when it has none, or nobody knows. */
+  /** The login of that uid; null when it has none, or when that is unknown. */
   readonly login: string | null;
   /** Whose login name it is; "unknown": the user database does not answer. */
   readonly owner: Login | "nobody" | "unknown";
 }
 
-/** Nobody in particular asks for a name that is no login. */
+/** An unknown caller, and a name that is no login. */
 export const NO_RIGHT: NameRight = { uid: null, login: null, owner: "nobody" };

@@ -1,5 +1,6 @@
 // A lock that the kernel holds for an open file description, on some of its bytes: fcntl_locking(2), F_OFD_SETLK. It goes with the
-// descriptor, however the process ends. The kernel tells nobody that it is free again, so whoever waits looks again: when `wait` returns.
+// descriptor, however the process ends. The kernel does not announce that it is free again, so a waiter tries again
+// when `wait` returns.
 import { setTimeout as sleep } from "node:timers/promises";
 import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
@@ -59,11 +60,11 @@ export function isLockedByOthers({ fd, start, length }: ByteRange): boolean {
   return native.testBytes(fd, start, length) !== -1;
 }
 
-/** The first and the longest pause between two attempts where nobody wakes who waits, in milliseconds. */
+/** The first and the longest pause between two attempts where no process wakes the waiter, in milliseconds. */
 const FIRST_PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 25;
 
-/** Pauses that grow; each of random length, so that those who wait do not all look at once. */
+/** Growing pauses, each of random length, so that the waiters do not all try at once. */
 export function growingPauses(): WaitTurn {
   let longest = FIRST_PAUSE_MS;
   return async (ms, signal) => {

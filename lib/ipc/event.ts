@@ -1,11 +1,11 @@
-// A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all who wait at that instant (a condition
-// variable's broadcast). futex(2).
+// A named event for many waiters, in shared memory: set and reset, or a pulse that wakes all present waiters (a
+// condition variable's broadcast). futex(2).
 //
 //   words 0 and 1: line-segment.ts
 //   word 2  count: odd while the event is set; counts up at each set, reset and pulse (by 2, so that what it is stays)
 //
-// Nothing is owned, so nobody's death leaves anything to be repaired: each call is one compare-and-exchange and one wake. A waker that is
-// killed between the two is made good for by the end of the sleepers' slice.
+// No process owns anything, so no death leaves anything to be repaired: each call is one compare-and-exchange and one
+// wake. A waker that is killed between the two is made good for by the end of the sleepers' slice.
 import { native } from "../native.ts";
 import { IpcError } from "./error.ts";
 import { createLine, type LineKind, lineWords, openLine, openOrCreateLine } from "./line-segment.ts";
@@ -22,13 +22,13 @@ const EVERYBODY = 2 ** 31 - 1;
 const POLL_MS = 2;
 
 export interface EventOptions {
-  /** Permission bits of a new event, whatever the umask. Default 0o600; who waits needs both read and write. */
+  /** Permission bits of a new event, whatever the umask. Default 0o600; waiters need both read and write. */
   mode?: number;
 }
 
 /**
- * A named event between processes: any number wait, all of them are woken. `set` lets everybody through until `reset`; `pulse` wakes those who
- * wait at that instant, as pthread_cond_broadcast does.
+ * A named event between processes, for any number of waiters. `set` lets all of them through until `reset`; `pulse`
+ * wakes those that wait at that instant, as pthread_cond_broadcast does.
  * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/pthread_cond_broadcast.html
  */
 export class Event implements Disposable {
@@ -68,7 +68,7 @@ export class Event implements Disposable {
     );
   }
 
-  /** Removes the name. Who has the event open goes on with it. ENOENT, EACCES. */
+  /** Removes the name. Processes that have the event open go on using it. ENOENT, EACCES. */
   static unlink(name: string): void {
     SharedMemory.unlink(name);
   }
@@ -83,12 +83,12 @@ export class Event implements Disposable {
     this.#change((count) => ((count & 1) === 1 ? count : (count + 1) | 0));
   }
 
-  /** From now on who waits waits. Nothing happens when it is not set. */
+  /** From now on, waiters block. No effect when the event is not set. */
   reset(): void {
     this.#change((count) => ((count & 1) === 0 ? count : (count + 1) | 0));
   }
 
-  /** Wakes all who wait at this instant; whether it is set stays as it is. */
+  /** Wakes all present waiters; does not change whether the event is set. */
   pulse(): void {
     this.#change((count) => (count + 2) | 0);
   }

@@ -24,9 +24,10 @@ const forgotten = new FinalizationRegistry<number>((fd) => closeSync(fd));
 
 /**
  * A lock over a file, or some bytes of it, between processes: one exclusive section, or shared ones together. The kernel holds it for this
- * object's descriptor, so it ends with the process, however that ends: nothing is left behind, and nothing has to be refreshed. It
- * excludes others who lock (fcntl's locks of other programs included), not those who read or write without. It belongs to the file, not to its
- * name: lock a file of its own beside one that is replaced by rename.
+ * object's descriptor, so it ends with the process, however that ends: nothing is left behind, and nothing has to be
+ * refreshed. It excludes other processes that lock (fcntl's locks of other programs included), not those that read or
+ * write without a lock. It belongs to the file, not to its name: lock a file of its own beside one that is replaced by
+ * rename.
  * @see https://man7.org/linux/man-pages/man2/F_OFD_SETLK.2const.html
  */
 export class FileLock implements Disposable {
@@ -60,8 +61,9 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Runs `section` with nobody else inside, and returns what it returns; an async section holds the lock until it settles. Rejects with IpcError
-   * ETIMEDOUT, EDEADLK within a section on the same bytes, EBADF when opened `readOnly`; AbortError.
+   * Runs `section` with no other section inside, and returns its result; an async section holds the lock until it
+   * settles. Rejects with IpcError ETIMEDOUT, EDEADLK within a section on the same bytes, EBADF when opened `readOnly`;
+   * AbortError.
    */
   withLock<T>(section: () => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
     return this.#sections.run(false, section, options);

@@ -1,5 +1,5 @@
-// Every POSIX object of this host: shared memory and semaphores in /dev/shm, message queues in /dev/mqueue, who has them open (proc(5):
-// /proc/PID/fd and maps) and how many locks are held on them (/proc/locks).
+// Every POSIX object of this host: shared memory and semaphores in /dev/shm, message queues in /dev/mqueue, the
+// processes that have them open (proc(5): /proc/PID/fd and maps) and how many locks are held on them (/proc/locks).
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
 
 export interface HostObject {

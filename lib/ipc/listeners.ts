@@ -4,9 +4,9 @@ import { native } from "../native.ts";
 
 /** A socket that listens. */
 export interface Listener {
-  /** Owner of the socket: whoever made it. */
+  /** Owner of the socket: the uid that created it. */
   readonly uid: number;
-  /** As fstat(2) tells its owner: no other socket of this host has it. */
+  /** As fstat(2) gives it: unique among the sockets of this host. */
   readonly inode: number;
 }
 
@@ -59,7 +59,7 @@ function linkOf(path: string): string {
   }
 }
 
-/** Those that listen on the port, by local address as proc_net_tcp(5) has it. */
+/** The sockets that listen on the port, by local address in the form of proc_net_tcp(5). */
 function rows(file: "tcp" | "tcp6", port: number): Map<string, Listener[]> {
   const found = new Map<string, Listener[]>();
   for (const { address, ...listener } of listening(file, port)) {

@@ -113,7 +113,7 @@ export class MessageQueue implements Disposable {
     );
   }
 
-  /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
+  /** Removes the name. Processes that have it open go on using it. ENOENT, EACCES. */
   static unlink(name: PosixName): void {
     native.mqUnlink(checkedName(name, "mq_unlink"));
   }
@@ -157,9 +157,9 @@ export class MessageQueue implements Disposable {
   }
 
   /**
-   * Has a signal sent to this process, once, when a message comes into the empty queue while nobody waits for one: claim it with
-   * `sigaction`; its `code` is SI_MESGQ (-3), its `value` the one given here. EBUSY while another process has asked for it.
-   * Disposing takes the request back.
+   * Has a signal sent to this process, once, when a message comes into the empty queue while no process waits for one:
+   * claim it with `sigaction`; its `code` is SI_MESGQ (-3), its `value` the one given here. EBUSY while another process
+   * has asked for it. Disposing takes the request back.
    * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/mq_notify.html
    */
   notify(signal: string, value = 0): Disposable {
@@ -209,7 +209,7 @@ export class MessageQueue implements Disposable {
       if (got !== null) return got;
       const ms = deadline - performance.now();
       if (ms <= 0) throw IpcError.of("ETIMEDOUT", syscall, this.#name);
-      // In slices: closing the queue wakes nobody who waits for it.
+      // In slices: closing the queue wakes no waiter.
       await readiness(this.#open(syscall), { ms: Math.min(ms, SLICE_MS), signal, writable });
     }
   }

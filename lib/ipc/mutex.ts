@@ -1,12 +1,13 @@
-// A named mutex between processes. The kernel holds it for its holder (byte-lock.ts), so it dies with it; a segment of one line beside it
-// wakes who waits and says whether the last holder died inside.
+// A named mutex between processes. The kernel holds it for its holder (byte-lock.ts), so it dies with it; a segment of
+// one line beside it wakes the waiters and says whether the last holder died inside.
 //
 //   words 0 and 1: line-segment.ts
-//   word 2  releases: counts up at each release; who waits sleeps on it
-//   word 3  holder: its pid from the first instant inside to the last; what is there when somebody else gets in is a death
+//   word 2  releases: counts up at each release; waiters sleep on it
+//   word 3  holder: its pid from the first instant inside to the last; a pid that the next holder finds there is a
+//           death
 //
-// Release: holder = 0, unlock, releases + 1, wake. Killed between any two of these: the bytes are free, and who waits looks again by
-// itself after WAKE_SLICE_MS at most.
+// Release: holder = 0, unlock, releases + 1, wake. Killed between any two of these: the bytes are free, and waiters try
+// again after WAKE_SLICE_MS at most.
 import { native } from "../native.ts";
 import { acquire, type ByteRange, isLockedByOthers, lockTimedOut, unlock, type WaitTurn } from "./byte-lock.ts";
 import { IpcError } from "./error.ts";
@@ -22,28 +23,31 @@ const Word = { releases: 2, holder: 3 } as const;
 const DEFAULT_MODE = 0o600;
 /** The byte that is locked, beyond the data. */
 const LOCK_BYTE = 2 ** 40;
-/** The first and the longest sleep of who waits, in milliseconds: how soon the death of the holder, who wakes nobody, is noticed. */
+/**
+ * The first and the longest sleep of a waiter, in milliseconds: how soon it notices a holder that died and so woke no
+ * waiter.
+ */
 const FIRST_SLICE_MS = 5;
 const LONGEST_SLICE_MS = 50;
 
 export interface MutexOptions {
   /**
-   * Permission bits of a new mutex, whatever the umask. Default 0o600. Who may read it could keep its owner from locking it, so group and
-   * others get the read bit only together with the write bit.
+   * Permission bits of a new mutex, whatever the umask. Default 0o600. A user who may read it could keep its owner from
+   * locking it, so group and others get the read bit only together with the write bit.
    */
   mode?: number;
 }
 
-/** What a section is told. */
+/** The argument of a section. */
 export interface MutexEntry {
-  /** Whoever held the mutex before died inside: the data may be half-written. Told to one section; repair it in there. */
+  /** The last holder died inside: the data may be half-written. Only one section gets this: repair the data there. */
   readonly abandoned: boolean;
 }
 
 /**
- * A named mutex between processes and threads: one section at a time. The kernel holds it for its holder: when that is killed, the next
- * one gets in (within 50 ms) and is told so. Sections of one instance run in the order they came; between processes whoever comes first
- * when it is free gets it.
+ * A named mutex between processes and threads: one section at a time. The kernel holds it for its holder: when the
+ * holder is killed, the next section gets in (within 50 ms) with `abandoned`. Sections of one instance run in the order
+ * of their calls; between processes, the first to try once it is free gets it.
  * @see https://man7.org/linux/man-pages/man2/F_OFD_SETLK.2const.html
  */
 export class Mutex implements Disposable {
@@ -88,21 +92,25 @@ export class Mutex implements Disposable {
     );
   }
 
-  /** Removes the name. Who has the mutex open goes on with it; who creates the name anew has another one. ENOENT, EACCES. */
+  /**
+   * Removes the name. Processes that have the mutex open go on using it; creating the name anew makes another one.
+   * ENOENT, EACCES.
+   */
   static unlink(name: string): void {
     SharedMemory.unlink(name);
   }
 
   /**
-   * Runs `section` with nobody else inside, and returns what it returns; an async section holds the mutex until it settles. Rejects with
-   * IpcError ETIMEDOUT naming the holder; EDEADLK when it is called within a section on this mutex; AbortError.
+   * Runs `section` with no other section inside, and returns its result; an async section holds the mutex until it
+   * settles. Rejects with IpcError ETIMEDOUT naming the holder; EDEADLK when it is called within a section on this
+   * mutex; AbortError.
    */
   withLock<T>(section: (entry: MutexEntry) => T | PromiseLike<T>, options?: SectionOptions): Promise<T> {
     const run = typeof section !== "function" ? section : () => section({ abandoned: this.#abandoned });
     return this.#sections.run(false, run, options);
   }
 
-  /** The process that holds the mutex at this instant; null when nobody does; 0 for one that has only just got it. */
+  /** The pid of the present holder; null when the mutex is free; 0 for a holder that has only just got it. */
   get holder(): number | null {
     const refusal = this.#refusal();
     if (refusal !== undefined) throw refusal;

@@ -71,8 +71,8 @@ export function checkMode(mode: unknown): asserts mode is number {
 }
 
 /**
- * The mode of an object that lies under byte locks: who may read it could hold a read lock on it, and so keep its owner from locking it. So
- * group and others get the read bit only together with the write bit.
+ * The mode of an object that lies under byte locks: a user who may read it could hold a read lock on it, and so keep
+ * its owner from locking it. So group and others get the read bit only together with the write bit.
  */
 export function exactMode(mode: number): number {
   const unwritable = ~mode & 0o022;

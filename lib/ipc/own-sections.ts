@@ -29,7 +29,7 @@ const forgotten = new FinalizationRegistry<string>((key) => {
   if (identities.get(key)?.deref() === undefined) identities.delete(key);
 });
 
-/** The same for all instances of an object (or of a part of it) in this thread, as long as one of them has it. */
+/** The same for all instances of an object (or of a part of it) in this thread, as long as one of them holds it. */
 export function lockIdentity({ dev, ino }: { dev: number; ino: number }, part = ""): LockIdentity {
   const key = `${dev}:${ino}:${part}`;
   const known = identities.get(key)?.deref();

@@ -104,8 +104,8 @@ export class ReadersWriterLock implements Disposable {
   }
 
   /**
-   * Counts, and who is inside or waits at this instant, of a lock that this process has no part in: takes no place in it, and read
-   * permission is enough. ENOENT, EACCES; EINVAL for an object that is no lock; EAGAIN while it is being made.
+   * Counts, holders and waiters at this instant of a lock that this process does not take part in. Takes no slot in it,
+   * and read permission is enough. ENOENT, EACCES; EINVAL for an object that is no lock; EAGAIN while it is being made.
    */
   static inspect(name: string): LockStats {
     checkName(name, "shm_open");

@@ -119,7 +119,10 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
   #seenTail: number;
   /** How often the lock of this object's role had been taken when it was released here last. */
   #takings = -1;
-  /** Nobody else has had that lock since: what was seen of the other side still holds. (Positions wrap after 4 GiB of others' messages.) */
+  /**
+   * No other object has held that lock since: the last seen state of the other side still holds. (Positions wrap after
+   * 4 GiB of others' messages.)
+   */
   #undisturbed = false;
 
   private constructor(shm: SharedMemory, role: RoleNumber) {
@@ -164,7 +167,10 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     }
   }
 
-  /** Takes part in one that exists. ENOENT, EACCES; EINVAL for what is no ring, or of another layout version; EUSERS for the 65th. */
+  /**
+   * Takes part in one that exists. ENOENT, EACCES; EINVAL for an object that is no ring, or of another layout version;
+   * EUSERS for the 65th.
+   */
   static open(name: string, options: RingRole): RingBuffer {
     const role = roleNumber(options?.role);
     const shm = SharedMemory.open(name);
@@ -188,7 +194,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     );
   }
 
-  /** Removes the name. Who takes part goes on. ENOENT, EACCES. */
+  /** Removes the name. Participants go on. ENOENT, EACCES. */
   static unlink(name: string): void {
     SharedMemory.unlink(name);
   }
@@ -287,7 +293,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     };
   }
 
-  /** Leaves the ring: what was pushed stays. Waits of this object that are pending reject with EBADF. */
+  /** Leaves the ring: pushed messages stay. Waits of this object that are pending reject with EBADF. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -374,7 +380,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return true;
   }
 
-  // W2. Caller has the writers' lock, and there is room: nobody else looks at these bytes.
+  // W2. Caller holds the writers' lock, and there is room: no other process accesses these bytes.
   #write(tail: number, bytes: Uint8Array): void {
     Atomics.store(this.#words, this.#wordAt(tail), bytes.byteLength);
     step("W2.length");
@@ -394,7 +400,10 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     if (first < length) this.#bytes.copy(target, first, 0, length - first);
   }
 
-  /** W1, R1. False when somebody who lives keeps it for long: it is stopped. A dead owner's is taken over: it has nothing to be repaired. */
+  /**
+   * W1, R1. False when a living owner keeps it for long: that process is stopped. A dead owner's lock is taken over:
+   * nothing needs repair.
+   */
   #lock(at: number): boolean {
     const words = this.#words;
     for (let round = 0; round < ROUNDS; round++) {
@@ -477,7 +486,10 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     }
   }
 
-  /** null at the end; ECONNRESET at an end that is a death; undefined when it is no end, or what was pushed just before it. */
+  /**
+   * null at the end; ECONNRESET at an end that is a death; undefined when it is no end; or the message pushed just
+   * before it.
+   */
   #end(attempt: () => Buffer | undefined): Buffer | null | undefined {
     if (!this.#isDeserted(Role.writer)) return undefined;
     const last = attempt();
@@ -491,7 +503,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     );
   }
 
-  // --- who takes part -----------------------------------------------------------------------------------------------------------
+  // --- participants --------------------------------------------------------------------------------------------------
 
   #join(): number {
     const slot = this.#liveness.claimFirst();
@@ -508,7 +520,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return slot;
   }
 
-  /** Notes a death. Caller knows that whoever had the slot is dead, or has the slot's byte. */
+  /** Notes a death. Caller knows that the slot's owner is dead, or holds the slot's byte. */
   #bury(slot: number): void {
     const at = this.#slotWord(slot, SlotWord.role);
     const role = Atomics.load(this.#words, at);
@@ -527,7 +539,7 @@ export class RingBuffer implements Disposable, AsyncIterable<Buffer> {
     return living;
   }
 
-  /** There was somebody with that role, and nobody is left. */
+  /** There were participants with that role, and none is left. */
   #isDeserted(role: RoleNumber): boolean {
     if (this.#load(role === Role.writer ? Word.writersEver : Word.readersEver) === 0) return false;
     return this.#participants(role).length === 0;
@@ -633,7 +645,7 @@ function checked({ role, size, mode = DEFAULT_MODE }: RingOptions): { role: Role
   return { role: roleNumber(role), size: rounded, mode: exactMode(mode) };
 }
 
-// The same whoever does it, and however often: a creator may die in the middle.
+// The same from any process, and however often: a creator may die in the middle.
 function initialise(words: Int32Array, size: number): void {
   Atomics.store(words, Word.capacity, size);
   Atomics.store(words, Word.version, LAYOUT_VERSION);

@@ -114,7 +114,7 @@ export class SectionQueue {
     return this.#runFirst(shared, section);
   }
 
-  // Caller is inside, and nobody else of this instance.
+  // Caller is inside, and no other section of this instance.
   #runFirst<T>(shared: boolean, section: Section<T>): Promise<T> {
     this.#insideShared = shared;
     const result = this.#run(section);

@@ -124,7 +124,7 @@ export class SharedMemory implements Disposable {
 
   /**
    * Maps the object that a descriptor leads to, one that was received with `receiveDescriptors`, say. The descriptor stays the caller's.
-   * EINVAL for what is no file, EACCES when it may not be opened for reading (and writing, unless `readOnly`).
+   * EINVAL for a descriptor of no file, EACCES when it may not be opened for reading (and writing, unless `readOnly`).
    */
   static fromDescriptor(
     fd: number,
@@ -235,8 +235,8 @@ export class SharedMemory implements Disposable {
 
   /**
    * Makes the object larger, with zeros, or without a size maps it as large as somebody else has made it. `buffer` is a new one then; views
-   * of the old one go on showing their part. Never smaller (EINVAL): whoever has the rest mapped would meet SIGBUS there. ENOSPC, EFBIG;
-   * EBADF for a size when opened `readOnly`.
+   * of the old one go on showing their part. Never smaller (EINVAL): a process that has the rest mapped would get
+   * SIGBUS there. ENOSPC, EFBIG; EBADF for a size when opened `readOnly`.
    * @see https://pubs.opengroup.org/onlinepubs/9799919799/functions/posix_fallocate.html
    */
   resize(size?: number): void {
@@ -262,9 +262,9 @@ export class SharedMemory implements Disposable {
   /**
    * Ends this object's use of the memory: `buffer` and `read` are EBADF from now on, the descriptor is closed. Whatever Node still
    * does with a view of `buffer` in the background (crypto, zlib, a write to a file or socket) goes on undisturbed: such views have
-   * private memory with the bytes of this instant, which goes when nothing refers to them any more. What is written to them does not reach
-   * the object. That costs a copy (3 ms for 32 MiB; larger ones are copied page by page as they are written to), unless `buffer` was never
-   * read. The object itself stays: see `unlink`.
+   * private memory with the bytes of this instant, which goes when nothing refers to them any more. Writes to them do
+   * not reach the object. That costs a copy (3 ms for 32 MiB; larger ones are copied page by page as they are written
+   * to), unless `buffer` was never read. The object itself stays: see `unlink`.
    */
   close(): void {
     const buffer = this.#buffer;

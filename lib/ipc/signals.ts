@@ -25,7 +25,7 @@ export interface SignalCount {
   readonly signal: string;
   /** Deliveries since the process started, lost ones not counted. */
   readonly count: number;
-  /** Who sent the last one; 0 when no process did. */
+  /** The pid that sent the last one; 0 when no process did. */
   readonly lastPid: number;
 }
 

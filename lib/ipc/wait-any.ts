@@ -38,7 +38,7 @@ export function waitAny(sources: readonly Awaitable[], { timeoutMs, signal }: Wa
       decide();
       reject(abortError(signal));
     };
-    // Taking and deciding are one synchronous step: nothing is taken for nobody.
+    // Taking and deciding are one synchronous step: each value that is taken has a receiver.
     const offerOf =
       (index: number): Offer =>
       (take) => {

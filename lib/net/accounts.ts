@@ -11,7 +11,7 @@ const NOT_FOUND = 0;
 
 /**
  * Asks one service, and blocks for as long as that likes: for a process of its own. A service without a module has no accounts.
- * @param service as nsswitch.conf(5) has it
+ * @param service as nsswitch.conf(5) names it
  * @param user login or uid
  */
 export function askService(service: string, user: string | number): ServiceAnswer {

@@ -8,15 +8,15 @@ import { checkSocketPath } from "../base/socket-path.ts";
 import { systemCode, systemMessage } from "../base/system-error.ts";
 import { native } from "../native.ts";
 
-/** Everybody of the host may connect: who it is, the kernel tells. */
+/** Every user of the host may connect: the kernel tells the client's uid. */
 const SOCKET_MODE = 0o666;
 const BACKLOG = 4096;
-/** Ms after which a socket that nobody listens at is asked again: between bind(2) and listen(2) a live one looks dead. */
+/** Ms after which a socket without a listener is probed again: between bind(2) and listen(2) a live one looks dead. */
 const SECOND_LOOK_MS = 50;
 const MAX_ATTEMPTS = 5;
 const PROBE_LIMIT_MS = 1_000;
 
-/** A socket that listens, by its descriptor: whoever accepts takes it over. */
+/** A listening socket, by its descriptor: its acceptor takes it over. */
 export interface ListeningSocket {
   readonly fd: number;
   readonly path: string;
@@ -44,7 +44,7 @@ export async function listenAtPath(path: string): Promise<ListeningSocket> {
   }
 }
 
-/** Gives back what was not taken over. */
+/** Releases a socket that was not taken over. */
 export function closeListening({ fd, unlink }: ListeningSocket): void {
   unlink();
   closeSync(fd);
@@ -59,7 +59,7 @@ async function removeDead(path: string): Promise<void> {
     throw TalkError.refused(`cannot listen at ${path}: a socket of another user (uid ${found.uid}) is there`);
   await sleep(SECOND_LOOK_MS);
   if (!(await isDead(path))) throw occupied(path);
-  // Another server may have replaced it meanwhile: only what was looked at may go.
+  // Another server may have replaced it meanwhile: only the probed socket may go.
   const aside = `${path}.${process.pid}`;
   try {
     renameSync(path, aside);
@@ -74,7 +74,10 @@ async function removeDead(path: string): Promise<void> {
 const occupied = (path: string): TalkError =>
   new TalkError("unreachable", `cannot listen at ${path}: another server is listening there`);
 
-/** Whether nobody listens there, or nothing is there. @throws TalkError refused when that cannot be found out */
+/**
+ * Whether no process listens there, or the path does not exist.
+ * @throws TalkError refused when that cannot be found out
+ */
 function isDead(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path });

@@ -54,7 +54,7 @@ export class PeerEngine {
   readonly #handshakes: Handshakes;
   readonly #active = new Set<Peer>(); // those that wait for something
   readonly #ready: SecureSession[] = []; // those that may have something to send, until flush()
-  /** Streams that something has come through, and the session, until flush() hands over what is complete. */
+  /** Streams that have received something, and the session, until flush() hands over the complete messages. */
   readonly #heard: { readonly stream: InboundStream<SecureSession>; readonly session: SecureSession }[] = [];
   #sweepAt: number;
   #isClosing = false;
@@ -204,7 +204,7 @@ export class PeerEngine {
     return this.#streams.showing;
   }
 
-  /** Ends the time of everything that is under way: whoever may have it is asked whether it was shown. */
+  /** Ends the time of everything that is under way: asks each receiver that may have a message whether it was shown. */
   revokeAll(now: number): void {
     for (const peer of this.#active) {
       peer.revokeAll("before the peer transport was closed", now);

@@ -122,7 +122,7 @@ export interface InboundStreamsParts<S extends StreamSession> {
   readonly limitBytes: number;
   /** The application's. */
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
-  /** Reads all that has arrived: a sender may have given up what is about to be shown. */
+  /** Reads all that has arrived: a sender may have given up the message that is about to be shown. */
   readonly readAll: () => void;
   readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** The session has a SETTLED to send, and no flush is about to follow. */

@@ -75,7 +75,7 @@ export const CLOSE_RECENT = 10_000;
 
 /** A sender whose time is over waits so long for the word whether the text was shown. */
 export const REVOKE_WAIT = 1_000;
-/** close() waits so long for that word: what is still under way then has an outcome all the same. */
+/** close() waits so long for the answer: messages that are still under way then get an outcome all the same. */
 export const CLOSE_REVOKE_WAIT = 300;
 
 export const DEFAULT_SEND_TIMEOUT = 10_000;

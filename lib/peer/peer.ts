@@ -3,8 +3,9 @@
 // and the handshake that is to make another one. No socket, no timer.
 //
 // A message's way: moveTo() -> enqueue() -> needsHandshake() and use(), or the session that is there -> settled, and its
-// waiter hears the outcome. Or its time is over: what nobody can have has failed; else it is revoked, and its outcome is the answer,
-// "unconfirmed" after REVOKE_WAIT without one. giveUp() does the same without a waiter.
+// waiter hears the outcome. Or its time is over: a message that the receiver cannot have has failed; else it is
+// revoked, and its outcome is the answer, "unconfirmed" after REVOKE_WAIT without one. giveUp() does the same without a
+// waiter.
 
 import { randomBytes } from "node:crypto";
 import { areSameEndpoints, canonicalEndpoint, type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
@@ -254,7 +255,7 @@ export class Peer {
     return refusalError(name, outcome);
   }
 
-  /** Caller takes it out of the outbox, or has it from there. */
+  /** Caller takes it out of the outbox, or has taken it already. */
   #end({ waiter }: Pending, error: TalkError | null, now: number): void {
     if (waiter === null) {
       this.#givenUp--;
@@ -277,7 +278,10 @@ export class Peer {
     }
   }
 
-  /** No more of it is sent. What nobody can have has failed; of the rest the receiver is to say what became of it. */
+  /**
+   * No more of it is sent. A message that the receiver cannot have has failed; for the rest the receiver is asked for
+   * the outcome.
+   */
   #endTime(number: number, pending: Pending, reason: string, now: number): void {
     if (!this.#outbox.isExposed(number)) {
       const what = this.#session ? "the message was not confirmed" : "no answer";

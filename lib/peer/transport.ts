@@ -98,7 +98,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     return body ? this.sendBody(peer, body, options) : Promise.reject(messageProblem(message));
   }
 
-  /** As send(), for a body that its sender has encoded. Nobody may change it before the promise is settled. */
+  /** As send(), for a body that its sender has encoded. The caller must not change it before the promise is settled. */
   sendBody(peer: PeerIdentity, body: Buffer, options: StreamSendOptions = {}): Promise<{ ms: number }> {
     return new Promise((resolve, reject) => {
       const problem = timeoutProblem(options);

@@ -1,8 +1,8 @@
 // This user's agents on this machine (`ptalk agent`), from what each keeps in shared memory. Only reads, and loads nothing of the
 // addon: a prompt asks at each turn (`ptalk unread`).
 //
-// An agent's object, "/ptalk-agent-UID.RANDOM", is its user's alone (0600): it says who wrote last. It holds a few words and a JSON
-// text; the sequence is odd while the agent writes. It counts while the agent's process lives.
+// An agent's object, "/ptalk-agent-UID.RANDOM", is its user's alone (0600): it names the last sender. It holds a few
+// words and a JSON text; the sequence is odd while the agent writes. It counts while the agent's process lives.
 import { readdirSync, readFileSync, readSync } from "node:fs";
 import { foldIfValid } from "../base/names.ts";
 import { readOwnedFile, SHM_DIRECTORY } from "./shm-file.ts";
@@ -29,11 +29,11 @@ export interface AgentState {
   readonly server: string;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
-  /** Has the name; or waits for it, while a terminal has it. */
+  /** Holds the name; or waits for it, while a terminal holds it. */
   readonly state: "on" | "waiting";
-  /** Messages that it has taken since a terminal last had the name, but of those who are ignored. */
+  /** Messages that it has taken since a terminal last held the name, without those of ignored senders. */
   readonly unread: number;
-  /** Who wrote the last of them. */
+  /** The sender of the last of them. */
   readonly lastFrom: string | null;
   /** Milliseconds since the epoch: none of them is older. Null without any. */
   readonly unreadSince: number | null;

@@ -1,6 +1,6 @@
-// The keys that a user's programs use on this machine, those of `ptalk send` too, in the user's segment: whoever claims to be that user
-// here has one of them. Only the file's owner and the keys count, never a pid: processes may be hidden (proc(5), hidepid). Keys stay
-// for as long as the segment.
+// The keys that a user's programs use on this machine, those of `ptalk send` too, in the user's segment: a client that
+// claims to be that user here must have one of them. Only the file's owner and the keys count, never a pid: processes
+// may be hidden (proc(5), hidepid). Keys stay for as long as the segment.
 import { join } from "node:path";
 import { SharedMemory } from "../ipc/shared-memory.ts";
 import {

@@ -149,7 +149,7 @@ export class LocalTable implements Disposable {
   /**
    * Takes this user's turn at what only one of the user's processes shall do; the kernel gives it back when the process ends.
    * @param what 0 to 65535
-   * @returns gives it back; null while another process has it
+   * @returns a function that gives it back; null while another process holds it
    */
   takeTurn(what: number): (() => void) | null {
     const seat = SEGMENT_ROWS + what;

@@ -60,7 +60,7 @@ export class LocalPresence {
     this.#change({ address: withoutZone(address) });
   }
 
-  /** See LocalTable. Without a table nobody knows of the others: each has the turn. */
+  /** See LocalTable. Without a table the processes do not know of each other: each has the turn. */
   takeTurn(what: number): (() => void) | null {
     return this.#table === undefined ? () => {} : this.#table.takeTurn(what);
   }

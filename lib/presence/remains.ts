@@ -11,7 +11,7 @@ export function removeRemains(): void {
   }
 }
 
-/** Clients of a server that has died start its successor, which reads who had which name. */
+/** Clients of a server that has died start its successor, which reads who held which name. */
 function hasClients(port: number): boolean {
   return listLocal().some(({ server }) => server.endsWith(`:${port}`));
 }

@@ -18,7 +18,7 @@ const MAX_WAITING = 1024;
 const BACKLOG = 4096;
 /** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
 const EXCHANGES = 4;
-/** Who may mend things gets in where the others are refused. */
+/** Root may repair things, so it gets in where the others are refused. */
 const ROOT = 0;
 /** Ms between two log lines about refused connections. */
 const REFUSAL_LOG_MS = 10_000;
@@ -183,7 +183,7 @@ export function wrongSocket(cause?: unknown): TalkError {
   return new TalkError("usage", reason, { cause });
 }
 
-/** Who has the address already, as a clause. */
+/** The present holder of the address, as a clause. */
 function describeHolder(address: ServerAddress): string {
   const holder = holderOfPort(address);
   if (holder === null) return "another program uses that port";

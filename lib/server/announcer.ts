@@ -39,7 +39,7 @@ export class Announcer {
   #subscription: Disposable | null = null;
   /** Events that came while others were pushed; null while none are. */
   #waiting: DirectoryEvent[] | null = null;
-  /** For who watches everybody: the last event of each name, by folded name, in the order of their times. */
+  /** For watchers of everybody: the last event of each name, by folded name, in the order of their times. */
   readonly #gathered = new Map<string, Gathered>();
   #gatherTimer: NodeJS.Timeout | null = null;
   #gatheredAt = Number.NEGATIVE_INFINITY;
@@ -190,7 +190,7 @@ export class Announcer {
     this.#subscribe();
   }
 
-  /** Who watches everybody does not hear of clients that are not listed. */
+  /** Watchers of everybody get no events of clients that are not listed. */
   #isHidden(event: DirectoryEvent): boolean {
     const folded = foldName(event.name);
     if (event.kind === "off") return this.#unlisted.delete(folded);

@@ -45,11 +45,11 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
-  /** It hears of everybody. */
+  /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */
   hasTaken = false;
-  /** Folded names and rooms that it hears of; null while there are none. Kept by the announcer. */
+  /** Folded names and rooms that it watches; null while there are none. Kept by the announcer. */
   interests: Set<string> | null = null;
   clientName = "";
   /** Whether bytes have come since the last health check. */

@@ -3,7 +3,10 @@
 export interface Limits {
   /** Open connections of one address. Loopback is exempt: all users of this machine share it. */
   readonly connectionsPerAddress: number;
-  /** Open connections of one user of this host, whom the kernel names. Root has no such bound: it is to get in whatever others do. */
+  /**
+   * Open connections of one user of this host, by the kernel's uid. Root has no such bound: it gets in whatever others
+   * do.
+   */
   readonly connectionsPerUid: number;
   /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
@@ -23,7 +26,7 @@ export interface Limits {
 
 /**
  * Each that comes or goes is pushed to everybody: the cost grows with the square of their number, and a person reads no more of them.
- * Who watches names and rooms has no such bound.
+ * Watchers of names and rooms have no such bound.
  */
 export const DEFAULT_WATCH_LIMIT = 256;
 

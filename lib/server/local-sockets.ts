@@ -1,5 +1,5 @@
 // The server's Unix sockets: one at a path, made here or handed over, and one with a random name in the abstract namespace. HELLO tells
-// the name to clients that come over loopback TCP: they move there, and the kernel says who they are. unix(7).
+// the name to clients that come over loopback TCP: they move there, and the kernel gives their uid. unix(7).
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { closeListening, type ListeningSocket, listenAtPath } from "../net/unix-socket.ts";
@@ -7,7 +7,7 @@ import { wrongSocket } from "./acceptor.ts";
 import type { Log } from "./log.ts";
 import { type Origin, unixOrigin } from "./origin.ts";
 
-/** 128 bits: whoever knows the name has been told it. */
+/** 128 bits: no client can guess the name. */
 const NAME_BYTES = 16;
 const BACKLOG = 4096;
 
@@ -51,7 +51,7 @@ export class LocalSockets {
   }
 
   /**
-   * Listens at that path instead of the one before. Who is connected stays so.
+   * Listens at that path instead of the one before. Open connections stay.
    * @throws as open(); the one before is kept then
    */
   async moveTo(path: string): Promise<void> {
@@ -97,7 +97,7 @@ export class LocalSockets {
       if (this.#accept === null) socket.destroy();
       else this.#accept(socket, origin);
     } catch (error) {
-      // It has gone again already, or nobody knows whose it is.
+      // It has gone again already, or its user is unknown.
       socket.destroy();
       this.#log.warn("connection refused", { reason: error instanceof Error ? error.message : String(error) });
     }

@@ -133,7 +133,7 @@ export class LookupServer implements AsyncDisposable {
     );
     this.#empty = settings.exitWhenEmpty
       ? new IdleShutdown(
-          // Who waits for somebody (`ptalk send --wait`) is not on, and watches.
+          // A client that waits for a user (`ptalk send --wait`) is not on, and watches.
           () => this.clients + (this.#bus.isWatched ? 1 : 0),
           () => performance.now() - acceptor.acceptedAt,
           () => void this.stop("empty"),
@@ -239,7 +239,10 @@ export class LookupServer implements AsyncDisposable {
     return account.is === "yes" ? account.login : null;
   }
 
-  /** A server that nobody gave a path has its Unix socket beside its objects. Without it, clients use the abstract one. */
+  /**
+   * A server without a configured path has its Unix socket beside its objects. Without it, clients use the abstract
+   * one.
+   */
   async #openSocket(): Promise<void> {
     const { config } = this.#directory;
     if (!this.#settings.ephemeral || this.#settings.socket !== null || config === null) return;

@@ -19,7 +19,7 @@ export class MailboxOffice {
     return new MailboxOffice(path === null ? null : await Mailbox.open(path, limits), log);
   }
 
-  /** Never rejects. @param worker of whom the connection is */
+  /** Never rejects. @param worker that has the connection */
   async answer(worker: number, request: MailboxRequest): Promise<MailboxAnswer> {
     if (this.#mailbox === null) return { op: "refused", why: "none" };
     try {

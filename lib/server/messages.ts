@@ -30,7 +30,7 @@ export interface WorkerConfig {
   readonly abstractName: string;
   /** Login of the server's own uid; null when it has none. */
   readonly serverUser: string | null;
-  /** Login names belong to nobody in particular. */
+  /** Login names belong to no particular user. */
   readonly openNames: boolean;
   /** On which the server listens. */
   readonly port: number;
@@ -111,7 +111,7 @@ export type ToPrimary =
   | { type: "mail"; to: Callee; count: number }
   /** The connection has gone, and had asked for messages. */
   | { type: "mailbox-release"; connection: number }
-  /** Whose the name is, for who asks; or, without a name, the login of a uid. */
+  /** Asks for the owner of the name, and the caller's right to it; or, without a name, for the login of a uid. */
   | { type: "ask-right"; id: number; question: NameQuestion }
   | { type: "ask-login"; id: number; uid: number }
   | { type: "load"; id: number; load: WorkerLoad }

@@ -1,6 +1,6 @@
-// Whose a name is by the host's accounts, and who asks for it. A login name belongs to its uid, and so do LOGIN-2, LOGIN-3…, and the
-// name that a login is mapped to (base/login-names.ts). A name is never turned back into a login to say who somebody is: the uid that the
-// kernel saw connect says that, and its login is asked for.
+// The owner of a name by the host's accounts, and the user who asks for it. A login name belongs to its uid, and so do
+// LOGIN-2, LOGIN-3…, and the name that a login is mapped to (base/login-names.ts). A name is never turned back into a
+// login to identify a user: the uid that the kernel saw connect does that, and its login is looked up.
 import { loginOfName, nameOfLogin } from "../base/login-names.ts";
 import { foldName } from "../base/names.ts";
 import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
@@ -14,9 +14,9 @@ const NUMBERED = /^(.+)-([1-9]\d{0,8})$/;
 
 export interface NameQuestion {
   readonly name: string;
-  /** The uid that the kernel saw connect; null where nothing says who it is. */
+  /** The uid that the kernel saw connect; null where it is unknown. */
   readonly uid: number | null;
-  /** Logins belong to nobody in particular. */
+  /** Logins belong to no particular user. */
   readonly openNames: boolean;
 }
 
@@ -31,7 +31,7 @@ export async function rightTo({ name, uid, openNames }: NameQuestion, find: Find
   return { ...NO_RIGHT, uid, login, owner: openNames && isOthers ? "nobody" : owner };
 }
 
-/** @param own uid and login of who asks */
+/** @param own uid and login of the caller */
 async function ownerOf(
   name: string,
   own: { readonly uid: number; readonly login: string } | null,

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { askService } from "../net/accounts.ts";
 import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
 
-/** Some builds of sssd's module say "no such user" while sssd is away: then nobody listens here. */
+/** Some builds of sssd's module say "no such user" while sssd is away: then no process listens here. */
 const SSSD_PIPE = "/var/lib/sss/pipes/nss";
 
 process.on("message", (question: NssQuestion) => {

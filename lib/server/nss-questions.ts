@@ -6,7 +6,7 @@ export const NSS_UP = "up";
 
 export interface NssQuestion {
   readonly id: number;
-  /** As nsswitch.conf(5) has it. */
+  /** As nsswitch.conf(5) names it. */
   readonly service: string;
   /** Login or uid. */
   readonly user: string | number;

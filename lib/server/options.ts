@@ -29,7 +29,7 @@ export interface ServerOptions {
   readonly tls?: boolean;
   /** Allow other addresses than loopback without TLS. */
   readonly insecure?: boolean;
-  /** The login names of this host belong to nobody in particular, except to their users who are here. */
+  /** The login names of this host belong to no particular user, except to their own users on this host. */
   readonly openNames?: boolean;
   /**
    * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
@@ -38,7 +38,7 @@ export interface ServerOptions {
   readonly stateDir?: string;
   /**
    * Keeps nothing beyond its life, in no state directory: neither names nor its own key. For the server that clients start for
-   * themselves, which must not depend on who happened to start it.
+   * themselves, which must not depend on the user who started it.
    */
   readonly ephemeral?: boolean;
   /** Keep messages for clients that are off, in the state directory. Default: true, but not for an ephemeral server. */

@@ -9,7 +9,7 @@ export interface Origin {
   readonly address: string | null;
   /** On a Unix socket: the effective uid of the process that connected, as the kernel says; null on TCP. */
   readonly peerUid: number | null;
-  /** The same where it says who the speaker is, see {@link countedUid}; null where nothing does. */
+  /** The same uid where it identifies the client, see {@link countedUid}; else null. */
   readonly uid: number | null;
 }
 
@@ -23,7 +23,7 @@ export function tcpOrigin(address: string): Origin {
 /**
  * Of a connection that was accepted just now on a Unix socket.
  * @param kind an abstract socket is reached from each container that shares the host's network
- * @throws IpcError when the kernel does not say who it is: the connection must end
+ * @throws IpcError when the kernel does not give the uid: the connection must end
  */
 export function unixOrigin(socket: Socket, kind: "path" | "abstract"): Origin {
   const { uid } = peerCredentials(socket);
@@ -58,7 +58,7 @@ function readOverflow(): number {
   }
 }
 
-/** Whom the connection counts for, where something is bounded: a user of this host, or an address. */
+/** The owner that a connection counts for, where something is bounded: a user of this host, or an address. */
 export function boundKey({ address, peerUid }: Origin): string {
   return address ?? `uid ${peerUid}`;
 }

@@ -1,5 +1,6 @@
-// What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of it or nothing. Who
-// has the socket is the server of that address: only then it makes its objects in shared memory (lookup-server.ts).
+// What a lookup server needs before it can be one: the listening sockets, its state directory, its certificate. All of
+// it or nothing. The process that holds the socket is the server of that address: only then does it make its objects in
+// shared memory (lookup-server.ts).
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_HOST, isLoopback } from "../base/server-address.ts";
@@ -72,7 +73,7 @@ async function listen(settings: ServerSettings): Promise<Acceptor> {
   } catch (error) {
     if (listenFd !== null) throw wrongSocket(error);
     const failure = listenError(error, address);
-    // The service of the host: whoever holds the port does not keep those away who come by the Unix socket.
+    // The service of the host: another holder of the port does not keep away clients of the Unix socket.
     if (socketFd === null || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw failure;
     log.warn("only the Unix socket serves this host", { reason: failure.message });
     return Acceptor.listen({ address: { host: DEFAULT_HOST, port: 0 }, fd: null, tls }, limits, log);

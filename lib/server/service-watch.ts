@@ -17,7 +17,7 @@ export function watchForService(onService: () => void): Disposable {
     });
     socket.once("error", () => {
       socket?.destroy();
-      socket = null; // nobody listens there yet
+      socket = null; // no process listens there yet
     });
     socket.unref();
   }, LOOK_MS).unref();

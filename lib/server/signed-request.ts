@@ -9,16 +9,18 @@ import type { WorkerContext } from "./worker-context.ts";
 export interface SignedRequest {
   /** Of the HELLO that was signed. */
   readonly serverNonce: string;
-  /** The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where nothing says who it is. */
+  /**
+   * The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where it is unknown.
+   */
   readonly uid: number | null;
 }
 
 interface Signature {
   readonly key: string;
   readonly signature: string;
-  /** What was signed, on a channel with this statement. */
+  /** The signed bytes, on a channel with this statement. */
   readonly bytes: (statement: ConnectionStatement) => Buffer;
-  /** What was asked, for the error: "the key, the connection and the request". */
+  /** The subject of the request, for the error: "the key, the connection and the request". */
   readonly what: string;
 }
 

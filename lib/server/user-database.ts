@@ -1,6 +1,6 @@
-// Who has an account on this host, nss(5). NSS may hang for as long as a directory server is away: it is asked in a process of its own, and
-// waited for with a bound. Each service of the "passwd:" line is asked alone. A user exists when one says yes; no such user needs a no
-// of all of them; everything else is unknown.
+// The accounts of this host, nss(5). NSS may hang for as long as a directory server is away: a process of its own asks
+// it, and the server waits with a bound. Each service of the "passwd:" line is asked alone. A user exists when one says
+// yes; no such user needs a no of all of them; everything else is unknown.
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

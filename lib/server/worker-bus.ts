@@ -21,7 +21,7 @@ interface WorkerState {
   watching: boolean;
   /** Called when it has reopened its directory, or is gone. */
   onReopened: (() => void) | null;
-  /** Open connections by whom they count for, see boundKey(). */
+  /** Open connections by the owner that they count for, see boundKey(). */
   readonly origins: Map<string, number>;
   connections: number;
 }
@@ -33,7 +33,7 @@ const REOPEN_MS = 2_000;
 const LOAD_TIMEOUT_MS = 500;
 
 export interface BusOwner {
-  /** Somebody watches, or nobody does any more: see isWatched. */
+  /** The first watcher has come, or the last one has gone: see isWatched. */
   watchingChanged(): void;
   /** A worker's client asks for the mailbox. Does not reject. */
   mailbox(id: number, request: MailboxRequest): Promise<MailboxAnswer>;

@@ -122,13 +122,13 @@ export class WorkerContext implements WorkerContextParts {
     return this.#ask((id) => ({ type: "mailbox", id, request }));
   }
 
-  /** Whose the name is by the accounts of the host, and who asks. Takes about two seconds at most. */
+  /** The owner of the name by the accounts of the host, and the caller. Takes about two seconds at most. */
   rightTo(name: string, uid: number | null): Promise<NameRight> {
     const question = { name, uid, openNames: this.config.openNames };
     return this.#ask((id) => ({ type: "ask-right", id, question }));
   }
 
-  /** The login of a uid, null when it has none or nobody knows. */
+  /** The login of a uid, null when it has none or that is unknown. */
   loginOf(uid: number): Promise<string | null> {
     return this.#ask((id) => ({ type: "ask-login", id, uid }));
   }

@@ -1,6 +1,6 @@
 // A journal that this program writes, line by line. It is the only one that ever writes this file: no locks, on no file system. A
-// line goes to the file soon after it was added, and to the disk a moment later; nobody waits for either unless it asks to. What is
-// in the lines is the owner's: what was said (history/), the ids of what was shown (seen-ids.ts).
+// line goes to the file soon after it was added, and to the disk a moment later; callers wait for neither unless they
+// ask to. The owner decides on the content of the lines: messages (history/), the ids of shown messages (seen-ids.ts).
 //
 //  1. add() puts a line into the queue, and the queue into motion.
 //  2. The first line makes the folder and a new file in it; then old journals go (expire()).
@@ -17,7 +17,7 @@ const SYNC_MS = 200;
 const MAX_JOURNAL_BYTES = 4 * 1024 * 1024;
 /** Milliseconds after which another file is begun. Readers that follow look no longer at older ones. */
 export const MAX_JOURNAL_AGE_MS = 86_400_000;
-/** Bytes that wait for a disk that does not answer; what is more is left out. */
+/** Bytes that wait for a disk that does not answer; lines beyond that are dropped. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 /** Milliseconds after a failure in which nothing is tried. */
 const RETRY_MS = 30_000;
@@ -63,7 +63,7 @@ export class LineJournal {
     this.#options = options;
   }
 
-  /** Never throws, and nobody waits for it. @param text without its newline */
+  /** Never throws, and does not wait for the disk. @param text without its newline */
   add(text: string): void {
     if (performance.now() - this.#failedAt < RETRY_MS) return;
     const line = `${text}\n`;
@@ -91,7 +91,7 @@ export class LineJournal {
     await this.#running;
   }
 
-  /** Writes and syncs what is left. */
+  /** Writes and syncs the remaining lines. */
   async close(): Promise<void> {
     await withTimeout(CLOSE_LIMIT_MS, this.#close(), undefined);
   }
@@ -195,7 +195,7 @@ export class LineJournal {
     }
   }
 
-  /** What was to be written is left out; of a line the end may be missing, so nothing goes behind it. */
+  /** Drops the waiting lines; the end of a written line may be missing, so nothing goes behind it. */
   async #fail(error: unknown): Promise<void> {
     this.#failedAt = performance.now();
     this.#tell(error);

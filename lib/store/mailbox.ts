@@ -1,10 +1,10 @@
-// Messages that wait for their recipients, at the server. They are sealed: what is kept here is for whom they are, since when, and whose
-// room they take. One file each, as in a Maildir; this process alone writes the folder, and alone knows what is in it: the folder is read
-// at the start only, and an index serves from then on.
+// Messages that wait for their recipients, at the server. They are sealed: the mailbox knows the recipient, the time,
+// and the account that they count for. One file each, as in a Maildir; this process alone writes the folder, and alone
+// knows what is in it: the folder is read at the start only, and an index serves from then on.
 //
 //  leave()   a new file in tmp: written, fsync; linked into new under a name that this process makes; fsync of the folder; then it counts
 //  take()    a file that is handed out for the first time is renamed, NAME to NAME.h, and the folder synced, before it is handed out:
-//            who gets it after that is told that somebody may have had it. It is leased to one connection.
+//            a later connection learns that another one may have had it. It is leased to one connection.
 //  done()    the file goes, and the folder is synced.
 //  release() the leases of a connection that has gone are given back.
 //
@@ -24,7 +24,7 @@ export interface MailboxLimits {
   readonly ageMs: number;
 }
 
-/** What one account may have of the whole: nobody fills it alone. */
+/** The share of the whole that one account may have: no account fills it alone. */
 const ACCOUNT_SHARE = 1 / 4;
 /** What all accounts together may have that the kernel does not vouch for. */
 const UNATTESTED_SHARE = 1 / 10;
@@ -63,7 +63,7 @@ interface Kept extends Head {
   readonly name: string;
   readonly cost: number;
   handedOut: boolean;
-  /** The connection that has it. */
+  /** The connection that holds its lease. */
   lease: string | null;
 }
 
@@ -104,12 +104,12 @@ export class Mailbox {
     return mailbox;
   }
 
-  /** When what is left now is thrown away. */
+  /** When a message left now is discarded. */
   until(at: number): number {
     return at + this.#limits.ageMs;
   }
 
-  /** Messages for this one that nobody has at the moment. @param to folded */
+  /** Messages for this recipient without a lease at the moment. @param to folded */
   waiting(to: string): number {
     return (this.#boxes.get(to) ?? []).filter(({ lease }) => lease === null).length;
   }
@@ -147,7 +147,7 @@ export class Mailbox {
     return at;
   }
 
-  /** Leases the oldest that nobody has. @param to folded @param lease of whom: until done() or release() */
+  /** Leases the oldest without a lease. @param to folded @param lease its connection: until done() or release() */
   async take(to: string, lease: string, count: number): Promise<TakenLeft[]> {
     const free = (this.#boxes.get(to) ?? []).filter((kept) => kept.lease === null).slice(0, count);
     for (const kept of free) kept.lease = lease; // before anything is waited for
@@ -186,7 +186,7 @@ export class Mailbox {
     return [...recipients];
   }
 
-  /** What is under way ends first. */
+  /** Operations that are under way end first. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     await this.#running.catch(() => {});

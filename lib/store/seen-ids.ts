@@ -2,8 +2,8 @@
 // way it comes. A sender that gave one up, or does not know what became of it, sends it again under the same id.
 //
 // Each program writes a log of its own (line-journal.ts), and reads those of all when a message says that it may be known; other
-// messages cost no reading: a stream hands each over once. A line is the time in seconds and the digest of (key, id), so that the log
-// says nothing of who wrote to whom.
+// messages cost no reading: a stream hands each over once. A line is the time in seconds and the digest of (key, id),
+// so that the log reveals neither senders nor receivers.
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import { seenFolder } from "./state-paths.ts";
 export const SEEN_DAYS = 14;
 const DAY_MS = 86_400_000;
 const LOG = /^.+\.[0-9a-f]{16}\.seen$/;
-/** Bytes of a digest that are kept: nobody finds two messages with the same, and a line stays short. */
+/** Bytes of a digest that are kept: a collision is infeasible to find, and a line stays short. */
 const DIGEST_BYTES = 18;
 /** Milliseconds in which lines gather: one write for a burst. What a SIGKILL may take. */
 const GATHER_MS = 20;

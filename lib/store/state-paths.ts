@@ -17,5 +17,5 @@ export const ignoredFile = (dir: string): string => join(dir, "ignored");
 export const partsFolder = (dir: string): string => join(dir, "parts");
 /** One journal a program, see history/journal.ts. */
 export const historyFolder = (dir: string): string => join(dir, "history");
-/** Logs of the ids of what was shown, one a program, see seen-ids.ts. */
+/** Logs of the ids of shown messages, one a program, see seen-ids.ts. */
 export const seenFolder = (dir: string): string => join(dir, "seen");

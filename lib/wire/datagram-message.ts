@@ -55,7 +55,7 @@ export interface MessageBody {
   readonly again: boolean;
 }
 
-/** What is written; a text is a person's, and sent for the first time, unless told otherwise. */
+/** A message to encode; by default a text is a person's, and sent for the first time. */
 export type NewMessageBody = Omit<MessageBody, "auto" | "repeated" | "again"> & {
   readonly auto?: boolean;
   readonly repeated?: boolean;

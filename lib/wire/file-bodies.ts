@@ -13,7 +13,7 @@ import { isUtf8 } from "node:buffer";
 import { FRAGMENT_BYTES } from "./datagram-frames.ts";
 import { BODY_VERSION, BodyType, MAX_FROM_BYTES, MAX_ID_BYTES } from "./datagram-message.ts";
 
-/** Of a file's name, as the kernel has it (NAME_MAX). */
+/** Of a file's name, as in the kernel (NAME_MAX). */
 export const MAX_FILE_NAME_BYTES = 255;
 /** Of the words with which a transfer is given up; longer ones are cut. */
 export const MAX_REASON_BYTES = 512;

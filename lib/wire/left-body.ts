@@ -1,4 +1,4 @@
-// What is inside the seal of a message that was left: for whom it is, and a text or a receipt.
+// The sealed content of a message that was left: its recipient, and a text or a receipt.
 //
 //   version 1, type 1 (0 text, 4 receipt), name length 1, name of the recipient, and
 //   text      the message's body, see datagram-message.ts
@@ -45,7 +45,7 @@ export function encodeReceipt(to: string, { from, id, state }: Receipt): Buffer 
   return Buffer.concat([Buffer.from(head), name, Buffer.from(more), author, Buffer.from(id)]);
 }
 
-/** Null for what is neither, or of a later version. */
+/** Null for bytes that are neither, or of a later version. */
 export function decodeLeft(bytes: Buffer): LeftBody | null {
   const nameEnd = HEAD_BYTES + (bytes[2] ?? 0);
   if (bytes[0] !== VERSION || nameEnd >= bytes.length || !isUtf8(bytes.subarray(HEAD_BYTES, nameEnd))) return null;

@@ -1,9 +1,10 @@
 // An agent: a user who is on without a terminal. It keeps the name, writes what comes into the history, and runs `on-message`.
 //
 //  1. It registers the name, and says so in shared memory (AgentSegment).
-//  2. Each message is confirmed once the history has it on the disk; then it counts as unread.
-//  3. A terminal that takes the name over (REPLACE) ends the agent's connection. What had arrived is confirmed first; what comes later
-//     the terminal gets. The agent then says that it waits, and the terminal shows what was unread.
+//  2. Each message is confirmed once it is in the history, on the disk; then it counts as unread.
+//  3. A terminal that takes the name over (REPLACE) ends the agent's connection. What had arrived is confirmed first;
+//     the terminal gets what comes later. The agent then says that it waits, and the terminal shows the unread
+//     messages.
 //  4. It takes the name back when the terminal asks for that (SIGUSR2) as it leaves, or else when the terminal's process has gone.
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../../base/async.ts";
@@ -19,9 +20,11 @@ import { connectClient, keepHistory } from "../connect.ts";
 import { startHook } from "../talk/with-client.ts";
 import { TAKE_BACK } from "./takeover.ts";
 
-/** Pauses between attempts to get the name while a terminal has it whose process is not to be seen: on another host, say. */
+/**
+ * Pauses between attempts to get the name while a terminal holds it whose process is not visible: on another host, say.
+ */
 const AGAIN = { firstMs: 200, maxMs: 5_000 };
-/** Milliseconds between two looks at whom the user ignores by now. */
+/** Milliseconds between two reads of the user's ignore list. */
 const IGNORED_EVERY_MS = 1_000;
 
 export interface AgentOptions {
@@ -30,7 +33,7 @@ export interface AgentOptions {
   readonly signal: AbortSignal;
   /** A line for the log. */
   readonly say: (text: string) => void;
-  /** The agent has the name, or waits for the terminal that has it. */
+  /** The agent holds the name, or waits for the terminal that holds it. */
   readonly onReady: (state: "on" | "waiting", server: string) => void;
 }
 
@@ -136,7 +139,7 @@ class Agent implements Disposable {
     };
   }
 
-  /** Whom the user ignores since, in any program, has written nothing that is to be read. */
+  /** Drops the unread messages of senders that the user has ignored since, in any program. */
   #watchIgnored(client: TalkConnection): Disposable {
     const timer = setInterval(() => {
       if (this.#unread.size === 0) return;

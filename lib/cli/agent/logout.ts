@@ -10,9 +10,9 @@ export interface LogoutFacts {
   /** systemd runs this machine. */
   readonly hasLogind: boolean;
   readonly lingers: boolean;
-  /** The program's control group, as /proc/PID/cgroup has it. */
+  /** The program's control group, in the form of /proc/PID/cgroup. */
   readonly cgroup: string;
-  /** KillUserProcesses=; null where nobody says. */
+  /** KillUserProcesses=; null where it is unknown. */
   readonly killsProcesses: boolean | null;
 }
 

@@ -1,5 +1,6 @@
-// How a terminal takes the name over from the user's own agent, and gives it back. Nothing is lost or shown twice in between: the agent
-// confirms what it has taken before it says that it waits, and only then is what was unread looked at.
+// How a terminal takes the name over from the user's own agent, and gives it back. Nothing is lost or shown twice in
+// between: the agent confirms what it has taken before it says that it waits, and only then does the terminal read the
+// unread messages.
 import { setTimeout as sleep } from "node:timers/promises";
 import { foldName } from "../../base/names.ts";
 import { canonicalServer } from "../../base/server-address.ts";
@@ -23,7 +24,9 @@ export function agentOf(name: string, server: string): AgentState | undefined {
   );
 }
 
-/** What the agent has taken and nobody has seen, oldest first. Called once the terminal has the name. */
+/**
+ * The messages that the agent has taken and no terminal has shown, oldest first. Called once the terminal has the name.
+ */
 export async function unreadOf({ pid, startTime }: AgentState, client: TalkConnection): Promise<HistoryRecord[]> {
   const end = performance.now() + HAND_OVER_MS;
   let agent = stateOf(pid, startTime);
@@ -40,7 +43,7 @@ export async function unreadOf({ pid, startTime }: AgentState, client: TalkConne
   return unread.slice(-agent.unread);
 }
 
-/** Has the agent take the name before the terminal leaves it: so that nobody finds it without an owner. */
+/** Has the agent take the name before the terminal leaves it, so that the name always has an owner. */
 export async function handBack({ pid, startTime }: AgentState, client: TalkConnection): Promise<void> {
   if (stateOf(pid, startTime)?.state !== "waiting") return; // it has ended meanwhile
   const replaced = new Promise<void>((resolve) => client.on("error", () => resolve()));

@@ -1,5 +1,5 @@
-// `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once stdout has it. With --files it takes files
-// too; each counts like a message once it is on the disk.
+// `ptalk recv`: prints the messages that arrive, for scripts. A message counts as delivered once it is written to
+// stdout. With --files it takes files too; each counts like a message once it is on the disk.
 import { statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
@@ -65,7 +65,7 @@ async function run(
   const inbox = new MessagePrinter(count ?? Number.POSITIVE_INFINITY, (message) =>
     (json ? printJson(messageJson(message)) : print(messageLines(message, paint).join("\n"))).catch(
       (error: unknown) => {
-        throw error instanceof CommandEnded ? new NotShown() : error; // nobody reads: another program may show it
+        throw error instanceof CommandEnded ? new NotShown() : error; // stdout has no reader: another may show it
       },
     ),
   );

@@ -55,7 +55,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
   }
 }
 
-/** It belongs to nobody: whoever of its clients happened to start it, it gives the names to the same people. */
+/** It belongs to no user: whichever client started it, it gives the names to the same people. */
 function passing(after: string | boolean | undefined): Pick<ServerOptions, "ephemeral" | "predecessor"> {
   return { ephemeral: true, ...(typeof after === "string" ? { predecessor: after } : {}) };
 }

@@ -45,7 +45,7 @@ async function run({ once }: { readonly once?: boolean }, command: Command): Pro
     if (json) await print(jsonLine(now));
     else if (screen !== null) screen.draw(show(now, before, screen.columns));
     else await print(`${show(now, before, PLAIN_COLUMNS).join("\n")}\n`);
-    due = Math.max(due + EVERY_MS, performance.now()); // what was missed is not made up for
+    due = Math.max(due + EVERY_MS, performance.now()); // missed rounds are skipped
     await sleep(due - performance.now(), undefined, { signal }).catch(() => {});
     if (screen?.quit.aborted) return;
     shutdown.signal.throwIfAborted();

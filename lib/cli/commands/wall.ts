@@ -1,4 +1,5 @@
-// `ptalk wall [--tty] TEXT…`: a message of the administrator's to everybody who is on, and how many it has reached.
+// `ptalk wall [--tty] TEXT…`: sends a message of the administrator to every user who is on, and says how many it has
+// reached.
 import { hostname } from "node:os";
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
@@ -35,7 +36,7 @@ async function run(words: string[], { tty = false }: { readonly tty?: boolean },
   if (text === "") throw TalkError.badData("the message is empty");
   using life = watchShutdown({ endsWithOutput: false });
   const { sent, users } = await sendToAll(name, text, context, life.signal);
-  // Not those whom ptalk reaches: they would have it twice.
+  // Without the users that ptalk reaches: they would get it twice.
   const without = logins()?.filter(({ user }) => !users.has(user)) ?? null;
   const written = tty ? await writeToTerminals(linesOf(without), `${name}@${hostname()}`, text) : 0;
   const loggedIn = without && new Set(without.map(({ user }) => user)).size;
@@ -47,7 +48,7 @@ async function run(words: string[], { tty = false }: { readonly tty?: boolean },
 
 const linesOf = (found: readonly Login[] | null): string[] => found?.flatMap(({ line }) => line ?? []) ?? [];
 
-/** Without a server on the default address nobody is on. */
+/** Without a server on the default address no user is on. */
 async function sendToAll(
   name: string,
   text: string,

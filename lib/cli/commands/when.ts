@@ -31,7 +31,7 @@ async function run(words: string[], _options: unknown, command: Command): Promis
   const { names, pid, text, program } = parse(words);
   checkRecipients(names);
   const context = await commandContext(command);
-  ownName(context.config); // a mistake is told now, not in hours
+  ownName(context.config); // reports a mistake now, not in hours
   if (program !== null) await runAndTell(names, program, context);
   else await waitAndTell(pid, names, text, context);
 }

@@ -88,7 +88,7 @@ export class Conversation {
    * A mistake in the line is shown, not thrown; a command that there is not stays in the line.
    */
   async take(line: string): Promise<boolean> {
-    await this.#entering; // whom a line is for is not known before
+    await this.#entering; // the receiver of a line is not known before
     try {
       return await this.#obey(parseTalkInput(line, this.#partner));
     } catch (error) {
@@ -190,7 +190,7 @@ export class Conversation {
     await abortable(this.#client.part(room), this.#options.signal).catch((error: unknown) => this.#fail(error));
   }
 
-  /** Of somebody that the person has named: it is said if nobody of that name is on. */
+  /** Talks to a user that the person has named, and says so if no user of that name is on. */
   #talkToNamed(name: string | null): void {
     this.#talkTo(name);
     if (name === null) return;
@@ -211,7 +211,7 @@ export class Conversation {
     this.#left.abort(TalkError.closed("the conversation"));
   }
 
-  /** Nobody waits for it: what is typed next goes on, and drain() waits. */
+  /** Does not wait for the file: the next lines go on, and drain() waits. */
   #sendFile(path: string): void {
     const { timeoutMs } = this.#options;
     if (this.#partner === null) throw TalkError.usage("to whom? Write /to NAME first");

@@ -1,9 +1,9 @@
-// Tells the others that nobody has typed for a while, and that somebody does again. What a person says by /away and /back counts more.
-// Knows no terminal and no client.
+// Tells the others that the person has not typed for a while, and that they type again. /away and /back take
+// precedence. Knows no terminal and no client.
 
-/** Milliseconds without a key after which nobody seems to be there. */
+/** Milliseconds without a key after which the person counts as idle. */
 const IDLE_AFTER_MS = 600_000;
-/** Milliseconds between two changes that are told: each goes to everybody who watches. */
+/** Milliseconds between two changes that are sent: each goes to every watcher. */
 const TELL_EVERY_MS = 60_000;
 
 export interface IdleOptions {
@@ -35,7 +35,7 @@ export class Idle implements Disposable {
     if (this.#told === "idle") this.#look();
   }
 
-  /** The person has said so: nothing is told until back(). */
+  /** The person has said so: sends nothing until back(). */
   away(): void {
     this.#isAway = true;
   }
@@ -62,7 +62,7 @@ export class Idle implements Disposable {
       this.#toldAt = now;
       this.#tell(state);
     }
-    // An idle one is looked at by typed(), or when what was typed may be told.
+    // While idle, typed() looks again, or the timer when a change may be sent.
     const nextAt = state === this.#told || this.#isAway ? idleAt : mayTellAt;
     if (state === "idle" && state === this.#told) return;
     this.#timer = setTimeout(() => this.#look(), Math.max(1, nextAt - now)).unref();

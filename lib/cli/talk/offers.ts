@@ -12,7 +12,7 @@ const MAX_WAITING = 16;
 export interface OffersOptions {
   /** Where accepted files go. */
   readonly directory: string;
-  /** Gives up what is under way. */
+  /** Gives up the transfers that are under way. */
   readonly signal: AbortSignal;
   readonly show: (news: FileNews, command?: string) => void;
 }

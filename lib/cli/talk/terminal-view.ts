@@ -83,7 +83,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   const marks = marksFor(env);
   const past: PastStyle = { timeFormat: options.timeFormat, marks, paint };
   const names = new Map<string, string>();
-  /** Whom one has talked with, the last one at the end. */
+  /** The partners of this conversation, the latest at the end. */
   const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
   const files = new Map<string, FileNews>();

@@ -49,7 +49,7 @@ export function roomResultText({ delivered, of, to, declined, failed, newKeys }:
   return parts.join("; ");
 }
 
-/** "6 of 7", and who does not have it. */
+/** "6 of 7", and the members who do not have it. */
 export function roomResultShort(result: RoomResult): string {
   const { delivered, of } = result;
   const missing = roomResultText({ ...result, to: [] }).replace(/^[^;]*;? ?/, "");
@@ -96,7 +96,7 @@ export function peerText({ name, state }: PeerEvent): string {
   return `${escapeControls(name)} has ${state}`;
 }
 
-/** Null for what is no news: that somebody does not type. */
+/** Null for "idle", which is no news. */
 export function statusText({ name, state, text }: StatusEvent): string | null {
   if (state === "idle") return null;
   const who = escapeControls(name);

@@ -32,7 +32,7 @@ export interface View extends Disposable {
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
-  /** The server keeps a message for somebody who is off. */
+  /** The server keeps a message for a user who is off. */
   kept(event: KeptEvent): void;
   /** What became of one. */
   receipt(event: ReceiptEvent): void;
@@ -46,7 +46,7 @@ export interface View extends Disposable {
   roomResult(result: RoomResult): void;
   /** One has come into a room oneself, and these others are there. */
   entered(room: string, others: readonly DirectoryEntry[]): void;
-  /** Who is in a room, when that was asked for. */
+  /** The members of a room, when the person asked for them. */
   members(room: string, members: readonly DirectoryEntry[]): void;
   /** What has become of a file, either way. @param command what accepts it, where it is offered */
   file(news: FileNews, command?: string): void;
@@ -56,7 +56,7 @@ export interface View extends Disposable {
   history(records: readonly HistoryRecord[]): void;
   /** The last that was said with a partner, at the beginning of a conversation. */
   past(records: readonly HistoryRecord[]): void;
-  /** What the user's agent has taken and nobody has seen, oldest first. */
+  /** The messages that the user's agent has taken and no terminal has shown, oldest first. */
   missed(records: readonly HistoryRecord[]): void;
   stats(stats: ClientStats): void;
   help(): void;
@@ -69,9 +69,9 @@ export interface View extends Disposable {
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
   partner(name: string | null): void;
-  /** Nobody is on under the name of the partner. */
+  /** No user is on under the partner's name. */
   absent(name: string): void;
-  /** The key of somebody who is met for the first time is remembered from now on. */
+  /** The key of a user met for the first time is remembered from now on. */
   met(event: MetEvent): void;
   /** A line that was refused can be mended and entered again, where lines are edited. */
   restore(line: string): void;

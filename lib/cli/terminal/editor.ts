@@ -64,7 +64,7 @@ interface Search {
   readonly text: string;
   /** Place of the line that is shown; undefined: none holds the text. */
   readonly at: number | undefined;
-  /** What was in the editor before. */
+  /** The editor's line before the search. */
   readonly before: edit.Line;
 }
 
@@ -157,7 +157,7 @@ export class Editor {
         return this.#set(search.before);
       case "enter":
       case "escape":
-        // Not sent yet: while it was searched for, the prompt did not say to whom it would go.
+        // Not sent yet: during the search, the prompt did not name the receiver.
         this.#search = undefined;
         return REDRAW;
       default:
@@ -178,7 +178,7 @@ export class Editor {
     return text !== "" && found === undefined ? BELL : REDRAW;
   }
 
-  /** What was typed can be brought back by Ctrl-Y. */
+  /** Ctrl-Y brings the text back. */
   #clear(): Intention {
     const { text, cut } = this.#line;
     this.#line = { ...edit.EMPTY, cut: text === "" ? cut : text };

@@ -51,7 +51,7 @@ export class TopScreen implements Disposable {
       .slice(0, rows)
       .map((line) => ERASE_LINE + line) // behind a line as wide as the screen it would erase the last character
       .join("\r\n");
-    // What is shown already, and what a slow terminal has not taken yet, costs nothing.
+    // Writes nothing if the text is shown already, or while a slow terminal has not taken the last one.
     if (text === this.#shown || this.#output.writableNeedDrain) return;
     this.#shown = text;
     this.#output.write(HOME + text + ERASE_BELOW);

@@ -1,4 +1,4 @@
-// Who is logged in on this machine, as systemd-logind keeps it (sd-login(3)), or utmp(5) where there is no logind.
+// The users logged in on this machine, from systemd-logind (sd-login(3)), or from utmp(5) where there is no logind.
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 

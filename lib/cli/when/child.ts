@@ -1,5 +1,5 @@
-// A command that runs under `ptalk when NAME -- COMMAND`, as if ptalk were not there: its standard streams are its own, signals are
-// passed on, and its end is told as a shell tells it.
+// A command that runs under `ptalk when NAME -- COMMAND`, as if ptalk were not there: its standard streams are its own,
+// signals are passed on, and its exit status is reported as a shell reports it.
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { systemCode } from "../../base/system-error.ts";
@@ -62,7 +62,7 @@ function passSignals(): Disposable & { to(pid: number | undefined): void } {
     try {
       claims.push(sigaction(name, pass));
     } catch (error) {
-      if (!(error instanceof IpcError)) throw error; // another claim has it, as a debugger's
+      if (!(error instanceof IpcError)) throw error; // another claim holds it, a debugger's for instance
     }
   }
   return {

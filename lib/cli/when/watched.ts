@@ -1,4 +1,5 @@
-// The end of a process that is nobody's child here, for `ptalk when PID`: which program it was, how it ended, how long it lived.
+// The end of a process that is no child of this one, for `ptalk when PID`: which program it was, how it ended, how long
+// it lived.
 //
 //  1. The process is held first (pidfd_open(2)); only then /proc is read, so that both are about the same one.
 //  2. Its end is waited for.
@@ -9,7 +10,7 @@ import { TalkError } from "../../base/errors.ts";
 import { systemCode } from "../../base/system-error.ts";
 import { isAlive, processExit, processIdentity } from "../../ipc/index.ts";
 
-/** How something ended. All null but `pid` and `ms` where nobody says more. */
+/** How something ended. All null but `pid` and `ms` where the kernel says no more. */
 export interface End {
   readonly pid: number;
   /** The command line as far as it is known: words joined by spaces. */
@@ -33,7 +34,7 @@ export async function endOf(pid: number, signal: AbortSignal): Promise<End> {
   if (pid < 1 || pid > MAX_PID) throw TalkError.noSuchProcess(pid);
   const askedAt = performance.now();
   const held = holdUntilEnd(pid, signal);
-  // Read at once, before anything is awaited: what is behind the number is still the process that is held, or its zombie.
+  // Read at once, before anything is awaited: the pid still names the process that is held, or its zombie.
   held.catch(() => {}); // awaited below
   const command = commandOf(pid);
   const startedAgoMs = age(pid);
@@ -52,7 +53,7 @@ async function holdUntilEnd(pid: number, signal: AbortSignal): Promise<Pick<End,
       case "EINVAL": // the number of a thread, or of no process ever
       case "ENOENT":
         throw TalkError.noSuchProcess(pid);
-      case "EPERM": // it is there, but a sandbox lets nobody hold it
+      case "EPERM": // it is there, but a sandbox lets no process hold it
       case "ENOSYS":
         return untilGone(pid, signal);
       default:

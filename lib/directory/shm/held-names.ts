@@ -1,5 +1,6 @@
-// Names that are held for those who had them at a server that has died, while they are on their way back to its successor: whatever its
-// table shows. The successor was told which table that is by a client of the dead server; what others plant is not asked.
+// Names that are held for their holders at a server that has died, until they have reached its successor: all in the
+// dead server's table. A client of the dead server names that table to the successor, which reads no table that others
+// plant.
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import type { DirectoryConfig } from "../directory.ts";
 import { isServerAlive, ownerInName } from "../live-server.ts";
@@ -48,7 +49,7 @@ export class HeldNames {
   }
 }
 
-/** A regular file of the user in its name, and no server of that user has it any more. */
+/** A regular file of the user in its name that no server of that user uses any more. */
 function isTableOf(name: string): boolean {
   const uid = ownerInName(name);
   if (uid === null) return false;

@@ -125,7 +125,8 @@ export class MappedDirectory implements Disposable {
   }
 
   /**
-   * Who is inside of the table's lock, or waits for it, and its counts; no part is taken in it. null when this user may not read it.
+   * The holders and the waiters of the table's lock, and its counts; takes no slot in it. null when this user may not
+   * read it.
    * @throws IpcError ENOENT when the server has removed it
    */
   lockStats(): LockStats | null {

@@ -266,7 +266,7 @@ export class ShmDirectory implements Directory {
     }
   }
 
-  /** What is known of the name's holder: from the log, or from the server before this one. */
+  /** The name's holder as far as known: from the log, or from the server before this one. */
   #lineOf(folded: string): NameLine | undefined {
     const line = this.#names.get(folded);
     const key = line === undefined ? this.#held?.keyOf(folded) : undefined;

@@ -23,7 +23,7 @@ import { WriteBatcher } from "./write-batcher.ts";
 /** @throws IpcError ENOSPC, EACCES; the system's error for the file of names */
 export function hostShm(options: HostOptions): DirectoryHost {
   const { port, predecessor, log } = options;
-  // In the predecessor's table workers look up who had which name.
+  // Workers look up in the predecessor's table who held which name.
   if (removeDeadServers((_, name) => name === predecessor?.name).includes(port)) {
     log.warn("removed what a killed server left", { port });
   }

@@ -1,7 +1,7 @@
 // Keeps an index of the table's entries in this process. Each change of the table is noted in its ring of changes: the slot that
-// has changed. The follower reads on from where it was, and looks at those slots again. It asks no other process, and a table that
-// nobody asks about costs nothing. It reads the whole table again when it was too far behind, and after a repair: what a dead
-// writer changed, no note may say.
+// has changed. The follower reads on from where it was, and looks at those slots again. It asks no other process, and a
+// table without queries costs nothing. It reads the whole table again when it was too far behind, and after a repair:
+// what a dead writer changed, no note may say.
 import { foldName } from "../../base/names.ts";
 import { EntryIndex } from "../entry-index.ts";
 import type { ClientTable } from "./client-table.ts";

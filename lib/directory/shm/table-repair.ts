@@ -66,7 +66,8 @@ class Repair {
     for (let slot = 0; slot < this.#used; slot++) this.#classify(slot);
     for (let index = 0; index <= this.#geometry.bucketMask; index++) this.#mendChain(index);
     const kept = this.#makeFreeList();
-    // Again: who began to read the table during the repair reads it once more. The count of changes is what followers look at.
+    // Again: a follower that began to read the table during the repair reads it once more. Followers look at the count
+    // of changes.
     this.#raiseWord(HEADER.repairs);
     this.#raiseWord(HEADER.changes);
     return { kept, discarded: this.#discarded };

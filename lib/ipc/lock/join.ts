@@ -79,7 +79,7 @@ function makeReady(name: string, ledger: Ledger, roster: LivenessLocks, mode: nu
   }
 }
 
-/** @throws IpcError EINVAL for what is no lock, or one of another version */
+/** @throws IpcError EINVAL for an object that is no lock, or a lock of another version */
 export function isReady(name: string, ledger: Ledger): boolean {
   const [magic, version, ready] = [Header.magic, Header.version, Header.ready].map((at) =>
     Atomics.load(ledger.words, at),

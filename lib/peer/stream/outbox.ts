@@ -9,7 +9,8 @@
 //  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one.
 //  4. onSettled(): the receiving application has decided; the owner hears the outcome, the message is forgotten.
 //  5. Or its time is over, revoke(): no more of it is sent, and the receiver is asked, every REVOKE_INTERVAL, whether it was
-//     shown. onSettled() or onRevoked() answers; what "not shown" is worth depends on who may have had it (below).
+//     shown. onSettled() or onRevoked() answers; the meaning of "not shown" depends on which receivers may have had it
+//     (below).
 //  6. Or cancel(): its owner gives it up; the receiver learns by BASE that it comes no more.
 //
 // Only the process that was asked can answer for itself. Each message remembers which process of the receiver may have it, by the

@@ -1,5 +1,6 @@
-// LEAVE, TAKE and DONE: messages for somebody who is off. The primary has the mailbox (mailbox-office.ts); here a request is read, and
-// who makes it is looked at: whoever has proved a key may leave something, whoever is on under a name gets what was left for it.
+// LEAVE, TAKE and DONE: messages for a user who is off. The primary holds the mailbox (mailbox-office.ts); this file
+// reads a request and checks the client: one that has proved a key may leave a message, one that is on under a name
+// gets the messages left for it.
 import { foldName } from "../../base/names.ts";
 import { checkedName } from "../../directory/claim-rules.ts";
 import { CommandError, parseLeave, parseTake } from "../../wire/commands.ts";
@@ -22,7 +23,7 @@ export const leave: Handler = async (context, connection, args) => {
     out.bulk(new Date(answer.at).toISOString());
     out.bulk(new Date(answer.until).toISOString());
   });
-  // Only a hint: who comes on, or comes back, asks by itself.
+  // Only a hint: a client that comes on, or comes back, asks by itself.
   const row = await context.directory.find(name);
   if (row === null || !context.directory.isLive(row.place)) return;
   await context.send({ type: "mail", to: { ...row.place, claimId: row.claimId }, count: answer.waiting });

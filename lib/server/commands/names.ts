@@ -67,7 +67,7 @@ export const owner: Handler = async (context, connection, [name]) => {
   });
 };
 
-/** The client that is registered under the name, if the name is its key's; else whoever has it. */
+/** The client that is registered under the name, if the name is its key's; else the holder of the name. */
 async function ownerOf(context: WorkerContext, name: string): Promise<NameOwner | null> {
   const { directory } = context;
   const [binding, row] = [await directory.bindingOf(name), await directory.find(name)];

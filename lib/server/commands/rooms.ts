@@ -1,5 +1,6 @@
-// JOIN, PART and MEMBERS: rooms are fields of the clients' entries. The directory finds the members of one; a room that nobody is
-// in is not there. Who may join, and who is told, see WATCH (directory.ts, announcer.ts).
+// JOIN, PART and MEMBERS: rooms are fields of the clients' entries. The directory finds the members of one; a room
+// without members does not exist. For the clients that may join, and those that get its events, see WATCH
+// (directory.ts, announcer.ts).
 import { foldRoom, foldRoomIfValid } from "../../base/names.ts";
 import { checkedName } from "../../directory/claim-rules.ts";
 import type { DirectoryRow } from "../../directory/directory.ts";
@@ -32,7 +33,7 @@ export const part: Handler = async (context, connection, [name]) => {
   await change(context, connection, (rooms) => rooms.filter((other) => other !== room));
 };
 
-/** For anybody: who writes to a room need not be in it. */
+/** For any client: a sender to a room need not be in it. */
 export const members: Handler = async (context, connection, [name]) => {
   const rows = await context.directory.members(readRoom(name as string));
   connection.write((out) => out.array(rows.length));

@@ -3,7 +3,7 @@
 // checked before the file gets its name.
 //
 //  open()    an old part if there is a fit one, else a new one; locked, so that no other program of the user writes to it
-//  resume()  hashes what is there
+//  resume()  hashes the bytes that are there
 //  write()   in order
 //  place()   checks the hash and gives the file its name: place.ts
 //  keep(), or discard()
@@ -86,14 +86,14 @@ export class PartFile {
     return this.#length;
   }
 
-  /** What is there is of no use. */
+  /** The bytes that are there are of no use. */
   async restart(): Promise<void> {
     await this.#file.truncate(0);
     this.#hash = createHash("sha256");
     this.#length = 0;
   }
 
-  /** Behind what is there. Caller waits for one before the next. @throws the system's error: ENOSPC, EDQUOT, EFBIG, EIO… */
+  /** Appends. Caller waits for one call before the next. @throws the system's error: ENOSPC, EDQUOT, EFBIG, EIO… */
   async write(chunks: readonly Buffer[]): Promise<void> {
     await writeAll(this.#file, chunks, this.#length);
     for (const chunk of chunks) {
@@ -165,7 +165,10 @@ function openNew(path: string): Promise<FileHandle> {
   return open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
 }
 
-/** Removes what is too old, and the oldest of what is too much. @param wanted stays, if it is not too old */
+/**
+ * Removes the parts that are too old, and the oldest of those above the limit.
+ * @param wanted stays, if it is not too old
+ */
 async function sweep(folder: string, wanted: string): Promise<void> {
   const parts: { path: string; mtimeMs: number; size: number }[] = [];
   for (const name of await readdir(folder)) {

@@ -1,5 +1,5 @@
-// How a file that has come gets its name in the user's folder: never over another one, never under a name that does harm. Knows nothing
-// of who sent it.
+// How a file that has come gets its name in the user's folder: never over another one, never under a name that does
+// harm. Knows nothing of the sender.
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, link, open, stat, unlink } from "node:fs/promises";
@@ -36,7 +36,7 @@ function shortened(name: string, suffix: string): string {
 /**
  * Gives the file a name in the folder, "name (2)" and so on where there is one already. Its contents and its name are on the disk when
  * this is fulfilled.
- * @param path of the file, in a folder that nobody else can write to; it loses this name
+ * @param path of the file, in a folder that no other user can write to; it loses this name
  * @param name as {@link safeFileName} gives it
  * @returns the path
  * @throws the system's error: ENOSPC, EDQUOT, EACCES…
@@ -56,7 +56,7 @@ export async function placeFile(file: FileHandle, path: string, folder: string, 
   return await placeCopy(file, path, folder, name, mode);
 }
 
-/** Another file system, or one without links: a copy beside its name, under one that nobody has. */
+/** Another file system, or one without links: a copy beside its name, under an unused one. */
 async function placeCopy(file: FileHandle, path: string, folder: string, name: string, mode: number): Promise<string> {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const beside = join(folder, `.ptalk-${randomBytes(8).toString("hex")}.part`);

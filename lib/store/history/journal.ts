@@ -1,4 +1,4 @@
-// The journal of what is said, as this program writes it: one record a line, in a file of its own (line-journal.ts).
+// The journal of messages, as this program writes it: one record a line, in a file of its own (line-journal.ts).
 import { LineJournal } from "../line-journal.ts";
 import { historyFolder } from "../state-paths.ts";
 import { expireJournals, journalName } from "./folder.ts";

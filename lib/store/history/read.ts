@@ -232,7 +232,7 @@ class Changes implements Disposable {
   };
 }
 
-/** What is said in a room is said with the room, and not with those who say it. */
+/** The partner of a message in a room is the room, not its sender. */
 function partnerOf({ with: other, room }: HistoryRecord): string {
   return room === null ? foldName(other) : foldRoom(room);
 }
