@@ -12,9 +12,10 @@ import { MAX_INTERESTS } from "./limits.ts";
 /** Ms between two writes of what becomes of everybody: at most ten a second for a connection, however many come and go. */
 const EVERYBODY_MS = 100;
 
-/** What has become of a name since the last write: its last event, and whether its client was off before the first. */
+/** A name since the last write: its last event, the coming before it if that was in between, and whether it was off at first. */
 interface Gathered {
   readonly wasOff: boolean;
+  readonly came: DirectoryEvent | null;
   readonly event: DirectoryEvent;
 }
 
@@ -157,11 +158,11 @@ export class Announcer {
       const before = this.#gathered.get(folded);
       if (before !== undefined) this.#coalesced++;
       this.#gathered.delete(folded); // to the end
-      const wasOff = before === undefined ? event.kind === "on" : before.wasOff;
-      // A client that came and went in between was never there; one that came and changed has come.
-      if (wasOff && event.kind === "off") continue;
       const isComing = before?.event.kind === "on" && event.kind === "changed";
-      this.#gathered.set(folded, { wasOff, event: isComing ? { ...event, kind: "on" } : event });
+      // A client that came and went in between: a watcher may have looked it up meanwhile, so both are announced.
+      const came = before?.event.kind === "on" && event.kind === "off" && before.wasOff ? before.event : null;
+      const wasOff = before === undefined ? event.kind === "on" : before.wasOff;
+      this.#gathered.set(folded, { wasOff, came, event: isComing ? { ...event, kind: "on" } : event });
     }
     if (this.#gathered.size === 0 || this.#gatherTimer !== null) return;
     const waitMs = this.#gatheredAt + EVERYBODY_MS - performance.now();
@@ -172,7 +173,7 @@ export class Announcer {
   #pushGathered(): void {
     this.#gatherTimer = null;
     this.#gatheredAt = performance.now();
-    const events = [...this.#gathered.values()].map(({ event }) => event);
+    const events = [...this.#gathered.values()].flatMap(({ came, event }) => (came === null ? [event] : [came, event]));
     this.#gathered.clear();
     const isTooMany = this.#directory.count > this.#options.watchLimit;
     const watchers = [...this.#watchers];
