@@ -49,6 +49,8 @@ describe("an incoming message", () => {
     await screen.message("alice", "wide 漢字 and 👨‍👩‍👧");
     await screen.message("alice", "again");
     await screen.until((s) => s.lines().some((l) => l.includes("again")));
+    // The line is drawn again behind the message, and once.
+    await screen.until((s) => s.rows().join("|").includes("> bob"));
     expect(content().filter((line) => line.startsWith("alice: wide 漢字"))).toHaveLength(1);
     expect(screen.rows().join("|").match(/> bob/g)).toHaveLength(1);
     screen.type("\x7f\x7f\r");
