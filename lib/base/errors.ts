@@ -40,6 +40,7 @@ export const FAILED_CODES = [
   "mailbox-full",
   "no-key",
 ] as const;
+/** Why a message has failed. */
 export type FailedCode = (typeof FAILED_CODES)[number];
 
 /**
