@@ -34,7 +34,8 @@ Arguments of the wrong type are a TypeError, those out of range a RangeError. Na
 `;
 
 /** Tags within a line, as words. */
-const inWords = (text) => text.replace(/ @(t|r)(hrows|eturns) /g, (_, first, rest) => ` ${first.toUpperCase()}${rest} `);
+const inWords = (text) =>
+  text.replace(/ @(t|r)(hrows|eturns) /g, (_, first, rest) => ` ${first.toUpperCase()}${rest} `);
 
 /** The text of a doc comment, its lines joined; links to pages last. Code in it is left out: the page has examples that a test runs. */
 function docText(comment) {
