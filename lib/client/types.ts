@@ -292,6 +292,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** UDP port; default 0: any. */
   readonly port?: number;
+  /** Where another program has that port, another one will do. */
+  readonly portFallback?: boolean;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
   /** Start a server in the background when none answers on the default address. */
