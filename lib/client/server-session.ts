@@ -153,6 +153,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
   }
 
+  /** The server's own key, base64: it has signed the greeting with it. */
+  get serverKey(): string {
+    return this.#greeting.statement.serverKey;
+  }
+
   /** The kernel that this client runs on is the server's too. */
   get isOnThisHost(): boolean {
     return this.#connection.transport === "unix";

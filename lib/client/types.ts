@@ -218,7 +218,11 @@ export interface ReceiptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  readonly state: "delivered" | "declined";
+  /**
+   * "delivered", "declined": the recipient's word. "expired": the recipient has not fetched it in time; "lost-key": the recipient has no
+   * key any more that opens it; both are the server's word.
+   */
+  readonly state: "delivered" | "declined" | "expired" | "lost-key";
 }
 /** Another client has come or gone. */
 export interface PeerEvent {
