@@ -117,7 +117,7 @@ export class LeftMessages {
     if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
     if (body.type === "receipt") return this.#receiveReceipt(opened.key, body);
     const { id, from, text, auto } = body.message;
-    const way = { room: null, address: { address: "", port: 0 }, at: Date.now(), leftAt };
+    const way = { room: null, via: "direct" as const, address: { address: "", port: 0 }, at: Date.now(), leftAt };
     const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
     const outcome = await new Promise<Outcome | null>((resolve) => {
       const settle = (settled: Outcome): void => resolve(settled);
