@@ -141,7 +141,7 @@ export class LeftMessages {
       return "done";
     }
     const { id, from, text, auto } = body.message;
-    const way = { room: null, address: { address: "", port: 0 }, at: Date.now(), leftAt };
+    const way = { room: null, via: "direct" as const, address: { address: "", port: 0 }, at: Date.now(), leftAt };
     const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
     const outcome = await new Promise<Outcome | null>((resolve) => {
       const settle = (settled: Outcome): void => resolve(settled);
