@@ -5,8 +5,8 @@ import { Client } from "../server/client.js";
 import { median, startPtalk } from "../server/programs.js";
 import { inParallel, measured, untilOn } from "./server-load.js";
 
-export const WORKERS = 2;
-export const CAPACITY = 16_384;
+const WORKERS = 2;
+const CAPACITY = 16_384;
 const SIZES = [0, 500, 2_000, 5_000, 10_000];
 const AT_ONCE = 50;
 const ROUNDS = 5;
@@ -22,7 +22,7 @@ const keys = Array.from({ length: KEYS }, () => Identity.generate());
 let round = 0;
 
 /** A server, and the clients that are on at it. */
-export class Crowd {
+class Crowd {
   static async start(options = {}) {
     const crowd = new Crowd();
     crowd.server = await startPtalk(WORKERS, CAPACITY, false, options);
