@@ -407,7 +407,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
   async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
     try {
-      return await this.#outbound.send(message, limits);
+      // A recipient on its way back finds it in the mailbox: no reason to hold the sender up.
+      return await this.#outbound.send(message, { ...limits, awaitsReturn: false });
     } catch (error) {
       const code = error instanceof TalkError ? error.code : "";
       limits.signal?.throwIfAborted();
@@ -415,6 +416,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     }
     const { to, id, text, auto = false } = message;
     return await abortable((await this.#loadLeft()).leave(to, { id, from: this.name, text, auto }), limits.signal);
+  }
+
+  /**
+   * Why send() could not leave a message for the name, as far as that is known; null if nothing speaks against it. Nothing is sent.
+   * @returns no-key, key-mismatch; not-understood where the server keeps no messages
+   */
+  async leaveObstacle(to: string): Promise<TalkError | null> {
+    return await (await this.#loadLeft()).obstacle(to);
   }
 
   #loadLeft(): Promise<LeftMessages> {
