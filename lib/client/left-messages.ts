@@ -31,11 +31,9 @@ const debug = debuglog("ptalk-client");
 
 export interface LeftParts {
   readonly name: string;
-  /** "HOST:PORT", under which keys are remembered. */
-  readonly server: string;
   readonly identity: Identity;
   readonly peers: KnownPeers;
-  readonly session: Pick<ServerSession, "request" | "ownerOf">;
+  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope">;
   readonly book: Pick<AddressBook, "verifySender">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
@@ -157,10 +155,10 @@ export class LeftMessages {
 
   /** @throws TalkError no-key, key-mismatch */
   async #keyOf(name: string, shown: string): Promise<{ key: Buffer; isNew: boolean }> {
-    const { peers, server, session } = this.#parts;
-    const remembered = peers.keyOf({ server, name }) ?? null;
+    const { peers, session } = this.#parts;
+    const remembered = peers.keyFor(session.scope, name) ?? null;
     const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
-    if (owner !== null) peers.check(server, name, owner);
+    if (owner !== null) peers.check(session.scope, name, owner);
     const key = remembered ?? owner;
     if (key === null) throw TalkError.noKey(shown);
     return { key: Buffer.from(key, "base64"), isNew: remembered === null };

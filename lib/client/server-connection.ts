@@ -58,6 +58,10 @@ export interface ServerGreeting {
   readonly isForNetwork: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
+  /** Id of its directory, which the server's key has signed. */
+  readonly directory: string;
+  /** False: a program between here and there ends the TLS connection, and speaks plainly with the server. */
+  readonly isDirect: boolean;
   /** The uid that the server says it runs under; null of an older one. */
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
@@ -237,8 +241,14 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof version !== "string" || typeof serverNonce !== "string" || typeof serverKey !== "string") {
       throw TalkError.protocol("HELLO has no nonce");
     }
-    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
-    if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
+    const directory = reply.get("directory");
+    const bindings = this.transport === "tls" ? [this.#binding, LOCAL_BINDING] : [LOCAL_BINDING];
+    const signedOn = (binding: string): boolean =>
+      typeof directory === "string" &&
+      typeof signature === "string" &&
+      isSigned(greetingBytes({ serverNonce, clientNonce, serverKey, directory, binding }), serverKey, signature);
+    const binding = bindings.find(signedOn);
+    if (typeof directory !== "string" || binding === undefined) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
     const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
@@ -255,6 +265,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       seen,
       isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
+      directory,
+      isDirect: binding === bindings[0],
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
       isForwarded: this.transport === "tcp" && reply.get("address") === null,

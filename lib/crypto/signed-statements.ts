@@ -70,9 +70,15 @@ export function claimIdOf(serverNonce: string): string {
   return serverNonce.slice(0, CLAIM_ID_LENGTH);
 }
 
-/** The bytes that the server signs in its answer to a HELLO with a nonce. */
-export function greetingBytes({ serverNonce, clientNonce, serverKey }: Omit<ConnectionStatement, "binding">): Buffer {
-  return statement("ptalk-hello-v2", [clientNonce, serverNonce, serverKey]);
+/** What the server says of itself in its answer to a HELLO with a nonce. */
+export interface Greeting extends ConnectionStatement {
+  /** Id of its directory, see directory/directory-id.ts. */
+  readonly directory: string;
+}
+
+/** The bytes that the server signs in that answer. On TLS they are good on this connection alone: nobody can pass them on. */
+export function greetingBytes({ serverNonce, clientNonce, serverKey, directory, binding }: Greeting): Buffer {
+  return statement("ptalk-hello-v3", [clientNonce, serverNonce, serverKey, directory, binding]);
 }
 
 /** The bytes that a client signs to register. */

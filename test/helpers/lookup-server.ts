@@ -206,7 +206,8 @@ export class Client {
     const clientNonce = randomBytes(32).toString("base64");
     const reply = (await this.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
     const [serverNonce, serverKey] = [reply.get("nonce") as string, reply.get("serverkey") as string];
-    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
+    const directory = reply.get("directory") as string;
+    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey, directory, binding: this.#binding });
     if (!isSigned(greeting, serverKey, reply.get("signature") as string)) throw new Error("the greeting is not signed");
     return { serverNonce, clientNonce, serverKey, binding: this.#binding };
   }

@@ -75,6 +75,7 @@ describe("the connection", () => {
       "user",
       "unix",
       "port",
+      "directory",
     ]);
     expect(hello.get("server")).toBe("ptalk");
     expect(hello.get("proto")).toBe(3);
@@ -103,15 +104,18 @@ describe("the connection", () => {
   it("signs the client's nonce with the server's key", async () => {
     const clientNonce = newKeys().key;
     const hello = (await client.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
-    const [serverNonce, serverKey, signature] = ["nonce", "serverkey", "signature"].map(
+    const [serverNonce, serverKey, signature, directory] = ["nonce", "serverkey", "signature", "directory"].map(
       (field) => hello.get(field) as string,
     );
-    const statement = { serverNonce: serverNonce as string, clientNonce, serverKey: serverKey as string };
+    const said = { serverNonce: serverNonce as string, clientNonce, serverKey: serverKey as string };
+    const statement = { ...said, directory: directory as string, binding: "local" };
     expect(isSigned(greetingBytes(statement), serverKey as string, signature as string)).toBe(true);
-    const other = { ...statement, clientNonce: newKeys().key };
-    expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
+    for (const other of [{ clientNonce: newKeys().key }, { directory: "0".repeat(32) }, { binding: "local 1" }]) {
+      const bytes = greetingBytes({ ...statement, ...other });
+      expect(isSigned(bytes, serverKey as string, signature as string)).toBe(false);
+    }
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(32);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(34);
     await client.ask("HELLO", 3);
   });
 
