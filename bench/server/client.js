@@ -34,7 +34,11 @@ export class Client {
     const [serverNonce, serverKey] = [hello.get("nonce"), hello.get("serverkey")];
     const statement = { serverNonce, clientNonce, serverKey, binding: LOCAL_BINDING };
     if (
-      !isSigned(greetingBytes({ ...statement, directory: hello.get("directory") }), serverKey, hello.get("signature"))
+      !isSigned(
+        greetingBytes({ ...statement, directory: hello.get("directory"), channel: "plain" }),
+        serverKey,
+        hello.get("signature"),
+      )
     )
       throw new Error("no signed greeting");
     const fields = { name, port: 4000, endpoints: [], host: "bench", protocol: PEER_PROTOCOL, options: [] };

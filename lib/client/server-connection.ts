@@ -11,7 +11,9 @@ import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
 import {
+  type Channel,
   type ConnectionStatement,
+  channelBytes,
   greetingBytes,
   isSigned,
   LOCAL_BINDING,
@@ -60,7 +62,7 @@ export interface ServerGreeting {
   readonly statement: ConnectionStatement;
   /** Id of its directory, which the server's key has signed. */
   readonly directory: string;
-  /** False: a program between here and there ends the TLS connection, and speaks plainly with the server. */
+  /** False: a program between here and there ends a TLS connection. */
   readonly isDirect: boolean;
   /** The uid that the server says it runs under; null of an older one. */
   readonly serverUid: number | null;
@@ -242,15 +244,18 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       throw TalkError.protocol("HELLO has no nonce");
     }
     const directory = reply.get("directory");
-    const bindings = this.transport === "tls" ? [this.#binding, LOCAL_BINDING] : [LOCAL_BINDING];
-    const signedOn = (binding: string): boolean =>
+    const own = this.transport === "tls" ? "tls" : "plain";
+    const signedFor = (channel: Channel): boolean =>
       typeof directory === "string" &&
       typeof signature === "string" &&
-      isSigned(greetingBytes({ serverNonce, clientNonce, serverKey, directory, binding }), serverKey, signature);
-    const binding = bindings.find(signedOn);
-    if (typeof directory !== "string" || binding === undefined) {
+      isSigned(greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel }), serverKey, signature);
+    const channel = signedFor(own) ? own : (["plain", "tls"] as const).find(signedFor);
+    if (typeof directory !== "string" || channel === undefined) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
+    const bound = { serverNonce, clientNonce, binding: this.#binding };
+    const isOnChannel = (proof: unknown): boolean =>
+      typeof proof === "string" && isSigned(channelBytes(bound), serverKey, proof);
     const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
     const peerUid = reply.get("peeruid");
@@ -266,7 +271,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       directory,
-      isDirect: binding === bindings[0],
+      isDirect: channel === own && (own === "plain" || isOnChannel(reply.get("channel"))),
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
       isForwarded: this.transport === "tcp" && reply.get("address") === null,

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { Identity } from "../../lib/crypto/identity.ts";
-import { greetingBytes, LOCAL_BINDING, NONCE_BYTES } from "../../lib/crypto/signed-statements.ts";
+import { greetingBytes, NONCE_BYTES } from "../../lib/crypto/signed-statements.ts";
 import { newDirectoryId } from "../../lib/directory/directory-id.ts";
 import { ReplyDecoder } from "../../lib/wire/resp-reply.ts";
 
@@ -18,7 +18,7 @@ export function greeting(request: readonly string[]): string {
   const serverNonce = randomBytes(NONCE_BYTES).toString("base64");
   const serverKey = identity.publicKey.toString("base64");
   const signature = identity
-    .sign(greetingBytes({ serverNonce, clientNonce, serverKey, directory, binding: LOCAL_BINDING }))
+    .sign(greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel: "plain" }))
     .toString("base64");
   return `%5\r\n+directory\r\n+${directory}\r\n+version\r\n+0\r\n+nonce\r\n+${serverNonce}\r\n+serverkey\r\n+${serverKey}\r\n+signature\r\n+${signature}\r\n`;
 }

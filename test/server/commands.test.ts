@@ -83,7 +83,7 @@ describe("the connection", () => {
     expect(hello.get("uptime")).toBeGreaterThan(0);
     expect(hello.get("scope")).toBe("host"); // it listens on loopback
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(30);
+    expect(await old.ask("HELLO")).toHaveLength(32);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -108,9 +108,9 @@ describe("the connection", () => {
       (field) => hello.get(field) as string,
     );
     const said = { serverNonce: serverNonce as string, clientNonce, serverKey: serverKey as string };
-    const statement = { ...said, directory: directory as string, binding: "local" };
+    const statement = { ...said, directory: directory as string, channel: "plain" } as const;
     expect(isSigned(greetingBytes(statement), serverKey as string, signature as string)).toBe(true);
-    for (const other of [{ clientNonce: newKeys().key }, { directory: "0".repeat(32) }, { binding: "local 1" }]) {
+    for (const other of [{ clientNonce: newKeys().key }, { directory: "0".repeat(32) }, { channel: "tls" as const }]) {
       const bytes = greetingBytes({ ...statement, ...other });
       expect(isSigned(bytes, serverKey as string, signature as string)).toBe(false);
     }

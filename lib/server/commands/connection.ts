@@ -2,7 +2,13 @@
 // a library looks at the answer.
 
 import { isLoopback } from "../../base/server-address.ts";
-import { decodeBase64, greetingBytes, LOCAL_BINDING, NONCE_BYTES } from "../../crypto/signed-statements.ts";
+import {
+  channelBytes,
+  decodeBase64,
+  greetingBytes,
+  LOCAL_BINDING,
+  NONCE_BYTES,
+} from "../../crypto/signed-statements.ts";
 import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
 import type { Handler } from "../handler.ts";
 
@@ -31,7 +37,10 @@ export const hello: Handler = (context, connection, args, out) => {
   const { serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
   const tellsSocket = address !== null && isLoopback(address);
-  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
+  const binding = clientNonce === "" ? LOCAL_BINDING : connection.binding;
+  const isBound = binding !== null && binding !== LOCAL_BINDING;
+  const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
+  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -75,10 +84,14 @@ export const hello: Handler = (context, connection, args, out) => {
   }
   out.bulk("directory");
   out.bulk(directoryId);
+  if (isBound) {
+    out.bulk("channel");
+    out.bulk(context.sign(channelBytes({ serverNonce, clientNonce, binding })).toString("base64"));
+  }
   if (clientNonce !== "") {
     out.bulk("signature");
-    const { binding } = connection;
-    const said = { serverNonce, clientNonce, serverKey, directory: directoryId, binding: binding ?? LOCAL_BINDING };
+    const channel = binding === LOCAL_BINDING ? "plain" : "tls";
+    const said = { serverNonce, clientNonce, serverKey, directory: directoryId, channel } as const;
     out.bulk(context.sign(greetingBytes(said)).toString("base64"));
   }
   return undefined;
