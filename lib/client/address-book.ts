@@ -113,9 +113,10 @@ export class AddressBook {
   /**
    * Whom a message for this name goes to. While the server is away the last known address serves; without one it is waited for.
    * @param shown the name as the caller spells it
+   * @param awaitsReturn wait for a client that may be on its way back to a server that has restarted
    * @throws TalkError no-such-user, key-mismatch, not-understood, unreachable; the signal's reason
    */
-  async find(name: string, shown: string, signal: AbortSignal): Promise<Recipient> {
+  async find(name: string, shown: string, signal: AbortSignal, awaitsReturn = true): Promise<Recipient> {
     const { source } = this.#parts;
     for (let attempt = 0; ; attempt++) {
       signal.throwIfAborted();
@@ -123,7 +124,8 @@ export class AddressBook {
       try {
         const contact = await abortable(this.#current(name), signal);
         if (contact !== null) return this.#recipient(name, contact);
-        if (!(await abortable(this.#mayReturn(name), signal))) throw TalkError.noSuchUser(shown);
+        const returns = awaitsReturn && (await abortable(this.#mayReturn(name), signal));
+        if (!returns) throw TalkError.noSuchUser(shown);
       } catch (error) {
         signal.throwIfAborted();
         if (source.isConnected || !isUnreachable(error)) throw error;

@@ -32,7 +32,7 @@ const debug = debuglog("ptalk-client");
 export interface LeftParts {
   readonly name: string;
   readonly identity: Identity;
-  readonly peers: KnownPeers;
+  readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
   readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope">;
   readonly book: Pick<AddressBook, "verifySender">;
   readonly inbound: Pick<InboundMessages, "receive">;
@@ -55,6 +55,8 @@ export class LeftMessages {
   #isDue = false;
   /** One was not shown: it, and those behind it, are for another program. */
   #isStopped = false;
+  /** The server says that it keeps none. */
+  #hasNoMailbox = false;
 
   constructor(parts: LeftParts) {
     this.#parts = parts;
@@ -72,7 +74,22 @@ export class LeftMessages {
     const sealed = body && sealFor(key, this.#parts.identity, body);
     if (!sealed) throw TalkError.badData("the message cannot be sealed");
     const [, until] = (await this.#ask(to, "LEAVE", name, message.id, sealed.toString("base64"))) as [string, string];
+    if (isNew) this.#remember(name, key);
     return { id: message.id, to, at: Date.now(), until: Date.parse(until), newKey: isNew ? fingerprint(key) : null };
+  }
+
+  /** Why leave() would fail, as far as that is known without trying; null if nothing speaks against it. */
+  async obstacle(to: string): Promise<TalkError | null> {
+    if (this.#hasNoMailbox) return TalkError.noMailbox(to);
+    const name = foldIfValid(to);
+    if (name === null) return TalkError.noSuchUser(to);
+    try {
+      await this.#keyOf(name, to);
+      return null;
+    } catch (error) {
+      if (error instanceof TalkError) return error;
+      throw error;
+    }
   }
 
   /** Gets the messages that were left, one after the other. Never rejects; fulfilled when there are no more. */
@@ -86,6 +103,7 @@ export class LeftMessages {
 
   async #checkAll(): Promise<void> {
     const { session } = this.#parts;
+    this.#hasNoMailbox = false; // another server may have one
     try {
       while (this.#isDue && !this.#isStopped) {
         this.#isDue = false;
@@ -102,6 +120,7 @@ export class LeftMessages {
         }
       }
     } catch (error) {
+      if (error instanceof ReplyError) this.#hasNoMailbox = error.code === "NOMAILBOX";
       // Without a mailbox there is nothing; a connection that broke off is replaced, and the next one asks again.
       debug("left messages: %s", error instanceof Error ? error.message : error);
     }
@@ -115,7 +134,7 @@ export class LeftMessages {
     if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
     if (body.type === "receipt") return this.#receiveReceipt(opened.key, body);
     const { id, from, text, auto } = body.message;
-    const way = { room: null, address: { address: "", port: 0 }, at: Date.now(), leftAt };
+    const way = { room: null, via: "direct" as const, address: { address: "", port: 0 }, at: Date.now(), leftAt };
     const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
     const outcome = await new Promise<Outcome | null>((resolve) => {
       const settle = (settled: Outcome): void => resolve(settled);
@@ -151,6 +170,16 @@ export class LeftMessages {
     if (sealed === null) return;
     const sent = session.request("LEAVE", to, id, sealed.toString("base64"), "RECEIPT");
     await sent.catch((error: unknown) => debug("receipt: %s", error instanceof Error ? error.message : error));
+  }
+
+  /** What a message was sealed for counts from now on: another key under the name is told of. It is kept, come what may. */
+  #remember(name: string, key: Buffer): void {
+    const { peers, session } = this.#parts;
+    try {
+      peers.remember(session.scope, name, key.toString("base64"));
+    } catch (error) {
+      debug("the key of %s is not remembered: %s", name, error instanceof Error ? error.message : error);
+    }
   }
 
   /** @throws TalkError no-key, key-mismatch */

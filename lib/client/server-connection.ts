@@ -40,6 +40,8 @@ const GREETING_LIMIT_MS = 4_000;
 /** Connections that may break off before a greeting; of the last one the error counts. */
 const MAX_GREETINGS = 4;
 const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
+/** ContentType alert (RFC 8446 section 5.1): no reply of RESP begins so. */
+const TLS_ALERT = 0x15;
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
@@ -310,6 +312,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
       const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
+      if (error.code === "TLS") throw this.#tlsWanted(error);
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
@@ -329,7 +332,15 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.#socket.unref();
   }
 
+  #tlsWanted(cause?: Error): TalkError {
+    return TalkError.unreachable(this.server, "it takes TLS connections only", cause, "tls-server");
+  }
+
   #read(chunk: Buffer): void {
+    if (!this.#isGreeted && chunk[0] === TLS_ALERT) {
+      this.#end(this.#tlsWanted()); // a TLS server that says it in TLS
+      return;
+    }
     try {
       this.#decoder.push(chunk);
       for (let reply = this.#decoder.next(); reply !== undefined; reply = this.#decoder.next()) {

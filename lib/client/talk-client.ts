@@ -17,6 +17,7 @@ import { isServiceAt } from "../base/service.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
+import type { PeerTransportOptions } from "../peer/types.ts";
 import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -46,6 +47,7 @@ import {
   type OutboundText,
   type SendLimits,
 } from "./outbound.ts";
+import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
@@ -232,10 +234,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // Where all clients of the server are on this host, no other host has to reach the socket.
       const bound = session.isOfHost ? { address: session.localAddress } : {};
-      const { port = 0 } = options;
-      const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
-        throw chatSocketError(error, port);
-      });
+      const transport = await openChatSocket(options, { identity, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -409,7 +408,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
   async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
     try {
-      return await this.#outbound.send(message, limits);
+      // A recipient on its way back finds it in the mailbox: no reason to hold the sender up.
+      return await this.#outbound.send(message, { ...limits, awaitsReturn: false });
     } catch (error) {
       const code = error instanceof TalkError ? error.code : "";
       limits.signal?.throwIfAborted();
@@ -417,6 +417,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     }
     const { to, id, text, auto = false } = message;
     return await abortable((await this.#loadLeft()).leave(to, { id, from: this.name, text, auto }), limits.signal);
+  }
+
+  /**
+   * Why send() could not leave a message for the name, as far as that is known; null if nothing speaks against it. Nothing is sent.
+   * @returns no-key, key-mismatch; not-understood where the server keeps no messages
+   */
+  async leaveObstacle(to: string): Promise<TalkError | null> {
+    return await (await this.#loadLeft()).obstacle(to);
   }
 
   #loadLeft(): Promise<LeftMessages> {
@@ -673,15 +681,29 @@ function warnOfSeenIds({ message }: Error): void {
 }
 
 /** Of a UDP port that was asked for and cannot be had; the system's error for all else. */
+/** @throws TalkError unreachable, refused, for a port that was asked for; the system's error */
+async function openChatSocket(
+  { port = 0, portFallback = false }: ConnectOptions,
+  options: PeerTransportOptions,
+): Promise<PeerTransport> {
+  try {
+    return await PeerTransport.open({ ...options, port });
+  } catch (error) {
+    const isTaken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
+    if (isTaken && port !== 0 && portFallback) return await PeerTransport.open({ ...options, port: 0 });
+    throw chatSocketError(error, port);
+  }
+}
+
 function chatSocketError(error: unknown, port: number): unknown {
-  const reasons: Readonly<Record<string, readonly [TalkErrorCode, string]>> = {
-    EADDRINUSE: ["unreachable", "another program has it"],
-    EACCES: ["refused", "it needs privileges"],
+  const reasons: Readonly<Record<string, readonly [TalkErrorCode, () => string]>> = {
+    EADDRINUSE: ["unreachable", () => chatPortHeld(port)],
+    EACCES: ["refused", () => "it needs privileges"],
   };
   const [code, reason] = reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
-  if (port === 0 || code === undefined) return error;
+  if (port === 0 || code === undefined || reason === undefined) return error;
   const options = { cause: error, remedy: "other-chat-port", subject: String(port) } as const;
-  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason}`, options);
+  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason()}`, options);
 }
 
 /** Where a user's key and pins are, and the server. */

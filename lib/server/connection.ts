@@ -6,8 +6,10 @@ import type { Claim } from "../directory/directory.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import { TLS_HANDSHAKE } from "./first-byte.ts";
 import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
 import { type Origin, reachableAt } from "./origin.ts";
+import { PLAIN_SERVER } from "./rejection.ts";
 import { withSharedBuffer } from "./shared-read.ts";
 
 /** What a connection has registered. */
@@ -28,6 +30,8 @@ export interface ConnectionHost {
   /** Carries out the request that the parser holds; a promise means that later requests wait for it. */
   dispatch(connection: Connection, request: RequestParser, out: ReplyWriter): Promise<void> | undefined;
   refused(reason: string): void;
+  /** It speaks TLS, and this server does not. */
+  wantsTls(connection: Connection): void;
   closed(connection: Connection): void;
 }
 
@@ -212,6 +216,13 @@ export class Connection {
 
   #work(chunk: Uint8Array): void {
     const { parser, out } = this.#host;
+    if (this.#requests === 0 && chunk[0] === TLS_HANDSHAKE && this.#rest === null) {
+      this.#host.refused("TLS to a plain server");
+      this.#host.wantsTls(this);
+      this.send(Buffer.from(PLAIN_SERVER));
+      this.end();
+      return;
+    }
     let pending: Promise<void> | undefined;
     let broken: ProtocolError | undefined;
     parser.open(this.#rest, chunk);

@@ -13,6 +13,7 @@ import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type { MailboxAnswer, MailboxRequest, SendToPrimary, ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import { RareLog } from "./rare-log.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -45,6 +46,8 @@ export class WorkerContext implements WorkerContextParts {
   readonly log: Log;
   readonly send: SendToPrimary;
   readonly sign: (bytes: Buffer) => Buffer;
+  /** What strangers can cause. */
+  readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
@@ -69,6 +72,7 @@ export class WorkerContext implements WorkerContextParts {
     this.alls = parts.alls;
     this.longReplies = new LongReplies(parts.config.limits);
     this.log = parts.log;
+    this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
     this.sign = parts.sign;
   }

@@ -27,7 +27,7 @@ import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import type { Origin } from "./origin.ts";
-import { refuse, TOO_MANY } from "./rejection.ts";
+import { refuse, refusePlain, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { WorkerContext } from "./worker-context.ts";
 
@@ -73,6 +73,8 @@ export class Worker {
       limits: config.limits,
       dispatch: (connection, request, out) => dispatch(context, connection, request, out),
       refused: (reason) => context.refused(reason),
+      wantsTls: ({ address }) =>
+        context.rareLog.warn("a client speaks TLS, and this server is plain; it needs --insecure", { address }),
       closed: (connection) => this.#closed(connection),
     };
     this.#secureContext = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
@@ -173,16 +175,27 @@ export class Worker {
     const secureContext = this.#secureContext;
     const { address } = origin;
     if (secureContext === null || address === null) this.#connect(socket, origin, true);
-    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), origin, false);
     else {
-      // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
         if (byte === null) void this.#context.send({ type: "closed", origin });
-        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, origin, false);
+        else if (byte === TLS_HANDSHAKE) this.#connect(secured(socket, secureContext), origin, false);
+        // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
+        else if (isLoopback(address)) this.#connect(socket, origin, false);
+        else this.#refusePlain(socket, origin);
       });
     }
+  }
+
+  #refusePlain(socket: Socket, origin: Origin): void {
+    const context = this.#context;
+    context.refused("plain to a TLS server");
+    context.rareLog.warn("a client speaks plain, and this server takes TLS only; it has to leave --insecure out", {
+      address: origin.address,
+    });
+    socket.once("close", () => void context.send({ type: "closed", origin }));
+    refusePlain(socket);
   }
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */

@@ -1,4 +1,5 @@
 // Sentences that both views for people use.
+import type { TalkErrorCode } from "../../base/errors.ts";
 import type {
   FoldedEvent,
   KeptEvent,
@@ -13,6 +14,7 @@ import type {
 } from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { time } from "../times.ts";
+import type { OffOffer } from "./view.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
@@ -72,6 +74,27 @@ export const MISSED_SHOWN = 50;
 
 export function absentText(name: string): string {
   return `nobody is on as ${escapeControls(name)}: what you write there fails until somebody is`;
+}
+
+/** "bob is off: /wait sends the message when bob comes, /leave keeps it at the server, sealed for bob" */
+export function offText({ name, count, obstacle }: OffOffer): string {
+  const who = escapeControls(name);
+  const [what, it] = count === 1 ? ["the message", "it"] : [`the ${count} messages`, "them"];
+  const wait = `${who} is off: /wait sends ${what} when ${who} comes`;
+  if (obstacle === null) return `${wait}, /leave keeps ${it} at the server, sealed for ${who}`;
+  const reasons: Partial<Record<TalkErrorCode, string>> = {
+    "not-understood": "the server keeps no messages",
+    "no-key": `no key of ${who} is known`,
+    "key-mismatch": `the key of ${who} has changed`,
+  };
+  return `${wait} (nothing can be left: ${reasons[obstacle.code] ?? escapeControls(obstacle.message)})`;
+}
+
+export function whenOffText(name: string, choice: "wait" | "leave" | null): string {
+  const who = escapeControls(name);
+  if (choice === null) return `what you write to ${who} fails again while ${who} is off`;
+  const becomes = choice === "wait" ? `waits until ${who} comes` : "is left at the server";
+  return `while ${who} is off, what you write there ${becomes}; /cancel ends that`;
 }
 
 export function metText({ name, fingerprint }: MetEvent): string {
