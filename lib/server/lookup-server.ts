@@ -262,6 +262,7 @@ export class LookupServer implements AsyncDisposable {
       version: VERSION,
       serverKey: this.#state.serverKey,
       serverSeed: this.#state.serverSeed,
+      directoryId: this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",

@@ -22,6 +22,8 @@ export interface WorkerConfig {
   /** The server's own public key, and the secret that it comes from, base64. */
   readonly serverKey: string;
   readonly serverSeed: string;
+  /** Of its directory, see directory/directory-id.ts. */
+  readonly directoryId: string;
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
