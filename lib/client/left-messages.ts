@@ -31,11 +31,9 @@ const debug = debuglog("ptalk-client");
 
 export interface LeftParts {
   readonly name: string;
-  /** "HOST:PORT", under which keys are remembered. */
-  readonly server: string;
   readonly identity: Identity;
-  readonly peers: Pick<KnownPeers, "keyOf" | "check" | "remember">;
-  readonly session: Pick<ServerSession, "request" | "ownerOf" | "serverKey">;
+  readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
+  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "serverKey">;
   readonly book: Pick<AddressBook, "verifySender">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
@@ -187,9 +185,9 @@ export class LeftMessages {
 
   /** What a message was sealed for counts from now on: another key under the name is told of. It is kept, come what may. */
   #remember(name: string, key: Buffer): void {
-    const { peers, server } = this.#parts;
+    const { peers, session } = this.#parts;
     try {
-      peers.remember(server, name, key.toString("base64"));
+      peers.remember(session.scope, name, key.toString("base64"));
     } catch (error) {
       debug("the key of %s is not remembered: %s", name, error instanceof Error ? error.message : error);
     }
@@ -197,10 +195,10 @@ export class LeftMessages {
 
   /** @throws TalkError no-key, key-mismatch */
   async #keyOf(name: string, shown: string): Promise<{ key: Buffer; isNew: boolean }> {
-    const { peers, server, session } = this.#parts;
-    const remembered = peers.keyOf({ server, name }) ?? null;
+    const { peers, session } = this.#parts;
+    const remembered = peers.keyFor(session.scope, name) ?? null;
     const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
-    if (owner !== null) peers.check(server, name, owner);
+    if (owner !== null) peers.check(session.scope, name, owner);
     const key = remembered ?? owner;
     if (key === null) throw TalkError.noKey(shown);
     return { key: Buffer.from(key, "base64"), isNew: remembered === null };

@@ -18,12 +18,13 @@ import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
+import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import type { RoomPush } from "./rooms.ts";
-import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
+import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -55,6 +56,8 @@ export interface ServerSessionOptions {
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
+  /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
+  readonly identify: (server: MetServer) => PinScope;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
   /** Called when no server answers any more: starts it again, where that is this client's task. */
@@ -81,6 +84,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #connection: ServerConnection;
   #greeting: ServerGreeting;
   #serverStartedAt: number;
+  #scope: PinScope;
   /** The last registration's. */
   #endpoints: readonly ClientEndpoint[] = [];
   #addressWatch: Disposable | undefined;
@@ -111,18 +115,23 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
-  private constructor(options: ServerSessionOptions, connection: ServerConnection, greeting: ServerGreeting) {
+  private constructor(options: ServerSessionOptions, { connection, greeting }: GreetedConnection) {
     super();
     this.#options = options;
     this.#connection = connection;
     this.#greeting = greeting;
+    this.#scope = identified(options, { connection, greeting });
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
   }
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    const { connection, greeting } = await ServerConnection.greeted(options);
-    return new ServerSession(options, connection, greeting);
+    return new ServerSession(options, await ServerConnection.greeted(options));
+  }
+
+  /** Where names of the server's directory are remembered. */
+  get scope(): PinScope {
+    return this.#scope;
   }
 
   /** This machine's address on the way to the server. */
@@ -570,11 +579,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#wake();
   }
 
+  /** @throws TalkError refused */
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
+    this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
+  }
+}
+
+/** @throws TalkError refused; the connection is closed then */
+function identified(options: ServerSessionOptions, { connection, greeting }: GreetedConnection): PinScope {
+  const { directory, isDirect, statement } = greeting;
+  try {
+    return options.identify({ address: options.address, directory, isDirect, serverKey: statement.serverKey });
+  } catch (error) {
+    connection.close();
+    throw error;
   }
 }
 

@@ -19,7 +19,7 @@ import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { receiptText, roomText, welcome } from "../talk/texts.ts";
+import { metText, receiptText, roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come; 69: no lookup server answered in it. A file that comes is written to
@@ -86,6 +86,7 @@ async function run(
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
     client.on("refused", ({ message }) => note(message));
+    if (!json) client.on("met", (event) => note(metText(event)));
     client.on("receipt", (event) => {
       if (json) printJson(receiptJson(event)).catch(() => {});
       else note(receiptText(event));
