@@ -288,6 +288,7 @@ export class LookupServer implements AsyncDisposable {
         clients: this.clients,
         capacity: this.#settings.capacity,
         connections: this.#bus.connections,
+        relayed: this.#bus.relayed,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
         signals: signalCounts(),

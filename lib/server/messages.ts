@@ -3,6 +3,7 @@ import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../direct
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import type { NewLeft } from "../store/mailbox.ts";
+import type { InterestChange } from "./interest-report.ts";
 import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
@@ -104,7 +105,8 @@ export type ToPrimary =
   | { type: "reopened" }
   | { type: "closed"; origin: Origin }
   | { type: "events"; events: readonly DirectoryEvent[] }
-  | { type: "watching"; on: boolean }
+  /** What is watched there and was not, or was and is not: names, rooms, everybody. Answered by "interest-known". */
+  | ({ type: "interest" } & InterestChange)
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
@@ -127,7 +129,9 @@ export type ToWorker =
   /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
   | { type: "connection"; origin: Origin; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
+  /** Those of other workers that concern somebody there. */
   | { type: "events"; events: readonly DirectoryEvent[] }
+  | { type: "interest-known" }
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }

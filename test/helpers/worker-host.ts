@@ -82,6 +82,7 @@ export class WorkerHost implements AsyncDisposable {
       await nextTurn();
       if (message.type === "ask-right") this.worker.handle({ type: "right", id: message.id, right: NO_RIGHT });
       if (message.type === "ask-login") this.worker.handle({ type: "login", id: message.id, login: null });
+      if (message.type === "interest") this.worker.handle({ type: "interest-known" });
       // The primary passes these on, here to the only worker.
       if (message.type === "call" || message.type === "replaced") this.worker.handle(message);
     };
