@@ -25,6 +25,7 @@ import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Attestation, type DirectoryEntry, type NameOwner, PEER_PROTOCOL } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
+import type { PinScope } from "../store/known-directories.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
 import { type Contact, Contacts, type Recipient } from "./contacts.ts";
 import type { LocalUsers } from "./local-users.ts";
@@ -59,8 +60,8 @@ export interface DirectorySource {
 }
 
 export interface AddressBookParts {
-  /** "HOST:PORT", under which keys are remembered. */
-  readonly server: string;
+  /** Where keys are remembered. */
+  readonly scope: () => PinScope;
   readonly source: DirectorySource;
   readonly peers: KnownPeers;
   /** Those endpoints of a client that can lead to it from here. */
@@ -122,9 +123,10 @@ export class AddressBook {
   /**
    * Whom a message for this name goes to. While the server is away the last known address serves; without one it is waited for.
    * @param shown the name as the caller spells it
+   * @param awaitsReturn wait for a client that may be on its way back to a server that has restarted
    * @throws TalkError no-such-user, key-mismatch, not-understood, unreachable; the signal's reason
    */
-  async find(name: string, shown: string, signal: AbortSignal): Promise<Recipient> {
+  async find(name: string, shown: string, signal: AbortSignal, awaitsReturn = true): Promise<Recipient> {
     const { source } = this.#parts;
     let isUnknown = false;
     const onLate = (): void => {
@@ -137,9 +139,12 @@ export class AddressBook {
       if (!source.isConnected && !this.#isUsable(this.#contacts.get(name))) await source.whenConnected(signal);
       try {
         const contact = await abortable(this.#current(name), signal);
-        if (contact !== null) return this.#recipient(name, contact);
+        // One that would be left at the server does not go to an address where nobody may be.
+        const isThere = awaitsReturn || contact === null || contact.isOn || this.#inConversation(contact) !== null;
+        if (contact !== null && isThere) return this.#recipient(name, contact);
         isUnknown = true;
-        if (!(await abortable(this.#mayReturn(name), signal))) throw TalkError.noSuchUser(shown);
+        const returns = awaitsReturn && (await abortable(this.#mayReturn(name), signal));
+        if (!returns) throw TalkError.noSuchUser(shown);
       } catch (error) {
         onLate();
         if (source.isConnected || !isUnreachable(error)) throw error;
@@ -336,11 +341,11 @@ export class AddressBook {
    * name that nobody ever had is a mistake.
    */
   async #mayReturn(name: string): Promise<boolean> {
-    const { server, source, peers } = this.#parts;
+    const { scope, source, peers } = this.#parts;
     if (source.settlingMs === 0) return false;
     const contact = this.#contacts.get(name);
     if (contact?.entry) return contact.entryAt < source.serverStartedAt;
-    return peers.has(server, name) || (await source.ownerOf(name)) !== null;
+    return peers.has(scope(), name) || (await source.ownerOf(name)) !== null;
   }
 
   /** The owner of the name; the last known one if the server cannot say. */
@@ -446,13 +451,13 @@ export class AddressBook {
    * that key replaces the remembered one, and a line says so. @throws TalkError key-mismatch
    */
   #checkPin(name: string, key: string): "known" | "new" {
-    const { server, peers, localUsers } = this.#parts;
+    const { scope, peers, localUsers } = this.#parts;
     try {
-      return peers.check(server, name, key);
+      return peers.check(scope(), name, key);
     } catch (error) {
       const isMismatch = error instanceof TalkError && error.code === "key-mismatch";
       if (!isMismatch || !localUsers()?.vouchesFor(name, key)) throw error;
-      peers.replace(server, name, key);
+      peers.replace(scope(), name, key);
       const text = `the key of ${JSON.stringify(name)} has changed to ${fingerprintOf(key)}: this host's kernel vouches for it, and it is remembered`;
       process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
       return "known";
@@ -471,10 +476,10 @@ export class AddressBook {
 
   /** @returns whether the key is remembered from now on. @throws TalkError key-mismatch: another process was quicker */
   #pin(name: string, key: string): boolean {
-    const { server, peers } = this.#parts;
+    const { scope, peers } = this.#parts;
     try {
-      const isNew = peers.check(server, name, key) === "new";
-      peers.remember(server, name, key);
+      const isNew = peers.check(scope(), name, key) === "new";
+      peers.remember(scope(), name, key);
       if (isNew) this.#parts.onMet(this.#contacts.get(name)?.entry?.name ?? name, fingerprintOf(key));
       return true;
     } catch (error) {

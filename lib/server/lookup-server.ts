@@ -117,6 +117,7 @@ export class LookupServer implements AsyncDisposable {
       rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
       loginOf: (uid) => this.#loginOf(uid),
     });
+    mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
     this.#pool = new WorkerPool(
       this.#bus,
       {
@@ -262,6 +263,7 @@ export class LookupServer implements AsyncDisposable {
       version: VERSION,
       serverKey: this.#state.serverKey,
       serverSeed: this.#state.serverSeed,
+      directoryId: this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
@@ -287,6 +289,7 @@ export class LookupServer implements AsyncDisposable {
         clients: this.clients,
         capacity: this.#settings.capacity,
         connections: this.#bus.connections,
+        relayed: this.#bus.relayed,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
         signals: signalCounts(),

@@ -11,6 +11,7 @@ import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import { Announcer, callPush, closingPush, mailPush, probePush } from "./announcer.ts";
+import { tellOfMail } from "./commands/mailbox.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -48,8 +49,6 @@ export class Worker {
   /** Connections to a TLS server that have not said yet whether they are plain. */
   readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
-  #isReporting = false;
-  #reportedWatching = false;
 
   constructor({ config, directory, log, send }: WorkerParts) {
     const identity = new Identity(Buffer.from(config.serverSeed, "base64"));
@@ -58,7 +57,7 @@ export class Worker {
       directory,
       announcer: new Announcer(directory, {
         watchLimit: config.limits.watchLimit,
-        onWatching: () => this.#reportWatching(),
+        report: (change) => void send({ type: "interest", ...change }),
       }),
       alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
@@ -98,6 +97,9 @@ export class Worker {
       case "events":
         context.directory.deliver(message.events);
         break;
+      case "interest-known":
+        context.announcer.reported();
+        break;
       case "call":
         this.#call(message.to, message.from);
         break;
@@ -106,6 +108,9 @@ export class Worker {
         break;
       case "mail":
         this.#mail(message.to, message.count);
+        break;
+      case "waiting":
+        void tellOfMail(context, message.name, message.count);
         break;
       case "mailbox":
         context.answer(message.id, message.answer);
@@ -260,18 +265,6 @@ export class Worker {
     const found = context.connections.get(connection);
     const claim = found?.client?.claim;
     if (found !== undefined && claim?.id === claimId) context.endReplaced(found, claim.name);
-  }
-
-  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
-  #reportWatching(): void {
-    const on = this.#context.announcer.isWatched;
-    if (this.#isReporting || on === this.#reportedWatching) return;
-    this.#isReporting = true;
-    this.#reportedWatching = on;
-    void this.#context.send({ type: "watching", on }).then(() => {
-      this.#isReporting = false;
-      this.#reportWatching();
-    });
   }
 
   /** Ends silent and stuck connections. */

@@ -69,7 +69,7 @@ beforeEach(() => {
   sessions.clear();
   learned.length = 0;
   book = new AddressBook({
-    server: SERVER,
+    scope: () => ({ current: SERVER, former: [] }),
     source: directory,
     peers,
     endpointsOf: ({ endpoints }) => endpoints,
