@@ -155,6 +155,12 @@ export class PeerEngine {
     this.#noteDropped(this.#read(datagram, address, port, now), datagram, { address, port });
   }
 
+  /** The kernel does not send so large a datagram there: it counts as lost, and smaller ones go there from now on. */
+  onTooLarge(to: Endpoint, bytes: number, now: number): void {
+    if (debug.enabled) debug("%d bytes are too many for the way to %s", bytes, formatEndpoint(to));
+    for (const session of this.#table.confirmedSessions()) session.onTooLarge(to, bytes, now);
+  }
+
   /** False when flush() would do nothing. */
   wantsToFlush(): boolean {
     return this.#ready.length > 0 || this.#heard.length > 0;
