@@ -39,7 +39,8 @@ export interface EngineOptions {
   readonly limits: PeerLimits;
   /** Monotonic milliseconds. */
   readonly now: number;
-  readonly transmit: (datagram: Buffer, to: Endpoint) => void;
+  /** @param isAlone not together with others: it shows what the path takes */
+  readonly transmit: (datagram: Buffer, to: Endpoint, isAlone: boolean) => void;
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
   /** Gives receive() all that waits in the socket. Not called within receive(). */
   readonly readAll?: () => void;
@@ -189,7 +190,7 @@ export class PeerEngine {
   #send(now: number): void {
     for (const session of this.#ready) {
       for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
-        for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint);
+        for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint, session.isPathUncertain);
       }
     }
     this.#ready.length = 0;
@@ -394,9 +395,9 @@ export class PeerEngine {
     return [...this.#table.confirmedSessions()].filter(({ heardAt }) => now - heardAt <= CLOSE_RECENT);
   }
 
-  #transmit(datagram: Buffer, to: Endpoint): void {
+  #transmit(datagram: Buffer, to: Endpoint, isAlone = false): void {
     this.#datagramsSent++;
     this.#bytesSent += datagram.length;
-    this.#options.transmit(datagram, to);
+    this.#options.transmit(datagram, to, isAlone);
   }
 }

@@ -51,6 +51,10 @@ export class PathMtu implements PayloadSize {
   /** When the latest small one that has arrived was sent. */
   #smallSentAt = Number.NEGATIVE_INFINITY;
 
+  /** It does not take the largest ones. */
+  get isReduced(): boolean {
+    return this.#size < MAX_DATAGRAM_BYTES;
+  }
   /** Bytes of the largest datagram that goes there. */
   get datagramBytes(): number {
     return this.#size;

@@ -38,7 +38,7 @@ export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassem
 /** The part of an outbox that a session uses. */
 export type SessionOutbox = Pick<
   Outbox,
-  "pending" | "wantsToSend" | "fill" | "onAck" | "onSettled" | "onRevoked" | "onEnded"
+  "pending" | "unanswered" | "wantsToSend" | "fill" | "onAck" | "onSettled" | "onRevoked" | "onEnded"
 >;
 
 export interface SessionParts {
@@ -133,6 +133,10 @@ export class SecureSession implements FrameHandler {
   /** Where the last datagram that next() gave goes. */
   get destinations(): readonly Path[] {
     return this.#destinations;
+  }
+  /** Something is amiss with it, or with the size of the datagrams that it takes. */
+  get isPathUncertain(): boolean {
+    return this.#path.mtu.isReduced || (this.#isAttached && this.#outbox.unanswered > 0);
   }
   get createdAt(): number {
     return this.#createdAt;

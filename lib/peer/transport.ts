@@ -83,9 +83,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
-      transmit: (datagram, to) => {
+      transmit: (datagram, to, isAlone) => {
         if (isRelayed(to)) options.relay?.(to.address, datagram);
-        else this.#transmit(datagram, to.address, to.port);
+        else this.#transmit(datagram, to, isAlone);
       },
       ownHomes: () => options.ownHomes?.() ?? [],
       onPath: ({ key, name }, { kind, endpoint }) => {
@@ -291,10 +291,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flush();
   };
 
-  #transmit(datagram: Buffer, address: string, port: number): void {
+  #transmit(datagram: Buffer, { address, port }: Endpoint, isAlone: boolean): void {
     // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
     // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
-    if (!this.#isFlushing) {
+    if (!this.#isFlushing || isAlone) {
+      this.#sendBatch(); // what is before it comes first
       this.#noteSent(this.#socket.send(datagram, address, port), { address, port }, datagram.length);
       return;
     }
