@@ -54,6 +54,8 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** Datagrams may go over the server; default: true. */
+  readonly relay?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
@@ -70,6 +72,8 @@ interface SessionEvents {
   seen: [entry: DirectoryEntry];
   /** The server has messages for this client. */
   mail: [];
+  /** The server has passed a datagram on. `place`: where answers go. */
+  relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** The name is lost for good. */
@@ -130,9 +134,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
-  /** The server is on this host, or speaks through a forwarder on it. */
+  /** The server is on this host. */
   get isBesideServer(): boolean {
-    return isLoopback(this.localAddress);
+    return isLoopback(this.localAddress) && !this.#greeting.isForwarded;
+  }
+
+  /** Datagrams may go over the server, as both sides want it. */
+  get canRelay(): boolean {
+    return this.#greeting.relays && this.#options.relay !== false;
+  }
+
+  /** Where the directory has this client; empty for one that is not registered. */
+  get endpoints(): readonly ClientEndpoint[] {
+    return this.#isRegistered ? this.#endpoints : [];
+  }
+
+  /** Passes a datagram on to a place behind the relay, or loses it. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.canRelay && this.isConnected) this.#connection.relay(place, datagram);
   }
 
   /** All clients of this server are on this host. */
@@ -487,6 +506,12 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const [kind, name, client] = values;
     if (kind === "room") {
       this.#onRoomPush(values);
+      return;
+    }
+    if (kind === "relay") {
+      const [, place, datagram] = values;
+      const isWanted = this.#options.relay !== false;
+      if (isWanted && typeof place === "string" && Buffer.isBuffer(datagram)) this.emit("relayed", place, datagram);
       return;
     }
     // The server asks a silent client whether it is there: any request is the answer.

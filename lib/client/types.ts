@@ -231,6 +231,15 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
+/** What is sent to somebody goes another way from now on. */
+export interface PathEvent {
+  readonly name: string;
+  readonly via: "direct" | "relay";
+  /** Null by the relay. */
+  readonly address: string | null;
+  readonly port: number | null;
+}
+
 /** Somebody is met for the first time: the key is remembered from now on, and no other one is taken for the name. */
 export interface MetEvent {
   readonly name: string;
@@ -269,6 +278,7 @@ export interface TalkClientEvents {
   peer: [event: PeerEvent];
   status: [event: StatusEvent];
   met: [event: MetEvent];
+  path: [event: PathEvent];
   server: [event: ServerEvent];
   /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
   refused: [error: Error];
@@ -340,6 +350,11 @@ export interface ConnectOptions {
   readonly replace?: boolean;
   /** False: no list shows this client; a user who knows the name finds it all the same. Default: true. */
   readonly listed?: boolean;
+  /**
+   * Where no direct path leads, sealed datagrams may go over the server, which then learns who talks to whom, when and how much. False:
+   * direct paths only. Default: true.
+   */
+  readonly relay?: boolean;
 }
 
 /** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */

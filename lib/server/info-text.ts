@@ -54,6 +54,11 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       events_coalesced: sum(loads, "coalesced"),
       ...facts.directory,
     }),
+    section("Relay", {
+      relayed_datagrams: sum(loads, "relayed"),
+      relayed_bytes: sum(loads, "relayedBytes"),
+      relay_lost: sum(loads, "relayLost"),
+    }),
     section(
       "Signals",
       Object.fromEntries(
@@ -78,6 +83,9 @@ type Counter =
   | "interests"
   | "unwatched"
   | "pushes"
+  | "relayed"
+  | "relayedBytes"
+  | "relayLost"
   | "coalesced";
 
 /** Of the workers that are alive: a dead one takes its counters with it. */

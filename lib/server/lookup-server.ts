@@ -269,6 +269,7 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

@@ -70,6 +70,7 @@ export class WorkerHost implements AsyncDisposable {
       port: 1,
       serverUser: null,
       openNames: false,
+      relayRate: 256 * 1024,
       tls: null,
       json: false,
       quiet: true,

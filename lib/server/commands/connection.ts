@@ -30,7 +30,7 @@ export const hello: Handler = (context, connection, args, out) => {
   const { serverKey, startedAt, scope, abstractName, port, serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
   const tellsSocket = address !== null && isLoopback(address);
-  out.map(13 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
+  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -56,6 +56,9 @@ export const hello: Handler = (context, connection, args, out) => {
   // A client beside a server that other hosts can reach must be reachable for their clients, too.
   out.bulk("scope");
   out.bulk(scope);
+  // Whether datagrams are passed on between clients that no direct path connects.
+  out.bulk("relay");
+  out.integer(context.relays === null ? 0 : 1);
   out.bulk("uid");
   out.integer(process.geteuid?.() ?? 0);
   out.bulk("user");

@@ -1,5 +1,5 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
-import { claimBytes } from "../../crypto/signed-statements.ts";
+import { claimBytes, claimIdOf } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
 import { parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
@@ -10,22 +10,30 @@ import type { WorkerContext } from "../worker-context.ts";
 
 export const claim: Handler = (context, connection, args) => {
   const { name, key, signature } = parseClaim(args);
-  const { uid } = checkSigned(context, connection, {
+  const { uid, serverNonce } = checkSigned(context, connection, {
     ...{ key, signature },
     bytes: (statement) => claimBytes({ ...statement, name }),
     what: "the key, the connection and the name",
   });
   connection.key = key;
-  return bind(context, connection, { name, key, uid });
+  return bind(context, connection, { name, key, uid, claimId: claimIdOf(serverNonce) });
 };
+
+interface ClaimedName {
+  readonly name: string;
+  readonly key: string;
+  readonly uid: number | null;
+  readonly claimId: string;
+}
 
 async function bind(
   context: WorkerContext,
   connection: Connection,
-  { name, key, uid }: { readonly name: string; readonly key: string; readonly uid: number | null },
+  { name, key, uid, claimId }: ClaimedName,
 ): Promise<void> {
   const right = await context.rightTo(name, uid);
   await context.directory.bind(name, key, right);
+  connection.claimed = { name, claimId };
   connection.write((out) => out.simple("OK"));
 }
 
