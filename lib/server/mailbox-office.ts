@@ -1,7 +1,7 @@
 // The mailbox as the primary runs it: what the workers ask for, one after the other where order counts, and leases that end with their
 // connections. One process owns the files: the index, the room that each account takes and the leases are then plain variables, and no
 // file has to be locked. Its work is waiting for the disk.
-import { Mailbox, type MailboxLimits } from "../store/mailbox.ts";
+import { Mailbox, type MailboxLimits, type MailboxStats } from "../store/mailbox.ts";
 import type { Log } from "./log.ts";
 import type { MailboxAnswer, MailboxRequest } from "./messages.ts";
 
@@ -17,6 +17,11 @@ export class MailboxOffice {
   /** @param path null: nothing is kept here @throws the system's error */
   static async open(path: string | null, limits: MailboxLimits, log: Log): Promise<MailboxOffice> {
     return new MailboxOffice(path === null ? null : await Mailbox.open(path, limits), log);
+  }
+
+  /** Null: nothing is kept here. */
+  get stats(): MailboxStats | null {
+    return this.#mailbox?.stats ?? null;
   }
 
   /** Never rejects. @param worker that has the connection */
