@@ -75,6 +75,8 @@ interface SessionEvents {
   mail: [];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
+  /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
+  refused: [error: TalkError];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -110,6 +112,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
+  /** The last one that was told of; empty: none since the server was there. */
+  #refusal = "";
   readonly #stop = new AbortController();
   /** Callers of whenConnected(). */
   readonly #waiting = new Set<() => void>();
@@ -160,6 +164,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const { transport } = this.#connection;
     const attested = peerUid === null ? null : "kernel";
     return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
+  /** The server's own key, base64: it has signed the greeting with it. */
+  get serverKey(): string {
+    return this.#greeting.statement.serverKey;
   }
 
   /** The kernel that this client runs on is the server's too. */
@@ -563,15 +572,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#connection.close();
         // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
         const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
-        if (!isPassing(error) && !isForeign) throw error;
+        if (isOtherServer(error)) this.#tellRefused(error);
+        else if (!isPassing(error) && !isForeign) throw error;
         await this.#options.revive?.(this.#stop.signal);
       }
     }
     if (this.#isClosing) return this.#connection.close();
     this.#reconnects++;
+    this.#refusal = "";
     this.#watchOver();
     this.emit("server", { state: "back" });
     this.#wake();
+  }
+
+  /** Business with the server ends, and nothing else: conversations go on, and the server may come back, or be approved of. */
+  #tellRefused(error: TalkError): void {
+    if (this.#refusal === error.message) return;
+    this.#refusal = error.message;
+    this.emit("refused", error);
   }
 
   /** @throws TalkError refused */
@@ -582,6 +600,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
   }
+}
+
+/** Its certificate or its key is not the one that is remembered. */
+function isOtherServer(error: unknown): error is TalkError {
+  return error instanceof TalkError && error.code === "refused" && error.remedy === "forget-certificate";
 }
 
 /** @throws TalkError refused; the connection is closed then */

@@ -188,6 +188,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("peer", event);
     });
     session.on("mail", () => void this.#checkLeft());
+    session.on("refused", (error) => this.#tell("refused", error));
     session.on("gone", (error) => this.#fail(error));
   }
 

@@ -49,6 +49,8 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** Folded name that it has got with that key. */
+  provenName: string | null = null;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */
@@ -89,6 +91,12 @@ export class Connection {
       socket.on("data", (chunk) => this.#receive(chunk));
     this.#watch(this.#socket);
     this.#socket.resume();
+  }
+
+  /** It holds this key; whether it gets a name with it is not known yet. */
+  prove(key: string): void {
+    this.key = key;
+    this.provenName = null;
   }
 
   #watch(socket: Socket): void {

@@ -123,6 +123,7 @@ export class LookupServer implements AsyncDisposable {
       rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
       loginOf: (uid) => this.#loginOf(uid),
     });
+    mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
     this.#pool = new WorkerPool(
       this.#bus,
       {

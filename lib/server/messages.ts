@@ -77,7 +77,7 @@ export interface WorkerLoad {
 export type MailboxRequest =
   | (Omit<NewLeft, "bytes"> & { readonly op: "leave"; readonly bytes: string })
   | { readonly op: "take"; readonly to: string; readonly connection: number; readonly count: number }
-  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[] };
+  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[]; readonly lost: boolean };
 
 export type MailboxAnswer =
   | { readonly op: "kept"; readonly at: number; readonly until: number; readonly waiting: number }
@@ -137,6 +137,8 @@ export type ToWorker =
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
+  /** So many messages wait for a name: whoever is on under it is to be told. */
+  | { type: "waiting"; name: string; count: number }
   | { type: "right"; id: number; right: NameRight }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }

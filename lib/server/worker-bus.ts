@@ -126,6 +126,12 @@ export class WorkerBus {
     for (const { worker } of this.#workers.values()) worker.send(message);
   }
 
+  /** So many messages wait for a name: any worker finds out whether somebody is on under it. */
+  tellOfMail(name: string, count: number): void {
+    const [first] = this.#workers.values();
+    first?.worker.send({ type: "waiting", name, count });
+  }
+
   /** Tells the workers whose clients these concern. @param except the worker that they come from */
   announce(events: readonly DirectoryEvent[], except?: number): void {
     for (const [id, share] of this.#interests.shares(events, except)) {

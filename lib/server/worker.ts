@@ -11,6 +11,7 @@ import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import { Announcer, callPush, closingPush, mailPush, probePush } from "./announcer.ts";
+import { tellOfMail } from "./commands/mailbox.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -107,6 +108,9 @@ export class Worker {
         break;
       case "mail":
         this.#mail(message.to, message.count);
+        break;
+      case "waiting":
+        void tellOfMail(context, message.name, message.count);
         break;
       case "mailbox":
         context.answer(message.id, message.answer);

@@ -7,6 +7,7 @@ import { validateRoom } from "../../base/names.ts";
 import { seconds } from "../../base/seconds.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
+import { withAdvice } from "../advice.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
 import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
@@ -85,7 +86,7 @@ async function run(
     if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
-    client.on("refused", ({ message }) => note(message));
+    client.on("refused", (error) => note(withAdvice(error)));
     if (!json) client.on("met", (event) => note(metText(event)));
     client.on("receipt", (event) => {
       if (json) printJson(receiptJson(event)).catch(() => {});
