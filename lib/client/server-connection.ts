@@ -294,6 +294,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       if (!(error instanceof ReplyError)) throw error;
       const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
+      if (isForbidden(error)) throw TalkError.refused(`the server refuses: ${error.message}`, error);
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
   }
@@ -331,7 +332,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (pending === undefined) {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
       if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
-      this.#end(TalkError.unreachable(this.server, value.message, value));
+      this.#end(
+        isForbidden(value)
+          ? TalkError.refused(`the server refuses: ${value.message}`, value)
+          : TalkError.unreachable(this.server, value.message, value),
+      );
       return;
     }
     const sample = performance.now() - pending.askedAt;
@@ -358,6 +363,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.emit("close", reason);
   }
 }
+
+/** A rule of the server's administrator, which no second attempt changes. */
+const isForbidden = ({ code }: ReplyError): boolean => code === "BANNED" || code === "NOPERM";
 
 /** Uids of the sockets that take connections to that address; none where that cannot be seen. */
 const ownersAt = (address: ServerAddress): ReadonlySet<number> => new Set(listenersAt(address).map(({ uid }) => uid));

@@ -17,6 +17,8 @@ export interface ServerFacts {
   readonly refusals: ReadonlyMap<string, number>;
   /** Signals that the primary has taken. */
   readonly signals: readonly SignalCount[];
+  /** What administrators have done. */
+  readonly admin: Readonly<Record<string, number>>;
   /** Counters of the directory itself, flat. */
   readonly directory: Readonly<Record<string, number>>;
 }
@@ -54,6 +56,7 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       events_coalesced: sum(loads, "coalesced"),
       ...facts.directory,
     }),
+    section("Admin", facts.admin),
     section(
       "Signals",
       Object.fromEntries(

@@ -4,9 +4,9 @@ import type { Socket } from "node:net";
 export const TOO_MANY = "too many connections";
 export const NO_DESCRIPTOR = "no descriptor left for one more connection";
 
-/** @param tls the other side expects TLS: then the reason would be noise */
-export function refuse(socket: Socket, reason: string, tls: boolean): void {
+/** @param tls the other side expects TLS: then the reason would be noise @param word the code of the error reply */
+export function refuse(socket: Socket, reason: string, tls: boolean, word = "FULL"): void {
   socket.on("error", () => {});
   if (tls) socket.destroy();
-  else socket.end(`-FULL ${reason}\r\n`, () => socket.destroy());
+  else socket.end(`-${word} ${reason}\r\n`, () => socket.destroy());
 }
