@@ -1,8 +1,50 @@
-// An example for each value that ptalk/ipc exports, shown in docs/API.md. Each is a whole program but for its import;
-// test/ipc/api-page.test.ts runs them.
+// An example for each value that the package exports, shown in docs/API.md. Each is a whole program but for its import;
+// test/docs/api-page.test.ts runs them.
 const inSteps = (text) => text.trim();
 
-export const EXAMPLES = {
+/** Those of "ptalk". SERVER is the address of a server. */
+export const TALK_EXAMPLES = {
+  TalkClient: inSteps(`
+const bob = await TalkClient.connect({ name: "bob", server: SERVER }); // without \`server\`: this host's
+bob.on("message", ({ from, text, verified }) => console.log(from, text, verified)); // may be async: "delivered" waits for it
+
+const alice = await TalkClient.connect({ name: "alice", server: SERVER });
+const { ms, state } = await alice.send("bob", "the build is done"); // resolves once bob's program has shown it
+console.log(state, ms);
+await Promise.all([alice.close(), bob.close()]);`),
+  TalkError: inSteps(`
+const carol = await TalkClient.connect({ name: "carol", server: SERVER });
+try {
+  await carol.send("nobody-of-that-name", "hello");
+} catch (error) {
+  if (!(error instanceof TalkError)) throw error;
+  console.log(error.code); // "no-such-user"; "unconfirmed" means that it may have arrived
+} finally {
+  await carol.close();
+}`),
+  LookupServer: inSteps(`
+const server = await LookupServer.start({ listen: "127.0.0.1:0" });
+console.log(server.address); // HOST:PORT, for \`ptalk --server\` and ConnectOptions.server
+await server.stop();`),
+  ServerMonitor: inSteps(`
+const monitor = await ServerMonitor.connect({ server: SERVER });
+const { clients, capacity, workers } = await monitor.info();
+console.log(clients, capacity, workers.length);
+await monitor.close();`),
+  Directory: inSteps(`
+const directory = Directory.open({ port: Number(SERVER.split(":").at(-1)) }); // on the server's host
+console.log(directory.count, directory.lookup("alice")); // from shared memory: no system call
+directory.close();`),
+  DirectoryEntry: inSteps(`
+const directory = Directory.open({ port: Number(SERVER.split(":").at(-1)) });
+for (const entry of directory.all()) {
+  console.log(entry instanceof DirectoryEntry, entry.name, entry.fingerprint, JSON.stringify(entry));
+}
+directory.close();`),
+};
+
+/** Those of "ptalk/ipc". */
+export const IPC_EXAMPLES = {
   IpcError: inSteps(`
 try {
   SharedMemory.open("/no-such-segment");

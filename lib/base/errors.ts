@@ -40,6 +40,7 @@ export const FAILED_CODES = [
   "mailbox-full",
   "no-key",
 ] as const;
+/** Why a message has failed. */
 export type FailedCode = (typeof FAILED_CODES)[number];
 
 /**
@@ -65,6 +66,8 @@ export type Remedy =
   | "start-service"
   | "more-descriptors"
   | "plain-server"
+  /** Subject: HOST:PORT of the server. */
+  | "tls-server"
   /** Another program of this user has the name. */
   | "own-session"
   /** Subject: the name, a login name of the server's host. */

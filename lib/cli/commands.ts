@@ -74,7 +74,7 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
 export const DEFAULT_COMMAND = "talk";
 
 /** Program options that take a value, which must not be mistaken for the command. */
-const WITH_VALUE = new Set(["--server", "--state-dir", "--as", "--color"]);
+const WITH_VALUE = new Set(["--server", "--state-dir", "--as", "--color", "--port"]);
 
 /** The operands of the command line: `ptalk --server h:1 send bob` has "send" and "bob". Options of commands take no values here. */
 export function operands(args: readonly string[]): string[] {

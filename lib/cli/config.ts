@@ -107,6 +107,8 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly server: string;
   /** False while the server is the built-in default: only then a server may be started in the background. */
   readonly serverConfigured: boolean;
+  /** The port was given on the command line: no other one will do. */
+  readonly insistsOnPort?: boolean;
   readonly stateDir: string;
   readonly insecure: boolean;
   readonly timeFormat: string;
@@ -129,6 +131,7 @@ export async function loadConfig(
     ...values,
     server: values.server ?? DEFAULT_SERVER,
     serverConfigured: values.server !== undefined,
+    ...(flags.port === undefined ? {} : { insistsOnPort: true }),
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,

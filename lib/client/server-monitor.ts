@@ -4,6 +4,7 @@ import { openConnection } from "./directory-reader.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import type { OpenDirectoryOptions } from "./types.ts";
 
+/** One process of a server that serves connections. */
 export interface WorkerInfo {
   readonly id: number;
   readonly pid: number;
@@ -25,6 +26,7 @@ export interface ServerSignalInfo {
   readonly lastPid: number;
 }
 
+/** A server's state, from its INFO. */
 export interface ServerInfo {
   readonly version: string;
   /** "HOST:PORT" that it listens on. */

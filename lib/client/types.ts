@@ -1,5 +1,5 @@
 // What the client library takes and gives out: options, events, results, counters. Types only.
-import type { FailedCode, Remedy } from "../base/errors.ts";
+import type { FailedCode, Remedy, TalkError } from "../base/errors.ts";
 import type { DirectoryEntry, EntryJson, PresenceState } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
@@ -65,6 +65,7 @@ export interface SentEvent {
   readonly to: string;
   readonly at: EpochMs;
 }
+/** The other side has handed the text to its output. */
 export interface DeliveredEvent {
   readonly id: string;
   readonly to: string;
@@ -133,6 +134,7 @@ export interface FileProgress {
   readonly sha256: string;
 }
 
+/** For `TalkClient.sendFile()`. */
 export interface SendFileOptions {
   /** Names the transfer, 1 to 64 bytes of UTF-8; random unless told otherwise. Never the same twice. */
   readonly id?: string;
@@ -142,6 +144,7 @@ export interface SendFileOptions {
   /** Milliseconds until the receiver's program has the offer, at most a week; default 10 000. A person then has ten minutes to accept it. */
   readonly timeoutMs?: number;
 }
+/** The receiver has the whole file, synced, under its name. */
 export interface SendFileResult {
   readonly id: string;
   readonly to: string;
@@ -152,6 +155,7 @@ export interface SendFileResult {
   readonly ms: number;
 }
 
+/** For `FileOffer.accept()`. */
 export interface AcceptFileOptions {
   /** Gives the file up: accept() rejects with its reason. */
   readonly signal?: AbortSignal;
@@ -159,6 +163,7 @@ export interface AcceptFileOptions {
   /** The most bytes that are taken; default 1 GiB. */
   readonly maxSize?: number;
 }
+/** A file that has arrived whole and lies under its name. */
 export interface ReceivedFile {
   readonly id: string;
   readonly from: string;
@@ -205,7 +210,7 @@ export interface KeptEvent {
   readonly at: EpochMs;
   /** When the server discards it, if its recipient has not fetched it. */
   readonly until: EpochMs;
-  /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is not remembered by that. */
+  /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is remembered from now on. */
   readonly newKey: string | null;
 }
 /** What became of a message that this user has left. */
@@ -213,13 +218,19 @@ export interface ReceiptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  readonly state: "delivered" | "declined";
+  /**
+   * "delivered", "declined": the recipient's word. "expired": the recipient has not fetched it in time; "lost-key": the recipient has no
+   * key any more that opens it; both are the server's word.
+   */
+  readonly state: "delivered" | "declined" | "expired" | "lost-key";
 }
+/** Another client has come or gone. */
 export interface PeerEvent {
   readonly name: string;
   /** "joined" may come again without "left" between: a client that comes back after the server has died is announced again. */
   readonly state: "joined" | "left";
 }
+/** The connection with the server has broken off, is there again, or the server is closing. */
 export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
@@ -244,6 +255,7 @@ export interface FoldedEvent {
   readonly count: number;
 }
 
+/** The events of a TalkClient, each with its arguments. */
 export interface TalkClientEvents {
   message: [message: TalkMessage];
   sent: [event: SentEvent];
@@ -262,7 +274,10 @@ export interface TalkClientEvents {
   status: [event: StatusEvent];
   met: [event: MetEvent];
   server: [event: ServerEvent];
-  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
+  /**
+   * A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. Or the server
+   * shows another certificate or key than before, told once: conversations go on, and it is tried again.
+   */
   refused: [error: Error];
   /**
    * The session ended for good (name lost to another program, refused): send() fails from here on. Or a listener of this
@@ -272,6 +287,7 @@ export interface TalkClientEvents {
   error: [error: Error];
 }
 
+/** For `TalkClient.connect()`. */
 export interface ConnectOptions {
   /** 1 to 32 bytes of UTF-8: letters, digits, ".", "_", "-". */
   readonly name: string;
@@ -283,6 +299,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** UDP port; default 0: any. */
   readonly port?: number;
+  /** Where another program has that port, another one will do. */
+  readonly portFallback?: boolean;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
   /** Start a server in the background when none answers on the default address. */
@@ -361,6 +379,7 @@ export interface HistoryOptions {
   readonly onBroken?: ((lines: number) => void) | undefined;
 }
 
+/** For `TalkClient.send()` and `wall()`. */
 export interface SendOptions {
   /**
    * Milliseconds, at most a week; default 10 000. Then the other side is asked, for a second at most, whether it has shown the
@@ -387,6 +406,7 @@ export interface SendOptions {
   /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;
 }
+/** What became of a message to one client. */
 export interface SendResult {
   readonly id: string;
   readonly to: string;
@@ -468,6 +488,8 @@ export interface TalkConnection extends AsyncDisposable {
   /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /** Why send() could not leave a message for the name, as far as that is known: no-key, key-mismatch, not-understood (no mailbox). */
+  leaveObstacle(to: string): Promise<TalkError | null>;
   /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */
   join(room: string): Promise<readonly DirectoryEntry[]>;
   /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */
@@ -513,6 +535,7 @@ export interface DirectoryReader extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** Which server to ask, and as whom to trust it. */
 export interface OpenDirectoryOptions {
   /** "HOST:PORT" */
   readonly server: string;

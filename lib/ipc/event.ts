@@ -21,6 +21,7 @@ const SLICE_MS = 100;
 const EVERYBODY = 2 ** 31 - 1;
 const POLL_MS = 2;
 
+/** For `Event.create()` and `openOrCreate()`. */
 export interface EventOptions {
   /** Permission bits of a new event, whatever the umask. Default 0o600; waiters need both read and write. */
   mode?: number;

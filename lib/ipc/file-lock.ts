@@ -9,6 +9,7 @@ import { type Gate, nestedSection, type SectionOptions, SectionQueue } from "./s
 
 const DEFAULT_MODE = 0o600;
 
+/** For `FileLock.open()`. */
 export interface FileLockOptions {
   /** Permission bits, less the umask, of a file that does not exist yet. Default 0o600. */
   mode?: number;

@@ -2,6 +2,7 @@
 // processes that have them open (proc(5): /proc/PID/fd and maps) and how many locks are held on them (/proc/locks).
 import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
 
+/** One POSIX object of this host, as `hostObjects()` finds it. */
 export interface HostObject {
   /** The POSIX name: "/name". */
   readonly name: string;

@@ -23,11 +23,13 @@ const INT32_MIN = -(2 ** 31);
 const INT32_MAX = 2 ** 31 - 1;
 const CLOSED = -1;
 
+/** What a process may do with a queue. */
 export interface QueueRole {
   /** What this object may do; permission for that is needed. Default "both". */
   role?: keyof typeof FLAGS;
 }
 
+/** For `MessageQueue.create()` and `openOrCreate()`. */
 export interface MessageQueueOptions extends QueueRole {
   /** How many messages can wait. Default 10, the most that unprivileged users get unless fs.mqueue.msg_max is raised. */
   maxMessages?: number;
@@ -37,6 +39,7 @@ export interface MessageQueueOptions extends QueueRole {
   mode?: number;
 }
 
+/** A message from a `MessageQueue`. */
 export interface ReceivedMessage {
   readonly data: Buffer;
   /** 0 to 32767: the higher come first, those of one priority in the order they were sent. */

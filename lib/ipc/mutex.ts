@@ -30,6 +30,7 @@ const LOCK_BYTE = 2 ** 40;
 const FIRST_SLICE_MS = 5;
 const LONGEST_SLICE_MS = 50;
 
+/** For `Mutex.create()` and `openOrCreate()`. */
 export interface MutexOptions {
   /**
    * Permission bits of a new mutex, whatever the umask. Default 0o600. A user who may read it could keep its owner from

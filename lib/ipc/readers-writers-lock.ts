@@ -24,6 +24,7 @@ const DEFAULT_MODE = 0o600;
 /** A name's object may be unlinked between being opened and being joined; more often than this in a row, somebody means it. */
 const MAX_JOIN_ROUNDS = 100;
 
+/** For `ReadersWriterLock.create()`, `open()` and `openOrCreate()`. */
 export interface LockOptions {
   /**
    * Permission bits of a new lock, whatever the umask. Default 0o600. Who may read the lock's object could keep its owner from

@@ -66,11 +66,13 @@ const ROUNDS = 20;
 const SLICE_MS = 50;
 const POLL_MS = 1;
 
+/** Which end of the ring this object is. */
 export interface RingRole {
   /** What this object does with the ring. Both sides of a process open it twice. */
   role: "writer" | "reader";
 }
 
+/** For `RingBuffer.create()` and `open()`. */
 export interface RingOptions extends RingRole {
   /** Bytes for messages, each with 4 of its own and padded to 4: 4,096 to 2^30, rounded up to a power of two. */
   size: number;
@@ -81,6 +83,7 @@ export interface RingOptions extends RingRole {
   mode?: number;
 }
 
+/** A ring's state at one instant. */
 export interface RingStats {
   /** Bytes of messages that wait, their lengths and padding included. */
   readonly bytes: number;

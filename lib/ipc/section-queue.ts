@@ -5,6 +5,7 @@ import { IpcError } from "./error.ts";
 import { kindOf } from "./names.ts";
 import { isWithin, type LockIdentity, runSection } from "./own-sections.ts";
 
+/** For a critical section. */
 export interface SectionOptions {
   /** How long to wait to get in, in milliseconds, 0 to 2^31 - 1. Default 10,000. */
   timeoutMs?: number;

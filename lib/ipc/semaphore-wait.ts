@@ -2,6 +2,7 @@
 import { native } from "../native.ts";
 import { IpcError, isCode } from "./error.ts";
 
+/** For calls that wait. */
 export interface WaitOptions {
   /** Gives up, with `false`, after this many milliseconds (monotonic clock). Default: never. */
   timeoutMs?: number;

@@ -21,6 +21,7 @@ export let waitOnThread: (semaphore: Semaphore, timeoutMs: number) => Promise<bo
 
 const forgotten = new FinalizationRegistry<number>((handle) => native.semClose(handle));
 
+/** For `Semaphore.create()` and `openOrCreate()`. */
 export interface SemaphoreOptions {
   /** Value at creation, 0 to SEM_VALUE_MAX (2^31 - 1). Default 0. */
   value?: number;

@@ -31,6 +31,7 @@ export interface SharedMemoryHandle {
   readonly readOnly: boolean;
 }
 
+/** For `SharedMemory.create()`. */
 export interface CreateOptions {
   /** Bytes: a whole number from 1 on. The object gets exactly this many, and they are backed by memory. */
   size: number;

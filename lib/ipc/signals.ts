@@ -29,6 +29,7 @@ export interface SignalCount {
   readonly lastPid: number;
 }
 
+/** A handler, or what the system does by itself. */
 export type SignalAction = "ignore" | "default" | ((info: SignalInfo) => void);
 
 /** Faults of the program itself: returning from a handler repeats them, and JavaScript runs only after it has returned. */

@@ -13,6 +13,8 @@ export interface ServerFacts {
   readonly clients: number;
   readonly capacity: number;
   readonly connections: number;
+  /** Events passed on from one worker to another. */
+  readonly relayed: number;
   readonly workersReplaced: number;
   readonly refusals: ReadonlyMap<string, number>;
   /** Signals that the primary has taken. */
@@ -54,6 +56,7 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       unwatched: sum(loads, "unwatched"),
       pushes_sent: sum(loads, "pushes"),
       events_coalesced: sum(loads, "coalesced"),
+      events_relayed: facts.relayed,
       ...facts.directory,
     }),
     section("Admin", facts.admin),

@@ -137,6 +137,7 @@ export class LookupServer implements AsyncDisposable {
       folder: state.path,
       log: settings.log,
     });
+    mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
     this.#pool = new WorkerPool(
       this.#bus,
       {
@@ -298,6 +299,7 @@ export class LookupServer implements AsyncDisposable {
       version: VERSION,
       serverKey: this.#state.serverKey,
       serverSeed: this.#state.serverSeed,
+      directoryId: this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#host) ? "host" : "network",
@@ -324,6 +326,7 @@ export class LookupServer implements AsyncDisposable {
         clients: this.clients,
         capacity: this.#settings.capacity,
         connections: this.#bus.connections,
+        relayed: this.#bus.relayed,
         workersReplaced: this.#pool.replaced,
         refusals: this.#acceptor.refusals,
         signals: signalCounts(),

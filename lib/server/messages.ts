@@ -5,6 +5,7 @@ import type { NameRight } from "../directory/name-right.ts";
 import type { NewLeft } from "../store/mailbox.ts";
 import type { AdminRequest } from "../wire/admin.ts";
 import type { Ban } from "./bans.ts";
+import type { InterestChange } from "./interest-report.ts";
 import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
@@ -23,6 +24,8 @@ export interface WorkerConfig {
   /** The server's own public key, and the secret that it comes from, base64. */
   readonly serverKey: string;
   readonly serverSeed: string;
+  /** Of its directory, see directory/directory-id.ts. */
+  readonly directoryId: string;
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
@@ -122,7 +125,7 @@ export interface WorkerLoad {
 export type MailboxRequest =
   | (Omit<NewLeft, "bytes"> & { readonly op: "leave"; readonly bytes: string })
   | { readonly op: "take"; readonly to: string; readonly connection: number; readonly count: number }
-  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[] };
+  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[]; readonly lost: boolean };
 
 export type MailboxAnswer =
   | { readonly op: "kept"; readonly at: number; readonly until: number; readonly waiting: number }
@@ -150,7 +153,8 @@ export type ToPrimary =
   | { type: "reopened" }
   | { type: "closed"; origin: Origin }
   | { type: "events"; events: readonly DirectoryEvent[] }
-  | { type: "watching"; on: boolean }
+  /** What is watched there and was not, or was and is not: names, rooms, everybody. Answered by "interest-known". */
+  | ({ type: "interest" } & InterestChange)
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
@@ -178,12 +182,16 @@ export type ToWorker =
   /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
   | { type: "connection"; origin: Origin; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
+  /** Those of other workers that concern somebody there. */
   | { type: "events"; events: readonly DirectoryEvent[] }
+  | { type: "interest-known" }
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
+  /** So many messages wait for a name: whoever is on under it is to be told. */
+  | { type: "waiting"; name: string; count: number }
   | { type: "right"; id: number; right: NameRight }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }

@@ -7,6 +7,7 @@ import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { DEFAULT_WATCH_LIMIT, defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
+/** For `LookupServer.start()`. Each is a flag of `ptalk serve` too. */
 export interface ServerOptions {
   /** HOST:PORT, [IPV6]:PORT or the two apart; port 0 lets the system pick. Default 127.0.0.1:5518. */
   readonly listen?: string | ServerAddress;

@@ -46,7 +46,12 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     undo.push(() => state.release());
     const { mailbox: keeps, mailboxSize: bytes, mailboxAge } = settings;
     const folder = keeps && state.path !== null ? join(state.path, "mailbox") : null;
-    const mailbox = await MailboxOffice.open(folder, { bytes, ageMs: mailboxAge * 1000 }, log);
+    const mailbox = await MailboxOffice.open({
+      path: folder,
+      limits: { bytes, ageMs: mailboxAge * 1000 },
+      serverSeed: state.serverSeed,
+      log,
+    });
     undo.push(() => void mailbox.close());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();

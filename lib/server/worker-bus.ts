@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
+import { InterestIndex } from "./interest-index.ts";
 import type {
   AdminAnswer,
   AdminQuestion,
@@ -29,7 +30,6 @@ export interface WorkerHandle {
 
 interface WorkerState {
   readonly worker: WorkerHandle;
-  watching: boolean;
   /** Called when it has reopened its directory, or is gone. */
   onReopened: (() => void) | null;
   /** Open connections by the owner that they count for, see boundKey(). */
@@ -72,7 +72,10 @@ export class WorkerBus {
   readonly #workers = new Map<number, WorkerState>();
   /** Questions to workers, by their numbers. */
   readonly #asked = new Map<number, (answer: never) => void>();
+  readonly #interests = new InterestIndex();
   #lastQuestion = 0;
+  /** Events passed on, one for each worker that got it. */
+  relayed = 0;
 
   constructor(owner: BusOwner) {
     this.#owner = owner;
@@ -85,7 +88,7 @@ export class WorkerBus {
 
   /** Some connection watches the directory. */
   get isWatched(): boolean {
-    return [...this.#workers.values()].some(({ watching }) => watching);
+    return this.#interests.isWatched;
   }
 
   /** Open connections, in all. */
@@ -110,7 +113,6 @@ export class WorkerBus {
   add(worker: WorkerHandle): void {
     this.#workers.set(worker.id, {
       worker,
-      watching: false,
       onReopened: null,
       origins: new Map(),
       connections: 0,
@@ -120,6 +122,7 @@ export class WorkerBus {
 
   remove(id: number): void {
     this.#workers.get(id)?.onReopened?.();
+    this.#interests.forget(id);
     if (this.#workers.delete(id)) this.#sendLiveWorkers();
   }
 
@@ -140,10 +143,17 @@ export class WorkerBus {
     for (const { worker } of this.#workers.values()) worker.send(message);
   }
 
-  /** Tells all watchers. */
+  /** So many messages wait for a name: any worker finds out whether somebody is on under it. */
+  tellOfMail(name: string, count: number): void {
+    const [first] = this.#workers.values();
+    first?.worker.send({ type: "waiting", name, count });
+  }
+
+  /** Tells the workers whose clients these concern. @param except the worker that they come from */
   announce(events: readonly DirectoryEvent[], except?: number): void {
-    for (const [id, member] of this.#workers) {
-      if (member.watching && id !== except) member.worker.send({ type: "events", events });
+    for (const [id, share] of this.#interests.shares(events, except)) {
+      this.relayed += share.length;
+      this.#workers.get(id)?.worker.send({ type: "events", events: share });
     }
   }
 
@@ -165,8 +175,9 @@ export class WorkerBus {
         this.announce(message.events, id);
         this.#owner.changed(id, message.events);
         break;
-      case "watching":
-        member.watching = message.on;
+      case "interest":
+        this.#interests.change(id, message);
+        member.worker.send({ type: "interest-known" });
         this.#owner.watchingChanged();
         break;
       case "call":

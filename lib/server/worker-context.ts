@@ -23,6 +23,7 @@ import type {
   WorkerConfig,
   WorkerLoad,
 } from "./messages.ts";
+import { RareLog } from "./rare-log.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -55,6 +56,8 @@ export class WorkerContext implements WorkerContextParts {
   readonly log: Log;
   readonly send: SendToPrimary;
   readonly sign: (bytes: Buffer) => Buffer;
+  /** What strangers can cause. */
+  readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
@@ -83,6 +86,7 @@ export class WorkerContext implements WorkerContextParts {
     this.alls = parts.alls;
     this.longReplies = new LongReplies(parts.config.limits);
     this.log = parts.log;
+    this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
     this.sign = parts.sign;
   }

@@ -14,6 +14,7 @@ import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import { isRemoved } from "./administration.ts";
 import { Announcer, callPush, closingPush, mailPush, probePush, removedPush } from "./announcer.ts";
+import { tellOfMail } from "./commands/mailbox.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -31,7 +32,7 @@ import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
 import type { Callee, ClientRow, Removal, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import type { Origin } from "./origin.ts";
-import { refuse, TOO_MANY } from "./rejection.ts";
+import { refuse, refusePlain, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { WorkerContext } from "./worker-context.ts";
 
@@ -52,8 +53,6 @@ export class Worker {
   /** Connections to a TLS server that have not said yet whether they are plain. */
   readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
-  #isReporting = false;
-  #reportedWatching = false;
 
   constructor({ config, directory, log, send }: WorkerParts) {
     const identity = new Identity(Buffer.from(config.serverSeed, "base64"));
@@ -62,7 +61,7 @@ export class Worker {
       directory,
       announcer: new Announcer(directory, {
         watchLimit: config.limits.watchLimit,
-        onWatching: () => this.#reportWatching(),
+        report: (change) => void send({ type: "interest", ...change }),
       }),
       alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
@@ -77,6 +76,8 @@ export class Worker {
       limits: config.limits,
       dispatch: (connection, request, out) => dispatch(context, connection, request, out),
       refused: (reason) => context.refused(reason),
+      wantsTls: ({ address }) =>
+        context.rareLog.warn("a client speaks TLS, and this server is plain; it needs --insecure", { address }),
       closed: (connection) => this.#closed(connection),
     };
     this.#secureContext = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
@@ -100,6 +101,9 @@ export class Worker {
       case "events":
         context.directory.deliver(message.events);
         break;
+      case "interest-known":
+        context.announcer.reported();
+        break;
       case "call":
         this.#call(message.to, message.from);
         break;
@@ -108,6 +112,9 @@ export class Worker {
         break;
       case "mail":
         this.#mail(message.to, message.count);
+        break;
+      case "waiting":
+        void tellOfMail(context, message.name, message.count);
         break;
       case "mailbox":
         context.answer(message.id, message.answer);
@@ -246,16 +253,27 @@ export class Worker {
     const secureContext = this.#secureContext;
     const { address } = origin;
     if (secureContext === null || address === null) this.#connect(socket, origin, true);
-    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), origin, false);
     else {
-      // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
         if (byte === null) void this.#context.send({ type: "closed", origin });
-        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, origin, false);
+        else if (byte === TLS_HANDSHAKE) this.#connect(secured(socket, secureContext), origin, false);
+        // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
+        else if (isLoopback(address)) this.#connect(socket, origin, false);
+        else this.#refusePlain(socket, origin);
       });
     }
+  }
+
+  #refusePlain(socket: Socket, origin: Origin): void {
+    const context = this.#context;
+    context.refused("plain to a TLS server");
+    context.rareLog.warn("a client speaks plain, and this server takes TLS only; it has to leave --insecure out", {
+      address: origin.address,
+    });
+    socket.once("close", () => void context.send({ type: "closed", origin }));
+    refusePlain(socket);
   }
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */
@@ -320,18 +338,6 @@ export class Worker {
     const found = context.connections.get(connection);
     const claim = found?.client?.claim;
     if (found !== undefined && claim?.id === claimId) context.endReplaced(found, claim.name);
-  }
-
-  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
-  #reportWatching(): void {
-    const on = this.#context.announcer.isWatched;
-    if (this.#isReporting || on === this.#reportedWatching) return;
-    this.#isReporting = true;
-    this.#reportedWatching = on;
-    void this.#context.send({ type: "watching", on }).then(() => {
-      this.#isReporting = false;
-      this.#reportWatching();
-    });
   }
 
   /** Ends silent and stuck connections. */

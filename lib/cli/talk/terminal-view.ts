@@ -32,6 +32,7 @@ import {
   metText,
   missedText,
   NOTHING_SAID,
+  offText,
   ownStatusText,
   partnerText,
   peerText,
@@ -40,6 +41,7 @@ import {
   roomText,
   statusText,
   welcome,
+  whenOffText,
 } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -57,6 +59,8 @@ const CLEARED = "Ctrl-C has cleared the line (Ctrl-Y brings it back); it does no
 interface Outgoing {
   readonly to: string;
   readonly text: string;
+  /** Its recipient is off. */
+  readonly waits: boolean;
 }
 
 export interface TerminalViewOptions {
@@ -148,8 +152,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
-    sent: ({ id, to }, text) => {
-      pending.set(id, { to, text });
+    sent: ({ id, to }, text, waits = false) => {
+      pending.set(id, { to, text, waits });
       showPending();
     },
     delivered: ({ id, to, ms, at, room }) => {
@@ -249,6 +253,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
       say(partnerText(name));
     },
+    off: (offer) => say(offText(offer)),
+    whenOff: (name, choice) => say(whenOffText(name, choice)),
     absent: (name) => say(absentText(name)),
     met: (event) => say(metText(event)),
     restore: (line) => terminal.restore(line),
@@ -266,7 +272,9 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
 
 function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): string[] {
   const shown = [...pending.values()].slice(-PENDING_SHOWN);
-  const rows = shown.map(({ to, text }) => `${marks.pending} ${marks.to} ${to}: ${text}`);
+  const rows = shown.map(
+    ({ to, text, waits }) => `${marks.pending} ${marks.to} ${to}${waits ? " (waits)" : ""}: ${text}`,
+  );
   const hidden = pending.size - rows.length;
   return hidden > 0 ? [`${marks.pending} ${hidden} more under way`, ...rows] : rows;
 }

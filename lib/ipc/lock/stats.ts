@@ -19,6 +19,7 @@ export interface LockUser {
 
 type ShownPhase = LockUser["phase"];
 
+/** A lock's state at one instant, from `stats()` or `inspect()`. */
 export interface LockStats {
   /** Sections entered since the lock was created. */
   acquisitions: { read: number; write: number };

@@ -1,6 +1,7 @@
 // One line of a journal: what was said, to or by whom, and what became of it. Pure.
 import { isUtf8 } from "node:buffer";
 
+/** One message of the history, as `history --json` prints it. */
 export interface HistoryRecord {
   /** Milliseconds since the epoch: when it was shown here, or its sender learned what became of it. */
   readonly at: number;
