@@ -314,6 +314,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
       if (error.code === "TLS") throw this.#tlsWanted(error);
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
+      if (isForbidden(error)) throw TalkError.refused(`the server refuses: ${error.message}`, error);
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
   }
@@ -359,7 +360,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (pending === undefined) {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
       if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
-      this.#end(TalkError.unreachable(this.server, value.message, value));
+      this.#end(
+        isForbidden(value)
+          ? TalkError.refused(`the server refuses: ${value.message}`, value)
+          : TalkError.unreachable(this.server, value.message, value),
+      );
       return;
     }
     const sample = performance.now() - pending.askedAt;
@@ -386,6 +391,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.emit("close", reason);
   }
 }
+
+/** A rule of the server's administrator, which no second attempt changes. */
+const isForbidden = ({ code }: ReplyError): boolean => code === "BANNED" || code === "NOPERM";
 
 /** Uids of the sockets that take connections to that address; none where that cannot be seen. */
 const ownersAt = (address: ServerAddress): ReadonlySet<number> => new Set(listenersAt(address).map(({ uid }) => uid));

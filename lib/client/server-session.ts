@@ -510,6 +510,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
+    else if (kind === "removed") this.#giveUp(removedBy(values, this.#connection.server));
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
@@ -600,6 +601,16 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
   }
+}
+
+/** An administrator's word: this client does not come back by itself. */
+function removedBy([, by, until]: RespValue[], server: string): TalkError {
+  const who = typeof by === "string" && by !== "" ? by : "an administrator";
+  const end = typeof until === "string" && /^[1-9]\d{0,15}$/.test(until) ? new Date(Number(until)) : null;
+  if (end === null || Number.isNaN(end.getTime())) {
+    return TalkError.refused(`${who} has removed you from the lookup server ${server}`);
+  }
+  return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
 }
 
 /** Its certificate or its key is not the one that is remembered. */

@@ -43,6 +43,8 @@ const SECOND_MS = 1000;
 export class Connection {
   readonly id: number;
   readonly origin: Origin;
+  /** When it came, ms since the epoch. */
+  readonly since = Date.now();
   protocol: Protocol = 2;
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
@@ -114,6 +116,11 @@ export class Connection {
     const secure = this.#socket as TLSSocket;
     if (secure.destroyed || secure.getProtocol() !== "TLSv1.3") return null;
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
+  }
+
+  get transport(): "unix" | "tcp" | "tls" {
+    if (this.origin.address === null) return "unix";
+    return "exportKeyingMaterial" in this.#socket ? "tls" : "tcp";
   }
 
   /** Where this host reaches the client; an IPv4 address in IPv4 notation. */

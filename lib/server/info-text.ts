@@ -19,6 +19,8 @@ export interface ServerFacts {
   readonly refusals: ReadonlyMap<string, number>;
   /** Signals that the primary has taken. */
   readonly signals: readonly SignalCount[];
+  /** What administrators have done. */
+  readonly admin: Readonly<Record<string, number>>;
   /** Counters of the directory itself, flat. */
   readonly directory: Readonly<Record<string, number>>;
 }
@@ -57,6 +59,7 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       events_relayed: facts.relayed,
       ...facts.directory,
     }),
+    section("Admin", facts.admin),
     section(
       "Signals",
       Object.fromEntries(

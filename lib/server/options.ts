@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly insecure?: boolean;
   /** The login names of this host belong to no particular user, except to their own users on this host. */
   readonly openNames?: boolean;
+  /** Logins of users of this host who may administer the server (`ptalk admin`), beside root and the server's own user. */
+  readonly admins?: readonly string[];
   /**
    * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
    * removed at the end. One server at a time.
@@ -86,6 +88,7 @@ export interface ServerSettings {
   readonly tlsKey: string | null;
   readonly insecure: boolean;
   readonly openNames: boolean;
+  readonly admins: readonly string[];
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
   readonly mailbox: boolean;
@@ -120,6 +123,10 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
   openNames: [isBoolean, "true or false"],
+  admins: [
+    (value) => Array.isArray(value) && value.every((login) => isString(login) && login !== ""),
+    "a list of logins",
+  ],
   stateDir: [isString, "a folder's path"],
   ephemeral: [isBoolean, "true or false"],
   mailbox: [isBoolean, "true or false"],
@@ -202,6 +209,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     openNames: options.openNames ?? false,
+    admins: options.admins ?? [],
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
     mailbox: options.mailbox ?? true,
