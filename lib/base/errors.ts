@@ -58,6 +58,8 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  | "other-metrics-port"
+  | "local-metrics"
   /** Subject: the UDP port. */
   | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */

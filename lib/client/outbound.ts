@@ -219,12 +219,13 @@ export class OutboundMessages {
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
     let via: PathKind;
+    const since = performance.now();
     try {
       const message = { from, text, id, room, auto, repeated, wall };
       ({ via } = await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs }));
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
-      throw (isLate && book.objectionTo(lane.name, recipient)) || error;
+      throw (isLate && book.objectionTo(lane.name, recipient, since)) || error;
     }
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;

@@ -14,7 +14,6 @@ import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt } from "../base/service.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
@@ -24,7 +23,7 @@ import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
-import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { KnownPeers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -36,6 +35,7 @@ import { reachableEndpoints } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import { KnownServer } from "./known-server.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import { LocalUsers } from "./local-users.ts";
 import {
@@ -135,7 +135,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#transport = transport;
     const localUsers = new LocalUsers();
     this.#book = new AddressBook({
-      server,
+      scope: () => session.scope,
       peers,
       source: session,
       endpointsOf: (entry) => reachableEndpoints(entry, session),
@@ -193,6 +193,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("peer", event);
     });
     session.on("mail", () => void this.#checkLeft());
+    session.on("refused", (error) => this.#tell("refused", error));
     session.on("gone", (error) => this.#fail(error));
   }
 
@@ -223,7 +224,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
-    const servers = new KnownServers(stateDir);
+    const known = new KnownServer(stateDir, server);
     const session = await ServerSession.open({
       name: options.name,
       address,
@@ -231,7 +232,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       insecure: options.insecure ?? false,
       listed: options.listed,
       relay: options.relay,
-      checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
+      checkCertificate: (certificate) => known.checkCertificate(certificate),
+      identify: (met) => known.identify(met),
       signal,
       revive: revival && ((stop) => revival.revive(stop)),
     });
@@ -437,9 +439,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #loadLeft(): Promise<LeftMessages> {
     this.#left ??= import("./left-messages.ts").then(({ LeftMessages }) => {
       const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
-      const { name, server } = this;
+      const { name } = this;
       const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
-      return new LeftMessages({ ...this.#leftParts, ...parts, name, server, onReceipt });
+      return new LeftMessages({ ...this.#leftParts, ...parts, name, onReceipt });
     });
     return this.#left;
   }

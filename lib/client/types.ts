@@ -218,7 +218,11 @@ export interface ReceiptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  readonly state: "delivered" | "declined";
+  /**
+   * "delivered", "declined": the recipient's word. "expired": the recipient has not fetched it in time; "lost-key": the recipient has no
+   * key any more that opens it; both are the server's word.
+   */
+  readonly state: "delivered" | "declined" | "expired" | "lost-key";
 }
 /** Another client has come or gone. */
 export interface PeerEvent {
@@ -280,7 +284,10 @@ export interface TalkClientEvents {
   met: [event: MetEvent];
   path: [event: PathEvent];
   server: [event: ServerEvent];
-  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
+  /**
+   * A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. Or the server
+   * shows another certificate or key than before, told once: conversations go on, and it is tried again.
+   */
   refused: [error: Error];
   /**
    * The session ended for good (name lost to another program, refused): send() fails from here on. Or a listener of this

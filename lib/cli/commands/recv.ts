@@ -7,6 +7,7 @@ import { validateRoom } from "../../base/names.ts";
 import { seconds } from "../../base/seconds.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
+import { withAdvice } from "../advice.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
 import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
@@ -19,7 +20,7 @@ import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { receiptText, roomText, welcome } from "../talk/texts.ts";
+import { metText, receiptText, roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come; 69: no lookup server answered in it. A file that comes is written to
@@ -85,7 +86,8 @@ async function run(
     if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
-    client.on("refused", ({ message }) => note(message));
+    client.on("refused", (error) => note(withAdvice(error)));
+    if (!json) client.on("met", (event) => note(metText(event)));
     client.on("receipt", (event) => {
       if (json) printJson(receiptJson(event)).catch(() => {});
       else note(receiptText(event));

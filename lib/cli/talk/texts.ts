@@ -150,5 +150,15 @@ export function keptText({ to, until, newKey }: KeptEvent): string {
 
 /** "delivered to bob at 09:12" */
 export function receiptText({ to, state, at }: ReceiptEvent): string {
-  return `${state === "delivered" ? "delivered to" : "declined by"} ${escapeControls(to)} at ${time(at)}`;
+  const who = escapeControls(to);
+  switch (state) {
+    case "delivered":
+      return `delivered to ${who} at ${time(at)}`;
+    case "declined":
+      return `declined by ${who} at ${time(at)}`;
+    case "expired":
+      return `not delivered: ${who} has not fetched a message by ${time(at)}, and the server has discarded it`;
+    case "lost-key":
+      return `not delivered: ${who} has another key now, and could not open a message at ${time(at)}`;
+  }
 }
