@@ -235,7 +235,7 @@ export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
 }
 
-/** What is sent to somebody goes another way from now on. */
+/** What is sent to somebody goes another way from now on: over the relay, directly again, or to another address. */
 export interface PathEvent {
   readonly name: string;
   readonly via: "direct" | "relay";
