@@ -9,7 +9,9 @@ export const WORKERS = 2;
 export const CAPACITY = 16_384;
 const SIZES = [0, 500, 2_000, 5_000, 10_000];
 const AT_ONCE = 50;
-const ROUNDS = 5;
+const ROUNDS = 7;
+/** Rounds in which the programs compile what they do most. */
+const WARM_UP = 4;
 const REGISTRATIONS = 500;
 const VISITORS = 100;
 /** Of each visitor, and of each client. */
@@ -101,7 +103,7 @@ export class Crowd {
 export async function rawConnections(report) {
   const [empty, full] = [await Crowd.start(), await Crowd.start()];
   const points = [];
-  await empty.registrations(); // compiles
+  for (let i = 0; i < WARM_UP; i++) for (const crowd of [empty, full]) await crowd.registrations();
   for (const size of SIZES) {
     await full.growTo(size);
     await full.registrations();
