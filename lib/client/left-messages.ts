@@ -32,9 +32,11 @@ const debug = debuglog("ptalk-client");
 export interface LeftParts {
   readonly name: string;
   readonly identity: Identity;
+  /** Keys of this user that were replaced lately. */
+  readonly oldIdentities: () => readonly Identity[];
   readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
   readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope">;
-  readonly book: Pick<AddressBook, "verifySender">;
+  readonly book: Pick<AddressBook, "verifySender" | "followKey">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
   readonly onReceipt: (event: ReceiptEvent) => void;
@@ -55,6 +57,7 @@ export class LeftMessages {
   #isDue = false;
   /** One was not shown: it, and those behind it, are for another program. */
   #isStopped = false;
+  #before: readonly Identity[] | undefined;
   /** The server says that it keeps none. */
   #hasNoMailbox = false;
 
@@ -128,7 +131,7 @@ export class LeftMessages {
 
   /** @returns whether the server may forget it */
   async #receive({ leftAt, again, sealed }: Taken): Promise<boolean> {
-    const opened = openSealed(this.#parts.identity, sealed);
+    const opened = this.#open(sealed);
     const body = opened && decodeLeft(opened.body);
     // Sealed for a key that this user has no more, or by a later version: it is of no use to anybody.
     if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
@@ -150,6 +153,19 @@ export class LeftMessages {
       await this.#sendReceipt(opened.key, from, id, outcome === "accepted" ? "delivered" : "declined");
     }
     return true;
+  }
+
+  /** What was left before this user's key was replaced is sealed for the one before. */
+  #open(sealed: Buffer): ReturnType<typeof openSealed> {
+    const { identity, oldIdentities } = this.#parts;
+    const opened = openSealed(identity, sealed);
+    if (opened !== null) return opened;
+    this.#before ??= oldIdentities();
+    for (const before of this.#before) {
+      const known = openSealed(before, sealed);
+      if (known !== null) return known;
+    }
+    return null;
   }
 
   async #receiveReceipt(key: Buffer, { from, id, state }: Extract<LeftBody, { type: "receipt" }>): Promise<boolean> {
@@ -187,10 +203,21 @@ export class LeftMessages {
     const { peers, session } = this.#parts;
     const remembered = peers.keyFor(session.scope, name) ?? null;
     const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
-    if (owner !== null) peers.check(session.scope, name, owner);
-    const key = remembered ?? owner;
+    if (owner === null || owner === remembered) return this.#known(shown, remembered);
+    try {
+      peers.check(session.scope, name, owner);
+    } catch (error) {
+      if (!(error instanceof TalkError) || remembered === null) throw error;
+      await this.#parts.book.followKey(name, owner, error);
+      return this.#known(shown, owner);
+    }
+    return { key: Buffer.from(owner, "base64"), isNew: true };
+  }
+
+  /** @throws TalkError no-key */
+  #known(shown: string, key: string | null): { key: Buffer; isNew: boolean } {
     if (key === null) throw TalkError.noKey(shown);
-    return { key: Buffer.from(key, "base64"), isNew: remembered === null };
+    return { key: Buffer.from(key, "base64"), isNew: false };
   }
 
   /** @throws TalkError */
