@@ -47,6 +47,16 @@ export class ServerAdministration implements AsyncDisposable {
     return new ServerAdministration(await openConnection(options), options.server);
   }
 
+  /** Whether this user is an administrator. @throws TalkError try-again, unreachable, protocol */
+  async isAllowed(): Promise<boolean> {
+    try {
+      return (await this.#count("CHECK")) > 0;
+    } catch (error) {
+      if (error instanceof TalkError && error.code === "refused") return false;
+      throw error;
+    }
+  }
+
   /** All connections but this one. @throws TalkError refused for a user who is no administrator, try-again, unreachable, protocol */
   async clients(): Promise<AdminClient[]> {
     return this.#maps(await this.#ask("CLIENTS")).map((fields) => ({

@@ -102,6 +102,8 @@ interface ServerConnectionEvents {
 export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly server: string;
   readonly transport: Transport;
+  /** Of the Unix socket, "@name" for an abstract one; null on TCP. */
+  readonly path: string | null;
   readonly #socket: Socket;
   readonly #signal: AbortSignal | undefined;
   readonly #decoder = new ReplyDecoder();
@@ -118,6 +120,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const server = formatServerAddress(address);
     this.server = server;
     this.transport = path !== undefined ? "unix" : "exportKeyingMaterial" in socket ? "tls" : "tcp";
+    this.path = path ?? null;
     this.#socket = socket;
     this.#signal = signal;
     this.#watchdog = setInterval(() => this.#expire(), 1_000).unref();

@@ -14,6 +14,7 @@ import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
@@ -26,6 +27,7 @@ import { claimRequest, isPassing, isUnknown, registrationError, registrationRequ
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
+import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -174,6 +176,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** The kernel that this client runs on is the server's too. */
   get isOnThisHost(): boolean {
     return this.#connection.transport === "unix";
+  }
+
+  /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
+  get isAtRootsServer(): boolean {
+    const { path } = this.#connection;
+    return path === SERVICE_SOCKET || (path !== null && !path.startsWith("@") && this.#greeting.serverUid === 0);
+  }
+
+  /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
+  async adminOf(name: string): Promise<AdminHolder | null> {
+    const reply = await this.#connection.command("OWNER", name, "ADMIN").catch(() => null);
+    if (!(reply instanceof Map) || reply.get("admin") !== 1) return null;
+    const [key, uid] = [reply.get("key"), reply.get("uid")];
+    return typeof key === "string" && typeof uid === "number" ? { key, uid } : null;
   }
 
   get isConnected(): boolean {

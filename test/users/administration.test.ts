@@ -188,6 +188,35 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
     expect(program.child.exitCode).toBeNull();
   });
 
+  it("shows what an administrator writes to everybody as such, also to who ignores the sender; nobody else's", async () => {
+    const program = games.start([...at(), "talk", "--json"]);
+    programs.push(program);
+    await program.line();
+    program.say("/ignore mail");
+    expect(JSON.parse(await program.line())).toMatchObject({ type: "ignored" });
+    expect((await mail.run([...at(), "wall", "--json", "reboot at six"])).code).toBe(0);
+    expect(JSON.parse(await program.line())).toMatchObject({
+      ...{ type: "message", from: "mail", text: "reboot at six", kind: "wall", uid: mail.uid, attested: "kernel" },
+    });
+    const refused = await news.run([...at(), "wall", "obey"]);
+    expect([refused.code, refused.stderr]).toEqual([
+      77,
+      "ptalk: only root and the server's administrators (serve --admins) write to everybody\n",
+    ]);
+    expect((await mail.run([...at(), "wall", "--tty", "obey"])).code).toBe(77);
+    // A program that asks nobody.
+    const script = `import { TalkClient } from ${JSON.stringify(join(import.meta.dirname, "../../dist/index.js"))};
+      const client = await TalkClient.connect({ name: "news", server: "${server.address}" });
+      console.log(JSON.stringify(await client.wall("obey")));
+      await client.close();`;
+    const forger = track(news.program([process.execPath, "--input-type=module", "-e", script]));
+    expect(JSON.parse(await forger.line())).toMatchObject({ reached: 1, of: 1 });
+    let event: { type: string };
+    do event = JSON.parse(await program.line());
+    while (event.type !== "message");
+    expect(event).toMatchObject({ from: "news", text: "obey", kind: "text" });
+  });
+
   it("counts what administrators do", async () => {
     await on(news, "--as", "counted");
     await admin(root, "kick", "counted");
