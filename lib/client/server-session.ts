@@ -530,7 +530,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
-    else if (kind === "closing") this.emit("server", { state: "closing" });
+    else if (kind === "closing") this.#tellOfServer("closing");
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
@@ -555,7 +555,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #onLost(): void {
     clearInterval(this.#ping);
     if (this.#isClosing) return;
-    this.emit("server", { state: "lost" });
+    this.#tellOfServer("lost");
     this.#reconnect().catch((error: Error) => this.#giveUp(error));
   }
 
@@ -598,7 +598,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#reconnects++;
     this.#refusal = "";
     this.#watchOver();
-    this.emit("server", { state: "back" });
+    this.#tellOfServer("back");
     this.#wake();
   }
 
@@ -610,6 +610,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** @throws TalkError refused */
+  #tellOfServer(state: ServerEvent["state"]): void {
+    const { serverUid: uid, serverUser: user } = this.#greeting;
+    this.emit("server", { state, address: this.#connection.server, uid, user });
+  }
+
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
     this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;
