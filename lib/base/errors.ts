@@ -147,6 +147,13 @@ export class TalkError extends Error {
   static declined(to: string, reason: string): TalkError {
     return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
   }
+  /** @param reason empty: none is given */
+  static fileDeclined(to: string, name: string, reason: string): TalkError {
+    return new TalkError(
+      "declined",
+      `${quote(to)} declines the file ${quote(name)}${reason === "" ? "" : `: ${reason}`}`,
+    );
+  }
   static notUnderstood(to: string, reason: string): TalkError {
     return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);
   }
