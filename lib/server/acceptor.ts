@@ -240,8 +240,8 @@ function describeHolder(address: ServerAddress): string {
     : `another program${who}${process_} uses that port`;
 }
 
-/** The error of a listen that failed, for people. */
-export function listenError(error: unknown, address: ServerAddress): TalkError {
+/** The error of a listen that failed, for people. @param what is to be served, if not clients */
+export function listenError(error: unknown, address: ServerAddress, what = ""): TalkError {
   const { code } = error as NodeJS.ErrnoException;
   const where = formatServerAddress(address);
   const reasons: Readonly<Record<string, string>> = {
@@ -250,7 +250,7 @@ export function listenError(error: unknown, address: ServerAddress): TalkError {
     ENOTFOUND: "that host name is not known",
   };
   const reason = code === "EADDRINUSE" ? describeHolder(address) : reasons[code ?? ""];
-  const message = `cannot serve on ${where}: ${reason ?? (error as Error).message}`;
+  const message = `cannot serve ${what === "" ? "" : `${what} `}on ${where}: ${reason ?? (error as Error).message}`;
   if (code === "EACCES") return TalkError.refused(message, error);
   return new TalkError(
     "unreachable",

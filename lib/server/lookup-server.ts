@@ -9,12 +9,15 @@ import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { Administration } from "./administration.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
-import { infoText } from "./info-text.ts";
+import { infoText, type ServerFacts } from "./info-text.ts";
 import { DRAIN_MS } from "./limits.ts";
 import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
+import { LoopDelay } from "./loop-delay.ts";
 import type { MailboxOffice } from "./mailbox-office.ts";
-import type { WorkerConfig, WorkerLoad } from "./messages.ts";
+import type { WorkerConfig } from "./messages.ts";
+import { metricsText } from "./metrics.ts";
+import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
@@ -61,6 +64,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
   readonly #mailbox: MailboxOffice;
+  readonly #metrics: MetricsEndpoint | null;
+  readonly #loopDelay = new LoopDelay();
   readonly #administration: Administration;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
@@ -74,13 +79,14 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, state, mailbox, tls } = parts;
+    const { settings, acceptor, sockets, state, mailbox, metrics, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
     this.#mailbox = mailbox;
+    this.#metrics = metrics;
     this.#tls = tls;
     this.port = acceptor.address.port;
     this.#host = acceptor.address.host;
@@ -119,7 +125,7 @@ export class LookupServer implements AsyncDisposable {
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
       workerError: (reason) => settings.log.error(reason),
-      infoText: (loads) => this.#info(loads),
+      infoText: (loads) => infoText(this.#facts(), loads),
       rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
       loginOf: (uid) => this.#loginOf(uid),
       admin: (worker, { uid, connection, request }) =>
@@ -204,6 +210,11 @@ export class LookupServer implements AsyncDisposable {
     return this.#settings.capacity;
   }
 
+  /** "HOST:PORT" of the metrics, with the port that the system picked; null without. */
+  get metricsAddress(): string | null {
+    return this.#metrics?.address ?? null;
+  }
+
   /** Pids of the worker processes. */
   get workers(): number[] {
     return this.#pool.pids;
@@ -237,6 +248,11 @@ export class LookupServer implements AsyncDisposable {
     if (this.#settings.ephemeral) {
       this.#serviceWatch = watchForService(() => void this.stop("service"));
     }
+    this.#metrics?.serve(async () => {
+      const loads = await this.#bus.stats();
+      const { stats: mailbox } = this.#mailbox;
+      return metricsText({ ...this.#facts(), mailbox, loopDelayP99: this.#loopDelay.p99() }, loads);
+    });
     this.#empty?.start();
   }
 
@@ -262,6 +278,8 @@ export class LookupServer implements AsyncDisposable {
     this.#serviceWatch?.[Symbol.dispose]();
     this.#acceptor.close();
     this.#sockets.close();
+    this.#metrics?.close();
+    this.#loopDelay.stop();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
     await this.#mailbox.close();
@@ -314,27 +332,24 @@ export class LookupServer implements AsyncDisposable {
     };
   }
 
-  #info(loads: readonly WorkerLoad[]): string {
-    return infoText(
-      {
-        version: VERSION,
-        pid: process.pid,
-        uid: process.getuid?.() ?? 0,
-        address: this.address,
-        tls: this.#tls !== null,
-        startedAt: this.#startedAt,
-        clients: this.clients,
-        capacity: this.#settings.capacity,
-        connections: this.#bus.connections,
-        relayed: this.#bus.relayed,
-        workersReplaced: this.#pool.replaced,
-        refusals: this.#acceptor.refusals,
-        signals: signalCounts(),
-        admin: { ...this.#administration.stats, draining: this.#isDraining ? 1 : 0 },
-        directory: this.#directory.stats(),
-      },
-      loads,
-    );
+  #facts(): ServerFacts {
+    return {
+      version: VERSION,
+      pid: process.pid,
+      uid: process.getuid?.() ?? 0,
+      address: this.address,
+      tls: this.#tls !== null,
+      startedAt: this.#startedAt,
+      clients: this.clients,
+      capacity: this.#settings.capacity,
+      connections: this.#bus.connections,
+      relayed: this.#bus.relayed,
+      workersReplaced: this.#pool.replaced,
+      refusals: this.#acceptor.refusals,
+      signals: signalCounts(),
+      admin: { ...this.#administration.stats, draining: this.#isDraining ? 1 : 0 },
+      directory: this.#directory.stats(),
+    };
   }
 }
 

@@ -67,6 +67,11 @@ export interface ServerOptions {
   readonly socketFd?: number;
   /** Clients on up to which a connection may watch everybody. Default 256. */
   readonly watchLimit?: number;
+  /**
+   * HOST:PORT on which Prometheus reads the server's counters, over HTTP at /metrics. Another address than loopback needs
+   * `insecure`. Default: none.
+   */
+  readonly metrics?: string;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -97,6 +102,7 @@ export interface ServerSettings {
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
+  readonly metrics: ServerAddress | null;
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
@@ -139,6 +145,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   socket: [isString, "a path"],
   socketFd: [isNumber, "a descriptor"],
   watchLimit: [isNumber, "a number"],
+  metrics: [isString, "HOST:PORT"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -217,6 +224,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
+    metrics: options.metrics === undefined ? null : parseServerAddress(options.metrics, "metrics", 0),
     limits: {
       ...defaultLimits(capacity),
       watchLimit: whole("watch-limit", options.watchLimit ?? DEFAULT_WATCH_LIMIT, 0, MAX_CAPACITY),

@@ -11,7 +11,7 @@ import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
-import { Terminal } from "../terminal/terminal.ts";
+import { DEFAULT_COLUMNS, Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
@@ -114,6 +114,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
+  const columns = (): number => process.stdout.columns || DEFAULT_COLUMNS;
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
@@ -127,7 +128,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
   const showPending = (): void => {
-    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map((file) => progressBar(file, columns()));
     terminal.setStatus([...statusRows(pending, marks), ...moving]);
   };
   const settle = (id: string, mark: string, at: number): string[] => {
