@@ -44,7 +44,7 @@ export class ServerAdministration implements AsyncDisposable {
 
   /** @throws TalkError unreachable, refused (certificate, banned), protocol; AbortError */
   static async connect(options: OpenDirectoryOptions): Promise<ServerAdministration> {
-    return new ServerAdministration(await openConnection(options), options.server);
+    return new ServerAdministration(await openConnection({ ...options, isAdmin: true }), options.server);
   }
 
   /** Whether this user is an administrator. @throws TalkError try-again, unreachable, protocol */

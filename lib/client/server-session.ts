@@ -18,6 +18,7 @@ import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
+import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
@@ -181,7 +182,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
   get isAtRootsServer(): boolean {
     const { path } = this.#connection;
-    return path === SERVICE_SOCKET || (path !== null && !path.startsWith("@") && this.#greeting.serverUid === 0);
+    if (path === null || path === SERVICE_SOCKET) return path !== null;
+    // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
+    return this.#greeting.serverUid === 0 && findLiveServer(this.#options.address)?.uid === 0;
   }
 
   /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
