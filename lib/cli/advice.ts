@@ -26,6 +26,10 @@ export function adviceFor(error: unknown): string {
       return "Give another one with --state-dir";
     case "other-port":
       return "Use that server, or serve on another port with --listen";
+    case "other-metrics-port":
+      return "Give another port with --metrics";
+    case "local-metrics":
+      return "Give an address of this machine alone (--metrics 127.0.0.1:9518), or --insecure if you trust the network";
     case "other-chat-port":
       return "Take another one from 1024 up (--port, PTALK_PORT), or none: then the system picks it";
     case "own-session":

@@ -16,6 +16,7 @@ import {
   fileMode,
   integer,
   listen,
+  logins,
   name,
   type Origin,
   oneOf,
@@ -79,10 +80,12 @@ const SERVE_SETTINGS = {
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   watchLimit: { env: "WATCH_LIMIT", key: "watch-limit", read: integer(0, MAX_CAPACITY), fallback: 256 },
+  metrics: { env: "METRICS", key: "metrics", read: listen, fallback: null },
   mailbox: { env: "MAILBOX", key: "mailbox", read: boolean, fallback: true },
   mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
   mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
+  admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 
 type SettingTable = Readonly<Record<string, Setting<unknown>>>;

@@ -3,15 +3,19 @@
 // Knows nothing of sockets and messages. Names are folded here, but for error messages.
 //
 // Whom a message is for:
-//  1. known(): the server said so just now, or it is away. No question, no waiting.
+//  1. known(): the server said so just now, or it is away, or a session is open: that one is used whatever the server says, or does
+//     not say. Then the server is asked beside it. No waiting.
 //  2. find(): else the server is asked. For somebody known the answer is waited for shortly; what was known before serves then.
-//  3. The server knows no such client. An open session is used all the same: the directory does not overrule a conversation.
-//     While a server has not settled after a restart, the client may be on its way back: ask again. Else: no such user.
+//  3. The server knows no such client. Where it has not said that the client left, the last address serves for a minute: the client
+//     may be on its way back to a server that has restarted, and it is no such user only when the message's time is over.
+//     While a server has not settled after a restart, a client that this program has not met may be on its way back too: ask
+//     again. Else: no such user.
 //  4. The key must be the remembered one, if there is one, and the client of this version of the peer protocol.
 //
 // Whom a message is from, verifySender():
 //  1. The key must be the remembered one, if there is one.
-//  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key.
+//  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key. What it has
+//     said before counts at once, and it is asked again beside it: no confirmation waits for that.
 //  3. The verdict: see TalkMessage.verified.
 import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -30,6 +34,8 @@ import type { DirectoryStats } from "./types.ts";
 
 /** Milliseconds after which the server is asked again, should a push have been missed. */
 const FRESH_MS = 2_000;
+/** Milliseconds for which the last address of a client serves that a server does not know, but has not seen leave either. */
+const MISSED_MS = 60_000;
 /** Milliseconds that a question about somebody known holds a message up. */
 const KNOWN_PATIENCE_MS = 250;
 /** Milliseconds that the message of a stranger waits for the server's word on the sender. */
@@ -106,7 +112,11 @@ export class AddressBook {
    */
   known(name: string): Recipient | null {
     const contact = this.#contacts.get(name);
-    if (contact === undefined || !this.#isCurrent(contact)) return null;
+    if (contact === undefined) return null;
+    if (!this.#isCurrent(contact)) {
+      if (this.#inConversation(contact) === null) return null;
+      this.#askAgain(name, contact);
+    }
     this.#noteMemory();
     return this.#recipient(name, contact);
   }
@@ -129,16 +139,25 @@ export class AddressBook {
    */
   async find(name: string, shown: string, signal: AbortSignal, awaitsReturn = true): Promise<Recipient> {
     const { source } = this.#parts;
-    for (let attempt = 0; ; attempt++) {
+    let isUnknown = false;
+    const onLate = (): void => {
+      // Its time is over while the client has not come back.
+      if (isUnknown && source.isConnected && isLate(signal.reason)) throw TalkError.noSuchUser(shown);
       signal.throwIfAborted();
+    };
+    for (let attempt = 0; ; attempt++) {
+      onLate();
       if (!source.isConnected && !this.#isUsable(this.#contacts.get(name))) await source.whenConnected(signal);
       try {
         const contact = await abortable(this.#current(name), signal);
-        if (contact !== null) return this.#recipient(name, contact);
+        // One that would be left at the server does not go to an address where nobody may be.
+        const isThere = awaitsReturn || contact === null || contact.isOn || this.#inConversation(contact) !== null;
+        if (contact !== null && isThere) return this.#recipient(name, contact);
+        isUnknown = true;
         const returns = awaitsReturn && (await abortable(this.#mayReturn(name), signal));
         if (!returns) throw TalkError.noSuchUser(shown);
       } catch (error) {
-        signal.throwIfAborted();
+        onLate();
         const offered = this.#contacts.get(name)?.entry?.key;
         if (isChangedKey(error) && offered !== undefined) {
           await abortable(this.followKey(name, offered, error), signal);
@@ -147,7 +166,7 @@ export class AddressBook {
         if (source.isConnected || !isUnreachable(error)) throw error;
         continue; // it broke off: ask again when it is back
       }
-      await sleep(Math.min(backoffMs(attempt, RETURN), Math.ceil(source.settlingMs)), signal);
+      await sleep(Math.min(backoffMs(attempt, RETURN), Math.ceil(source.settlingMs)), signal).catch(onLate);
     }
   }
 
@@ -158,7 +177,7 @@ export class AddressBook {
       this.#touchedAt = performance.now(); // the server notes a lookup itself
       const entry = await this.#parts.source.lookup(name);
       if (entry) this.#learnAs(name, entry);
-      else this.#contacts.get(name)?.onLeft();
+      else this.#contacts.get(name)?.onMissed();
       return entry;
     });
   }
@@ -172,10 +191,19 @@ export class AddressBook {
     }
   }
 
-  /** Why no message to this recipient can arrive, going by what the server has said since; null if nothing speaks against it. */
-  objectionTo(name: string, { entry }: Recipient): TalkError | null {
-    const latest = this.#contacts.get(name)?.entry ?? entry;
-    if (latest.key === entry.key && latest.protocol === entry.protocol) return null;
+  /**
+   * Why no message to this recipient can arrive, going by what the server has said since; null if nothing speaks against it.
+   * @param since when the message was sent, in monotonic milliseconds
+   */
+  objectionTo(name: string, { entry }: Recipient, since: number): TalkError | null {
+    const contact = this.#contacts.get(name);
+    const latest = contact?.entry ?? entry;
+    const isSame = latest.key === entry.key && latest.protocol === entry.protocol;
+    if (isSame) {
+      // It was missing when the message was sent, and has not come back in the message's time.
+      const isGone = contact !== undefined && this.#isMissed(contact) && contact.missedAt < since;
+      return isGone && this.#inConversation(contact) === null ? TalkError.noSuchUser(entry.name) : null;
+    }
     try {
       this.#check(name, latest);
       return null;
@@ -200,11 +228,17 @@ export class AddressBook {
     }
     const contact = this.#contacts.get(name);
     const owner = contact?.owner ?? null;
-    if (contact && owner !== null && (this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected)) {
-      return this.#judge(name, keyText, isRemembered, owner);
+    if (contact && owner !== null) {
+      const isCurrent = this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected;
+      const isExpected = isRemembered && owner.key === keyText;
+      if (!isCurrent && isExpected) void this.#askOwner(name);
+      if (isCurrent || isExpected) return this.#judge(name, keyText, isRemembered, owner);
     }
     const patienceMs = isRemembered || owner?.key === keyText ? KNOWN_PATIENCE_MS : STRANGER_PATIENCE_MS;
-    const asked = withTimeout(patienceMs, this.#askOwner(name), owner);
+    // A server that is silent holds up the first message only, not each.
+    const askedAt = contact?.askedOwnerAt ?? null;
+    const waitedMs = askedAt === null ? 0 : performance.now() - askedAt;
+    const asked = withTimeout(Math.max(0, patienceMs - waitedMs), this.#askOwner(name), owner);
     return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
   }
 
@@ -298,7 +332,17 @@ export class AddressBook {
   /** There is an address to go on with, whatever the server says. */
   #isUsable(contact: Contact | undefined): contact is Contact {
     if (contact === undefined) return false;
-    return contact.isOn || this.#inConversation(contact) !== null;
+    return contact.isOn || this.#isMissed(contact) || this.#inConversation(contact) !== null;
+  }
+
+  #isMissed({ entry, missedAt }: Contact): boolean {
+    return entry !== null && performance.now() - missedAt < MISSED_MS;
+  }
+
+  /** Beside a message that does not wait for the answer. Not with each of many. */
+  #askAgain(name: string, contact: Contact): void {
+    if (!this.#parts.source.isConnected || !contact.mayAsk(FRESH_MS)) return;
+    this.lookup(name).catch(() => {});
   }
 
   /** Where an open session leads, whatever the server says of the client; null if there is none. */
@@ -359,10 +403,16 @@ export class AddressBook {
     try {
       return await this.#owners.run(name, async () => {
         this.#asked++;
-        // Of a key with very many names some are its own only while it is on under them.
-        const owner = (await this.#parts.source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
-        if (owner !== null) this.#contacts.touch(name).onOwner(owner);
-        return owner;
+        const asking = this.#contacts.touch(name);
+        asking.onAskedOwner(performance.now());
+        try {
+          // Of a key with very many names some are its own only while it is on under them.
+          const owner = (await this.#parts.source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
+          if (owner !== null) this.#contacts.touch(name).onOwner(owner);
+          return owner;
+        } finally {
+          asking.onAskedOwner(null);
+        }
       });
     } catch {
       return null;
@@ -496,6 +546,11 @@ const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "bas
 /** The remembered key is another one: its holder may have replaced it. */
 function isChangedKey(error: unknown): error is TalkError {
   return error instanceof TalkError && error.code === "key-mismatch" && error.remedy === "forget-key";
+}
+
+/** The time that a caller gave is over, and it has not given up itself. */
+function isLate(reason: unknown): boolean {
+  return reason instanceof TalkError && reason.code === "not-delivered";
 }
 
 function isUnreachable(error: unknown): boolean {

@@ -20,7 +20,7 @@ import type { KnownPeers } from "../store/known-peers.ts";
 import type { SeenIds } from "../store/seen-ids.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 import type { NewMessageBody } from "../wire/datagram-message.ts";
-import { decodeLeft, encodeLeftText, encodeReceipt, type LeftBody, type ReceiptState } from "../wire/left-body.ts";
+import { decodeLeft, encodeLeftText, encodeReceipt, type Receipt, type ReceiptState } from "../wire/left-body.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { InboundMessages } from "./inbound.ts";
@@ -35,7 +35,7 @@ export interface LeftParts {
   /** Keys of this user that were replaced lately. */
   readonly oldIdentities: () => readonly Identity[];
   readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
-  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope">;
+  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "serverKey">;
   readonly book: Pick<AddressBook, "verifySender" | "followKey">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
@@ -115,11 +115,12 @@ export class LeftMessages {
           taken;
           taken = takenFrom(await session.request("TAKE"))
         ) {
-          if (!(await this.#receive(taken))) {
+          const fate = await this.#receive(taken);
+          if (fate === "stays") {
             this.#isStopped = true;
             return;
           }
-          await session.request("DONE", taken.name);
+          await session.request("DONE", taken.name, ...(fate === "lost" ? ["LOST"] : []));
         }
       }
     } catch (error) {
@@ -129,13 +130,17 @@ export class LeftMessages {
     }
   }
 
-  /** @returns whether the server may forget it */
-  async #receive({ leftAt, again, sealed }: Taken): Promise<boolean> {
+  /** @returns what the server is to know of it: "done", "lost" (this user has no key that opens it), or nothing: it "stays" there */
+  async #receive({ leftAt, again, sealed }: Taken): Promise<"done" | "lost" | "stays"> {
     const opened = this.#open(sealed);
-    const body = opened && decodeLeft(opened.body);
-    // Sealed for a key that this user has no more, or by a later version: it is of no use to anybody.
-    if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
-    if (body.type === "receipt") return this.#receiveReceipt(opened.key, body);
+    if (!opened) return "lost";
+    const body = decodeLeft(opened.body);
+    // By a later version, or moved here from another mailbox: it is of no use to anybody.
+    if (!body || foldName(body.to) !== foldName(this.#parts.name)) return "done";
+    if (body.type === "receipt") {
+      await this.#receiveReceipt(opened.key, body, leftAt);
+      return "done";
+    }
     const { id, from, text, auto } = body.message;
     const way = { room: null, via: "direct" as const, address: { address: "", port: 0 }, at: Date.now(), leftAt };
     const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
@@ -147,12 +152,12 @@ export class LeftMessages {
         () => resolve(null),
       );
     });
-    if (outcome === null) return false;
+    if (outcome === null) return "stays";
     if (outcome === "accepted") await this.#parts.seen.addSynced(opened.key, id);
     if (outcome === "accepted" || outcome === "declined") {
       await this.#sendReceipt(opened.key, from, id, outcome === "accepted" ? "delivered" : "declined");
     }
-    return true;
+    return "done";
   }
 
   /** What was left before this user's key was replaced is sealed for the one before. */
@@ -168,15 +173,21 @@ export class LeftMessages {
     return null;
   }
 
-  async #receiveReceipt(key: Buffer, { from, id, state }: Extract<LeftBody, { type: "receipt" }>): Promise<boolean> {
+  /** @param leftAt when it was left at the server: a moment after what it tells of */
+  async #receiveReceipt(key: Buffer, { from, id, state }: Receipt, leftAt: number): Promise<void> {
     const name = foldIfValid(from);
-    try {
-      if (name !== null) await this.#parts.book.verifySender(name, key);
-    } catch {
-      return true; // somebody else's word
+    if (name === null) return;
+    // What the recipient has not seen is the server's word; what the recipient did with it is the recipient's alone.
+    if (state === "expired" || state === "lost-key") {
+      if (key.toString("base64") !== this.#parts.session.serverKey) return;
+    } else {
+      try {
+        await this.#parts.book.verifySender(name, key);
+      } catch {
+        return; // somebody else's word
+      }
     }
-    this.#parts.onReceipt({ id, to: from, at: Date.now(), state });
-    return true;
+    this.#parts.onReceipt({ id, to: from, at: leftAt, state });
   }
 
   /** Should it be lost, the sender learns less, and nothing wrong. */

@@ -212,12 +212,13 @@ export class OutboundMessages {
     this.follow(lane.name, recipient.entry);
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
+    const since = performance.now();
     try {
       const message = { from, text, id, room, auto, repeated, wall };
       await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
-      throw (isLate && book.objectionTo(lane.name, recipient)) || error;
+      throw (isLate && book.objectionTo(lane.name, recipient, since)) || error;
     }
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;

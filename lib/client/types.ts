@@ -218,7 +218,11 @@ export interface ReceiptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  readonly state: "delivered" | "declined";
+  /**
+   * "delivered", "declined": the recipient's word. "expired": the recipient has not fetched it in time; "lost-key": the recipient has no
+   * key any more that opens it; both are the server's word.
+   */
+  readonly state: "delivered" | "declined" | "expired" | "lost-key";
 }
 /** Another client has come or gone. */
 export interface PeerEvent {
@@ -229,6 +233,11 @@ export interface PeerEvent {
 /** The connection with the server has broken off, is there again, or the server is closing. */
 export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
+  /** "HOST:PORT" of that server. */
+  readonly address: string;
+  /** The user that it runs as; null of one that does not say. */
+  readonly uid: number | null;
+  readonly user: string | null;
 }
 
 /** Somebody is met for the first time: the key is remembered from now on, and no other one is taken for the name. */

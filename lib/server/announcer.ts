@@ -296,6 +296,11 @@ export function replacedPush(name: string): Buffer {
   return pushOf("replaced", name);
 }
 
+/** `removed`: an administrator has closed the connection; until when the client is banned, 0 if it is not. */
+export function removedPush({ by, until }: { readonly by: string; readonly until: number | null }): Buffer {
+  return pushOf("removed", by, String(until ?? 0));
+}
+
 /** `mail`: so many messages wait; TAKE gives them. */
 export function mailPush(count: number): Buffer {
   return pushOf("mail", String(count));

@@ -43,6 +43,8 @@ const SECOND_MS = 1000;
 export class Connection {
   readonly id: number;
   readonly origin: Origin;
+  /** When it came, ms since the epoch. */
+  readonly since = Date.now();
   protocol: Protocol = 2;
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
@@ -51,6 +53,8 @@ export class Connection {
   key: string | null = null;
   /** What it has proved of a key that replaces others. */
   follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
+  /** Folded name that it has got with that key. */
+  provenName: string | null = null;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */
@@ -93,6 +97,12 @@ export class Connection {
     this.#socket.resume();
   }
 
+  /** It holds this key; whether it gets a name with it is not known yet. */
+  prove(key: string): void {
+    this.key = key;
+    this.provenName = null;
+  }
+
   #watch(socket: Socket): void {
     socket.on("end", () => this.#finish());
     socket.on("error", () => {}); // 'close' follows, and is all that matters
@@ -108,6 +118,11 @@ export class Connection {
     const secure = this.#socket as TLSSocket;
     if (secure.destroyed || secure.getProtocol() !== "TLSv1.3") return null;
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
+  }
+
+  get transport(): "unix" | "tcp" | "tls" {
+    if (this.origin.address === null) return "unix";
+    return "exportKeyingMaterial" in this.#socket ? "tls" : "tcp";
   }
 
   /** Where this host reaches the client; an IPv4 address in IPv4 notation. */

@@ -75,6 +75,7 @@ export class WorkerHost implements AsyncDisposable {
       tls: null,
       json: false,
       quiet: true,
+      bans: [],
       ...config,
     };
     const send = async (message: ToPrimary): Promise<void> => {

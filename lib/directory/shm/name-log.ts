@@ -2,7 +2,7 @@
 // one when the last line is some days old.
 //
 //     ptalk-names-v1
-//     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch> [<uid, or -> [<login> [<keys> [<chain>]]]]
+//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or -> [<login> [<keys> [<chain>]]]]
 //
 // A login, and keys, that there are not are an empty word.
 //
@@ -13,7 +13,7 @@ import { copyFile, readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { replaceFile } from "../../base/files.ts";
 import type { DirectoryLog } from "../directory.ts";
-import { type NameHolderIds, type NameLine, NameOwnership, today, UNUSED_DAYS } from "../name-ownership.ts";
+import { type NameHolderIds, type NameLine, NameOwnership, NO_KEY, today, UNUSED_DAYS } from "../name-ownership.ts";
 
 export const NAME_LOG_HEADER = "ptalk-names-v1\n";
 const LF = 10;
@@ -149,6 +149,17 @@ export class NameLog {
     } catch (error) {
       if (!isKnown) throw error; // a name that is bound only counts as older than it is
     }
+  }
+
+  /**
+   * Notes that the name is nobody's. Caller holds the write lock, and has called refresh() under it.
+   * @returns whether it was bound
+   * @throws the system's error if that could not be written
+   */
+  release(folded: string): boolean {
+    if (this.#names.get(folded) === undefined) return false;
+    this.#append({ folded, key: NO_KEY, day: today() });
+    return true;
   }
 
   #append(entry: NameLine): void {

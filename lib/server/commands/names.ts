@@ -1,4 +1,5 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
+import { foldName } from "../../base/names.ts";
 import { predecessorsOf } from "../../crypto/rotation.ts";
 import { claimBytes, decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
@@ -17,7 +18,7 @@ export const claim: Handler = (context, connection, args) => {
     bytes: (statement) => claimBytes({ ...statement, name, also }),
     what: "the key, the connection and the request",
   });
-  connection.key = key;
+  connection.prove(key);
   return bind(context, connection, { name, key, uid, also });
 };
 
@@ -38,6 +39,7 @@ async function bind(
   const right = await context.rightTo(name, uid);
   const follows = followedBy(connection, key);
   await context.directory.bind(name, key, { ...right, follows, also: also ?? undefined });
+  connection.provenName = foldName(name);
   connection.write((out) => out.simple("OK"));
 }
 
@@ -56,12 +58,16 @@ function writeKey(out: ReplyWriter, owner: string | null, protocol: Protocol): v
 }
 
 /** Whose a name is, with what the kernel has said of the key's holder. */
-export const owner: Handler = async (context, connection, [name]) => {
+export const owner: Handler = async (context, connection, [name, option]) => {
+  if (option !== undefined && option.toUpperCase() !== "ADMIN") throw CommandError.syntax("OWNER name [ADMIN]");
   const found = await ownerOf(context, name as string);
+  // Asked for alone: the user database is looked into.
+  const isAdmin = option !== undefined && found?.attested === "kernel" && found.uid !== null;
+  const admin = isAdmin ? await context.isAdmin(found.uid as number) : false;
   connection.write((out) => {
     if (found === null) return out.null(connection.protocol);
     const { key, user, uid, attested, isUnattestedLogin, also = [], chain = "" } = found;
-    const extra = [isUnattestedLogin, also.length > 0, chain !== ""].filter(Boolean).length;
+    const extra = [isUnattestedLogin, admin, also.length > 0, chain !== ""].filter(Boolean).length;
     out.map(4 + extra, connection.protocol);
     out.bulk("key");
     out.bulk(key);
@@ -76,6 +82,10 @@ export const owner: Handler = async (context, connection, [name]) => {
     else out.bulk(attested);
     if (isUnattestedLogin) {
       out.bulk("login");
+      out.integer(1);
+    }
+    if (admin) {
+      out.bulk("admin");
       out.integer(1);
     }
     if (also.length > 0) {
