@@ -33,7 +33,14 @@ export class Client {
     const hello = await this.ask("HELLO", 3, "NONCE", clientNonce);
     const [serverNonce, serverKey] = [hello.get("nonce"), hello.get("serverkey")];
     const statement = { serverNonce, clientNonce, serverKey, binding: LOCAL_BINDING };
-    if (!isSigned(greetingBytes(statement), serverKey, hello.get("signature"))) throw new Error("no signed greeting");
+    if (
+      !isSigned(
+        greetingBytes({ ...statement, directory: hello.get("directory"), channel: "plain" }),
+        serverKey,
+        hello.get("signature"),
+      )
+    )
+      throw new Error("no signed greeting");
     const fields = { name, port: 4000, endpoints: [], host: "bench", protocol: PEER_PROTOCOL, options: [] };
     const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
     const key = identity.publicKey.toString("base64");

@@ -17,9 +17,10 @@ const cores = availableParallelism() > 1 && has("taskset") ? { server: "0", load
 const pinned = (core, command, args) =>
   cores === null ? [command, args] : ["taskset", ["-c", cores[core], command, ...args]];
 
-export async function startPtalk(workers, capacity, pin) {
-  const stateDir = mkdtempSync(join(tmpdir(), "ptalk-bench-"));
-  const args = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", String(workers)];
+/** @param options stateDir (kept at the end; default: one of its own) and port (default: the system picks) */
+export async function startPtalk(workers, capacity, pin, options = {}) {
+  const { port: asked = 0, stateDir = mkdtempSync(join(tmpdir(), "ptalk-bench-")) } = options;
+  const args = [PROGRAM, "serve", "--listen", `127.0.0.1:${asked}`, "--workers", String(workers)];
   args.push("--capacity", String(capacity), "--state-dir", stateDir);
   const command = pin ? pinned("server", process.execPath, args) : [process.execPath, args];
   const child = spawn(...command, { stdio: ["ignore", "pipe", "ignore"] });
@@ -32,9 +33,9 @@ export async function startPtalk(workers, capacity, pin) {
   const stop = async () => {
     child.kill("SIGTERM");
     await once(child, "exit");
-    rmSync(stateDir, { recursive: true, force: true });
+    if (options.stateDir === undefined) rmSync(stateDir, { recursive: true, force: true });
   };
-  return { port, pid: child.pid, stop };
+  return { port, pid: child.pid, child, stop };
 }
 
 export async function startRedis() {

@@ -46,7 +46,22 @@ export function canonicalAddress(address: string): string {
 }
 
 export function canonicalEndpoint({ address, port }: Endpoint): Endpoint {
-  return { address: canonicalAddress(address), port };
+  return { address: port === RELAY_PORT ? address : canonicalAddress(address), port };
+}
+
+/** No UDP socket has it: an endpoint with this port is a place behind the relay, and its address the relay's word for it. */
+const RELAY_PORT = 0;
+
+/** @param place what the relay calls the other end */
+export function relayEndpoint(place: string): Endpoint {
+  return { address: place, port: RELAY_PORT };
+}
+
+/** Straight to an address, or passed on by the server. */
+export type PathKind = "direct" | "relay";
+
+export function isRelayed({ port }: Endpoint): boolean {
+  return port === RELAY_PORT;
 }
 
 export function isSameEndpoint(a: Endpoint, address: string, port: number): boolean {
@@ -64,8 +79,9 @@ export function areSameEndpoints(a: readonly Endpoint[], b: readonly Endpoint[])
   return true;
 }
 
-/** "127.0.0.1:5518", "[::1]:5518" */
+/** "127.0.0.1:5518", "[::1]:5518", "bob by the relay" */
 export function formatEndpoint({ address, port }: Endpoint): string {
+  if (port === RELAY_PORT) return `${address} by the relay`;
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
@@ -85,4 +101,29 @@ export function endpointProblem({ address, port }: Endpoint): string | null {
   if (address.includes("%")) return "it has a zone, which means something on its own machine only";
   if (USELESS_IPV6.test(address)) return "it is not the address of one host";
   return canonicalAddress(address) === address ? null : `its usual spelling is ${canonicalAddress(address)}`;
+}
+
+/** 4 or 16 bytes, in the network's order. @param address numeric, without a zone */
+export function addressBytes(address: string): Buffer {
+  if (isIPv4(address)) return Buffer.from(address.split(".").map(Number));
+  const [left = "", right] = address.split("::");
+  const head = words(left);
+  const tail = right === undefined ? [] : words(right);
+  const bytes = Buffer.alloc(16);
+  for (const [index, word] of head.entries()) bytes.writeUInt16BE(word, 2 * index);
+  for (const [index, word] of tail.entries()) bytes.writeUInt16BE(word, 2 * (8 - tail.length + index));
+  return bytes;
+}
+
+function words(text: string): number[] {
+  return text === "" ? [] : text.split(":").map((word) => Number.parseInt(word, 16));
+}
+
+/** The usual spelling of 4 or 16 bytes. */
+export function addressText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((bytes[2 * i] as number) << 8) | (bytes[2 * i + 1] as number)).toString(16),
+  );
+  return canonicalAddress(groups.join(":"));
 }

@@ -58,6 +58,8 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  | "other-metrics-port"
+  | "local-metrics"
   /** Subject: the UDP port. */
   | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
@@ -66,6 +68,8 @@ export type Remedy =
   | "start-service"
   | "more-descriptors"
   | "plain-server"
+  /** Subject: HOST:PORT of the server. */
+  | "tls-server"
   /** Another program of this user has the name. */
   | "own-session"
   /** Subject: the name, a login name of the server's host. */
@@ -142,6 +146,13 @@ export class TalkError extends Error {
   /** @param reason a clause without a full stop, as in the next one */
   static declined(to: string, reason: string): TalkError {
     return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
+  }
+  /** @param reason empty: none is given */
+  static fileDeclined(to: string, name: string, reason: string): TalkError {
+    return new TalkError(
+      "declined",
+      `${quote(to)} declines the file ${quote(name)}${reason === "" ? "" : `: ${reason}`}`,
+    );
   }
   static notUnderstood(to: string, reason: string): TalkError {
     return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);

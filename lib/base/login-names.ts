@@ -30,6 +30,7 @@ export function nameOfLogin(login: string | Uint8Array): string {
 
 /** The login that is mapped to this name, null if there is none or it cannot be told (a hash). */
 export function loginOfName(name: string): string | null {
+  if (isOwnName(name)) return name;
   const body = name.startsWith(PREFIX) && needsPrefix(name.slice(PREFIX.length)) ? name.slice(PREFIX.length) : name;
   const bytes = body.replace(ESCAPE, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
   // Letters that were kept stand as themselves, escaped bytes as their Latin-1 characters: put together as bytes.

@@ -1,5 +1,6 @@
 // What to do about an error, in the words of the command line.
 import { TalkError } from "../base/errors.ts";
+import { isLoopback, parseServerAddress } from "../base/server-address.ts";
 import type { FailedEvent } from "../client/types.ts";
 
 /** A sentence without its full stop that follows the error's own; empty when there is nothing to say. */
@@ -25,8 +26,12 @@ export function adviceFor(error: unknown): string {
       return "Give another one with --state-dir";
     case "other-port":
       return "Use that server, or serve on another port with --listen";
+    case "other-metrics-port":
+      return "Give another port with --metrics";
+    case "local-metrics":
+      return "Give an address of this machine alone (--metrics 127.0.0.1:9518), or --insecure if you trust the network";
     case "other-chat-port":
-      return "Take another one from 1024 up (PTALK_PORT), or none: then the system picks it";
+      return "Take another one from 1024 up (--port, PTALK_PORT), or none: then the system picks it";
     case "own-session":
       return "End that program, or give another name with --as NAME";
     case "reserved-name":
@@ -36,7 +41,11 @@ export function adviceFor(error: unknown): string {
     case "foreign-port":
       return "Use another port (ptalk serve --listen 127.0.0.1:5519, and --server 127.0.0.1:5519 or PTALK_SERVER for everybody), or have that program ended";
     case "plain-server":
-      return "If the network is trusted: --insecure";
+      return "If the network is trusted: --insecure; else have it started with --tls";
+    case "tls-server":
+      return isLoopback(parseServerAddress(subject ?? "").host)
+        ? "Over a tunnel, lead it to the server's own 127.0.0.1 (ssh -L 5518:127.0.0.1:5518 HOST)"
+        : "Leave --insecure out (also PTALK_INSECURE and insecure in config.toml)";
     case "more-descriptors":
       return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }

@@ -16,6 +16,7 @@ import {
   fileMode,
   integer,
   listen,
+  logins,
   name,
   type Origin,
   oneOf,
@@ -79,10 +80,12 @@ const SERVE_SETTINGS = {
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   watchLimit: { env: "WATCH_LIMIT", key: "watch-limit", read: integer(0, MAX_CAPACITY), fallback: 256 },
+  metrics: { env: "METRICS", key: "metrics", read: listen, fallback: null },
   mailbox: { env: "MAILBOX", key: "mailbox", read: boolean, fallback: true },
   mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
   mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
+  admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 
 type SettingTable = Readonly<Record<string, Setting<unknown>>>;
@@ -105,6 +108,8 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly server: string;
   /** False while the server is the built-in default: only then a server may be started in the background. */
   readonly serverConfigured: boolean;
+  /** The port was given on the command line: no other one will do. */
+  readonly insistsOnPort?: boolean;
   readonly stateDir: string;
   readonly insecure: boolean;
   readonly timeFormat: string;
@@ -127,6 +132,7 @@ export async function loadConfig(
     ...values,
     server: values.server ?? DEFAULT_SERVER,
     serverConfigured: values.server !== undefined,
+    ...(flags.port === undefined ? {} : { insistsOnPort: true }),
     stateDir: values.stateDir ?? defaultStateDir(env),
     insecure: values.insecure ?? false,
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,

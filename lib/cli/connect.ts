@@ -4,6 +4,7 @@ import { TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
 import type { ConnectOptions, DirectoryReader, TalkConnection } from "../client/types.ts";
 import type { Config } from "./config.ts";
+import { note } from "./output.ts";
 
 type Wanted = Pick<
   ConnectOptions,
@@ -23,16 +24,20 @@ type Wanted = Pick<
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
   const { TalkClient } = await import("../client/talk-client.ts");
-  const { server, stateDir, insecure, port, accept, listed } = config;
-  return TalkClient.connect({
+  const { server, stateDir, insecure, port, insistsOnPort, accept, listed } = config;
+  const client = await TalkClient.connect({
     ...wanted,
     server,
     stateDir,
     insecure,
     accept,
     listed,
-    ...(port === undefined ? {} : { port }),
+    ...(port === undefined ? {} : { port, portFallback: insistsOnPort !== true }),
   });
+  if (port && client.port !== port && wanted.register !== "never") {
+    note(`UDP port ${port} is taken by another program; messages come to port ${client.port}`);
+  }
+  return client;
 }
 
 /** What a conversation keeps, by the settings. @param tell hears once that it is not kept, and why */
@@ -44,7 +49,7 @@ export function keepHistory(
   return { days: historyDays, onFailure: ({ message }) => tell(`what is said is not kept in the history: ${message}`) };
 }
 
-const DIRECTORY_TIMEOUT_MS = 10_000; // to connect and to be greeted; a server that is there takes milliseconds
+const DIRECTORY_TIMEOUT_MS = 5_000; // to connect and to be greeted; a server that is there takes milliseconds
 
 /**
  * A server at the default address ends when no user is on; users need not know of it. So if no server listens there,

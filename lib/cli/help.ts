@@ -40,6 +40,15 @@ const HELP: Readonly<Record<string, Help>> = {
     ],
     statuses: [65, 69, 77],
   },
+  admin: {
+    examples: [
+      ["ptalk admin clients", "who is connected, from where"],
+      ["ptalk admin kick bob", "close bob's client"],
+      ["ptalk admin ban 1004 2h", "keep a user out"],
+      ["ptalk admin drain", "before a restart"],
+    ],
+    statuses: [65, 67, 69, 75, 77],
+  },
   all: { examples: [["ptalk all --json", "one JSON list"]], statuses: [69, 77] },
   list: { examples: [["ptalk list", "asks no server"]], statuses: [] },
   lookup: { examples: [["ptalk lookup bob", "where bob is"]], statuses: [65, 67, 69, 77] },

@@ -17,7 +17,7 @@ Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server u
 const HELP_STYLE: HelpConfiguration = { showGlobalOptions: true, minWidthToWrap: 12 };
 
 /** The server is no client. */
-const NOT_OF_SERVE = new Set(["--server", "--as"]);
+const NOT_OF_SERVE = new Set(["--server", "--as", "--port"]);
 const SERVE_HELP: HelpConfiguration = {
   ...HELP_STYLE,
   visibleGlobalOptions: (command) =>
@@ -32,6 +32,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--server <host:port>", "the lookup server (default: 127.0.0.1:5518)")
     .option("--as <name>", "be NAME (default: the login name)")
     .option("--insecure", "plain TCP to a server that is not on this machine")
+    .option("--port <n>", "UDP port for messages (default: any)")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
     .option("--color <when>", "colours: auto, always or never")

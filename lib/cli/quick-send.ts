@@ -17,6 +17,7 @@ const OPTIONS = {
   server: { type: "string" },
   "state-dir": { type: "string" },
   insecure: { type: "boolean" },
+  port: { type: "string" },
   json: { type: "boolean" },
 } as const;
 

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
-import { isRoom } from "../base/names.ts";
+import { foldName, isRoom } from "../base/names.ts";
 import { seconds } from "../base/seconds.ts";
 import type { RoomResult, SendOptions, SendResult, TalkConnection } from "../client/types.ts";
 import { MAX_ID_BYTES } from "../wire/datagram-message.ts";
@@ -20,7 +20,7 @@ import { joinAsSelf } from "./own-name.ts";
 import { watchShutdown } from "./shutdown.ts";
 import { readText } from "./stdin-text.ts";
 import { nameMistakes, parseRecipients } from "./talk/input.ts";
-import { keptText, roomResultText } from "./talk/texts.ts";
+import { keptText, metText, roomResultText } from "./talk/texts.ts";
 import { duration as shownDuration } from "./times.ts";
 
 export interface SendCommandOptions {
@@ -87,6 +87,9 @@ export async function send(
   });
   if (json) showJson(client);
   else client.on("kept", (event) => tell(keptText(event)));
+  // Members of a room are marked where they are named.
+  const isRecipient = (name: string): boolean => recipients.some((to) => foldName(to) === foldName(name));
+  if (!json) client.on("met", (event) => void (isRecipient(event.name) && note(metText(event))));
   try {
     // Within a hook: an answer that no person has written.
     const auto = process.env.PTALK_ID !== undefined;

@@ -3,15 +3,19 @@
 // Knows nothing of sockets and messages. Names are folded here, but for error messages.
 //
 // Whom a message is for:
-//  1. known(): the server said so just now, or it is away. No question, no waiting.
+//  1. known(): the server said so just now, or it is away, or a session is open: that one is used whatever the server says, or does
+//     not say. Then the server is asked beside it. No waiting.
 //  2. find(): else the server is asked. For somebody known the answer is waited for shortly; what was known before serves then.
-//  3. The server knows no such client. An open session is used all the same: the directory does not overrule a conversation.
-//     While a server has not settled after a restart, the client may be on its way back: ask again. Else: no such user.
+//  3. The server knows no such client. Where it has not said that the client left, the last address serves for a minute: the client
+//     may be on its way back to a server that has restarted, and it is no such user only when the message's time is over.
+//     While a server has not settled after a restart, a client that this program has not met may be on its way back too: ask
+//     again. Else: no such user.
 //  4. The key must be the remembered one, if there is one, and the client of this version of the peer protocol.
 //
 // Whom a message is from, verifySender():
 //  1. The key must be the remembered one, if there is one.
-//  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key.
+//  2. The server says whose the name is. What it does not say, within a bound, does not count against a remembered key. What it has
+//     said before counts at once, and it is asked again beside it: no confirmation waits for that.
 //  3. The verdict: see TalkMessage.verified.
 import { abortable, backoffMs, SingleFlight, sleep, withTimeout } from "../base/async.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -21,6 +25,7 @@ import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Attestation, type DirectoryEntry, type NameOwner, PEER_PROTOCOL } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
+import type { PinScope } from "../store/known-directories.ts";
 import type { KnownPeers } from "../store/known-peers.ts";
 import { type Contact, Contacts, type Recipient } from "./contacts.ts";
 import type { LocalUsers } from "./local-users.ts";
@@ -28,6 +33,8 @@ import type { DirectoryStats } from "./types.ts";
 
 /** Milliseconds after which the server is asked again, should a push have been missed. */
 const FRESH_MS = 2_000;
+/** Milliseconds for which the last address of a client serves that a server does not know, but has not seen leave either. */
+const MISSED_MS = 60_000;
 /** Milliseconds that a question about somebody known holds a message up. */
 const KNOWN_PATIENCE_MS = 250;
 /** Milliseconds that the message of a stranger waits for the server's word on the sender. */
@@ -53,8 +60,8 @@ export interface DirectorySource {
 }
 
 export interface AddressBookParts {
-  /** "HOST:PORT", under which keys are remembered. */
-  readonly server: string;
+  /** Where keys are remembered. */
+  readonly scope: () => PinScope;
   readonly source: DirectorySource;
   readonly peers: KnownPeers;
   /** Those endpoints of a client that can lead to it from here. */
@@ -104,7 +111,11 @@ export class AddressBook {
    */
   known(name: string): Recipient | null {
     const contact = this.#contacts.get(name);
-    if (contact === undefined || !this.#isCurrent(contact)) return null;
+    if (contact === undefined) return null;
+    if (!this.#isCurrent(contact)) {
+      if (this.#inConversation(contact) === null) return null;
+      this.#askAgain(name, contact);
+    }
     this.#noteMemory();
     return this.#recipient(name, contact);
   }
@@ -112,23 +123,34 @@ export class AddressBook {
   /**
    * Whom a message for this name goes to. While the server is away the last known address serves; without one it is waited for.
    * @param shown the name as the caller spells it
+   * @param awaitsReturn wait for a client that may be on its way back to a server that has restarted
    * @throws TalkError no-such-user, key-mismatch, not-understood, unreachable; the signal's reason
    */
-  async find(name: string, shown: string, signal: AbortSignal): Promise<Recipient> {
+  async find(name: string, shown: string, signal: AbortSignal, awaitsReturn = true): Promise<Recipient> {
     const { source } = this.#parts;
-    for (let attempt = 0; ; attempt++) {
+    let isUnknown = false;
+    const onLate = (): void => {
+      // Its time is over while the client has not come back.
+      if (isUnknown && source.isConnected && isLate(signal.reason)) throw TalkError.noSuchUser(shown);
       signal.throwIfAborted();
+    };
+    for (let attempt = 0; ; attempt++) {
+      onLate();
       if (!source.isConnected && !this.#isUsable(this.#contacts.get(name))) await source.whenConnected(signal);
       try {
         const contact = await abortable(this.#current(name), signal);
-        if (contact !== null) return this.#recipient(name, contact);
-        if (!(await abortable(this.#mayReturn(name), signal))) throw TalkError.noSuchUser(shown);
+        // One that would be left at the server does not go to an address where nobody may be.
+        const isThere = awaitsReturn || contact === null || contact.isOn || this.#inConversation(contact) !== null;
+        if (contact !== null && isThere) return this.#recipient(name, contact);
+        isUnknown = true;
+        const returns = awaitsReturn && (await abortable(this.#mayReturn(name), signal));
+        if (!returns) throw TalkError.noSuchUser(shown);
       } catch (error) {
-        signal.throwIfAborted();
+        onLate();
         if (source.isConnected || !isUnreachable(error)) throw error;
         continue; // it broke off: ask again when it is back
       }
-      await sleep(Math.min(backoffMs(attempt, RETURN), Math.ceil(source.settlingMs)), signal);
+      await sleep(Math.min(backoffMs(attempt, RETURN), Math.ceil(source.settlingMs)), signal).catch(onLate);
     }
   }
 
@@ -139,7 +161,7 @@ export class AddressBook {
       this.#touchedAt = performance.now(); // the server notes a lookup itself
       const entry = await this.#parts.source.lookup(name);
       if (entry) this.#learnAs(name, entry);
-      else this.#contacts.get(name)?.onLeft();
+      else this.#contacts.get(name)?.onMissed();
       return entry;
     });
   }
@@ -153,10 +175,19 @@ export class AddressBook {
     }
   }
 
-  /** Why no message to this recipient can arrive, going by what the server has said since; null if nothing speaks against it. */
-  objectionTo(name: string, { entry }: Recipient): TalkError | null {
-    const latest = this.#contacts.get(name)?.entry ?? entry;
-    if (latest.key === entry.key && latest.protocol === entry.protocol) return null;
+  /**
+   * Why no message to this recipient can arrive, going by what the server has said since; null if nothing speaks against it.
+   * @param since when the message was sent, in monotonic milliseconds
+   */
+  objectionTo(name: string, { entry }: Recipient, since: number): TalkError | null {
+    const contact = this.#contacts.get(name);
+    const latest = contact?.entry ?? entry;
+    const isSame = latest.key === entry.key && latest.protocol === entry.protocol;
+    if (isSame) {
+      // It was missing when the message was sent, and has not come back in the message's time.
+      const isGone = contact !== undefined && this.#isMissed(contact) && contact.missedAt < since;
+      return isGone && this.#inConversation(contact) === null ? TalkError.noSuchUser(entry.name) : null;
+    }
     try {
       this.#check(name, latest);
       return null;
@@ -175,11 +206,17 @@ export class AddressBook {
     const isRemembered = this.#isRemembered(name, keyText);
     const contact = this.#contacts.get(name);
     const owner = contact?.owner ?? null;
-    if (contact && owner !== null && (this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected)) {
-      return this.#judge(name, keyText, isRemembered, owner);
+    if (contact && owner !== null) {
+      const isCurrent = this.#isFresh(contact.ownerAt) || !this.#parts.source.isConnected;
+      const isExpected = isRemembered && owner.key === keyText;
+      if (!isCurrent && isExpected) void this.#askOwner(name);
+      if (isCurrent || isExpected) return this.#judge(name, keyText, isRemembered, owner);
     }
     const patienceMs = isRemembered || owner?.key === keyText ? KNOWN_PATIENCE_MS : STRANGER_PATIENCE_MS;
-    const asked = withTimeout(patienceMs, this.#askOwner(name), owner);
+    // A server that is silent holds up the first message only, not each.
+    const askedAt = contact?.askedOwnerAt ?? null;
+    const waitedMs = askedAt === null ? 0 : performance.now() - askedAt;
+    const asked = withTimeout(Math.max(0, patienceMs - waitedMs), this.#askOwner(name), owner);
     return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
   }
 
@@ -256,7 +293,17 @@ export class AddressBook {
   /** There is an address to go on with, whatever the server says. */
   #isUsable(contact: Contact | undefined): contact is Contact {
     if (contact === undefined) return false;
-    return contact.isOn || this.#inConversation(contact) !== null;
+    return contact.isOn || this.#isMissed(contact) || this.#inConversation(contact) !== null;
+  }
+
+  #isMissed({ entry, missedAt }: Contact): boolean {
+    return entry !== null && performance.now() - missedAt < MISSED_MS;
+  }
+
+  /** Beside a message that does not wait for the answer. Not with each of many. */
+  #askAgain(name: string, contact: Contact): void {
+    if (!this.#parts.source.isConnected || !contact.mayAsk(FRESH_MS)) return;
+    this.lookup(name).catch(() => {});
   }
 
   /** Where an open session leads, whatever the server says of the client; null if there is none. */
@@ -294,11 +341,11 @@ export class AddressBook {
    * name that nobody ever had is a mistake.
    */
   async #mayReturn(name: string): Promise<boolean> {
-    const { server, source, peers } = this.#parts;
+    const { scope, source, peers } = this.#parts;
     if (source.settlingMs === 0) return false;
     const contact = this.#contacts.get(name);
     if (contact?.entry) return contact.entryAt < source.serverStartedAt;
-    return peers.has(server, name) || (await source.ownerOf(name)) !== null;
+    return peers.has(scope(), name) || (await source.ownerOf(name)) !== null;
   }
 
   /** The owner of the name; the last known one if the server cannot say. */
@@ -312,10 +359,16 @@ export class AddressBook {
     try {
       return await this.#owners.run(name, async () => {
         this.#asked++;
-        // Of a key with very many names some are its own only while it is on under them.
-        const owner = (await source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
-        if (owner !== null) this.#contacts.touch(name).onOwner(owner);
-        return owner;
+        const asking = this.#contacts.touch(name);
+        asking.onAskedOwner(performance.now());
+        try {
+          // Of a key with very many names some are its own only while it is on under them.
+          const owner = (await source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
+          if (owner !== null) this.#contacts.touch(name).onOwner(owner);
+          return owner;
+        } finally {
+          asking.onAskedOwner(null);
+        }
       });
     } catch {
       return known;
@@ -398,13 +451,13 @@ export class AddressBook {
    * that key replaces the remembered one, and a line says so. @throws TalkError key-mismatch
    */
   #checkPin(name: string, key: string): "known" | "new" {
-    const { server, peers, localUsers } = this.#parts;
+    const { scope, peers, localUsers } = this.#parts;
     try {
-      return peers.check(server, name, key);
+      return peers.check(scope(), name, key);
     } catch (error) {
       const isMismatch = error instanceof TalkError && error.code === "key-mismatch";
       if (!isMismatch || !localUsers()?.vouchesFor(name, key)) throw error;
-      peers.replace(server, name, key);
+      peers.replace(scope(), name, key);
       const text = `the key of ${JSON.stringify(name)} has changed to ${fingerprintOf(key)}: this host's kernel vouches for it, and it is remembered`;
       process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
       return "known";
@@ -423,10 +476,10 @@ export class AddressBook {
 
   /** @returns whether the key is remembered from now on. @throws TalkError key-mismatch: another process was quicker */
   #pin(name: string, key: string): boolean {
-    const { server, peers } = this.#parts;
+    const { scope, peers } = this.#parts;
     try {
-      const isNew = peers.check(server, name, key) === "new";
-      peers.remember(server, name, key);
+      const isNew = peers.check(scope(), name, key) === "new";
+      peers.remember(scope(), name, key);
       if (isNew) this.#parts.onMet(this.#contacts.get(name)?.entry?.name ?? name, fingerprintOf(key));
       return true;
     } catch (error) {
@@ -445,6 +498,11 @@ export class AddressBook {
 }
 
 const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));
+
+/** The time that a caller gave is over, and it has not given up itself. */
+function isLate(reason: unknown): boolean {
+  return reason instanceof TalkError && reason.code === "not-delivered";
+}
 
 function isUnreachable(error: unknown): boolean {
   return error instanceof TalkError && error.code === "unreachable";

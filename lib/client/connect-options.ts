@@ -32,6 +32,7 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
     form: `a whole number from 0 to ${MAX_PORT}`,
     allows: (value) => typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= MAX_PORT,
   },
+  portFallback: BOOLEAN,
   insecure: BOOLEAN,
   startServer: BOOLEAN,
   register: { form: '"always" or "never"', allows: (value) => value === "always" || value === "never" },

@@ -24,6 +24,9 @@ export class Contact {
   #entry: DirectoryEntry | null = null;
   #entryAt = 0;
   #isOn = false;
+  #missedAt = Number.NEGATIVE_INFINITY;
+  #askedOwnerAt: number | null = null;
+  #askedAt = Number.NEGATIVE_INFINITY;
   #owner: NameOwner | null = null;
   #ownerAt = 0;
   #recipient: Recipient | null = null;
@@ -39,6 +42,14 @@ export class Contact {
   /** The server has not said since that the client has left. */
   get isOn(): boolean {
     return this.#isOn;
+  }
+  /** When the server was first asked for the client and knew of none, though it has not said that the client left. */
+  get missedAt(): number {
+    return this.#missedAt;
+  }
+  /** Since when the server owes an answer to the question whose the name is; null while it owes none. */
+  get askedOwnerAt(): number | null {
+    return this.#askedOwnerAt;
   }
   /** The owner to whom the server binds the name; null if it said nothing. */
   get owner(): NameOwner | null {
@@ -65,8 +76,28 @@ export class Contact {
     this.#ownerAt = performance.now();
   }
 
+  /** The server has seen it leave. */
   onLeft(): void {
     this.#isOn = false;
+    this.#missedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** The server knows of no such client. */
+  onMissed(): void {
+    if (this.#isOn) this.#missedAt = performance.now();
+    this.#isOn = false;
+  }
+
+  /** False within `everyMs` of the last time that this said true: the server is not asked with each message. */
+  mayAsk(everyMs: number): boolean {
+    const now = performance.now();
+    if (now - this.#askedAt < everyMs) return false;
+    this.#askedAt = now;
+    return true;
+  }
+
+  onAskedOwner(at: number | null): void {
+    this.#askedOwnerAt = at;
   }
 
   /**

@@ -2,14 +2,13 @@
 // which has no name and is in no directory: `openDirectory`.
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { parseServerAddress } from "../base/server-address.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
+import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { readEntry } from "../directory/entry-wire.ts";
-import { KnownServers } from "../store/known-peers.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
+import { KnownServer } from "./known-server.ts";
 import { ServerConnection } from "./server-connection.ts";
 import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
 
@@ -86,12 +85,18 @@ export async function openConnection({
   stateDir = defaultStateDir(),
   ...options
 }: OpenDirectoryOptions): Promise<ServerConnection> {
-  const { connection } = await ServerConnection.greeted({
-    ...options,
-    address: parseServerAddress(server),
-    checkCertificate: (certificate) => new KnownServers(stateDir).remember(server, fingerprint(certificate)),
-  });
-  return connection;
+  const address = parseServerAddress(server);
+  const known = new KnownServer(stateDir, formatServerAddress(address));
+  const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
+  const { connection, greeting } = await ServerConnection.greeted({ ...options, address, checkCertificate });
+  try {
+    const { directory, isDirect, statement } = greeting;
+    known.check({ address, directory, isDirect, serverKey: statement.serverKey });
+    return connection;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
 }
 
 /** @throws as openConnection() */

@@ -20,7 +20,7 @@ import type { KnownPeers } from "../store/known-peers.ts";
 import type { SeenIds } from "../store/seen-ids.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 import type { NewMessageBody } from "../wire/datagram-message.ts";
-import { decodeLeft, encodeLeftText, encodeReceipt, type LeftBody, type ReceiptState } from "../wire/left-body.ts";
+import { decodeLeft, encodeLeftText, encodeReceipt, type Receipt, type ReceiptState } from "../wire/left-body.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import type { AddressBook } from "./address-book.ts";
 import type { InboundMessages } from "./inbound.ts";
@@ -31,11 +31,9 @@ const debug = debuglog("ptalk-client");
 
 export interface LeftParts {
   readonly name: string;
-  /** "HOST:PORT", under which keys are remembered. */
-  readonly server: string;
   readonly identity: Identity;
-  readonly peers: KnownPeers;
-  readonly session: Pick<ServerSession, "request" | "ownerOf">;
+  readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
+  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "serverKey">;
   readonly book: Pick<AddressBook, "verifySender">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
@@ -57,6 +55,8 @@ export class LeftMessages {
   #isDue = false;
   /** One was not shown: it, and those behind it, are for another program. */
   #isStopped = false;
+  /** The server says that it keeps none. */
+  #hasNoMailbox = false;
 
   constructor(parts: LeftParts) {
     this.#parts = parts;
@@ -74,7 +74,22 @@ export class LeftMessages {
     const sealed = body && sealFor(key, this.#parts.identity, body);
     if (!sealed) throw TalkError.badData("the message cannot be sealed");
     const [, until] = (await this.#ask(to, "LEAVE", name, message.id, sealed.toString("base64"))) as [string, string];
+    if (isNew) this.#remember(name, key);
     return { id: message.id, to, at: Date.now(), until: Date.parse(until), newKey: isNew ? fingerprint(key) : null };
+  }
+
+  /** Why leave() would fail, as far as that is known without trying; null if nothing speaks against it. */
+  async obstacle(to: string): Promise<TalkError | null> {
+    if (this.#hasNoMailbox) return TalkError.noMailbox(to);
+    const name = foldIfValid(to);
+    if (name === null) return TalkError.noSuchUser(to);
+    try {
+      await this.#keyOf(name, to);
+      return null;
+    } catch (error) {
+      if (error instanceof TalkError) return error;
+      throw error;
+    }
   }
 
   /** Gets the messages that were left, one after the other. Never rejects; fulfilled when there are no more. */
@@ -88,6 +103,7 @@ export class LeftMessages {
 
   async #checkAll(): Promise<void> {
     const { session } = this.#parts;
+    this.#hasNoMailbox = false; // another server may have one
     try {
       while (this.#isDue && !this.#isStopped) {
         this.#isDue = false;
@@ -96,28 +112,34 @@ export class LeftMessages {
           taken;
           taken = takenFrom(await session.request("TAKE"))
         ) {
-          if (!(await this.#receive(taken))) {
+          const fate = await this.#receive(taken);
+          if (fate === "stays") {
             this.#isStopped = true;
             return;
           }
-          await session.request("DONE", taken.name);
+          await session.request("DONE", taken.name, ...(fate === "lost" ? ["LOST"] : []));
         }
       }
     } catch (error) {
+      if (error instanceof ReplyError) this.#hasNoMailbox = error.code === "NOMAILBOX";
       // Without a mailbox there is nothing; a connection that broke off is replaced, and the next one asks again.
       debug("left messages: %s", error instanceof Error ? error.message : error);
     }
   }
 
-  /** @returns whether the server may forget it */
-  async #receive({ leftAt, again, sealed }: Taken): Promise<boolean> {
+  /** @returns what the server is to know of it: "done", "lost" (this user has no key that opens it), or nothing: it "stays" there */
+  async #receive({ leftAt, again, sealed }: Taken): Promise<"done" | "lost" | "stays"> {
     const opened = openSealed(this.#parts.identity, sealed);
-    const body = opened && decodeLeft(opened.body);
-    // Sealed for a key that this user has no more, or by a later version: it is of no use to anybody.
-    if (!opened || !body || foldName(body.to) !== foldName(this.#parts.name)) return true;
-    if (body.type === "receipt") return this.#receiveReceipt(opened.key, body);
+    if (!opened) return "lost";
+    const body = decodeLeft(opened.body);
+    // By a later version, or moved here from another mailbox: it is of no use to anybody.
+    if (!body || foldName(body.to) !== foldName(this.#parts.name)) return "done";
+    if (body.type === "receipt") {
+      await this.#receiveReceipt(opened.key, body, leftAt);
+      return "done";
+    }
     const { id, from, text, auto } = body.message;
-    const way = { room: null, address: { address: "", port: 0 }, at: Date.now(), leftAt };
+    const way = { room: null, via: "direct" as const, address: { address: "", port: 0 }, at: Date.now(), leftAt };
     const incoming = { key: opened.key, id, from, text, auto, repeated: true, again, ...way };
     const outcome = await new Promise<Outcome | null>((resolve) => {
       const settle = (settled: Outcome): void => resolve(settled);
@@ -127,23 +149,29 @@ export class LeftMessages {
         () => resolve(null),
       );
     });
-    if (outcome === null) return false;
+    if (outcome === null) return "stays";
     if (outcome === "accepted") await this.#parts.seen.addSynced(opened.key, id);
     if (outcome === "accepted" || outcome === "declined") {
       await this.#sendReceipt(opened.key, from, id, outcome === "accepted" ? "delivered" : "declined");
     }
-    return true;
+    return "done";
   }
 
-  async #receiveReceipt(key: Buffer, { from, id, state }: Extract<LeftBody, { type: "receipt" }>): Promise<boolean> {
+  /** @param leftAt when it was left at the server: a moment after what it tells of */
+  async #receiveReceipt(key: Buffer, { from, id, state }: Receipt, leftAt: number): Promise<void> {
     const name = foldIfValid(from);
-    try {
-      if (name !== null) await this.#parts.book.verifySender(name, key);
-    } catch {
-      return true; // somebody else's word
+    if (name === null) return;
+    // What the recipient has not seen is the server's word; what the recipient did with it is the recipient's alone.
+    if (state === "expired" || state === "lost-key") {
+      if (key.toString("base64") !== this.#parts.session.serverKey) return;
+    } else {
+      try {
+        await this.#parts.book.verifySender(name, key);
+      } catch {
+        return; // somebody else's word
+      }
     }
-    this.#parts.onReceipt({ id, to: from, at: Date.now(), state });
-    return true;
+    this.#parts.onReceipt({ id, to: from, at: leftAt, state });
   }
 
   /** Should it be lost, the sender learns less, and nothing wrong. */
@@ -155,12 +183,22 @@ export class LeftMessages {
     await sent.catch((error: unknown) => debug("receipt: %s", error instanceof Error ? error.message : error));
   }
 
+  /** What a message was sealed for counts from now on: another key under the name is told of. It is kept, come what may. */
+  #remember(name: string, key: Buffer): void {
+    const { peers, session } = this.#parts;
+    try {
+      peers.remember(session.scope, name, key.toString("base64"));
+    } catch (error) {
+      debug("the key of %s is not remembered: %s", name, error instanceof Error ? error.message : error);
+    }
+  }
+
   /** @throws TalkError no-key, key-mismatch */
   async #keyOf(name: string, shown: string): Promise<{ key: Buffer; isNew: boolean }> {
-    const { peers, server, session } = this.#parts;
-    const remembered = peers.keyOf({ server, name }) ?? null;
+    const { peers, session } = this.#parts;
+    const remembered = peers.keyFor(session.scope, name) ?? null;
     const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
-    if (owner !== null) peers.check(server, name, owner);
+    if (owner !== null) peers.check(session.scope, name, owner);
     const key = remembered ?? owner;
     if (key === null) throw TalkError.noKey(shown);
     return { key: Buffer.from(key, "base64"), isNew: remembered === null };

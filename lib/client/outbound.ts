@@ -62,6 +62,8 @@ export interface OutboundText {
 export interface SendLimits {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /** Waits for a recipient that may be on its way back to a server that has restarted. Default: true. */
+  readonly awaitsReturn?: boolean;
 }
 
 /** The options of send(), checked. */
@@ -171,14 +173,15 @@ export class OutboundMessages {
     }
   }
 
-  async #findAndCarry(lane: Lane, message: OutboundText, { timeoutMs, signal }: SendLimits): Promise<DirectoryEntry> {
+  async #findAndCarry(lane: Lane, message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
+    const { timeoutMs, signal, awaitsReturn = true } = limits;
     const deadline = performance.now() + timeoutMs;
     using limit = limitedSignal(message.to, timeoutMs, signal);
     const before = lane.turn;
     const inTurn = async (): Promise<{ carried: Promise<DirectoryEntry> }> => {
       try {
         await before;
-        const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal);
+        const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal, awaitsReturn);
         limit.signal.throwIfAborted(); // given up: whoever waited for it has gone
         const carried = this.#carry(lane, recipient, message, {
           timeoutMs: Math.max(1, deadline - performance.now()),
@@ -209,12 +212,13 @@ export class OutboundMessages {
     this.follow(lane.name, recipient.entry);
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
+    const since = performance.now();
     try {
       const message = { from, text, id, room, auto, repeated, wall };
       await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
-      throw (isLate && book.objectionTo(lane.name, recipient)) || error;
+      throw (isLate && book.objectionTo(lane.name, recipient, since)) || error;
     }
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;

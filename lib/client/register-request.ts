@@ -67,6 +67,9 @@ export function registrationError(error: unknown, name: string, ownFingerprint: 
       return TalkError.badName(name, error.message);
     case "TRYAGAIN":
       return new TalkError("try-again", `the server cannot tell yet: ${error.message}`, { cause: error });
+    case "BANNED":
+    case "NOPERM":
+      return TalkError.refused(`the server refuses: ${error.message}`, error);
     case "BADSIG":
     case "NOAUTH":
       return TalkError.refused(`the server refuses the name: ${error.message}`, error);

@@ -11,7 +11,9 @@ import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
 import {
+  type Channel,
   type ConnectionStatement,
+  channelBytes,
   greetingBytes,
   isSigned,
   LOCAL_BINDING,
@@ -38,6 +40,8 @@ const GREETING_LIMIT_MS = 4_000;
 /** Connections that may break off before a greeting; of the last one the error counts. */
 const MAX_GREETINGS = 4;
 const GREETING_RETRY = { firstMs: 50, maxMs: 400 };
+/** ContentType alert (RFC 8446 section 5.1): no reply of RESP begins so. */
+const TLS_ALERT = 0x15;
 /** Characters of an error reply that are passed on. */
 const REPLY_SHOWN = 200;
 
@@ -58,6 +62,10 @@ export interface ServerGreeting {
   readonly isForNetwork: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
+  /** Id of its directory, which the server's key has signed. */
+  readonly directory: string;
+  /** False: a program between here and there ends a TLS connection. */
+  readonly isDirect: boolean;
   /** The uid that the server says it runs under; null of an older one. */
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
@@ -237,10 +245,19 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (typeof version !== "string" || typeof serverNonce !== "string" || typeof serverKey !== "string") {
       throw TalkError.protocol("HELLO has no nonce");
     }
-    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
-    if (typeof signature !== "string" || !isSigned(greeting, serverKey, signature)) {
+    const directory = reply.get("directory");
+    const own = this.transport === "tls" ? "tls" : "plain";
+    const signedFor = (channel: Channel): boolean =>
+      typeof directory === "string" &&
+      typeof signature === "string" &&
+      isSigned(greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel }), serverKey, signature);
+    const channel = signedFor(own) ? own : (["plain", "tls"] as const).find(signedFor);
+    if (typeof directory !== "string" || channel === undefined) {
       throw TalkError.protocol(`the server (ptalk ${version}) does not sign its greeting: it is of another version`);
     }
+    const bound = { serverNonce, clientNonce, binding: this.#binding };
+    const isOnChannel = (proof: unknown): boolean =>
+      typeof proof === "string" && isSigned(channelBytes(bound), serverKey, proof);
     const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
     const peerUid = reply.get("peeruid");
@@ -255,6 +272,8 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       seen,
       isForNetwork: reply.get("scope") !== "host",
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
+      directory,
+      isDirect: channel === own && (own === "plain" || isOnChannel(reply.get("channel"))),
       serverUid: typeof uid === "number" && uid >= 0 ? uid : null,
       serverUser: typeof user === "string" ? user : null,
       isForwarded: this.transport === "tcp" && reply.get("address") === null,
@@ -293,7 +312,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
       const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
+      if (error.code === "TLS") throw this.#tlsWanted(error);
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
+      if (isForbidden(error)) throw TalkError.refused(`the server refuses: ${error.message}`, error);
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }
   }
@@ -312,7 +333,15 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.#socket.unref();
   }
 
+  #tlsWanted(cause?: Error): TalkError {
+    return TalkError.unreachable(this.server, "it takes TLS connections only", cause, "tls-server");
+  }
+
   #read(chunk: Buffer): void {
+    if (!this.#isGreeted && chunk[0] === TLS_ALERT) {
+      this.#end(this.#tlsWanted()); // a TLS server that says it in TLS
+      return;
+    }
     try {
       this.#decoder.push(chunk);
       for (let reply = this.#decoder.next(); reply !== undefined; reply = this.#decoder.next()) {
@@ -331,7 +360,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     if (pending === undefined) {
       // An error without a request is how a server says why it closes: too many connections, too slow, idle.
       if (!(value instanceof ReplyError)) throw TalkError.protocol("a reply without a request");
-      this.#end(TalkError.unreachable(this.server, value.message, value));
+      this.#end(
+        isForbidden(value)
+          ? TalkError.refused(`the server refuses: ${value.message}`, value)
+          : TalkError.unreachable(this.server, value.message, value),
+      );
       return;
     }
     const sample = performance.now() - pending.askedAt;
@@ -358,6 +391,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     this.emit("close", reason);
   }
 }
+
+/** A rule of the server's administrator, which no second attempt changes. */
+const isForbidden = ({ code }: ReplyError): boolean => code === "BANNED" || code === "NOPERM";
 
 /** Uids of the sockets that take connections to that address; none where that cannot be seen. */
 const ownersAt = (address: ServerAddress): ReadonlySet<number> => new Set(listenersAt(address).map(({ uid }) => uid));

@@ -18,12 +18,13 @@ import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
+import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
 import type { RoomPush } from "./rooms.ts";
-import { ServerConnection, type ServerGreeting } from "./server-connection.ts";
+import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 
 const debug = debuglog("ptalk-client");
@@ -55,6 +56,8 @@ export interface ServerSessionOptions {
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
   readonly checkCertificate: (certificate: Buffer) => void;
+  /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
+  readonly identify: (server: MetServer) => PinScope;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
   /** Called when no server answers any more: starts it again, where that is this client's task. */
@@ -72,6 +75,8 @@ interface SessionEvents {
   mail: [];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
+  /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
+  refused: [error: TalkError];
   /** The name is lost for good. */
   gone: [error: Error];
 }
@@ -81,6 +86,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #connection: ServerConnection;
   #greeting: ServerGreeting;
   #serverStartedAt: number;
+  #scope: PinScope;
   /** The last registration's. */
   #endpoints: readonly ClientEndpoint[] = [];
   #addressWatch: Disposable | undefined;
@@ -106,23 +112,30 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
+  /** The last one that was told of; empty: none since the server was there. */
+  #refusal = "";
   readonly #stop = new AbortController();
   /** Callers of whenConnected(). */
   readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
-  private constructor(options: ServerSessionOptions, connection: ServerConnection, greeting: ServerGreeting) {
+  private constructor(options: ServerSessionOptions, { connection, greeting }: GreetedConnection) {
     super();
     this.#options = options;
     this.#connection = connection;
     this.#greeting = greeting;
+    this.#scope = identified(options, { connection, greeting });
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
   }
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    const { connection, greeting } = await ServerConnection.greeted(options);
-    return new ServerSession(options, connection, greeting);
+    return new ServerSession(options, await ServerConnection.greeted(options));
+  }
+
+  /** Where names of the server's directory are remembered. */
+  get scope(): PinScope {
+    return this.#scope;
   }
 
   /** This machine's address on the way to the server. */
@@ -151,6 +164,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const { transport } = this.#connection;
     const attested = peerUid === null ? null : "kernel";
     return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+  }
+
+  /** The server's own key, base64: it has signed the greeting with it. */
+  get serverKey(): string {
+    return this.#greeting.statement.serverKey;
   }
 
   /** The kernel that this client runs on is the server's too. */
@@ -492,6 +510,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     // The server asks a silent client whether it is there: any request is the answer.
     if (kind === "probe") this.#connection.command("PING").catch(() => {});
     else if (kind === "replaced") this.#giveUp(TalkError.replaced(this.#options.name));
+    else if (kind === "removed") this.#giveUp(removedBy(values, this.#connection.server));
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
@@ -554,22 +573,59 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#connection.close();
         // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
         const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
-        if (!isPassing(error) && !isForeign) throw error;
+        if (isOtherServer(error)) this.#tellRefused(error);
+        else if (!isPassing(error) && !isForeign) throw error;
         await this.#options.revive?.(this.#stop.signal);
       }
     }
     if (this.#isClosing) return this.#connection.close();
     this.#reconnects++;
+    this.#refusal = "";
     this.#watchOver();
     this.emit("server", { state: "back" });
     this.#wake();
   }
 
+  /** Business with the server ends, and nothing else: conversations go on, and the server may come back, or be approved of. */
+  #tellRefused(error: TalkError): void {
+    if (this.#refusal === error.message) return;
+    this.#refusal = error.message;
+    this.emit("refused", error);
+  }
+
+  /** @throws TalkError refused */
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
+    this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
     this.#takesTouch = true;
+  }
+}
+
+/** An administrator's word: this client does not come back by itself. */
+function removedBy([, by, until]: RespValue[], server: string): TalkError {
+  const who = typeof by === "string" && by !== "" ? by : "an administrator";
+  const end = typeof until === "string" && /^[1-9]\d{0,15}$/.test(until) ? new Date(Number(until)) : null;
+  if (end === null || Number.isNaN(end.getTime())) {
+    return TalkError.refused(`${who} has removed you from the lookup server ${server}`);
+  }
+  return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
+}
+
+/** Its certificate or its key is not the one that is remembered. */
+function isOtherServer(error: unknown): error is TalkError {
+  return error instanceof TalkError && error.code === "refused" && error.remedy === "forget-certificate";
+}
+
+/** @throws TalkError refused; the connection is closed then */
+function identified(options: ServerSessionOptions, { connection, greeting }: GreetedConnection): PinScope {
+  const { directory, isDirect, statement } = greeting;
+  try {
+    return options.identify({ address: options.address, directory, isDirect, serverKey: statement.serverKey });
+  } catch (error) {
+    connection.close();
+    throw error;
   }
 }
 

@@ -14,16 +14,16 @@ import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt } from "../base/service.ts";
-import { fingerprint } from "../crypto/fingerprint.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
+import type { PeerTransportOptions } from "../peer/types.ts";
 import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
-import { KnownPeers, KnownServers } from "../store/known-peers.ts";
+import { KnownPeers } from "../store/known-peers.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -35,6 +35,7 @@ import { reachableEndpoints } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
+import { KnownServer } from "./known-server.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import { LocalUsers } from "./local-users.ts";
 import {
@@ -46,6 +47,7 @@ import {
   type OutboundText,
   type SendLimits,
 } from "./outbound.ts";
+import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
@@ -132,7 +134,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#transport = transport;
     const localUsers = new LocalUsers();
     this.#book = new AddressBook({
-      server,
+      scope: () => session.scope,
       peers,
       source: session,
       endpointsOf: (entry) => reachableEndpoints(entry, session),
@@ -186,6 +188,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("peer", event);
     });
     session.on("mail", () => void this.#checkLeft());
+    session.on("refused", (error) => this.#tell("refused", error));
     session.on("gone", (error) => this.#fail(error));
   }
 
@@ -216,14 +219,15 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
     const server = formatServerAddress(address);
-    const servers = new KnownServers(stateDir);
+    const known = new KnownServer(stateDir, server);
     const session = await ServerSession.open({
       name: options.name,
       address,
       identity,
       insecure: options.insecure ?? false,
       listed: options.listed,
-      checkCertificate: (certificate) => servers.remember(server, fingerprint(certificate)),
+      checkCertificate: (certificate) => known.checkCertificate(certificate),
+      identify: (met) => known.identify(met),
       signal,
       revive: revival && ((stop) => revival.revive(stop)),
     });
@@ -231,10 +235,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // Where all clients of the server are on this host, no other host has to reach the socket.
       const bound = session.isOfHost ? { address: session.localAddress } : {};
-      const { port = 0 } = options;
-      const transport = await PeerTransport.open({ identity, port, ...bound }).catch((error: unknown) => {
-        throw chatSocketError(error, port);
-      });
+      const transport = await openChatSocket(options, { identity, ...bound });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -408,7 +409,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
   async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
     try {
-      return await this.#outbound.send(message, limits);
+      // A recipient on its way back finds it in the mailbox: no reason to hold the sender up.
+      return await this.#outbound.send(message, { ...limits, awaitsReturn: false });
     } catch (error) {
       const code = error instanceof TalkError ? error.code : "";
       limits.signal?.throwIfAborted();
@@ -418,12 +420,20 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return await abortable((await this.#loadLeft()).leave(to, { id, from: this.name, text, auto }), limits.signal);
   }
 
+  /**
+   * Why send() could not leave a message for the name, as far as that is known; null if nothing speaks against it. Nothing is sent.
+   * @returns no-key, key-mismatch; not-understood where the server keeps no messages
+   */
+  async leaveObstacle(to: string): Promise<TalkError | null> {
+    return await (await this.#loadLeft()).obstacle(to);
+  }
+
   #loadLeft(): Promise<LeftMessages> {
     this.#left ??= import("./left-messages.ts").then(({ LeftMessages }) => {
       const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
-      const { name, server } = this;
+      const { name } = this;
       const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
-      return new LeftMessages({ ...this.#leftParts, ...parts, name, server, onReceipt });
+      return new LeftMessages({ ...this.#leftParts, ...parts, name, onReceipt });
     });
     return this.#left;
   }
@@ -672,15 +682,29 @@ function warnOfSeenIds({ message }: Error): void {
 }
 
 /** Of a UDP port that was asked for and cannot be had; the system's error for all else. */
+/** @throws TalkError unreachable, refused, for a port that was asked for; the system's error */
+async function openChatSocket(
+  { port = 0, portFallback = false }: ConnectOptions,
+  options: PeerTransportOptions,
+): Promise<PeerTransport> {
+  try {
+    return await PeerTransport.open({ ...options, port });
+  } catch (error) {
+    const isTaken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
+    if (isTaken && port !== 0 && portFallback) return await PeerTransport.open({ ...options, port: 0 });
+    throw chatSocketError(error, port);
+  }
+}
+
 function chatSocketError(error: unknown, port: number): unknown {
-  const reasons: Readonly<Record<string, readonly [TalkErrorCode, string]>> = {
-    EADDRINUSE: ["unreachable", "another program has it"],
-    EACCES: ["refused", "it needs privileges"],
+  const reasons: Readonly<Record<string, readonly [TalkErrorCode, () => string]>> = {
+    EADDRINUSE: ["unreachable", () => chatPortHeld(port)],
+    EACCES: ["refused", () => "it needs privileges"],
   };
   const [code, reason] = reasons[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
-  if (port === 0 || code === undefined) return error;
+  if (port === 0 || code === undefined || reason === undefined) return error;
   const options = { cause: error, remedy: "other-chat-port", subject: String(port) } as const;
-  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason}`, options);
+  return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason()}`, options);
 }
 
 /** Where a user's key and pins are, and the server. */

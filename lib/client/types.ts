@@ -1,5 +1,5 @@
 // What the client library takes and gives out: options, events, results, counters. Types only.
-import type { FailedCode, Remedy } from "../base/errors.ts";
+import type { FailedCode, Remedy, TalkError } from "../base/errors.ts";
 import type { DirectoryEntry, EntryJson, PresenceState } from "../directory/entry.ts";
 import type { PeerStats } from "../peer/types.ts";
 import type { LocalEntry } from "../presence/local-list.ts";
@@ -210,7 +210,7 @@ export interface KeptEvent {
   readonly at: EpochMs;
   /** When the server discards it, if its recipient has not fetched it. */
   readonly until: EpochMs;
-  /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is not remembered by that. */
+  /** Fingerprint of the key that it was sealed for, if that was met for the first time; it is remembered from now on. */
   readonly newKey: string | null;
 }
 /** What became of a message that this user has left. */
@@ -218,7 +218,11 @@ export interface ReceiptEvent {
   readonly id: string;
   readonly to: string;
   readonly at: EpochMs;
-  readonly state: "delivered" | "declined";
+  /**
+   * "delivered", "declined": the recipient's word. "expired": the recipient has not fetched it in time; "lost-key": the recipient has no
+   * key any more that opens it; both are the server's word.
+   */
+  readonly state: "delivered" | "declined" | "expired" | "lost-key";
 }
 /** Another client has come or gone. */
 export interface PeerEvent {
@@ -270,7 +274,10 @@ export interface TalkClientEvents {
   status: [event: StatusEvent];
   met: [event: MetEvent];
   server: [event: ServerEvent];
-  /** A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. */
+  /**
+   * A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. Or the server
+   * shows another certificate or key than before, told once: conversations go on, and it is tried again.
+   */
   refused: [error: Error];
   /**
    * The session ended for good (name lost to another program, refused): send() fails from here on. Or a listener of this
@@ -292,6 +299,8 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** UDP port; default 0: any. */
   readonly port?: number;
+  /** Where another program has that port, another one will do. */
+  readonly portFallback?: boolean;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
   /** Start a server in the background when none answers on the default address. */
@@ -479,6 +488,8 @@ export interface TalkConnection extends AsyncDisposable {
   /** @throws TalkError no-such-user, not-delivered, unconfirmed, key-mismatch, declined, not-understood, too-long; AbortError */
   send(to: `#${string}`, text: string, options?: SendOptions): Promise<RoomResult>;
   send(to: string, text: string, options?: SendOptions): Promise<SendResult>;
+  /** Why send() could not leave a message for the name, as far as that is known: no-key, key-mismatch, not-understood (no mailbox). */
+  leaveObstacle(to: string): Promise<TalkError | null>;
   /** @returns the others in the room. @throws TalkError bad-name, too-many, unreachable, usage */
   join(room: string): Promise<readonly DirectoryEntry[]>;
   /** @throws TalkError bad-name, unreachable; usage for a room that this client is not in */

@@ -70,9 +70,24 @@ export function claimIdOf(serverNonce: string): string {
   return serverNonce.slice(0, CLAIM_ID_LENGTH);
 }
 
-/** The bytes that the server signs in its answer to a HELLO with a nonce. */
-export function greetingBytes({ serverNonce, clientNonce, serverKey }: Omit<ConnectionStatement, "binding">): Buffer {
-  return statement("ptalk-hello-v2", [clientNonce, serverNonce, serverKey]);
+/** How the server sees a connection, and says it in its greeting. */
+export type Channel = "tls" | "plain";
+
+/** What the server says of itself in its answer to a HELLO with a nonce. */
+export interface Greeting extends Omit<ConnectionStatement, "binding"> {
+  /** Id of its directory, see directory/directory-id.ts. */
+  readonly directory: string;
+  readonly channel: Channel;
+}
+
+/** The bytes that the server signs in that answer. */
+export function greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel }: Greeting): Buffer {
+  return statement("ptalk-hello-v3", [clientNonce, serverNonce, serverKey, directory, channel]);
+}
+
+/** The bytes that it signs besides on TLS 1.3: a program in between can pass on the greeting, but not this. */
+export function channelBytes({ serverNonce, clientNonce, binding }: Omit<ConnectionStatement, "serverKey">): Buffer {
+  return statement("ptalk-channel-v1", [clientNonce, serverNonce, binding]);
 }
 
 /** The bytes that a client signs to register. */

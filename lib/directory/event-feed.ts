@@ -124,7 +124,7 @@ export class EventFeed {
 }
 
 /** What an interest names, of an event: the name, and rooms of the client before and after. All folded. */
-function keysOf(event: DirectoryEvent): string[] {
+export function keysOf(event: DirectoryEvent): string[] {
   const rooms = event.kind === "off" ? [] : roomsOf(new DirectoryEntry(event.entry));
   return [foldName(event.name), ...rooms, ...(event.leftRooms ?? [])];
 }

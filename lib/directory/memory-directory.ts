@@ -212,6 +212,10 @@ export class MemoryDirectory implements Directory {
     this.#host.names.bind(folded, key, holder);
   }
 
+  release(name: string): boolean {
+    return this.#host.names.release(checkedName(name));
+  }
+
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
     return this.#feed.watch(interest, listener);
   }

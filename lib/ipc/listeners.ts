@@ -1,4 +1,5 @@
-// The sockets that listen on a TCP port of this network namespace. They name their owner, never a speaker.
+// The sockets that have a port of this network namespace: those that listen on it (TCP), or are bound to it (UDP). They name their
+// owner, never a speaker.
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { native } from "../native.ts";
 
@@ -30,6 +31,49 @@ export function listenersOn(host: string, port: number): Listener[] {
   if (host !== "::1" && !host.startsWith("127.")) return [];
   const any = own.get(isV6 ? ANY.tcp6 : ANY.tcp);
   return any ?? (isV6 ? [] : (rows("tcp6", port).get(ANY.tcp6) ?? []));
+}
+
+/** One end of a TCP connection. */
+export interface TcpEnd {
+  /** Without a zone, and an IPv4 address in IPv4 notation. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * The uid that owns the socket at the other end of a connection of this host to itself; null where /proc does not tell, or it has ended. It
+ * owns the socket, and may be a forwarder: a reason to refuse, never one to grant.
+ */
+export function ownerOfConnection(from: TcpEnd, to: TcpEnd): number | null {
+  for (const file of ["tcp", "tcp6"] as const) {
+    const [local, remote] = [hexOfEnd(from, file), hexOfEnd(to, file)];
+    if (local === null || remote === null) continue;
+    for (const line of lines(`/proc/net/${file}`)) {
+      const [, address, other, , , , , uid] = line.trim().split(/\s+/);
+      if (address === local && other === remote) return Number(uid);
+    }
+  }
+  return null;
+}
+
+/** As proc_net_tcp(5) writes it; null for an IPv6 address in the file of IPv4. */
+function hexOfEnd({ address, port }: TcpEnd, file: "tcp" | "tcp6"): string | null {
+  const end = portSuffix(port);
+  if (address.includes(":")) return file === "tcp6" ? hexOfV6(address) + end : null;
+  return (file === "tcp6" ? MAPPED_PREFIX : "") + hexOfV4(address) + end;
+}
+
+/** The UDP sockets that are bound to the port, whatever their address; none where /proc does not tell. */
+export function udpSocketsOn(port: number): Listener[] {
+  const end = portSuffix(port);
+  const found: Listener[] = [];
+  for (const file of ["udp", "udp6"]) {
+    for (const line of lines(`/proc/net/${file}`)) {
+      const [, local = "", , , , , , uid, , inode] = line.trim().split(/\s+/);
+      if (local.endsWith(end)) found.push({ uid: Number(uid), inode: Number(inode) });
+    }
+  }
+  return found;
 }
 
 /** The process that has the socket open; null where /proc does not show it: another user's. */
@@ -81,7 +125,7 @@ function listening(file: "tcp" | "tcp6", port: number): Row[] {
 /** The kernel lists listening sockets before all others. */
 export function listeningByProc(file: "tcp" | "tcp6", port: number): Row[] {
   const found: Row[] = [];
-  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const end = portSuffix(port);
   for (const line of lines(`/proc/net/${file}`)) {
     const [, local = "", , state, , , , uid, , inode] = line.trim().split(/\s+/);
     if (state === "st") continue; // the heading
@@ -91,6 +135,9 @@ export function listeningByProc(file: "tcp" | "tcp6", port: number): Row[] {
   }
   return found;
 }
+
+/** As local addresses of proc_net_tcp(5) end. */
+const portSuffix = (port: number): string => `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
 
 function* lines(path: string): Generator<string> {
   let fd: number;

@@ -84,6 +84,8 @@ function connectError(server: string, error: NodeJS.ErrnoException): TalkError {
     case "EHOSTUNREACH":
       return TalkError.unreachable(server, "there is no way to that network from here", error);
     case "ERR_SSL_WRONG_VERSION_NUMBER":
+    case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
+    case "ERR_SSL_HTTP_REQUEST":
       return TalkError.unreachable(server, "it does not speak TLS", error, "plain-server");
     default:
       return TalkError.unreachable(server, error.message, error);

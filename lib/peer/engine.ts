@@ -15,7 +15,7 @@
 //                                                          6. flush() answers with ACK and SETTLED
 
 import { debuglog } from "node:util";
-import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, formatEndpoint, relayEndpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wire/datagram.ts";
@@ -23,6 +23,7 @@ import type { Outcome } from "../wire/datagram-frames.ts";
 import { type HandshakeDropReason, Handshakes, hex } from "./handshakes.ts";
 import { type InboundStream, InboundStreams } from "./inbound-streams.ts";
 import { CLOSE_RECENT, SWEEP } from "./limits.ts";
+import type { Path } from "./path.ts";
 import type { Peer, Waiter } from "./peer.ts";
 import { PeerTable, type SessionEntry } from "./peer-table.ts";
 import type { SecureSession, SessionDropReason } from "./secure-session.ts";
@@ -45,6 +46,10 @@ export interface EngineOptions {
   readonly deliverBody: (body: IncomingBody, settle: (outcome: Outcome) => void) => void;
   /** Something has to be flushed that no call of the owner has caused. */
   readonly wake: () => void;
+  /** Where the directory has this program; none unless told otherwise. */
+  readonly ownHomes?: () => readonly Endpoint[];
+  /** Messages to a peer that has a name go another way from now on. */
+  readonly onPath?: (peer: Peer, path: Path) => void;
 }
 
 export class PeerEngine {
@@ -86,7 +91,8 @@ export class PeerEngine {
     });
     this.#table = new PeerTable(limits, (peer) => this.#onForget(peer));
     const [table, streams] = [this.#table, this.#streams];
-    this.#handshakes = new Handshakes({ identity, limits, now, table, streams, transmit });
+    const ownHomes = () => options.ownHomes?.() ?? [];
+    this.#handshakes = new Handshakes({ identity, limits, now, table, streams, transmit, ownHomes });
     this.#sweepAt = now + SWEEP;
   }
 
@@ -132,10 +138,21 @@ export class PeerEngine {
     this.#bytesReceived += datagram.length;
     // Port 0 cannot be answered: the socket would throw. A forger can write it into a datagram.
     const reason = port === 0 ? "malformed" : this.#read(datagram, address, port, now);
+    if (reason !== null) this.#noteDropped(reason, datagram, { address, port });
+  }
+
+  #noteDropped(reason: DropReason | null, { length }: Buffer, from: Endpoint): void {
     if (reason === null) return;
     this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1;
-    if (debug.enabled)
-      debug("dropped %s: %d bytes from %s", reason, datagram.length, formatEndpoint({ address, port }));
+    if (debug.enabled) debug("dropped %s: %d bytes from %s", reason, length, formatEndpoint(from));
+  }
+
+  /** One datagram that the relay has passed on; flush() answers. @param place what the relay calls its sender */
+  receiveRelayed(datagram: Buffer, place: string, now: number): void {
+    this.#datagramsReceived++;
+    this.#bytesReceived += datagram.length;
+    const { address, port } = relayEndpoint(place);
+    this.#noteDropped(this.#read(datagram, address, port, now), datagram, { address, port });
   }
 
   /** False when flush() would do nothing. */
@@ -166,7 +183,7 @@ export class PeerEngine {
   #send(now: number): void {
     for (const session of this.#ready) {
       for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
-        this.#transmit(datagram, session.endpoint);
+        for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint);
       }
     }
     this.#ready.length = 0;
@@ -184,7 +201,7 @@ export class PeerEngine {
     for (const peer of this.#active) {
       peer.onTimer(now);
       this.#service(peer, now);
-      if (peer.waiting === 0 && peer.pending === 0) this.#active.delete(peer);
+      if (peer.waiting === 0 && peer.pending === 0 && !peer.isProbing) this.#active.delete(peer);
     }
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP;
@@ -255,7 +272,7 @@ export class PeerEngine {
       pathChanges: this.#pathChanges,
       dropped: { ...this.#dropped },
       refused: { ...this.#streams.refused },
-      peers: peers.filter(({ endpoint, waiting }) => endpoint !== null || waiting > 0),
+      peers: peers.filter(({ via, waiting }) => via !== null || waiting > 0),
     };
   }
 
@@ -280,7 +297,10 @@ export class PeerEngine {
     const { session, peer, stream } = entry;
     const before = session.endpoint;
     const reason = session.receive(datagram, address, port, now);
-    if (session.endpoint !== before) this.#onPathChange(session, before);
+    if (session.endpoint !== before) {
+      this.#onPathChange(session, before);
+      this.#notePath(peer);
+    }
     if (reason) {
       if (reason === "broken-peer") this.#table.removeSession(session); // authentic, but of no use
       return reason;
@@ -298,8 +318,10 @@ export class PeerEngine {
     const entry = this.#handshakes.onResponse(response, from, now);
     if (typeof entry === "string") return entry;
     this.#completed++;
-    entry.peer.use(entry.session);
-    this.#addReady(entry.session);
+    if (entry.peer.onAnswered(entry.session, this.#winsTies(entry.peer), now)) {
+      this.#addReady(entry.session);
+      this.#notePath(entry.peer);
+    }
     return null;
   }
 
@@ -308,7 +330,19 @@ export class PeerEngine {
     this.#completed++;
     if (debug.enabled)
       debug("handshake %s: confirmed from %s", hex(session.localIndex), formatEndpoint(session.endpoint));
-    if (peer.onConfirmed(session)) this.#handshakes.supersede(peer);
+    if (!peer.onConfirmed(session, this.#winsTies(peer), now)) return;
+    this.#handshakes.supersede(peer);
+    this.#notePath(peer);
+  }
+
+  /** Of two handshakes that both sides begin at once, both keep the one of the side with the smaller key. */
+  #winsTies(peer: Peer): boolean {
+    return Buffer.compare(this.#options.identity.publicKey, peer.key) < 0;
+  }
+
+  #notePath(peer: Peer): void {
+    const path = peer.name === null ? null : peer.takeNewPath();
+    if (path !== null) this.#options.onPath?.(peer, path);
   }
 
   #onPathChange(session: SecureSession, before: Endpoint): void {
@@ -322,7 +356,7 @@ export class PeerEngine {
     if (!this.#isClosing) {
       session.closeLater();
       const datagram = session.next(now);
-      if (datagram) this.#transmit(datagram, session.endpoint);
+      if (datagram) for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint);
     }
     this.#table.removeSession(session);
     this.#service(peer, now);
@@ -338,6 +372,7 @@ export class PeerEngine {
   #service(peer: Peer, now: number): void {
     if (peer.isHandshakeDue(now)) this.#handshakes.drive(peer, now);
     if (peer.session) this.#addIfReady(peer.session);
+    if (peer.isProbing) this.#active.add(peer);
   }
 
   #addIfReady(session: SecureSession): void {

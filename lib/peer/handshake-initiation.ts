@@ -1,16 +1,17 @@
 // A handshake that we have begun: one INIT, repeated until the holder of the peer's key answers it. Pure.
+import type { Endpoint } from "../base/endpoint.ts";
 import { macKey, writeMac } from "../crypto/handshake-mac.ts";
 import { Initiator, type StaticKeys } from "../crypto/noise.ts";
 import {
-  encodeHandshakePayload,
   encodeInit,
+  encodeInitPayload,
   initCookie,
   initMac,
   initMacInput,
   replyCookie,
   responseNoise,
 } from "../wire/datagram.ts";
-import { HANDSHAKE_BACKOFF, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_TIMEOUT } from "./limits.ts";
+import { HANDSHAKE_BACKOFF, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_TIMEOUT, RELAY_AFTER } from "./limits.ts";
 
 export interface InitiationParts {
   /** Of the session that is to come of it. */
@@ -21,11 +22,17 @@ export interface InitiationParts {
   readonly streamId: Buffer;
   /** Our Ed25519 key. */
   readonly publicKey: Buffer;
+  /** Where the directory has us. */
+  readonly ownHomes?: readonly Endpoint[];
+  /** Where the directory has the peer. */
+  readonly homes?: readonly Endpoint[];
   readonly now: number;
 }
 
 export class HandshakeInitiation {
   readonly index: number;
+  /** Where the directory had the peer when it began. */
+  readonly homes: readonly Endpoint[];
   readonly #datagram: Buffer;
   readonly #initiator: Initiator;
   readonly #startedAt: number;
@@ -35,9 +42,10 @@ export class HandshakeInitiation {
 
   constructor(parts: InitiationParts) {
     this.index = parts.index;
+    this.homes = parts.homes ?? [];
     this.#nextAt = parts.now;
     this.#startedAt = parts.now;
-    const payload = encodeHandshakePayload(parts.streamId, parts.publicKey);
+    const payload = encodeInitPayload(parts.streamId, parts.publicKey, parts.ownHomes);
     this.#initiator = new Initiator(parts.keys, parts.remote, payload);
     this.#datagram = encodeInit(parts.index, this.#initiator.message);
     writeMac(macKey(parts.remote), initMacInput(this.#datagram), initMac(this.#datagram));
@@ -52,9 +60,15 @@ export class HandshakeInitiation {
     return this.#nextAt;
   }
 
+  /** No direct path has answered in time. */
+  isRelayDue(now: number): boolean {
+    return now >= this.#startedAt + RELAY_AFTER;
+  }
+
   onSent(now: number): void {
     const timeout = HANDSHAKE_TIMEOUT * HANDSHAKE_BACKOFF ** Math.min(this.#attempts++, 20);
     this.#nextAt = now + Math.min(timeout, MAX_HANDSHAKE_TIMEOUT);
+    if (!this.isRelayDue(now)) this.#nextAt = Math.min(this.#nextAt, this.#startedAt + RELAY_AFTER);
   }
 
   /** The peer is under load and wants to see that we are where we say. */

@@ -3,6 +3,7 @@
 //  2. an INIT that was answered before: the same answer again
 //  3. the rates (handshake-rate-limiter.ts): answer, ask for a cookie, or drop
 //  4. only then Diffie-Hellman
+import type { Endpoint } from "../base/endpoint.ts";
 import { Cookies, hasValidMac, macKey } from "../crypto/handshake-mac.ts";
 import { Responder, type StaticKeys, toX25519 } from "../crypto/noise.ts";
 import {
@@ -24,6 +25,8 @@ export interface Call {
   readonly responder: Responder;
   /** The initiator's Ed25519 key: its X25519 form is what the handshake proves. */
   readonly key: Buffer;
+  /** Where the initiator says that the directory has it. */
+  readonly homes: readonly Endpoint[];
   /** 8 bytes, as text. */
   readonly streamId: string;
   /** The initiator's session. */
@@ -85,7 +88,8 @@ export class HandshakeResponder {
     const payload = responder && decodeInitPayload(responder.payload);
     if (!payload || !toX25519(payload.key)?.equals(responder.remote)) return { kind: "drop", reason: "bad-handshake" };
     const streamId = payload.streamId.toString("base64");
-    return { kind: "call", responder, key: Buffer.from(payload.key), streamId, index: senderIndex(init), id };
+    const { homes } = payload;
+    return { kind: "call", responder, key: Buffer.from(payload.key), homes, streamId, index: senderIndex(init), id };
   }
 
   /** A repetition of this INIT gets the same answer, and costs no Diffie-Hellman. */

@@ -3,20 +3,21 @@
 // The initiator:                                          The responder:
 //  1. drive(): a peer has messages and no good session.    1. onInit(): handshake-responder.ts decides what the INIT
 //     INIT goes to all of its endpoints…                      deserves: nothing, a COOKIE, the RESPONSE of before…
-//  2. …and again, more and more seldom                     2. …or a RESPONSE of its own. The session is half-open: nothing
-//  3. onCookie(): at once again, with the cookie              is sent through it
+//  2. …and again, more and more seldom, over the relay     2. …or a RESPONSE of its own. The session is half-open: nothing
+//     too when no direct path has answered soon               is sent through it
+//  3. onCookie(): at once again, with the cookie
 //  4. onResponse(): the session is there                   3. the first DATA confirms the session (engine.ts)
 //
 // A handshake of ours also ends when no message waits for the peer any more (it has failed), or when another session turns
 // out to work (it is superseded).
 import { debuglog } from "node:util";
-import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, formatEndpoint, isRelayed } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { type StaticKeys, staticKeys, toX25519 } from "../crypto/noise.ts";
 import {
   decodeResponsePayload,
-  encodeHandshakePayload,
   encodeResponse,
+  encodeResponsePayload,
   receiverIndex,
   senderIndex,
 } from "../wire/datagram.ts";
@@ -40,6 +41,8 @@ export interface HandshakeParts {
   readonly table: PeerTable;
   readonly streams: InboundStreams<SecureSession>;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
+  /** Where the directory has us; empty: nowhere. */
+  readonly ownHomes: () => readonly Endpoint[];
 }
 
 export class Handshakes {
@@ -76,7 +79,10 @@ export class Handshakes {
     if (peer.needsHandshake(now)) this.#begin(peer, now);
     const { initiation } = peer;
     if (!initiation || now < initiation.nextAt) return;
-    for (const endpoint of peer.endpoints) {
+    const { endpoints } = peer;
+    const overRelay = initiation.isRelayDue(now) || endpoints.every(isRelayed);
+    for (const endpoint of endpoints) {
+      if (isRelayed(endpoint) && !overRelay) continue;
       if (debug.enabled) debug("handshake %s: INIT to %s", hex(initiation.index), formatEndpoint(endpoint));
       this.#parts.transmit(initiation.datagram, endpoint);
     }
@@ -133,6 +139,7 @@ export class Handshakes {
       keys: finished.keys,
       streamId: streamId.toString("base64"),
       endpoint: from,
+      homes: initiation.homes,
       isInitiator: true,
       roundTripMs: initiation.roundTripMs(now),
       handshakeMs: initiation.durationMs(now),
@@ -150,7 +157,10 @@ export class Handshakes {
     const index = this.#newIndex();
     const { publicKey } = this.#parts.identity;
     const { streamId } = peer;
-    peer.beginHandshake(new HandshakeInitiation({ index, keys: this.#keys, remote, streamId, publicKey, now }));
+    const homes = peer.endpoints.filter((endpoint) => !isRelayed(endpoint));
+    const ownHomes = this.#parts.ownHomes();
+    const parts = { index, keys: this.#keys, remote, streamId, publicKey, ownHomes, homes, now };
+    peer.beginHandshake(new HandshakeInitiation(parts));
     this.#callees.set(index, peer);
     this.#begun++;
   }
@@ -168,14 +178,15 @@ export class Handshakes {
 
   #answer(call: Call, from: Endpoint, now: number): void {
     const { table, transmit } = this.#parts;
-    const peer = table.caller(call.key, from);
-    const { message, keys } = call.responder.answer(encodeHandshakePayload(peer.streamId));
+    const peer = table.caller(call.key, from, call.homes);
+    const { message, keys } = call.responder.answer(encodeResponsePayload(peer.streamId));
     const { session } = this.#newSession(peer, {
       localIndex: this.#newIndex(),
       remoteIndex: call.index,
       keys,
       streamId: call.streamId,
       endpoint: from,
+      homes: call.homes,
       isInitiator: false,
       roundTripMs: 0,
       handshakeMs: 0,

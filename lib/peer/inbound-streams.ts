@@ -10,7 +10,7 @@
 // Forgetting one of a process that still runs and still repeats a message whose confirmation was lost would deliver it
 // twice; it takes MAX_REMEMBERED_STREAMS other processes in the meantime of which a message was shown.
 
-import type { Endpoint } from "../base/endpoint.ts";
+import { type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { decodeMessage } from "../wire/datagram-message.ts";
 import { isFileBody } from "../wire/file-bodies.ts";
@@ -84,7 +84,7 @@ export class InboundStream<S extends StreamSession> {
 
   #handOver(session: S, { number, body }: Received): void {
     if (isFileBody(body)) {
-      const incoming = { key: this.#key, body, address: session.endpoint };
+      const incoming = { key: this.#key, body, address: session.endpoint, via: viaOf(session) };
       this.#host.handOverBody(incoming, this.inbox, number, (outcome) => this.#settle(session, number, outcome));
       return;
     }
@@ -95,7 +95,7 @@ export class InboundStream<S extends StreamSession> {
     }
     const { room = null, ...content } = message;
     this.#host.handOver(
-      { key: this.#key, ...content, room, at: Date.now(), address: session.endpoint },
+      { key: this.#key, ...content, room, at: Date.now(), address: session.endpoint, via: viaOf(session) },
       this.inbox,
       number,
       (outcome) => this.#settle(session, number, outcome),
@@ -116,6 +116,8 @@ export class InboundStream<S extends StreamSession> {
     this.deliver(session);
   }
 }
+
+const viaOf = ({ endpoint }: StreamSession): PathKind => (isRelayed(endpoint) ? "relay" : "direct");
 
 export interface InboundStreamsParts<S extends StreamSession> {
   /** Bytes kept for all senders together. */

@@ -64,6 +64,29 @@ export const SWEEP = 5_000;
  * most so many times as long as what came from there (RFC 9000 section 8).
  */
 export const UNPROVEN_FACTOR = 3;
+/** The question that proves an address is good for so long… */
+export const CHALLENGE_LIFE = 3_000;
+/** …and asked again at most so often, while datagrams come from there. */
+export const CHALLENGE_AGAIN = 100;
+/** Paths of one session: all endpoints of a peer, the relay, and some that it has come from since. */
+export const MAX_PATHS = 12;
+/** A peer that the direct path leads to is not followed to the relay: it may send by both for a moment. */
+export const DIRECT_SILENCE = 2_000;
+
+/** Two handshakes that both sides began within so long are one too many. */
+export const SIMULTANEOUS = 10_000;
+
+/** The relay is tried too when no direct path has answered after so long. */
+export const RELAY_AFTER = 100;
+/** While a session goes over the relay, direct paths are tried: at first so often… */
+export const DIRECT_PROBE = 1_000;
+/** …and, once so many have failed, after a rest that doubles from… */
+export const DIRECT_PROBES = 2;
+export const DIRECT_REST = 10_000;
+/** …up to this. */
+export const MAX_DIRECT_REST = 5 * 60_000;
+/** They are not tried for a conversation that has been silent for so long. */
+export const PROBE_RECENT = 60_000;
 
 /** close() waits so long for the application to take the message that it was given: outputs take milliseconds. */
 export const CLOSE_OUTPUT_WAIT = 500;

@@ -9,7 +9,7 @@
 
 import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
-import { canonicalEndpoint, type Endpoint, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
+import { canonicalEndpoint, type Endpoint, isRelayed, MAX_ENDPOINTS, MAX_PORT } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { toX25519 } from "../crypto/noise.ts";
 import type { InboundStream } from "./inbound-streams.ts";
@@ -96,12 +96,15 @@ export class PeerTable {
     return this.#find(asBuffer(key).toString("base64"), canonical)?.isReachedAt(canonical) ?? false;
   }
 
-  /** The peer that begins a handshake from there, new if need be. */
-  caller(key: Buffer, from: Endpoint): Peer {
-    const known = this.#find(key.toString("base64"), [from]);
+  /**
+   * The peer that begins a handshake from there, new if need be.
+   * @param homes where it says that the directory has it: what is sent there goes through this session
+   */
+  caller(key: Buffer, from: Endpoint, homes: readonly Endpoint[]): Peer {
+    const known = this.#find(key.toString("base64"), [...homes, from]);
     if (known) return known;
     const peer = new Peer(key);
-    this.#put(peer, [from]);
+    this.#put(peer, [from, ...homes]);
     return peer;
   }
 
@@ -258,10 +261,11 @@ function asBuffer(bytes: Uint8Array): Buffer {
 
 /** What is wrong with a peer's endpoints, for a person; null when nothing is. Link-local ones have a zone here. */
 function endpointsProblem(endpoints: readonly Endpoint[]): string | null {
-  if (endpoints.length < 1 || endpoints.length > MAX_ENDPOINTS) {
-    return `a peer has 1 to ${MAX_ENDPOINTS} endpoints, not ${endpoints.length}`;
+  const direct = endpoints.filter((endpoint) => !isRelayed(endpoint) || isIP(endpoint.address) !== 0);
+  if (endpoints.length < 1 || direct.length > MAX_ENDPOINTS) {
+    return `a peer has 1 to ${MAX_ENDPOINTS} endpoints, not ${direct.length}`;
   }
-  for (const { address, port } of endpoints) {
+  for (const { address, port } of direct) {
     if (!Number.isInteger(port) || port < 1 || port > MAX_PORT) return `${port} is no UDP port`;
     if (isIP(address) === 0) return `${address} is no IP address`;
   }

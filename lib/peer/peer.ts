@@ -8,13 +8,15 @@
 // waiter.
 
 import { randomBytes } from "node:crypto";
-import { areSameEndpoints, canonicalEndpoint, type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
+import { areSameEndpoints, canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { markAgain } from "../wire/datagram-message.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
-import { MAX_SILENCE, REVOKE_WAIT, SILENCE, SILENT_PROBES } from "./limits.ts";
+import { MAX_SILENCE, REVOKE_WAIT, SILENCE, SILENT_PROBES, SIMULTANEOUS } from "./limits.ts";
+import type { Path } from "./path.ts";
+import { PathProbes } from "./path-probes.ts";
 import type { SecureSession, SessionOutbox } from "./secure-session.ts";
 import { Outbox } from "./stream/outbox.ts";
 import type { PeerReport } from "./types.ts";
@@ -27,7 +29,7 @@ export interface Waiter {
   readonly since: number;
   readonly expiresAt: number;
   /** Called once. */
-  readonly done: (error: TalkError | null, ms: number) => void;
+  readonly done: (error: TalkError | null, ms: number, via: PathKind) => void;
 }
 
 /** What the outbox keeps for a message. */
@@ -50,6 +52,8 @@ export class Peer {
   readonly #sessions = new Set<SecureSession>();
   #name: string | null = null;
   #endpoints: readonly Endpoint[] = []; // canonical
+  readonly #probes = new PathProbes();
+  #shownPath: Path | null = null;
   #given: readonly Endpoint[] = []; // the same as the caller wrote them
   #waiting = 0;
   #givenUp = 0;
@@ -64,9 +68,12 @@ export class Peer {
     this.#outbox = new Outbox<Pending>((pending, outcome, now) => this.#onSettled(pending, outcome, now), markAgain);
   }
 
-  /** Where the directory says that the peer is; empty while we have sent nothing. */
+  /** Where the directory says that the peer is, places behind the relay included; empty while we have sent nothing. */
   get endpoints(): readonly Endpoint[] {
     return this.#endpoints;
+  }
+  get name(): string | null {
+    return this.#name;
   }
   /** Messages that are neither settled nor cancelled, and a few cancelled ones behind them. */
   get pending(): number {
@@ -96,6 +103,10 @@ export class Peer {
   get outbox(): SessionOutbox {
     return this.#outbox;
   }
+  /** Direct paths are to be tried: the conversation goes on over the relay. */
+  get isProbing(): boolean {
+    return this.#probes.deadline(this.#session, this.#endpoints) < Number.POSITIVE_INFINITY;
+  }
   /** Nothing leads to it, and nothing waits for it. */
   get isIdle(): boolean {
     return this.#sessions.size === 0 && this.#outbox.pending === 0 && this.#waiting === 0;
@@ -108,9 +119,7 @@ export class Peer {
 
   /** Whether a session leads to one of these endpoints. @param endpoints canonical */
   isReachedAt(endpoints: readonly Endpoint[]): boolean {
-    for (const { isConfirmed, endpoint } of this.#sessions) {
-      if (isConfirmed && endpoints.some((one) => isSameEndpoint(one, endpoint.address, endpoint.port))) return true;
-    }
+    for (const session of this.#sessions) if (session.isConfirmed && session.leadsTo(endpoints)) return true;
     return false;
   }
 
@@ -118,6 +127,7 @@ export class Peer {
   moveTo(given: readonly Endpoint[]): void {
     this.#given = given.map(({ address, port }) => ({ address, port })); // the caller may change its own
     this.#endpoints = given.map(canonicalEndpoint);
+    this.#probes.restart();
     if (this.#session && !this.#isReachedBy(this.#session)) this.#release();
     if (!this.#session) this.#useNewest();
   }
@@ -189,29 +199,57 @@ export class Peer {
   }
 
   /**
-   * The initiator of this session is there. Returns whether messages go through it now. Both sides may begin a handshake at
-   * once: then there are two sessions. Each side sends through the one that it began, or through the first that works, and
-   * hears on both; the other one is forgotten when it is idle.
+   * The initiator of this session is there. Returns whether messages go through it now: its initiator has begun it because
+   * no other one worked, or was fresh.
+   * @param winsTies see isOurs()
    */
-  onConfirmed(session: SecureSession): boolean {
-    const present = this.#session;
+  onConfirmed(session: SecureSession, winsTies: boolean, now: number): boolean {
     if (!this.#isReachedBy(session)) return false;
-    const works = present && present.streamId === session.streamId && this.#outbox.unanswered === 0;
-    if (works) return false;
+    const present = this.#session;
+    const works = present?.streamId === session.streamId && this.#outbox.unanswered === 0;
+    if (works && winsTies && present.isInitiator && now - present.createdAt < SIMULTANEOUS) return false;
     this.use(session);
     return true;
+  }
+
+  /**
+   * Our handshake is answered. Both sides may begin one at once: then both keep the one that the side with the smaller key
+   * began. Returns whether messages go through the new session.
+   */
+  onAnswered(session: SecureSession, winsTies: boolean, now: number): boolean {
+    const present = this.#session;
+    const works = present?.streamId === session.streamId && this.#outbox.unanswered === 0;
+    const isTie = works && !present.isInitiator && now - present.createdAt < SIMULTANEOUS;
+    if (isTie && !winsTies) return false;
+    this.use(session);
+    return true;
+  }
+
+  /** The path of its messages, once for each change; null when it is the same as before. */
+  takeNewPath(): Path | null {
+    const path = this.#session?.path ?? null;
+    if (path === null || path === this.#shownPath) return null;
+    this.#shownPath = path;
+    return path;
   }
 
   /** When to call onTimer. */
   deadline(): number {
     if (!this.#session && !this.#initiation && this.#outbox.pending > 0) return 0; // lost its session: call again
     const sending = this.#session ? this.#outbox.deadline() : Number.POSITIVE_INFINITY;
-    return Math.min(sending, this.#initiation?.nextAt ?? Number.POSITIVE_INFINITY, this.#earliestExpiry);
+    return Math.min(
+      this.#probes.deadline(this.#session, this.#endpoints),
+      sending,
+      this.#initiation?.nextAt ?? Number.POSITIVE_INFINITY,
+      this.#earliestExpiry,
+    );
   }
 
   onTimer(now: number): void {
     this.#expire(now);
-    if (this.#session) this.#outbox.onTimer(now);
+    if (!this.#session) return;
+    this.#outbox.onTimer(now);
+    this.#probes.onTimer(this.#session, this.#endpoints, now);
   }
 
   failAll(error: TalkError, now: number): void {
@@ -229,7 +267,8 @@ export class Peer {
     return {
       key: this.keyText,
       name: this.#name,
-      endpoint: session?.endpoint ?? null,
+      endpoint: !session || isRelayed(session.endpoint) ? null : session.endpoint,
+      via: session?.path.kind ?? null,
       roundTripMs: roundTripMs || session?.roundTripMs || null, // 0 is not measured
       windowBytes: Math.round(window),
       bytesInFlight,
@@ -262,7 +301,7 @@ export class Peer {
       return;
     }
     this.#waiting--;
-    waiter.done(error, now - waiter.since);
+    waiter.done(error, now - waiter.since, this.#session?.path.kind ?? "direct");
   }
 
   #expire(now: number): void {
@@ -323,8 +362,8 @@ export class Peer {
   }
 
   /** The session leads to where the directory says that the peer is, and not to another program of the same user. */
-  #isReachedBy({ endpoint }: SecureSession): boolean {
-    return this.#endpoints.some((known) => isSameEndpoint(known, endpoint.address, endpoint.port));
+  #isReachedBy(session: SecureSession): boolean {
+    return session.leadsTo(this.#endpoints);
   }
 }
 

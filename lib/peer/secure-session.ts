@@ -4,24 +4,20 @@
 // Inbound, receive():                                     Outbound, next():
 //  1. refuse a counter that was seen or is too old          1. ACK, if something arrived that calls for one
 //  2. open the seal, mark the counter                       2. SETTLED, if something was settled; REVOKED
-//  3. follow the other end to a new address                 3. messages, while the peer sends through this session
-//  4. read the frames: ACK and SETTLED go to the outbox,    4. CLOSE
-//     BASE and FRAGMENT to the inbox                        5. seal it all under the next counter
+//  3. follow the other end to a new path, once it has       3. messages, while the peer sends through this session
+//     shown that it receives there (path.ts)                4. CLOSE
+//  4. read the frames: ACK and SETTLED go to the outbox,    5. seal it all under the next counter
+//     BASE and FRAGMENT to the inbox                        6. to the present path, and to one that is being proved
 //
 // State: half-open (the initiator has not shown that it has the keys) -> confirmed -> ended. No socket, no timer.
 
-import { type Endpoint, isSameEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, isRelayed, isSameEndpoint } from "../base/endpoint.ts";
 import type { HandshakeKeys } from "../crypto/noise.ts";
 import { open, SEAL_BYTES, seal } from "../crypto/seal.ts";
-import {
-  DATA_HEAD_BYTES,
-  dataCounter,
-  MAX_DATAGRAM_BYTES,
-  MAX_PAYLOAD_BYTES,
-  writeDataHead,
-} from "../wire/datagram.ts";
+import { DATA_HEAD_BYTES, dataCounter, INIT_BYTES, MAX_DATAGRAM_BYTES, writeDataHead } from "../wire/datagram.ts";
 import {
   ACK_HEAD_BYTES,
+  CHALLENGE_FRAME_BYTES,
   type FrameHandler,
   FrameWriter,
   MAX_ACK_WORDS,
@@ -31,7 +27,8 @@ import {
   readFrames,
   SETTLED_HEAD_BYTES,
 } from "../wire/datagram-frames.ts";
-import { REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS, UNPROVEN_FACTOR } from "./limits.ts";
+import { DIRECT_SILENCE, MAX_PATHS, REJECT_AFTER, REJECT_DATAGRAMS, REKEY_AFTER, REKEY_DATAGRAMS } from "./limits.ts";
+import { Path } from "./path.ts";
 import type { Inbox } from "./stream/inbox.ts";
 import type { Outbox } from "./stream/outbox.ts";
 
@@ -55,6 +52,8 @@ export interface SessionParts {
   readonly streamId: string;
   /** The handshake was answered from there, or to there. */
   readonly endpoint: Endpoint;
+  /** Where the program at the other end says that it can be reached, or the directory said so; empty: nowhere. */
+  readonly homes: readonly Endpoint[];
   /** We began the handshake: the other end is known to be there. */
   readonly isInitiator: boolean;
   /** Milliseconds, from the handshake; 0 when it was not measured. */
@@ -65,6 +64,8 @@ export interface SessionParts {
 }
 
 const MAX_COUNTER = 2 ** 32 - 1;
+/** Of a datagram that holds a challenge and nothing else: what a probe of a path costs. */
+const PROBE_BYTES = DATA_HEAD_BYTES + CHALLENGE_FRAME_BYTES + SEAL_BYTES;
 const opened = Buffer.alloc(MAX_DATAGRAM_BYTES);
 const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
 
@@ -72,6 +73,9 @@ export class SecureSession implements FrameHandler {
   readonly localIndex: number;
   readonly streamId: string;
   readonly handshakeMs: number;
+  readonly isInitiator: boolean;
+  /** See {@link SessionParts.homes}. */
+  readonly homes: readonly Endpoint[];
   readonly #remoteIndex: number;
   readonly #keys: HandshakeKeys;
   readonly #outbox: SessionOutbox;
@@ -79,10 +83,14 @@ export class SecureSession implements FrameHandler {
   readonly #createdAt: number;
   readonly #received = new ReceivedCounters();
   #counter = 0; // of the next datagram
-  #endpoint: Endpoint;
-  readonly #proven: Endpoint;
-  #mayAnswer = 0; // bytes to an endpoint that is not proven
+  readonly #paths: Path[] = []; // the oldest first
+  #path: Path; // where what we send goes
+  #next: Path | null = null; // where it is to go once that is proven: until then to both
+  #arrivedBy: Path;
+  #present: readonly Path[]; // that path alone
+  #destinations: readonly Path[] = [];
   #heardAt: number;
+  #talkedAt: number;
   #roundTripMs: number;
   #isConfirmed: boolean;
   #isAttached = false;
@@ -97,21 +105,33 @@ export class SecureSession implements FrameHandler {
     this.localIndex = parts.localIndex;
     this.streamId = parts.streamId;
     this.handshakeMs = parts.handshakeMs;
+    this.isInitiator = parts.isInitiator;
+    this.homes = parts.homes;
     this.#remoteIndex = parts.remoteIndex;
     this.#keys = parts.keys;
     this.#outbox = parts.outbox;
     this.#inbox = parts.inbox;
     this.#createdAt = parts.now;
-    this.#endpoint = parts.endpoint;
-    this.#proven = parts.endpoint;
+    this.#path = this.#addPath(new Path(parts.endpoint, parts.isInitiator, parts.now));
+    this.#present = [this.#path];
+    if (!parts.isInitiator) this.#path.onHeard(INIT_BYTES, parts.now);
+    this.#arrivedBy = this.#path;
     this.#heardAt = parts.now;
+    this.#talkedAt = parts.now;
     this.#roundTripMs = parts.roundTripMs;
     this.#isConfirmed = parts.isInitiator;
   }
 
-  /** Where the newest authentic datagram came from, and where answers go. */
+  /** Where what we send goes: to where the newest authentic datagram came from, once the other end has shown that it is there. */
+  get path(): Path {
+    return this.#path;
+  }
   get endpoint(): Endpoint {
-    return this.#endpoint;
+    return this.#path.endpoint;
+  }
+  /** Where the last datagram that next() gave goes. */
+  get destinations(): readonly Path[] {
+    return this.#destinations;
   }
   get createdAt(): number {
     return this.#createdAt;
@@ -119,6 +139,10 @@ export class SecureSession implements FrameHandler {
   /** When the last authentic datagram came. */
   get heardAt(): number {
     return this.#heardAt;
+  }
+  /** When something was last said through it, either way: not probes. */
+  get talkedAt(): number {
+    return this.#talkedAt;
   }
   /** Milliseconds, of the handshake; 0 when it was not measured. */
   get roundTripMs(): number {
@@ -137,6 +161,17 @@ export class SecureSession implements FrameHandler {
     return this.#isClosed;
   }
 
+  /** It leads to the program that is said to be at one of these endpoints. */
+  leadsTo(endpoints: readonly Endpoint[]): boolean {
+    const isOne = ({ address, port }: Endpoint) => endpoints.some((one) => isSameEndpoint(one, address, port));
+    if (this.homes.some(isOne)) return true;
+    // The relay's word for a name is good for whoever has the name: where a program has an address, that counts.
+    const isMovable = this.homes.length > 0;
+    return this.#paths.some(
+      ({ endpoint, isProven }) => isProven && isOne(endpoint) && !(isMovable && isRelayed(endpoint)),
+    );
+  }
+
   needsRekey(now: number): boolean {
     return now - this.#createdAt > REKEY_AFTER || this.#counter > REKEY_DATAGRAMS;
   }
@@ -146,6 +181,8 @@ export class SecureSession implements FrameHandler {
 
   /** The first datagram has come: it answers the RESPONSE. */
   confirm(now: number): void {
+    // One that came from elsewhere does not show that the RESPONSE arrived where the INIT came from.
+    if (this.#arrivedBy === this.#path) this.#path.prove();
     this.#isConfirmed = true;
     this.#roundTripMs = now - this.#createdAt;
   }
@@ -187,9 +224,10 @@ export class SecureSession implements FrameHandler {
     const isNewest = counter > this.#received.largest;
     this.#received.mark(counter);
     this.#heardAt = now;
-    const isThere = isSameEndpoint(this.#endpoint, address, port);
-    if (!isThere && isNewest) this.#moveTo(address, port);
-    if (this.#endpoint !== this.#proven && (isThere || isNewest)) this.#mayAnswer += UNPROVEN_FACTOR * datagram.length;
+    const path = this.#pathFrom(address, port, now);
+    path.onHeard(datagram.length, now);
+    this.#arrivedBy = path;
+    if (path !== this.#path && isNewest) this.#onNewest(path, now);
     this.#noRoom = false;
     if (readFrames(payload, this)) return null;
     if (!this.#noRoom) return "broken-peer";
@@ -234,6 +272,18 @@ export class SecureSession implements FrameHandler {
     return true;
   }
 
+  onChallenge(token: Buffer): boolean {
+    this.#arrivedBy.answerLater(token);
+    return true;
+  }
+
+  // A late one, or one that came by another path, proves nothing: no reason to end the session.
+  onProof(token: Buffer): boolean {
+    const path = this.#arrivedBy;
+    if (path.onAnswer(token, this.#heardAt)) this.#onProven(path);
+    return true;
+  }
+
   onPing(): boolean {
     this.#ackDue = true;
     this.#settleDue = true;
@@ -248,13 +298,24 @@ export class SecureSession implements FrameHandler {
   /** True when next() would give something. */
   wantsToSend(): boolean {
     if (this.#isEnded) return false;
-    if (this.#ackDue || this.#settleDue || this.#closeDue) return true;
+    if (this.#ackDue || this.#settleDue || this.#closeDue || this.#paths.some((path) => path.wantsToSend)) return true;
     return this.#isAttached && this.#outbox.wantsToSend();
   }
 
-  /** The next datagram that has to go out, or null. */
+  /** Tries a path of our own accord: when the other end answers, and the path is better, it is used. */
+  probe(endpoint: Endpoint, now: number): void {
+    const path = this.#pathFrom(endpoint.address, endpoint.port, now);
+    if (path !== this.#path) path.probe(PROBE_BYTES, now);
+  }
+
+  /** The next datagram that has to go out, or null; `destinations` says where it goes. */
   next(now: number): Buffer | null {
     if (this.#isEnded) return null;
+    this.#next?.challenge(now);
+    for (const path of this.#paths) {
+      const datagram = path.wantsToSend ? this.#forPath(path, now) : null;
+      if (datagram) return datagram;
+    }
     writer.reset();
     this.#writeAnswers();
     if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now);
@@ -263,13 +324,34 @@ export class SecureSession implements FrameHandler {
       writer.close();
       this.#closeDue = false;
     }
-    return writer.length === 0 ? null : this.#seal(writer.buffer.subarray(0, writer.length));
+    if (writer.length === 0) return null;
+    this.#talkedAt = now;
+    const datagram = this.#seal(writer.buffer.subarray(0, writer.length));
+    this.#setDestinations(datagram.length);
+    return datagram;
   }
 
-  // To an endpoint that is not proven they are bounded; the peer's own messages are as many as it sends to this peer.
+  // One that is not proven gets no more than it may: the rest is lost, and sent again.
+  #setDestinations(bytes: number): void {
+    const [path, next] = [this.#path, this.#next];
+    if (path.isProven && next === null) this.#destinations = this.#present;
+    else this.#destinations = [path, next].filter((one) => one !== null).filter((one) => one.spend(bytes));
+  }
+
+  /** What belongs to one path: the question whether the other end is there, and the answer to its own. */
+  #forPath(path: Path, now: number): Buffer | null {
+    writer.reset();
+    const answer = path.takeAnswer();
+    if (answer) writer.proof(answer);
+    const token = path.takeChallenge(now);
+    if (token) writer.challenge(token);
+    const bytes = DATA_HEAD_BYTES + writer.length + SEAL_BYTES;
+    if (writer.length === 0 || !path.spend(bytes)) return null;
+    this.#destinations = [path];
+    return this.#seal(writer.buffer.subarray(0, writer.length));
+  }
+
   #writeAnswers(): void {
-    const isLimited = this.#endpoint !== this.#proven;
-    if (isLimited) writer.limit = Math.min(this.#mayAnswer - DATA_HEAD_BYTES - SEAL_BYTES, MAX_PAYLOAD_BYTES);
     if (this.#ackDue && writer.room >= ACK_HEAD_BYTES + 4) {
       this.#received.write(writer);
       this.#ackDue = false;
@@ -283,14 +365,49 @@ export class SecureSession implements FrameHandler {
       // What does not fit is asked for again.
       for (const number of this.#inbox.takeUnanswered()) if (writer.room >= NUMBER_FRAME_BYTES) writer.revoked(number);
     }
-    if (!isLimited) return;
-    writer.limit = MAX_PAYLOAD_BYTES;
-    if (writer.length > 0) this.#mayAnswer -= DATA_HEAD_BYTES + SEAL_BYTES + writer.length;
   }
 
-  #moveTo(address: string, port: number): void {
-    this.#endpoint = isSameEndpoint(this.#proven, address, port) ? this.#proven : { address, port };
-    this.#mayAnswer = 0;
+  #pathFrom(address: string, port: number, now: number): Path {
+    if (this.#path.leadsTo(address, port)) return this.#path;
+    const known = this.#paths.find((path) => path.leadsTo(address, port));
+    return known ?? this.#addPath(new Path({ address, port }, false, now));
+  }
+
+  #addPath(path: Path): Path {
+    if (this.#paths.length >= MAX_PATHS) {
+      const oldest = this.#paths.findIndex((one) => one !== this.#path && one !== this.#next);
+      this.#paths.splice(oldest, 1);
+    }
+    this.#paths.push(path);
+    return path;
+  }
+
+  /** The newest datagram has come by this path, which is not the present one. */
+  #onNewest(path: Path, now: number): void {
+    if (!this.#isBetter(path, now)) return;
+    if (path.isProven) {
+      this.#use(path);
+      return;
+    }
+    path.challenge(now);
+    this.#next = path;
+  }
+
+  #onProven(path: Path): void {
+    if (path === this.#path) return;
+    if (path === this.#next || this.#isBetter(path, this.#heardAt)) this.#use(path);
+  }
+
+  /** The direct path is left for the relay only when nothing comes by it any more. */
+  #isBetter(path: Path, now: number): boolean {
+    if (path.kind === "direct" || this.#path.kind === "relay" || !this.#path.isProven) return true;
+    return now - this.#path.heardAt >= DIRECT_SILENCE;
+  }
+
+  #use(path: Path): void {
+    this.#path = path;
+    this.#present = [path];
+    this.#next = null;
   }
 
   #seal(payload: Buffer): Buffer {

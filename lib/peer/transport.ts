@@ -1,7 +1,7 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and a promise for each message sent.
 import { EventEmitter } from "node:events";
 import { debuglog } from "node:util";
-import { canonicalEndpoint, type Endpoint } from "../base/endpoint.ts";
+import { canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { IpcError } from "../ipc/error.ts";
 import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
@@ -30,6 +30,13 @@ import type {
 const debug = debuglog("ptalk-peer");
 const now = () => performance.now();
 
+/** The receiving program has accepted a message. */
+export interface Confirmed {
+  /** Milliseconds since send(). */
+  readonly ms: number;
+  readonly via: PathKind;
+}
+
 export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   /** The UDP port in use. */
   readonly port: number;
@@ -39,6 +46,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   readonly #engine: PeerEngine;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
+  #isSocketClosed = false;
   #flushQueued = false;
   #isFlushing = false;
   /** What a flush sends to one address, until it is over. */
@@ -74,7 +82,15 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
-      transmit: (datagram, to) => this.#transmit(datagram, to.address, to.port),
+      transmit: (datagram, to) => {
+        if (isRelayed(to)) options.relay?.(to.address, datagram);
+        else this.#transmit(datagram, to.address, to.port);
+      },
+      ownHomes: () => options.ownHomes?.() ?? [],
+      onPath: ({ key, name }, { kind, endpoint }) => {
+        if (name === null) return;
+        this.emit("path", { key, name, via: kind, endpoint: kind === "relay" ? null : endpoint });
+      },
       deliver: (message, settle, output) => {
         if (!this.emit("message", message, settle, output)) settle("declined"); // no listener: this program takes no messages
       },
@@ -93,13 +109,13 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
    * receiver may have shown it and has not said so, a second after the time is over), "key-mismatch", "declined", "not-understood"
    * (the receiver's word), "too-long", "bad-data", "closed"; or with the signal's reason.
    */
-  send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<{ ms: number }> {
+  send(peer: PeerIdentity, message: OutgoingMessage, options: StreamSendOptions = {}): Promise<Confirmed> {
     const body = encodeMessage(message);
     return body ? this.sendBody(peer, body, options) : Promise.reject(messageProblem(message));
   }
 
   /** As send(), for a body that its sender has encoded. The caller must not change it before the promise is settled. */
-  sendBody(peer: PeerIdentity, body: Buffer, options: StreamSendOptions = {}): Promise<{ ms: number }> {
+  sendBody(peer: PeerIdentity, body: Buffer, options: StreamSendOptions = {}): Promise<Confirmed> {
     return new Promise((resolve, reject) => {
       const problem = timeoutProblem(options);
       if (problem) return reject(problem);
@@ -108,10 +124,10 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       if (this.#closed) return reject(TalkError.closed("the peer transport"));
       const since = now();
       let onAbort: (() => void) | undefined;
-      const done = (error: TalkError | null, ms: number) => {
+      const done = (error: TalkError | null, ms: number, via: PathKind) => {
         if (onAbort) signal?.removeEventListener("abort", onAbort);
         if (error) reject(error);
-        else resolve({ ms });
+        else resolve({ ms, via });
       };
       const cancel = this.#engine.send(peer, body, { since, expiresAt: since + timeoutMs, done });
       if (cancel instanceof TalkError) return reject(cancel);
@@ -127,6 +143,16 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       if (this.#flushQueued || this.#engine.pendingAtLast > 1) this.#flushSoon();
       else this.#flushAt(since);
     });
+  }
+
+  /**
+   * The relay has passed a datagram on. It says nothing about its sender that counts: that is found out as for any other.
+   * @param place what the relay calls its sender: answers go there
+   */
+  receiveRelayed(place: string, datagram: Buffer): void {
+    if (this.#isSocketClosed) return;
+    this.#engine.receiveRelayed(datagram, place, now());
+    this.#flushSoon();
   }
 
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
@@ -181,6 +207,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     }
     clearTimeout(this.#timer);
     this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
+    this.#isSocketClosed = true;
     this.#socket.close();
   }
 

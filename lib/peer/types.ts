@@ -1,5 +1,5 @@
 // What the peer transport takes and gives: the contract between it and the client above. Types only.
-import type { Endpoint } from "../base/endpoint.ts";
+import type { Endpoint, PathKind } from "../base/endpoint.ts";
 import type { Identity } from "../crypto/identity.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
 
@@ -7,7 +7,7 @@ import type { Outcome } from "../wire/datagram-frames.ts";
 export interface PeerIdentity {
   /** Ed25519 public key, 32 bytes: only its holder can complete the handshake. */
   readonly key: Uint8Array;
-  /** 1 to 8 of them. */
+  /** 1 to 8 of them, and places behind the relay (relayEndpoint()), which are tried when no other one answers soon. */
   readonly endpoints: readonly Endpoint[];
   /** For error messages only. */
   readonly name?: string;
@@ -54,8 +54,9 @@ export interface IncomingMessage {
   readonly again: boolean;
   /** When it was handed over: milliseconds since the epoch, this machine's clock. */
   readonly at: number;
-  /** Where the sender's last authenticated datagram came from. */
+  /** Where the sender's last authenticated datagram came from; port 0: from there by the relay. */
   readonly address: Endpoint;
+  readonly via: PathKind;
 }
 
 /** Of one message. Its sender may give it up as long as its output has not begun. */
@@ -75,8 +76,9 @@ export interface IncomingBody {
   readonly key: Buffer;
   /** The listener's to keep. */
   readonly body: Buffer;
-  /** Where the sender's last authenticated datagram came from: answers go there. */
+  /** Where the sender's last authenticated datagram came from: answers go there; port 0: by the relay. */
   readonly address: Endpoint;
+  readonly via: PathKind;
 }
 
 export interface PeerTransportEvents {
@@ -89,6 +91,7 @@ export interface PeerTransportEvents {
   message: [message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput];
   /** As "message", for a body about a file. While no listener is there, it is not understood. */
   body: [body: IncomingBody, settle: (outcome: Outcome) => void];
+  path: [event: PathEvent];
   /** The socket failed for good (rare: the interface or the descriptor is gone). Without a listener it is only logged. */
   error: [error: Error];
 }
@@ -100,6 +103,21 @@ export interface PeerTransportOptions {
   /** Numeric address to bind; all IPv4 and IPv6 endpoints unless told otherwise. */
   readonly address?: string;
   readonly limits?: Partial<PeerLimits>;
+  /** Passes a datagram on to a place behind the relay, or loses it. Without it there is no relay. */
+  readonly relay?: ((place: string, datagram: Buffer) => void) | undefined;
+  /** Where the directory has this program, at the moment; empty (default): nowhere. */
+  readonly ownHomes?: (() => readonly Endpoint[]) | undefined;
+}
+
+/** Messages to a peer go this way from now on. */
+export interface PathEvent {
+  /** Ed25519 public key. */
+  readonly key: Buffer;
+  /** As the last send() named it. */
+  readonly name: string;
+  readonly via: PathKind;
+  /** Null by the relay. */
+  readonly endpoint: Endpoint | null;
 }
 
 /** Every bound that a hostile network can push against; defaults and reasons in limits.ts. */
@@ -139,8 +157,10 @@ export interface PeerReport {
   readonly key: string;
   /** As the last send() named it. */
   readonly name: string | null;
-  /** Where its datagrams come from, and ours go; null without a session. */
+  /** Where its datagrams come from, and ours go; null without a session, and by the relay. */
   readonly endpoint: Endpoint | null;
+  /** Null without a session. */
+  readonly via: PathKind | null;
   /** Smoothed, or the handshake's before anything was sent; null before the first measurement in this session. */
   readonly roundTripMs: number | null;
   /** The congestion window, and what of it is in use. */

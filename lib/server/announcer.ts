@@ -7,6 +7,7 @@ import { roomsOf } from "../directory/entry-index.ts";
 import { writeEntry } from "../directory/entry-wire.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import type { Connection } from "./connection.ts";
+import { EVERYBODY, type InterestChange, InterestReport } from "./interest-report.ts";
 import { MAX_INTERESTS } from "./limits.ts";
 
 /** Ms between two writes of what becomes of everybody: at most ten a second for a connection, however many come and go. */
@@ -22,8 +23,8 @@ interface Gathered {
 export interface AnnouncerOptions {
   /** Clients on up to which a connection may watch everybody: each event costs a push for each of its watchers. */
   readonly watchLimit: number;
-  /** The first watcher has come, or the last has gone. */
-  readonly onWatching: () => void;
+  /** Tells the primary what its events are wanted of; reported() is called when it knows. */
+  readonly report: (change: InterestChange) => void;
 }
 
 export class Announcer {
@@ -35,6 +36,7 @@ export class Announcer {
   readonly #unlisted = new Set<string>();
   /** By folded name or room. */
   readonly #interested = new Map<string, Set<Connection>>();
+  readonly #report: InterestReport;
   readonly #out = new ReplyWriter(4096);
   /** While there are watchers of anything. */
   #subscription: Disposable | null = null;
@@ -51,10 +53,7 @@ export class Announcer {
   constructor(directory: Pick<Directory, "watch" | "count">, options: AnnouncerOptions) {
     this.#directory = directory;
     this.#options = options;
-  }
-
-  get isWatched(): boolean {
-    return this.#subscription !== null;
+    this.#report = new InterestReport((interest) => this.#isWatched(interest), options.report);
   }
 
   /** Counters for INFO. */
@@ -70,9 +69,10 @@ export class Announcer {
 
   /**
    * @param interests folded names and rooms; none: everybody
+   * @returns fulfilled when every event from then on is pushed; undefined when that is so already
    * @throws DirectoryError `too-many`; nothing has changed then
    */
-  watch(connection: Connection, interests: readonly string[] = []): void {
+  watch(connection: Connection, interests: readonly string[] = []): Promise<void> | undefined {
     if (interests.length === 0) {
       const { watchLimit } = this.#options;
       if (this.#directory.count > watchLimit) {
@@ -92,6 +92,13 @@ export class Announcer {
       for (const interest of interests) this.#interest(interest, connection);
     }
     this.#subscribe();
+    this.#report.note(interests.length === 0 ? [EVERYBODY] : interests);
+    return this.#report.known();
+  }
+
+  /** The primary knows what it was told last. */
+  reported(): void {
+    this.#report.answered();
   }
 
   /** @param interests folded names and rooms; none: all that the connection watches, and everybody */
@@ -101,13 +108,17 @@ export class Announcer {
       this.#watchers.delete(connection);
     }
     const { interests: watched } = connection;
+    const ended = interests.length === 0 ? [...(watched ?? [])] : interests;
     if (watched !== null) {
-      for (const interest of interests.length === 0 ? watched : interests) {
-        if (watched.delete(interest)) this.#lose(interest, connection);
-      }
+      for (const interest of ended) if (watched.delete(interest)) this.#lose(interest, connection);
       if (watched.size === 0) connection.interests = null;
     }
     this.#subscribe();
+    this.#report.note(interests.length === 0 ? [EVERYBODY, ...ended] : ended);
+  }
+
+  #isWatched(interest: string): boolean {
+    return interest === EVERYBODY ? this.#watchers.size > 0 : this.#interested.has(interest);
   }
 
   #interest(interest: string, connection: Connection): void {
@@ -133,7 +144,6 @@ export class Announcer {
     if (isNeeded === (this.#subscription !== null)) return;
     this.#subscription?.[Symbol.dispose]();
     this.#subscription = isNeeded ? this.#directory.watch("everybody", (events) => this.#push(events)) : null;
-    this.#options.onWatching();
   }
 
   /** A watcher that reads too slowly is cut, which is an event itself: it comes behind those that are being pushed. */
@@ -189,6 +199,7 @@ export class Announcer {
       if (isTooMany) writeWords(out, "unwatched");
     });
     this.#subscribe();
+    if (isTooMany) this.#report.note([EVERYBODY]);
   }
 
   /** Watchers of everybody get no events of clients that are not listed. */
@@ -283,6 +294,11 @@ export function closingPush(reason: string): Buffer {
 /** `replaced`: another client of the same key has the name now. */
 export function replacedPush(name: string): Buffer {
   return pushOf("replaced", name);
+}
+
+/** `removed`: an administrator has closed the connection; until when the client is banned, 0 if it is not. */
+export function removedPush({ by, until }: { readonly by: string; readonly until: number | null }): Buffer {
+  return pushOf("removed", by, String(until ?? 0));
 }
 
 /** `mail`: so many messages wait; TAKE gives them. */

@@ -6,8 +6,10 @@ import type { Claim } from "../directory/directory.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import { TLS_HANDSHAKE } from "./first-byte.ts";
 import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
 import { type Origin, reachableAt } from "./origin.ts";
+import { PLAIN_SERVER } from "./rejection.ts";
 import { withSharedBuffer } from "./shared-read.ts";
 
 /** What a connection has registered. */
@@ -28,6 +30,8 @@ export interface ConnectionHost {
   /** Carries out the request that the parser holds; a promise means that later requests wait for it. */
   dispatch(connection: Connection, request: RequestParser, out: ReplyWriter): Promise<void> | undefined;
   refused(reason: string): void;
+  /** It speaks TLS, and this server does not. */
+  wantsTls(connection: Connection): void;
   closed(connection: Connection): void;
 }
 
@@ -39,12 +43,16 @@ const SECOND_MS = 1000;
 export class Connection {
   readonly id: number;
   readonly origin: Origin;
+  /** When it came, ms since the epoch. */
+  readonly since = Date.now();
   protocol: Protocol = 2;
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** Folded name that it has got with that key. */
+  provenName: string | null = null;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */
@@ -87,6 +95,12 @@ export class Connection {
     this.#socket.resume();
   }
 
+  /** It holds this key; whether it gets a name with it is not known yet. */
+  prove(key: string): void {
+    this.key = key;
+    this.provenName = null;
+  }
+
   #watch(socket: Socket): void {
     socket.on("end", () => this.#finish());
     socket.on("error", () => {}); // 'close' follows, and is all that matters
@@ -102,6 +116,11 @@ export class Connection {
     const secure = this.#socket as TLSSocket;
     if (secure.destroyed || secure.getProtocol() !== "TLSv1.3") return null;
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
+  }
+
+  get transport(): "unix" | "tcp" | "tls" {
+    if (this.origin.address === null) return "unix";
+    return "exportKeyingMaterial" in this.#socket ? "tls" : "tcp";
   }
 
   /** Where this host reaches the client; an IPv4 address in IPv4 notation. */
@@ -212,6 +231,13 @@ export class Connection {
 
   #work(chunk: Uint8Array): void {
     const { parser, out } = this.#host;
+    if (this.#requests === 0 && chunk[0] === TLS_HANDSHAKE && this.#rest === null) {
+      this.#host.refused("TLS to a plain server");
+      this.#host.wantsTls(this);
+      this.send(Buffer.from(PLAIN_SERVER));
+      this.end();
+      return;
+    }
     let pending: Promise<void> | undefined;
     let broken: ProtocolError | undefined;
     parser.open(this.#rest, chunk);

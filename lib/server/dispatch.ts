@@ -5,6 +5,7 @@ import { COMMANDS, CommandError, type CommandName, printable } from "../wire/com
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { ReplyWriter } from "../wire/resp-writer.ts";
+import { admin } from "./commands/admin.ts";
 import { all } from "./commands/all.ts";
 import { client, command, config, echo, hello, ping, quit, select } from "./commands/connection.ts";
 import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
@@ -44,6 +45,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   ECHO: echo,
   QUIT: quit,
   INFO: info,
+  ADMIN: admin,
   COMMAND: command,
   CLIENT: client,
   CONFIG: config,

@@ -88,6 +88,10 @@ export const CONCURRENT_ALLS = 4;
 /** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */
 export const MAX_UNPAGED = 65_536;
 
+/** Ms in which a server that is drained ends its connections, and ms between two of its turns at them. */
+export const DRAIN_MS = 2_000;
+export const DRAIN_TURN_MS = 50;
+
 /** Attempts at a registration whose outcome is unknown, and ms between two attempts at any write of that kind. */
 export const MAX_REGISTER_ATTEMPTS = 3;
 export const UNKNOWN_RETRY_MS = 100;

@@ -1,22 +1,50 @@
 // The mailbox as the primary runs it: what the workers ask for, one after the other where order counts, and leases that end with their
 // connections. One process owns the files: the index, the room that each account takes and the leases are then plain variables, and no
 // file has to be locked. Its work is waiting for the disk.
-import { Mailbox, type MailboxLimits } from "../store/mailbox.ts";
+import { Identity } from "../crypto/identity.ts";
+import { sealFor } from "../crypto/sealed-message.ts";
+import { Mailbox, type MailboxLimits, type MailboxStats, type NewLeft, type Undelivered } from "../store/mailbox.ts";
+import { encodeReceipt } from "../wire/left-body.ts";
 import type { Log } from "./log.ts";
 import type { MailboxAnswer, MailboxRequest } from "./messages.ts";
 
-export class MailboxOffice {
-  readonly #mailbox: Mailbox | null;
-  readonly #log: Log;
+export interface MailboxOfficeOptions {
+  /** Null: nothing is kept here. */
+  readonly path: string | null;
+  readonly limits: MailboxLimits;
+  /** The server's own, base64: receipts of what it discards are sealed with it. */
+  readonly serverSeed: string;
+  readonly log: Log;
+}
 
-  private constructor(mailbox: Mailbox | null, log: Log) {
-    this.#mailbox = mailbox;
+export class MailboxOffice {
+  #mailbox: Mailbox | null = null;
+  readonly #identity: Identity;
+  readonly #log: Log;
+  /** Called when a receipt of the server's has been left for a name: so many wait there. */
+  onReceipt: (to: string, waiting: number) => void = () => {};
+
+  private constructor({ serverSeed, log }: MailboxOfficeOptions) {
+    this.#identity = new Identity(Buffer.from(serverSeed, "base64"));
     this.#log = log;
   }
 
-  /** @param path null: nothing is kept here @throws the system's error */
-  static async open(path: string | null, limits: MailboxLimits, log: Log): Promise<MailboxOffice> {
-    return new MailboxOffice(path === null ? null : await Mailbox.open(path, limits), log);
+  /** @throws the system's error */
+  static async open(options: MailboxOfficeOptions): Promise<MailboxOffice> {
+    const office = new MailboxOffice(options);
+    const { path, limits } = options;
+    if (path === null) return office;
+    office.#mailbox = await Mailbox.open(path, {
+      limits,
+      receiptFor: (message, why) => office.#receiptFor(message, why),
+      onReceipt: (to) => office.onReceipt(to, office.#mailbox?.waiting(to) ?? 0),
+    });
+    return office;
+  }
+
+  /** Null: nothing is kept here. */
+  get stats(): MailboxStats | null {
+    return this.#mailbox?.stats ?? null;
   }
 
   /** Never rejects. @param worker that has the connection */
@@ -58,9 +86,22 @@ export class MailboxOffice {
         return { op: "taken", messages: taken.map((left) => ({ ...left, bytes: left.bytes.toString("base64") })) };
       }
       case "done":
-        await mailbox.done(leaseOf(worker, request.connection), request.names);
+        await mailbox.done(leaseOf(worker, request.connection), request.names, request.lost);
         return { op: "done" };
     }
+  }
+
+  /**
+   * The server's word, sealed for the sender's key: nobody else has to learn of it, and the sender knows whose word it is. It
+   * counts for the account that left the message.
+   */
+  #receiptFor({ to, id, from, sender, account, attested }: Omit<NewLeft, "bytes">, why: Undelivered): NewLeft | null {
+    const body = encodeReceipt(sender, { from: to, id, state: why });
+    const bytes = sealFor(Buffer.from(from, "base64"), this.#identity, body);
+    if (bytes === null) return null;
+    const own = this.#identity.publicKey.toString("base64");
+    // One id may have been left for several names.
+    return { to: sender, id: `${id} ${to}`, from: own, sender: "", account, attested, receipt: true, bytes };
   }
 }
 

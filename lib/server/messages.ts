@@ -3,6 +3,9 @@ import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../direct
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import type { NewLeft } from "../store/mailbox.ts";
+import type { AdminRequest } from "../wire/admin.ts";
+import type { Ban } from "./bans.ts";
+import type { InterestChange } from "./interest-report.ts";
 import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import type { Origin } from "./origin.ts";
@@ -21,6 +24,8 @@ export interface WorkerConfig {
   /** The server's own public key, and the secret that it comes from, base64. */
   readonly serverKey: string;
   readonly serverSeed: string;
+  /** Of its directory, see directory/directory-id.ts. */
+  readonly directoryId: string;
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
@@ -38,6 +43,52 @@ export interface WorkerConfig {
   readonly tls: { readonly cert: string; readonly key: string } | null;
   readonly json: boolean;
   readonly quiet: boolean;
+  readonly bans: readonly Ban[];
+}
+
+/** One connection, as an administrator sees it. */
+export interface ClientRow {
+  readonly worker: number;
+  readonly connection: number;
+  /** Null while nothing is registered on it. */
+  readonly name: string | null;
+  /** Filled in by the primary. */
+  readonly user: string | null;
+  /** As the kernel says; null where it says nothing. */
+  readonly uid: number | null;
+  /** Null on a Unix socket. */
+  readonly address: string | null;
+  readonly transport: "unix" | "tcp" | "tls";
+  /** Of the key that it has proved last; null if none. */
+  readonly fingerprint: string | null;
+  /** When it connected, ms since the epoch. */
+  readonly since: number;
+}
+
+/** Connections that an administrator closes: of a client by its name, or all of a user or a key. */
+export interface Removal {
+  /** Folded. */
+  readonly name?: string;
+  /** See Ban. */
+  readonly target?: string;
+  /** The administrator. */
+  readonly by: string;
+  /** The end of a ban, ms since the epoch; null: it is none. */
+  readonly until: number | null;
+}
+
+export type AdminAnswer =
+  | { readonly is: "refused"; readonly line: string }
+  /** So many clients or bans were there. */
+  | { readonly is: "done"; readonly count: number }
+  | { readonly is: "clients"; readonly rows: readonly ClientRow[] }
+  | { readonly is: "bans"; readonly bans: readonly Ban[] };
+
+/** An administrator's request, and the connection that it came by. */
+export interface AdminQuestion {
+  readonly uid: number | null;
+  readonly connection: number;
+  readonly request: AdminRequest;
 }
 
 /** One registration, wherever its connection is. */
@@ -74,7 +125,7 @@ export interface WorkerLoad {
 export type MailboxRequest =
   | (Omit<NewLeft, "bytes"> & { readonly op: "leave"; readonly bytes: string })
   | { readonly op: "take"; readonly to: string; readonly connection: number; readonly count: number }
-  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[] };
+  | { readonly op: "done"; readonly connection: number; readonly names: readonly string[]; readonly lost: boolean };
 
 export type MailboxAnswer =
   | { readonly op: "kept"; readonly at: number; readonly until: number; readonly waiting: number }
@@ -102,7 +153,8 @@ export type ToPrimary =
   | { type: "reopened" }
   | { type: "closed"; origin: Origin }
   | { type: "events"; events: readonly DirectoryEvent[] }
-  | { type: "watching"; on: boolean }
+  /** What is watched there and was not, or was and is not: names, rooms, everybody. Answered by "interest-known". */
+  | ({ type: "interest" } & InterestChange)
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
@@ -115,6 +167,11 @@ export type ToPrimary =
   | { type: "ask-right"; id: number; question: NameQuestion }
   | { type: "ask-login"; id: number; uid: number }
   | { type: "load"; id: number; load: WorkerLoad }
+  | { type: "ask-admin"; id: number; question: AdminQuestion }
+  /** Whether that user is an administrator. */
+  | { type: "ask-is-admin"; id: number; uid: number }
+  | { type: "clients"; id: number; rows: readonly ClientRow[] }
+  | { type: "removed"; id: number; count: number }
   | { type: "workerError"; reason: string };
 
 /** Resolves when the message has left this process: a sender that waits for it never fills the channel. */
@@ -125,15 +182,26 @@ export type ToWorker =
   /** `full`: it takes the place of a connection that has not registered, or there is none for it. */
   | { type: "connection"; origin: Origin; ticket: number; full: boolean }
   | { type: "owners"; owners: readonly number[] }
+  /** Those of other workers that concern somebody there. */
   | { type: "events"; events: readonly DirectoryEvent[] }
+  | { type: "interest-known" }
   | { type: "call"; to: Callee; from: PackedEntry }
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
+  /** So many messages wait for a name: whoever is on under it is to be told. */
+  | { type: "waiting"; name: string; count: number }
   | { type: "right"; id: number; right: NameRight }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }
+  | { type: "admin"; id: number; answer: AdminAnswer }
+  | { type: "is-admin"; id: number; isAdmin: boolean }
+  | { type: "ask-clients"; id: number }
+  | { type: "remove"; id: number; removal: Removal }
+  | { type: "bans"; bans: readonly Ban[] }
+  /** The server is about to end: its connections end one after the other, within that time; that one last. */
+  | { type: "drain"; withinMs: number; except: number | null }
   /** The directory's objects have been made anew. */
   | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };

@@ -7,11 +7,29 @@ import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
 /** Some builds of sssd's module say "no such user" while sssd is away: then no process listens here. */
 const SSSD_PIPE = "/var/lib/sss/pipes/nss";
 
-process.on("message", (question: NssQuestion) => {
-  void answer(question).then((found) => process.send?.(found));
-});
+/** Ms that answers wait for others of the same batch: a write costs more than most answers. */
+const BATCH_MS = 5;
+
+process.on("message", (questions: readonly NssQuestion[]) => void answerAll(questions));
 process.on("disconnect", () => process.exit());
 process.send?.(NSS_UP);
+
+/** A service may hang at any question: what others have said has left by then, and what this one has said, but for the last moment. */
+async function answerAll(questions: readonly NssQuestion[]): Promise<void> {
+  let answers: NssAnswer[] = [];
+  let [service, since] = ["", performance.now()];
+  const flush = (): void => {
+    if (answers.length > 0) process.send?.(answers);
+    answers = [];
+    since = performance.now();
+  };
+  for (const question of questions) {
+    if (question.service !== service || performance.now() - since > BATCH_MS) flush();
+    service = question.service;
+    answers.push(await answer(question));
+  }
+  flush();
+}
 
 async function answer({ id, service, user }: NssQuestion): Promise<NssAnswer> {
   const found = askService(service, user);

@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly insecure?: boolean;
   /** The login names of this host belong to no particular user, except to their own users on this host. */
   readonly openNames?: boolean;
+  /** Logins of users of this host who may administer the server (`ptalk admin`), beside root and the server's own user. */
+  readonly admins?: readonly string[];
   /**
    * Where names, keys and certificate are kept. Default: $XDG_STATE_HOME/ptalk/server-PORT; with port 0 a temporary directory,
    * removed at the end. One server at a time.
@@ -65,6 +67,11 @@ export interface ServerOptions {
   readonly socketFd?: number;
   /** Clients on up to which a connection may watch everybody. Default 256. */
   readonly watchLimit?: number;
+  /**
+   * HOST:PORT on which Prometheus reads the server's counters, over HTTP at /metrics. Another address than loopback needs
+   * `insecure`. Default: none.
+   */
+  readonly metrics?: string;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -86,6 +93,7 @@ export interface ServerSettings {
   readonly tlsKey: string | null;
   readonly insecure: boolean;
   readonly openNames: boolean;
+  readonly admins: readonly string[];
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
   readonly mailbox: boolean;
@@ -94,6 +102,7 @@ export interface ServerSettings {
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
+  readonly metrics: ServerAddress | null;
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
@@ -120,6 +129,10 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
   openNames: [isBoolean, "true or false"],
+  admins: [
+    (value) => Array.isArray(value) && value.every((login) => isString(login) && login !== ""),
+    "a list of logins",
+  ],
   stateDir: [isString, "a folder's path"],
   ephemeral: [isBoolean, "true or false"],
   mailbox: [isBoolean, "true or false"],
@@ -132,6 +145,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   socket: [isString, "a path"],
   socketFd: [isNumber, "a descriptor"],
   watchLimit: [isNumber, "a number"],
+  metrics: [isString, "HOST:PORT"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -202,6 +216,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     openNames: options.openNames ?? false,
+    admins: options.admins ?? [],
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
     mailbox: options.mailbox ?? true,
@@ -209,6 +224,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
+    metrics: options.metrics === undefined ? null : parseServerAddress(options.metrics, "metrics", 0),
     limits: {
       ...defaultLimits(capacity),
       watchLimit: whole("watch-limit", options.watchLimit ?? DEFAULT_WATCH_LIMIT, 0, MAX_CAPACITY),

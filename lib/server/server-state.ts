@@ -1,13 +1,15 @@
 // The server's memory between two runs: which name belongs to which key, its own identity, its certificate.
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { defaultStateDir, makeFolder } from "../base/files.ts";
+import { defaultStateDir, makeFolder, replaceFile } from "../base/files.ts";
 import { isShortage, systemMessage } from "../base/system-error.ts";
 import { Identity, loadOrCreateIdentity, SEED_BYTES } from "../crypto/identity.ts";
 import { readSeedFile } from "../crypto/key-file.ts";
+import { hostDirectoryId, isKeptId, newDirectoryId } from "../directory/directory-id.ts";
 import { prepareNames } from "../directory/open.ts";
 import { LivenessLocks } from "../ipc/liveness-locks.ts";
 import type { Log } from "./log.ts";
@@ -20,6 +22,8 @@ export interface StateDir {
   /** The server's own Ed25519 key, and the secret that it comes from, base64. */
   readonly serverKey: string;
   readonly serverSeed: string;
+  /** Of its directory. */
+  readonly directoryId: string;
   /** Lets another server use it. */
   release(): void;
 }
@@ -41,9 +45,11 @@ export async function openStateDir(path: string | null, port: number | null, log
       const names = join(directory, "server-names");
       await prepareNames(names, log);
       const keyFile = join(directory, "server-key");
-      const serverKey = loadOrCreateIdentity(keyFile).publicKey.toString("base64");
+      const identity = loadOrCreateIdentity(keyFile);
+      const serverKey = identity.publicKey.toString("base64");
       const serverSeed = (readSeedFile(keyFile) as Buffer).toString("base64");
-      return { path: directory, names, serverKey, serverSeed, release };
+      const directoryId = await keptId(join(directory, "server-id"), identity.fingerprint, log);
+      return { path: directory, names, serverKey, serverSeed, directoryId, release };
     } catch (error) {
       release();
       throw error;
@@ -58,7 +64,32 @@ export async function openStateDir(path: string | null, port: number | null, log
 export function passingState(): StateDir {
   const seed = randomBytes(SEED_BYTES);
   const serverKey = new Identity(seed).publicKey.toString("base64");
-  return { path: null, names: null, serverKey, serverSeed: seed.toString("base64"), release: () => {} };
+  const directoryId = hostDirectoryId();
+  return { path: null, names: null, serverKey, serverSeed: seed.toString("base64"), directoryId, release: () => {} };
+}
+
+const ID_HEAD = "ptalk-directory-1";
+
+/**
+ * The directory's id, made at the first start. It belongs to the server's key, without which clients refuse it: a server with another key is another
+ * directory.
+ */
+async function keptId(path: string, keyPrint: string, log: Log): Promise<string> {
+  const [head, id = "", owner] = (await readFile(path, "utf8").catch(passOverMissing)).trim().split(" ");
+  if (head === ID_HEAD && isKeptId(id) && owner === keyPrint) return id;
+  if (head !== "") {
+    log.warn("the directory has a new id, since the server has another key, or the file of the old one is damaged", {
+      path,
+    });
+  }
+  const made = newDirectoryId();
+  await replaceFile(path, `${ID_HEAD} ${made} ${keyPrint}\n`);
+  return made;
+}
+
+function passOverMissing(error: NodeJS.ErrnoException): string {
+  if (error.code === "ENOENT") return "";
+  throw error;
 }
 
 function directoryError(directory: string, error: unknown): TalkError {

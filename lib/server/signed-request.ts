@@ -2,6 +2,7 @@
 import { isLoopback } from "../base/server-address.ts";
 import { type ConnectionStatement, isSigned, LOCAL_BINDING, uidBinding } from "../crypto/signed-statements.ts";
 import { CommandError } from "../wire/commands.ts";
+import { banText } from "./bans.ts";
 import type { Connection } from "./connection.ts";
 import type { WorkerContext } from "./worker-context.ts";
 
@@ -43,6 +44,9 @@ export function checkSigned(
   if (binding === LOCAL_BINDING && !isLoopback(address) && !insecure) {
     throw new CommandError("NOAUTH nothing ties a signature from another host to a plain connection: connect with TLS");
   }
+  if (context.isDraining) throw new CommandError("TRYAGAIN this server is about to end: come back to the next one");
+  const ban = context.bans.ofKey(key);
+  if (ban !== null) throw new CommandError(`BANNED ${banText(ban)}`);
   const statement = { serverNonce: nonces.server, clientNonce: nonces.client, serverKey };
   const isSignedWith = (tied: string): boolean => isSigned(bytes({ ...statement, binding: tied }), key, signature);
   const { serverNonce } = statement;

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { withTimeout } from "../base/async.ts";
 import type { Log } from "./log.ts";
 import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
+import { Outbox } from "./outbox.ts";
 
 export type Account =
   | { readonly is: "yes"; readonly uid: number; readonly login: string }
@@ -51,11 +52,14 @@ export class UserDatabase {
   readonly #asking = new Map<string | number, Promise<Account>>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #hungUntil = new Map<string, number>();
+  readonly #outbox = new Outbox<NssQuestion>((questions, left) => this.#write(questions, left));
   #child: ChildProcess | null = null;
   /** Of that process: whether it has begun; false when it has ended first. */
   #up: Promise<boolean> = Promise.resolve(false);
   #lastId = 0;
   #closed = false;
+  /** Of the "passwd:" line, for the present turn of the event loop. */
+  #services: readonly string[] | null = null;
 
   constructor({ log, switchFile = "/etc/nsswitch.conf", env = process.env }: UserDatabaseOptions) {
     this.#log = log;
@@ -75,9 +79,13 @@ export class UserDatabase {
     return withTimeout(START_MS, this.#up, false);
   }
 
-  /** @param user login or uid. Never throws, and takes about two seconds at most. */
-  find(user: string | number): Promise<Account> {
-    const kept = this.#kept.get(user);
+  /**
+   * Never throws, and takes about two seconds at most.
+   * @param user login or uid
+   * @param isAnew an earlier answer does not count
+   */
+  find(user: string | number, isAnew = false): Promise<Account> {
+    const kept = isAnew ? undefined : this.#kept.get(user);
     if (kept !== undefined && kept.until > performance.now()) return Promise.resolve(kept.account);
     const asked = this.#asking.get(user) ?? this.#ask(user).finally(() => this.#asking.delete(user));
     this.#asking.set(user, asked);
@@ -93,7 +101,7 @@ export class UserDatabase {
     if (!(await this.#whenUp())) return UNKNOWN;
     const deadline = performance.now() + QUESTION_MS;
     let account = NO;
-    for (const service of this.#services()) {
+    for (const service of this.#readServices()) {
       const answer = await this.#askService(service, user, deadline);
       if (answer?.is === "yes") {
         account = { is: "yes", uid: answer.uid, login: answer.login };
@@ -113,10 +121,15 @@ export class UserDatabase {
       const id = ++this.#lastId;
       const timer = setTimeout(() => this.#onHung(service), deadline - now);
       this.#waiting.set(id, { settle: resolve, timer });
-      this.start(); // a question before this one may have ended it
-      this.#child?.send({ id, service, user } satisfies NssQuestion, (error) => {
-        if (error !== null) this.#settle(id, null);
-      });
+      this.#outbox.send({ id, service, user }, () => {});
+    });
+  }
+
+  #write(questions: readonly NssQuestion[], left: () => void): void {
+    this.start(); // a question before these may have ended it
+    this.#child?.send([...questions], (error) => {
+      if (error !== null) for (const { id } of questions) this.#settle(id, null);
+      left();
     });
   }
 
@@ -144,9 +157,9 @@ export class UserDatabase {
     });
     this.#up = new Promise((resolve) => {
       child.once("exit", () => resolve(false)).once("error", () => resolve(false));
-      child.on("message", (answer: NssAnswer | typeof NSS_UP) => {
-        if (answer === NSS_UP) resolve(true);
-        else this.#settle(answer.id, answer);
+      child.on("message", (answers: readonly NssAnswer[] | typeof NSS_UP) => {
+        if (answers === NSS_UP) resolve(true);
+        else for (const answer of answers) this.#settle(answer.id, answer);
       });
     });
     const gone = (): void => {
@@ -172,15 +185,20 @@ export class UserDatabase {
     this.#kept.set(user, { account, until: performance.now() + (account.is === "yes" ? YES_MS : NO_MS) });
   }
 
-  /** Read anew for each question: it is a small file, and the answer is kept. */
-  #services(): readonly string[] {
-    let text: string;
+  /** Read anew for the questions of each turn: it is a small file, and the answers are kept. */
+  #readServices(): readonly string[] {
+    if (this.#services !== null) return this.#services;
+    let text = "";
     try {
       text = readFileSync(this.#switchFile, "utf8");
     } catch {
-      return DEFAULT_SERVICES;
+      // Without the file as without the line.
     }
-    return passwdServices(text);
+    this.#services = passwdServices(text);
+    setImmediate(() => {
+      this.#services = null;
+    });
+    return this.#services;
   }
 }
 

@@ -2,7 +2,19 @@
 import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
-import type { Callee, MailboxAnswer, MailboxRequest, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import { InterestIndex } from "./interest-index.ts";
+import type {
+  AdminAnswer,
+  AdminQuestion,
+  Callee,
+  ClientRow,
+  MailboxAnswer,
+  MailboxRequest,
+  Removal,
+  ToPrimary,
+  ToWorker,
+  WorkerLoad,
+} from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
 
@@ -18,7 +30,6 @@ export interface WorkerHandle {
 
 interface WorkerState {
   readonly worker: WorkerHandle;
-  watching: boolean;
   /** Called when it has reopened its directory, or is gone. */
   onReopened: (() => void) | null;
   /** Open connections by the owner that they count for, see boundKey(). */
@@ -31,6 +42,8 @@ const REOPEN_MS = 2_000;
 
 /** Ms that INFO waits for the counters of a worker that is busy or dying. */
 const LOAD_TIMEOUT_MS = 500;
+/** The same for what an administrator asks: it may be the busy worker that is asked about. */
+const ADMIN_TIMEOUT_MS = 5_000;
 
 export interface BusOwner {
   /** The first watcher has come, or the last one has gone: see isWatched. */
@@ -49,13 +62,20 @@ export interface BusOwner {
   infoText(loads: readonly WorkerLoad[]): string;
   rightTo(question: NameQuestion): Promise<NameRight>;
   loginOf(uid: number): Promise<string | null>;
+  /** Does not reject, and the next does not. @param id of the worker */
+  admin(id: number, question: AdminQuestion): Promise<AdminAnswer>;
+  isAdmin(uid: number): Promise<boolean>;
 }
 
 export class WorkerBus {
   readonly #owner: BusOwner;
   readonly #workers = new Map<number, WorkerState>();
-  readonly #loads = new Map<number, (load: WorkerLoad) => void>();
+  /** Questions to workers, by their numbers. */
+  readonly #asked = new Map<number, (answer: never) => void>();
+  readonly #interests = new InterestIndex();
   #lastQuestion = 0;
+  /** Events passed on, one for each worker that got it. */
+  relayed = 0;
 
   constructor(owner: BusOwner) {
     this.#owner = owner;
@@ -68,7 +88,7 @@ export class WorkerBus {
 
   /** Some connection watches the directory. */
   get isWatched(): boolean {
-    return [...this.#workers.values()].some(({ watching }) => watching);
+    return this.#interests.isWatched;
   }
 
   /** Open connections, in all. */
@@ -93,7 +113,6 @@ export class WorkerBus {
   add(worker: WorkerHandle): void {
     this.#workers.set(worker.id, {
       worker,
-      watching: false,
       onReopened: null,
       origins: new Map(),
       connections: 0,
@@ -103,6 +122,7 @@ export class WorkerBus {
 
   remove(id: number): void {
     this.#workers.get(id)?.onReopened?.();
+    this.#interests.forget(id);
     if (this.#workers.delete(id)) this.#sendLiveWorkers();
   }
 
@@ -123,10 +143,17 @@ export class WorkerBus {
     for (const { worker } of this.#workers.values()) worker.send(message);
   }
 
-  /** Tells all watchers. */
+  /** So many messages wait for a name: any worker finds out whether somebody is on under it. */
+  tellOfMail(name: string, count: number): void {
+    const [first] = this.#workers.values();
+    first?.worker.send({ type: "waiting", name, count });
+  }
+
+  /** Tells the workers whose clients these concern. @param except the worker that they come from */
   announce(events: readonly DirectoryEvent[], except?: number): void {
-    for (const [id, member] of this.#workers) {
-      if (member.watching && id !== except) member.worker.send({ type: "events", events });
+    for (const [id, share] of this.#interests.shares(events, except)) {
+      this.relayed += share.length;
+      this.#workers.get(id)?.worker.send({ type: "events", events: share });
     }
   }
 
@@ -148,8 +175,9 @@ export class WorkerBus {
         this.announce(message.events, id);
         this.#owner.changed(id, message.events);
         break;
-      case "watching":
-        member.watching = message.on;
+      case "interest":
+        this.#interests.change(id, message);
+        member.worker.send({ type: "interest-known" });
         this.#owner.watchingChanged();
         break;
       case "call":
@@ -184,9 +212,24 @@ export class WorkerBus {
           member.worker.send({ type: "login", id: message.id, login });
         });
         break;
+      case "ask-admin":
+        void this.#owner.admin(id, message.question).then((answer) => {
+          member.worker.send({ type: "admin", id: message.id, answer });
+        });
+        break;
+      case "ask-is-admin":
+        void this.#owner.isAdmin(message.uid).then((isAdmin) => {
+          member.worker.send({ type: "is-admin", id: message.id, isAdmin });
+        });
+        break;
       case "load":
-        this.#loads.get(message.id)?.(message.load);
-        this.#loads.delete(message.id);
+        this.#answered(message.id, message.load);
+        break;
+      case "clients":
+        this.#answered(message.id, message.rows);
+        break;
+      case "removed":
+        this.#answered(message.id, message.count);
         break;
       case "workerError":
         this.#owner.workerError(message.reason);
@@ -218,24 +261,55 @@ export class WorkerBus {
   }
 
   /** The counters of every worker that answers in time. */
-  async stats(): Promise<WorkerLoad[]> {
-    const asked = [...this.#workers.values()].map(({ worker }) => this.#load(worker));
-    return (await Promise.all(asked)).filter((load) => load !== null);
+  stats(): Promise<WorkerLoad[]> {
+    return this.#askAll((id) => ({ type: "ask-load", id }), LOAD_TIMEOUT_MS);
   }
 
-  #load(worker: WorkerHandle): Promise<WorkerLoad | null> {
+  /** All connections. */
+  async clients(): Promise<ClientRow[]> {
+    return (await this.#askAll<ClientRow[]>((id) => ({ type: "ask-clients", id }), ADMIN_TIMEOUT_MS)).flat();
+  }
+
+  /** Closes connections, wherever they are. @returns how many */
+  async removeClients(removal: Removal): Promise<number> {
+    const counts = await this.#askAll<number>((id) => ({ type: "remove", id, removal }), ADMIN_TIMEOUT_MS);
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Ends all connections, one after the other; that one last. */
+  drain(
+    withinMs: number,
+    { worker: last, connection }: { readonly worker: number; readonly connection: number },
+  ): void {
+    for (const [id, { worker }] of this.#workers) {
+      worker.send({ type: "drain", withinMs, except: id === last ? connection : null });
+    }
+  }
+
+  /** The answers of every worker that answers in time. */
+  async #askAll<T>(question: (id: number) => ToWorker, limitMs: number): Promise<T[]> {
+    const asked = [...this.#workers.values()].map(({ worker }) => this.#ask<T>(worker, question, limitMs));
+    return (await Promise.all(asked)).filter((answer) => answer !== null);
+  }
+
+  #ask<T>(worker: WorkerHandle, question: (id: number) => ToWorker, limitMs: number): Promise<T | null> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        this.#loads.delete(id);
+        this.#asked.delete(id);
         resolve(null);
-      }, LOAD_TIMEOUT_MS);
-      this.#loads.set(id, (load) => {
+      }, limitMs);
+      this.#asked.set(id, (answer: T) => {
         clearTimeout(timer);
-        resolve(load);
+        resolve(answer);
       });
-      worker.send({ type: "ask-load", id });
+      worker.send(question(id));
     });
+  }
+
+  #answered(id: number, answer: unknown): void {
+    this.#asked.get(id)?.(answer as never);
+    this.#asked.delete(id);
   }
 
   #sendTo(callee: Callee, message: ToWorker): void {

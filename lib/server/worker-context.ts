@@ -8,11 +8,22 @@ import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { type Announcer, replacedPush } from "./announcer.ts";
+import { Bans } from "./bans.ts";
 import type { Connection } from "./connection.ts";
 import { UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
-import type { MailboxAnswer, MailboxRequest, SendToPrimary, ToPrimary, WorkerConfig, WorkerLoad } from "./messages.ts";
+import type {
+  AdminAnswer,
+  AdminQuestion,
+  MailboxAnswer,
+  MailboxRequest,
+  SendToPrimary,
+  ToPrimary,
+  WorkerConfig,
+  WorkerLoad,
+} from "./messages.ts";
+import { RareLog } from "./rare-log.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -45,12 +56,17 @@ export class WorkerContext implements WorkerContextParts {
   readonly log: Log;
   readonly send: SendToPrimary;
   readonly sign: (bytes: Buffer) => Buffer;
+  /** What strangers can cause. */
+  readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
   /** By connection. */
   readonly registering = new Map<number, PendingRegistration>();
+  readonly bans: Bans;
   isStopping = false;
+  /** The server is about to end: nobody comes into the directory any more. */
+  isDraining = false;
   // Counters for INFO.
   requests = 0;
   clients = 0;
@@ -64,11 +80,13 @@ export class WorkerContext implements WorkerContextParts {
 
   constructor(parts: WorkerContextParts) {
     this.config = parts.config;
+    this.bans = new Bans(parts.config.bans);
     this.directory = parts.directory;
     this.announcer = parts.announcer;
     this.alls = parts.alls;
     this.longReplies = new LongReplies(parts.config.limits);
     this.log = parts.log;
+    this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
     this.sign = parts.sign;
   }
@@ -131,6 +149,16 @@ export class WorkerContext implements WorkerContextParts {
   /** The login of a uid, null when it has none or that is unknown. */
   loginOf(uid: number): Promise<string | null> {
     return this.#ask((id) => ({ type: "ask-login", id, uid }));
+  }
+
+  /** What an administrator asks for. Takes seconds where a worker is busy. */
+  askAdmin(question: AdminQuestion): Promise<AdminAnswer> {
+    return this.#ask((id) => ({ type: "ask-admin", id, question }));
+  }
+
+  /** Whether that user is an administrator of this server now. */
+  isAdmin(uid: number): Promise<boolean> {
+    return this.#ask((id) => ({ type: "ask-is-admin", id, uid }));
   }
 
   /** The primary's answer to one of these. */

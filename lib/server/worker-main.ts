@@ -7,6 +7,7 @@ import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import { Outbox } from "./outbox.ts";
 import { Worker } from "./worker.ts";
 
 /** Ms that clients get to read the farewell. */
@@ -19,19 +20,25 @@ const debug = debuglog("ptalk-server");
 
 // Ctrl-C reaches the whole process group: the primary asks, and tells us. SIGTERM and SIGHUP to the group as well.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) sigaction(signal, "ignore");
-process.on("message", (message, socket) => receive(message as ToWorker, socket as Socket | undefined));
+process.on("message", (messages: readonly ToWorker[], socket) => {
+  for (const message of messages) receive(message, socket as Socket | undefined);
+});
 process.on("exit", detachTerminal);
 process.on("uncaughtException", fail);
 process.on("disconnect", () => process.exit()); // the primary is gone, and no other process ends this one
 
 let worker: Worker | null = null;
+const outbox = new Outbox<ToPrimary>((messages, left) => {
+  if (process.connected) process.send?.(messages, undefined, {}, left);
+  else left();
+});
 void send({ type: "up" });
 
 function receive(message: ToWorker, socket: Socket | undefined): void {
   if (message.type === "start") start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
   else {
-    // Said before anything is read: from here on the connection lives and dies with this process.
+    // Leaves before anything is read, at the end of this turn: from here on the connection lives and dies with this process.
     if (message.type === "connection") void send({ type: "adopted", ticket: message.ticket });
     worker?.handle(message, socket);
   }
@@ -49,10 +56,7 @@ function start(config: WorkerConfig, owners: readonly number[]): void {
 }
 
 function send(message: ToPrimary): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.connected) process.send?.(message, undefined, {}, () => resolve());
-    else resolve();
-  });
+  return new Promise((resolve) => outbox.send(message, resolve));
 }
 
 /** Ends this process. The log is a line an event: the primary writes the reason, and Node's stack is for NODE_DEBUG. */
@@ -61,6 +65,7 @@ function fail(cause: unknown): void {
   debug("%o", error);
   const end = () => process.exit(FAILED_STATUS);
   void send({ type: "failed", reason: systemMessage(error), isShortage: isShortage(error) }).then(end);
+  outbox.flush();
   setTimeout(end, REPORT_MS);
 }
 

@@ -6,6 +6,7 @@ import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 import type { Origin } from "./origin.ts";
+import { Outbox } from "./outbox.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
 
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
@@ -59,6 +60,7 @@ export class WorkerProcess implements WorkerHandle {
   #stoppedChecks = 0;
   #lastTicket = 0;
   #backlog = 0;
+  readonly #outbox = new Outbox<ToWorker>((messages, left) => this.#write(messages, left));
 
   /** @throws the system's error if there is no process to be had */
   constructor(id: number, watcher: WorkerWatcher) {
@@ -72,11 +74,13 @@ export class WorkerProcess implements WorkerHandle {
     });
     this.#child = child;
     this.pid = child.pid ?? 0;
-    child.on("message", (message: ToPrimary) => {
+    child.on("message", (messages: readonly ToPrimary[]) => {
       this.#heardAt = performance.now();
-      if (message.type === "adopted") this.#adopted(message.ticket);
-      else if (message.type === "failed") this.#failure = message;
-      else watcher.message(id, message);
+      for (const message of messages) {
+        if (message.type === "adopted") this.#adopted(message.ticket);
+        else if (message.type === "failed") this.#failure = message;
+        else watcher.message(id, message);
+      }
     });
     child.on("error", (error) => {
       // A message that came too late for it: 'exit' follows. A fork that failed has none.
@@ -102,17 +106,25 @@ export class WorkerProcess implements WorkerHandle {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, origin, at: performance.now() });
     this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
-    this.#send({ type: "connection", origin, ticket, full }, socket);
+    this.#outbox.flush(); // what was sent before arrives before
+    this.#count();
+    this.#write([{ type: "connection", origin, ticket, full }], () => this.#backlog--, socket);
   }
 
-  #send(message: ToWorker, socket?: Socket): void {
-    if (!this.#child.connected) return; // 'exit' is on its way
+  #send(message: ToWorker): void {
+    this.#count();
+    this.#outbox.send(message, () => this.#backlog--);
+  }
+
+  #count(): void {
     this.#backlog++;
-    // Kept open: if the worker dies with the descriptor still on its way to it, this copy is the only one.
-    this.#child.send(message, socket, { keepOpen: true }, () => {
-      this.#backlog--;
-    });
     if (this.#backlog > MAX_BACKLOG) this.kill();
+  }
+
+  #write(messages: readonly ToWorker[], left: () => void, socket?: Socket): void {
+    if (!this.#child.connected) return; // 'exit' is on its way
+    // Kept open: if the worker dies with the descriptor still on its way to it, this copy is the only one.
+    this.#child.send([...messages], socket, { keepOpen: true }, left);
   }
 
   #adopted(ticket: number): void {

@@ -3,19 +3,24 @@
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
+import { foldName } from "../base/names.ts";
 import { isLoopback } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { Identity } from "../crypto/identity.ts";
 import type { Directory, DirectoryConfig } from "../directory/directory.ts";
 import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { Announcer, callPush, closingPush, mailPush, probePush } from "./announcer.ts";
+import { isRemoved } from "./administration.ts";
+import { Announcer, callPush, closingPush, mailPush, probePush, removedPush } from "./announcer.ts";
+import { tellOfMail } from "./commands/mailbox.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
 import {
   CONCURRENT_ALLS,
+  DRAIN_TURN_MS,
   HANDSHAKE_MS,
   HEALTH_CHECK_MS,
   KEEPALIVE_MS,
@@ -25,9 +30,9 @@ import {
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
-import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, ClientRow, Removal, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import type { Origin } from "./origin.ts";
-import { refuse, TOO_MANY } from "./rejection.ts";
+import { refuse, refusePlain, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
 import { WorkerContext } from "./worker-context.ts";
 
@@ -48,8 +53,6 @@ export class Worker {
   /** Connections to a TLS server that have not said yet whether they are plain. */
   readonly #undecided = new Set<Socket>();
   #lastConnection = 0;
-  #isReporting = false;
-  #reportedWatching = false;
 
   constructor({ config, directory, log, send }: WorkerParts) {
     const identity = new Identity(Buffer.from(config.serverSeed, "base64"));
@@ -58,7 +61,7 @@ export class Worker {
       directory,
       announcer: new Announcer(directory, {
         watchLimit: config.limits.watchLimit,
-        onWatching: () => this.#reportWatching(),
+        report: (change) => void send({ type: "interest", ...change }),
       }),
       alls: new ConcurrencyLimit(CONCURRENT_ALLS),
       log,
@@ -73,6 +76,8 @@ export class Worker {
       limits: config.limits,
       dispatch: (connection, request, out) => dispatch(context, connection, request, out),
       refused: (reason) => context.refused(reason),
+      wantsTls: ({ address }) =>
+        context.rareLog.warn("a client speaks TLS, and this server is plain; it needs --insecure", { address }),
       closed: (connection) => this.#closed(connection),
     };
     this.#secureContext = config.tls === null ? null : createSecureContext({ ...config.tls, minVersion: "TLSv1.2" });
@@ -96,6 +101,9 @@ export class Worker {
       case "events":
         context.directory.deliver(message.events);
         break;
+      case "interest-known":
+        context.announcer.reported();
+        break;
       case "call":
         this.#call(message.to, message.from);
         break;
@@ -104,6 +112,9 @@ export class Worker {
         break;
       case "mail":
         this.#mail(message.to, message.count);
+        break;
+      case "waiting":
+        void tellOfMail(context, message.name, message.count);
         break;
       case "mailbox":
         context.answer(message.id, message.answer);
@@ -116,6 +127,24 @@ export class Worker {
         break;
       case "login":
         context.answer(message.id, message.login);
+        break;
+      case "admin":
+        context.answer(message.id, message.answer);
+        break;
+      case "is-admin":
+        context.answer(message.id, message.isAdmin);
+        break;
+      case "ask-clients":
+        void context.send({ type: "clients", id: message.id, rows: this.#rows() });
+        break;
+      case "remove":
+        void this.#remove(message.removal).then((count) => context.send({ type: "removed", id: message.id, count }));
+        break;
+      case "bans":
+        context.bans.replace(message.bans);
+        break;
+      case "drain":
+        this.#drain(message.withinMs, message.except);
         break;
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
@@ -155,6 +184,57 @@ export class Worker {
     }
   }
 
+  /** Tells all clients, and ends their connections one after the other: they do not all come to the next server at once. */
+  #drain(withinMs: number, except: number | null): void {
+    const context = this.#context;
+    context.isDraining = true;
+    const push = closingPush("drain");
+    const left: Connection[] = [];
+    for (const connection of context.connections.values()) {
+      if (connection.id === except) continue;
+      if (connection.protocol === 3) context.push(connection, push);
+      left.push(connection);
+    }
+    const turns = Math.max(1, Math.floor(withinMs / DRAIN_TURN_MS));
+    const perTurn = Math.ceil(left.length / turns);
+    const timer = setInterval(() => {
+      for (const connection of left.splice(0, perTurn)) {
+        connection.client = null; // the row goes with the directory: nobody is told that its client has left
+        connection.end();
+      }
+      if (left.length === 0) clearInterval(timer);
+    }, DRAIN_TURN_MS).unref();
+  }
+
+  #rows(): ClientRow[] {
+    const worker = this.#context.config.id;
+    return [...this.#context.connections.values()]
+      .filter((connection) => !connection.ended)
+      .map((connection) => {
+        const { id, client, origin, key, since, transport } = connection;
+        const print = key === null ? null : fingerprint(Buffer.from(key, "base64"));
+        const { uid, address } = origin;
+        const name = client?.claim.name ?? null;
+        return { worker, connection: id, name, user: null, uid, address, transport, fingerprint: print, since };
+      });
+  }
+
+  /** Each hears who has removed it, and that it should not come back; its row is gone when this is fulfilled. */
+  async #remove(removal: Removal): Promise<number> {
+    const context = this.#context;
+    const found = [...context.connections.values()].filter(({ ended, client, origin, key }) => {
+      const folded = client === null ? null : foldName(client.claim.name);
+      const print = key === null ? null : fingerprint(Buffer.from(key, "base64"));
+      return !ended && isRemoved(removal, { folded, peerUid: origin.peerUid, fingerprint: print });
+    });
+    for (const connection of found) {
+      if (connection.protocol === 3) context.push(connection, removedPush(removal));
+      connection.end();
+    }
+    await Promise.all(found.map((connection) => context.unregister(connection)));
+    return found.length;
+  }
+
   close(): void {
     for (const connection of this.#context.connections.values()) connection.destroy();
     this.#context.directory.close();
@@ -173,16 +253,27 @@ export class Worker {
     const secureContext = this.#secureContext;
     const { address } = origin;
     if (secureContext === null || address === null) this.#connect(socket, origin, true);
-    else if (!isLoopback(address)) this.#connect(secured(socket, secureContext), origin, false);
     else {
-      // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
       this.#undecided.add(socket);
       firstByte(socket, HANDSHAKE_MS, (byte) => {
         this.#undecided.delete(socket);
         if (byte === null) void this.#context.send({ type: "closed", origin });
-        else this.#connect(byte === TLS_HANDSHAKE ? secured(socket, secureContext) : socket, origin, false);
+        else if (byte === TLS_HANDSHAKE) this.#connect(secured(socket, secureContext), origin, false);
+        // From this machine plain is as good: its clients need no certificate of a server that they share a kernel with.
+        else if (isLoopback(address)) this.#connect(socket, origin, false);
+        else this.#refusePlain(socket, origin);
       });
     }
+  }
+
+  #refusePlain(socket: Socket, origin: Origin): void {
+    const context = this.#context;
+    context.refused("plain to a TLS server");
+    context.rareLog.warn("a client speaks plain, and this server takes TLS only; it has to leave --insecure out", {
+      address: origin.address,
+    });
+    socket.once("close", () => void context.send({ type: "closed", origin }));
+    refusePlain(socket);
   }
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */
@@ -247,18 +338,6 @@ export class Worker {
     const found = context.connections.get(connection);
     const claim = found?.client?.claim;
     if (found !== undefined && claim?.id === claimId) context.endReplaced(found, claim.name);
-  }
-
-  /** One message at a time: of a connection that watches and unwatches in a loop only the last state counts. */
-  #reportWatching(): void {
-    const on = this.#context.announcer.isWatched;
-    if (this.#isReporting || on === this.#reportedWatching) return;
-    this.#isReporting = true;
-    this.#reportedWatching = on;
-    void this.#context.send({ type: "watching", on }).then(() => {
-      this.#isReporting = false;
-      this.#reportWatching();
-    });
   }
 
   /** Ends silent and stuck connections. */

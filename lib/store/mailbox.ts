@@ -8,6 +8,9 @@
 //  done()    the file goes, and the folder is synced.
 //  release() the leases of a connection that has gone are given back.
 //
+// A message that expires, or that its recipient cannot open, leaves a receipt for its sender, which the owner of the mailbox makes: it is
+// on the disk before the message goes. Receipts leave none.
+//
 // Names sort in the order of linking, across restarts. A process that is killed between any two steps leaves a file in tmp, which the next
 // one removes, or one in new, which counts.
 import { randomBytes } from "node:crypto";
@@ -30,6 +33,14 @@ const ACCOUNT_SHARE = 1 / 4;
 const UNATTESTED_SHARE = 1 / 10;
 /** What receipts may have, beside the whole. */
 const RECEIPT_SHARE = 1 / 16;
+export interface MailboxStats {
+  /** Messages and receipts that are kept. */
+  readonly messages: number;
+  /** What they count for, and may count for. */
+  readonly bytes: number;
+  readonly limit: number;
+}
+
 /** What a message counts for beside its bytes: an inode, and its place in the index. */
 const FILE_COST = 512;
 const EXPIRE_EVERY_MS = 60_000;
@@ -43,6 +54,8 @@ export interface NewLeft {
   readonly id: string;
   /** The key that its sender has proved to hold. */
   readonly from: string;
+  /** Folded name of its sender, to whom receipts go; empty: to nobody. */
+  readonly sender: string;
   /** Whose room it takes: a user of this host, or an address. */
   readonly account: string;
   /** The kernel vouches for the account. */
@@ -76,10 +89,22 @@ export interface TakenLeft {
   readonly bytes: Buffer;
 }
 
+/** Why a message was discarded without a word of its recipient. */
+export type Undelivered = "expired" | "lost-key";
+
+export interface MailboxOptions {
+  readonly limits: MailboxLimits;
+  /** The receipt for the sender of a message that is discarded; null: none. */
+  readonly receiptFor?: (message: Omit<NewLeft, "bytes">, why: Undelivered) => NewLeft | null;
+  /** A receipt has been left for this name. */
+  readonly onReceipt?: (to: string) => void;
+}
+
 export class Mailbox {
   readonly #new: string;
   readonly #tmp: string;
   readonly #limits: MailboxLimits;
+  readonly #options: MailboxOptions;
   readonly #byName = new Map<string, Kept>();
   /** By recipient, oldest first. */
   readonly #boxes = new Map<string, Kept[]>();
@@ -91,17 +116,23 @@ export class Mailbox {
   readonly #leaving = new Map<string, Promise<number | null>>();
   readonly #costs = { texts: 0, unattested: 0, receipts: 0, accounts: new Map<string, number>() };
 
-  private constructor(path: string, limits: MailboxLimits) {
+  private constructor(path: string, options: MailboxOptions) {
     this.#new = join(path, "new");
     this.#tmp = join(path, "tmp");
-    this.#limits = limits;
+    this.#limits = options.limits;
+    this.#options = options;
   }
 
   /** @throws the system's error */
-  static async open(path: string, limits: MailboxLimits): Promise<Mailbox> {
-    const mailbox = new Mailbox(path, limits);
+  static async open(path: string, options: MailboxOptions): Promise<Mailbox> {
+    const mailbox = new Mailbox(path, options);
     await mailbox.#load();
     return mailbox;
+  }
+
+  get stats(): MailboxStats {
+    const { texts, receipts } = this.#costs;
+    return { messages: this.#byName.size, bytes: texts + receipts, limit: this.#limits.bytes * (1 + RECEIPT_SHARE) };
   }
 
   /** When a message left now is discarded. */
@@ -131,8 +162,8 @@ export class Mailbox {
 
   async #leave(message: NewLeft): Promise<number | null> {
     const at = Date.now();
-    const { to, id, from, account, attested, receipt } = message;
-    const head: Head = { to, id, from, account, attested, receipt, at };
+    const { to, id, from, sender, account, attested, receipt } = message;
+    const head: Head = { to, id, from, sender, account, attested, receipt, at };
     const file = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), message.bytes]);
     const cost = file.length + FILE_COST;
     if (!this.#hasRoom(head, cost)) return null;
@@ -168,10 +199,13 @@ export class Mailbox {
     return taken;
   }
 
-  /** Forgets messages that this lease has; others are passed over. */
-  async done(lease: string, names: readonly string[]): Promise<void> {
-    const mine = names.map((name) => this.#byName.get(name)).filter((kept) => kept?.lease === lease);
-    for (const kept of mine) if (kept !== undefined) await this.#remove(kept);
+  /** Forgets messages that this lease has; others are passed over. @param lost the recipient could not open them */
+  async done(lease: string, names: readonly string[], lost = false): Promise<void> {
+    const mine = names.flatMap((name) => this.#byName.get(name) ?? []).filter((kept) => kept.lease === lease);
+    for (const kept of mine) {
+      if (lost) await this.#tellSender(kept, "lost-key");
+      await this.#remove(kept);
+    }
     if (mine.length > 0) await this.#sync();
   }
 
@@ -283,8 +317,20 @@ export class Mailbox {
   async #expire(): Promise<void> {
     const oldest = Date.now() - this.#limits.ageMs;
     const old = [...this.#byName.values()].filter(({ at, lease }) => at < oldest && lease === null);
-    for (const kept of old) await this.#remove(kept);
+    for (const kept of old) {
+      await this.#tellSender(kept, "expired");
+      await this.#remove(kept);
+    }
     if (old.length > 0) await this.#sync();
+  }
+
+  /** A receipt that there is no room for is dropped: the sender learns less, and nothing wrong. */
+  async #tellSender(kept: Kept, why: Undelivered): Promise<void> {
+    const { receiptFor, onReceipt } = this.#options;
+    const receipt = kept.receipt || kept.sender === "" ? null : (receiptFor?.(kept, why) ?? null);
+    if (receipt === null) return;
+    const at = await this.leave(receipt).catch(() => null);
+    if (at !== null) onReceipt?.(receipt.to);
   }
 
   #index(kept: Kept): void {
@@ -297,28 +343,34 @@ export class Mailbox {
   #hasRoom({ account, attested, receipt }: Head, cost: number): boolean {
     const { bytes } = this.#limits;
     const { texts, unattested, receipts, accounts } = this.#costs;
-    if (receipt) return receipts + cost <= bytes * RECEIPT_SHARE;
+    if (receipt) {
+      const room = bytes * RECEIPT_SHARE;
+      return receipts + cost <= room && (accounts.get(receiptsOf(account)) ?? 0) + cost <= room * ACCOUNT_SHARE;
+    }
     if (texts + cost > bytes) return false;
     if (!attested && unattested + cost > bytes * UNATTESTED_SHARE) return false;
     return (accounts.get(account) ?? 0) + cost <= bytes * ACCOUNT_SHARE;
   }
 
   #charge({ account, attested, receipt }: Head, cost: number): void {
-    if (receipt) {
-      this.#costs.receipts += cost;
-      return;
+    if (receipt) this.#costs.receipts += cost;
+    else {
+      this.#costs.texts += cost;
+      if (!attested) this.#costs.unattested += cost;
     }
-    this.#costs.texts += cost;
-    if (!attested) this.#costs.unattested += cost;
-    const sum = (this.#costs.accounts.get(account) ?? 0) + cost;
-    if (sum === 0) this.#costs.accounts.delete(account);
-    else this.#costs.accounts.set(account, sum);
+    const name = receipt ? receiptsOf(account) : account;
+    const sum = (this.#costs.accounts.get(name) ?? 0) + cost;
+    if (sum === 0) this.#costs.accounts.delete(name);
+    else this.#costs.accounts.set(name, sum);
   }
 
   #path({ name, handedOut }: Kept): string {
     return join(this.#new, handedOut ? `${name}.h` : name);
   }
 }
+
+/** Under which an account's receipts are charged: beside its messages. */
+const receiptsOf = (account: string): string => `receipts of ${account}`;
 
 const isSame = (kept: Kept, { id, from, receipt }: NewLeft): boolean =>
   kept.id === id && kept.from === from && kept.receipt === receipt;
@@ -328,16 +380,16 @@ async function readKept(path: string, file: string): Promise<Kept | null> {
   const end = bytes?.indexOf("\n") ?? -1;
   if (bytes === null || end < 0) return null;
   try {
-    const { to, id, from, account, attested, receipt, at } = JSON.parse(bytes.toString("utf8", 0, end)) as Head;
+    const { to, id, from, sender, account, attested, receipt, at } = JSON.parse(bytes.toString("utf8", 0, end)) as Head;
     if (
-      ![to, id, from].every((text) => typeof text === "string") ||
+      ![to, id, from, sender].every((text) => typeof text === "string") ||
       typeof account !== "string" ||
       typeof at !== "number"
     )
       return null;
     const handedOut = file.endsWith(".h");
     const name = handedOut ? file.slice(0, -2) : file;
-    const head = { to, id, from, account, attested: attested === true, receipt: receipt === true, at };
+    const head = { to, id, from, sender, account, attested: attested === true, receipt: receipt === true, at };
     return { ...head, name, cost: bytes.length + FILE_COST, handedOut, lease: null };
   } catch {
     return null;

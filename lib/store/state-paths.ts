@@ -8,6 +8,7 @@ export const ensureStateDir = (dir: string): void => makeFolder(dir);
 export const keyFile = (dir: string): string => join(dir, "key");
 export const knownPeersFile = (dir: string): string => join(dir, "known_peers");
 export const verifiedFile = (dir: string): string => join(dir, "verified");
+export const knownDirectoriesFile = (dir: string): string => join(dir, "known_directories");
 export const knownServersFile = (dir: string): string => join(dir, "known_servers");
 export const serveLogFile = (dir: string): string => join(dir, "serve.log");
 export const agentLogFile = (dir: string): string => join(dir, "agent.log");

@@ -40,7 +40,7 @@ export const COMMANDS = {
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
   TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },
-  DONE: { min: 2, max: ANY, summary: "Forgets messages that this connection has taken" },
+  DONE: { min: 2, max: ANY, summary: "Forgets messages that this connection has taken: name… [LOST]" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },
   WATCH: { min: 1, max: 1025, summary: "Pushes what becomes of these names and #rooms, or of everybody (RESP3)" },
@@ -54,6 +54,7 @@ export const COMMANDS = {
   ECHO: { min: 2, max: 2, summary: "Answers the text given" },
   QUIT: { min: 1, max: 1, summary: "Closes the connection" },
   INFO: { min: 1, max: ANY, summary: "Facts and counters of the server" },
+  ADMIN: { min: 2, max: 4, summary: "For administrators: CHECK, CLIENTS, BANS, KICK, FREE, BAN, UNBAN, DRAIN" },
   COMMAND: { min: 1, max: ANY, summary: "These commands, for client libraries" },
   // What client libraries and redis-benchmark send unasked.
   CLIENT: { min: 2, max: ANY, summary: "SETNAME, SETINFO, GETNAME, ID: for client libraries" },
@@ -266,6 +267,13 @@ export function parseTake([option, digits]: readonly string[]): number {
   const count = digits !== undefined && /^\d{1,6}$/.test(digits) ? Number(digits) : 0;
   if (option.toUpperCase() === "COUNT" && count >= 1) return Math.min(count, MAX_TAKE);
   throw CommandError.syntax("TAKE [COUNT n]");
+}
+
+/** @param args behind the command's name: `name… [LOST]` */
+export function parseDone(args: readonly string[]): { readonly names: readonly string[]; readonly lost: boolean } {
+  // No name is spelled like that: they begin with a digit.
+  const lost = args.at(-1)?.toUpperCase() === "LOST";
+  return { names: lost ? args.slice(0, -1) : args, lost };
 }
 
 /** Foreign text inside an error: what it is made of is shown, and no more than is needed to recognise it. */

@@ -14,9 +14,11 @@
 //   REVOKE   7  number 4                                   the sender's time for this message is over: was it shown?
 //   REVOKED  8  number 4                                   it was not shown, and never will be
 //   ENDED    9  number 4                                   the program ends: nothing from this number on was shown or will be
+//   CHALLENGE 10  token 8                                  does the other end receive where this goes?
+//   PROOF    11  token 8                                   it does: the token of a CHALLENGE, by the path that it came by
 //
-// ACK, SETTLED, CLOSE, REVOKED and ENDED call for no answer of their own (CLOSE is answered with CLOSE); BASE, FRAGMENT and PING
-// call for an ACK, REVOKE for REVOKED or SETTLED.
+// ACK, SETTLED, CLOSE, REVOKED, ENDED and PROOF call for no answer of their own (CLOSE is answered with CLOSE); BASE, FRAGMENT and PING
+// call for an ACK, REVOKE for REVOKED or SETTLED, CHALLENGE for PROOF.
 
 import { MAX_PAYLOAD_BYTES } from "./datagram.ts";
 
@@ -30,6 +32,8 @@ export const FrameType = {
   revoke: 7,
   revoked: 8,
   ended: 9,
+  challenge: 10,
+  proof: 11,
 } as const;
 
 /**
@@ -73,6 +77,10 @@ export const BASE_BYTES = 1 + NUMBER_BYTES;
 export const NUMBER_FRAME_BYTES = 1 + NUMBER_BYTES;
 export const SETTLED_HEAD_BYTES = 2 + NUMBER_BYTES;
 export const REFUSAL_BYTES = NUMBER_BYTES + 1;
+
+/** Token of CHALLENGE and PROOF: cannot be guessed. */
+export const CHALLENGE_BYTES = 8;
+export const CHALLENGE_FRAME_BYTES = 1 + CHALLENGE_BYTES;
 
 /** What a message beyond its bytes counts for, so that a thousand empty ones are not free. */
 const MESSAGE_OVERHEAD = 64;
@@ -158,6 +166,15 @@ export class FrameWriter {
     }
   }
 
+  challenge(token: Buffer): void {
+    this.buffer[this.offset++] = FrameType.challenge;
+    this.offset += token.copy(this.buffer, this.offset);
+  }
+  proof(token: Buffer): void {
+    this.buffer[this.offset++] = FrameType.proof;
+    this.offset += token.copy(this.buffer, this.offset);
+  }
+
   #head(type: number, number: number): void {
     this.buffer[this.offset] = type;
     this.offset = this.buffer.writeUInt32BE(number, this.offset + 1);
@@ -177,6 +194,9 @@ export interface FrameHandler {
   onRevoke(number: number): boolean;
   onRevoked(number: number): boolean;
   onEnded(number: number): boolean;
+  /** `token` is a view into the payload. */
+  onChallenge(token: Buffer): boolean;
+  onProof(token: Buffer): boolean;
 }
 
 const ackWords = new Uint32Array(MAX_ACK_WORDS);
@@ -190,6 +210,13 @@ export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
     if (type === FrameType.ping || type === FrameType.close) {
       at += 1;
       if (!(type === FrameType.ping ? handler.onPing() : handler.onClose())) return false;
+      continue;
+    }
+    if (type === FrameType.challenge || type === FrameType.proof) {
+      if (at + CHALLENGE_FRAME_BYTES > end) return false;
+      const token = payload.subarray(at + 1, at + CHALLENGE_FRAME_BYTES);
+      at += CHALLENGE_FRAME_BYTES;
+      if (!(type === FrameType.challenge ? handler.onChallenge(token) : handler.onProof(token))) return false;
       continue;
     }
     if (at + 1 + NUMBER_BYTES > end) return false;

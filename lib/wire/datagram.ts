@@ -17,9 +17,12 @@
 //   INIT      version 1, features 3 (bits), stream id 8, Ed25519 public key 32, extension n
 //   RESPONSE  version 1, features 3, stream id 8, extension n
 //
-// This version sets no feature and sends no extension, and ignores both: a later one can add to a handshake without
-// breaking with this one, and use what both sides have announced. No answer of the handshake is longer than what it
+// An INIT's extension says where the directory has its sender (none: nowhere). This version sets no feature, and ignores
+// features and other extensions: a later one can add to a handshake without breaking with this one, and use what both sides
+// have announced. No answer of the handshake is longer than what it
 // answers, so no stranger can use a client to amplify a flood; that holds for extensions too.
+
+import { addressBytes, addressText, type Endpoint, MAX_ENDPOINTS } from "../base/endpoint.ts";
 
 export const PROTOCOL_VERSION = 2;
 
@@ -163,19 +166,62 @@ export function replyCookie(datagram: Buffer): Buffer {
   return datagram.subarray(HEAD_BYTES + INDEX_BYTES, COOKIE_REPLY_BYTES);
 }
 
-/** @param streamId 8 random bytes: which stream of messages this is @param key the sender's Ed25519 key, in an INIT */
-export function encodeHandshakePayload(streamId: Buffer, key?: Buffer): Buffer {
-  const payload = Buffer.alloc(key ? INIT_PAYLOAD_BYTES : RESPONSE_PAYLOAD_BYTES);
+/** @param streamId 8 random bytes: which stream of messages this is */
+export function encodeResponsePayload(streamId: Buffer): Buffer {
+  const payload = Buffer.alloc(RESPONSE_PAYLOAD_BYTES);
   payload[0] = PROTOCOL_VERSION; // no features behind it
   payload.set(streamId, PAYLOAD_STREAM);
-  if (key) payload.set(key, PAYLOAD_KEY);
   return payload;
 }
 
-/** Null when the payload is not of this version. Features and extension are ignored. */
-export function decodeInitPayload(payload: Buffer): { streamId: Buffer; key: Buffer } | null {
+/**
+ * @param key the sender's Ed25519 key
+ * @param homes where the directory has the sender; none: it is not in the directory
+ */
+export function encodeInitPayload(streamId: Buffer, key: Buffer, homes: readonly Endpoint[] = []): Buffer {
+  const head = Buffer.concat([encodeResponsePayload(streamId), key]);
+  return homes.length === 0 ? head : Buffer.concat([head, encodeHomes(homes)]);
+}
+
+/** Null when the payload is not of this version. Features, and extensions that are not known, are ignored. */
+export function decodeInitPayload(
+  payload: Buffer,
+): { streamId: Buffer; key: Buffer; homes: readonly Endpoint[] } | null {
   const streamId = payload.length < INIT_PAYLOAD_BYTES ? null : decodeResponsePayload(payload);
-  return streamId && { streamId, key: payload.subarray(PAYLOAD_KEY, INIT_PAYLOAD_BYTES) };
+  if (!streamId) return null;
+  const key = payload.subarray(PAYLOAD_KEY, INIT_PAYLOAD_BYTES);
+  return { streamId, key, homes: decodeHomes(payload.subarray(INIT_PAYLOAD_BYTES)) };
+}
+
+/** Extension: type 1, count 1, count × (family 1, port 2, address 4 or 16). */
+const HOMES = 1;
+const HOMES_HEAD_BYTES = 2;
+const PORT_BYTES = 2;
+
+function encodeHomes(homes: readonly Endpoint[]): Buffer {
+  const parts = homes.slice(0, MAX_ENDPOINTS).map(({ address, port }) => {
+    const bytes = addressBytes(address);
+    const head = Buffer.alloc(1 + PORT_BYTES);
+    head[0] = bytes.length === 4 ? 4 : 6;
+    head.writeUInt16BE(port, 1);
+    return Buffer.concat([head, bytes]);
+  });
+  return Buffer.concat([Buffer.from([HOMES, parts.length]), ...parts]);
+}
+
+/** What does not add up is none: the sender only says where it can be found. */
+function decodeHomes(extension: Buffer): readonly Endpoint[] {
+  if (extension[0] !== HOMES || (extension[1] as number) > MAX_ENDPOINTS) return [];
+  const homes: Endpoint[] = [];
+  let at = HOMES_HEAD_BYTES;
+  for (let left = extension[1] as number; left > 0; left--) {
+    const family = extension[at];
+    const from = at + 1 + PORT_BYTES;
+    at = from + (family === 4 ? 4 : 16);
+    if ((family !== 4 && family !== 6) || at > extension.length) return [];
+    homes.push({ address: addressText(extension.subarray(from, at)), port: extension.readUInt16BE(from - PORT_BYTES) });
+  }
+  return homes;
 }
 
 /** The stream id; null when the payload is not of this version. */

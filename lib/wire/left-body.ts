@@ -2,7 +2,7 @@
 //
 //   version 1, type 1 (0 text, 4 receipt), name length 1, name of the recipient, and
 //   text      the message's body, see datagram-message.ts
-//   receipt   state 1, name length 1, name of its author, id to the end: what became of the message with this id, which the reader has left
+//   receipt   by the recipient, or, for what the recipient has not fetched or cannot open, by the server: state 1, name length 1, name of its author, id to the end: what became of the message with this id, which the reader has left
 import { isUtf8 } from "node:buffer";
 import {
   BodyType,
@@ -16,7 +16,7 @@ import {
 const VERSION = 1;
 const HEAD_BYTES = 3;
 /** By code. */
-const STATES = ["delivered", "declined"] as const;
+const STATES = ["delivered", "declined", "expired", "lost-key"] as const;
 export type ReceiptState = (typeof STATES)[number];
 
 export type LeftBody =

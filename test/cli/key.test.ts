@@ -1,12 +1,13 @@
 // `ptalk key verify`, `export` and `import`, and what Tab and --version say.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { comparisonCode } from "../../lib/crypto/comparison-code.ts";
 import { User } from "../helpers/cli.ts";
 import { COMMAND } from "../helpers/command.js";
+import { freshStateDir, ServerProcess } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -47,6 +48,7 @@ describe("ptalk key verify", () => {
       fingerprint: expect.stringMatching(/^SHA256:/),
       code: here.stdout.split("\n")[0],
       verified: true,
+      directory: expect.stringMatching(/^[0-9a-f]{32}$/),
     });
     expect(await peers(alice)).toMatchObject([{ name: "bob", verified: true }]);
     expect((await alice.run(["key"])).stdout).toMatch(/^bob .* verified$/m);
@@ -61,6 +63,67 @@ describe("ptalk key verify", () => {
     expect(comparisonCode(keys[0], keys[1])).toBe(comparisonCode(keys[1], keys[0]));
     expect(comparisonCode(keys[0], keys[2])).not.toBe(comparisonCode(keys[0], keys[1]));
   });
+});
+
+describe("what is remembered of a name", () => {
+  it("holds at each address of its server, and when the server moves with its key", async () => {
+    const folder = freshStateDir();
+    const start = (listen: string) =>
+      ServerProcess.start(["--listen", listen, "--insecure", "--workers", "1", "--state-dir", folder.path]);
+    using carol = new User({ PTALK_NAME: "carol" });
+    using dave = new User({ PTALK_NAME: "dave" });
+    const receive = async (user: User, address: string) => {
+      const program = user.start(["recv", "--server", address, "--json"]);
+      await program.line();
+      return program;
+    };
+    let first = await start("0.0.0.0:0");
+    let waiting = await receive(dave, `127.0.0.1:${first.port}`);
+    try {
+      for (const [address, met] of [
+        [`127.0.0.1:${first.port}`, /first contact with dave: the key is SHA256:/],
+        [`127.0.0.2:${first.port}`, /^$/],
+      ] as const) {
+        expect(await carol.run(["send", "--server", address, "dave", "hi"])).toMatchObject({
+          ...{ code: 0, stderr: expect.stringMatching(met) },
+        });
+      }
+      await waiting.kill();
+      await first.stop();
+      first = await start("127.0.0.1:0");
+      const moved = await carol.run(["send", "--server", first.address, "dave", "nobody is there"]);
+      expect(moved).toMatchObject({ code: 67 });
+      rmSync(join(dave.home, "state", "ptalk", "key"));
+      rmSync(join(folder.path, "server-names"));
+      await first.stop();
+      first = await start("127.0.0.1:0");
+      waiting = await receive(dave, first.address);
+      const refused = await carol.run(["send", "--server", first.address, "dave", "another key"]);
+      expect(refused).toMatchObject({ code: 77, stderr: expect.stringMatching(/the key of "dave" has changed/) });
+      // A server with that id, and without its key.
+      rmSync(join(folder.path, "server-key"));
+      const id = readFileSync(join(folder.path, "server-id"), "utf8").split(" ")[1] ?? "";
+      await waiting.kill();
+      await first.stop();
+      first = await start("127.0.0.1:0");
+      await first.stop();
+      const file = join(folder.path, "server-id");
+      writeFileSync(file, readFileSync(file, "utf8").replace(/ [0-9a-f]{32} /, ` ${id} `));
+      first = await start("127.0.0.1:0");
+      for (const command of [["send", "dave", "hi"], ["all"]]) {
+        const foreign = await carol.run([...command, "--server", first.address]);
+        expect(foreign).toMatchObject({
+          ...{ code: 77, stderr: expect.stringMatching(`ptalk key forget ${id}`) },
+        });
+      }
+      expect(await carol.run(["key", "forget", id])).toMatchObject({ code: 0, stdout: `forgot the key of ${id}\n` });
+      expect(await carol.run(["all", "--server", first.address])).toMatchObject({ code: 0 });
+    } finally {
+      await waiting.kill();
+      await first.stop();
+      folder.remove();
+    }
+  }, 60_000);
 });
 
 describe("ptalk key export and import", () => {

@@ -1,5 +1,8 @@
 // Messages for users that are off, with real programs: kept by the server, shown once, in order, with receipts.
+import { rmSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { receiptText } from "../../lib/cli/talk/texts.ts";
+import type { ReceiptEvent } from "../../lib/client/types.ts";
 import { User } from "../helpers/cli.ts";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -156,4 +159,66 @@ it("a server that keeps no messages: 69", async () => {
   await inbox.kill();
   const left = await dave.run(["send", "--as", "dave", "--leave", "dave", "x"]);
   expect(left).toMatchObject({ code: 69, stderr: expect.stringContaining("keeps no messages") });
+});
+
+describe("receipts that the server leaves", () => {
+  /** On a port of its own, where its state stays. */
+  const serve = async (owner: User, address: string, ...more: string[]): Promise<[Program, string]> => {
+    const program = owner.start(["serve", "--listen", address, "--workers", "2", ...more]);
+    running.push(program);
+    const [found = ""] = /127\.0\.0\.1:\d+$/.exec(await program.line()) ?? [];
+    return [program, found];
+  };
+
+  it("a message that nobody fetched in time is expired", async () => {
+    using owner = new User();
+    const state = ["--state-dir", `${owner.home}/mail`];
+    const [first, address] = await serve(owner, "127.0.0.1:0", ...state);
+    using carol = new User({ PTALK_SERVER: address });
+    using dave = new User({ PTALK_SERVER: address });
+    await (await on(carol, "carol")).kill();
+    const left = await dave.run(["send", "--as", "dave", "--leave", "--id", "late", "carol", "hello"]);
+    expect(left).toMatchObject({ code: 0 });
+    const leftAt = Date.now();
+    await first.kill();
+    while (Date.now() <= leftAt + 1000) await new Promise((resolve) => setTimeout(resolve, 100)); // older than it gets
+    await serve(owner, address, ...state, "--mailbox-age", "1s");
+    const sender = await on(dave, "dave");
+    expect(await next(sender)).toEqual({
+      ...{ type: "receipt", id: "late", to: "carol", state: "expired" },
+      at: expect.stringMatching(/Z$/),
+    });
+    const inbox = await on(carol, "carol");
+    expect(await dave.run(["send", "--as", "dave", "carol", "end"])).toMatchObject({ code: 0 });
+    expect(await next(inbox)).toMatchObject({ text: "end" });
+  });
+
+  it("one that its recipient has no key for any more is lost-key, told at once to a sender that is on", async () => {
+    using owner = new User();
+    const state = ["--state-dir", `${owner.home}/mail`];
+    const [first, address] = await serve(owner, "127.0.0.1:0", ...state);
+    using before = new User({ PTALK_SERVER: address });
+    using after = new User({ PTALK_SERVER: address });
+    using dave = new User({ PTALK_SERVER: address });
+    await (await on(before, "carol")).kill();
+    const left = await dave.run(["send", "--as", "dave", "--leave", "--id", "sealed", "carol", "hello"]);
+    expect(left).toMatchObject({ code: 0 });
+    await first.kill();
+    rmSync(`${owner.home}/mail/server-names`); // the name is free again, for whoever comes first
+    await serve(owner, address, ...state);
+    const sender = await on(dave, "dave");
+    const inbox = await on(after, "carol");
+    expect(await next(sender)).toMatchObject({ type: "receipt", id: "sealed", to: "carol", state: "lost-key" });
+    await inbox.kill();
+  });
+});
+
+it("people read receipts in words", () => {
+  const text = (state: ReceiptEvent["state"]): string => receiptText({ id: "1", to: "b\x1bob", at: 0, state });
+  expect(text("delivered")).toMatch(/^delivered to b\^\[ob at /);
+  expect(text("declined")).toMatch(/^declined by b\^\[ob at /);
+  expect(text("expired")).toMatch(
+    /^not delivered: b\^\[ob has not fetched a message by .*, and the server has discarded it$/,
+  );
+  expect(text("lost-key")).toMatch(/^not delivered: b\^\[ob has another key now, and could not open a message at /);
 });

@@ -48,7 +48,9 @@ describe("ptalk send", () => {
     const sent = await alice.run(["send", "--as", "alice", "bob", "build", "done"]);
     expect(sent).toMatchObject({
       code: 0,
-      stderr: "",
+      stderr: expect.stringMatching(
+        /^ptalk: first contact with bob: the key is SHA256:\S+ \(to compare: ptalk key verify bob\)\n$/,
+      ),
       stdout: expect.stringMatching(/^delivered to bob \([\d.]+ m?s\)\n$/),
     });
     expect(JSON.parse(await inbox.line())).toEqual({

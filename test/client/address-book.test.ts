@@ -69,7 +69,7 @@ beforeEach(() => {
   sessions.clear();
   learned.length = 0;
   book = new AddressBook({
-    server: SERVER,
+    scope: () => ({ current: SERVER, former: [] }),
     source: directory,
     peers,
     endpointsOf: ({ endpoints }) => endpoints,
@@ -205,7 +205,6 @@ describe("a name that the server does not know", () => {
   });
 
   it.each<[string, (bob: DirectoryEntry) => void]>([
-    ["was met before the restart", (bob) => book.learn(bob)],
     ["is remembered with its key", ({ key }) => peers.remember(SERVER, "bob", key)],
     ["belongs to a key", ({ key }) => directory.owners.set("bob", key)],
   ])("is asked for again while a server settles, if its client %s", async (_what, meet) => {
@@ -224,6 +223,52 @@ describe("a name that the server does not know", () => {
     while (directory.asked.length < 4) await sleep(5);
     directory.answer(bob);
     expect((await finding).entry).toBe(bob);
+  });
+
+  it("is reached at its last address for a minute, while the server has not said that it left", async () => {
+    const bob = entryOf("bob");
+    book.learn(bob);
+    await sleep(STALE_MS);
+    for (let elapsed = 0; elapsed < 50_000; elapsed += 10_000) {
+      const finding = askFor("bob");
+      directory.answer(null);
+      expect((await finding).entry).toBe(bob);
+      await sleep(10_000);
+    }
+    await sleep(10_000);
+    const finding = askFor("bob");
+    directory.answer(null);
+    await expect(finding).rejects.toMatchObject(noSuchUser);
+  });
+
+  it("that was reached at its last address is no user when the message's time is over and it has not come back", async () => {
+    const bob = entryOf("bob");
+    book.learn(bob);
+    await sleep(STALE_MS);
+    const finding = askFor("bob");
+    directory.answer(null);
+    const recipient = await finding;
+    await sleep(1);
+    expect(book.objectionTo("bob", recipient, performance.now())).toMatchObject({ code: "no-such-user" });
+    // One that was on when the message was sent may be there, and silent.
+    book.learn(bob);
+    const since = performance.now();
+    await sleep(1);
+    const again = book.lookup("bob");
+    directory.answer(null);
+    await again;
+    expect(book.objectionTo("bob", recipient, since)).toBeNull();
+  });
+
+  it("is no user when the caller's time is over while the server settles", async () => {
+    peers.remember(SERVER, "bob", entryOf("bob").key);
+    directory.settlingMs = 10_000;
+    const limit = new AbortController();
+    const finding = book.find("bob", "Bob", limit.signal);
+    directory.answer(null);
+    await sleep(10);
+    limit.abort(TalkError.notDelivered("Bob", "nothing is known of its address after 1 s"));
+    await expect(finding).rejects.toMatchObject(noSuchUser);
   });
 
   it("is no user as soon as the server has settled", async () => {
@@ -265,7 +310,11 @@ describe("an open session", () => {
     await talkTo(bob);
     sessions.add(bob.key);
     book.onLeft("bob");
-    expect(book.known("bob")).toBeNull();
+    expect(book.known("bob")?.entry).toBe(bob);
+    expect(directory.asked).toEqual(["bob"]); // beside the message
+    directory.answer(null);
+    expect(book.known("bob")?.entry).toBe(bob);
+    expect(directory.asked).toEqual(["bob"]);
     const finding = find("bob");
     directory.answer(null);
     expect(await finding).toBe(bob);
@@ -308,7 +357,7 @@ describe("an open session", () => {
     const recipient = book.known("bob");
     expect(recipient?.entry).toBe(bob);
     // Should it not answer, the other key is the reason.
-    expect(recipient && book.objectionTo("bob", recipient)).toMatchObject({ code: "key-mismatch" });
+    expect(recipient && book.objectionTo("bob", recipient, 0)).toMatchObject({ code: "key-mismatch" });
     sessions.clear();
     expect(() => book.known("bob")).toThrow(expect.objectContaining({ code: "key-mismatch" }));
   });
@@ -321,7 +370,7 @@ describe("an open session", () => {
     book.learn(bob);
     const recipient = book.known("bob");
     expect(recipient?.entry).toBe(bob);
-    expect(recipient && book.objectionTo("bob", recipient)).toBeNull();
+    expect(recipient && book.objectionTo("bob", recipient, 0)).toBeNull();
   });
 });
 
@@ -404,6 +453,32 @@ describe("a sender", () => {
       directory.isConnected = false; // what it said last counts
       expect(await verify("bob", bytesOf(bob))).toBe(false);
     });
+  });
+
+  it("whose key is remembered does not wait for the server once it has told of the name", async () => {
+    const bob = entryOf("bob");
+    peers.remember(SERVER, "bob", bob.key);
+    directory.owners.set("bob", bob.key);
+    expect(await verify("bob", bytesOf(bob))).toBe(true);
+    await sleep(STALE_MS);
+    let answer = (_: NameOwner | null): void => {};
+    directory.ownerOf = () => new Promise((resolve) => (answer = resolve));
+    expect(book.verifySender("bob", bytesOf(bob))).toMatchObject({ verified: true }); // no promise
+    // What the server says then counts for the next one.
+    const { key } = entryOf("bob");
+    answer({ key, user: null, uid: null, attested: null, isUnattestedLogin: false });
+    await sleep(1);
+    expect(await verify("bob", bytesOf(bob))).toBe(false);
+  });
+
+  it("whose key is remembered waits for a silent server with the first message only", async () => {
+    const bob = entryOf("bob");
+    peers.remember(SERVER, "bob", bob.key);
+    directory.ownerOf = () => new Promise(() => {});
+    expect(await verify("bob", bytesOf(bob))).toBe(true);
+    const before = performance.now();
+    expect(await verify("bob", bytesOf(bob))).toBe(true);
+    expect(performance.now() - before).toBeLessThan(100); // of the test's clock
   });
 
   it("is not verified while the server does not answer, but for whom it has told of", async () => {

@@ -62,6 +62,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
       again: false,
       at: 0,
       address,
+      via: "direct" as const,
     };
     await inbound.receive(incoming, (outcome) => outcomes.push(outcome), { begin: () => true, release: () => {} });
   };

@@ -59,7 +59,13 @@ const parts: OutboundParts = {
     send: ({ endpoints }: PeerIdentity, { text }, { timeoutMs, signal }: StreamSendOptions = {}) =>
       new Promise((resolve, fail) => {
         signal?.addEventListener("abort", () => fail(signal.reason));
-        sent.push({ text, port: endpoints[0]?.port, timeoutMs, confirm: () => resolve({ ms: 1 }), fail });
+        sent.push({
+          text,
+          port: endpoints[0]?.port,
+          timeoutMs,
+          confirm: () => resolve({ ms: 1, via: "direct" }),
+          fail,
+        });
       }),
     move: (_key, from, to) => void moves.push([from[0]?.port, to[0]?.port]),
   },

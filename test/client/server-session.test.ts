@@ -32,6 +32,7 @@ async function open(name: string, options: Partial<ServerSessionOptions> = {}): 
     identity: Identity.generate(),
     insecure: false,
     checkCertificate: () => {},
+    identify: () => ({ current: server.address, former: [] }),
     ...options,
   });
   sessions.push(session);

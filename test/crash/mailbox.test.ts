@@ -106,7 +106,7 @@ class Run {
 
   async #open(): Promise<Mailbox> {
     setStoreFailpoint(() => {});
-    return await Mailbox.open(this.#folder, LIMITS);
+    return await Mailbox.open(this.#folder, { limits: LIMITS });
   }
 
   async #isEmpty(mailbox: Mailbox): Promise<boolean> {
@@ -116,7 +116,8 @@ class Run {
 
   async #leave(mailbox: Mailbox, id: string): Promise<void> {
     if (this.#plant === "answers before the link" && !this.kept.includes(id)) this.kept.push(id);
-    const message = { to: "bob", id, from: "alice's key", account: "uid 1", attested: true, receipt: false };
+    const who = { to: "bob", from: "alice's key", sender: "alice", account: "uid 1" };
+    const message = { ...who, id, attested: true, receipt: false };
     const at = await mailbox.leave({ ...message, bytes: Buffer.from(id) });
     if (at === null) throw new Error("no room");
     await this.#step(); // the answer is lost, or the sender is killed before it has it

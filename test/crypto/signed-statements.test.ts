@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   type ConnectionStatement,
+  channelBytes,
   claimBytes,
   claimIdOf,
   decodeBase64,
@@ -58,8 +59,10 @@ describe("the texts", () => {
 
   it("of a claim and of a greeting stand for nothing else", () => {
     expect(claimBytes(registration).toString()).toBe("ptalk-claim-v2\nc2VydmVy\nY2xpZW50\na2V5\nlocal\nbob\n");
-    expect(greetingBytes(connection).toString()).toBe("ptalk-hello-v2\nY2xpZW50\nc2VydmVy\na2V5\n");
-    const heads = [registrationBytes(registration), claimBytes(registration), greetingBytes(connection)];
+    const greeting = { ...connection, directory: "0123", channel: "plain" } as const;
+    expect(greetingBytes(greeting).toString()).toBe("ptalk-hello-v3\nY2xpZW50\nc2VydmVy\na2V5\n0123\nplain\n");
+    expect(channelBytes(connection).toString()).toBe("ptalk-channel-v1\nY2xpZW50\nc2VydmVy\nlocal\n");
+    const heads = [registrationBytes(registration), claimBytes(registration), greetingBytes(greeting)];
     expect(new Set(heads.map((bytes) => bytes.toString().split("\n")[0])).size).toBe(heads.length);
   });
 

@@ -783,6 +783,20 @@ export function directoryConformance(implementation: Implementation): void {
       await surely(() => b.bind("ann", K1, { ...later, owner: later }));
     });
 
+    it("release a name: whoever comes next has it, at every directory", async () => {
+      const [a, b] = await pair();
+      await surely(() => a.bind("ann", K1));
+      await expectRefused("taken", () => surely(() => b.bind("ANN", K2)));
+      const isBound = await surely(() => b.release("ANN"));
+      if (isLocal) expect(isBound).toBe(true);
+      await world.settled();
+      for (const directory of [a, b]) expect(await surely(() => directory.ownerOf("ann"))).toBeNull();
+      expect(await surely(() => a.release("ann"))).toBe(false);
+      await surely(() => a.bind("ann", K2));
+      await world.settled();
+      for (const directory of [a, b]) expect(await surely(() => directory.ownerOf("ann"))).toBe(K2);
+    });
+
     it("bind nothing new while the user database does not answer", async () => {
       const [a, b] = await pair();
       await surely(() => a.bind("bob", K1));

@@ -207,8 +207,13 @@ export class Client {
     const clientNonce = randomBytes(32).toString("base64");
     const reply = (await this.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
     const [serverNonce, serverKey] = [reply.get("nonce") as string, reply.get("serverkey") as string];
-    const greeting = greetingBytes({ serverNonce, clientNonce, serverKey });
-    if (!isSigned(greeting, serverKey, reply.get("signature") as string)) throw new Error("the greeting is not signed");
+    const directory = reply.get("directory") as string;
+    // With somebody in between the two ends see different channels.
+    const isGreeting = (channel: "plain" | "tls"): boolean => {
+      const greeting = greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel });
+      return isSigned(greeting, serverKey, reply.get("signature") as string);
+    };
+    if (!isGreeting("plain") && !isGreeting("tls")) throw new Error("the greeting is not signed");
     return { serverNonce, clientNonce, serverKey, binding: this.#binding };
   }
 

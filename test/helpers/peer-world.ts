@@ -1,7 +1,7 @@
 // Real engines (real keys, real seals) on a network and a clock that only the test moves. Each datagram meets the next
 // fate of a list; when the list is used up the network is perfect.
 
-import type { Endpoint } from "../../lib/base/endpoint.ts";
+import { type Endpoint, isRelayed, relayEndpoint } from "../../lib/base/endpoint.ts";
 import type { TalkError } from "../../lib/base/errors.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { PeerEngine } from "../../lib/peer/engine.ts";
@@ -31,6 +31,12 @@ export class Program {
   isSuspended = false;
   #asleep: (() => void)[] = [];
   #buffer: (() => void)[] = [];
+  /** What the relay calls it, when it has a relay. */
+  place = "";
+  /** Where the directory has it, as it says in its handshakes. */
+  homes: readonly Endpoint[] = [];
+  /** "direct" and "relay", in the order of the path events. */
+  readonly paths: string[] = [];
   readonly identity: Identity;
   readonly world: PeerWorld;
   readonly limits: PeerLimits;
@@ -41,6 +47,12 @@ export class Program {
     this.identity = identity;
     this.limits = { ...DEFAULT_LIMITS, ...limits };
     this.engine = this.#start();
+  }
+
+  /** What the directory says of it. */
+  get reachedAt(): Endpoint[] {
+    const direct = this.homes.length > 0 ? [...this.homes] : [this.address];
+    return this.place === "" ? direct : [...direct, relayEndpoint(this.place)];
   }
 
   /** SIGKILL and a new start: everything in memory is gone. */
@@ -81,6 +93,8 @@ export class Program {
         for (const arrival of this.#buffer.splice(0)) arrival();
       },
       wake: () => this.world.later(0, () => this.#flush(run)),
+      ownHomes: () => this.homes,
+      onPath: (_peer, { kind }) => this.paths.push(kind),
     });
   }
 
@@ -125,7 +139,7 @@ export class Program {
     const text = `${this.address.port}.${this.run}.${this.sent.length}.`.padEnd(bytes, "x");
     const sent: Sent = { text, outcome: undefined, cancel: () => {} };
     this.sent.push(sent);
-    const peer = { key: to.identity.publicKey, name: "peer", endpoints: [to.address] };
+    const peer = { key: to.identity.publicKey, name: "peer", endpoints: to.reachedAt };
     const since = this.world.now;
     const done = (error: TalkError | null) => {
       if (sent.outcome !== undefined) return;
@@ -188,8 +202,17 @@ export class PeerWorld {
     this.#events.push({ at: this.now + ms, order: this.#order++, run });
   }
 
+  /** Direct datagrams that do not arrive, whatever their fate. */
+  isBlocked: (from: Program, to: Endpoint) => boolean = () => false;
+  hasRelay = true;
+
   transmit(datagram: Buffer, from: Program, to: Endpoint): void {
     this.datagrams++;
+    if (isRelayed(to)) {
+      if (this.hasRelay) this.later(2, () => this.#relay(datagram, from, to.address));
+      return;
+    }
+    if (this.isBlocked(from, to)) return;
     const source = from.address;
     if (this.capture) this.captured.push({ datagram: Buffer.from(datagram), from: source, to });
     for (const delay of this.#fates.shift() ?? [0.5]) this.later(delay, () => this.arrive(datagram, source, to));
@@ -201,6 +224,14 @@ export class PeerWorld {
       // A socket gives each datagram a buffer of its own.
       const copy = Buffer.from(datagram);
       program.arrive(() => program.engine.receive(copy, from.address, from.port, this.now));
+      if (!program.isSuspended) program.engine.flush(this.now);
+    }
+  }
+
+  #relay(datagram: Buffer, from: Program, place: string): void {
+    for (const program of this.programs) {
+      if (program.place !== place) continue;
+      program.arrive(() => program.engine.receiveRelayed(datagram, from.place, this.now));
       if (!program.isSuspended) program.engine.flush(this.now);
     }
   }

@@ -133,6 +133,8 @@ export class Endpoint {
         this.outbox.onRevoked(number, String(session.remote), now);
         return true;
       },
+      onChallenge: () => true,
+      onProof: () => true,
       onEnded: (number) => {
         this.outbox.onEnded(number, String(session.remote), now);
         return true;

@@ -3,20 +3,24 @@ import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { greetingBytes, NONCE_BYTES } from "../../lib/crypto/signed-statements.ts";
+import { newDirectoryId } from "../../lib/directory/directory-id.ts";
 import { ReplyDecoder } from "../../lib/wire/resp-reply.ts";
 
 /** @returns the bytes of the reply; null for none */
 export type Script = (request: readonly string[], socket: Socket) => string | null;
 
 const identity = Identity.generate();
+const directory = newDirectoryId();
 
 /** The greeting of a real server, signed; for the HELLO of a client. */
 export function greeting(request: readonly string[]): string {
   const clientNonce = request[request.indexOf("NONCE") + 1] ?? "";
   const serverNonce = randomBytes(NONCE_BYTES).toString("base64");
   const serverKey = identity.publicKey.toString("base64");
-  const signature = identity.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64");
-  return `%4\r\n+version\r\n+0\r\n+nonce\r\n+${serverNonce}\r\n+serverkey\r\n+${serverKey}\r\n+signature\r\n+${signature}\r\n`;
+  const signature = identity
+    .sign(greetingBytes({ serverNonce, clientNonce, serverKey, directory, channel: "plain" }))
+    .toString("base64");
+  return `%5\r\n+directory\r\n+${directory}\r\n+version\r\n+0\r\n+nonce\r\n+${serverNonce}\r\n+serverkey\r\n+${serverKey}\r\n+signature\r\n+${signature}\r\n`;
 }
 
 export class ScriptedServer implements AsyncDisposable {

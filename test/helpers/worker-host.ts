@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Identity } from "../../lib/crypto/identity.ts";
 import type { Directory, OpenOptions } from "../../lib/directory/directory.ts";
+import { newDirectoryId } from "../../lib/directory/directory-id.ts";
 import { MemoryHost } from "../../lib/directory/memory-directory.ts";
 import { NO_RIGHT } from "../../lib/directory/name-right.ts";
 import { defaultLimits } from "../../lib/server/limits.ts";
@@ -63,6 +64,7 @@ export class WorkerHost implements AsyncDisposable {
       version: "0",
       serverKey,
       serverSeed: seed.toString("base64"),
+      directoryId: newDirectoryId(),
       insecure: false,
       scope: "host",
       startedAt: Date.now(),
@@ -73,6 +75,7 @@ export class WorkerHost implements AsyncDisposable {
       tls: null,
       json: false,
       quiet: true,
+      bans: [],
       ...config,
     };
     const send = async (message: ToPrimary): Promise<void> => {
@@ -80,6 +83,7 @@ export class WorkerHost implements AsyncDisposable {
       await nextTurn();
       if (message.type === "ask-right") this.worker.handle({ type: "right", id: message.id, right: NO_RIGHT });
       if (message.type === "ask-login") this.worker.handle({ type: "login", id: message.id, login: null });
+      if (message.type === "interest") this.worker.handle({ type: "interest-known" });
       // The primary passes these on, here to the only worker.
       if (message.type === "call" || message.type === "replaced") this.worker.handle(message);
     };

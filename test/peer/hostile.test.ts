@@ -5,6 +5,7 @@ import { macKey, writeMac } from "../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { Initiator, staticKeys } from "../../lib/crypto/noise.ts";
 import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
+import { Path } from "../../lib/peer/path.ts";
 import {
   DatagramType,
   datagramType,
@@ -160,9 +161,9 @@ describe("hostile datagrams", () => {
 
 const INDEX_OFFSET = 4; // in an INIT
 
-describe("an address that no handshake has proved", () => {
-  const victim = { address: "203.0.113.5", port: 53 };
+const victim = { address: "203.0.113.5", port: 53 };
 
+describe("an address that no handshake has proved", () => {
   it("gets answers of three times what came from there, at most", () => {
     const world = new PeerWorld();
     const bob = world.program(2);
@@ -170,8 +171,7 @@ describe("an address that no handshake has proved", () => {
     for (let number = 1; number <= MAX_REFUSED; number++) send(fragment(number, Buffer.from([255])));
     let [sent, answered] = [0, 0];
     world.transmit = (datagram, _from, to) => {
-      expect(to.address).toEqual(victim.address);
-      answered += datagram.length;
+      if (to.address === victim.address) answered += datagram.length;
     };
     for (let counter = 64; counter < 6400; counter += 64) {
       send(PING, counter, victim); // every ACK and SETTLED as long as they get
@@ -195,6 +195,66 @@ describe("an address that no handshake has proved", () => {
     expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
     expect(alice.engine.stats().handshakes.completed).toBe(1);
     expect(bob.engine.stats().pathChanges).toBe(1);
+  });
+});
+
+describe("a challenge", () => {
+  it("is bound to the address that it went to, good once, and for three seconds", () => {
+    const path = new Path({ address: "192.0.2.1", port: 1 }, false, 0);
+    path.onHeard(100, 0);
+    path.challenge(0);
+    const token = Buffer.from(path.takeChallenge(0) as Buffer);
+    const other = new Path({ address: "192.0.2.2", port: 1 }, false, 0);
+    other.onHeard(100, 0);
+    other.challenge(0);
+    expect(other.onAnswer(token, 1)).toBe(false);
+    expect([path.onAnswer(Buffer.alloc(8), 1), path.onAnswer(token, 3_001), path.isProven]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    expect([path.onAnswer(token, 3_000), path.isProven]).toEqual([true, true]);
+    expect(path.onAnswer(token, 3_000)).toBe(false);
+  });
+
+  it("is asked again no sooner than after 100 ms, and is another one after three seconds", () => {
+    const path = new Path({ address: "192.0.2.1", port: 1 }, false, 0);
+    path.challenge(0);
+    const first = path.takeChallenge(0) as Buffer;
+    path.challenge(99);
+    expect(path.takeChallenge(99)).toBeNull();
+    path.challenge(100);
+    expect(path.takeChallenge(100)).toEqual(first);
+    path.challenge(3_001);
+    expect(path.takeChallenge(3_001)).not.toEqual(first);
+  });
+
+  it("that is not answered leaves the conversation where it was: no message goes to an address that was only written down", () => {
+    const world = new PeerWorld();
+    const [alice, bob] = [world.program(1), world.program(2)];
+    alice.send(bob);
+    bob.send(alice);
+    world.run(100);
+    // Alice says that she is at the victim's address. What bob writes goes to where she has shown to be.
+    const honest = world.transmit.bind(world);
+    let toVictim = 0;
+    let fromVictim = 0;
+    world.transmit = (datagram, from, to) => {
+      if (to.address === victim.address) toVictim += datagram.length;
+      else if (from === bob) honest(datagram, from, to);
+      else {
+        fromVictim += datagram.length;
+        world.later(1, () => world.arrive(datagram, victim, to));
+      }
+    };
+    alice.send(bob);
+    world.run(50);
+    const sent = bob.send(alice, 60_000);
+    world.run(300);
+    expect(toVictim).toBeLessThanOrEqual(3 * fromVictim);
+    world.transmit = honest;
+    world.run(2_000);
+    expect(sent.outcome).toBeNull();
   });
 });
 

@@ -29,6 +29,8 @@ function nextAck(received: ReceivedCounters, limit = 1000): { counters: Set<numb
     onRevoke: unexpected,
     onRevoked: unexpected,
     onEnded: unexpected,
+    onChallenge: unexpected,
+    onProof: unexpected,
   });
   return from === -1 ? null : { counters, from };
 }

@@ -338,6 +338,7 @@ describe("stats", () => {
         key: bob.identity.publicKey.toString("base64"),
         name: "peer",
         endpoint: { address: "127.0.0.1", port: bob.transport.port },
+        via: "direct",
         roundTripMs: expect.any(Number),
         windowBytes: expect.any(Number),
         bytesInFlight: 0,

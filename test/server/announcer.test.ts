@@ -3,6 +3,7 @@ import type { DirectoryEvent } from "../../lib/directory/directory.ts";
 import { packEntry } from "../../lib/directory/entry.ts";
 import { Announcer } from "../../lib/server/announcer.ts";
 import type { Connection } from "../../lib/server/connection.ts";
+import type { InterestChange } from "../../lib/server/interest-report.ts";
 import { ReplyDecoder } from "../../lib/wire/resp-reply.ts";
 import { newKeys } from "../helpers/lookup-server.ts";
 
@@ -29,7 +30,7 @@ function stage() {
   let subscriptions = 0;
   const on = { count: 0 };
   let listener: (events: readonly DirectoryEvent[]) => void = () => {};
-  const watched: boolean[] = [];
+  const reports: InterestChange[] = [];
   const announcer: Announcer = new Announcer(
     {
       get count() {
@@ -41,7 +42,7 @@ function stage() {
         return { [Symbol.dispose]: () => subscriptions-- };
       },
     },
-    { watchLimit: 3, onWatching: () => void watched.push(announcer.isWatched) },
+    { watchLimit: 3, report: (change) => void reports.push(change) },
   );
   const watcher = (onPush = () => {}) => {
     const seen: string[] = [];
@@ -62,7 +63,7 @@ function stage() {
   return {
     announcer,
     on,
-    watched,
+    reports,
     watcher,
     emit: (...events: DirectoryEvent[]) => listener(events),
     count: () => subscriptions,
@@ -70,13 +71,19 @@ function stage() {
 }
 
 it("subscribes with its first watcher, and no longer than its last", () => {
-  const { announcer, watched, watcher, count } = stage();
+  const { announcer, reports, watcher, count } = stage();
   const [a, b] = [watcher(), watcher()];
   for (const { connection } of [a, b, a]) announcer.watch(connection);
   expect([count(), announcer.stats.watchers]).toEqual([1, 2]);
+  vi.runAllTimers();
+  announcer.reported();
   for (const { connection } of [a, a, b]) announcer.unwatch(connection);
   expect([count(), announcer.stats.watchers]).toEqual([0, 0]);
-  expect(watched).toEqual([true, false]);
+  vi.runAllTimers();
+  expect(reports).toEqual([
+    { added: ["*"], removed: [] },
+    { added: [], removed: ["*"] },
+  ]);
 });
 
 it("pushes what has happened to every watcher, and counts it", () => {

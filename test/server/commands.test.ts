@@ -76,6 +76,7 @@ describe("the connection", () => {
       "user",
       "unix",
       "port",
+      "directory",
     ]);
     expect(hello.get("server")).toBe("ptalk");
     expect(hello.get("proto")).toBe(3);
@@ -83,7 +84,7 @@ describe("the connection", () => {
     expect(hello.get("uptime")).toBeGreaterThan(0);
     expect(hello.get("scope")).toBe("host"); // it listens on loopback
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(30);
+    expect(await old.ask("HELLO")).toHaveLength(32);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -104,15 +105,18 @@ describe("the connection", () => {
   it("signs the client's nonce with the server's key", async () => {
     const clientNonce = newKeys().key;
     const hello = (await client.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
-    const [serverNonce, serverKey, signature] = ["nonce", "serverkey", "signature"].map(
+    const [serverNonce, serverKey, signature, directory] = ["nonce", "serverkey", "signature", "directory"].map(
       (field) => hello.get(field) as string,
     );
-    const statement = { serverNonce: serverNonce as string, clientNonce, serverKey: serverKey as string };
+    const said = { serverNonce: serverNonce as string, clientNonce, serverKey: serverKey as string };
+    const statement = { ...said, directory: directory as string, channel: "plain" } as const;
     expect(isSigned(greetingBytes(statement), serverKey as string, signature as string)).toBe(true);
-    const other = { ...statement, clientNonce: newKeys().key };
-    expect(isSigned(greetingBytes(other), serverKey as string, signature as string)).toBe(false);
+    for (const other of [{ clientNonce: newKeys().key }, { directory: "0".repeat(32) }, { channel: "tls" as const }]) {
+      const bytes = greetingBytes({ ...statement, ...other });
+      expect(isSigned(bytes, serverKey as string, signature as string)).toBe(false);
+    }
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(32);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(34);
     await client.ask("HELLO", 3);
   });
 

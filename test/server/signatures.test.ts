@@ -2,10 +2,21 @@
 import { once } from "node:events";
 import { connect as connectPlain, createServer, type Server, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
-import { type ConnectionOptions, connect as connectTls, createServer as createTlsServer } from "node:tls";
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  createServer as createTlsServer,
+  type TLSSocket,
+} from "node:tls";
 import { generate } from "selfsigned";
 import { afterEach, describe, expect, it } from "vitest";
-import { tlsBinding } from "../../lib/crypto/signed-statements.ts";
+import {
+  channelBytes,
+  isSigned,
+  TLS_EXPORTER_BYTES,
+  TLS_EXPORTER_LABEL,
+  tlsBinding,
+} from "../../lib/crypto/signed-statements.ts";
 import { LookupServer } from "../../lib/index.ts";
 import {
   Client,
@@ -37,6 +48,8 @@ async function connected(socket: Socket, event: "connect" | "secureConnect"): Pr
   return new Client(socket);
 }
 
+const exported = (socket: TLSSocket): string =>
+  tlsBinding(socket.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, Buffer.alloc(0)));
 const plain = (port: number) => connected(connectPlain(port, "127.0.0.1"), "connect");
 const secure = (port: number, options: ConnectionOptions = {}) =>
   connected(connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false, ...options }), "secureConnect");
@@ -76,6 +89,22 @@ describe("with somebody between who ends the TLS connection", () => {
     // Everything else passes: they are on the line.
     expect(await client.ask("LOOKUP", "bob")).toBeNull();
     expect(await client.ask("KEY", "bob")).toBeNull();
+  });
+
+  it("the server's word on the channel fits at its own end alone", async () => {
+    const { port } = await serve({ tls: true });
+    const onward = () => connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false });
+    const isOnChannel = async (client: Client): Promise<boolean> => {
+      const clientNonce = newKeys().key;
+      const hello = (await client.ask("HELLO", 3, "NONCE", clientNonce)) as Map<string, string>;
+      const binding = exported(client.socket as TLSSocket);
+      const bytes = channelBytes({ serverNonce: hello.get("nonce") ?? "", clientNonce, binding });
+      return isSigned(bytes, hello.get("serverkey") ?? "", hello.get("channel") ?? "");
+    };
+    expect(await isOnChannel(await secure(port))).toBe(true);
+    expect(await isOnChannel(await secure(await relay("tls", onward)))).toBe(false);
+    const passedOn = await secure(await relay("tls", () => connectPlain(port, "127.0.0.1")));
+    expect(await isOnChannel(passedOn)).toBe(false);
   });
 
   it("or who begins one where the client speaks plain, neither", async () => {

@@ -2,14 +2,16 @@
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Mailbox, type NewLeft } from "../../lib/store/mailbox.ts";
+
+const LIMITS = { bytes: 100_000, ageMs: 86_400_000 };
 
 let folder: string;
 let mailbox: Mailbox;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "ptalk-mailbox-"));
-  mailbox = await Mailbox.open(folder, { bytes: 100_000, ageMs: 86_400_000 });
+  mailbox = await Mailbox.open(folder, { limits: LIMITS });
 });
 afterEach(async () => {
   await mailbox.close();
@@ -17,7 +19,8 @@ afterEach(async () => {
 });
 
 const left = (id: string, more: Partial<NewLeft> = {}): NewLeft => ({
-  ...{ to: "bob", id, from: "key", account: "uid 1000", attested: true, receipt: false, bytes: Buffer.from(id) },
+  ...{ to: "bob", id, from: "key", sender: "alice", account: "uid 1000", attested: true, receipt: false },
+  bytes: Buffer.from(id),
   ...more,
 });
 const files = () => readdirSync(join(folder, "new"));
@@ -58,3 +61,78 @@ it("leases a message to one connection; what is not done comes back, marked", as
   mailbox.release((lease) => lease === "a");
   expect((await mailbox.take("bob", "b", 10)).map(({ bytes, again }) => [String(bytes), again])).toEqual([["2", true]]);
 });
+
+describe("receipts of what is discarded", () => {
+  const receiptFor = ({ id, sender, to, account }: Omit<NewLeft, "bytes">, why: string): NewLeft =>
+    left(`${id} ${to}`, { to: sender, from: "server", sender: "", account, receipt: true, bytes: Buffer.from(why) });
+  const reopened = async (ageMs: number, bytes = LIMITS.bytes): Promise<string[]> => {
+    const told: string[] = [];
+    await mailbox.close();
+    const onReceipt = (to: string): void => void told.push(to);
+    mailbox = await Mailbox.open(folder, { limits: { bytes, ageMs }, receiptFor, onReceipt });
+    return told;
+  };
+
+  it("an expired message leaves one; that one leaves none when it expires", async () => {
+    await mailbox.leave(left("1"));
+    await mailbox.leave(left("1", { to: "carol" })); // the same id, to another one
+    await mailbox.leave(left("2", { sender: "" })); // nobody to tell
+    await sleepPast();
+    expect(await reopened(1)).toEqual(["alice", "alice"]);
+    expect(mailbox.waiting("bob")).toBe(0);
+    const receipts = await mailbox.take("alice", "a", 10);
+    expect(receipts.map(({ bytes }) => String(bytes))).toEqual(["expired", "expired"]);
+    mailbox.release(() => true);
+    await sleepPast();
+    expect(await reopened(1)).toEqual([]);
+    expect(files()).toEqual([]);
+  });
+
+  it("one that its recipient cannot open leaves one; a receipt that cannot be opened leaves none", async () => {
+    await reopened(LIMITS.ageMs);
+    await mailbox.leave(left("1"));
+    const [taken] = await mailbox.take("bob", "b", 1);
+    await mailbox.done("b", [taken?.name ?? ""], true);
+    const [receipt] = await mailbox.take("alice", "a", 1);
+    expect(String(receipt?.bytes)).toBe("lost-key");
+    await mailbox.done("a", [receipt?.name ?? ""], true);
+    expect(files()).toEqual([]);
+  });
+
+  it("have a bound of their own, one account a quarter of it, and take no room of messages", async () => {
+    const receipt = (id: string, account: string) =>
+      mailbox.leave(left(id, { account, receipt: true, bytes: Buffer.alloc(100) }));
+    const kept = async (account: string): Promise<number> => {
+      let count = 0;
+      while ((await receipt(`${account} ${count}`, account)) !== null) count++;
+      return count;
+    };
+    const counts = [
+      await kept("uid 1"),
+      await kept("uid 2"),
+      await kept("uid 3"),
+      await kept("uid 4"),
+      await kept("uid 5"),
+    ];
+    expect(counts[0]).toBeGreaterThan(0);
+    expect(counts.slice(0, 4)).toEqual(Array(4).fill(counts[0]));
+    expect(counts[4]).toBe(0);
+    const room = await reopened(LIMITS.ageMs); // what is there is charged again
+    expect(room).toEqual([]);
+    expect(await receipt("one more", "uid 5")).toBeNull();
+    expect(await mailbox.leave(left("text"))).not.toBeNull();
+  });
+
+  it("a message goes, though there is no room for its receipt", async () => {
+    await mailbox.leave(left("1"));
+    await sleepPast();
+    await reopened(1, 1000);
+    expect(files()).toEqual([]);
+  });
+});
+
+/** Until what was left before is older than a millisecond. */
+async function sleepPast(): Promise<void> {
+  const at = Date.now();
+  while (Date.now() < at + 3) await new Promise((resolve) => setTimeout(resolve, 1));
+}

@@ -9,9 +9,10 @@ import {
   decodeInitPayload,
   decodeResponsePayload,
   encodeCookieReply,
-  encodeHandshakePayload,
   encodeInit,
+  encodeInitPayload,
   encodeResponse,
+  encodeResponsePayload,
   INIT_BYTES,
   INIT_NOISE_BYTES,
   INIT_PAYLOAD_BYTES,
@@ -37,6 +38,7 @@ import {
 import {
   ACK_HEAD_BYTES,
   BASE_BYTES,
+  CHALLENGE_FRAME_BYTES,
   FRAGMENT_BYTES,
   FRAGMENT_HEAD_BYTES,
   type FrameHandler,
@@ -165,23 +167,46 @@ describe("datagrams", () => {
   it("a handshake payload of another version, or too short, is none; features and an extension are ignored", () => {
     const streamId = Buffer.alloc(8, 3);
     const key = Buffer.alloc(32, 4);
-    const init = encodeHandshakePayload(streamId, key);
-    const response = encodeHandshakePayload(streamId);
+    const init = encodeInitPayload(streamId, key);
+    const response = encodeResponsePayload(streamId);
     expect([init.length, response.length]).toEqual([INIT_PAYLOAD_BYTES, RESPONSE_PAYLOAD_BYTES]);
     expect(init.toString("hex")).toBe(`02000000${"03".repeat(8)}${"04".repeat(32)}`);
     for (let length = 0; length < 60; length++) {
       const bytes = Buffer.concat([init, Buffer.alloc(60, 0xee)]).subarray(0, length);
-      expect(decodeInitPayload(bytes)).toEqual(length < INIT_PAYLOAD_BYTES ? null : { streamId, key });
+      expect(decodeInitPayload(bytes)).toEqual(length < INIT_PAYLOAD_BYTES ? null : { streamId, key, homes: [] });
       expect(decodeResponsePayload(bytes)).toEqual(length < RESPONSE_PAYLOAD_BYTES ? null : streamId);
     }
     for (const payload of [init, response]) payload.fill(0xff, 1, 4); // features
-    expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([{ streamId, key }, streamId]);
+    expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([
+      { streamId, key, homes: [] },
+      streamId,
+    ]);
     for (let version = 0; version < 256; version++) {
       if (version === PROTOCOL_VERSION) continue;
       init[0] = version;
       response[0] = version;
       expect([decodeInitPayload(init), decodeResponsePayload(response)]).toEqual([null, null]);
     }
+  });
+
+  it("an INIT says where the directory has its sender; what does not add up says nothing", () => {
+    const homes = [
+      { address: "192.0.2.7", port: 4000 },
+      { address: "2001:db8::7:0:1", port: 65_535 },
+      { address: "::1", port: 1 },
+    ];
+    const payload = encodeInitPayload(Buffer.alloc(8, 3), Buffer.alloc(32, 4), homes);
+    expect(payload.subarray(INIT_PAYLOAD_BYTES, INIT_PAYLOAD_BYTES + 9).toString("hex")).toBe("0103040fa0c0000207");
+    expect(decodeInitPayload(payload)?.homes).toEqual(homes);
+    for (let length = INIT_PAYLOAD_BYTES; length < payload.length; length++) {
+      expect(decodeInitPayload(payload.subarray(0, length))?.homes).toEqual([]);
+    }
+    const many = Array.from({ length: 12 }, (_, i) => ({ address: "2001:db8::1", port: 1 + i }));
+    const full = encodeInitPayload(Buffer.alloc(8), Buffer.alloc(32), many);
+    expect(full.length - INIT_PAYLOAD_BYTES).toBeLessThanOrEqual(MAX_EXTENSION_BYTES);
+    expect(decodeInitPayload(full)?.homes).toEqual(many.slice(0, 8));
+    full[INIT_PAYLOAD_BYTES + 1] = 9;
+    expect(decodeInitPayload(full)?.homes).toEqual([]);
   });
 });
 
@@ -202,6 +227,8 @@ function record(calls: Call[]): FrameHandler {
     onRevoke: (number) => note("revoke", number),
     onRevoked: (number) => note("revoked", number),
     onEnded: (number) => note("ended", number),
+    onChallenge: (token) => note("challenge", token.toString("hex")),
+    onProof: (token) => note("proof", token.toString("hex")),
   };
 }
 
@@ -240,6 +267,11 @@ const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; by
     call: ["ended", number] as Call,
     write: (writer: FrameWriter) => writer.ended(number),
     bytes: NUMBER_FRAME_BYTES,
+  })),
+  fc.tuple(fc.boolean(), fc.uint8Array({ minLength: 8, maxLength: 8 })).map(([asks, token]) => ({
+    call: [asks ? "challenge" : "proof", Buffer.from(token).toString("hex")] as Call,
+    write: (writer: FrameWriter) => (asks ? writer.challenge(Buffer.from(token)) : writer.proof(Buffer.from(token))),
+    bytes: CHALLENGE_FRAME_BYTES,
   })),
   index.map((number) => ({
     call: ["base", number] as Call,
@@ -297,7 +329,7 @@ describe("frames", () => {
   });
 
   it("of an unknown type end the payload, wherever they stand", () => {
-    const known = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+    const known = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
     for (let type = 0; type < 256; type++) {
       if (known.includes(type)) continue;
       const calls: Call[] = [];

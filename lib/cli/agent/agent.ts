@@ -15,6 +15,7 @@ import type { TalkConnection, TalkMessage } from "../../client/types.ts";
 import { processExit, sigaction } from "../../ipc/index.ts";
 import { AgentSegment } from "../../presence/agent-segment.ts";
 import { listLocal } from "../../presence/local-list.ts";
+import { withAdvice } from "../advice.ts";
 import type { Config } from "../config.ts";
 import { connectClient, keepHistory } from "../connect.ts";
 import { startHook } from "../talk/with-client.ts";
@@ -103,7 +104,7 @@ class Agent implements Disposable {
       const lost = new Promise<Error>((resolve) => client.on("error", resolve));
       using _hook = await startHook(client, this.#config, say);
       client.on("message", (message) => this.#onMessage(message));
-      client.on("refused", ({ message }) => say(message));
+      client.on("refused", (error) => say(withAdvice(error)));
       client.setStatus("away").catch(() => {}); // a server without statuses
       onHeld(client);
       using _look = this.#watchIgnored(client);

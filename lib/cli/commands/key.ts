@@ -22,9 +22,9 @@ export function command(): Command {
     .command("forget")
     .summary("forget the remembered key of a user or certificate of a server")
     .description(
-      "Forgets the key remembered for NAME (on every server, or on that of --server), or a server's certificate.",
+      "Forgets the key remembered for NAME (on every server, or on that of --server), or a server's certificate and key.",
     )
-    .argument("<name>", "a user's name, or HOST:PORT of a server")
+    .argument("<name>", "a user's name, HOST:PORT of a server, or the id of a directory")
     .helpOption("-h, --help", "this help")
     .configureHelp({ showGlobalOptions: true })
     .action(forget);
@@ -64,20 +64,20 @@ async function verify(name: string, _options: unknown, command: Command): Promis
   const isAsked = command.optsWithGlobals().server !== undefined;
   const found = peers
     .list()
-    .filter((peer) => peer.name === foldName(name) && (!isAsked || peer.server === config.server));
+    .filter((peer) => peer.name === foldName(name) && (!isAsked || peers.isAt(peer, config.server)));
   // The one at the server that is used; else those that there are.
-  const here = found.filter(({ server }) => server === config.server);
+  const here = found.filter((peer) => peers.isAt(peer, config.server));
   const chosen = here.length > 0 ? here : found;
   if (chosen.length === 0) {
     throw new TalkError("no-such-user", `nothing is remembered of ${JSON.stringify(name)}: write to each other first`);
   }
   for (const peer of chosen) {
     const code = comparisonCode(own, Buffer.from(peers.keyOf(peer) ?? "", "base64"));
-    const { server, fingerprint } = peer;
+    const { server, fingerprint, directory } = peer;
     if (!json) await print([`${code}`, `${peer.name} on ${server}: ${fingerprint}`].join("\n"));
     const verified = json || (await isSame(peer.name));
     if (verified) peers.markVerified(peer);
-    if (json) await printJson({ name: peer.name, server, fingerprint, code, verified });
+    if (json) await printJson({ name: peer.name, server, fingerprint, code, verified, directory });
     else if (verified) await print(`${peer.name} is marked as verified`);
     else throw TalkError.refused(`${peer.name} is not verified: if the codes differ, somebody may stand between you`);
   }
@@ -142,14 +142,21 @@ async function show(_options: unknown, command: Command): Promise<void> {
 async function forget(name: string, _options: unknown, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
   const { KnownPeers, KnownServers } = await import("../../store/known-peers.ts");
+  const { KnownDirectories } = await import("../../store/known-directories.ts");
   const onServer =
     config.serverConfigured && command.optsWithGlobals().server !== undefined ? config.server : undefined;
   const peers = new KnownPeers(config.stateDir).forget(name, onServer);
-  const servers = new KnownServers(config.stateDir).forget(name) ? [name] : [];
+  const hadCertificate = new KnownServers(config.stateDir).forget(name);
+  const hadDirectory = new KnownDirectories(config.stateDir).forget(name);
+  const servers = hadCertificate || hadDirectory ? [name] : [];
   if (peers.length + servers.length === 0) {
     throw new TalkError("no-such-user", `nothing is remembered of ${JSON.stringify(name)}; see ptalk key`);
   }
   if (json) return printJson({ peers, servers });
   const lines = peers.map((peer) => `forgot ${peer.name} on ${peer.server}: ${peer.fingerprint}`);
-  await print([...lines, ...servers.map((server) => `forgot the certificate of ${server}`)].join("\n"));
+  await print(
+    [...lines, ...servers.map((server) => `forgot the ${hadCertificate ? "certificate" : "key"} of ${server}`)].join(
+      "\n",
+    ),
+  );
 }

@@ -7,6 +7,7 @@ import { validateRoom } from "../../base/names.ts";
 import { seconds } from "../../base/seconds.ts";
 import { NotShown } from "../../client/not-shown.ts";
 import type { FileOffer, TalkConnection, TalkMessage } from "../../client/types.ts";
+import { withAdvice } from "../advice.ts";
 import { commandContext, milliseconds } from "../command-context.ts";
 import { CommandEnded } from "../command-ended.ts";
 import { Deadline } from "../deadline.ts";
@@ -19,10 +20,10 @@ import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { receiptText, roomText, welcome } from "../talk/texts.ts";
+import { metText, receiptText, roomText, welcome } from "../talk/texts.ts";
 
 const HELP = `
-Exit status 75: the time was up before COUNT messages or files (without --count: any) had come. A file that comes is written to
+Exit status 75: the time was up before COUNT messages or files (without --count: any) had come; 69: no lookup server answered in it. A file that comes is written to
 the state directory first, and gets its name in DIR once it is whole; where that name is taken, "name (2)". What broke off goes on where it
 was when its sender sends it again.`;
 
@@ -74,13 +75,19 @@ async function run(
     startServer: !config.serverConfigured,
     deliver: (message) => inbox.deliver(message),
   }).catch((error: unknown) => {
-    throw deadline.over && !life.signal.aborted ? timeIsUp(inbox, deadline) : error;
+    throw deadline.over && !life.signal.aborted ? neverThere(config.server, deadline) : error;
+  });
+  let awaySince: number | null = null;
+  client.on("server", ({ state }) => {
+    if (state === "lost") awaySince = performance.now();
+    if (state === "back") awaySince = null;
   });
   try {
     if (json) await printJson(registeredJson(client, requested));
     else note(welcomeReceiver(client));
     client.on("server", (event) => news.hear(event));
-    client.on("refused", ({ message }) => note(message));
+    client.on("refused", (error) => note(withAdvice(error)));
+    if (!json) client.on("met", (event) => note(metText(event)));
     client.on("receipt", (event) => {
       if (json) printJson(receiptJson(event)).catch(() => {});
       else note(receiptText(event));
@@ -100,7 +107,7 @@ async function run(
     });
     for (const room of rooms) await client.join(room);
     inbox.open();
-    await untilDone(inbox, deadline, life.signal);
+    await untilDone(inbox, deadline, { signal: life.signal, awaySince: () => awaySince });
   } finally {
     await client.close();
   }
@@ -210,7 +217,17 @@ class MessagePrinter {
   }
 }
 
-async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: AbortSignal): Promise<void> {
+interface Surroundings {
+  readonly signal: AbortSignal;
+  /** When the server went away, in monotonic milliseconds; null while it is there. */
+  readonly awaySince: () => number | null;
+}
+
+async function untilDone(
+  inbox: MessagePrinter,
+  deadline: Deadline,
+  { signal, awaySince }: Surroundings,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const ended = new Promise<void>((resolve, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -219,7 +236,7 @@ async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: Abor
     if (timeoutMs === undefined) return;
     timer = setTimeout(() => {
       if (inbox.enoughAtTimeout) resolve();
-      else reject(timeIsUp(inbox, deadline));
+      else reject(timeIsUp(inbox, deadline, awaySince()));
     }, timeoutMs);
   });
   try {
@@ -229,8 +246,17 @@ async function untilDone(inbox: MessagePrinter, deadline: Deadline, signal: Abor
   }
 }
 
-const timeIsUp = ({ progress }: MessagePrinter, { totalMs = 0 }: Deadline): TalkError =>
-  new TalkError("timeout", `${progress} within ${seconds(totalMs)}`);
+/** Nobody could have written: the server, where others find this client, was never there. */
+const neverThere = (server: string, { totalMs = 0 }: Deadline): TalkError =>
+  TalkError.unreachable(server, `no answer within ${seconds(totalMs)}`);
+
+function timeIsUp({ progress }: MessagePrinter, { totalMs = 0 }: Deadline, awaySince: number | null): TalkError {
+  const away = awaySince === null ? "" : `; the lookup server is away, for ${sinceText(awaySince)} now`;
+  return new TalkError("timeout", `${progress} within ${seconds(totalMs)}${away}`);
+}
+
+/** "4 s": whole seconds, at least one. */
+const sinceText = (at: number): string => `${Math.max(1, Math.round((performance.now() - at) / 1000))} s`;
 
 function welcomeReceiver(client: TalkConnection): string {
   return welcome(client).replace(/;.*/, "; waiting for messages");

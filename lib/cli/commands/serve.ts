@@ -26,7 +26,12 @@ export function command(): Command {
     .option("--tls-key <file>", "its private key (PEM)")
     .option("--insecure", "plain TCP on an address that other machines can reach")
     .option("--open-names", "login names of this host are free for users of other hosts")
+    .option("--admins <logins>", "users who may administer it, beside root and the server's own user")
     .option("--watch-limit <n>", "clients on up to which everybody may be watched (default: 256)")
+    .option(
+      "--metrics <host:port>",
+      "where Prometheus reads the counters (loopback unless --insecure; default: nowhere)",
+    )
     .option("--state-dir <dir>", "where names, keys and the certificate are kept")
     .option("--no-mailbox", "keep no messages for clients that are off")
     .option("--mailbox-size <size>", "bytes of all that is kept (default: 64M)")

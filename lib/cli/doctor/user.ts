@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Environment } from "../../base/files.ts";
 import { readSeedFile } from "../../crypto/key-file.ts";
+import { KnownDirectories } from "../../store/known-directories.ts";
 import { KnownPeers, KnownServers } from "../../store/known-peers.ts";
 import { keyFile } from "../../store/state-paths.ts";
 import { ownName } from "../command-context.ts";
@@ -84,6 +85,7 @@ function checkKey(file: string): Finding {
 
 function checkPins(what: "known peers" | "known servers", dir: string): Finding {
   try {
+    if (what === "known servers") new KnownDirectories(dir).checkFile();
     const pins = what === "known peers" ? new KnownPeers(dir) : new KnownServers(dir);
     return ok(what, `${pins.list().length}`);
   } catch (error) {

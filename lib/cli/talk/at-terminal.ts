@@ -63,6 +63,7 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
       timeoutMs: milliseconds(config.timeout),
       partner,
       past: config.history ? PAST_SHOWN : 0,
+      asksWhenOff: true,
     });
     learnNames(client, shown);
     for await (const line of lines) if (!(await conversation.take(line))) break;

@@ -5,14 +5,23 @@ import { setMaxListeners } from "node:events";
 import { abortable } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName, isRoom, validateRoom } from "../../base/names.ts";
-import type { DirectoryEntry, HistoryOptions, HistoryRecord, SentEvent, TalkConnection } from "../../client/types.ts";
+import type {
+  DirectoryEntry,
+  HistoryOptions,
+  HistoryRecord,
+  SendOptions,
+  SentEvent,
+  TalkConnection,
+} from "../../client/types.ts";
 import { type FileNews, filePath, offerFile } from "../files.ts";
 import { nameMistakes, parseTalkInput, type TalkInput } from "./input.ts";
 import { Offers } from "./offers.ts";
 import type { View } from "./view.ts";
+import { type Undelivered, WhenOff } from "./when-off.ts";
 
 /** Messages under way at once, and questions: a script that pipes in a file is read no faster than its lines are done. */
 const UNDER_WAY_LIMIT = 64;
+const ELSEWHERE = "ptalk send has --wait and --leave";
 /** Listeners that one of them may have on the signal that gives all of them up. */
 const LISTENERS_EACH = 4;
 
@@ -25,6 +34,8 @@ export interface ConversationOptions {
   readonly partner?: string | null | undefined;
   /** Earlier messages that are shown when a conversation with a partner begins; none if left out. */
   readonly past?: number | undefined;
+  /** Asks what becomes of messages to users who are off: where a person sees the question. */
+  readonly asksWhenOff?: boolean;
 }
 
 export class Conversation {
@@ -49,7 +60,9 @@ export class Conversation {
   /** Folded names of partners of whom the past is on the screen. */
   readonly #pastShown = new Set<string>();
   /** The text given to send() until it has said "sent". */
-  #sending: string | undefined;
+  #sending: { readonly text: string; readonly waits: boolean } | undefined;
+  /** Where nobody asks, a message to a user who is off has failed. */
+  readonly #whenOff: WhenOff | undefined;
 
   constructor(client: TalkConnection, view: View, options: ConversationOptions) {
     this.#client = client;
@@ -62,11 +75,29 @@ export class Conversation {
     client.on("message", ({ from }) => {
       this.#lastSender = from;
     });
+    if (options.asksWhenOff) {
+      this.#whenOff = new WhenOff({
+        ...{ client, view, signal: this.#fileSignal },
+        send: (message) => this.#sendAgain(message),
+      });
+    }
     client.on("sent", (event) => this.#accepted(event));
-    client.on("delivered", (event) => view.delivered(event));
-    client.on("failed", (event) => view.failed(event));
-    client.on("unconfirmed", (event) => view.unconfirmed(event));
-    client.on("kept", (event) => view.kept(event));
+    client.on("delivered", (event) => {
+      view.delivered(event);
+      this.#whenOff?.onDelivered(event);
+    });
+    client.on("failed", (event) => {
+      view.failed(event);
+      this.#whenOff?.onFailed(event);
+    });
+    client.on("unconfirmed", (event) => {
+      view.unconfirmed(event);
+      this.#whenOff?.forget(event.id);
+    });
+    client.on("kept", (event) => {
+      view.kept(event);
+      this.#whenOff?.forget(event.id);
+    });
     client.on("receipt", (event) => view.receipt(event));
     this.#files = new Offers({ directory: process.cwd(), signal: this.#fileSignal, show: view.file });
     client.on("file", (offer) => this.#files.onOffer(offer));
@@ -157,6 +188,10 @@ export class Conversation {
         break;
       case "decline":
         this.#files.decline(input.id);
+        break;
+      case "when-off":
+        if (this.#whenOff === undefined) throw TalkError.usage(`/${input.choice} is for a terminal: ${ELSEWHERE}`);
+        this.#whenOff.answer(input.choice, input.name, this.#partner);
         break;
       case "to":
         if (input.name !== null && isRoom(input.name)) await this.#join(input.name);
@@ -273,24 +308,55 @@ export class Conversation {
   }
 
   async #send(to: string, text: string): Promise<void> {
-    await track(this.#underWay, () => {
-      const { timeoutMs, signal } = this.#options;
-      this.#sending = text; // "sent" is emitted before send() returns
-      const sending = this.#client.send(to, text, timeoutMs === undefined ? { signal } : { signal, timeoutMs });
-      const accepted = this.#sending === undefined;
-      return sending.then(
-        () => {},
-        // Of an accepted message "failed" or "unconfirmed" has told.
-        (error: unknown) => (accepted ? undefined : this.#fail(error)),
-      );
-    });
+    if (isRoom(to)) await track(this.#underWay, () => this.#begin({ to, text }));
+    else if (this.#whenOff?.waits(to)) this.#wait({ to, text });
+    else await track(this.#underWay, () => this.#begin({ to, text }, this.#whenOff?.leaves(to) ? LEAVES : {}));
+  }
+
+  /** What did not reach a user who is off, as the person has answered. Under its id: should it have arrived after all, it is not shown twice. */
+  #sendAgain({ choice, ...message }: Undelivered & { readonly choice: "wait" | "leave" }): void {
+    if (choice === "wait") this.#wait(message);
+    else void track(this.#underWay, () => this.#begin(message, LEAVES));
+  }
+
+  /** Holds up neither the next lines nor the end. */
+  #wait(message: Message): void {
+    const { signal, ended } = (this.#whenOff as WhenOff).waiting(message.to);
+    void this.#begin(message, { ifOff: "wait", waitMs: MAX_WAIT_MS, signal }).then(ended);
+  }
+
+  /** Never rejects. */
+  #begin({ to, text, id }: Message, more: Pick<SendOptions, "ifOff" | "waitMs" | "signal"> = {}): Promise<void> {
+    const { timeoutMs, signal } = this.#options;
+    const options = { signal, ...(timeoutMs === undefined ? {} : { timeoutMs }), ...(id === undefined ? {} : { id }) };
+    this.#sending = { text, waits: more.ifOff === "wait" }; // "sent" is emitted before send() returns
+    const sending = this.#client.send(to, text, { ...options, ...more });
+    const accepted = this.#sending === undefined;
+    return sending.then(
+      () => {},
+      // Of an accepted message "failed" or "unconfirmed" has told.
+      (error: unknown) => (accepted ? undefined : this.#fail(error)),
+    );
   }
 
   #accepted(event: SentEvent): void {
-    this.#view.sent(event, this.#sending ?? "");
+    const { text = "", waits = false } = this.#sending ?? {};
+    this.#view.sent(event, text, waits);
+    this.#whenOff?.onSent(event, text);
     this.#sending = undefined;
   }
 }
+
+interface Message {
+  readonly to: string;
+  readonly text: string;
+  /** Of an attempt before this one. */
+  readonly id?: string;
+}
+
+const LEAVES = { ifOff: "leave" } as const;
+/** Milliseconds that a message waits at most: as long as a conversation lasts, and a week is the client's bound. */
+const MAX_WAIT_MS = 7 * 86_400_000;
 
 /** Begins something as soon as there is room, and returns then. What it begins does not reject. */
 async function track(underWay: Set<Promise<void>>, begin: () => Promise<void>): Promise<void> {

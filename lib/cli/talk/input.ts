@@ -16,9 +16,14 @@ export type TalkInput =
   | { readonly type: "file"; readonly path: string }
   /** Answers an offer; null: the only one. */
   | { readonly type: "accept" | "decline"; readonly id: string | null }
+  /** What becomes of messages to a user who is off; null: to the one whose messages wait for an answer. */
+  | { readonly type: "when-off"; readonly choice: WhenOffChoice; readonly name: string | null }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }
   | { readonly type: "send"; readonly to: readonly string[]; readonly text: string };
+
+/** Waits until the user is on, leaves it at the server, or gives it up. */
+export type WhenOffChoice = "wait" | "leave" | "cancel";
 
 /** Without a partner; compared without regard to case, and each also with a leading slash. */
 export const TALK_COMMANDS = ["All", "List", "Exit", "Help"] as const;
@@ -40,6 +45,9 @@ export const SLASH_COMMANDS = [
   "file",
   "accept",
   "decline",
+  "wait",
+  "leave",
+  "cancel",
   "stats",
   "help",
   "exit",
@@ -60,6 +68,8 @@ export const TALK_HELP = [
   "/away [TEXT]       the others see that you are away; /back ends that",
   "/file PATH         offer a file to the one you talk to",
   "/accept [ID]       take the file that is offered, into the folder that ptalk was started in; /decline [ID] refuses it",
+  "/wait [NAME]       what did not reach NAME, who is off, is sent when NAME comes; /leave [NAME] leaves it at the server,",
+  "                   sealed for NAME; /cancel [NAME] gives it up",
   "/stats             what this program counts",
   "Exit               leave (also Ctrl-D)",
   "Help               this",
@@ -140,6 +150,10 @@ function slashCommand(first: string, rest: string, partner: string | null): Talk
       if (more.length > 0) throw TalkError.usage(`/${word} takes one ID`);
       return { type: word, id };
     }
+    case "wait":
+    case "leave":
+    case "cancel":
+      return { type: "when-off", choice: word, name: onlyName(rest, `/${word} takes one name`) };
     case "away":
       return { type: "status", state: "away", text: rest.trim() };
     case "back":

@@ -53,6 +53,8 @@ export function jsonView(): View {
     server: ({ state }) => show({ type: "server", state }),
     error: (error) => show({ type: "error", ...describeError(error) }),
     partner: () => {},
+    off: () => {},
+    whenOff: () => {},
     absent: () => {},
     met: () => {},
     restore: () => {},

@@ -26,6 +26,7 @@ import {
   metText,
   missedText,
   NOTHING_SAID,
+  offText,
   ownStatusText,
   partnerText,
   peerText,
@@ -34,6 +35,7 @@ import {
   roomText,
   statusText,
   welcome,
+  whenOffText,
 } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -103,6 +105,8 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     server: (event) => news.hear(event),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),
+    off: (offer) => note(offText(offer)),
+    whenOff: (name, choice) => note(whenOffText(name, choice)),
     absent: (name) => note(absentText(name)),
     met: (event) => note(metText(event)),
     restore: () => {},

@@ -17,10 +17,10 @@ export function statsLines({ server, directory, messages, peers }: ClientStats):
   ];
 }
 
-function peerLine({ name, key, endpoint, roundTripMs, delivered, waiting }: PeerStats["peers"][number]): string {
+function peerLine({ name, key, endpoint, via, roundTripMs, delivered, waiting }: PeerStats["peers"][number]): string {
   const { address, port } = endpoint ?? {};
   const host = address?.includes(":") ? `[${address}]` : address;
-  const where = endpoint === null ? "no session" : `${host}:${port}`;
+  const where = via === null ? "no session" : via === "relay" ? "by the relay" : `${host}:${port}`;
   const who = name === null ? `key ${key}` : escapeControls(name);
   return `  ${who}: ${where}, round trip ${time(roundTripMs)}, ${delivered} delivered, ${waiting} under way`;
 }

@@ -11,7 +11,7 @@ import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
-import { Terminal } from "../terminal/terminal.ts";
+import { DEFAULT_COLUMNS, Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
@@ -32,6 +32,7 @@ import {
   metText,
   missedText,
   NOTHING_SAID,
+  offText,
   ownStatusText,
   partnerText,
   peerText,
@@ -40,6 +41,7 @@ import {
   roomText,
   statusText,
   welcome,
+  whenOffText,
 } from "./texts.ts";
 import type { View } from "./view.ts";
 
@@ -57,6 +59,8 @@ const CLEARED = "Ctrl-C has cleared the line (Ctrl-Y brings it back); it does no
 interface Outgoing {
   readonly to: string;
   readonly text: string;
+  /** Its recipient is off. */
+  readonly waits: boolean;
 }
 
 export interface TerminalViewOptions {
@@ -109,6 +113,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
+  const columns = (): number => process.stdout.columns || DEFAULT_COLUMNS;
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
@@ -122,7 +127,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
   const showPending = (): void => {
-    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map((file) => progressBar(file, columns()));
     terminal.setStatus([...statusRows(pending, marks), ...moving]);
   };
   const settle = (id: string, mark: string, at: number): string[] => {
@@ -148,8 +153,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       bell.onMessage(performance.now(), message.room === null);
       return printed;
     },
-    sent: ({ id, to }, text) => {
-      pending.set(id, { to, text });
+    sent: ({ id, to }, text, waits = false) => {
+      pending.set(id, { to, text, waits });
       showPending();
     },
     delivered: ({ id, to, ms, at, room }) => {
@@ -249,6 +254,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       terminal.setPrompt(name === null ? PROMPT : `${escapeControls(name)}${PROMPT}`);
       say(partnerText(name));
     },
+    off: (offer) => say(offText(offer)),
+    whenOff: (name, choice) => say(whenOffText(name, choice)),
     absent: (name) => say(absentText(name)),
     met: (event) => say(metText(event)),
     restore: (line) => terminal.restore(line),
@@ -266,7 +273,9 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
 
 function statusRows(pending: ReadonlyMap<string, Outgoing>, marks: Marks): string[] {
   const shown = [...pending.values()].slice(-PENDING_SHOWN);
-  const rows = shown.map(({ to, text }) => `${marks.pending} ${marks.to} ${to}: ${text}`);
+  const rows = shown.map(
+    ({ to, text, waits }) => `${marks.pending} ${marks.to} ${to}${waits ? " (waits)" : ""}: ${text}`,
+  );
   const hidden = pending.size - rows.length;
   return hidden > 0 ? [`${marks.pending} ${hidden} more under way`, ...rows] : rows;
 }

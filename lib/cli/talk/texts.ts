@@ -1,4 +1,5 @@
 // Sentences that both views for people use.
+import type { TalkErrorCode } from "../../base/errors.ts";
 import type {
   FoldedEvent,
   KeptEvent,
@@ -13,6 +14,7 @@ import type {
 } from "../../client/types.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { time } from "../times.ts";
+import type { OffOffer } from "./view.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
@@ -74,6 +76,27 @@ export function absentText(name: string): string {
   return `nobody is on as ${escapeControls(name)}: what you write there fails until somebody is`;
 }
 
+/** "bob is off: /wait sends the message when bob comes, /leave keeps it at the server, sealed for bob" */
+export function offText({ name, count, obstacle }: OffOffer): string {
+  const who = escapeControls(name);
+  const [what, it] = count === 1 ? ["the message", "it"] : [`the ${count} messages`, "them"];
+  const wait = `${who} is off: /wait sends ${what} when ${who} comes`;
+  if (obstacle === null) return `${wait}, /leave keeps ${it} at the server, sealed for ${who}`;
+  const reasons: Partial<Record<TalkErrorCode, string>> = {
+    "not-understood": "the server keeps no messages",
+    "no-key": `no key of ${who} is known`,
+    "key-mismatch": `the key of ${who} has changed`,
+  };
+  return `${wait} (nothing can be left: ${reasons[obstacle.code] ?? escapeControls(obstacle.message)})`;
+}
+
+export function whenOffText(name: string, choice: "wait" | "leave" | null): string {
+  const who = escapeControls(name);
+  if (choice === null) return `what you write to ${who} fails again while ${who} is off`;
+  const becomes = choice === "wait" ? `waits until ${who} comes` : "is left at the server";
+  return `while ${who} is off, what you write there ${becomes}; /cancel ends that`;
+}
+
 export function metText({ name, fingerprint }: MetEvent): string {
   const shown = escapeControls(name);
   return `first contact with ${shown}: the key is ${fingerprint} (to compare: ptalk key verify ${shown})`;
@@ -127,5 +150,15 @@ export function keptText({ to, until, newKey }: KeptEvent): string {
 
 /** "delivered to bob at 09:12" */
 export function receiptText({ to, state, at }: ReceiptEvent): string {
-  return `${state === "delivered" ? "delivered to" : "declined by"} ${escapeControls(to)} at ${time(at)}`;
+  const who = escapeControls(to);
+  switch (state) {
+    case "delivered":
+      return `delivered to ${who} at ${time(at)}`;
+    case "declined":
+      return `declined by ${who} at ${time(at)}`;
+    case "expired":
+      return `not delivered: ${who} has not fetched a message by ${time(at)}, and the server has discarded it`;
+    case "lost-key":
+      return `not delivered: ${who} has another key now, and could not open a message at ${time(at)}`;
+  }
 }

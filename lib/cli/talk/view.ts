@@ -1,4 +1,5 @@
 // How a conversation is shown: one interface, and behind it a terminal, a pipe for people, or JSON for programs.
+import type { TalkError } from "../../base/errors.ts";
 import type {
   ClientStats,
   DeliveredEvent,
@@ -23,12 +24,21 @@ import type {
 
 import type { FileNews } from "../files.ts";
 
+/** Messages to one user who is off. */
+export interface OffOffer {
+  readonly name: string;
+  readonly count: number;
+  /** Why nothing can be left for the name; null: it can. */
+  readonly obstacle: TalkError | null;
+}
+
 export interface View extends Disposable {
   /** @param requested the name that was asked for first */
   registered(client: TalkConnection, requested: string): void;
   /** Fulfilled once the text is handed to the output: only then does the sender learn "delivered". */
   message(message: TalkMessage): Promise<void>;
-  sent(event: SentEvent, text: string): void;
+  /** @param waits it is sent when its recipient comes */
+  sent(event: SentEvent, text: string, waits?: boolean): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
@@ -69,6 +79,10 @@ export interface View extends Disposable {
   error(error: unknown): void;
   /** Lines that name nobody go to this one from now on; null: to nobody. */
   partner(name: string | null): void;
+  /** Messages did not reach a user who is off: the person may have them wait, or left. */
+  off(offer: OffOffer): void;
+  /** What becomes from now on of messages to a user while that one is off; null: they fail again. */
+  whenOff(name: string, choice: "wait" | "leave" | null): void;
   /** No user is on under the partner's name. */
   absent(name: string): void;
   /** The key of a user met for the first time is remembered from now on. */

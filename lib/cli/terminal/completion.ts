@@ -21,7 +21,9 @@ export function complete(
   names: Iterable<string>,
   fold: (text: string) => string,
 ): Completion {
-  const word = /^(\s*(?:\/(?:to|msg|ignore|unignore)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu.exec(before);
+  const word = /^(\s*(?:\/(?:to|msg|ignore|unignore|wait|leave|cancel)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu.exec(
+    before,
+  );
   if (word === null) return { choices: [] };
   const [, head = "", typed = ""] = word;
   const onlyCommands = head.endsWith("/");
@@ -39,7 +41,7 @@ export function complete(
 }
 
 /** Where Tab goes through names at once: nothing is typed of one yet. */
-const NOTHING_TYPED = /^(?:|\s*@|\s*\/(?:to|msg|ignore|unignore)\s+)$/iu;
+const NOTHING_TYPED = /^(?:|\s*@|\s*\/(?:to|msg|ignore|unignore|wait|leave|cancel)\s+)$/iu;
 const WORD_START = /[^\s,/@]*$/u;
 
 /** All that a line's beginning could be, one after the other. */

@@ -2,7 +2,7 @@
 // one when the last line is some days old.
 //
 //     ptalk-names-v1
-//     <crc32 of what follows, 8 hex digits> <key, base64> <folded name> <day, since the epoch> [<uid, or -> [<login>]]
+//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or -> [<login>]]
 //
 // Only the holder of the table's write lock adds a line, so each worker stays up to date by reading on from where it was.
 // Readers ignore a line that a crash cut short, and the next writer cuts it off.
@@ -11,7 +11,7 @@ import { copyFile, readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { replaceFile } from "../../base/files.ts";
 import type { DirectoryLog } from "../directory.ts";
-import { type NameHolderIds, type NameLine, NameOwnership, today, UNUSED_DAYS } from "../name-ownership.ts";
+import { type NameHolderIds, type NameLine, NameOwnership, NO_KEY, today, UNUSED_DAYS } from "../name-ownership.ts";
 
 export const NAME_LOG_HEADER = "ptalk-names-v1\n";
 const LF = 10;
@@ -140,6 +140,17 @@ export class NameLog {
     } catch (error) {
       if (!isKnown) throw error; // a name that is bound only counts as older than it is
     }
+  }
+
+  /**
+   * Notes that the name is nobody's. Caller holds the write lock, and has called refresh() under it.
+   * @returns whether it was bound
+   * @throws the system's error if that could not be written
+   */
+  release(folded: string): boolean {
+    if (this.#names.get(folded) === undefined) return false;
+    this.#append({ folded, key: NO_KEY, day: today() });
+    return true;
   }
 
   #append(entry: NameLine): void {

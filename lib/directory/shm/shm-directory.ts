@@ -195,6 +195,14 @@ export class ShmDirectory implements Directory {
     });
   }
 
+  release(name: string): Promise<boolean> {
+    const folded = checkedName(name);
+    return this.#change(() => {
+      this.#names.refresh();
+      return this.#names.release(folded);
+    });
+  }
+
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
     return this.#feed.watch(interest, listener);
   }

@@ -2,7 +2,13 @@
 // a library looks at the answer.
 
 import { isLoopback } from "../../base/server-address.ts";
-import { decodeBase64, greetingBytes, NONCE_BYTES } from "../../crypto/signed-statements.ts";
+import {
+  channelBytes,
+  decodeBase64,
+  greetingBytes,
+  LOCAL_BINDING,
+  NONCE_BYTES,
+} from "../../crypto/signed-statements.ts";
 import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
 import type { Handler } from "../handler.ts";
 
@@ -27,10 +33,14 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, startedAt, scope, abstractName, port, serverUser, version: serverVersion } = context.config;
+  const { serverKey, directoryId, startedAt, scope, abstractName, port } = context.config;
+  const { serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
   const tellsSocket = address !== null && isLoopback(address);
-  out.map(13 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (clientNonce === "" ? 0 : 1), connection.protocol);
+  const binding = clientNonce === "" ? LOCAL_BINDING : connection.binding;
+  const isBound = binding !== null && binding !== LOCAL_BINDING;
+  const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
+  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -72,9 +82,17 @@ export const hello: Handler = (context, connection, args, out) => {
     out.bulk("port");
     out.integer(port);
   }
+  out.bulk("directory");
+  out.bulk(directoryId);
+  if (isBound) {
+    out.bulk("channel");
+    out.bulk(context.sign(channelBytes({ serverNonce, clientNonce, binding })).toString("base64"));
+  }
   if (clientNonce !== "") {
     out.bulk("signature");
-    out.bulk(context.sign(greetingBytes({ serverNonce, clientNonce, serverKey })).toString("base64"));
+    const channel = binding === LOCAL_BINDING ? "plain" : "tls";
+    const said = { serverNonce, clientNonce, serverKey, directory: directoryId, channel } as const;
+    out.bulk(context.sign(greetingBytes(said)).toString("base64"));
   }
   return undefined;
 };

@@ -42,7 +42,8 @@ function writeNames(out: ReplyWriter, found: readonly string[]): void {
 
 export const watch: Handler = (context, connection, args, out) => {
   if (connection.protocol !== 3) throw new CommandError("ERR WATCH sends pushes: say HELLO 3 first");
-  context.announcer.watch(connection, args.map(readInterest));
+  const known = context.announcer.watch(connection, args.map(readInterest));
+  if (known !== undefined) return known.then(() => connection.write((later) => later.simple("OK")));
   out.simple("OK");
   return undefined;
 };

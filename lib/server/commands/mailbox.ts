@@ -3,10 +3,11 @@
 // gets the messages left for it.
 import { foldName } from "../../base/names.ts";
 import { checkedName } from "../../directory/claim-rules.ts";
-import { CommandError, parseLeave, parseTake } from "../../wire/commands.ts";
+import { CommandError, parseDone, parseLeave, parseTake } from "../../wire/commands.ts";
 import type { Handler } from "../handler.ts";
 import type { MailboxAnswer } from "../messages.ts";
 import { boundKey } from "../origin.ts";
+import type { WorkerContext } from "../worker-context.ts";
 
 export const leave: Handler = async (context, connection, args) => {
   const { name, id, bytes, receipt } = parseLeave(args);
@@ -15,7 +16,7 @@ export const leave: Handler = async (context, connection, args) => {
   const { origin, key } = connection;
   const answer = await context.askMailbox({
     ...{ op: "leave", to, id, from: key, bytes, receipt },
-    ...{ account: boundKey(origin), attested: origin.uid !== null },
+    ...{ account: boundKey(origin), attested: origin.uid !== null, sender: connection.provenName ?? "" },
   });
   if (answer.op !== "kept") throw refusal(answer);
   connection.write((out) => {
@@ -23,11 +24,15 @@ export const leave: Handler = async (context, connection, args) => {
     out.bulk(new Date(answer.at).toISOString());
     out.bulk(new Date(answer.until).toISOString());
   });
-  // Only a hint: a client that comes on, or comes back, asks by itself.
+  await tellOfMail(context, name, answer.waiting);
+};
+
+/** Only a hint: a client that comes on, or comes back, asks by itself. */
+export async function tellOfMail(context: WorkerContext, name: string, count: number): Promise<void> {
   const row = await context.directory.find(name);
   if (row === null || !context.directory.isLive(row.place)) return;
-  await context.send({ type: "mail", to: { ...row.place, claimId: row.claimId }, count: answer.waiting });
-};
+  await context.send({ type: "mail", to: { ...row.place, claimId: row.claimId }, count });
+}
 
 export const take: Handler = async (context, connection, args) => {
   const count = parseTake(args);
@@ -52,8 +57,9 @@ export const take: Handler = async (context, connection, args) => {
   });
 };
 
-export const done: Handler = async (context, connection, names) => {
-  const answer = await context.askMailbox({ op: "done", connection: connection.id, names });
+export const done: Handler = async (context, connection, args) => {
+  const { names, lost } = parseDone(args);
+  const answer = await context.askMailbox({ op: "done", connection: connection.id, names, lost });
   if (answer.op !== "done") throw refusal(answer);
   connection.write((out) => out.simple("OK"));
 };

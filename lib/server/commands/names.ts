@@ -1,4 +1,5 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
+import { foldName } from "../../base/names.ts";
 import { claimBytes } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
 import { parseClaim } from "../../wire/commands.ts";
@@ -15,7 +16,7 @@ export const claim: Handler = (context, connection, args) => {
     bytes: (statement) => claimBytes({ ...statement, name }),
     what: "the key, the connection and the name",
   });
-  connection.key = key;
+  connection.prove(key);
   return bind(context, connection, { name, key, uid });
 };
 
@@ -26,6 +27,7 @@ async function bind(
 ): Promise<void> {
   const right = await context.rightTo(name, uid);
   await context.directory.bind(name, key, right);
+  connection.provenName = foldName(name);
   connection.write((out) => out.simple("OK"));
 }
 

@@ -8,7 +8,7 @@
 //      ended meanwhile, or another registration has replaced this one already.
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
-import { foldIfValid } from "../../base/names.ts";
+import { foldIfValid, foldName } from "../../base/names.ts";
 import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
 import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
@@ -34,7 +34,7 @@ export const register: Handler = (context, connection, args) => {
     bytes: (statement) => registrationBytes({ ...statement, ...request }),
     what: "the key, the connection and the request",
   });
-  connection.key = request.key;
+  connection.prove(request.key);
   return enter(context, connection, request, signed);
 };
 
@@ -87,6 +87,7 @@ async function enter(
   }
   if (context.isStopping) return; // the connection ends, and its row goes with the directory
   connection.client = { claim, probe: request.probe };
+  connection.provenName = foldName(claim.name);
   if (renewed === null) context.clients++;
   if (connection.gone) {
     await context.unregister(connection); // it left while it waited for the directory

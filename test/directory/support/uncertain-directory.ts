@@ -239,6 +239,11 @@ export class UncertainDirectory implements Directory {
     });
   }
 
+  async release(name: string): Promise<boolean> {
+    const folded = checkedName(name);
+    return await this.#write(folded, () => this.#engine.names.release(folded));
+  }
+
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
     return this.#feed.watch(interest, listener);
   }

@@ -199,6 +199,8 @@ describe("outbox", () => {
           onRevoke: () => true,
           onRevoked: () => true,
           onEnded: () => true,
+          onChallenge: () => true,
+          onProof: () => true,
           onAck: () => true,
           onSettled: () => true,
         });

@@ -1,0 +1,47 @@
+// What this user remembers of the server that a connection leads to: its certificate, and its directory with the server's key. Refuses what has
+// changed, and tells what is new, once, as ssh does.
+import { isLoopback, parseServerAddress } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import { KnownDirectories, type MetServer, type PinScope } from "../store/known-directories.ts";
+import { KnownServers } from "../store/known-peers.ts";
+
+export class KnownServer {
+  readonly #server: string;
+  readonly #certificates: KnownServers;
+  readonly #directories: KnownDirectories;
+  #hasToldCertificate = false;
+
+  /** @param server "HOST:PORT" */
+  constructor(stateDir: string, server: string) {
+    this.#server = server;
+    this.#certificates = new KnownServers(stateDir);
+    this.#directories = new KnownDirectories(stateDir);
+  }
+
+  /** @throws TalkError refused for another certificate than before */
+  checkCertificate(certificate: Buffer): void {
+    const print = fingerprint(certificate);
+    if (!this.#certificates.remember(this.#server, print)) return;
+    this.#hasToldCertificate = true;
+    tell(`first contact with ${this.#server}: its certificate is ${print}`);
+  }
+
+  /** @returns where names of its directory are remembered. @throws TalkError refused */
+  identify(met: MetServer): PinScope {
+    const { scope, isNewKey } = this.#directories.meet(met);
+    // On this host the kernel tells whose server it is; a certificate was told of already.
+    if (isNewKey && !this.#hasToldCertificate && !isLoopback(parseServerAddress(this.#server).host)) {
+      tell(`first contact with ${this.#server}: its key is ${fingerprint(Buffer.from(met.serverKey, "base64"))}`);
+    }
+    return scope;
+  }
+
+  /** As identify(), for who only reads: nothing is remembered. @throws TalkError refused */
+  check(met: MetServer): void {
+    this.#directories.check(met);
+  }
+}
+
+function tell(text: string): void {
+  process.emitWarning(text, { code: "PTALK_FIRST_CONTACT" });
+}

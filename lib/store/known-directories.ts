@@ -1,0 +1,147 @@
+// Which directory answers at which address: its id and its server's key, trusted on first use. What is remembered of names stands under the id
+// (known-peers.ts), so two addresses of one server share it, and a server that moves keeps it.
+//
+//  1. An id belongs to the key that first showed it. Another server that repeats it is refused: it cannot sign with that key.
+//  2. An address that answers as another directory than before keeps the keys of the one before: a server that makes up a new id does not get rid
+//     of the keys that speak against it.
+//  3. The id of a host's default server has no key (it is a new one at each start). It counts on that host alone; a server elsewhere that says it, or that
+//     somebody stands before, is known by its address.
+import { TalkError } from "../base/errors.ts";
+import { canonicalServer, formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
+import { hostDirectoryId, isHostId, isKeptId } from "../directory/directory-id.ts";
+import { PinFile, type PinFormat } from "./pin-file.ts";
+import { knownDirectoriesFile } from "./state-paths.ts";
+
+/** In the place of a key. */
+const OF_HOST = "host";
+
+const DIRECTORIES: PinFormat = {
+  subject: (text) => /^[^@/]+@[^/]+$/.test(text),
+  spelling: (text) => text,
+  value: (text) => text === OF_HOST || decodeBase64(text, KEY_BYTES) !== null,
+  shown: "ID@HOST:PORT KEY",
+};
+
+/** Where what is remembered of names stands: under `current`; what the others say holds as well. */
+export interface PinScope {
+  readonly current: string;
+  readonly former: readonly string[];
+}
+
+/** What a server has said and proved of itself. */
+export interface MetServer {
+  readonly address: ServerAddress;
+  readonly directory: string;
+  /** base64 */
+  readonly serverKey: string;
+  /** It has signed for this very connection. */
+  readonly isDirect: boolean;
+}
+
+/** A directory at an address. */
+interface Place {
+  readonly id: string;
+  /** As in the file. */
+  readonly place: string;
+  readonly key: string;
+}
+
+export class KnownDirectories {
+  readonly #pins: PinFile;
+
+  constructor(stateDir: string) {
+    this.#pins = new PinFile(knownDirectoriesFile(stateDir), DIRECTORIES);
+  }
+
+  /**
+   * Remembers which directory this is.
+   * @returns where names of it are remembered; whether this key of a server was never met before
+   * @throws TalkError refused for an id that belongs to another key
+   */
+  meet(server: MetServer): { readonly scope: PinScope; readonly isNewKey: boolean } {
+    const place = placeOf(server.address);
+    const key = this.#keyOf(server);
+    if (key === null) return { scope: this.#scopeAt(place, server.address), isNewKey: false };
+    const isNewKey = key !== OF_HOST && !this.#places().some((known) => known.key === key);
+    const held = this.#pins.pin(`${server.directory}@${place}`, key);
+    if (held !== key) throw otherKey(server.directory, held, key); // another process was quicker
+    return { scope: this.#scopeAt(place, server.address, server.directory), isNewKey };
+  }
+
+  /** As meet(), and remembers nothing. @throws TalkError refused */
+  check(server: MetServer): void {
+    this.#keyOf(server);
+  }
+
+  /** Those at an address in any spelling, or of an id. @returns whether there were any */
+  forget(what: string): boolean {
+    const server = canonicalServer(what);
+    const doomed = this.#places().filter(({ id, place }) => id === what || addressIn(place) === server);
+    for (const { id, place } of doomed) this.#pins.forget(`${id}@${place}`);
+    return doomed.length > 0;
+  }
+
+  /** By id: "HOST:PORT" of each address at which the directory was met, the latest last. */
+  addresses(): ReadonlyMap<string, readonly string[]> {
+    const found = new Map<string, string[]>();
+    for (const { id, place } of this.#places()) {
+      const addresses = found.get(id);
+      if (addresses === undefined) found.set(id, [addressIn(place)]);
+      else addresses.push(addressIn(place));
+    }
+    return found;
+  }
+
+  /** @throws TalkError bad-config for a file that cannot be read to its end */
+  checkFile(): void {
+    this.#places();
+  }
+
+  /**
+   * The key that the id counts with here; null where the address is to count instead.
+   * @throws TalkError refused
+   */
+  #keyOf({ directory, serverKey, isDirect, address }: MetServer): string | null {
+    if (!isDirect) return null;
+    if (isHostId(directory)) return isLoopback(address.host) && directory === hostDirectoryId() ? OF_HOST : null;
+    if (!isKeptId(directory)) return null;
+    const known = this.#places().find(({ id }) => id === directory)?.key ?? serverKey;
+    if (known !== serverKey) throw otherKey(directory, known, serverKey);
+    return serverKey;
+  }
+
+  #scopeAt(place: string, address: ServerAddress, id?: string): PinScope {
+    const server = formatServerAddress(address);
+    const before = this.#places()
+      .filter((known) => known.place === place && known.id !== id)
+      .map((known) => known.id);
+    // Under the address stand keys of older versions, and of servers that no id tells apart.
+    return id === undefined ? { current: server, former: before } : { current: id, former: [...before, server] };
+  }
+
+  #places(): Place[] {
+    return this.#pins.entries().map(([subject, key]) => {
+      const at = subject.indexOf("@");
+      return { id: subject.slice(0, at), place: subject.slice(at + 1), key };
+    });
+  }
+}
+
+/** A loopback address is another one on each host, and a home may be shared. */
+function placeOf(address: ServerAddress): string {
+  const server = formatServerAddress(address);
+  return isLoopback(address.host) ? `${server}@${hostDirectoryId()}` : server;
+}
+
+const addressIn = (place: string): string => place.split("@")[0] ?? place;
+
+function otherKey(id: string, known: string, offered: string): TalkError {
+  const [before, now] = [known, offered].map((key) => fingerprint(Buffer.from(key, "base64")));
+  return new TalkError(
+    "refused",
+    `the server calls itself the directory ${id}, which another server's key belongs to: known ${before}, offered ${now}. Somebody may be pretending to be it`,
+    { remedy: "forget-certificate", subject: id },
+  );
+}

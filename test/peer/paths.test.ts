@@ -1,0 +1,175 @@
+// Which way a conversation goes: directly where that is possible, over the relay where it is not.
+import { describe, expect, it } from "vitest";
+import { DIRECT_REST, MAX_DIRECT_REST, RELAY_AFTER } from "../../lib/peer/limits.ts";
+import { PeerWorld, type Program } from "../helpers/peer-world.ts";
+
+function pair(): { world: PeerWorld; alice: Program; bob: Program } {
+  const world = new PeerWorld();
+  const [alice, bob] = [world.program(1), world.program(2)];
+  alice.place = "alice";
+  bob.place = "bob";
+  return { world, alice, bob };
+}
+
+const via = (program: Program): unknown[] => program.engine.stats().peers.map((peer) => peer.via);
+
+describe("a conversation", () => {
+  it("never touches the relay where a direct path answers", () => {
+    const { world, alice, bob } = pair();
+    world.hasRelay = false;
+    let relayed = 0;
+    const { transmit } = world;
+    world.transmit = (datagram, from, to) => {
+      if (to.port === 0) relayed++;
+      transmit.call(world, datagram, from, to);
+    };
+    const sent = [alice.send(bob), bob.send(alice, 60_000)];
+    world.run(1_000);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
+    expect([relayed, via(alice), via(bob)]).toEqual([0, ["direct"], ["direct"]]);
+    expect(alice.paths).toEqual(["direct"]);
+  });
+
+  it("goes over the relay when no direct path has answered within 100 ms, both ways", () => {
+    const { world, alice, bob } = pair();
+    world.isBlocked = () => true;
+    const start = world.now;
+    const sent = alice.send(bob);
+    expect(world.run(5_000, () => sent.outcome !== undefined)).toBe(true);
+    expect(sent.outcome).toBeNull();
+    expect(world.now - start).toBeGreaterThanOrEqual(RELAY_AFTER);
+    const answer = bob.send(alice, 60_000);
+    world.run(1_000);
+    expect(answer.outcome).toBeNull();
+    expect([via(alice), via(bob)]).toEqual([["relay"], ["relay"]]);
+    expect(alice.engine.stats().handshakes.begun).toBe(1);
+    expect(bob.engine.stats().handshakes.begun).toBe(0);
+  });
+
+  it("goes over the relay at once to a program that has no address", () => {
+    const { world, alice, bob } = pair();
+    Object.defineProperty(bob, "reachedAt", { value: [{ address: "bob", port: 0 }] });
+    const start = world.now;
+    const sent = alice.send(bob);
+    world.run(RELAY_AFTER / 2, () => sent.outcome !== undefined);
+    expect([sent.outcome, world.now - start < RELAY_AFTER]).toEqual([null, true]);
+  });
+
+  it("is direct again within seconds after a direct path opens, and loses nothing", () => {
+    const { world, alice, bob } = pair();
+    world.isBlocked = () => true;
+    alice.send(bob);
+    world.run(500);
+    world.isBlocked = () => false;
+    const sent = [alice.send(bob, 60_000), alice.send(bob), bob.send(alice)];
+    expect(world.run(3_000, () => via(alice)[0] === "direct" && via(bob)[0] === "direct")).toBe(true);
+    world.run(1_000);
+    sent.push(bob.send(alice, 60_000));
+    world.run(1_000);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null, null, null]);
+    expect(alice.paths).toEqual(["relay", "direct"]);
+    expect(alice.engine.stats().handshakes.begun).toBe(1); // the same session
+  });
+
+  it("goes back to the relay within eight seconds when the direct path closes, from either side", () => {
+    const { world, alice, bob } = pair();
+    for (const [speaker, listener] of [
+      [alice, bob],
+      [bob, alice],
+    ] as const) {
+      world.isBlocked = () => false;
+      speaker.send(listener);
+      world.run(30_000, () => via(alice)[0] === "direct" && via(bob)[0] === "direct");
+      world.isBlocked = () => true;
+      const sent = [speaker.send(listener), listener.send(speaker)];
+      expect(world.run(8_000, () => sent.every(({ outcome }) => outcome !== undefined))).toBe(true);
+      expect(sent.map(({ outcome }) => outcome)).toEqual([null, null]);
+    }
+  });
+
+  it("does not stay on a path that works one way only", () => {
+    for (const blocked of ["alice", "bob"]) {
+      const { world, alice, bob } = pair();
+      world.isBlocked = (from) => from.place === blocked;
+      const sent = [alice.send(bob), bob.send(alice)];
+      for (let i = 0; i < 20; i++) {
+        world.run(1_000);
+        sent.push(alice.send(bob), bob.send(alice));
+      }
+      world.run(3_000);
+      expect(sent.filter(({ outcome }) => outcome !== null)).toEqual([]);
+      expect([via(alice), via(bob)]).toEqual([["relay"], ["relay"]]);
+    }
+  });
+
+  it("tries a direct path that stays closed ever more seldom, and not at all while nobody talks", () => {
+    const { world, alice, bob } = pair();
+    world.isBlocked = () => true;
+    const probes: number[] = [];
+    const { transmit } = world;
+    world.transmit = (datagram, from, to) => {
+      if (from === alice && to.port !== 0 && datagram[0] === 4) probes.push(world.now);
+      transmit.call(world, datagram, from, to);
+    };
+    for (let s = 0; s < 3_600; s += 20) {
+      alice.send(bob);
+      world.run(20_000);
+    }
+    const pauses = probes.slice(1).map((at, i) => at - (probes[i] as number));
+    expect(pauses[0]).toBeLessThan(2_000);
+    expect(pauses[1]).toBeGreaterThanOrEqual(DIRECT_REST);
+    expect(Math.max(...pauses)).toBeLessThan(MAX_DIRECT_REST + 21_000);
+    expect(probes.length).toBeLessThan(25);
+    world.run(120_000);
+    const before = probes.length;
+    world.run(3_600_000);
+    expect(probes.length).toBe(before);
+  });
+});
+
+describe("a program that the directory has elsewhere than it calls from", () => {
+  it("is answered on its session at once, wherever that leads", () => {
+    const { world, alice, bob } = pair();
+    alice.place = bob.place = "";
+    // Behind a NAT: bob's datagrams come from 10.0.0.2:1002, the directory has his own address and port.
+    bob.homes = [{ address: "192.168.1.5", port: 4000 }];
+    const called = bob.send(alice);
+    world.run(100);
+    const sent = alice.send(bob);
+    world.run(100);
+    expect([called.outcome, sent.outcome]).toEqual([null, null]);
+    expect(alice.engine.stats().handshakes.begun).toBe(0);
+  });
+
+  it("is not mistaken for another program of the same user", () => {
+    const { world, alice, bob } = pair();
+    const other = world.program(3, bob.identity);
+    alice.place = bob.place = other.place = "";
+    bob.homes = [{ address: "192.168.1.5", port: 4000 }];
+    other.homes = [other.address];
+    bob.send(alice);
+    world.run(100);
+    const sent = alice.send(other);
+    world.run(100);
+    expect(sent.outcome).toBeNull();
+    expect([bob.received.flat().length, other.received.flat()]).toEqual([0, [sent.text]]);
+  });
+});
+
+describe("two who call each other at once", () => {
+  it("keep one session, the same one, and what is under way in the other moves over", () => {
+    const { world, alice, bob } = pair();
+    const sent = [alice.send(bob, 20_000), bob.send(alice, 20_000), alice.send(bob), bob.send(alice)];
+    world.run(1_000);
+    expect(sent.map(({ outcome }) => outcome)).toEqual([null, null, null, null]);
+    // Everything that is said from now on goes through one pair of keys: one index each way.
+    world.capture = true;
+    for (let i = 0; i < 3; i++) {
+      sent.push(alice.send(bob), bob.send(alice));
+      world.run(100);
+    }
+    const indexes = new Set(world.captured.map(({ datagram, to }) => `${to.port} ${datagram.readUInt32BE(4)}`));
+    expect(indexes.size).toBe(2);
+    expect(sent.every(({ outcome }) => outcome === null)).toBe(true);
+  });
+});
