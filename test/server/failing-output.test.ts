@@ -89,7 +89,7 @@ it.each([
 ])(
   "a worker that %s when it starts ends the server's start, with the reason and no stack",
   async (_what, error, status, reason) => {
-    const fails = `process.on("message", ({ type }) => { if (type === "start") throw ${error}; });`;
+    const fails = `process.on("message", (messages) => { if (messages.some(({ type }) => type === "start")) throw ${error}; });`;
     const server = await ServerProcess.start(["--workers", "2", "--state-dir", state.path], inWorkers(fails));
     expect(await within("the server to end", server.exited)).toEqual([status, null]);
     expect(server.log).toMatch(new RegExp(`ptalk: a worker process does not start: .*${reason}`));
