@@ -84,7 +84,7 @@ export async function openConnection({
   server,
   stateDir = defaultStateDir(),
   ...options
-}: OpenDirectoryOptions): Promise<ServerConnection> {
+}: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
   const address = parseServerAddress(server);
   const known = new KnownServer(stateDir, formatServerAddress(address));
   const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);

@@ -14,9 +14,11 @@ import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
+import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
@@ -26,6 +28,7 @@ import { claimRequest, isPassing, isUnknown, registrationError, registrationRequ
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
+import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -174,6 +177,22 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** The kernel that this client runs on is the server's too. */
   get isOnThisHost(): boolean {
     return this.#connection.transport === "unix";
+  }
+
+  /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
+  get isAtRootsServer(): boolean {
+    const { path } = this.#connection;
+    if (path === null || path === SERVICE_SOCKET) return path !== null;
+    // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
+    return this.#greeting.serverUid === 0 && findLiveServer(this.#options.address)?.uid === 0;
+  }
+
+  /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
+  async adminOf(name: string): Promise<AdminHolder | null> {
+    const reply = await this.#connection.command("OWNER", name, "ADMIN").catch(() => null);
+    if (!(reply instanceof Map) || reply.get("admin") !== 1) return null;
+    const [key, uid] = [reply.get("key"), reply.get("uid")];
+    return typeof key === "string" && typeof uid === "number" ? { key, uid } : null;
   }
 
   get isConnected(): boolean {
@@ -514,7 +533,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
-    else if (kind === "closing") this.emit("server", { state: "closing" });
+    else if (kind === "closing") this.#tellOfServer("closing");
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
@@ -539,7 +558,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #onLost(): void {
     clearInterval(this.#ping);
     if (this.#isClosing) return;
-    this.emit("server", { state: "lost" });
+    this.#tellOfServer("lost");
     this.#reconnect().catch((error: Error) => this.#giveUp(error));
   }
 
@@ -582,7 +601,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#reconnects++;
     this.#refusal = "";
     this.#watchOver();
-    this.emit("server", { state: "back" });
+    this.#tellOfServer("back");
     this.#wake();
   }
 
@@ -594,6 +613,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** @throws TalkError refused */
+  #tellOfServer(state: ServerEvent["state"]): void {
+    const { serverUid: uid, serverUser: user } = this.#greeting;
+    this.emit("server", { state, address: this.#connection.server, uid, user });
+  }
+
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
     this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;

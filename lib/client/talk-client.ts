@@ -17,7 +17,7 @@ import { isServiceAt } from "../base/service.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
-import type { PeerTransportOptions } from "../peer/types.ts";
+import type { IncomingMessage, PeerTransportOptions } from "../peer/types.ts";
 import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
@@ -72,7 +72,7 @@ import type {
   Via,
   WallResult,
 } from "./types.ts";
-import { isFromRoot, sendWall } from "./wall.ts";
+import { isFromAdmin, isFromRoot, sendWall } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -154,7 +154,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
-      isFromRoot,
+      isWall: (message) => this.#isWall(message),
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
@@ -622,6 +622,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#files;
   }
 
+  /** Root's, which this host itself shows; or, at a server of root's, one of its administrators'. */
+  async #isWall(message: Pick<IncomingMessage, "from" | "key">): Promise<boolean> {
+    if (isFromRoot(message)) return true;
+    const { from, key } = message;
+    if (!this.#session.isAtRootsServer || foldIfValid(from) === null) return false;
+    return isFromAdmin({ key }, await withTimeout(ADMIN_LIMIT_MS, this.#session.adminOf(from), null));
+  }
+
   #lookAhead(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
@@ -666,6 +674,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds that a message to everybody waits for the server's word on its sender; then it is a text. */
+const ADMIN_LIMIT_MS = 3_000;
 
 /** Milliseconds that messages which come directly wait for those that were left. */
 const LEFT_FIRST_MS = 2_000;

@@ -36,7 +36,11 @@ export const COMMANDS = {
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
   CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
-  OWNER: { min: 2, max: 2, summary: "The same, with the user that the kernel vouches for; null if to none" },
+  OWNER: {
+    min: 2,
+    max: 3,
+    summary: "The same, with the user that the kernel vouches for: name [ADMIN]; null if to none",
+  },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
   TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },

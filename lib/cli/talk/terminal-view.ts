@@ -39,6 +39,7 @@ import {
   receiptText,
   roomResultShort,
   roomText,
+  runnerOf,
   statusText,
   welcome,
   whenOffText,
@@ -144,9 +145,15 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   };
   const bell = new Bell(options.bell, () => terminal.ring());
   const news = new ServerNews(say);
+  let isOfHost = (): boolean => false;
   terminal.open();
   return {
-    registered: (client) => say(welcome(client)),
+    registered: (client) => {
+      isOfHost = () => client.standing.transport === "unix";
+      say(welcome(client));
+      const runner = runnerOf(client);
+      if (runner !== null) say(runner);
+    },
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
@@ -246,7 +253,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       say(ownStatusText(state, text));
       onStatus(state);
     },
-    server: (event) => news.hear(event),
+    server: (event) => news.hear(event, isOfHost()),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
     partner: (name) => {
       hasPartner = name !== null;

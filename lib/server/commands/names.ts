@@ -2,7 +2,7 @@
 import { foldName } from "../../base/names.ts";
 import { claimBytes } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
-import { parseClaim } from "../../wire/commands.ts";
+import { CommandError, parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
@@ -46,12 +46,16 @@ function writeKey(out: ReplyWriter, owner: string | null, protocol: Protocol): v
 }
 
 /** Whose a name is, with what the kernel has said of the key's holder. */
-export const owner: Handler = async (context, connection, [name]) => {
+export const owner: Handler = async (context, connection, [name, option]) => {
+  if (option !== undefined && option.toUpperCase() !== "ADMIN") throw CommandError.syntax("OWNER name [ADMIN]");
   const found = await ownerOf(context, name as string);
+  // Asked for alone: the user database is looked into.
+  const isAdmin = option !== undefined && found?.attested === "kernel" && found.uid !== null;
+  const admin = isAdmin ? await context.isAdmin(found.uid as number) : false;
   connection.write((out) => {
     if (found === null) return out.null(connection.protocol);
     const { key, user, uid, attested, isUnattestedLogin } = found;
-    out.map(isUnattestedLogin ? 5 : 4, connection.protocol);
+    out.map(4 + (isUnattestedLogin ? 1 : 0) + (admin ? 1 : 0), connection.protocol);
     out.bulk("key");
     out.bulk(key);
     out.bulk("user");
@@ -63,9 +67,14 @@ export const owner: Handler = async (context, connection, [name]) => {
     out.bulk("attested");
     if (attested === null) out.null(connection.protocol);
     else out.bulk(attested);
-    if (!isUnattestedLogin) return;
-    out.bulk("login");
-    out.integer(1);
+    if (isUnattestedLogin) {
+      out.bulk("login");
+      out.integer(1);
+    }
+    if (admin) {
+      out.bulk("admin");
+      out.integer(1);
+    }
   });
 };
 
