@@ -14,9 +14,11 @@ import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
+import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
@@ -27,6 +29,7 @@ import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
+import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -56,6 +59,8 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
+  readonly chain: string;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
   readonly identify: (server: MetServer) => PinScope;
@@ -179,6 +184,22 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.transport === "unix";
   }
 
+  /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
+  get isAtRootsServer(): boolean {
+    const { path } = this.#connection;
+    if (path === null || path === SERVICE_SOCKET) return path !== null;
+    // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
+    return this.#greeting.serverUid === 0 && findLiveServer(this.#options.address)?.uid === 0;
+  }
+
+  /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
+  async adminOf(name: string): Promise<AdminHolder | null> {
+    const reply = await this.#connection.command("OWNER", name, "ADMIN").catch(() => null);
+    if (!(reply instanceof Map) || reply.get("admin") !== 1) return null;
+    const [key, uid] = [reply.get("key"), reply.get("uid")];
+    return typeof key === "string" && typeof uid === "number" ? { key, uid } : null;
+  }
+
   get isConnected(): boolean {
     return !this.#connection.closed;
   }
@@ -209,10 +230,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 
-  /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
-  claim(): Promise<void> {
+  /**
+   * Speaks under the name without being in the directory: no other client hears of it.
+   * @param also a further key (base64) that is to have the name
+   * @throws as register()
+   */
+  claim(also: string | null = null): Promise<void> {
     const { name, identity } = this.#options;
-    return this.#begin(() => this.#prove(claimRequest({ name, identity, statement: this.#greeting.statement })));
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, also, statement: this.#greeting.statement })));
   }
 
   /** @throws TalkError unreachable while there is no connection; protocol */
@@ -483,6 +508,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #prove(request: (string | number)[]): Promise<void> {
+    const { chain, identity: own } = this.#options;
+    const key = own.publicKey.toString("base64");
+    // Leaves in one piece with the request. A server of an older version does not know it.
+    if (chain !== "") this.#connection.command("FOLLOWS", key, chain).catch(() => {});
     try {
       await this.#connection.command(...request);
     } catch (error) {
@@ -528,7 +557,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
-    else if (kind === "closing") this.emit("server", { state: "closing" });
+    else if (kind === "closing") this.#tellOfServer("closing");
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
@@ -553,7 +582,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #onLost(): void {
     clearInterval(this.#ping);
     if (this.#isClosing) return;
-    this.emit("server", { state: "lost" });
+    this.#tellOfServer("lost");
     this.#reconnect().catch((error: Error) => this.#giveUp(error));
   }
 
@@ -598,7 +627,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#reconnects++;
     this.#refusal = "";
     this.#watchOver();
-    this.emit("server", { state: "back" });
+    this.#tellOfServer("back");
     this.#wake();
   }
 
@@ -610,6 +639,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** @throws TalkError refused */
+  #tellOfServer(state: ServerEvent["state"]): void {
+    const { serverUid: uid, serverUser: user } = this.#greeting;
+    this.emit("server", { state, address: this.#connection.server, uid, user });
+  }
+
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
     this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;

@@ -51,6 +51,8 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** What it has proved of a key that replaces others. */
+  follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
   /** It watches everybody. */
