@@ -66,6 +66,8 @@ export type Remedy =
   | "foreign-port"
   /** Subject: the socket of the host's service. */
   | "start-service"
+  /** It needs a server that keeps names. */
+  | "lasting-server"
   | "more-descriptors"
   | "plain-server"
   /** Subject: HOST:PORT of the server. */
@@ -146,6 +148,13 @@ export class TalkError extends Error {
   /** @param reason a clause without a full stop, as in the next one */
   static declined(to: string, reason: string): TalkError {
     return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
+  }
+  /** @param reason empty: none is given */
+  static fileDeclined(to: string, name: string, reason: string): TalkError {
+    return new TalkError(
+      "declined",
+      `${quote(to)} declines the file ${quote(name)}${reason === "" ? "" : `: ${reason}`}`,
+    );
   }
   static notUnderstood(to: string, reason: string): TalkError {
     return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);

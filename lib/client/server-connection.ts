@@ -106,6 +106,8 @@ interface ServerConnectionEvents {
 export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly server: string;
   readonly transport: Transport;
+  /** Of the Unix socket, "@name" for an abstract one; null on TCP. */
+  readonly path: string | null;
   readonly #socket: Socket;
   readonly #signal: AbortSignal | undefined;
   readonly #decoder = new ReplyDecoder();
@@ -122,6 +124,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const server = formatServerAddress(address);
     this.server = server;
     this.transport = path !== undefined ? "unix" : "exportKeyingMaterial" in socket ? "tls" : "tcp";
+    this.path = path ?? null;
     this.#socket = socket;
     this.#signal = signal;
     this.#watchdog = setInterval(() => this.#expire(), 1_000).unref();
@@ -141,7 +144,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
    * on with another one. From loopback TCP the connection moves to the server's abstract socket, see local-server.ts.
    * @throws as open(), hello() and checkServerProcess()
    */
-  static async greeted(options: DialOptions): Promise<GreetedConnection> {
+  static async greeted(options: DialOptions & { readonly isAdmin?: boolean }): Promise<GreetedConnection> {
     if (isServiceAt(options.address)) return ServerConnection.#greetedByService(options);
     const local = await ServerConnection.#greetedBesideObjects(options);
     if (local !== null) return local;
@@ -187,13 +190,18 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
   }
 
-  /** The socket that a default server has beside its objects; null where there is none, or not that server's. */
-  static async #greetedBesideObjects(options: DialOptions): Promise<GreetedConnection | null> {
+  /** The socket that a server has beside its objects; null where there is none for us, or not that server's. */
+  static async #greetedBesideObjects({
+    isAdmin = false,
+    ...options
+  }: DialOptions & { readonly isAdmin?: boolean }): Promise<GreetedConnection | null> {
     const live = isLoopback(options.address.host) && canBeAttested() ? findLiveServer(options.address) : null;
-    if (live === null || !existsSync(live.socket)) return null;
+    const places = live === null ? [] : isAdmin ? [live.socket, live.adminSocket] : [live.socket];
+    const socket = places.find((place) => existsSync(place));
+    if (live === null || socket === undefined) return null;
     let found: GreetedConnection;
     try {
-      found = await ServerConnection.#greetedAt({ ...options, socket: live.socket });
+      found = await ServerConnection.#greetedAt({ ...options, socket });
     } catch (error) {
       if (error instanceof TalkError) return null; // somebody was quicker at that path: the port decides
       throw error;

@@ -17,13 +17,14 @@ import { isServiceAt } from "../base/service.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
-import type { PeerTransportOptions } from "../peer/types.ts";
+import type { IncomingMessage, PeerTransportOptions } from "../peer/types.ts";
 import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers } from "../store/known-peers.ts";
+import { chainTo, oldIdentities } from "../store/own-keys.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -73,7 +74,7 @@ import type {
   Via,
   WallResult,
 } from "./types.ts";
-import { isFromRoot, sendWall } from "./wall.ts";
+import { isFromAdmin, isFromRoot, sendWall } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -155,7 +156,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
-      isFromRoot,
+      isWall: (message) => this.#isWall(message),
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
@@ -232,6 +233,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       insecure: options.insecure ?? false,
       listed: options.listed,
       relay: options.relay,
+      chain: chainTo(stateDir, identity),
       checkCertificate: (certificate) => known.checkCertificate(certificate),
       identify: (met) => known.identify(met),
       signal,
@@ -441,7 +443,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
       const { name } = this;
       const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
-      return new LeftMessages({ ...this.#leftParts, ...parts, name, onReceipt });
+      return new LeftMessages({
+        ...this.#leftParts,
+        ...parts,
+        oldIdentities: () => oldIdentities(this.#stateDir),
+        name,
+        onReceipt,
+      });
     });
     return this.#left;
   }
@@ -630,6 +638,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#files;
   }
 
+  /** Root's, which this host itself shows; or, at a server of root's, one of its administrators'. */
+  async #isWall(message: Pick<IncomingMessage, "from" | "key">): Promise<boolean> {
+    if (isFromRoot(message)) return true;
+    const { from, key } = message;
+    if (!this.#session.isAtRootsServer || foldIfValid(from) === null) return false;
+    return isFromAdmin({ key }, await withTimeout(ADMIN_LIMIT_MS, this.#session.adminOf(from), null));
+  }
+
   #lookAhead(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
@@ -674,6 +690,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds that a message to everybody waits for the server's word on its sender; then it is a text. */
+const ADMIN_LIMIT_MS = 3_000;
 
 /** Milliseconds that messages which come directly wait for those that were left. */
 const LEFT_FIRST_MS = 2_000;

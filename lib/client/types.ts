@@ -233,6 +233,11 @@ export interface PeerEvent {
 /** The connection with the server has broken off, is there again, or the server is closing. */
 export interface ServerEvent {
   readonly state: "lost" | "back" | "closing";
+  /** "HOST:PORT" of that server. */
+  readonly address: string;
+  /** The user that it runs as; null of one that does not say. */
+  readonly uid: number | null;
+  readonly user: string | null;
 }
 
 /** What is sent to somebody goes another way from now on: over the relay, directly again, or to another address. */

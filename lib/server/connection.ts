@@ -53,6 +53,8 @@ export class Connection {
   key: string | null = null;
   /** The name that it has claimed last, and which of its claims that was: others reach it by that while it is not on. */
   claimed: { readonly name: string; readonly claimId: string } | null = null;
+  /** What it has proved of a key that replaces others. */
+  follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
   /** It watches everybody. */

@@ -11,7 +11,7 @@ import { client, command, config, echo, hello, ping, quit, select } from "./comm
 import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
 import { done, leave, take } from "./commands/mailbox.ts";
-import { claim, key, owner } from "./commands/names.ts";
+import { claim, follows, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { relay } from "./commands/relay.ts";
 import { join, members, part } from "./commands/rooms.ts";
@@ -27,6 +27,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   REGISTER: register,
   UNREGISTER: unregister,
   CLAIM: claim,
+  FOLLOWS: follows,
   KEY: key,
   OWNER: owner,
   CALL: call,

@@ -52,7 +52,7 @@ export function jsonView(): View {
     peer: ({ name, state }) => show({ type: "peer", name, state }),
     status: ({ name, state, text }) => show({ type: "status", name, state, text }),
     ownStatus: () => {},
-    server: ({ state }) => show({ type: "server", state }),
+    server: ({ state, address, uid, user }) => show({ type: "server", state, address, uid, user }),
     error: (error) => show({ type: "error", ...describeError(error) }),
     partner: () => {},
     off: () => {},
