@@ -85,6 +85,7 @@ const SERVE_SETTINGS = {
   mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
   mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
+  private: { env: "PRIVATE", key: "private", read: boolean, fallback: false },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 

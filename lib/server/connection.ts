@@ -53,6 +53,8 @@ export class Connection {
   key: string | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
+  /** It has claimed a name: its client sends under it. */
+  hasClaimed = false;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */

@@ -37,6 +37,8 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** Other hosts read the directory only while they are on themselves. */
+  readonly isPrivate: boolean;
   /** On which the server listens. */
   readonly port: number;
   /** PEM. */

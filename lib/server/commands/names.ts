@@ -27,6 +27,7 @@ async function bind(
 ): Promise<void> {
   const right = await context.rightTo(name, uid);
   await context.directory.bind(name, key, right);
+  connection.hasClaimed = true;
   connection.provenName = foldName(name);
   connection.write((out) => out.simple("OK"));
 }
