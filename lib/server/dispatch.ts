@@ -133,8 +133,8 @@ function dispatchAny(
 }
 
 /** A private server tells others only who registers, or claims a name, which the directory shows. */
-function mayRead({ config }: WorkerContext, { origin, client, hasClaimed }: Connection): boolean {
-  return !config.isPrivate || origin.isHere || client !== null || hasClaimed;
+function mayRead({ isPrivate }: WorkerContext, connection: Connection): boolean {
+  return !isPrivate || connection.origin.isHere || connection.client !== null || connection.hasClaimed;
 }
 
 function fail(context: WorkerContext, error: unknown, out: ReplyWriter): void {
