@@ -1,4 +1,5 @@
 // The rules of the protocol, on a server in this process. What only several processes show is in workers.test.ts.
+
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { greetingBytes, isSigned } from "../../lib/crypto/signed-statements.ts";
 import { encodeCommand } from "../../lib/wire/resp-command.ts";
