@@ -44,7 +44,7 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 export interface OutboundParts {
   /** What the sender calls itself. */
   readonly from: string;
-  readonly book: Pick<AddressBook, "known" | "find" | "lookup" | "remember" | "objectionTo" | "endpointsOf">;
+  readonly book: Pick<AddressBook, "atOnce" | "find" | "lookup" | "remember" | "objectionTo" | "endpointsOf">;
   readonly transport: Pick<PeerTransport, "send" | "move">;
 }
 
@@ -161,7 +161,7 @@ export class OutboundMessages {
     lane.messages++;
     this.#underWay++;
     try {
-      const recipient = lane.queued === 0 ? this.#parts.book.known(name) : null;
+      const recipient = lane.queued === 0 ? this.#parts.book.atOnce(name) : null;
       if (recipient !== null) return await this.#carry(lane, recipient, message, limits);
       return await this.#findAndCarry(lane, message, limits);
     } finally {

@@ -58,6 +58,8 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
+  readonly chain: string;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
   readonly identify: (server: MetServer) => PinScope;
@@ -225,10 +227,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 
-  /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
-  claim(): Promise<void> {
+  /**
+   * Speaks under the name without being in the directory: no other client hears of it.
+   * @param also a further key (base64) that is to have the name
+   * @throws as register()
+   */
+  claim(also: string | null = null): Promise<void> {
     const { name, identity } = this.#options;
-    return this.#begin(() => this.#prove(claimRequest({ name, identity, statement: this.#greeting.statement })));
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, also, statement: this.#greeting.statement })));
   }
 
   /** @throws TalkError unreachable while there is no connection; protocol */
@@ -504,6 +510,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #prove(request: (string | number)[]): Promise<void> {
+    const { chain, identity: own } = this.#options;
+    const key = own.publicKey.toString("base64");
+    // Leaves in one piece with the request. A server of an older version does not know it.
+    if (chain !== "") this.#connection.command("FOLLOWS", key, chain).catch(() => {});
     try {
       await this.#connection.command(...request);
     } catch (error) {

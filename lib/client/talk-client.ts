@@ -24,6 +24,7 @@ import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers } from "../store/known-peers.ts";
+import { chainTo, oldIdentities } from "../store/own-keys.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -226,6 +227,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       identity,
       insecure: options.insecure ?? false,
       listed: options.listed,
+      chain: chainTo(stateDir, identity),
       checkCertificate: (certificate) => known.checkCertificate(certificate),
       identify: (met) => known.identify(met),
       signal,
@@ -433,7 +435,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
       const { name } = this;
       const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
-      return new LeftMessages({ ...this.#leftParts, ...parts, name, onReceipt });
+      return new LeftMessages({
+        ...this.#leftParts,
+        ...parts,
+        oldIdentities: () => oldIdentities(this.#stateDir),
+        name,
+        onReceipt,
+      });
     });
     return this.#left;
   }

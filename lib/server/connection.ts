@@ -51,10 +51,10 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** What it has proved of a key that replaces others. */
+  follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
-  /** It has claimed a name: its client sends under it. */
-  hasClaimed = false;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */

@@ -11,7 +11,7 @@ import { client, command, config, echo, hello, ping, quit, select } from "./comm
 import { call, count, lookup, names, touch, unwatch, watch } from "./commands/directory.ts";
 import { info } from "./commands/info.ts";
 import { done, leave, take } from "./commands/mailbox.ts";
-import { claim, key, owner } from "./commands/names.ts";
+import { claim, follows, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { join, members, part } from "./commands/rooms.ts";
 import { status } from "./commands/status.ts";
@@ -26,6 +26,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   REGISTER: register,
   UNREGISTER: unregister,
   CLAIM: claim,
+  FOLLOWS: follows,
   KEY: key,
   OWNER: owner,
   CALL: call,
@@ -134,7 +135,7 @@ function dispatchAny(
 
 /** A private server tells others only who registers, or claims a name, which the directory shows. */
 function mayRead({ isPrivate }: WorkerContext, connection: Connection): boolean {
-  return !isPrivate || connection.origin.isHere || connection.client !== null || connection.hasClaimed;
+  return !isPrivate || connection.origin.isHere || connection.client !== null || connection.provenName !== null;
 }
 
 function fail(context: WorkerContext, error: unknown, out: ReplyWriter): void {

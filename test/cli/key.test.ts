@@ -159,7 +159,7 @@ describe("ptalk completion", () => {
 
   it("completes commands, their parts and options, and names of clients", async () => {
     expect(await words("se")).toEqual(["send", "serve"]);
-    expect(await words("key", "")).toEqual(["export", "forget", "import", "verify"]);
+    expect(await words("key", "")).toEqual(["claim", "export", "forget", "import", "rotate", "verify"]);
     expect(await words("agent", "st")).toEqual(["start", "status", "stop"]);
     expect(await words("history", "--s")).toEqual(["--server", "--since", "--state-dir"]);
     expect(await words("send", "bo")).toContain("bob");

@@ -31,6 +31,7 @@ async function open(name: string, options: Partial<ServerSessionOptions> = {}): 
     address: { host: "127.0.0.1", port: server.port },
     identity: Identity.generate(),
     insecure: false,
+    chain: "",
     checkCertificate: () => {},
     identify: () => ({ current: server.address, former: [] }),
     ...options,
