@@ -25,6 +25,7 @@ import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
@@ -46,7 +47,7 @@ const MAX_FIRST_ENTRIES = 5;
 const MAX_CLAIM_IDS = 8;
 /** Names that are watched because this client deals with them: a server takes 1,024 with rooms and those that are waited for. */
 const MAX_DEALT_WITH = 512;
-/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
+/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s), and how many are on. */
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
@@ -114,6 +115,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
+  /** Clients that the server has, as it said last. */
+  #clients = 0;
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
@@ -532,7 +535,18 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     connection.once("close", () => this.#onLost());
     if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
-    this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
+    this.#ping = setInterval(() => this.#askCount(), PING_EVERY_MS).unref();
+    this.#askCount();
+  }
+
+  /** Any answer says that the server is there. This one says among how many this client comes back, too. */
+  #askCount(): void {
+    this.#connection.command("COUNT").then(
+      (clients) => {
+        if (typeof clients === "number") this.#clients = clients;
+      },
+      () => {},
+    );
   }
 
   #onPush(values: RespValue[]): void {
@@ -590,7 +604,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   async #reconnect(): Promise<void> {
     const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      const limits = isLocal ? LOCAL_RECONNECT : RECONNECT;
+      const pauseMs = returnDelayMs(attempt, this.#clients, { limits, longestMs: RECONNECT.maxMs });
+      await sleep(pauseMs, this.#stop.signal);
       let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({
