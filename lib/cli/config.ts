@@ -88,6 +88,7 @@ const SERVE_SETTINGS = {
   relay: { env: "RELAY", key: "relay", read: boolean, fallback: true },
   relayRate: { env: "RELAY_RATE", key: "relay-rate", read: size, fallback: 256 * 1024 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
+  private: { env: "PRIVATE", key: "private", read: boolean, fallback: false },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 

@@ -375,6 +375,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.#hearsAll = true;
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
+      if (error.code === "NOPERM") throw TalkError.refused(error.message, error);
       if (error.code !== "TOOMANY") throw TalkError.protocol(`WATCH is answered with "${error.message}"`, error);
       await this.#watchDealtWith();
     }
@@ -470,7 +471,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#greeting = await this.#connection.hello(); // the nonce is used up
       }
     }
-    await watching;
+    // A private server tells only those who are on. Who came in between is seen when somebody looks.
+    await watching.catch((error: unknown) => {
+      if (!(error instanceof TalkError) || error.code !== "refused") throw error;
+      return this.#watchAll();
+    });
     this.#isRegistered = true;
     // After a restart of the server; else it is in them still.
     await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));

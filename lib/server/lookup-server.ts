@@ -327,6 +327,7 @@ export class LookupServer implements AsyncDisposable {
       serverUser: this.#user,
       openNames: this.#settings.openNames,
       relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

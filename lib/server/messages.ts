@@ -39,6 +39,8 @@ export interface WorkerConfig {
   readonly openNames: boolean;
   /** Bytes a second that each client may have passed on to others; 0: none. */
   readonly relayRate: number;
+  /** Other hosts read the directory only while they are on themselves. */
+  readonly isPrivate: boolean;
   /** On which the server listens. */
   readonly port: number;
   /** PEM. */

@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly insecure?: boolean;
   /** The login names of this host belong to no particular user, except to their own users on this host. */
   readonly openNames?: boolean;
+  /** Over the network only clients that are on may read who is on; users of this host may always. */
+  readonly private?: boolean;
   /** Logins of users of this host who may administer the server (`ptalk admin`), beside root and the server's own user. */
   readonly admins?: readonly string[];
   /**
@@ -97,6 +99,7 @@ export interface ServerSettings {
   readonly tlsKey: string | null;
   readonly insecure: boolean;
   readonly openNames: boolean;
+  readonly private: boolean;
   readonly admins: readonly string[];
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
@@ -137,6 +140,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
   openNames: [isBoolean, "true or false"],
+  private: [isBoolean, "true or false"],
   admins: [
     (value) => Array.isArray(value) && value.every((login) => isString(login) && login !== ""),
     "a list of logins",
@@ -226,6 +230,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     openNames: options.openNames ?? false,
+    private: options.private ?? false,
     admins: options.admins ?? [],
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,

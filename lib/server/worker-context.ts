@@ -67,6 +67,8 @@ export class WorkerContext implements WorkerContextParts {
   readonly refusals = new Map<string, number>();
   /** By connection. */
   readonly registering = new Map<number, PendingRegistration>();
+  /** See WorkerConfig. */
+  readonly isPrivate: boolean;
   readonly bans: Bans;
   isStopping = false;
   /** The server is about to end: nobody comes into the directory any more. */
@@ -87,6 +89,7 @@ export class WorkerContext implements WorkerContextParts {
 
   constructor(parts: WorkerContextParts) {
     this.config = parts.config;
+    this.isPrivate = parts.config.isPrivate;
     this.bans = new Bans(parts.config.bans);
     this.directory = parts.directory;
     this.announcer = parts.announcer;

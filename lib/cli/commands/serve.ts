@@ -27,6 +27,7 @@ export function command(): Command {
     .option("--tls-key <file>", "its private key (PEM)")
     .option("--insecure", "plain TCP on an address that other machines can reach")
     .option("--open-names", "login names of this host are free for users of other hosts")
+    .option("--private", "other hosts see who is on only while they are on themselves")
     .option("--admins <logins>", "users who may administer it, beside root and the server's own user")
     .option("--watch-limit <n>", "clients on up to which everybody may be watched (default: 256)")
     .option(
