@@ -7,7 +7,7 @@ const require = createRequire(import.meta.url);
 const { devDependencies } = require("../package.json");
 
 /** Parts of Node that few commands need: loaded with the module that needs them, where all others are loaded at the start. */
-const RARE = /^node:(child_process|dns\/promises|fs\/promises|perf_hooks|readline|tls|zlib)$/;
+const RARE = /^node:(child_process|dns\/promises|fs\/promises|http|perf_hooks|readline|tls|zlib)$/;
 const VIRTUAL = "\0rare:";
 export const rareParts = {
   name: "rare-parts",

@@ -58,12 +58,16 @@ export type Remedy =
   | "both-tls-files"
   | "other-state-dir"
   | "other-port"
+  | "other-metrics-port"
+  | "local-metrics"
   /** Subject: the UDP port. */
   | "other-chat-port"
   /** Subject: HOST:PORT that a program which is no server has. */
   | "foreign-port"
   /** Subject: the socket of the host's service. */
   | "start-service"
+  /** It needs a server that keeps names. */
+  | "lasting-server"
   | "more-descriptors"
   | "plain-server"
   /** Subject: HOST:PORT of the server. */
@@ -144,6 +148,13 @@ export class TalkError extends Error {
   /** @param reason a clause without a full stop, as in the next one */
   static declined(to: string, reason: string): TalkError {
     return new TalkError("declined", `${quote(to)} declines the message: ${reason}`);
+  }
+  /** @param reason empty: none is given */
+  static fileDeclined(to: string, name: string, reason: string): TalkError {
+    return new TalkError(
+      "declined",
+      `${quote(to)} declines the file ${quote(name)}${reason === "" ? "" : `: ${reason}`}`,
+    );
   }
   static notUnderstood(to: string, reason: string): TalkError {
     return new TalkError("not-understood", `${quote(to)} does not understand the message: ${reason}`);

@@ -26,6 +26,10 @@ export function adviceFor(error: unknown): string {
       return "Give another one with --state-dir";
     case "other-port":
       return "Use that server, or serve on another port with --listen";
+    case "other-metrics-port":
+      return "Give another port with --metrics";
+    case "local-metrics":
+      return "Give an address of this machine alone (--metrics 127.0.0.1:9518), or --insecure if you trust the network";
     case "other-chat-port":
       return "Take another one from 1024 up (--port, PTALK_PORT), or none: then the system picks it";
     case "own-session":
@@ -34,6 +38,8 @@ export function adviceFor(error: unknown): string {
       return "Give another name with --as NAME, or PTALK_NAME";
     case "start-service":
       return `Have the administrator start it (systemctl start ptalk.socket), or remove ${subject} if this host is to have no service`;
+    case "lasting-server":
+      return "Bind it at the server that others reach (--server HOST:PORT), which ptalk serve or the host's service is";
     case "foreign-port":
       return "Use another port (ptalk serve --listen 127.0.0.1:5519, and --server 127.0.0.1:5519 or PTALK_SERVER for everybody), or have that program ended";
     case "plain-server":

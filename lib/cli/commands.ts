@@ -20,6 +20,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "run the lookup server in the foreground",
     load: () => import("./commands/serve.ts"),
   },
+  admin: {
+    usage: "admin clients|kick|free|ban|unban|bans|drain",
+    summary: "administer a server that runs",
+    load: () => import("./commands/admin.ts"),
+  },
   all: { usage: "all", summary: "who is on", load: () => import("./commands/all.ts") },
   list: { usage: "list", summary: "who is on, on this machine", load: () => import("./commands/list.ts") },
   lookup: { usage: "lookup NAME", summary: "the address of one user", load: () => import("./commands/lookup.ts") },

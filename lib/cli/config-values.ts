@@ -27,6 +27,14 @@ export function name(raw: unknown, origin: Origin): string {
   return raw;
 }
 
+/** Login names: "ann,ben", in TOML a list too. Whether there are such accounts is asked when it matters. */
+export function logins(raw: unknown, origin: Origin): readonly string[] {
+  const words: unknown = typeof raw === "string" ? raw.split(",") : raw;
+  const isLogin = (word: unknown): word is string => typeof word === "string" && /^[^\s,:\p{Cc}]+$/u.test(word);
+  if (Array.isArray(words) && words.length > 0 && words.every(isLogin)) return words;
+  throw bad(origin, raw, "login names, with commas between");
+}
+
 /** "~/" is the home of the user. */
 export function path(raw: unknown, origin: Origin): string {
   const value = text(raw, origin);

@@ -1,11 +1,13 @@
 // Files in the commands: the news of each file, in order, as a view or a script shows them.
 import { randomUUID } from "node:crypto";
 import { isAbsolute, join } from "node:path";
+import stringWidth from "fast-string-width";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
 import type { FileOffer, FileProgress, ReceivedFile, SendFileResult, TalkConnection } from "../client/types.ts";
 import { escapeControls } from "./escape-controls.ts";
 import { describeError } from "./output.ts";
+import { clip } from "./terminal/layout.ts";
 import { duration } from "./times.ts";
 
 /** Milliseconds between two reports of how far a file has come. */
@@ -205,13 +207,28 @@ export function fileText(news: FileNews): string | null {
   }
 }
 
-const BAR_WIDTH = 24;
+/** Columns of a bar: where there is room, and where there is not. */
+const BAR = { wide: 24, narrow: 10 };
+const MIN_NAME_COLUMNS = 8;
 
-/** "report.txt  [######------------------]  25 %  1.2 of 4.8 MB  12.3 MB/s" */
-export function progressBar({ name, size, done, ms }: FileNews): string {
+/**
+ * "report.txt  [######------------------]   25 %  of 4.8 MB  12.3 MB/s". In a narrow terminal size and speed go first, then the bar is
+ * shorter, then the name is cut: how far the file has come can be read in any.
+ */
+export function progressBar({ name, size, done, ms }: FileNews, columns: number): string {
   const share = size === null || size === 0 ? 0 : done / size;
-  const full = Math.floor(share * BAR_WIDTH);
-  const bar = `[${"#".repeat(full)}${"-".repeat(BAR_WIDTH - full)}]`;
   const speed = ms > 0 ? `  ${byteCount((done / ms) * 1000)}/s` : "";
-  return `${escapeControls(name)}  ${bar}  ${Math.floor(share * 100)} %  of ${byteCount(size ?? 0)}${speed}`;
+  const percent = `${Math.floor(share * 100)} %`.padStart(5);
+  const shown = escapeControls(name);
+  const wide = `  ${barOf(share, BAR.wide)}  ${percent}`;
+  for (const row of [`${shown}${wide}  of ${byteCount(size ?? 0)}${speed}`, `${shown}${wide}`]) {
+    if (stringWidth(row) <= columns) return row;
+  }
+  const narrow = `  ${barOf(share, BAR.narrow)}  ${percent}`;
+  return clip(shown, Math.max(MIN_NAME_COLUMNS, columns - narrow.length)) + narrow;
+}
+
+function barOf(share: number, width: number): string {
+  const full = Math.floor(share * width);
+  return `[${"#".repeat(full)}${"-".repeat(width - full)}]`;
 }

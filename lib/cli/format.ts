@@ -3,6 +3,7 @@ import stringWidth from "fast-string-width";
 import { DEFAULT_SERVER } from "../base/server-address.ts";
 import type { DirectoryEntry, LocalEntry, TalkMessage } from "../client/types.ts";
 import { escapeControls, escapeControlsByLine } from "./escape-controls.ts";
+import { graphemes } from "./graphemes.ts";
 import { colourOfName, type Paint } from "./style.ts";
 import { shortTime, time } from "./times.ts";
 
@@ -16,6 +17,34 @@ export function table(header: readonly string[], rows: readonly (readonly string
       .join(""),
   );
   return lines.map((line, i) => (i === 0 ? paint("bold", line) : line));
+}
+
+/** Columns of a terminal that nobody has widened. */
+const TERMINAL_COLUMNS = 80;
+const SHORTEST_CELL = 8;
+
+/** The same within 80 columns: the widest cells are cut, their ends shown as "…". JSON has them whole. */
+export function fittedTable(header: readonly string[], rows: readonly (readonly string[])[], paint: Paint): string[] {
+  const cells = [header, ...rows].map((row) => row.map(escapeControls));
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => stringWidth(row[column] ?? ""))));
+  const width = (): number => widths.reduce((sum, each) => sum + each, 2 * (widths.length - 1));
+  while (width() > TERMINAL_COLUMNS) {
+    const widest = widths.indexOf(Math.max(...widths));
+    if ((widths[widest] as number) <= SHORTEST_CELL) break;
+    widths[widest] = (widths[widest] as number) - 1;
+  }
+  const [head = [], ...rest] = cells.map((row) => row.map((cell, column) => cut(cell, widths[column] as number)));
+  return table(head, rest, paint);
+}
+
+function cut(cell: string, width: number): string {
+  if (stringWidth(cell) <= width) return cell;
+  let kept = "";
+  for (const letter of graphemes(cell)) {
+    if (stringWidth(kept + letter) > width - 1) break;
+    kept += letter;
+  }
+  return `${kept}…`;
 }
 
 export function clientTable(clients: readonly DirectoryEntry[], paint: Paint): string[] {

@@ -40,6 +40,15 @@ const HELP: Readonly<Record<string, Help>> = {
     ],
     statuses: [65, 69, 77],
   },
+  admin: {
+    examples: [
+      ["ptalk admin clients", "who is connected, from where"],
+      ["ptalk admin kick bob", "close bob's client"],
+      ["ptalk admin ban 1004 2h", "keep a user out"],
+      ["ptalk admin drain", "before a restart"],
+    ],
+    statuses: [65, 67, 69, 75, 77],
+  },
   all: { examples: [["ptalk all --json", "one JSON list"]], statuses: [69, 77] },
   list: { examples: [["ptalk list", "asks no server"]], statuses: [] },
   lookup: { examples: [["ptalk lookup bob", "where bob is"]], statuses: [65, 67, 69, 77] },
@@ -93,8 +102,10 @@ const HELP: Readonly<Record<string, Help>> = {
     examples: [
       ["ptalk key", "your fingerprint"],
       ["ptalk key forget bob", "after a change that was expected"],
+      ["ptalk key rotate", "a new key, which the old one signs"],
+      ["ptalk key claim", "bind your name, without being on"],
     ],
-    statuses: [65, 67, 77],
+    statuses: [65, 67, 69, 73, 77],
   },
   completion: { examples: [['eval "$(ptalk completion bash)"', "in ~/.bashrc"]], statuses: [] },
   config: { examples: [["ptalk config --show-origin", "and where each comes from"]], statuses: [77] },

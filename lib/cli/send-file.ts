@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 import type { TalkConnection } from "../client/types.ts";
 import { type FileNews, fileJson, filePath, fileText, offerFile, progressBar } from "./files.ts";
 import { describeError, jsonLine, note, print } from "./output.ts";
+import { clip } from "./terminal/layout.ts";
 
 export interface SendFilesOptions {
   readonly json: boolean;
@@ -70,8 +71,8 @@ class Bar implements Disposable {
       return;
     }
     const columns = process.stderr.columns || 80;
-    const line = slowest.state === "offered" ? (fileText(slowest) ?? "") : progressBar(slowest);
-    process.stderr.write(`\r\x1b[K${line.slice(0, columns - 1)}`);
+    const line = slowest.state === "offered" ? (fileText(slowest) ?? "") : progressBar(slowest, columns - 1);
+    process.stderr.write(`\r\x1b[K${clip(line, columns - 1)}`);
     this.#isShown = true;
   }
 }

@@ -156,7 +156,7 @@ export class OutgoingFile {
         if (this.#state === "ended") this.#end(null);
         break;
       case "decline":
-        this.#end(TalkError.declined(this.#parts.to, reason === "" ? "it does not take the file" : reason));
+        this.#end(TalkError.fileDeclined(this.#parts.to, this.name, reason));
         break;
       case "failed":
         this.#end(TalkError.notDelivered(this.#parts.to, reason === "" ? "it gave the file up" : reason));

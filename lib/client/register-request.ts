@@ -46,9 +46,11 @@ export function claimRequest({
   name,
   identity,
   statement,
-}: Pick<RegistrationRequest, "name" | "identity" | "statement">): string[] {
-  const signature = identity.sign(claimBytes({ ...statement, name })).toString("base64");
-  return ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+  also,
+}: Pick<RegistrationRequest, "name" | "identity" | "statement"> & { readonly also: string | null }): string[] {
+  const signature = identity.sign(claimBytes({ ...statement, name, also })).toString("base64");
+  const request = ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+  return also === null ? request : [...request, "ALSO", also];
 }
 
 /** A refusal in the words of this program; anything else as it is. */
@@ -67,6 +69,9 @@ export function registrationError(error: unknown, name: string, ownFingerprint: 
       return TalkError.badName(name, error.message);
     case "TRYAGAIN":
       return new TalkError("try-again", `the server cannot tell yet: ${error.message}`, { cause: error });
+    case "BANNED":
+    case "NOPERM":
+      return TalkError.refused(`the server refuses: ${error.message}`, error);
     case "BADSIG":
     case "NOAUTH":
       return TalkError.refused(`the server refuses the name: ${error.message}`, error);

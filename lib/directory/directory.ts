@@ -69,6 +69,10 @@ export interface NameBinding {
   readonly uid: number | null;
   /** The login whose name it is; null for another name. */
   readonly login: string | null;
+  /** Further keys that may have it, if there are any. */
+  readonly also?: readonly string[];
+  /** How the key follows those before it, if it does, see crypto/rotation.ts. */
+  readonly chain?: string;
 }
 
 export interface Registered {
@@ -180,6 +184,12 @@ export interface Directory {
    * @throws DirectoryError `bad-name`, `bad-entry` (the key), `taken`, `reserved`, `full`, `try-again`
    */
   bind(name: string, key: string, right?: NameRight): Maybe<void>;
+  /**
+   * Forgets whose the name is. A client that is registered under it stays; whoever comes next has the name.
+   * @returns whether it was bound
+   * @throws DirectoryError `bad-name`, `try-again`
+   */
+  release(name: string): Maybe<boolean>;
 
   /** Calls back for every event of the interest from now on, with several events at once where they came together. */
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable;

@@ -9,6 +9,9 @@ import { DirectoryError } from "./directory-error.ts";
  */
 export const NAMES_PER_KEY = 64;
 
+/** In the place of the key, in the line that ends a binding. */
+export const NO_KEY = "-";
+
 /** Days without a registration after which a name gives way to a new one, if there is no room otherwise. */
 export const UNUSED_DAYS = 90;
 
@@ -16,7 +19,7 @@ const DAY_MS = 86_400_000;
 
 export interface NameLine {
   readonly folded: string;
-  /** base64 */
+  /** base64; {@link NO_KEY}: the name is nobody's from here on. */
   readonly key: string;
   /** Of the registration, in days since the epoch. */
   readonly day: number;
@@ -24,10 +27,14 @@ export interface NameLine {
   readonly uid?: number;
   /** The login whose name it is; left out of other names. */
   readonly login?: string;
+  /** Further keys (base64, commas between) that the owner of a login name has allowed it from elsewhere; left out when there are none. */
+  readonly also?: string;
+  /** How the key follows those before it, see crypto/rotation.ts; left out when it follows none. */
+  readonly chain?: string;
 }
 
-/** Uid and login of a line. */
-export type NameHolderIds = Pick<NameLine, "uid" | "login">;
+/** What a line says of the key's holder. */
+export type NameHolderIds = Omit<NameLine, "folded" | "key" | "day">;
 
 /** In days since the epoch. */
 export function today(): number {
@@ -67,9 +74,10 @@ export class NameOwnership {
   }
 
   /** Whether that line says the same, but for its day. */
-  says({ folded, key, uid, login }: Omit<NameLine, "day">): boolean {
+  says({ folded, key, uid, login, also, chain }: Omit<NameLine, "day">): boolean {
     const known = this.#lines.get(folded);
-    return known?.key === key && known.uid === uid && known.login === login;
+    if (known?.key !== key || known.uid !== uid || known.login !== login) return false;
+    return known.also === also && known.chain === chain;
   }
 
   /** Whether the name can be bound to the key today: the key does not have all names that it may have. */
@@ -87,9 +95,15 @@ export class NameOwnership {
     if (this.canBind(folded, key)) this.apply({ folded, key, day: today(), ...holder });
   }
 
+  /** Forgets whose the name is. @returns whether it was bound */
+  release(folded: string): boolean {
+    return this.#forget(folded);
+  }
+
   /** Takes the next line of a log. */
   apply(line: NameLine): void {
     this.#forget(line.folded);
+    if (line.key === NO_KEY) return;
     const givesWay =
       this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
     if (givesWay !== null) this.#forget(givesWay);
@@ -112,12 +126,13 @@ export class NameOwnership {
     return oldest !== undefined && day - oldest.day >= UNUSED_DAYS ? oldest.folded : null;
   }
 
-  #forget(folded: string): void {
+  #forget(folded: string): boolean {
     const line = this.#lines.get(folded);
-    if (line === undefined) return;
+    if (line === undefined) return false;
     this.#lines.delete(folded);
     const names = this.#namesOf.get(line.key);
     names?.delete(folded);
     if (names?.size === 0) this.#namesOf.delete(line.key);
+    return true;
   }
 }

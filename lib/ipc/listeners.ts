@@ -33,6 +33,36 @@ export function listenersOn(host: string, port: number): Listener[] {
   return any ?? (isV6 ? [] : (rows("tcp6", port).get(ANY.tcp6) ?? []));
 }
 
+/** One end of a TCP connection. */
+export interface TcpEnd {
+  /** Without a zone, and an IPv4 address in IPv4 notation. */
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * The uid that owns the socket at the other end of a connection of this host to itself; null where /proc does not tell, or it has ended. It
+ * owns the socket, and may be a forwarder: a reason to refuse, never one to grant.
+ */
+export function ownerOfConnection(from: TcpEnd, to: TcpEnd): number | null {
+  for (const file of ["tcp", "tcp6"] as const) {
+    const [local, remote] = [hexOfEnd(from, file), hexOfEnd(to, file)];
+    if (local === null || remote === null) continue;
+    for (const line of lines(`/proc/net/${file}`)) {
+      const [, address, other, , , , , uid] = line.trim().split(/\s+/);
+      if (address === local && other === remote) return Number(uid);
+    }
+  }
+  return null;
+}
+
+/** As proc_net_tcp(5) writes it; null for an IPv6 address in the file of IPv4. */
+function hexOfEnd({ address, port }: TcpEnd, file: "tcp" | "tcp6"): string | null {
+  const end = portSuffix(port);
+  if (address.includes(":")) return file === "tcp6" ? hexOfV6(address) + end : null;
+  return (file === "tcp6" ? MAPPED_PREFIX : "") + hexOfV4(address) + end;
+}
+
 /** The UDP sockets that are bound to the port, whatever their address; none where /proc does not tell. */
 export function udpSocketsOn(port: number): Listener[] {
   const end = portSuffix(port);

@@ -5,6 +5,8 @@ import { unmapped, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { holderOfPort } from "../directory/live-server.ts";
+import { ownerOfConnection } from "../ipc/listeners.ts";
+import { type Ban, type Bans, banText } from "./bans.ts";
 import { descriptorsForConnections } from "./descriptors.ts";
 import type { Limits } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -12,16 +14,27 @@ import { boundKey, type Origin, tcpOrigin } from "./origin.ts";
 import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./rejection.ts";
 import type { WorkerBus } from "./worker-bus.ts";
 
-/** Connections that wait while no worker is up; the kernel's own queue waits behind them. */
-const MAX_WAITING = 1024;
+/**
+ * Connections that wait while no worker is up; the kernel's own queue waits behind them. After a restart the clients of a large server
+ * come before its workers have begun: one that is refused then comes again, and makes the crowd larger.
+ */
+const MAX_WAITING = 8_192;
 /** Connections that the kernel completes ahead of us; it has its own bound (net.core.somaxconn). */
 const BACKLOG = 4096;
 /** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
 const EXCHANGES = 4;
-/** Root may repair things, so it gets in where the others are refused. */
-const ROOT = 0;
+/** Connections beyond all bounds, in all and at each worker, for root and the administrators: they repair things where others are refused. */
+export const ADMIN_CONNECTIONS = 8;
 /** Ms between two log lines about refused connections. */
 const REFUSAL_LOG_MS = 10_000;
+
+/** Judges those who connect. */
+export interface Doorkeeper {
+  /** Connections are kept for this user. */
+  hasReserve(uid: number | null): boolean;
+  /** Why the user gets no connection; null: it gets one. */
+  readonly bans: Pick<Bans, "of" | "hasUids">;
+}
 
 export interface ListenTarget {
   readonly address: ServerAddress;
@@ -41,6 +54,7 @@ export class Acceptor {
   readonly #waiting: { socket: Socket; origin: Origin }[] = [];
   readonly #roomPerWorker = descriptorsForConnections();
   #bus: WorkerBus | null = null;
+  #doorkeeper: Doorkeeper | null = null;
   #ready: number[] = [];
   #turn = 0;
   #refusalLoggedAt = -REFUSAL_LOG_MS;
@@ -52,8 +66,8 @@ export class Acceptor {
     // Reads nothing: every byte belongs to the worker, as the connection soon does.
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       // Undefined: it has gone again already.
-      const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
-      this.accept(socket, tcpOrigin(address));
+      const [address, own] = [socket.remoteAddress, socket.localAddress].map((end) => withoutZone(unmapped(end ?? "")));
+      this.accept(socket, tcpOrigin(address as string, own));
     });
   }
 
@@ -92,8 +106,9 @@ export class Acceptor {
   }
 
   /** From now on connections go to this bus's workers, in turn. */
-  serve(bus: WorkerBus): void {
+  serve(bus: WorkerBus, doorkeeper: Doorkeeper): void {
     this.#bus = bus;
+    this.#doorkeeper = doorkeeper;
   }
 
   /** @param ids workers that take connections */
@@ -117,8 +132,10 @@ export class Acceptor {
 
   /** Finds a worker for a connection; a bound may refuse it. */
   assign(socket: Socket, origin: Origin): void {
+    const ban = this.#banOf(socket, origin);
     const bound = this.#boundOf(origin);
-    if (bound !== null && (this.#bus?.connectionsOf(boundKey(origin)) ?? 0) >= bound.most) {
+    if (ban !== null) this.#refuseBanned(socket, ban, origin);
+    else if (bound !== null && (this.#bus?.connectionsOf(boundKey(origin)) ?? 0) >= bound.most) {
       this.reject(socket, bound.reason, origin);
     } else if (this.#ready.length > 0) {
       this.#hand(socket, origin);
@@ -129,26 +146,49 @@ export class Acceptor {
     }
   }
 
-  /** What bounds the connections of the same user, else of the same address; null for root, and for TCP from this machine. */
+  /** The ban of the user who connects. On TCP of this host it is the owner of the socket, who is looked for while some user is banned. */
+  #banOf(socket: Socket, { address, peerUid }: Origin): Ban | null {
+    const bans = this.#doorkeeper?.bans;
+    if (bans?.hasUids !== true) return null;
+    const uid = peerUid ?? (address === null ? null : localOwner(socket));
+    return uid === null ? null : bans.of(String(uid));
+  }
+
+  #refuseBanned(socket: Socket, ban: Ban, { address }: Origin): void {
+    this.#refuse("banned");
+    refuse(socket, banText(ban), this.#tls && address !== null, "BANNED");
+  }
+
+  /**
+   * What bounds the connections of the same user, else of the same address; null for root and the administrators. On TCP from this machine
+   * all users are one: together they have as much as one user.
+   */
   #boundOf({ address, uid, peerUid }: Origin): { readonly most: number; readonly reason: string } | null {
     const { connectionsPerUid, connectionsPerAddress } = this.#limits;
-    if (uid === ROOT) return null;
+    if (this.#hasReserve(uid)) return null;
     if (peerUid !== null) return { most: connectionsPerUid, reason: "too many connections of your user" };
-    if (address === null || isLoopback(address)) return null;
+    if (address === null || isLoopback(address)) {
+      return { most: connectionsPerUid, reason: "too many connections of this host over TCP" };
+    }
     return { most: connectionsPerAddress, reason: "too many connections from your address" };
+  }
+
+  #hasReserve(uid: number | null): boolean {
+    return this.#doorkeeper?.hasReserve(uid) ?? false;
   }
 
   /** To the next worker in turn that has room, or that can make some. */
   #hand(socket: Socket, origin: Origin): void {
     const bus = this.#bus as WorkerBus;
+    const reserve = this.#hasReserve(origin.uid) ? ADMIN_CONNECTIONS : 0;
     const over = bus.connections - this.#limits.connections;
-    const roomy = over < 0 ? this.#next(bus, this.#roomPerWorker) : null;
+    const roomy = over < reserve ? this.#next(bus, this.#roomPerWorker + reserve) : null;
     if (roomy !== null) {
       bus.hand(roomy, socket, origin, false);
       return;
     }
-    const isRoomy = origin.uid === ROOT || over < EXCHANGES * this.#ready.length;
-    const exchange = isRoomy ? this.#next(bus, this.#roomPerWorker + EXCHANGES) : null;
+    const isRoomy = reserve > 0 || over < EXCHANGES * this.#ready.length;
+    const exchange = isRoomy ? this.#next(bus, this.#roomPerWorker + reserve + EXCHANGES) : null;
     if (exchange !== null) bus.hand(exchange, socket, origin, true);
     else this.reject(socket, over < 0 ? NO_DESCRIPTOR : TOO_MANY, origin);
   }
@@ -176,6 +216,14 @@ export class Acceptor {
   }
 }
 
+/** The uid of the socket at the other end, where that is on this host. */
+function localOwner({ remoteAddress, remotePort, localAddress, localPort }: Socket): number | null {
+  if (remoteAddress === undefined || localAddress === undefined) return null;
+  const [from, to] = [remoteAddress, localAddress].map((address) => withoutZone(unmapped(address))) as [string, string];
+  if (!isLoopback(from) && from !== to) return null;
+  return ownerOfConnection({ address: from, port: remotePort ?? 0 }, { address: to, port: localPort ?? 0 });
+}
+
 /** Of a descriptor that another program has opened. */
 export function wrongSocket(cause?: unknown): TalkError {
   const reason =
@@ -195,8 +243,8 @@ function describeHolder(address: ServerAddress): string {
     : `another program${who}${process_} uses that port`;
 }
 
-/** The error of a listen that failed, for people. */
-export function listenError(error: unknown, address: ServerAddress): TalkError {
+/** The error of a listen that failed, for people. @param what is to be served, if not clients */
+export function listenError(error: unknown, address: ServerAddress, what = ""): TalkError {
   const { code } = error as NodeJS.ErrnoException;
   const where = formatServerAddress(address);
   const reasons: Readonly<Record<string, string>> = {
@@ -205,7 +253,7 @@ export function listenError(error: unknown, address: ServerAddress): TalkError {
     ENOTFOUND: "that host name is not known",
   };
   const reason = code === "EADDRINUSE" ? describeHolder(address) : reasons[code ?? ""];
-  const message = `cannot serve on ${where}: ${reason ?? (error as Error).message}`;
+  const message = `cannot serve ${what === "" ? "" : `${what} `}on ${where}: ${reason ?? (error as Error).message}`;
   if (code === "EACCES") return TalkError.refused(message, error);
   return new TalkError(
     "unreachable",

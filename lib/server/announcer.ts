@@ -296,9 +296,24 @@ export function replacedPush(name: string): Buffer {
   return pushOf("replaced", name);
 }
 
+/** `removed`: an administrator has closed the connection; until when the client is banned, 0 if it is not. */
+export function removedPush({ by, until }: { readonly by: string; readonly until: number | null }): Buffer {
+  return pushOf("removed", by, String(until ?? 0));
+}
+
 /** `mail`: so many messages wait; TAKE gives them. */
 export function mailPush(count: number): Buffer {
   return pushOf("mail", String(count));
+}
+
+/** `relay`: a datagram from there, see commands/relay.ts. */
+export function relayPush(from: string, datagram: Uint8Array): Buffer {
+  const out = new ReplyWriter(64 + datagram.length);
+  out.push(3);
+  out.bulk("relay");
+  out.bulk(from);
+  out.bulkBytes(datagram);
+  return out.bytes();
 }
 
 /** `probe`: say anything, PING for example. */

@@ -43,12 +43,18 @@ const SECOND_MS = 1000;
 export class Connection {
   readonly id: number;
   readonly origin: Origin;
+  /** When it came, ms since the epoch. */
+  readonly since = Date.now();
   protocol: Protocol = 2;
   /** What the next REGISTER or CLAIM signs; null before HELLO and once used. The client's is empty if it sent none. */
   nonces: { readonly server: string; readonly client: string } | null = null;
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** The name that it has claimed last, and which of its claims that was: others reach it by that while it is not on. */
+  claimed: { readonly name: string; readonly claimId: string } | null = null;
+  /** What it has proved of a key that replaces others. */
+  follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
   /** It watches everybody. */
@@ -116,6 +122,11 @@ export class Connection {
     return tlsBinding(secure.exportKeyingMaterial(TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, NO_CONTEXT));
   }
 
+  get transport(): "unix" | "tcp" | "tls" {
+    if (this.origin.address === null) return "unix";
+    return "exportKeyingMaterial" in this.#socket ? "tls" : "tcp";
+  }
+
   /** Where this host reaches the client; an IPv4 address in IPv4 notation. */
   get address(): string {
     return reachableAt(this.origin);
@@ -148,6 +159,11 @@ export class Connection {
     if (this.#gone) return;
     this.#socket.write(bytes);
     if (this.#socket.writableLength > this.#host.limits.unsentBytes) this.tooSlow();
+  }
+
+  /** Bytes of replies and pushes that wait for the other side. */
+  get unsent(): number {
+    return this.#socket.writableLength + this.#pushBytes;
   }
 
   /** @param bytes whole pushes, which leave between two replies; not changed afterwards by the caller */

@@ -2,8 +2,11 @@
 import { readFileSync } from "node:fs";
 import { TalkError } from "../base/errors.ts";
 
-/** For Node itself (about 25), the table, the lock, files, and the connections that are just being refused. */
-const RESERVED = 40;
+/**
+ * For Node itself (about 25), the table, the lock, files, the connections that are just being refused, and those that are kept for
+ * administrators.
+ */
+const RESERVED = 48;
 
 /**
  * Descriptors with which Node, a server and one worker process start and serve. Measured: 68, and 64 are too few. Each further worker

@@ -19,6 +19,8 @@ export interface ServerFacts {
   readonly refusals: ReadonlyMap<string, number>;
   /** Signals that the primary has taken. */
   readonly signals: readonly SignalCount[];
+  /** What administrators have done. */
+  readonly admin: Readonly<Record<string, number>>;
   /** Counters of the directory itself, flat. */
   readonly directory: Readonly<Record<string, number>>;
 }
@@ -57,13 +59,22 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       events_relayed: facts.relayed,
       ...facts.directory,
     }),
+    section("Relay", {
+      relayed_datagrams: sum(loads, "relayed"),
+      relayed_bytes: sum(loads, "relayedBytes"),
+      relay_lost: sum(loads, "relayLost"),
+    }),
+    section("Admin", facts.admin),
     section(
       "Signals",
       Object.fromEntries(
         facts.signals.map(({ signal, count, lastPid }) => [`signal_${signal}`, `count=${count},last_pid=${lastPid}`]),
       ),
     ),
-    section("Refusals", Object.fromEntries(refusals(facts.refusals, loads))),
+    section(
+      "Refusals",
+      Object.fromEntries([...refusalCounts(facts.refusals, loads)].map(([why, count]) => [`refused_${why}`, count])),
+    ),
   ];
   return sections.join("\r\n");
 }
@@ -81,6 +92,9 @@ type Counter =
   | "interests"
   | "unwatched"
   | "pushes"
+  | "relayed"
+  | "relayedBytes"
+  | "relayLost"
   | "coalesced";
 
 /** Of the workers that are alive: a dead one takes its counters with it. */
@@ -88,11 +102,12 @@ function sum(loads: readonly WorkerLoad[], counter: Counter): number {
   return loads.reduce((total, load) => total + load[counter], 0);
 }
 
-function refusals(own: ReadonlyMap<string, number>, loads: readonly WorkerLoad[]): Map<string, number> {
+/** How often the primary and its workers have refused something, by reason: a word. */
+export function refusalCounts(own: ReadonlyMap<string, number>, loads: readonly WorkerLoad[]): Map<string, number> {
   const sums = new Map<string, number>();
   const add = (reason: string, count: number) => {
-    const field = `refused_${reason.toLowerCase().replace(/[^a-z0-9]+/g, "_")}`;
-    sums.set(field, (sums.get(field) ?? 0) + count);
+    const word = reason.toLowerCase().replace(/[^a-z0-9]+/g, "_");
+    sums.set(word, (sums.get(word) ?? 0) + count);
   };
   for (const [reason, count] of own) add(reason, count);
   for (const load of loads) for (const [reason, count] of Object.entries(load.refusals)) add(reason, count);

@@ -57,6 +57,9 @@ export const FLUSH_BYTES = 256 * 1024;
 /** A connection with more unsent bytes than this is not read from until it has taken them. */
 export const CLOGGED_BYTES = 64 * 1024;
 
+/** A connection with more unsent bytes than this gets no relayed datagrams: they would be late, and others wait behind them. */
+export const RELAY_UNSENT = 64 * 1024;
+
 /** Ms without progress after which a connection with unsent bytes is closed. */
 export const STUCK_MS = 30_000;
 
@@ -87,6 +90,10 @@ export const CONCURRENT_ALLS = 4;
 
 /** Clients up to which ALL without CURSOR answers; above, one reply would be tens of megabytes. */
 export const MAX_UNPAGED = 65_536;
+
+/** Ms in which a server that is drained ends its connections, and ms between two of its turns at them. */
+export const DRAIN_MS = 2_000;
+export const DRAIN_TURN_MS = 50;
 
 /** Attempts at a registration whose outcome is unknown, and ms between two attempts at any write of that kind. */
 export const MAX_REGISTER_ATTEMPTS = 3;

@@ -26,8 +26,9 @@ export class LocalSockets {
   readonly #log: Log;
   readonly #servers: Server[] = [];
   #path: ListeningSocket | null = null;
-  /** Accepts at the path. */
-  #pathServer: Server | null = null;
+  /** Beside the directory's objects, and who accepts there. */
+  #beside: ListeningSocket | null = null;
+  #besideServer: Server | null = null;
   #accept: Accept | null = null;
 
   private constructor(log: Log) {
@@ -39,8 +40,10 @@ export class LocalSockets {
   static async open({ path, fd }: LocalSocketOptions, log: Log): Promise<LocalSockets> {
     const sockets = new LocalSockets(log);
     try {
-      if (path !== null) sockets.#path = await listenAtPath(path);
-      if (sockets.#path !== null) await sockets.#listen("path", { fd: sockets.#path.fd });
+      if (path !== null) {
+        sockets.#path = await listenAtPath(path);
+        await sockets.#listenAt(sockets.#path);
+      }
       if (fd !== null) await sockets.#listen("path", { fd });
       await sockets.#listen("abstract", { path: `\0${sockets.abstractName.slice(1)}` });
       return sockets;
@@ -51,13 +54,14 @@ export class LocalSockets {
   }
 
   /**
-   * Listens at that path instead of the one before. Open connections stay.
+   * Listens beside the directory's objects: at that path, instead of the one before. Open connections stay.
    * @throws as open(); the one before is kept then
    */
   async moveTo(path: string): Promise<void> {
-    const [before, server] = [this.#path, this.#pathServer];
-    this.#path = await listenAtPath(path);
-    await this.#listen("path", { fd: this.#path.fd });
+    const [before, server] = [this.#beside, this.#besideServer];
+    const beside = await listenAtPath(path);
+    this.#besideServer = await this.#listenAt(beside);
+    this.#beside = beside;
     before?.unlink();
     server?.close();
   }
@@ -69,17 +73,26 @@ export class LocalSockets {
 
   close(): void {
     this.#path?.unlink();
+    this.#beside?.unlink();
     this.#path = null;
+    this.#beside = null;
     for (const server of this.#servers) server.close();
   }
 
-  async #listen(kind: "path" | "abstract", where: { fd: number } | { path: string }): Promise<void> {
+  async #listenAt(socket: ListeningSocket): Promise<Server> {
+    try {
+      return await this.#listen("path", { fd: socket.fd });
+    } catch (error) {
+      closeListening(socket);
+      throw error;
+    }
+  }
+
+  async #listen(kind: "path" | "abstract", where: { fd: number } | { path: string }): Promise<Server> {
     // Reads nothing: every byte belongs to the worker.
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => this.#take(socket, kind));
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => {
-        if (kind === "path" && this.#path !== null) closeListening(this.#path);
-        this.#path = null;
         reject("fd" in where ? wrongSocket(error) : error);
       });
       server.listen({ ...where, backlog: BACKLOG, exclusive: true }, resolve);
@@ -87,7 +100,7 @@ export class LocalSockets {
     server.removeAllListeners("error");
     server.on("error", (error) => this.#log.warn("connection refused", { reason: error.message }));
     this.#servers.push(server);
-    if (kind === "path") this.#pathServer = server;
+    return server;
   }
 
   #take(socket: Socket, kind: "path" | "abstract"): void {

@@ -3,16 +3,21 @@ import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
-import { socketPath } from "../directory/live-server.ts";
+import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
+import { Administration } from "./administration.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
-import { infoText } from "./info-text.ts";
+import { infoText, type ServerFacts } from "./info-text.ts";
+import { DRAIN_MS } from "./limits.ts";
 import type { LocalSockets } from "./local-sockets.ts";
 import { LocalWorker } from "./local-worker.ts";
+import { LoopDelay } from "./loop-delay.ts";
 import type { MailboxOffice } from "./mailbox-office.ts";
-import type { WorkerConfig, WorkerLoad } from "./messages.ts";
+import type { WorkerConfig } from "./messages.ts";
+import { metricsText } from "./metrics.ts";
+import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
@@ -48,6 +53,7 @@ export class LookupServer implements AsyncDisposable {
   readonly stopping: Promise<void>;
   /** Settles when the server has stopped, however it came to that. */
   readonly stopped: Promise<void>;
+  readonly #host: string;
   readonly #settings: ServerSettings;
   readonly #acceptor: Acceptor;
   readonly #sockets: LocalSockets;
@@ -58,10 +64,14 @@ export class LookupServer implements AsyncDisposable {
   readonly #bus: WorkerBus;
   readonly #pool: WorkerPool;
   readonly #mailbox: MailboxOffice;
+  readonly #metrics: MetricsEndpoint | null;
+  readonly #loopDelay = new LoopDelay();
+  readonly #administration: Administration;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   #local: LocalWorker | null = null;
   #serviceWatch: Disposable | null = null;
+  #isDraining = false;
   /** Login of the user that the server runs as; null when there is none. */
   #user: string | null = null;
   #stop: Promise<void> | null = null;
@@ -69,15 +79,17 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources) {
-    const { settings, acceptor, sockets, state, mailbox, tls } = parts;
+    const { settings, acceptor, sockets, state, mailbox, metrics, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
     this.#mailbox = mailbox;
+    this.#metrics = metrics;
     this.#tls = tls;
     this.port = acceptor.address.port;
+    this.#host = acceptor.address.host;
     this.address = formatServerAddress(acceptor.address);
     this.certificate = tls?.fingerprint ?? null;
     this.stopping = new Promise((resolve) => {
@@ -113,9 +125,23 @@ export class LookupServer implements AsyncDisposable {
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
       workerError: (reason) => settings.log.error(reason),
-      infoText: (loads) => this.#info(loads),
+      infoText: (loads) => infoText(this.#facts(), loads),
       rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
       loginOf: (uid) => this.#loginOf(uid),
+      admin: (worker, { uid, connection, request }) =>
+        this.#administration.answer({ worker, connection, uid }, request),
+      isAdmin: async (uid) => (await this.#administration.isAdmin(uid)) === true,
+    });
+    this.#administration = new Administration({
+      admins: settings.admins,
+      owner: settings.ephemeral ? null : (process.geteuid?.() ?? null),
+      find: (user, isAnew) => this.#users.find(user, isAnew),
+      clients: () => this.#bus.clients(),
+      remove: (removal) => this.#bus.removeClients(removal),
+      broadcast: (message) => this.#bus.broadcast(message),
+      drain: (last) => this.#drain(last),
+      folder: state.path,
+      log: settings.log,
     });
     mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
     this.#pool = new WorkerPool(
@@ -184,6 +210,11 @@ export class LookupServer implements AsyncDisposable {
     return this.#settings.capacity;
   }
 
+  /** "HOST:PORT" of the metrics, with the port that the system picked; null without. */
+  get metricsAddress(): string | null {
+    return this.#metrics?.address ?? null;
+  }
+
   /** Pids of the worker processes. */
   get workers(): number[] {
     return this.#pool.pids;
@@ -203,7 +234,7 @@ export class LookupServer implements AsyncDisposable {
     const uid = process.geteuid?.() ?? 0;
     const inFile = userName(uid);
     this.#user = inFile === String(uid) ? await this.#loginOf(uid) : inFile;
-    this.#acceptor.serve(this.#bus);
+    this.#acceptor.serve(this.#bus, this.#administration);
     this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {
       this.#local = new LocalWorker(this.#bus, this.#workerConfig(0), this.#directory, this.#settings.log);
@@ -212,20 +243,43 @@ export class LookupServer implements AsyncDisposable {
       await Promise.race([this.#pool.start(this.#settings.workers), aborted(signal)]);
       this.#users.start();
     }
+    this.#administration.start();
+    await this.#openSocket();
     if (this.#settings.ephemeral) {
-      await this.#openSocket();
       this.#serviceWatch = watchForService(() => void this.stop("service"));
     }
+    this.#metrics?.serve(async () => {
+      const loads = await this.#bus.stats();
+      const { stats: mailbox } = this.#mailbox;
+      return metricsText({ ...this.#facts(), mailbox, loopDelayP99: this.#loopDelay.p99() }, loads);
+    });
     this.#empty?.start();
+  }
+
+  /**
+   * Ends the server in order, as its administrator wants it: it takes no more connections, and gives up its sockets, so that the next server
+   * can start; the clients hear of it, and go one after the other.
+   */
+  #drain(last: { readonly worker: number; readonly connection: number }): void {
+    if (this.#isDraining || this.#stop !== null) return;
+    this.#isDraining = true;
+    this.#serviceWatch?.[Symbol.dispose]();
+    this.#acceptor.close();
+    this.#sockets.close();
+    this.#bus.drain(DRAIN_MS, last);
+    setTimeout(() => void this.stop("drain"), DRAIN_MS);
   }
 
   async #stopAll(reason: string): Promise<void> {
     this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
+    this.#administration.close();
     this.#serviceWatch?.[Symbol.dispose]();
     this.#acceptor.close();
     this.#sockets.close();
+    this.#metrics?.close();
+    this.#loopDelay.stop();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
     await this.#mailbox.close();
@@ -241,14 +295,15 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /**
-   * A server without a configured path has its Unix socket beside its objects. Without it, clients use the abstract
-   * one.
+   * The Unix socket beside the objects: whoever knows the port finds it, and root counts as root there. Clients use that of a server that they
+   * have started, and else the abstract one; administrators use it at every server.
    */
   async #openSocket(): Promise<void> {
     const { config } = this.#directory;
-    if (!this.#settings.ephemeral || this.#settings.socket !== null || config === null) return;
+    if (config === null) return;
     try {
-      await this.#sockets.moveTo(socketPath(config.table));
+      const { ephemeral } = this.#settings;
+      await this.#sockets.moveTo(ephemeral ? socketPath(config.table) : adminSocketPath(config.table));
     } catch (error) {
       this.#settings.log.warn("no Unix socket beside the objects", { error });
     }
@@ -266,37 +321,38 @@ export class LookupServer implements AsyncDisposable {
       directoryId: this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
-      scope: isLoopback(this.#acceptor.address.host) ? "host" : "network",
+      scope: isLoopback(this.#host) ? "host" : "network",
       abstractName: this.#sockets.abstractName,
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,
+      bans: this.#administration.bans.list,
     };
   }
 
-  #info(loads: readonly WorkerLoad[]): string {
-    return infoText(
-      {
-        version: VERSION,
-        pid: process.pid,
-        uid: process.getuid?.() ?? 0,
-        address: this.address,
-        tls: this.#tls !== null,
-        startedAt: this.#startedAt,
-        clients: this.clients,
-        capacity: this.#settings.capacity,
-        connections: this.#bus.connections,
-        relayed: this.#bus.relayed,
-        workersReplaced: this.#pool.replaced,
-        refusals: this.#acceptor.refusals,
-        signals: signalCounts(),
-        directory: this.#directory.stats(),
-      },
-      loads,
-    );
+  #facts(): ServerFacts {
+    return {
+      version: VERSION,
+      pid: process.pid,
+      uid: process.getuid?.() ?? 0,
+      address: this.address,
+      tls: this.#tls !== null,
+      startedAt: this.#startedAt,
+      clients: this.clients,
+      capacity: this.#settings.capacity,
+      connections: this.#bus.connections,
+      relayed: this.#bus.relayed,
+      workersReplaced: this.#pool.replaced,
+      refusals: this.#acceptor.refusals,
+      signals: signalCounts(),
+      admin: { ...this.#administration.stats, draining: this.#isDraining ? 1 : 0 },
+      directory: this.#directory.stats(),
+    };
   }
 }
 

@@ -3,7 +3,7 @@
 // file has to be locked. Its work is waiting for the disk.
 import { Identity } from "../crypto/identity.ts";
 import { sealFor } from "../crypto/sealed-message.ts";
-import { Mailbox, type MailboxLimits, type NewLeft, type Undelivered } from "../store/mailbox.ts";
+import { Mailbox, type MailboxLimits, type MailboxStats, type NewLeft, type Undelivered } from "../store/mailbox.ts";
 import { encodeReceipt } from "../wire/left-body.ts";
 import type { Log } from "./log.ts";
 import type { MailboxAnswer, MailboxRequest } from "./messages.ts";
@@ -40,6 +40,11 @@ export class MailboxOffice {
       onReceipt: (to) => office.onReceipt(to, office.#mailbox?.waiting(to) ?? 0),
     });
     return office;
+  }
+
+  /** Null: nothing is kept here. */
+  get stats(): MailboxStats | null {
+    return this.#mailbox?.stats ?? null;
   }
 
   /** Never rejects. @param worker that has the connection */

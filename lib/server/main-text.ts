@@ -7,5 +7,6 @@ export function readyLines(server: LookupServer): string[] {
   const who = `pid ${process.pid}, ${workers} worker${workers === 1 ? "" : "s"}, room for ${server.capacity} clients`;
   const lines = [`ptalk: serving on ${server.address}`, `ptalk: ${who}`];
   if (server.certificate !== null) lines.push(`ptalk: TLS certificate ${server.certificate}`);
+  if (server.metricsAddress !== null) lines.push(`ptalk: metrics at http://${server.metricsAddress}/metrics`);
   return lines;
 }

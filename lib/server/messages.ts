@@ -3,6 +3,8 @@ import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../direct
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import type { NewLeft } from "../store/mailbox.ts";
+import type { AdminRequest } from "../wire/admin.ts";
+import type { Ban } from "./bans.ts";
 import type { InterestChange } from "./interest-report.ts";
 import type { Limits } from "./limits.ts";
 import type { NameQuestion } from "./name-rights.ts";
@@ -35,12 +37,62 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** Bytes a second that each client may have passed on to others; 0: none. */
+  readonly relayRate: number;
+  /** Other hosts read the directory only while they are on themselves. */
+  readonly isPrivate: boolean;
   /** On which the server listens. */
   readonly port: number;
   /** PEM. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
   readonly json: boolean;
   readonly quiet: boolean;
+  readonly bans: readonly Ban[];
+}
+
+/** One connection, as an administrator sees it. */
+export interface ClientRow {
+  readonly worker: number;
+  readonly connection: number;
+  /** Null while nothing is registered on it. */
+  readonly name: string | null;
+  /** Filled in by the primary. */
+  readonly user: string | null;
+  /** As the kernel says; null where it says nothing. */
+  readonly uid: number | null;
+  /** Null on a Unix socket. */
+  readonly address: string | null;
+  readonly transport: "unix" | "tcp" | "tls";
+  /** Of the key that it has proved last; null if none. */
+  readonly fingerprint: string | null;
+  /** When it connected, ms since the epoch. */
+  readonly since: number;
+}
+
+/** Connections that an administrator closes: of a client by its name, or all of a user or a key. */
+export interface Removal {
+  /** Folded. */
+  readonly name?: string;
+  /** See Ban. */
+  readonly target?: string;
+  /** The administrator. */
+  readonly by: string;
+  /** The end of a ban, ms since the epoch; null: it is none. */
+  readonly until: number | null;
+}
+
+export type AdminAnswer =
+  | { readonly is: "refused"; readonly line: string }
+  /** So many clients or bans were there. */
+  | { readonly is: "done"; readonly count: number }
+  | { readonly is: "clients"; readonly rows: readonly ClientRow[] }
+  | { readonly is: "bans"; readonly bans: readonly Ban[] };
+
+/** An administrator's request, and the connection that it came by. */
+export interface AdminQuestion {
+  readonly uid: number | null;
+  readonly connection: number;
+  readonly request: AdminRequest;
 }
 
 /** One registration, wherever its connection is. */
@@ -67,6 +119,10 @@ export interface WorkerLoad {
   readonly pushes: number;
   readonly coalesced: number;
   readonly unwatched: number;
+  /** Datagrams that were passed on, their bytes, and those that a receiver was too slow for. */
+  readonly relayed: number;
+  readonly relayedBytes: number;
+  readonly relayLost: number;
   /** Milliseconds, of the last interval that was looked at. */
   readonly loopDelayP99: number;
   readonly memory: number;
@@ -92,6 +148,16 @@ export interface TakenMessage {
   readonly bytes: string;
 }
 
+/** A datagram on its way from one client to another. */
+export interface RelayedDatagram {
+  readonly type: "relay";
+  readonly to: Callee;
+  /** Where the receiver's answers go. */
+  readonly from: string;
+  /** base64 */
+  readonly bytes: string;
+}
+
 export type ToPrimary =
   /** The process listens: what was sent before is lost. */
   | { type: "up" }
@@ -111,6 +177,7 @@ export type ToPrimary =
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
   | { type: "mailbox"; id: number; request: MailboxRequest }
+  | RelayedDatagram
   /** Of a client that has messages. */
   | { type: "mail"; to: Callee; count: number }
   /** The connection has gone, and had asked for messages. */
@@ -119,6 +186,11 @@ export type ToPrimary =
   | { type: "ask-right"; id: number; question: NameQuestion }
   | { type: "ask-login"; id: number; uid: number }
   | { type: "load"; id: number; load: WorkerLoad }
+  | { type: "ask-admin"; id: number; question: AdminQuestion }
+  /** Whether that user is an administrator. */
+  | { type: "ask-is-admin"; id: number; uid: number }
+  | { type: "clients"; id: number; rows: readonly ClientRow[] }
+  | { type: "removed"; id: number; count: number }
   | { type: "workerError"; reason: string };
 
 /** Resolves when the message has left this process: a sender that waits for it never fills the channel. */
@@ -137,11 +209,19 @@ export type ToWorker =
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
+  | RelayedDatagram
   /** So many messages wait for a name: whoever is on under it is to be told. */
   | { type: "waiting"; name: string; count: number }
   | { type: "right"; id: number; right: NameRight }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }
+  | { type: "admin"; id: number; answer: AdminAnswer }
+  | { type: "is-admin"; id: number; isAdmin: boolean }
+  | { type: "ask-clients"; id: number }
+  | { type: "remove"; id: number; removal: Removal }
+  | { type: "bans"; bans: readonly Ban[] }
+  /** The server is about to end: its connections end one after the other, within that time; that one last. */
+  | { type: "drain"; withinMs: number; except: number | null }
   /** The directory's objects have been made anew. */
   | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };

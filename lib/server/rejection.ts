@@ -10,11 +10,11 @@ export const PLAIN_SERVER = "-ERR this server does not speak TLS\r\n";
 export const TOO_MANY = "too many connections";
 export const NO_DESCRIPTOR = "no descriptor left for one more connection";
 
-/** @param tls the other side expects TLS: then the reason would be noise */
-export function refuse(socket: Socket, reason: string, tls: boolean): void {
+/** @param tls the other side expects TLS: then the reason would be noise @param word the code of the error reply */
+export function refuse(socket: Socket, reason: string, tls: boolean, word = "FULL"): void {
   socket.on("error", () => {});
   if (tls) socket.destroy();
-  else socket.end(`-FULL ${reason}\r\n`, () => socket.destroy());
+  else socket.end(`-${word} ${reason}\r\n`, () => socket.destroy());
 }
 
 /** A connection that has begun with something else than TLS, at a server that takes nothing else from there. */

@@ -8,6 +8,7 @@ import { Acceptor, listenError, wrongSocket } from "./acceptor.ts";
 import { checkDescriptors } from "./descriptors.ts";
 import { LocalSockets } from "./local-sockets.ts";
 import { MailboxOffice } from "./mailbox-office.ts";
+import { MetricsEndpoint } from "./metrics-endpoint.ts";
 import type { ServerSettings } from "./options.ts";
 import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
@@ -18,6 +19,7 @@ export interface Resources {
   readonly sockets: LocalSockets;
   readonly state: StateDir;
   readonly mailbox: MailboxOffice;
+  readonly metrics: MetricsEndpoint | null;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
   readonly release: () => void;
@@ -39,6 +41,9 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     const { port } = acceptor.address;
     const sockets = await LocalSockets.open({ path: settings.socket, fd: settings.socketFd }, log);
     undo.push(() => sockets.close());
+    const metrics =
+      settings.metrics === null ? null : await MetricsEndpoint.listen(settings.metrics, settings.insecure, log);
+    undo.push(() => metrics?.close());
     const picked = settings.listenFd === null && settings.listen.port === 0;
     const state = settings.ephemeral
       ? passingState()
@@ -55,7 +60,7 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     undo.push(() => void mailbox.close());
     const tls = await loadTls(settings, state.path);
     signal?.throwIfAborted();
-    return { settings, acceptor, sockets, state, mailbox, tls, release };
+    return { settings, acceptor, sockets, state, mailbox, metrics, tls, release };
   } catch (error) {
     release();
     throw error;

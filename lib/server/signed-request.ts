@@ -1,7 +1,9 @@
 // What a signature on a connection has to cover: the nonces of both sides, the server's key, and the channel itself.
 import { isLoopback } from "../base/server-address.ts";
 import { type ConnectionStatement, isSigned, LOCAL_BINDING, uidBinding } from "../crypto/signed-statements.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import { CommandError } from "../wire/commands.ts";
+import { banText } from "./bans.ts";
 import type { Connection } from "./connection.ts";
 import type { WorkerContext } from "./worker-context.ts";
 
@@ -13,6 +15,11 @@ export interface SignedRequest {
    * The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where it is unknown.
    */
   readonly uid: number | null;
+}
+
+/** The keys that this one replaces, as the connection has proved. */
+export function followedBy({ follows }: Connection, key: string): NameRight["follows"] {
+  return follows?.key === key ? follows : undefined;
 }
 
 interface Signature {
@@ -43,6 +50,9 @@ export function checkSigned(
   if (binding === LOCAL_BINDING && !isLoopback(address) && !insecure) {
     throw new CommandError("NOAUTH nothing ties a signature from another host to a plain connection: connect with TLS");
   }
+  if (context.isDraining) throw new CommandError("TRYAGAIN this server is about to end: come back to the next one");
+  const ban = context.bans.ofKey(key);
+  if (ban !== null) throw new CommandError(`BANNED ${banText(ban)}`);
   const statement = { serverNonce: nonces.server, clientNonce: nonces.client, serverKey };
   const isSignedWith = (tied: string): boolean => isSigned(bytes({ ...statement, binding: tied }), key, signature);
   const { serverNonce } = statement;

@@ -79,9 +79,13 @@ export class UserDatabase {
     return withTimeout(START_MS, this.#up, false);
   }
 
-  /** @param user login or uid. Never throws, and takes about two seconds at most. */
-  find(user: string | number): Promise<Account> {
-    const kept = this.#kept.get(user);
+  /**
+   * Never throws, and takes about two seconds at most.
+   * @param user login or uid
+   * @param isAnew an earlier answer does not count
+   */
+  find(user: string | number, isAnew = false): Promise<Account> {
+    const kept = isAnew ? undefined : this.#kept.get(user);
     if (kept !== undefined && kept.until > performance.now()) return Promise.resolve(kept.account);
     const asked = this.#asking.get(user) ?? this.#ask(user).finally(() => this.#asking.delete(user));
     this.#asking.set(user, asked);

@@ -3,7 +3,18 @@ import type { Socket } from "node:net";
 import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { InterestIndex } from "./interest-index.ts";
-import type { Callee, MailboxAnswer, MailboxRequest, ToPrimary, ToWorker, WorkerLoad } from "./messages.ts";
+import type {
+  AdminAnswer,
+  AdminQuestion,
+  Callee,
+  ClientRow,
+  MailboxAnswer,
+  MailboxRequest,
+  Removal,
+  ToPrimary,
+  ToWorker,
+  WorkerLoad,
+} from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
 
@@ -31,6 +42,8 @@ const REOPEN_MS = 2_000;
 
 /** Ms that INFO waits for the counters of a worker that is busy or dying. */
 const LOAD_TIMEOUT_MS = 500;
+/** The same for what an administrator asks: it may be the busy worker that is asked about. */
+const ADMIN_TIMEOUT_MS = 5_000;
 
 export interface BusOwner {
   /** The first watcher has come, or the last one has gone: see isWatched. */
@@ -49,13 +62,17 @@ export interface BusOwner {
   infoText(loads: readonly WorkerLoad[]): string;
   rightTo(question: NameQuestion): Promise<NameRight>;
   loginOf(uid: number): Promise<string | null>;
+  /** Does not reject, and the next does not. @param id of the worker */
+  admin(id: number, question: AdminQuestion): Promise<AdminAnswer>;
+  isAdmin(uid: number): Promise<boolean>;
 }
 
 export class WorkerBus {
   readonly #owner: BusOwner;
   readonly #workers = new Map<number, WorkerState>();
+  /** Questions to workers, by their numbers. */
+  readonly #asked = new Map<number, (answer: never) => void>();
   readonly #interests = new InterestIndex();
-  readonly #loads = new Map<number, (load: WorkerLoad) => void>();
   #lastQuestion = 0;
   /** Events passed on, one for each worker that got it. */
   relayed = 0;
@@ -166,6 +183,9 @@ export class WorkerBus {
       case "call":
         this.#sendTo(message.to, { type: "call", to: message.to, from: message.from });
         break;
+      case "relay":
+        this.#sendTo(message.to, message);
+        break;
       case "replaced":
         this.#sendTo(message.to, { type: "replaced", to: message.to });
         break;
@@ -195,9 +215,24 @@ export class WorkerBus {
           member.worker.send({ type: "login", id: message.id, login });
         });
         break;
+      case "ask-admin":
+        void this.#owner.admin(id, message.question).then((answer) => {
+          member.worker.send({ type: "admin", id: message.id, answer });
+        });
+        break;
+      case "ask-is-admin":
+        void this.#owner.isAdmin(message.uid).then((isAdmin) => {
+          member.worker.send({ type: "is-admin", id: message.id, isAdmin });
+        });
+        break;
       case "load":
-        this.#loads.get(message.id)?.(message.load);
-        this.#loads.delete(message.id);
+        this.#answered(message.id, message.load);
+        break;
+      case "clients":
+        this.#answered(message.id, message.rows);
+        break;
+      case "removed":
+        this.#answered(message.id, message.count);
         break;
       case "workerError":
         this.#owner.workerError(message.reason);
@@ -229,24 +264,55 @@ export class WorkerBus {
   }
 
   /** The counters of every worker that answers in time. */
-  async stats(): Promise<WorkerLoad[]> {
-    const asked = [...this.#workers.values()].map(({ worker }) => this.#load(worker));
-    return (await Promise.all(asked)).filter((load) => load !== null);
+  stats(): Promise<WorkerLoad[]> {
+    return this.#askAll((id) => ({ type: "ask-load", id }), LOAD_TIMEOUT_MS);
   }
 
-  #load(worker: WorkerHandle): Promise<WorkerLoad | null> {
+  /** All connections. */
+  async clients(): Promise<ClientRow[]> {
+    return (await this.#askAll<ClientRow[]>((id) => ({ type: "ask-clients", id }), ADMIN_TIMEOUT_MS)).flat();
+  }
+
+  /** Closes connections, wherever they are. @returns how many */
+  async removeClients(removal: Removal): Promise<number> {
+    const counts = await this.#askAll<number>((id) => ({ type: "remove", id, removal }), ADMIN_TIMEOUT_MS);
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Ends all connections, one after the other; that one last. */
+  drain(
+    withinMs: number,
+    { worker: last, connection }: { readonly worker: number; readonly connection: number },
+  ): void {
+    for (const [id, { worker }] of this.#workers) {
+      worker.send({ type: "drain", withinMs, except: id === last ? connection : null });
+    }
+  }
+
+  /** The answers of every worker that answers in time. */
+  async #askAll<T>(question: (id: number) => ToWorker, limitMs: number): Promise<T[]> {
+    const asked = [...this.#workers.values()].map(({ worker }) => this.#ask<T>(worker, question, limitMs));
+    return (await Promise.all(asked)).filter((answer) => answer !== null);
+  }
+
+  #ask<T>(worker: WorkerHandle, question: (id: number) => ToWorker, limitMs: number): Promise<T | null> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
-        this.#loads.delete(id);
+        this.#asked.delete(id);
         resolve(null);
-      }, LOAD_TIMEOUT_MS);
-      this.#loads.set(id, (load) => {
+      }, limitMs);
+      this.#asked.set(id, (answer: T) => {
         clearTimeout(timer);
-        resolve(load);
+        resolve(answer);
       });
-      worker.send({ type: "ask-load", id });
+      worker.send(question(id));
     });
+  }
+
+  #answered(id: number, answer: unknown): void {
+    this.#asked.get(id)?.(answer as never);
+    this.#asked.delete(id);
   }
 
   #sendTo(callee: Callee, message: ToWorker): void {

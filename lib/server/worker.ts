@@ -3,20 +3,24 @@
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
+import { foldName } from "../base/names.ts";
 import { isLoopback } from "../base/server-address.ts";
+import { fingerprint } from "../crypto/fingerprint.ts";
 import { Identity } from "../crypto/identity.ts";
 import type { Directory, DirectoryConfig } from "../directory/directory.ts";
 import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { Announcer, callPush, closingPush, mailPush, probePush } from "./announcer.ts";
+import { isRemoved } from "./administration.ts";
+import { Announcer, callPush, closingPush, mailPush, probePush, removedPush } from "./announcer.ts";
 import { tellOfMail } from "./commands/mailbox.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
 import {
   CONCURRENT_ALLS,
+  DRAIN_TURN_MS,
   HANDSHAKE_MS,
   HEALTH_CHECK_MS,
   KEEPALIVE_MS,
@@ -26,7 +30,7 @@ import {
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
-import type { Callee, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, ClientRow, Removal, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import type { Origin } from "./origin.ts";
 import { refuse, refusePlain, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
@@ -106,6 +110,9 @@ export class Worker {
       case "replaced":
         this.#replaced(message.to);
         break;
+      case "relay":
+        context.deliverRelayed(message.to, message.from, Buffer.from(message.bytes, "base64"));
+        break;
       case "mail":
         this.#mail(message.to, message.count);
         break;
@@ -123,6 +130,24 @@ export class Worker {
         break;
       case "login":
         context.answer(message.id, message.login);
+        break;
+      case "admin":
+        context.answer(message.id, message.answer);
+        break;
+      case "is-admin":
+        context.answer(message.id, message.isAdmin);
+        break;
+      case "ask-clients":
+        void context.send({ type: "clients", id: message.id, rows: this.#rows() });
+        break;
+      case "remove":
+        void this.#remove(message.removal).then((count) => context.send({ type: "removed", id: message.id, count }));
+        break;
+      case "bans":
+        context.bans.replace(message.bans);
+        break;
+      case "drain":
+        this.#drain(message.withinMs, message.except);
         break;
       case "ask-load":
         void context.send({ type: "load", id: message.id, load: context.load(this.#delay.p99()) });
@@ -160,6 +185,57 @@ export class Worker {
       connection.client = null;
       connection.end();
     }
+  }
+
+  /** Tells all clients, and ends their connections one after the other: they do not all come to the next server at once. */
+  #drain(withinMs: number, except: number | null): void {
+    const context = this.#context;
+    context.isDraining = true;
+    const push = closingPush("drain");
+    const left: Connection[] = [];
+    for (const connection of context.connections.values()) {
+      if (connection.id === except) continue;
+      if (connection.protocol === 3) context.push(connection, push);
+      left.push(connection);
+    }
+    const turns = Math.max(1, Math.floor(withinMs / DRAIN_TURN_MS));
+    const perTurn = Math.ceil(left.length / turns);
+    const timer = setInterval(() => {
+      for (const connection of left.splice(0, perTurn)) {
+        connection.client = null; // the row goes with the directory: nobody is told that its client has left
+        connection.end();
+      }
+      if (left.length === 0) clearInterval(timer);
+    }, DRAIN_TURN_MS).unref();
+  }
+
+  #rows(): ClientRow[] {
+    const worker = this.#context.config.id;
+    return [...this.#context.connections.values()]
+      .filter((connection) => !connection.ended)
+      .map((connection) => {
+        const { id, client, origin, key, since, transport } = connection;
+        const print = key === null ? null : fingerprint(Buffer.from(key, "base64"));
+        const { uid, address } = origin;
+        const name = client?.claim.name ?? null;
+        return { worker, connection: id, name, user: null, uid, address, transport, fingerprint: print, since };
+      });
+  }
+
+  /** Each hears who has removed it, and that it should not come back; its row is gone when this is fulfilled. */
+  async #remove(removal: Removal): Promise<number> {
+    const context = this.#context;
+    const found = [...context.connections.values()].filter(({ ended, client, origin, key }) => {
+      const folded = client === null ? null : foldName(client.claim.name);
+      const print = key === null ? null : fingerprint(Buffer.from(key, "base64"));
+      return !ended && isRemoved(removal, { folded, peerUid: origin.peerUid, fingerprint: print });
+    });
+    for (const connection of found) {
+      if (connection.protocol === 3) context.push(connection, removedPush(removal));
+      connection.end();
+    }
+    await Promise.all(found.map((connection) => context.unregister(connection)));
+    return found.length;
   }
 
   close(): void {

@@ -10,6 +10,7 @@ import { constants } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { withTimeout } from "../base/async.ts";
+import { failpoint } from "./failpoint.ts";
 
 /** Milliseconds from the writing of a line to its sync: what a power cut may take. */
 const SYNC_MS = 200;
@@ -151,6 +152,7 @@ export class LineJournal {
     this.#size += bytes.length;
     while (bytes.length > 0) bytes = bytes.subarray((await file.write(bytes)).bytesWritten);
     this.#isDirty = true;
+    await failpoint("line written");
     this.#syncTimer ??= setTimeout(() => this.#onSyncDue(), SYNC_MS).unref();
   }
 
@@ -183,6 +185,7 @@ export class LineJournal {
     if (!this.#isDirty || this.#file === undefined) return;
     this.#isDirty = false;
     await this.#file.datasync();
+    await failpoint("line synced");
   }
 
   async #leaveFile(): Promise<void> {

@@ -33,6 +33,14 @@ const ACCOUNT_SHARE = 1 / 4;
 const UNATTESTED_SHARE = 1 / 10;
 /** What receipts may have, beside the whole. */
 const RECEIPT_SHARE = 1 / 16;
+export interface MailboxStats {
+  /** Messages and receipts that are kept. */
+  readonly messages: number;
+  /** What they count for, and may count for. */
+  readonly bytes: number;
+  readonly limit: number;
+}
+
 /** What a message counts for beside its bytes: an inode, and its place in the index. */
 const FILE_COST = 512;
 const EXPIRE_EVERY_MS = 60_000;
@@ -120,6 +128,11 @@ export class Mailbox {
     const mailbox = new Mailbox(path, options);
     await mailbox.#load();
     return mailbox;
+  }
+
+  get stats(): MailboxStats {
+    const { texts, receipts } = this.#costs;
+    return { messages: this.#byName.size, bytes: texts + receipts, limit: this.#limits.bytes * (1 + RECEIPT_SHARE) };
   }
 
   /** When a message left now is discarded. */

@@ -11,7 +11,7 @@ import { type FileNews, fileText, progressBar } from "../files.ts";
 import { clientTable, localTable, messageLines, outgoingLines } from "../format.ts";
 import { describeError } from "../output.ts";
 import { painter, plain } from "../style.ts";
-import { Terminal } from "../terminal/terminal.ts";
+import { DEFAULT_COLUMNS, Terminal } from "../terminal/terminal.ts";
 import { duration } from "../times.ts";
 import { Bell } from "./bell.ts";
 import { DayClock } from "./day-clock.ts";
@@ -39,6 +39,7 @@ import {
   receiptText,
   roomResultShort,
   roomText,
+  runnerOf,
   statusText,
   welcome,
   whenOffText,
@@ -113,6 +114,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     },
     onCutPaste: () => say("the end of the paste has not arrived: see what there is of it before you press Enter"),
   });
+  const columns = (): number => process.stdout.columns || DEFAULT_COLUMNS;
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
@@ -126,7 +128,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     if (partners.size > PARTNERS_LIMIT && oldest !== undefined) partners.delete(oldest);
   };
   const showPending = (): void => {
-    const moving = [...files.values()].slice(-PENDING_SHOWN).map(progressBar);
+    const moving = [...files.values()].slice(-PENDING_SHOWN).map((file) => progressBar(file, columns()));
     terminal.setStatus([...statusRows(pending, marks), ...moving]);
   };
   const settle = (id: string, mark: string, at: number): string[] => {
@@ -143,9 +145,15 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   };
   const bell = new Bell(options.bell, () => terminal.ring());
   const news = new ServerNews(say);
+  let isOfHost = (): boolean => false;
   terminal.open();
   return {
-    registered: (client) => say(welcome(client)),
+    registered: (client) => {
+      isOfHost = () => client.standing.transport === "unix";
+      say(welcome(client));
+      const runner = runnerOf(client);
+      if (runner !== null) say(runner);
+    },
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
@@ -188,6 +196,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    path: () => {},
     kept: (event) => {
       show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
     },
@@ -245,7 +254,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       say(ownStatusText(state, text));
       onStatus(state);
     },
-    server: (event) => news.hear(event),
+    server: (event) => news.hear(event, isOfHost()),
     error: (error) => show([paint("red", `* ${escapeControls(describeError(error).message)}`)]),
     partner: (name) => {
       hasPartner = name !== null;

@@ -12,7 +12,7 @@ const BELL = "\x07";
 /** Ms without input after which what comes is a key that somebody has pressed: pieces of a paste follow each other faster. */
 const KEY_GAP_MS = 50;
 /** Size assumed where the terminal has none (0 columns, as some serial lines say). */
-const DEFAULT_COLUMNS = 80;
+export const DEFAULT_COLUMNS = 80;
 const DEFAULT_ROWS = 24;
 
 export interface TerminalOptions {

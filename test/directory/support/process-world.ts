@@ -163,6 +163,9 @@ class RemoteDirectory implements Directory {
   bind(name: string, key: string, right: NameRight = NO_RIGHT): Promise<void> {
     return this.#worker.call("bind", name, key, right);
   }
+  release(name: string): Promise<boolean> {
+    return this.#worker.call("release", name);
+  }
 
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
     const id = ++this.#lastWatch;
