@@ -37,6 +37,8 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** MUNGE credentials count. */
+  readonly munge: boolean;
   /** On which the server listens. */
   readonly port: number;
   /** PEM. */
