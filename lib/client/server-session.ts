@@ -32,6 +32,7 @@ import {
   registrationRequest,
   type SignedCommand,
 } from "./register-request.ts";
+import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
@@ -55,7 +56,7 @@ const MAX_FIRST_ENTRIES = 5;
 const MAX_CLAIM_IDS = 8;
 /** Names that are watched because this client deals with them: a server takes 1,024 with rooms and those that are waited for. */
 const MAX_DEALT_WITH = 512;
-/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
+/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s), and how many are on. */
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
@@ -67,6 +68,8 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** Datagrams may go over the server; default: true. */
+  readonly relay?: boolean | undefined;
   /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
   readonly chain: string;
   readonly checkCertificate: (certificate: Buffer) => void;
@@ -87,6 +90,8 @@ interface SessionEvents {
   seen: [entry: DirectoryEntry];
   /** The server has messages for this client. */
   mail: [];
+  /** The server has passed a datagram on. `place`: where answers go. */
+  relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
@@ -125,6 +130,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
+  /** Clients that the server has, as it said last. */
+  #clients = 0;
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
@@ -159,9 +166,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
-  /** The server is on this host, or speaks through a forwarder on it. */
+  /** The server is on this host. */
   get isBesideServer(): boolean {
-    return isLoopback(this.localAddress);
+    return isLoopback(this.localAddress) && !this.#greeting.isForwarded;
+  }
+
+  /** Datagrams may go over the server, as both sides want it. */
+  get canRelay(): boolean {
+    return this.#greeting.relays && this.#options.relay !== false;
+  }
+
+  /** Where the directory has this client; empty for one that is not registered. */
+  get endpoints(): readonly ClientEndpoint[] {
+    return this.#isRegistered ? this.#endpoints : [];
+  }
+
+  /** Passes a datagram on to a place behind the relay, or loses it. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.canRelay && this.isConnected) this.#connection.relay(place, datagram);
   }
 
   /** All clients of this server are on this host. */
@@ -365,6 +387,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.#hearsAll = true;
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
+      if (error.code === "NOPERM") throw TalkError.refused(error.message, error);
       if (error.code !== "TOOMANY") throw TalkError.protocol(`WATCH is answered with "${error.message}"`, error);
       await this.#watchDealtWith();
     }
@@ -460,7 +483,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#greeting = await this.#connection.hello(); // the nonce is used up
       }
     }
-    await watching;
+    // A private server tells only those who are on. Who came in between is seen when somebody looks.
+    await watching.catch((error: unknown) => {
+      if (!(error instanceof TalkError) || error.code !== "refused") throw error;
+      return this.#watchAll();
+    });
     this.#isRegistered = true;
     // After a restart of the server; else it is in them still.
     await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
@@ -550,13 +577,30 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     connection.once("close", () => this.#onLost());
     if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
-    this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
+    this.#ping = setInterval(() => this.#askCount(), PING_EVERY_MS).unref();
+    this.#askCount();
+  }
+
+  /** Any answer says that the server is there. This one says among how many this client comes back, too. */
+  #askCount(): void {
+    this.#connection.command("COUNT").then(
+      (clients) => {
+        if (typeof clients === "number") this.#clients = clients;
+      },
+      () => {},
+    );
   }
 
   #onPush(values: RespValue[]): void {
     const [kind, name, client] = values;
     if (kind === "room") {
       this.#onRoomPush(values);
+      return;
+    }
+    if (kind === "relay") {
+      const [, place, datagram] = values;
+      const isWanted = this.#options.relay !== false;
+      if (isWanted && typeof place === "string" && Buffer.isBuffer(datagram)) this.emit("relayed", place, datagram);
       return;
     }
     // The server asks a silent client whether it is there: any request is the answer.
@@ -608,7 +652,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   async #reconnect(): Promise<void> {
     const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      const limits = isLocal ? LOCAL_RECONNECT : RECONNECT;
+      const pauseMs = returnDelayMs(attempt, this.#clients, { limits, longestMs: RECONNECT.maxMs });
+      await sleep(pauseMs, this.#stop.signal);
       let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({

@@ -330,6 +330,8 @@ export class LookupServer implements AsyncDisposable {
       serverUser: this.#user,
       openNames: this.#settings.openNames,
       munge: this.#munge,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

@@ -45,6 +45,7 @@ export const COMMANDS = {
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
   TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },
+  RELAY: { min: 3, max: 3, summary: "Passes a sealed datagram on to a client; null if it is not here: name bytes" },
   DONE: { min: 2, max: ANY, summary: "Forgets messages that this connection has taken: name… [LOST]" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },

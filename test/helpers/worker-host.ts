@@ -73,6 +73,8 @@ export class WorkerHost implements AsyncDisposable {
       serverUser: null,
       openNames: false,
       munge: false,
+      relayRate: 256 * 1024,
+      isPrivate: false,
       tls: null,
       json: false,
       quiet: true,

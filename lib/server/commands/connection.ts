@@ -41,7 +41,7 @@ export const hello: Handler = (context, connection, args, out) => {
   const isBound = binding !== null && binding !== LOCAL_BINDING;
   const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
   const takesMunge = munge && address !== null;
-  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (takesMunge ? 1 : 0) + signed, connection.protocol);
+  out.map(15 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (takesMunge ? 1 : 0) + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -67,6 +67,9 @@ export const hello: Handler = (context, connection, args, out) => {
   // A client beside a server that other hosts can reach must be reachable for their clients, too.
   out.bulk("scope");
   out.bulk(scope);
+  // Whether datagrams are passed on between clients that no direct path connects.
+  out.bulk("relay");
+  out.integer(context.relays === null ? 0 : 1);
   out.bulk("uid");
   out.integer(process.geteuid?.() ?? 0);
   out.bulk("user");

@@ -1,7 +1,7 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
 import { foldName } from "../../base/names.ts";
 import { predecessorsOf } from "../../crypto/rotation.ts";
-import { claimBytes, decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
+import { claimBytes, claimIdOf, decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
 import { type ClaimArguments, CommandError, parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
@@ -41,6 +41,7 @@ async function bind(
   const right = await rightOfSpeaker(context, name, signed, munge);
   const follows = followedBy(connection, key);
   await context.directory.bind(name, key, { ...right, follows, also: also ?? undefined });
+  connection.claimed = { name, claimId: claimIdOf(signed.serverNonce) };
   connection.provenName = foldName(name);
   connection.write((out) => out.simple(okFor(right)));
 }
