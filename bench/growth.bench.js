@@ -1,8 +1,14 @@
-// Growth: what a registration and a visit cost among few and among many.
+// Growth: what a registration, a visit and a restart cost among few and among many. The first table is of connections that speak
+// the protocol and no more, the second of clients as programs use them. Takes two or three minutes.
 import { raiseDescriptors } from "./growth/descriptors.js";
+import { writePlot } from "./growth/plot.js";
 import { rawConnections } from "./growth/raw.js";
+import { storm } from "./growth/storm.js";
+import { talkClients } from "./growth/talk.js";
 
 export async function run(report) {
   raiseDescriptors();
-  await rawConnections(report);
+  writePlot(await rawConnections(report));
+  await storm(report);
+  await talkClients(report);
 }

@@ -74,6 +74,44 @@ for (const manager of ["pnpm@10", "yarn@1"]) {
   check(`works installed by ${manager}`, added && works(folder));
 }
 
+/** What the foreign addon does in its own Node, emulated: objects, waits, the lock, and a signal with its value. */
+const FOREIGN = `
+  const { ReadersWriterLock, Semaphore, SharedMemory, sigaction, sigqueue } = require("ptalk/ipc");
+  const name = "/test-package-" + process.pid;
+  (async () => {
+    const memory = SharedMemory.create(name, { size: 4096 });
+    new Int32Array(memory.buffer)[1023] = 7;
+    const again = SharedMemory.open(name);
+    const semaphore = Semaphore.create(name, { value: 0 });
+    const lock = ReadersWriterLock.openOrCreate(name + ".lock");
+    try {
+      setTimeout(() => semaphore.post(), 10);
+      const woken = await semaphore.waitAsync({ timeoutMs: 10_000 });
+      const inside = await lock.withWrite(() => lock.stats().acquisitions);
+      const signal = new Promise((resolve) => sigaction("SIGRTMIN+1", resolve));
+      sigqueue(process.pid, "SIGRTMIN+1", 42);
+      const { pid, value } = await signal;
+      console.log([process.arch, new Int32Array(again.buffer)[1023], woken, inside, pid === process.pid, value].join(" "));
+    } finally {
+      for (const object of [memory, semaphore, lock]) object.unlink();
+    }
+    process.exit();
+  })();
+`;
+const OTHER = process.arch === "arm64" ? "x64" : "arm64";
+const TARGET = OTHER === "arm64" ? "aarch64" : "x86_64";
+const emulator = `qemu-${TARGET}-static`;
+if (unscripted && run("sh", ["-c", `command -v ${emulator}`], { expected: true }).ok) {
+  const node = nodeOf("22", OTHER);
+  const emulated = () => run(emulator, ["-L", `/usr/${TARGET}-linux-gnu`, node, "-e", FOREIGN], { cwd: unscripted });
+  check(
+    `the addon for ${OTHER} works, emulated`,
+    node !== null && emulated().stdout.trim() === `${OTHER} 7 true 1 true 42`,
+  );
+} else {
+  console.log(`skipped: the addon for ${OTHER} (apt install qemu-user-static)`);
+}
+
 const OLD = "18";
 const old = nodeOf(OLD);
 if (check(`Node ${OLD} is there`, old !== null) && unscripted) {

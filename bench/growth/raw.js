@@ -5,24 +5,27 @@ import { Client } from "../server/client.js";
 import { median, startPtalk } from "../server/programs.js";
 import { inParallel, measured, untilOn } from "./server-load.js";
 
-const WORKERS = 2;
-const CAPACITY = 16_384;
+export const WORKERS = 2;
+export const CAPACITY = 16_384;
 const SIZES = [0, 500, 2_000, 5_000, 10_000];
 const AT_ONCE = 50;
-const ROUNDS = 5;
+const ROUNDS = 7;
+/** Rounds in which the programs compile what they do most. */
+const WARM_UP = 4;
 const REGISTRATIONS = 500;
 const VISITORS = 100;
 /** Of each visitor, and of each client. */
 const WATCHERS = 8;
 /** Clients whose key is the same: making one costs the load as much as using it. */
 const KEYS = 64;
+const ROOM_SIZE = 20;
 const MIB = 2 ** 20;
 
 const keys = Array.from({ length: KEYS }, () => Identity.generate());
 let round = 0;
 
 /** A server, and the clients that are on at it. */
-class Crowd {
+export class Crowd {
   static async start(options = {}) {
     const crowd = new Crowd();
     crowd.server = await startPtalk(WORKERS, CAPACITY, false, options);
@@ -36,18 +39,20 @@ class Crowd {
     return this.server.pid;
   }
 
-  /** Until so many are on. Each watches the visitors and neighbours that are its own, and its room. */
+  /** Until so many are on. */
   async growTo(size) {
     const first = this.clients.length;
-    const added = await inParallel(size - first, AT_ONCE, async (i) => {
-      const client = await this.join(`client${first + i}`, first + i);
-      const neighbours = Array.from({ length: WATCHERS - 1 }, (_, k) => `client${Math.max(0, first + i - k - 1)}`);
-      const visitor = first + i < VISITORS * WATCHERS ? [`visitor${(first + i) % VISITORS}`] : [];
-      await client.ask("WATCH", ...neighbours, ...visitor, `#room${Math.floor((first + i) / 20)}`);
-      return client;
-    });
-    this.clients.push(...added);
+    this.clients.push(...(await inParallel(size - first, AT_ONCE, (i) => this.enter(first + i))));
     await untilOn(this.asker, size);
+  }
+
+  /** Takes the crowd's place of that number: each watches the visitors and neighbours that are its own, and its room. */
+  async enter(index) {
+    const client = await this.join(`client${index}`, index);
+    const neighbours = Array.from({ length: WATCHERS - 1 }, (_, k) => `client${Math.max(0, index - k - 1)}`);
+    const visitor = index < VISITORS * WATCHERS ? [`visitor${index % VISITORS}`] : [];
+    await client.ask("WATCH", ...neighbours, ...visitor, `#room${Math.floor(index / ROOM_SIZE)}`);
+    return client;
   }
 
   async join(name, index) {
@@ -98,7 +103,7 @@ class Crowd {
 export async function rawConnections(report) {
   const [empty, full] = [await Crowd.start(), await Crowd.start()];
   const points = [];
-  await empty.registrations(); // compiles
+  for (let i = 0; i < WARM_UP; i++) for (const crowd of [empty, full]) await crowd.registrations();
   for (const size of SIZES) {
     await full.growTo(size);
     await full.registrations();

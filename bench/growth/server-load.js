@@ -7,7 +7,7 @@ const MS = 1000;
 const POLL_MS = 10;
 const PATIENCE_MS = 60_000;
 
-function serverPids(pid) {
+export function serverPids(pid) {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1").trim();
   return [pid, ...children.split(" ").filter(Boolean).map(Number)];
 }

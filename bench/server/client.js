@@ -12,19 +12,27 @@ export class Client {
 
   constructor(port) {
     this.socket = connect(port, "127.0.0.1");
+    this.socket.on("error", (error) => this.#end(error));
+    this.socket.on("close", () => this.#end(new Error("the connection has ended")));
     this.socket.on("data", (chunk) => {
       this.#decoder.push(chunk);
       for (let reply = this.#decoder.next(); reply !== undefined; reply = this.#decoder.next()) {
-        if (!reply.push) this.#waiting.shift()(reply.value);
+        // The server may say why it closes without being asked.
+        if (!reply.push) this.#waiting.shift()?.resolve(reply.value);
       }
     });
   }
 
   ask(...args) {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+    return new Promise((resolve, reject) => {
+      if (this.socket.destroyed) return reject(new Error("the connection has ended"));
+      this.#waiting.push({ resolve, reject });
       this.socket.write(encodeCommand(args));
     });
+  }
+
+  #end(error) {
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
   /** As ptalk does: the server signs the greeting, and the client checks that. */

@@ -66,6 +66,8 @@ export type Remedy =
   | "foreign-port"
   /** Subject: the socket of the host's service. */
   | "start-service"
+  /** It needs a server that keeps names. */
+  | "lasting-server"
   | "more-descriptors"
   | "plain-server"
   /** Subject: HOST:PORT of the server. */

@@ -38,6 +38,8 @@ export function adviceFor(error: unknown): string {
       return "Give another name with --as NAME, or PTALK_NAME";
     case "start-service":
       return `Have the administrator start it (systemctl start ptalk.socket), or remove ${subject} if this host is to have no service`;
+    case "lasting-server":
+      return "Bind it at the server that others reach (--server HOST:PORT), which ptalk serve or the host's service is";
     case "foreign-port":
       return "Use another port (ptalk serve --listen 127.0.0.1:5519, and --server 127.0.0.1:5519 or PTALK_SERVER for everybody), or have that program ended";
     case "plain-server":

@@ -102,8 +102,10 @@ const HELP: Readonly<Record<string, Help>> = {
     examples: [
       ["ptalk key", "your fingerprint"],
       ["ptalk key forget bob", "after a change that was expected"],
+      ["ptalk key rotate", "a new key, which the old one signs"],
+      ["ptalk key claim", "bind your name, without being on"],
     ],
-    statuses: [65, 67, 77],
+    statuses: [65, 67, 69, 73, 77],
   },
   completion: { examples: [['eval "$(ptalk completion bash)"', "in ~/.bashrc"]], statuses: [] },
   config: { examples: [["ptalk config --show-origin", "and where each comes from"]], statuses: [77] },

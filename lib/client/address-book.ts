@@ -23,6 +23,7 @@ import { TalkError } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
+import { predecessorsOf } from "../crypto/rotation.ts";
 import { type Attestation, type DirectoryEntry, type NameOwner, PEER_PROTOCOL } from "../directory/entry.ts";
 import type { PeerIdentity } from "../peer/types.ts";
 import type { PinScope } from "../store/known-directories.ts";
@@ -120,6 +121,16 @@ export class AddressBook {
     return this.#recipient(name, contact);
   }
 
+  /** As known(), but null where a key has changed: find() asks whether the one before has signed it. */
+  atOnce(name: string): Recipient | null {
+    try {
+      return this.known(name);
+    } catch (error) {
+      if (isChangedKey(error)) return null;
+      throw error;
+    }
+  }
+
   /**
    * Whom a message for this name goes to. While the server is away the last known address serves; without one it is waited for.
    * @param shown the name as the caller spells it
@@ -147,6 +158,11 @@ export class AddressBook {
         if (!returns) throw TalkError.noSuchUser(shown);
       } catch (error) {
         onLate();
+        const offered = this.#contacts.get(name)?.entry?.key;
+        if (isChangedKey(error) && offered !== undefined) {
+          await abortable(this.followKey(name, offered, error), signal);
+          continue;
+        }
         if (source.isConnected || !isUnreachable(error)) throw error;
         continue; // it broke off: ask again when it is back
       }
@@ -203,7 +219,13 @@ export class AddressBook {
    */
   verifySender(name: string, key: Buffer): Sender | Promise<Sender> {
     const keyText = key.toString("base64");
-    const isRemembered = this.#isRemembered(name, keyText);
+    let isRemembered: boolean;
+    try {
+      isRemembered = this.#isRemembered(name, keyText);
+    } catch (error) {
+      if (!isChangedKey(error)) throw error;
+      return this.followKey(name, keyText, error).then(() => this.verifySender(name, key));
+    }
     const contact = this.#contacts.get(name);
     const owner = contact?.owner ?? null;
     if (contact && owner !== null) {
@@ -218,6 +240,23 @@ export class AddressBook {
     const waitedMs = askedAt === null ? 0 : performance.now() - askedAt;
     const asked = withTimeout(Math.max(0, patienceMs - waitedMs), this.#askOwner(name), owner);
     return asked.then((answer) => this.#judge(name, keyText, isRemembered, answer));
+  }
+
+  /**
+   * Remembers another key (base64) than before, if the one before has signed it (`ptalk key rotate`); the server keeps the proof. People have
+   * not compared this one: a mark that they did goes, since whoever has stolen a key can sign with it.
+   * @throws mismatch if it has not
+   */
+  async followKey(name: string, key: string, mismatch: TalkError): Promise<void> {
+    const { scope, peers, source } = this.#parts;
+    const before = peers.keyFor(scope(), name);
+    if (before === undefined || !source.isConnected) throw mismatch;
+    const owner = await withTimeout(STRANGER_PATIENCE_MS, this.#ownerNow(name), null);
+    const chain = owner?.key === key ? (owner.chain ?? "") : "";
+    if (chain === "" || predecessorsOf(key, chain)?.includes(before) !== true) throw mismatch;
+    peers.replace(scope(), name, key);
+    const text = `the key of ${JSON.stringify(name)} has changed to ${fingerprintOf(key)}: the one before has signed it, and it is remembered`;
+    process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
   }
 
   /** What the server last said of the client under this name, if that is the one with this key (base64). */
@@ -356,6 +395,11 @@ export class AddressBook {
     if (!source.isConnected) return known;
     // Of somebody who is met for the first time also where it is: an answer finds its way, should the server go away.
     if (!contact?.entry) this.lookup(name).catch(() => {});
+    return (await this.#ownerNow(name)) ?? known;
+  }
+
+  /** As the server says now; null also where it does not answer. */
+  async #ownerNow(name: string): Promise<NameOwner | null> {
     try {
       return await this.#owners.run(name, async () => {
         this.#asked++;
@@ -363,7 +407,7 @@ export class AddressBook {
         asking.onAskedOwner(performance.now());
         try {
           // Of a key with very many names some are its own only while it is on under them.
-          const owner = (await source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
+          const owner = (await this.#parts.source.ownerOf(name)) ?? (await this.lookup(name)) ?? null;
           if (owner !== null) this.#contacts.touch(name).onOwner(owner);
           return owner;
         } finally {
@@ -371,7 +415,7 @@ export class AddressBook {
         }
       });
     } catch {
-      return known;
+      return null;
     }
   }
 
@@ -433,7 +477,7 @@ export class AddressBook {
 
   /** @throws TalkError refused, key-mismatch */
   #judge(name: string, key: string, isRemembered: boolean, owner: NameOwner | null): Sender {
-    const isOwner = owner?.key === key;
+    const isOwner = owner?.key === key || owner?.also?.includes(key) === true;
     if (!isRemembered && owner !== null && !isOwner) {
       throw TalkError.refused(`a stranger calls itself "${name}": the name belongs to another key`);
     }
@@ -498,6 +542,11 @@ export class AddressBook {
 }
 
 const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));
+
+/** The remembered key is another one: its holder may have replaced it. */
+function isChangedKey(error: unknown): error is TalkError {
+  return error instanceof TalkError && error.code === "key-mismatch" && error.remedy === "forget-key";
+}
 
 /** The time that a caller gave is over, and it has not given up itself. */
 function isLate(reason: unknown): boolean {

@@ -44,7 +44,17 @@ export class ServerAdministration implements AsyncDisposable {
 
   /** @throws TalkError unreachable, refused (certificate, banned), protocol; AbortError */
   static async connect(options: OpenDirectoryOptions): Promise<ServerAdministration> {
-    return new ServerAdministration(await openConnection(options), options.server);
+    return new ServerAdministration(await openConnection({ ...options, isAdmin: true }), options.server);
+  }
+
+  /** Whether this user is an administrator. @throws TalkError try-again, unreachable, protocol */
+  async isAllowed(): Promise<boolean> {
+    try {
+      return (await this.#count("CHECK")) > 0;
+    } catch (error) {
+      if (error instanceof TalkError && error.code === "refused") return false;
+      throw error;
+    }
   }
 
   /** All connections but this one. @throws TalkError refused for a user who is no administrator, try-again, unreachable, protocol */

@@ -25,9 +25,9 @@ export async function lookupEntry(connection: ServerConnection, name: string): P
 export async function ownerOf(connection: ServerConnection, name: string): Promise<NameOwner | null> {
   const reply = await connection.ask("OWNER", name);
   if (reply === null) return null;
-  const [key, user, uid, attested, login] = ["key", "user", "uid", "attested", "login"].map((field) =>
-    reply instanceof Map ? reply.get(field) : undefined,
-  );
+  const of = (field: string): RespValue | undefined => (reply instanceof Map ? reply.get(field) : undefined);
+  const [key, user, uid, attested, login] = ["key", "user", "uid", "attested", "login"].map(of);
+  const [also, chain] = [of("also"), of("chain")];
   if (typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) {
     throw TalkError.protocol("OWNER is not answered with a key");
   }
@@ -37,6 +37,8 @@ export async function ownerOf(connection: ServerConnection, name: string): Promi
     uid: typeof uid === "number" ? uid : null,
     attested: attested === "kernel" || attested === "munge" ? attested : null,
     isUnattestedLogin: login === 1,
+    also: Array.isArray(also) ? also.filter((one) => typeof one === "string") : undefined,
+    chain: typeof chain === "string" ? chain : undefined,
   };
 }
 
@@ -84,7 +86,7 @@ export async function openConnection({
   server,
   stateDir = defaultStateDir(),
   ...options
-}: OpenDirectoryOptions): Promise<ServerConnection> {
+}: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
   const address = parseServerAddress(server);
   const known = new KnownServer(stateDir, formatServerAddress(address));
   const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);

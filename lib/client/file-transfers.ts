@@ -36,7 +36,7 @@ const FREE_LOOK_MS = 100;
 export interface FileTransfersParts {
   /** What the sender calls itself. */
   readonly from: string;
-  readonly book: Pick<AddressBook, "known" | "find" | "remember" | "verifySender">;
+  readonly book: Pick<AddressBook, "atOnce" | "find" | "remember" | "verifySender">;
   readonly admission: Pick<Admission, "admits">;
   readonly transport: Pick<PeerTransport, "sendBody" | "leastRoundTripMs">;
   /** Folder of the parts. */
@@ -80,7 +80,7 @@ export class FileTransfers {
     try {
       const limit = AbortSignal.timeout(timeoutMs);
       const until = signal === undefined ? limit : AbortSignal.any([signal, limit]);
-      const recipient = book.known(name) ?? (await book.find(name, to, until));
+      const recipient = book.atOnce(name) ?? (await book.find(name, to, until));
       await file.offer(recipient.peer, Math.max(1, timeoutMs - (performance.now() - since)));
       if (!recipient.isRemembered) book.remember(name, recipient);
       await file.sent();

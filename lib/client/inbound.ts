@@ -53,7 +53,7 @@ export interface InboundParts {
   readonly untilLeftShown: () => Promise<void> | undefined;
   readonly seen: Pick<SeenIds, "has" | "begin" | "addSynced">;
   /** Whether a wall is to be shown as one. */
-  readonly isFromRoot: (message: IncomingMessage) => boolean;
+  readonly isWall: (message: IncomingMessage) => boolean | Promise<boolean>;
   readonly journal: Pick<HistoryJournal, "add" | "addSynced"> | undefined;
   /** Called with how many were folded of whom, where bursts are folded; that needs a journal. */
   readonly onFolded: ((event: FoldedEvent) => void) | undefined;
@@ -107,8 +107,8 @@ export class InboundMessages {
     try {
       // Another program of this user has the name now, and gets it.
       if (this.#isClosed && this.#parts.isUnattended) return;
-      // The ignore list and the filter of senders do not hold back root's messages to everybody.
-      const isWall = incoming.wall === true && this.#parts.isFromRoot(incoming);
+      // The ignore list and the filter of senders do not hold back an administrator's messages to everybody.
+      const isWall = incoming.wall === true && (await this.#parts.isWall(incoming));
       if (!isWall && !(await this.#admits(incoming))) {
         settle("declined");
         this.#declined++;
@@ -136,11 +136,11 @@ export class InboundMessages {
       }
       if (this.#parts.receiveAfter !== undefined) await this.#parts.receiveAfter;
       if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
-      const { id, from, text, at, again, auto, leftAt = null } = incoming;
+      const { id, from, text, at, again, auto, via, leftAt = null } = incoming;
       const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
-        ...{ room, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
+        ...{ room, via: leftAt === null ? via : "mailbox", leftAt, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);
       if (shown === null) {

@@ -32,9 +32,11 @@ const debug = debuglog("ptalk-client");
 export interface LeftParts {
   readonly name: string;
   readonly identity: Identity;
+  /** Keys of this user that were replaced lately. */
+  readonly oldIdentities: () => readonly Identity[];
   readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
   readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "serverKey">;
-  readonly book: Pick<AddressBook, "verifySender">;
+  readonly book: Pick<AddressBook, "verifySender" | "followKey">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
   readonly onReceipt: (event: ReceiptEvent) => void;
@@ -55,6 +57,7 @@ export class LeftMessages {
   #isDue = false;
   /** One was not shown: it, and those behind it, are for another program. */
   #isStopped = false;
+  #before: readonly Identity[] | undefined;
   /** The server says that it keeps none. */
   #hasNoMailbox = false;
 
@@ -129,7 +132,7 @@ export class LeftMessages {
 
   /** @returns what the server is to know of it: "done", "lost" (this user has no key that opens it), or nothing: it "stays" there */
   async #receive({ leftAt, again, sealed }: Taken): Promise<"done" | "lost" | "stays"> {
-    const opened = openSealed(this.#parts.identity, sealed);
+    const opened = this.#open(sealed);
     if (!opened) return "lost";
     const body = decodeLeft(opened.body);
     // By a later version, or moved here from another mailbox: it is of no use to anybody.
@@ -155,6 +158,19 @@ export class LeftMessages {
       await this.#sendReceipt(opened.key, from, id, outcome === "accepted" ? "delivered" : "declined");
     }
     return "done";
+  }
+
+  /** What was left before this user's key was replaced is sealed for the one before. */
+  #open(sealed: Buffer): ReturnType<typeof openSealed> {
+    const { identity, oldIdentities } = this.#parts;
+    const opened = openSealed(identity, sealed);
+    if (opened !== null) return opened;
+    this.#before ??= oldIdentities();
+    for (const before of this.#before) {
+      const known = openSealed(before, sealed);
+      if (known !== null) return known;
+    }
+    return null;
   }
 
   /** @param leftAt when it was left at the server: a moment after what it tells of */
@@ -198,10 +214,21 @@ export class LeftMessages {
     const { peers, session } = this.#parts;
     const remembered = peers.keyFor(session.scope, name) ?? null;
     const owner = (await session.ownerOf(name).catch(() => null))?.key ?? null;
-    if (owner !== null) peers.check(session.scope, name, owner);
-    const key = remembered ?? owner;
+    if (owner === null || owner === remembered) return this.#known(shown, remembered);
+    try {
+      peers.check(session.scope, name, owner);
+    } catch (error) {
+      if (!(error instanceof TalkError) || remembered === null) throw error;
+      await this.#parts.book.followKey(name, owner, error);
+      return this.#known(shown, owner);
+    }
+    return { key: Buffer.from(owner, "base64"), isNew: true };
+  }
+
+  /** @throws TalkError no-key */
+  #known(shown: string, key: string | null): { key: Buffer; isNew: boolean } {
     if (key === null) throw TalkError.noKey(shown);
-    return { key: Buffer.from(key, "base64"), isNew: remembered === null };
+    return { key: Buffer.from(key, "base64"), isNew: false };
   }
 
   /** @throws TalkError */

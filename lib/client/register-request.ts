@@ -46,9 +46,11 @@ export function claimRequest({
   name,
   identity,
   statement,
-}: Pick<RegistrationRequest, "name" | "identity" | "statement">): string[] {
-  const signature = identity.sign(claimBytes({ ...statement, name })).toString("base64");
-  return ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+  also,
+}: Pick<RegistrationRequest, "name" | "identity" | "statement"> & { readonly also: string | null }): string[] {
+  const signature = identity.sign(claimBytes({ ...statement, name, also })).toString("base64");
+  const request = ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+  return also === null ? request : [...request, "ALSO", also];
 }
 
 /** A refusal in the words of this program; anything else as it is. */

@@ -25,7 +25,7 @@ import {
 } from "../crypto/signed-statements.ts";
 import { findLiveServer, listenersAt } from "../directory/live-server.ts";
 import { type DialOptions, dialServer } from "../net/dial.ts";
-import { encodeCommand } from "../wire/resp-command.ts";
+import { encodeCommand, type RespArgument } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
 import { namingHolder } from "./port-holder.ts";
@@ -33,6 +33,8 @@ import type { Transport } from "./types.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
+/** Requests under way with which a datagram is lost rather than relayed: a quarter of a second at the relay's usual rate. */
+const MAX_RELAYED = 256;
 /** Milliseconds in which a reply has to come: past it the server counts as gone. */
 const REPLY_LIMIT_MS = 10_000;
 /** The same for the greeting, which costs a server nothing: what holds the port may be something else. */
@@ -60,6 +62,8 @@ export interface ServerGreeting {
   readonly seen: string | null;
   /** Clients of other hosts may want to reach us: the server can be reached from there, or does not say. */
   readonly isForNetwork: boolean;
+  /** It passes datagrams on between clients. */
+  readonly relays: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
   /** Id of its directory, which the server's key has signed. */
@@ -70,7 +74,7 @@ export interface ServerGreeting {
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
   readonly serverUser: string | null;
-  /** It came by TCP here and by a Unix socket there: a program between passes it on. */
+  /** It came by TCP here and by a Unix socket there, or from another host's loopback: a program between passes it on. */
   readonly isForwarded: boolean;
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
@@ -102,6 +106,8 @@ interface ServerConnectionEvents {
 export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly server: string;
   readonly transport: Transport;
+  /** Of the Unix socket, "@name" for an abstract one; null on TCP. */
+  readonly path: string | null;
   readonly #socket: Socket;
   readonly #signal: AbortSignal | undefined;
   readonly #decoder = new ReplyDecoder();
@@ -118,6 +124,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const server = formatServerAddress(address);
     this.server = server;
     this.transport = path !== undefined ? "unix" : "exportKeyingMaterial" in socket ? "tls" : "tcp";
+    this.path = path ?? null;
     this.#socket = socket;
     this.#signal = signal;
     this.#watchdog = setInterval(() => this.#expire(), 1_000).unref();
@@ -137,7 +144,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
    * on with another one. From loopback TCP the connection moves to the server's abstract socket, see local-server.ts.
    * @throws as open(), hello() and checkServerProcess()
    */
-  static async greeted(options: DialOptions): Promise<GreetedConnection> {
+  static async greeted(options: DialOptions & { readonly isAdmin?: boolean }): Promise<GreetedConnection> {
     if (isServiceAt(options.address)) return ServerConnection.#greetedByService(options);
     const local = await ServerConnection.#greetedBesideObjects(options);
     if (local !== null) return local;
@@ -150,7 +157,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       moved = await ServerConnection.#greetedAt({ ...options, socket: path });
     } catch (error) {
       // The port forwards to a server of another host or network namespace: it has none of this kernel's sockets.
-      if (error instanceof TalkError && error.code === "unreachable") return first;
+      if (error instanceof TalkError && error.code === "unreachable") {
+        return { ...first, greeting: { ...first.greeting, isForwarded: true } };
+      }
       first.connection.close();
       throw error;
     }
@@ -181,13 +190,18 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     }
   }
 
-  /** The socket that a default server has beside its objects; null where there is none, or not that server's. */
-  static async #greetedBesideObjects(options: DialOptions): Promise<GreetedConnection | null> {
+  /** The socket that a server has beside its objects; null where there is none for us, or not that server's. */
+  static async #greetedBesideObjects({
+    isAdmin = false,
+    ...options
+  }: DialOptions & { readonly isAdmin?: boolean }): Promise<GreetedConnection | null> {
     const live = isLoopback(options.address.host) && canBeAttested() ? findLiveServer(options.address) : null;
-    if (live === null || !existsSync(live.socket)) return null;
+    const places = live === null ? [] : isAdmin ? [live.socket, live.adminSocket] : [live.socket];
+    const socket = places.find((place) => existsSync(place));
+    if (live === null || socket === undefined) return null;
     let found: GreetedConnection;
     try {
-      found = await ServerConnection.#greetedAt({ ...options, socket: live.socket });
+      found = await ServerConnection.#greetedAt({ ...options, socket });
     } catch (error) {
       if (error instanceof TalkError) return null; // somebody was quicker at that path: the port decides
       throw error;
@@ -271,6 +285,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       uptimeMs,
       seen,
       isForNetwork: reply.get("scope") !== "host",
+      relays: reply.get("relay") === 1,
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       directory,
       isDirect: channel === own && (own === "plain" || isOnChannel(reply.get("channel"))),
@@ -291,7 +306,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   }
 
   /** @returns the reply. @throws ReplyError for an error reply, TalkError unreachable when the connection ends first */
-  command(...args: (string | number)[]): Promise<RespValue> {
+  command(...args: RespArgument[]): Promise<RespValue> {
     if (this.#closed) return Promise.reject(this.#closed);
     if (this.#pending.length >= MAX_PENDING) {
       return Promise.reject(TalkError.unreachable(this.server, `${MAX_PENDING} requests are already under way`));
@@ -303,6 +318,12 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       this.#socket.write(encodeCommand(args));
       process.nextTick(() => this.#socket.uncork());
     });
+  }
+
+  /** Passes a datagram on to that place, or loses it: more than a few that wait for their answers only wait for each other. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.#pending.length >= MAX_RELAYED) return;
+    this.command("RELAY", place, datagram).catch(() => {}); // a loss, as any other
   }
 
   /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full */

@@ -14,18 +14,22 @@ import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
+import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
+import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -43,7 +47,7 @@ const MAX_FIRST_ENTRIES = 5;
 const MAX_CLAIM_IDS = 8;
 /** Names that are watched because this client deals with them: a server takes 1,024 with rooms and those that are waited for. */
 const MAX_DEALT_WITH = 512;
-/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s). */
+/** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s), and how many are on. */
 const PING_EVERY_MS = 10_000;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
@@ -55,6 +59,10 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** Datagrams may go over the server; default: true. */
+  readonly relay?: boolean | undefined;
+  /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
+  readonly chain: string;
   readonly checkCertificate: (certificate: Buffer) => void;
   /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
   readonly identify: (server: MetServer) => PinScope;
@@ -73,6 +81,8 @@ interface SessionEvents {
   seen: [entry: DirectoryEntry];
   /** The server has messages for this client. */
   mail: [];
+  /** The server has passed a datagram on. `place`: where answers go. */
+  relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
@@ -109,6 +119,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #status: { readonly state: PresenceState; readonly text: string } | undefined;
   /** The server knows the TOUCH request. */
   #takesTouch = true;
+  /** Clients that the server has, as it said last. */
+  #clients = 0;
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
@@ -143,9 +155,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
-  /** The server is on this host, or speaks through a forwarder on it. */
+  /** The server is on this host. */
   get isBesideServer(): boolean {
-    return isLoopback(this.localAddress);
+    return isLoopback(this.localAddress) && !this.#greeting.isForwarded;
+  }
+
+  /** Datagrams may go over the server, as both sides want it. */
+  get canRelay(): boolean {
+    return this.#greeting.relays && this.#options.relay !== false;
+  }
+
+  /** Where the directory has this client; empty for one that is not registered. */
+  get endpoints(): readonly ClientEndpoint[] {
+    return this.#isRegistered ? this.#endpoints : [];
+  }
+
+  /** Passes a datagram on to a place behind the relay, or loses it. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.canRelay && this.isConnected) this.#connection.relay(place, datagram);
   }
 
   /** All clients of this server are on this host. */
@@ -174,6 +201,22 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** The kernel that this client runs on is the server's too. */
   get isOnThisHost(): boolean {
     return this.#connection.transport === "unix";
+  }
+
+  /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
+  get isAtRootsServer(): boolean {
+    const { path } = this.#connection;
+    if (path === null || path === SERVICE_SOCKET) return path !== null;
+    // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
+    return this.#greeting.serverUid === 0 && findLiveServer(this.#options.address)?.uid === 0;
+  }
+
+  /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
+  async adminOf(name: string): Promise<AdminHolder | null> {
+    const reply = await this.#connection.command("OWNER", name, "ADMIN").catch(() => null);
+    if (!(reply instanceof Map) || reply.get("admin") !== 1) return null;
+    const [key, uid] = [reply.get("key"), reply.get("uid")];
+    return typeof key === "string" && typeof uid === "number" ? { key, uid } : null;
   }
 
   get isConnected(): boolean {
@@ -206,10 +249,14 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
   }
 
-  /** Speaks under the name without being in the directory: no other client hears of it. @throws as register() */
-  claim(): Promise<void> {
+  /**
+   * Speaks under the name without being in the directory: no other client hears of it.
+   * @param also a further key (base64) that is to have the name
+   * @throws as register()
+   */
+  claim(also: string | null = null): Promise<void> {
     const { name, identity } = this.#options;
-    return this.#begin(() => this.#prove(claimRequest({ name, identity, statement: this.#greeting.statement })));
+    return this.#begin(() => this.#prove(claimRequest({ name, identity, also, statement: this.#greeting.statement })));
   }
 
   /** @throws TalkError unreachable while there is no connection; protocol */
@@ -328,6 +375,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.#hearsAll = true;
     } catch (error) {
       if (!(error instanceof ReplyError)) throw error;
+      if (error.code === "NOPERM") throw TalkError.refused(error.message, error);
       if (error.code !== "TOOMANY") throw TalkError.protocol(`WATCH is answered with "${error.message}"`, error);
       await this.#watchDealtWith();
     }
@@ -423,7 +471,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#greeting = await this.#connection.hello(); // the nonce is used up
       }
     }
-    await watching;
+    // A private server tells only those who are on. Who came in between is seen when somebody looks.
+    await watching.catch((error: unknown) => {
+      if (!(error instanceof TalkError) || error.code !== "refused") throw error;
+      return this.#watchAll();
+    });
     this.#isRegistered = true;
     // After a restart of the server; else it is in them still.
     await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
@@ -480,6 +532,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   async #prove(request: (string | number)[]): Promise<void> {
+    const { chain, identity: own } = this.#options;
+    const key = own.publicKey.toString("base64");
+    // Leaves in one piece with the request. A server of an older version does not know it.
+    if (chain !== "") this.#connection.command("FOLLOWS", key, chain).catch(() => {});
     try {
       await this.#connection.command(...request);
     } catch (error) {
@@ -498,13 +554,30 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     connection.once("close", () => this.#onLost());
     if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
-    this.#ping = setInterval(() => connection.command("PING").catch(() => {}), PING_EVERY_MS).unref();
+    this.#ping = setInterval(() => this.#askCount(), PING_EVERY_MS).unref();
+    this.#askCount();
+  }
+
+  /** Any answer says that the server is there. This one says among how many this client comes back, too. */
+  #askCount(): void {
+    this.#connection.command("COUNT").then(
+      (clients) => {
+        if (typeof clients === "number") this.#clients = clients;
+      },
+      () => {},
+    );
   }
 
   #onPush(values: RespValue[]): void {
     const [kind, name, client] = values;
     if (kind === "room") {
       this.#onRoomPush(values);
+      return;
+    }
+    if (kind === "relay") {
+      const [, place, datagram] = values;
+      const isWanted = this.#options.relay !== false;
+      if (isWanted && typeof place === "string" && Buffer.isBuffer(datagram)) this.emit("relayed", place, datagram);
       return;
     }
     // The server asks a silent client whether it is there: any request is the answer.
@@ -514,7 +587,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
-    else if (kind === "closing") this.emit("server", { state: "closing" });
+    else if (kind === "closing") this.#tellOfServer("closing");
     else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
@@ -539,7 +612,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #onLost(): void {
     clearInterval(this.#ping);
     if (this.#isClosing) return;
-    this.emit("server", { state: "lost" });
+    this.#tellOfServer("lost");
     this.#reconnect().catch((error: Error) => this.#giveUp(error));
   }
 
@@ -556,7 +629,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   async #reconnect(): Promise<void> {
     const isLocal = isLoopback(this.#options.address.host);
     for (let attempt = 0; ; attempt++) {
-      await sleep(backoffMs(attempt, isLocal ? LOCAL_RECONNECT : RECONNECT), this.#stop.signal);
+      const limits = isLocal ? LOCAL_RECONNECT : RECONNECT;
+      const pauseMs = returnDelayMs(attempt, this.#clients, { limits, longestMs: RECONNECT.maxMs });
+      await sleep(pauseMs, this.#stop.signal);
       let isGreeted = false;
       try {
         const { connection, greeting } = await ServerConnection.greeted({
@@ -582,7 +657,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#reconnects++;
     this.#refusal = "";
     this.#watchOver();
-    this.emit("server", { state: "back" });
+    this.#tellOfServer("back");
     this.#wake();
   }
 
@@ -594,6 +669,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** @throws TalkError refused */
+  #tellOfServer(state: ServerEvent["state"]): void {
+    const { serverUid: uid, serverUser: user } = this.#greeting;
+    this.emit("server", { state, address: this.#connection.server, uid, user });
+  }
+
   #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
     this.#scope = identified(this.#options, { connection, greeting });
     this.#connection = connection;

@@ -17,13 +17,14 @@ import { isServiceAt } from "../base/service.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
 import { PeerTransport } from "../peer/transport.ts";
-import type { PeerTransportOptions } from "../peer/types.ts";
+import type { IncomingMessage, PeerTransportOptions } from "../peer/types.ts";
 import { addOwnKey } from "../presence/local-keys.ts";
 import { listLocal } from "../presence/local-list.ts";
 import { LocalPresence } from "../presence/presence.ts";
 import type { HistoryJournal } from "../store/history/journal.ts";
 import { IgnoreList } from "../store/ignored.ts";
 import { KnownPeers } from "../store/known-peers.ts";
+import { chainTo, oldIdentities } from "../store/own-keys.ts";
 import { SeenIds } from "../store/seen-ids.ts";
 import { keyFile, partsFolder } from "../store/state-paths.ts";
 import { MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -41,6 +42,7 @@ import { LocalUsers } from "./local-users.ts";
 import {
   type CheckedSend,
   checkSend,
+  type Delivery,
   failedCode,
   isUnconfirmed,
   OutboundMessages,
@@ -72,7 +74,7 @@ import type {
   Via,
   WallResult,
 } from "./types.ts";
-import { isFromRoot, sendWall } from "./wall.ts";
+import { isFromAdmin, isFromRoot, sendWall } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
@@ -154,7 +156,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       untilLeftShown: () => this.#leftShown,
       seen: this.#seen,
       journal,
-      isFromRoot,
+      isWall: (message) => this.#isWall(message),
       onFolded: options.fold ? (event) => this.#tell("folded", event) : undefined,
       isUnattended: options.unattended ?? false,
       client: this,
@@ -173,7 +175,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       if (this.#files !== undefined) this.#files.receive(body, settle);
       else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
+    transport.on("path", ({ name, via, endpoint }) => {
+      this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
+    });
     transport.on("error", (error) => this.#fail(error));
+    session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
     this.#rooms = new Rooms({
       name: this.name,
       source: session,
@@ -226,6 +232,8 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       identity,
       insecure: options.insecure ?? false,
       listed: options.listed,
+      relay: options.relay,
+      chain: chainTo(stateDir, identity),
       checkCertificate: (certificate) => known.checkCertificate(certificate),
       identify: (met) => known.identify(met),
       signal,
@@ -235,7 +243,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // Where all clients of the server are on this host, no other host has to reach the socket.
       const bound = session.isOfHost ? { address: session.localAddress } : {};
-      const transport = await openChatSocket(options, { identity, ...bound });
+      const relay = (place: string, datagram: Buffer) => session.relay(place, datagram);
+      const ownHomes = () => session.endpoints;
+      const transport = await openChatSocket(options, { identity, ...bound, relay, ownHomes });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -315,13 +325,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry | KeptEvent }> {
     const { auto, repeated } = limits;
     const startedAt = performance.now();
-    let recipient: DirectoryEntry | KeptEvent;
+    let outcome: Delivery | KeptEvent;
     try {
       const message = { id, to, text, room, auto, repeated };
-      if (room === undefined && limits.leaves) recipient = await this.#sendOrLeave(message, limits);
+      if (room === undefined && limits.leaves) outcome = await this.#sendOrLeave(message, limits);
       else if (room === undefined && limits.waitMs !== undefined)
-        recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
-      else recipient = await this.#outbound.send(message, limits);
+        outcome = await this.#sendWhenOn(message, limits, limits.waitMs);
+      else outcome = await this.#outbound.send(message, limits);
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -333,12 +343,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       throw error;
     }
     const ms = sinceMs(startedAt);
-    if ("until" in recipient) {
-      this.#tell("kept", recipient);
-      return { ms, via: "mailbox", recipient };
+    if ("until" in outcome) {
+      this.#tell("kept", outcome);
+      return { ms, via: "mailbox", recipient: outcome };
     }
     this.#presence?.sent();
-    const via = "direct";
+    const { recipient, via } = outcome;
     this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
     return { ms, via, recipient };
   }
@@ -407,7 +417,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
-  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
+  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<Delivery | KeptEvent> {
     try {
       // A recipient on its way back finds it in the mailbox: no reason to hold the sender up.
       return await this.#outbound.send(message, { ...limits, awaitsReturn: false });
@@ -433,7 +443,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       const parts = { book: this.#book, inbound: this.#inbound, seen: this.#seen, session: this.#session };
       const { name } = this;
       const onReceipt = (event: ReceiptEvent): void => this.#tell("receipt", event);
-      return new LeftMessages({ ...this.#leftParts, ...parts, name, onReceipt });
+      return new LeftMessages({
+        ...this.#leftParts,
+        ...parts,
+        oldIdentities: () => oldIdentities(this.#stateDir),
+        name,
+        onReceipt,
+      });
     });
     return this.#left;
   }
@@ -449,7 +465,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
-  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<Delivery> {
     const { to } = message;
     const name = foldIfValid(to);
     if (name === null) throw TalkError.noSuchUser(to);
@@ -622,6 +638,14 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#files;
   }
 
+  /** Root's, which this host itself shows; or, at a server of root's, one of its administrators'. */
+  async #isWall(message: Pick<IncomingMessage, "from" | "key">): Promise<boolean> {
+    if (isFromRoot(message)) return true;
+    const { from, key } = message;
+    if (!this.#session.isAtRootsServer || foldIfValid(from) === null) return false;
+    return isFromAdmin({ key }, await withTimeout(ADMIN_LIMIT_MS, this.#session.adminOf(from), null));
+  }
+
   #lookAhead(name: string): void {
     const folded = foldIfValid(name);
     if (folded !== null) this.#book.lookup(folded).catch(() => {}); // asked again when it is sent to
@@ -666,6 +690,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     process.nextTick(() => this.emit("error", error)); // without a listener for it, emit() throws: an uncaught exception
   }
 }
+
+/** Milliseconds that a message to everybody waits for the server's word on its sender; then it is a text. */
+const ADMIN_LIMIT_MS = 3_000;
 
 /** Milliseconds that messages which come directly wait for those that were left. */
 const LEFT_FIRST_MS = 2_000;

@@ -18,6 +18,23 @@ export function isFromRoot({ key }: Pick<IncomingMessage, "key">): boolean {
   return keysOfUser(ROOT)?.has(key.toString("base64")) ?? false;
 }
 
+/** What the server says of the holder of a name, asked now. */
+export interface AdminHolder {
+  /** base64 */
+  readonly key: string;
+  readonly uid: number;
+}
+
+/**
+ * Whether a wall is an administrator's of the server: the server says so of the holder of that very key, and the segment of that user does not
+ * deny it. Caller has made sure that the server is root's.
+ */
+export function isFromAdmin({ key }: Pick<IncomingMessage, "key">, holder: AdminHolder | null): boolean {
+  const own = key.toString("base64");
+  if (holder === null || holder.key !== own) return false;
+  return keysOfUser(holder.uid)?.has(own) ?? true;
+}
+
 export interface WallParts {
   /** The sender's: it gets no copy. */
   readonly name: string;

@@ -33,6 +33,8 @@ export interface Registration extends ConnectionStatement {
 
 export interface NameClaim extends ConnectionStatement {
   readonly name: string;
+  /** A further key (base64) that the owner of a login name allows it; null: none. */
+  readonly also?: string | null | undefined;
 }
 
 /**
@@ -98,9 +100,10 @@ export function registrationBytes(registration: Registration): Buffer {
   return statement("ptalk-register-v2", [...connectionFields(registration), ...fields]);
 }
 
-/** The same for a CLAIM: the name alone. */
-export function claimBytes(claim: NameClaim): Buffer {
-  return statement("ptalk-claim-v2", [...connectionFields(claim), claim.name]);
+/** The same for a CLAIM: the name, and the key that is allowed to have it besides. */
+export function claimBytes({ name, also, ...claim }: NameClaim): Buffer {
+  const option = also === null || also === undefined ? [] : [`ALSO ${also}`];
+  return statement("ptalk-claim-v2", [...connectionFields(claim), name, ...option]);
 }
 
 function connectionFields({ serverNonce, clientNonce, serverKey, binding }: ConnectionStatement): string[] {

@@ -86,7 +86,7 @@ export function checkKey(key: string): void {
  * @throws DirectoryError `taken`
  */
 export function decide(
-  { entry, claimId, takeover, replace }: RegisterRequest,
+  { entry, claimId, takeover, replace, right }: RegisterRequest,
   current: DirectoryRow | null,
   isLive: boolean,
   isOwn = false,
@@ -94,7 +94,8 @@ export function decide(
   if (current === null) return "insert";
   // A holder who had the name while it was no login, or under a key that its owner has lost, gives way to the owner.
   if (isOwn && current.entry.key !== entry.key && current.entry.uid !== entry.uid) return "replace";
-  if (current.entry.key === entry.key) {
+  // A key that was replaced is the same holder's.
+  if (current.entry.key === entry.key || right?.follows?.keys.includes(current.entry.key)) {
     if (current.claimId === claimId) return "done";
     if (replace || takeover === current.claimId || !isLive) return "replace";
   }
@@ -105,36 +106,54 @@ export function decide(
 export interface NameGrant {
   /** The name is the login name of the caller: it goes to no other user, and any other holder gives way. */
   readonly isOwn: boolean;
+  /** The key that the name is bound to: the caller's, or the owner's who allows it. */
+  readonly key: string;
   /** What the name's line is to say of its holder. */
   readonly holder: NameHolderIds;
 }
+
+/** Further keys of one login name. */
+export const MAX_ALLOWED_KEYS = 8;
 
 /**
  * Decides whether a key may have a name, whether a client is registered under it or not:
  *
  * - A login name belongs to that uid, whatever the key and the holder before. From elsewhere it takes the key that its
- *   owner has registered with here.
+ *   owner has registered with here, and those that the owner has allowed it.
  * - A name that is no login belongs to the key that came first. One that was a login name stays that user's.
+ * - A key that its holder has replaced hands its names over to the key that it has signed.
  * - While it is unknown whether the name is a login, an existing binding stays, and no new one is made.
  *
- * @param bound the line of the name, if it is bound
+ * @param line the line of the name, if it is bound
  * @param current the row under that name, null if there is none
- * @throws DirectoryError `taken`, `reserved`, `try-again`
+ * @throws DirectoryError `taken`, `reserved`, `too-many`, `try-again`
  */
 export function checkRight(
-  bound: NameLine | undefined,
+  line: NameLine | undefined,
   key: string,
   current: DirectoryRow | null,
-  { owner, uid, login }: NameRight = NO_RIGHT,
+  right: NameRight = NO_RIGHT,
 ): NameGrant {
+  const { owner, uid, login, follows, also } = right;
+  const bound = line !== undefined && follows?.keys.includes(line.key) ? { ...line, key } : line;
   const isAccount = typeof owner === "object";
   // A binding of another login or uid is void: the account has changed hands.
   const isVoid = isAccount && (bound?.uid !== owner.uid || bound.login !== owner.login);
   const isBoundUser = bound?.login !== undefined && bound.uid === uid && (login === null || bound.login === login);
+  const allowed = isVoid ? [] : keysIn(bound?.also).map((one) => (follows?.keys.includes(one) ? key : one));
+  const chain = follows?.chain ?? (bound?.key === key ? bound.chain : undefined);
   if (uid !== null && (isAccount ? owner.uid === uid : isBoundUser)) {
-    return { isOwn: true, holder: { uid, login: isAccount ? owner.login : (bound?.login as string) } };
+    const keys = withKey(allowed, also);
+    const ids = { uid, login: isAccount ? owner.login : (bound?.login as string) };
+    return { isOwn: true, key, holder: { ...ids, ...given("also", keys.join(",")), ...given("chain", chain) } };
   }
+  if (also !== undefined)
+    throw DirectoryError.reserved("only the user whose login name it is allows it a key, on the server's host");
   const isBoundKey = bound?.key === key && !isVoid;
+  if (bound !== undefined && !isBoundKey && allowed.includes(key)) {
+    const { folded: _folded, key: ownKey, day: _day, ...holder } = bound;
+    return { isOwn: false, key: ownKey, holder: { ...holder, also: allowed.join(",") } };
+  }
   if (isAccount && !isBoundKey)
     throw DirectoryError.reserved("it is a login name of the server's host, and belongs to that user");
   if (owner === "nobody" && bound?.login !== undefined && !isBoundKey)
@@ -144,15 +163,30 @@ export function checkRight(
     throw DirectoryError.cannotTell(
       "whether it is a login name cannot be told: the server's user database does not answer",
     );
-  const { uid: boundUid, login: boundLogin } = isBoundKey ? bound : {};
+  const { uid: boundUid, login: boundLogin, also: boundAlso } = isBoundKey ? bound : {};
   const heldBy = boundLogin === undefined && uid !== null ? uid : boundUid;
   return {
-    isOwn: false,
+    ...{ isOwn: false, key },
     holder: {
       ...(heldBy === undefined ? {} : { uid: heldBy }),
       ...(boundLogin === undefined ? {} : { login: boundLogin }),
+      ...given("also", boundAlso),
+      ...given("chain", chain),
     },
   };
+}
+
+const keysIn = (text: string | undefined): string[] => (text ?? "").split(",").filter(Boolean);
+
+/** @throws DirectoryError `too-many` */
+function withKey(allowed: readonly string[], key: string | undefined): readonly string[] {
+  if (key === undefined || allowed.includes(key)) return allowed;
+  if (allowed.length < MAX_ALLOWED_KEYS) return [...allowed, key];
+  throw DirectoryError.tooMany(`a login name has at most ${MAX_ALLOWED_KEYS} further keys`);
+}
+
+function given<F extends "also" | "chain">(field: F, text: string | undefined): { readonly [K in F]?: string } {
+  return (text === undefined || text === "" ? {} : { [field]: text }) as { readonly [K in F]?: string };
 }
 
 /** The event when a name has this row now: the same client has held it since the same time, or another one has come. */
@@ -179,7 +213,9 @@ export function checkOwner(owner: string | undefined, key: string, current: Dire
 
 /** A name's line as others see it. */
 export function bindingOf(line: NameLine | undefined): NameBinding | null {
-  return line === undefined ? null : { key: line.key, uid: line.uid ?? null, login: line.login ?? null };
+  if (line === undefined) return null;
+  const { key, uid = null, login = null, also, chain } = line;
+  return { key, uid, login, ...(also === undefined ? {} : { also: keysIn(also) }), ...given("chain", chain) };
 }
 
 function inUse(row: DirectoryRow): DirectoryError {

@@ -56,6 +56,9 @@ export class DirectoryError extends Error {
   static reserved(reason: string): DirectoryError {
     return new DirectoryError("reserved", reason);
   }
+  static tooMany(reason: string): DirectoryError {
+    return new DirectoryError("too-many", reason);
+  }
   /** @param capacity in clients */
   static full(capacity: number): DirectoryError {
     return new DirectoryError("full", `there is room for ${capacity} clients: try again when one has left`);

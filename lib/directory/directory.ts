@@ -69,6 +69,10 @@ export interface NameBinding {
   readonly uid: number | null;
   /** The login whose name it is; null for another name. */
   readonly login: string | null;
+  /** Further keys that may have it, if there are any. */
+  readonly also?: readonly string[];
+  /** How the key follows those before it, if it does, see crypto/rotation.ts. */
+  readonly chain?: string;
 }
 
 export interface Registered {

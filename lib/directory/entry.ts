@@ -52,7 +52,12 @@ export interface EntryFields {
 }
 
 /** Whose a name is, and what vouches for that user. */
-export type NameOwner = Pick<EntryFields, "key" | "user" | "uid" | "attested" | "isUnattestedLogin">;
+export interface NameOwner extends Pick<EntryFields, "key" | "user" | "uid" | "attested" | "isUnattestedLogin"> {
+  /** Further keys that may have the name, where that was asked and there are any. */
+  readonly also?: readonly string[] | undefined;
+  /** How the key follows those before it, where that was asked and it does, see crypto/rotation.ts. */
+  readonly chain?: string | undefined;
+}
 
 /** What a registration gives. The fields that it may leave out have defaults, see {@link packEntry}. */
 export type NewEntry = Pick<EntryFields, "name" | "key" | "endpoints" | "host" | "startedAt"> & Partial<EntryFields>;

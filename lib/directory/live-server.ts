@@ -4,7 +4,8 @@
 //     /dev/shm/ptalk-server-PORT-UID.RANDOM         the table
 //     /dev/shm/ptalk-server-PORT-UID.RANDOM.lock    its lock (and "sem.…", the lock's semaphores)
 //     /dev/shm/ptalk-server-PORT-UID.RANDOM.names   the names and their keys, of a server that keeps nothing beyond its life
-//     /dev/shm/ptalk-server-PORT-UID.RANDOM.sock    its Unix socket
+//     /dev/shm/ptalk-server-PORT-UID.RANDOM.sock    its Unix socket, of a server that clients have started
+//     /dev/shm/ptalk-server-PORT-UID.RANDOM.admin   the same of any other server, for its administrators
 //
 // Anybody can put anything into the sticky /dev/shm. So nothing is believed by its name:
 //   1. The port is the only arbiter. The live server of an address is the one that owns the socket that listens there.
@@ -49,8 +50,9 @@ export interface LiveServer {
   readonly uid: number;
   /** As the server says. */
   readonly pid: number;
-  /** Where its Unix socket is, if it has one. */
+  /** Where its Unix socket is, if it has one, and its socket for administrators. */
   readonly socket: string;
+  readonly adminSocket: string;
 }
 
 /** What a group of objects says by its name alone. */
@@ -70,6 +72,7 @@ export const lockName = (server: string): string => `${server}.lock`;
 export const namesFile = (server: string): string => `${SHM}${server}.names`;
 /** Where a server has its Unix socket. */
 export const socketPath = (server: string): string => `${SHM}${server}.sock`;
+export const adminSocketPath = (server: string): string => `${SHM}${server}.admin`;
 
 /** The name of the server whose object that POSIX name is; null for any other object. */
 export function serverOf(object: string): string | null {
@@ -131,7 +134,8 @@ function lookAt({ name, uid }: NamedServer, listeners: readonly Listener[]): Liv
     if (readSync(fd, words, 0, words.byteLength, 0) !== words.byteLength) return null;
     const inode = loadNumber(words, HEADER.listener);
     if (!listeners.some((listener) => listener.inode === inode)) return null; // of the same user's server on another address
-    return { name, uid, pid: words[HEADER.serverPid] as number, socket: socketPath(name) };
+    const pid = words[HEADER.serverPid] as number;
+    return { name, uid, pid, socket: socketPath(name), adminSocket: adminSocketPath(name) };
   } finally {
     closeSync(fd);
   }

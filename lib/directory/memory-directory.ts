@@ -126,14 +126,14 @@ export class MemoryDirectory implements Directory {
     const { rows } = this.#host;
     const before = rows.get(folded);
     const current = before === undefined ? null : rowOf(before);
-    const { isOwn, holder } = checkRight(this.#host.names.get(folded), packed.key, current, request.right);
+    const { isOwn, key, holder } = checkRight(this.#host.names.get(folded), packed.key, current, request.right);
     const isLive = before !== undefined && this.isLive(before.place);
     const decision = decide(request, current, isLive, isOwn);
     if (decision === "done" && before !== undefined) return { claim: claimOf(before), replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) {
       throw DirectoryError.full(this.capacity);
     }
-    this.#host.names.bind(folded, packed.key, holder);
+    this.#host.names.bind(folded, key, holder);
     const { claimId, place } = request;
     const row = this.#host.put(folded, { packed, claimId, place, lastLookupAt: null }, before);
     const old = current?.entry ?? null;
@@ -208,8 +208,8 @@ export class MemoryDirectory implements Directory {
   bind(name: string, key: string, right?: NameRight): void {
     const folded = checkedName(name);
     checkKey(key);
-    const { holder } = checkRight(this.#host.names.get(folded), key, this.find(name), right);
-    this.#host.names.bind(folded, key, holder);
+    const grant = checkRight(this.#host.names.get(folded), key, this.find(name), right);
+    this.#host.names.bind(folded, grant.key, grant.holder);
   }
 
   release(name: string): boolean {

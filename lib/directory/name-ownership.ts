@@ -27,10 +27,14 @@ export interface NameLine {
   readonly uid?: number;
   /** The login whose name it is; left out of other names. */
   readonly login?: string;
+  /** Further keys (base64, commas between) that the owner of a login name has allowed it from elsewhere; left out when there are none. */
+  readonly also?: string;
+  /** How the key follows those before it, see crypto/rotation.ts; left out when it follows none. */
+  readonly chain?: string;
 }
 
-/** Uid and login of a line. */
-export type NameHolderIds = Pick<NameLine, "uid" | "login">;
+/** What a line says of the key's holder. */
+export type NameHolderIds = Omit<NameLine, "folded" | "key" | "day">;
 
 /** In days since the epoch. */
 export function today(): number {
@@ -70,9 +74,10 @@ export class NameOwnership {
   }
 
   /** Whether that line says the same, but for its day. */
-  says({ folded, key, uid, login }: Omit<NameLine, "day">): boolean {
+  says({ folded, key, uid, login, also, chain }: Omit<NameLine, "day">): boolean {
     const known = this.#lines.get(folded);
-    return known?.key === key && known.uid === uid && known.login === login;
+    if (known?.key !== key || known.uid !== uid || known.login !== login) return false;
+    return known.also === also && known.chain === chain;
   }
 
   /** Whether the name can be bound to the key today: the key does not have all names that it may have. */

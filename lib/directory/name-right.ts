@@ -14,6 +14,10 @@ export interface NameRight {
   readonly login: string | null;
   /** Whose login name it is; "unknown": the user database does not answer. */
   readonly owner: Login | "nobody" | "unknown";
+  /** How the caller's key follows those before it: the keys, oldest first, and the chain that proves it. */
+  readonly follows?: { readonly keys: readonly string[]; readonly chain: string } | undefined;
+  /** A further key (base64) that the caller allows its own login name. */
+  readonly also?: string | undefined;
 }
 
 /** An unknown caller, and a name that is no login. */

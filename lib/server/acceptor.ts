@@ -14,8 +14,11 @@ import { boundKey, type Origin, tcpOrigin } from "./origin.ts";
 import { NO_DESCRIPTOR, refuse, TOO_MANY } from "./rejection.ts";
 import type { WorkerBus } from "./worker-bus.ts";
 
-/** Connections that wait while no worker is up; the kernel's own queue waits behind them. */
-const MAX_WAITING = 1024;
+/**
+ * Connections that wait while no worker is up; the kernel's own queue waits behind them. After a restart the clients of a large server
+ * come before its workers have begun: one that is refused then comes again, and makes the crowd larger.
+ */
+const MAX_WAITING = 8_192;
 /** Connections that the kernel completes ahead of us; it has its own bound (net.core.somaxconn). */
 const BACKLOG = 4096;
 /** Connections over a bound that each worker may be given, to exchange for others that have not registered. */
@@ -63,8 +66,8 @@ export class Acceptor {
     // Reads nothing: every byte belongs to the worker, as the connection soon does.
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       // Undefined: it has gone again already.
-      const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
-      this.accept(socket, tcpOrigin(address));
+      const [address, own] = [socket.remoteAddress, socket.localAddress].map((end) => withoutZone(unmapped(end ?? "")));
+      this.accept(socket, tcpOrigin(address as string, own));
     });
   }
 

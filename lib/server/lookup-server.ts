@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
-import { socketPath } from "../directory/live-server.ts";
+import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import type { Acceptor } from "./acceptor.ts";
@@ -295,14 +295,15 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /**
-   * The Unix socket beside the objects: clients that know the port find it, and root counts as root there. Without it, clients use the
-   * abstract one.
+   * The Unix socket beside the objects: whoever knows the port finds it, and root counts as root there. Clients use that of a server that they
+   * have started, and else the abstract one; administrators use it at every server.
    */
   async #openSocket(): Promise<void> {
     const { config } = this.#directory;
     if (config === null) return;
     try {
-      await this.#sockets.moveTo(socketPath(config.table));
+      const { ephemeral } = this.#settings;
+      await this.#sockets.moveTo(ephemeral ? socketPath(config.table) : adminSocketPath(config.table));
     } catch (error) {
       this.#settings.log.warn("no Unix socket beside the objects", { error });
     }
@@ -325,6 +326,8 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

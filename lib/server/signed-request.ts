@@ -1,6 +1,7 @@
 // What a signature on a connection has to cover: the nonces of both sides, the server's key, and the channel itself.
 import { isLoopback } from "../base/server-address.ts";
 import { type ConnectionStatement, isSigned, LOCAL_BINDING, uidBinding } from "../crypto/signed-statements.ts";
+import type { NameRight } from "../directory/name-right.ts";
 import { CommandError } from "../wire/commands.ts";
 import { banText } from "./bans.ts";
 import type { Connection } from "./connection.ts";
@@ -14,6 +15,11 @@ export interface SignedRequest {
    * The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where it is unknown.
    */
   readonly uid: number | null;
+}
+
+/** The keys that this one replaces, as the connection has proved. */
+export function followedBy({ follows }: Connection, key: string): NameRight["follows"] {
+  return follows?.key === key ? follows : undefined;
 }
 
 interface Signature {

@@ -6,6 +6,9 @@ import { makeFolder } from "../base/files.ts";
 export const ensureStateDir = (dir: string): void => makeFolder(dir);
 
 export const keyFile = (dir: string): string => join(dir, "key");
+/** Who signed which key of this user, see own-keys.ts. */
+export const keyChainsFile = (dir: string): string => join(dir, "key-chains");
+export const oldKeysFolder = (dir: string): string => join(dir, "old-keys");
 export const knownPeersFile = (dir: string): string => join(dir, "known_peers");
 export const verifiedFile = (dir: string): string => join(dir, "verified");
 export const knownDirectoriesFile = (dir: string): string => join(dir, "known_directories");

@@ -34,12 +34,18 @@ export const COMMANDS = {
   COUNT: { min: 1, max: 1, summary: "How many are on" },
   REGISTER: { min: 8, max: ANY, summary: "Puts this connection's client into the directory" },
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
-  CLAIM: { min: 6, max: 6, summary: "Binds a name to a key, or proves that it is bound, without going on" },
+  CLAIM: { min: 6, max: 8, summary: "Binds a name to a key, or proves that it is bound, without going on" },
+  FOLLOWS: { min: 3, max: 3, summary: "Proves that a key follows those before it: key chain" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
-  OWNER: { min: 2, max: 2, summary: "The same, with the user that the kernel vouches for; null if to none" },
+  OWNER: {
+    min: 2,
+    max: 3,
+    summary: "The same, with the user that the kernel vouches for: name [ADMIN]; null if to none",
+  },
   CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
   LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
   TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },
+  RELAY: { min: 3, max: 3, summary: "Passes a sealed datagram on to a client; null if it is not here: name bytes" },
   DONE: { min: 2, max: ANY, summary: "Forgets messages that this connection has taken: name… [LOST]" },
   TOUCH: { min: 1, max: 1, summary: "Sets lastLookupAt of this connection's client to now" },
   NAMES: { min: 2, max: 4, summary: "The first names that begin with a text: prefix [COUNT n]" },
@@ -186,21 +192,24 @@ export function parseStatus([word = "", text = ""]: readonly string[]): StatusAr
 }
 
 export interface ClaimArguments {
-  name: string;
-  key: string;
-  signature: string;
+  readonly name: string;
+  readonly key: string;
+  readonly signature: string;
+  /** A further key that is to have the name. */
+  readonly also: string | null;
 }
 
-/** @param args behind the command's name: `name KEY k SIG s` */
+/** @param args behind the command's name: `name KEY k SIG s [ALSO k]` */
 export function parseClaim(args: readonly string[]): ClaimArguments {
   const [name, ...options] = args;
   const found = new Map<string, string>();
   for (let i = 0; i < options.length; i += 2) found.set((options[i] as string).toUpperCase(), options[i + 1] as string);
-  const [key, signature] = [found.get("KEY"), found.get("SIG")];
-  if (name === undefined || key === undefined || signature === undefined) {
-    throw CommandError.syntax("CLAIM name KEY base64 SIG base64");
+  const [key, signature, also = null] = [found.get("KEY"), found.get("SIG"), found.get("ALSO")];
+  const count = also === null ? 2 : 3;
+  if (name === undefined || key === undefined || signature === undefined || found.size !== count) {
+    throw CommandError.syntax("CLAIM name KEY base64 SIG base64 [ALSO base64]");
   }
-  return { name, key, signature };
+  return { name, key, signature, also };
 }
 
 export interface AllArguments {

@@ -1,11 +1,13 @@
 // `ptalk agent` and `ptalk unread`: real agents, terminals and senders at a real server.
+
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { logoutWarning } from "../../lib/cli/agent/logout.ts";
 import { listAgents } from "../../lib/presence/agent-list.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { until } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
@@ -53,7 +55,7 @@ describe("ptalk agent start", () => {
   it("returns once the agent has the name, and leaves it nothing of the caller", async () => {
     // The reader of the pipe sees its end although the agent lives, and descriptor 9 is free again.
     const script = `exec 9>"$0"; "$1" "$2" agent start | cat; echo over`;
-    const shell = spawnSync("bash", ["-c", script, join(bob.home, "lock"), process.execPath, PTALK], {
+    const shell = spawnSync("bash", ["-c", script, join(bob.home, "lock"), ...COMMAND], {
       env: bob.env,
       encoding: "utf8",
       timeout: 60_000,
@@ -109,7 +111,7 @@ describe("an agent", () => {
   it("gives its name to a terminal, which shows the unread messages, and takes it back", async () => {
     const pid = await start();
     for (const text of ["first", "second"]) expect(await send(text)).toMatchObject({ code: 0 });
-    using pty = new Pty(process.execPath, [PTALK], { env: definedEnv(bob), columns: 80, rows: 24 });
+    using pty = new Pty(...commandLine([]), { env: definedEnv(bob), columns: 80, rows: 24 });
     await pty.shows("2 messages have come while you had no terminal");
     await pty.shows(/alice: second/);
     expect(pty.raw).not.toContain("\x07");
@@ -249,7 +251,7 @@ describe("ptalk unread", () => {
     const trace = join(bob.home, "trace");
     const home = join(bob.home, "untouched");
     const env = { ...definedEnv(bob), HOME: home, XDG_CONFIG_HOME: home, XDG_STATE_HOME: home, XDG_CACHE_HOME: home };
-    spawnSync("strace", ["-f", "-o", trace, "-e", "trace=%file,connect", process.execPath, PTALK, "unread"], { env });
+    spawnSync("strace", ["-f", "-o", trace, "-e", "trace=%file,connect", ...COMMAND, "unread"], { env });
     const calls = readFileSync(trace, "utf8");
     expect(calls).toContain("/dev/shm");
     expect(calls).not.toContain(home);

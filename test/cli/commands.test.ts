@@ -1,11 +1,13 @@
 // The command line without a server: usage, exit statuses, what goes where, and the commands that need nobody else.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { canChangeUser } from "../helpers/privileges.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -121,7 +123,7 @@ describe("settings", () => {
     async () => {
       const homeless = async (...args: string[]) => {
         const { HOME: _, XDG_STATE_HOME: __, XDG_CONFIG_HOME: ___, ...env } = user.env;
-        const child = spawn(process.execPath, [PTALK, ...args], { env, uid: 54_321, cwd: "/" });
+        const child = spawn(...commandLine(args), { env, uid: 54_321, cwd: "/" });
         let output = "";
         for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
         const [code] = await once(child, "close");
@@ -263,7 +265,7 @@ describe("pipes", () => {
   it("a reader that has seen enough is no error", async () => {
     const child = spawn(
       "/bin/bash",
-      ["-c", `set -o pipefail; "${process.execPath}" "${PTALK}" --help | true; echo "$?"`],
+      ["-c", `set -o pipefail; ${COMMAND.map((word) => `"${word}"`).join(" ")} --help | true; echo "$?"`],
       { env: user.env },
     );
     let out = "";

@@ -1,4 +1,5 @@
 // Compiled code that the command keeps for its next start: used when it fits, never trusted from others, never in the way.
+
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
@@ -14,7 +15,8 @@ import {
 import module from "node:module";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { whyNoProcTaken } from "../helpers/privileges.ts";
 
 const nodeKeepsItself = "enableCompileCache" in module;
@@ -134,7 +136,7 @@ it.skipIf(whyNoProcTaken !== null)(`is done without where there is no /proc (${w
   const commands = [["--version"], ["key"], ["list"], ["send", "--as", "a", "--server", "127.0.0.1:1", "bob", "hi"]];
   const statuses = commands.map((args) => {
     const script = 'umount -l /proc && exec "$@"';
-    const command = ["-m", "sh", "-c", script, "sh", process.execPath, PTALK, ...args];
+    const command = ["-m", "sh", "-c", script, "sh", ...COMMAND, ...args];
     const { status, stderr } = spawnSync("unshare", command, { env: user.env, encoding: "utf8" });
     expect(stderr).not.toMatch(/^ {4}at /m);
     return status;
@@ -145,7 +147,7 @@ it.skipIf(whyNoProcTaken !== null)(`is done without where there is no /proc (${w
 it("is not looked for in the present folder, whatever HOME says", async () => {
   using user = new User();
   for (const home of ["", "here"]) {
-    const child = spawnSync(process.execPath, [PTALK, "--version"], {
+    const child = spawnSync(...commandLine(["--version"]), {
       cwd: user.home,
       env: { ...user.env, HOME: home },
     });

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type FileNews, progressBar } from "../../lib/cli/files.ts";
 import { TalkClient } from "../../lib/index.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -53,7 +54,7 @@ async function atTerminal(
   mkdirSync(cwd);
   const known = Object.entries(user.env).filter((e): e is [string, string] => e[1] !== undefined);
   const env = { ...Object.fromEntries(known), LANG: "C.UTF-8" };
-  const command = [process.execPath, PTALK, "--as", name, ...words];
+  const command = [...COMMAND, "--as", name, ...words];
   const screen = new Pty("/bin/sh", ["-c", 'cd "$1" && shift && exec "$@"', "sh", cwd, ...command], {
     columns,
     rows: 30,

@@ -1,9 +1,11 @@
 // Bytes that are not UTF-8 in arguments and variables: Node hides them, ptalk does not pass them on as something else.
+
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { whyNoProcTaken } from "../helpers/privileges.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -22,7 +24,7 @@ afterAll(async () => {
 function inShell(line: string, { before = "", input = "" } = {}) {
   const script = `${before} exec "$0" "$1" ${line}`;
   const wrapper = before.includes("umount") ? ["unshare", "-m"] : [];
-  const [file = "", ...args] = [...wrapper, "bash", "-c", script, process.execPath, PTALK];
+  const [file = "", ...args] = [...wrapper, "bash", "-c", script, ...COMMAND];
   return spawnSync(file, args, {
     env: { ...user.env, LC_ALL: "C.UTF-8" },
     encoding: "utf8",

@@ -1,7 +1,9 @@
 // What `ptalk doctor` says of /dev/shm, on one of the test's own.
+
 import { spawnSync } from "node:child_process";
 import { afterAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
 
 const user = new User();
@@ -16,7 +18,7 @@ interface Finding {
 
 /** The finding about /dev/shm after `mount` has put something there. */
 function finding(mount: string): Finding {
-  const command = ["-m", "sh", "-c", `${mount} && exec "$@"`, "sh", process.execPath, PTALK, "doctor", "--json"];
+  const command = ["-m", "sh", "-c", `${mount} && exec "$@"`, "sh", ...COMMAND, "doctor", "--json"];
   const { stdout, stderr } = spawnSync("unshare", command, { env: user.env, encoding: "utf8" });
   const findings = JSON.parse(stdout || `"${stderr}"`) as Finding[];
   return findings.find(({ name }) => name === "/dev/shm") as Finding;

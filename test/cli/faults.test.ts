@@ -1,7 +1,9 @@
 // What the system refuses, at each call that a command makes for it: one sentence on stderr, a status that fits, no stack, no core.
+
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { type Fault, whyNoFaults, withFault } from "../helpers/faults.ts";
 import { whyNoHosts } from "../helpers/host.ts";
 import { Program } from "../helpers/program.ts";
@@ -108,7 +110,7 @@ describe.skipIf(whyNoFaults)(`a command${whyNoFaults ? ` (skipped: ${whyNoFaults
       const paths =
         file === undefined ? fault.paths : file === "state" ? [join(user.home, "state")] : [stateOf(user, file)];
       const own = args === RECV || args === FIRST_SEND ? ["--as", `u${++names}`] : [];
-      const command = [process.execPath, PTALK, ...args.slice(0, 1), ...own, ...args.slice(1)];
+      const command = [...COMMAND, ...args.slice(0, 1), ...own, ...args.slice(1)];
       const { code, signal, stderr } = await withFault({ ...fault, ...(paths ? { paths } : {}) }, command, {
         env: user.env,
       });
@@ -145,7 +147,7 @@ describe.skipIf(whyNoFaults)("ptalk serve", () => {
       others.push(user);
       const stateDir = join(user.home, "state", "names");
       const paths = file === undefined ? {} : { paths: [join(user.home, "state"), stateDir] };
-      const command = [process.execPath, PTALK, "serve", ...LISTEN, "--state-dir", stateDir];
+      const command = [...COMMAND, "serve", ...LISTEN, "--state-dir", stateDir];
       const { code, signal, stderr } = await withFault({ syscall, error, ...paths }, command, {
         env: user.env,
         stopOnOutput: /serving on/,
@@ -163,7 +165,7 @@ describe.skipIf(whyNoHosts)(`a host whose /dev/shm is small${whyNoHosts ? ` (ski
     const setUp = `ip link set lo up && mount -t tmpfs -o size=${size} tmpfs /dev/shm && exec "$@"`;
     const unshare = ["-n", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c", setUp, "sh"];
     const { env } = user;
-    const program = new Program("unshare", [...unshare, process.execPath, PTALK, "--as", "alice"], { env });
+    const program = new Program("unshare", [...unshare, ...COMMAND, "--as", "alice"], { env });
     const { code, stderr } = await program.end();
     expect({ code, stderr }).toEqual({ code: 69, stderr: expect.stringContaining("shared memory has no room for") });
     expect(stderr.trim().split("\n")).toHaveLength(1);

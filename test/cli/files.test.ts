@@ -18,7 +18,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
 import { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -327,7 +328,7 @@ describe("a transfer that breaks off", () => {
 
 describe("in a conversation", () => {
   const talk = (user: User, name: string, cwd: string): Program => {
-    const program = new Program(process.execPath, [PTALK, "talk", "--as", name, "--json"], { env: user.env, cwd });
+    const program = new Program(...commandLine(["talk", "--as", name, "--json"]), { env: user.env, cwd });
     running.push(program);
     return program;
   };
@@ -389,7 +390,7 @@ describe("in a conversation", () => {
 describe.skipIf(whyNoPrivateShm !== null)("a full disk", () => {
   async function onFullDisk(where: string): Promise<Program> {
     const script = `mkdir -p "$1" && mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec "$@"`;
-    const command = [process.execPath, PTALK, "recv", "--as", "bob", "--json", "--files", inbox];
+    const command = [...COMMAND, "recv", "--as", "bob", "--json", "--files", inbox];
     const program = new Program("unshare", ["-m", "sh", "-c", script, "sh", where, ...command], { env: bob.env });
     running.push(program);
     expect(JSON.parse(await program.line())).toMatchObject({ type: "registered" });

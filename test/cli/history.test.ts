@@ -1,11 +1,13 @@
 // `ptalk history`, /history, and the last lines at the start of a conversation: real processes, a real terminal.
+
 import { spawnSync } from "node:child_process";
 import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readSince } from "../../lib/cli/since.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -62,7 +64,7 @@ async function talk(user: User, name: string): Promise<Program> {
 function atTerminal(user: User, args: readonly string[], more: Record<string, string> = {}): Pty {
   const env = Object.entries({ ...user.env, LANG: "C.UTF-8", ...more });
   const known = env.filter((e): e is [string, string] => e[1] !== undefined);
-  const screen = new Pty(process.execPath, [PTALK, ...args], { env: Object.fromEntries(known) });
+  const screen = new Pty(...commandLine(args), { env: Object.fromEntries(known) });
   screens.push(screen);
   return screen;
 }
@@ -185,7 +187,7 @@ describe("ptalk history", () => {
     await alice.run(["key"]); // a new key is synced before it is used
     const hang = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"];
     const inject = ["-e", "inject=fsync,fdatasync:delay_enter=600s"];
-    const command = [process.execPath, PTALK, "--as", "alice", "--json", "--server", server.address];
+    const command = [...COMMAND, "--as", "alice", "--json", "--server", server.address];
     const a = new Program("strace", [...hang, ...inject, ...command], { env: alice.env });
     programs.push(a);
     await next(a, "registered");

@@ -1,4 +1,5 @@
 // `on-message`: the user's own program for each message. Real processes, a real server.
+
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +7,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { loadConfig, settingOrigins } from "../../lib/cli/config.ts";
 import { MessageHook } from "../../lib/cli/talk/hook.ts";
 import type { TalkMessage } from "../../lib/client/types.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -247,7 +249,7 @@ describe("in a conversation", () => {
   it("one that sleeps and prints changes nothing on the screen, delays nothing, and leaves no zombie", async () => {
     const ann = userWith(["sh", "-c", `echo $$ > ${dir}/pid; echo noise; echo noise >/dev/tty; exec sleep 60`]);
     const env = Object.entries(ann.env).filter((e): e is [string, string] => e[1] !== undefined);
-    const screen = new Pty(process.execPath, [PTALK, "--as", "ann"], { env: Object.fromEntries(env) });
+    const screen = new Pty(...commandLine(["--as", "ann"]), { env: Object.fromEntries(env) });
     screens.push(screen);
     await screen.shows("you are ann on");
     const ben = userWith(["true"]);
@@ -268,7 +270,7 @@ describe("in a conversation", () => {
     const answer = [
       "sh",
       "-c",
-      `exec "${process.execPath}" "${PTALK}" send --as "$1" "$PTALK_FROM" "$1 is away"`,
+      `exec ${COMMAND.map((word) => `"${word}"`).join(" ")} send --as "$1" "$PTALK_FROM" "$1 is away"`,
       "sh",
     ];
     const cat = userWith([...answer, "cat"]);

@@ -1,5 +1,6 @@
 // `ptalk ipc`: objects of real processes, alive and killed. Other tests' objects are in the same /dev/shm, so --clean as a
 // command runs in a mount namespace with a /dev/shm of its own.
+
 import { spawnSync } from "node:child_process";
 import { truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clean } from "../../lib/cli/ipc/clean.ts";
 import { type IpcGroup, inventory, YOUNG_MS } from "../../lib/cli/ipc/inventory.ts";
 import { Mutex, Semaphore, SharedMemory } from "../../lib/ipc/index.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { Program } from "../helpers/program.ts";
 
 const MEMBER = join(import.meta.dirname, "../fixtures/cli/member.js");
@@ -109,13 +111,13 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
       "$1" "$2" /ptalk-host-2 & live=$!
       while ! [ -e /dev/shm/sem.ptalk-host-1.lock.7.queue ] || ! [ -e /dev/shm/sem.ptalk-host-2.lock.7.queue ]; do sleep 0.05; done
       kill -9 $dead; wait $dead 2>/dev/null
-      "$1" "$3" ipc --json
-      "$1" "$3" ipc --clean --json
-      "$1" "$3" ipc --json
+      "\${@:3}" ipc --json
+      "\${@:3}" ipc --clean --json
+      "\${@:3}" ipc --json
       kill -9 $live`;
     const run = spawnSync(
       OWN_SHM[0],
-      [...OWN_SHM.slice(1), "bash", "-c", script, "sh", process.execPath, MEMBER, PTALK],
+      [...OWN_SHM.slice(1), "bash", "-c", script, "sh", process.execPath, MEMBER, ...COMMAND],
       {
         env: user.env,
         encoding: "utf8",
@@ -140,16 +142,16 @@ describe.skipIf(!canHaveOwnShm)("ptalk ipc --clean (skipped where user namespace
 
   it("removes at once what a killed server, and a killed client, have left", () => {
     const script = `
-      exec 3< <(exec "$1" "$3" serve --listen 127.0.0.1:0 --workers 2 2>/dev/null); serve=$!
+      exec 3< <(exec "\${@:3}" serve --listen 127.0.0.1:0 --workers 2 2>/dev/null); serve=$!
       read -r _ _ _ address <&3
-      exec 4< <(exec "$1" "$3" recv --json --as bob --server "$address"); recv=$!
+      exec 4< <(exec "\${@:3}" recv --json --as bob --server "$address"); recv=$!
       read -r registered <&4
       kill -9 $recv $serve
-      "$1" "$3" ipc --clean --json
+      "\${@:3}" ipc --clean --json
       ls /dev/shm`;
     const run = spawnSync(
       OWN_SHM[0],
-      [...OWN_SHM.slice(1), "bash", "-c", script, "sh", process.execPath, MEMBER, PTALK],
+      [...OWN_SHM.slice(1), "bash", "-c", script, "sh", process.execPath, MEMBER, ...COMMAND],
       { env: user.env, encoding: "utf8", timeout: 50_000 },
     );
     expect(run.stderr).toBe("");

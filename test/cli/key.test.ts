@@ -1,10 +1,12 @@
 // `ptalk key verify`, `export` and `import`, and what Tab and --version say.
+
 import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { comparisonCode } from "../../lib/crypto/comparison-code.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { freshStateDir, ServerProcess } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -157,7 +159,7 @@ describe("ptalk completion", () => {
 
   it("completes commands, their parts and options, and names of clients", async () => {
     expect(await words("se")).toEqual(["send", "serve"]);
-    expect(await words("key", "")).toEqual(["export", "forget", "import", "verify"]);
+    expect(await words("key", "")).toEqual(["claim", "export", "forget", "import", "rotate", "verify"]);
     expect(await words("agent", "st")).toEqual(["start", "status", "stop"]);
     expect(await words("history", "--s")).toEqual(["--server", "--since", "--state-dir"]);
     expect(await words("send", "bo")).toContain("bob");
@@ -167,10 +169,10 @@ describe("ptalk completion", () => {
   });
 
   it("completes in bash", () => {
-    const script = `ptalk() { "$NODE" "$PTALK" "$@"; }; eval "$(ptalk completion bash)"
+    const script = `ptalk() { ${COMMAND.map((word) => `"${word}"`).join(" ")} "$@"; }; eval "$(ptalk completion bash)"
       COMP_WORDS=(ptalk send bo); COMP_CWORD=2; _ptalk; printf '%s\\n' "\${COMPREPLY[@]}"`;
     const { stdout } = spawnSync("bash", ["-c", script], {
-      env: { ...alice.env, NODE: process.execPath, PTALK },
+      env: alice.env,
       encoding: "utf8",
     });
     expect(stdout.split("\n")).toContain("bob");

@@ -1,11 +1,13 @@
 // Whom one hears: /ignore, accept, and how a flood looks. Real processes, a real server, a real terminal.
+
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { jsonView } from "../../lib/cli/talk/json-view.ts";
 import { Bursts } from "../../lib/client/burst.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -102,9 +104,9 @@ describe("/ignore", () => {
   });
 
   it("acts before the bell; people read whom they ignore", async () => {
-    const args = [PTALK, "--as", "amy", "--server", server.address];
+    const args = ["--as", "amy", "--server", server.address];
     const env = Object.entries(userOf("amy").env).filter((e): e is [string, string] => e[1] !== undefined);
-    const amy = new Pty(process.execPath, args, { env: Object.fromEntries(env) });
+    const amy = new Pty(...commandLine(args), { env: Object.fromEntries(env) });
     screens.push(amy);
     await amy.shows("you are amy on");
     amy.type("/ignore ben\r");
@@ -165,9 +167,9 @@ describe("accept", () => {
 describe("a flood", () => {
   it("is folded on the screen: what is shown and what is counted is what was sent, and the history has it all", async () => {
     const COUNT = 400;
-    const args = [PTALK, "--as", "fay", "--server", server.address];
+    const args = ["--as", "fay", "--server", server.address];
     const env = Object.entries(userOf("fay").env).filter((e): e is [string, string] => e[1] !== undefined);
-    const fay = new Pty(process.execPath, args, { env: Object.fromEntries(env), columns: 100 });
+    const fay = new Pty(...commandLine(args), { env: Object.fromEntries(env), columns: 100 });
     screens.push(fay);
     await fay.shows("you are fay on");
     const stateDir = join(userOf("flo").home, "state/ptalk");

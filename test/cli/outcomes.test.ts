@@ -1,4 +1,5 @@
 // What a script reads of its message, with real programs: delivered, failed for good, or unconfirmed; and one id for every attempt.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
@@ -7,7 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { LookupServer } from "../../lib/server/lookup-server.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -101,7 +103,7 @@ describe("a receiver that is suspended", () => {
 
 describe("output that is stuck in a full pipe", () => {
   it("is answered neither way: 76, and the text appears once somebody reads", async () => {
-    const unread = spawn(process.execPath, [PTALK, "recv", "--as", "bob"], { env: bob.env });
+    const unread = spawn(...commandLine(["recv", "--as", "bob"]), { env: bob.env });
     await once(unread.stderr, "data"); // "you are bob…"; no process reads its stdout
     const big = "x".repeat(60_000);
     let last = { code: 0 as number | null, stderr: "" };

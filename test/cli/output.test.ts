@@ -1,10 +1,12 @@
 // What becomes of a command when its output does not: the reader has gone, the disk is full. And nothing that a server says
 // reaches the terminal as it is. Real processes, a real server, and one that lies.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -22,9 +24,11 @@ afterAll(async () => {
   for (const user of [alice, bob]) user[Symbol.dispose]();
 });
 
+const QUOTED = COMMAND.map((word) => `"${word}"`).join(" ");
+
 /** Runs a line of bash in which `ptalk` is the command. */
 async function bash(user: User, line: string): Promise<{ stdout: string; stderr: string }> {
-  const script = `ptalk() { "${process.execPath}" "${PTALK}" "$@"; }; ${line}`;
+  const script = `ptalk() { ${QUOTED} "$@"; }; ${line}`;
   const child = spawn("bash", ["-c", script], { env: user.env, stdio: ["ignore", "pipe", "pipe"] });
   const watchdog = setTimeout(() => child.kill("SIGKILL"), 60_000);
   let [stdout, stderr] = ["", ""];
@@ -40,7 +44,7 @@ async function bash(user: User, line: string): Promise<{ stdout: string; stderr:
 }
 
 const withFullDisk = (user: User, command: string): Program =>
-  new Program("bash", ["-c", `exec "${process.execPath}" "${PTALK}" ${command} >/dev/full`], { env: user.env });
+  new Program("bash", ["-c", `exec ${QUOTED} ${command} >/dev/full`], { env: user.env });
 
 /** bob, who prints what comes. */
 async function receiver(): Promise<AsyncDisposable & { line(): Promise<string> }> {
@@ -106,7 +110,7 @@ describe("an output that cannot be written is told once", () => {
   });
 
   it("ptalk recv does not confirm what it could not print", async () => {
-    const inbox = new Program("bash", ["-c", `exec "${process.execPath}" "${PTALK}" recv >/dev/full`], {
+    const inbox = new Program("bash", ["-c", `exec ${QUOTED} recv >/dev/full`], {
       env: bob.env,
     });
     const code = async () => (await alice.run(["send", "bob", "hi", "--timeout", "2"])).code;

@@ -25,15 +25,16 @@ const stopFor = (ms: number): void => {
 };
 const goOn = (ms: number): void => void vi.advanceTimersByTime(ms);
 
+const SERVER = { address: "127.0.0.1:5518", uid: 0, user: "root" };
 const STOPPED = /^stopped for (\d+ s|\d+ min): who wrote to you meanwhile may have given up$/;
 
 describe("a program that was stopped for long", () => {
   it("says so once, and nothing of the server that it comes back to", () => {
     goOn(60_000);
     stopFor(100_000);
-    news.hear({ state: "lost" }); // what has come meanwhile may be heard of before anything else
+    news.hear({ ...SERVER, state: "lost" }); // what has come meanwhile may be heard of before anything else
     goOn(500);
-    news.hear({ state: "back" });
+    news.hear({ ...SERVER, state: "back" });
     goOn(60_000);
     expect(said).toEqual(["stopped for 100 s: who wrote to you meanwhile may have given up"]);
   });
@@ -48,10 +49,10 @@ describe("a program that was stopped for long", () => {
 
   it("says that the server is gone, if it is not back soon", () => {
     stopFor(100_000);
-    news.hear({ state: "lost" });
+    news.hear({ ...SERVER, state: "lost" });
     goOn(20_000);
     expect(said).toEqual([expect.stringMatching(STOPPED), expect.stringContaining("the lookup server is gone")]);
-    news.hear({ state: "back" });
+    news.hear({ ...SERVER, state: "back" });
     expect(said.at(-1)).toBe("the lookup server is back");
   });
 });
@@ -59,7 +60,7 @@ describe("a program that was stopped for long", () => {
 describe("a program that was not", () => {
   it("says what the server does", () => {
     goOn(60_000);
-    for (const state of ["closing", "lost", "back"] as const) news.hear({ state });
+    for (const state of ["closing", "lost", "back"] as const) news.hear({ ...SERVER, state });
     expect(said).toEqual([
       expect.stringContaining("shutting down"),
       expect.stringContaining("gone"),
@@ -70,7 +71,7 @@ describe("a program that was not", () => {
   it("says nothing of a short stop", () => {
     stopFor(5_000);
     process.emit("SIGCONT", "SIGCONT");
-    news.hear({ state: "lost" });
+    news.hear({ ...SERVER, state: "lost" });
     expect(said).toEqual([expect.stringContaining("the lookup server is gone")]);
   });
 });

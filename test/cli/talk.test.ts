@@ -1,9 +1,11 @@
 // `ptalk talk` on a pipe and at a terminal: real processes, a real server, a real pseudo-terminal.
+
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -58,7 +60,7 @@ function envOf(name: string): Record<string, string> {
 
 async function atTerminal(name: string, { peer, wrapper = [], ...options }: AtTerminal = {}): Promise<Pty> {
   const words = ["--as", name, "--server", server.address, ...(peer === undefined ? [] : [peer])];
-  const [file = "", ...args] = [...wrapper, process.execPath, PTALK, ...words];
+  const [file = "", ...args] = [...wrapper, ...COMMAND, ...words];
   const screen = new Pty(file, args, { ...options, env: envOf(name) });
   screens.push(screen);
   await screen.shows(`you are ${name} on`);
@@ -383,7 +385,7 @@ describe("at a terminal", () => {
 
   it("a dumb one gets lines and no control sequences", async () => {
     const bob = await talk("bob");
-    const alice = new Pty(process.execPath, [PTALK, "--as", "alice", "--server", server.address], {
+    const alice = new Pty(...commandLine(["--as", "alice", "--server", server.address]), {
       env: { ...envOf("alice"), TERM: "dumb" },
     });
     screens.push(alice);
@@ -428,7 +430,7 @@ describe("at a terminal", () => {
     ["recv", "--as", "alice"],
     ["recv", "--as", "alice", "--json"],
   ])("a closed terminal ends %s %s %s %s too", async (...args) => {
-    const alice = new Pty(process.execPath, [PTALK, ...args.filter(Boolean), "--server", server.address], {
+    const alice = new Pty(...commandLine([...args.filter(Boolean), "--server", server.address]), {
       env: envOf("alice"),
     });
     screens.push(alice);

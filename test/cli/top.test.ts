@@ -1,4 +1,5 @@
 // `ptalk top`: what it says of a server is what the server, its lock and its table say.
+
 import stringWidth from "fast-string-width";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { frame } from "../../lib/cli/top/frame.ts";
@@ -6,10 +7,11 @@ import type { TopSnapshot } from "../../lib/cli/top/snapshot.ts";
 import { parseInfo } from "../../lib/client/server-monitor.ts";
 import { Directory } from "../../lib/index.ts";
 import { ReadersWriterLock } from "../../lib/ipc/index.ts";
-import { PTALK, User } from "../helpers/cli.ts";
-import { onFreshHost, whyNoHosts } from "../helpers/host.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
+import { hostCommand, whyNoHosts } from "../helpers/host.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
-import type { Program } from "../helpers/program.ts";
+import { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
 
@@ -117,7 +119,7 @@ describe("ptalk top --once --json", () => {
   });
 
   it.skipIf(whyNoHosts !== null)("shows the rest where no server was asked for and none is on", async () => {
-    const program = onFreshHost(PTALK, ["top", "--once", "--json"], user.env);
+    const program = new Program(...hostCommand([...COMMAND, "top", "--once", "--json"]), { env: user.env });
     const { at: _, ...rest } = JSON.parse(await program.line());
     expect(rest).toEqual({ server: null, lock: null, signals: [], tables: [] });
     expect(await program.ended).toMatchObject({ code: 0 });
@@ -143,7 +145,7 @@ describe("ptalk top", () => {
   });
 
   it("has the whole terminal at 80 columns, and gives it back at q", async () => {
-    using pty = new Pty(process.execPath, [PTALK, "--server", serving.address, "top"], {
+    using pty = new Pty(...commandLine(["--server", serving.address, "top"]), {
       columns: 80,
       rows: 24,
       env: { ...user.env, NO_COLOR: "1" } as Record<string, string>,
@@ -163,7 +165,7 @@ describe("ptalk top", () => {
   });
 
   it("prints one screen after the other on a dumb terminal, without control sequences", async () => {
-    using pty = new Pty(process.execPath, [PTALK, "--server", serving.address, "top"], {
+    using pty = new Pty(...commandLine(["--server", serving.address, "top"]), {
       columns: 80,
       rows: 24,
       env: { ...user.env, TERM: "dumb" } as Record<string, string>,

@@ -1,4 +1,5 @@
 // `ptalk wall`: its receivers, how they check it, and the terminals that show it.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +9,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { logins } from "../../lib/cli/wall/logins.ts";
 import { writeToTerminals } from "../../lib/cli/wall/terminals.ts";
 import { TalkClient } from "../../lib/index.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -79,7 +81,7 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
   });
 
   it("by another user is refused, and as a body of another program is a text", async () => {
-    const child = spawn(process.execPath, [PTALK, "wall", "hi", "--state-dir", "/tmp/none"], {
+    const child = spawn(...commandLine(["wall", "hi", "--state-dir", "/tmp/none"]), {
       uid: 54_321,
       env: bob.env,
     });
@@ -104,7 +106,7 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
 
   it("is shown as what it is at a terminal", async () => {
     const env = Object.fromEntries(Object.entries(bob.env).filter((e): e is [string, string] => e[1] !== undefined));
-    using pty = new Pty(process.execPath, [PTALK, "--as", "bob"], { env });
+    using pty = new Pty(...commandLine(["--as", "bob"]), { env });
     await pty.shows("you are bob");
     await using client = await TalkClient.connect({
       name: "alice",

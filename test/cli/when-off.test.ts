@@ -1,6 +1,7 @@
 // A message to somebody who is off, at a terminal: what is offered, what each answer does, and that nobody else is asked. Real programs.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -42,7 +43,7 @@ async function on(user: User, name: string): Promise<Program> {
 async function atTerminal(user: User, ...words: string[]): Promise<Pty> {
   const known = Object.entries(user.env).filter((e): e is [string, string] => e[1] !== undefined);
   const env = { ...Object.fromEntries(known), LANG: "C.UTF-8" };
-  const screen = new Pty(process.execPath, [PTALK, "--as", "alice", ...words], { columns: 120, rows: 40, env });
+  const screen = new Pty(...commandLine(["--as", "alice", ...words]), { columns: 120, rows: 40, env });
   screens.push(screen);
   await screen.shows("you are alice on");
   return screen;

@@ -1,11 +1,13 @@
 // `ptalk when`: the end of processes and commands, told through a real server to a real receiver.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import { until } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
@@ -87,13 +89,19 @@ describe("ptalk when PID NAME", () => {
   });
 
   it("a zombie has ended", async () => {
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 100"], { stdio: ["ignore", "pipe", "inherit"] });
+    // The shell would reap it: its child ends once the shell is a program that does not.
+    const script = "exec 3<&0; cat <&3 & echo $!; exec sleep 100 3<&-";
+    const parent = spawn("sh", ["-c", script], { stdio: ["pipe", "pipe", "inherit"] });
     const [output] = (await once(parent.stdout, "data")) as [Buffer];
-    const outcome = await alice.run(["when", String(output).trim(), "bob", "--json"]);
+    const pid = String(output).trim();
+    await until("the shell to be gone", () => readFileSync(`/proc/${parent.pid}/comm`, "latin1") === "sleep\n");
+    parent.stdin.end();
+    await until("its child to end", () => readFileSync(`/proc/${pid}/stat`, "latin1").includes(") Z "));
+    const outcome = await alice.run(["when", pid, "bob", "--json"]);
     parent.kill();
     expect(outcome).toMatchObject({ code: 0, stderr: "" });
-    expect(JSON.parse(outcome.stdout.split("\n")[0] ?? "")).toMatchObject({ command: "sleep", status: null });
-    expect(await heard()).toMatch(/^sleep \(\d+\) has ended after/);
+    expect(JSON.parse(outcome.stdout.split("\n")[0] ?? "")).toMatchObject({ command: "cat", status: null });
+    expect(await heard()).toMatch(/^cat \(\d+\) has ended after/);
   });
 
   it.each(["0", "4194304", "99999999"])("without a process %s is 67, and sends nothing", async (pid) => {
@@ -166,7 +174,7 @@ describe("ptalk when NAME -- COMMAND", () => {
     const script =
       "n=0; trap 'n=$((n+1))' INT; echo ready; i=0; while [ $i -lt 20 ]; do sleep 0.1; i=$((i+1)); done; echo $n times";
     const env = Object.fromEntries(Object.entries(alice.env).filter((e): e is [string, string] => e[1] !== undefined));
-    using pty = new Pty(process.execPath, [PTALK, "when", "bob", "--", "bash", "-c", script], { env });
+    using pty = new Pty(...commandLine(["when", "bob", "--", "bash", "-c", script]), { env });
     await pty.shows("ready");
     pty.type("\x03");
     await pty.shows(/\d times/);

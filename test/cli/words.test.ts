@@ -1,7 +1,9 @@
 // The command's sentences: failures, durations, clients.
+
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { seconds } from "../../lib/base/seconds.ts";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -52,7 +54,7 @@ it("a text that is too long, and a name that is missing, are said as they are", 
 
 it("talk says when the partner is not on", async () => {
   const env = definedOf(alice.env);
-  using pty = new Pty(process.execPath, [PTALK, "talk", "nobody"], { env, columns: 80, rows: 24 });
+  using pty = new Pty(...commandLine(["talk", "nobody"]), { env, columns: 80, rows: 24 });
   await pty.shows("nobody is on as nobody: what you write there fails until somebody is");
   pty.type("/to bob\r");
   await pty.shows("bob>");
@@ -71,7 +73,7 @@ it("the first contact shows the key, the second one does not", async () => {
 
 describe("a dumb terminal", () => {
   it("does not glue what arrives to a line that is half typed", async () => {
-    using pty = new Pty(process.execPath, [PTALK], {
+    using pty = new Pty(...commandLine([]), {
       env: { ...definedOf(alice.env), TERM: "dumb" },
       columns: 80,
       rows: 24,

@@ -39,7 +39,7 @@ function receiver(sender: Sender | TalkError = ALICE) {
     journal: undefined,
     onFolded: undefined,
     client,
-    isFromRoot: () => false,
+    isWall: () => false,
     isInRoom: () => false,
     isUnattended: false,
     deliver: undefined,

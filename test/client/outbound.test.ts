@@ -38,7 +38,7 @@ let outbound: OutboundMessages;
 const parts: OutboundParts = {
   from: "alice",
   book: {
-    known: () => {
+    atOnce: () => {
       if (known instanceof TalkError) throw known;
       return known;
     },

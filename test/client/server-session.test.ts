@@ -31,6 +31,7 @@ async function open(name: string, options: Partial<ServerSessionOptions> = {}): 
     address: { host: "127.0.0.1", port: server.port },
     identity: Identity.generate(),
     insecure: false,
+    chain: "",
     checkCertificate: () => {},
     identify: () => ({ current: server.address, former: [] }),
     ...options,
@@ -209,7 +210,9 @@ describe("a session", () => {
     const lost = once(alice, "server");
     const restarted = performance.now();
     await restartServer();
-    expect(await lost).toEqual([{ state: "lost" }]);
+    expect(await lost).toEqual([
+      { state: "lost", address: expect.any(String), uid: process.getuid?.(), user: expect.anything() },
+    ]);
     await until("alice to be back", () => alice.stats().reconnects === 1);
     expect(alice.serverStartedAt).toBeGreaterThan(restarted);
     expect(alice.stats()).toEqual({ isConnected: true, reconnects: 1, roundTripMs: expect.any(Number) });

@@ -783,6 +783,58 @@ export function directoryConformance(implementation: Implementation): void {
       await surely(() => b.bind("ann", K1, { ...later, owner: later }));
     });
 
+    it("hand the names of a key over to one that follows it, with the proof, and to no other", async () => {
+      const [a, b] = await pair();
+      const row = await registered(requestOf("ann", { fields: { key: K1 } }), a, [a, b]);
+      const follows = { keys: ["A".repeat(43).concat("="), K1], chain: "x:1:y" };
+      await expectRefusal("taken", () => b.bind("ann", K2), [a, b], ["ann"]);
+      await surely(() => b.bind("ann", K2, { ...NO_RIGHT, follows })); // a client with the old key may be on
+      await world.settled();
+      for (const directory of [a, b]) {
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({
+          key: K2,
+          uid: null,
+          login: null,
+          chain: "x:1:y",
+        });
+        await expectRefusal("taken", () => directory.bind("ann", K1), [a, b], ["ann"]);
+        await surely(() => directory.bind("ann", K2));
+      }
+      const request = { ...requestOf("ann", { fields: { key: K2 } }), right: { ...NO_RIGHT, follows } };
+      await expectRefusal("taken", () => b.register(request), [a, b], ["ann"]);
+      await surely(() => b.register({ ...request, replace: true }));
+      expect(await surely(() => a.remove(row))).toBe(false);
+      await world.settled();
+      expect(await surely(() => a.bindingOf("ann"))).toMatchObject({ key: K2, chain: "x:1:y" });
+    });
+
+    it("give a login name from elsewhere to a key that its user allows it, beside the user's own", async () => {
+      const [a, b] = await pair();
+      const login = { uid: 1000, login: "ann" };
+      const [own, elsewhere] = [
+        { ...login, owner: login },
+        { ...NO_RIGHT, owner: login },
+      ];
+      for (const right of [
+        { ...elsewhere, also: K2 },
+        { ...NO_RIGHT, also: K2 },
+      ]) {
+        await expectRefusal("reserved", () => a.bind("ann", K1, right), [a, b], ["ann"]);
+      }
+      await surely(() => a.bind("ann", K1, { ...own, also: K2 }));
+      await world.settled();
+      for (const directory of [a, b]) {
+        await surely(() => directory.bind("ann", K2, elsewhere));
+        await surely(() => directory.bind("ann", K1, elsewhere));
+        expect(await surely(() => directory.bindingOf("ann"))).toEqual({ key: K1, ...login, also: [K2] });
+      }
+      const fields = { key: K2 };
+      const { claim } = await surely(() => b.register({ ...requestOf("ann", { fields }), right: elsewhere }));
+      expect(await surely(() => b.remove(claim))).toBe(true);
+      const later = { uid: 1002, login: "ann" };
+      await expectRefusal("reserved", () => a.bind("ann", K2, { ...NO_RIGHT, owner: later }), [a, b], ["ann"]);
+    });
+
     it("release a name: whoever comes next has it, at every directory", async () => {
       const [a, b] = await pair();
       await surely(() => a.bind("ann", K1));

@@ -6,7 +6,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, w
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { PTALK } from "../helpers/cli.ts";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import { hostCommand, whyNoHosts } from "../helpers/host.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -35,7 +35,7 @@ function runAll(page: string, blocks: readonly Block[]): string {
     mkdirSync(join(home, "bin"));
     mkdirSync(join(home, "work/node_modules"), { recursive: true });
     symlinkSync(root, join(home, "work/node_modules/ptalk"));
-    writeFileSync(join(home, "bin/ptalk"), `#!/bin/sh\nexec "${process.execPath}" "${PTALK}" "$@"\n`);
+    writeFileSync(join(home, "bin/ptalk"), `#!/bin/sh\nexec ${COMMAND.map((word) => `"${word}"`).join(" ")} "$@"\n`);
     chmodSync(join(home, "bin/ptalk"), 0o755);
     const steps = blocks.map(({ kind, text, line }) => {
       const file = `block${line}.${kind === "js" ? "mjs" : "sh"}`;
@@ -77,7 +77,7 @@ describe.each(PAGES)("%s", (page) => {
 });
 
 describe("every setting", () => {
-  const { stdout } = spawnSync(process.execPath, [PTALK, "config", "--json"], {
+  const { stdout } = spawnSync(...commandLine(["config", "--json"]), {
     encoding: "utf8",
     env: { HOME: "/nonexistent", PATH: process.env["PATH"] },
   });

@@ -1,5 +1,6 @@
 // What is thrown at the targets: things that are nearly right. Inputs are made of numbers and text only, so that one that breaks
 // something can be kept as JSON; what they mean in bytes is said here as well. Knows nothing of ptalk's code.
+
 import fc from "fast-check";
 
 /** Bytes as text, a character each: JSON has no bytes. */

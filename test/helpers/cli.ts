@@ -1,11 +1,12 @@
-// The installed command as a test runs it: bin/ptalk.js in a process of its own, with folders of its own.
+// The command as a test runs it: in a process of its own, with folders of its own.
+
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { commandLine } from "./command.js";
 import { Program } from "./program.ts";
 
-export const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
 const WATCHDOG_MS = 40_000;
 
 export interface Outcome {
@@ -36,13 +37,13 @@ export class User implements Disposable {
     args: readonly string[],
     options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Outcome> {
-    const child = spawn(process.execPath, [PTALK, ...args], { env: { ...this.env, ...options.env } });
+    const child = spawn(...commandLine(args), { env: { ...this.env, ...options.env } });
     return outcomeOf(child, options.input);
   }
 
   /** Starts the command and leaves it running. */
   start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Program {
-    return new Program(process.execPath, [PTALK, ...args], { env: { ...this.env, ...env } });
+    return new Program(...commandLine(args), { env: { ...this.env, ...env } });
   }
 
   [Symbol.dispose](): void {

@@ -1,4 +1,5 @@
 // A lookup server, as `ptalk serve` in a process of its own or in this one, and raw connections to it.
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 import { once } from "node:events";
@@ -20,10 +21,10 @@ import {
 } from "../../lib/crypto/signed-statements.ts";
 import { LookupServer } from "../../lib/index.ts";
 import type { ServerOptions } from "../../lib/server/options.ts";
-import { encodeCommand } from "../../lib/wire/resp-command.ts";
+import { encodeCommand, type RespArgument } from "../../lib/wire/resp-command.ts";
 import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
+import { commandLine } from "./command.js";
 
-const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
 /** Far beyond any answer: a hang fails with a message that says whose. */
 const WATCHDOG_MS = 30_000;
 
@@ -47,7 +48,7 @@ export class ServerProcess {
   host = "";
 
   private constructor(args: readonly string[], env: NodeJS.ProcessEnv) {
-    this.child = spawn(process.execPath, [PROGRAM, "serve", ...args], {
+    this.child = spawn(...commandLine(["serve", ...args]), {
       stdio: ["pipe", "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
@@ -189,12 +190,12 @@ export class Client {
     return new Client(socket);
   }
 
-  ask(...args: (string | number)[]): Promise<RespValue> {
+  ask(...args: RespArgument[]): Promise<RespValue> {
     return within(`the answer to ${args[0]}`, this.tell(...args));
   }
 
   /** Like ask, but it may take forever. */
-  tell(...args: (string | number)[]): Promise<RespValue> {
+  tell(...args: RespArgument[]): Promise<RespValue> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
       this.socket.write(encodeCommand(args));
@@ -303,8 +304,8 @@ export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
 
 /** Starts a server without waiting; `ports` tells what it has said so far. */
 export function startQuietly(stateDir: string): { child: ChildProcess; ports: () => number[] } {
-  const args = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", stateDir];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const args = ["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", stateDir];
+  const child = spawn(...commandLine(args), { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout?.on("data", (chunk) => {
     output += chunk;

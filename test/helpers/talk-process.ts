@@ -1,8 +1,7 @@
 // People and scripts as a test sees them: `ptalk` in processes of their own, each with the state folder it is given.
-import { join } from "node:path";
-import { Program, type ProgramEnd } from "./program.ts";
 
-const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
+import { commandLine } from "./command.js";
+import { Program, type ProgramEnd } from "./program.ts";
 
 export interface Where {
   /** "HOST:PORT". */
@@ -23,7 +22,7 @@ export async function ptalk(
   args: readonly string[],
   input = "",
 ): Promise<ProgramEnd & { stdout: string[] }> {
-  const program = new Program(process.execPath, [PROGRAM, ...args], { env: environment(where) });
+  const program = new Program(...commandLine(args), { env: environment(where) });
   const stdout: string[] = [];
   const lines = (async () => {
     for (;;) stdout.push(await program.line());
@@ -48,7 +47,7 @@ export class Talker {
   }
 
   static start(where: Where, name: string, args = ["talk", "--as", name]): Talker {
-    return new Talker(name, new Program(process.execPath, [PROGRAM, ...args, "--json"], { env: environment(where) }));
+    return new Talker(name, new Program(...commandLine([...args, "--json"]), { env: environment(where) }));
   }
 
   /** Starts one and waits until it is registered. */

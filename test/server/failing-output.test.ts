@@ -1,13 +1,12 @@
 // A disk that is full, and an error that nobody foresaw: the server goes on, or at least leaves nothing behind.
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { commandLine } from "../helpers/command.js";
 import { Client, freshStateDir, newKeys, remains, ServerProcess, until, within } from "../helpers/lookup-server.ts";
-
-const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
 
 let state: ReturnType<typeof freshStateDir>;
 beforeEach(() => {
@@ -27,9 +26,9 @@ async function freePort(): Promise<number> {
 
 function serveWith(port: number, options: readonly string[], streams: ("full" | "ignore")[]): ChildProcess {
   const full = openSync("/dev/full", "w");
-  const args = [PROGRAM, "serve", "--listen", `127.0.0.1:${port}`, "--workers", "1", "--state-dir", state.path];
+  const args = ["serve", "--listen", `127.0.0.1:${port}`, "--workers", "1", "--state-dir", state.path];
   try {
-    return spawn(process.execPath, [...args, ...options], {
+    return spawn(...commandLine([...args, ...options]), {
       stdio: ["ignore", ...streams.map((stream) => (stream === "full" ? full : stream))],
     });
   } finally {
@@ -64,7 +63,7 @@ it.each([
 });
 
 it("an error that nobody foresaw ends it with status 70, and nothing is left", async () => {
-  const bomb = `if (process.argv[1] === ${JSON.stringify(PROGRAM)}) process.on("SIGUSR2", () => { throw new Error("boom"); });`;
+  const bomb = `if (process.argv.includes("serve")) process.on("SIGUSR2", () => { throw new Error("boom"); });`;
   const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], {
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(bomb)}`,
   });
@@ -90,7 +89,7 @@ it.each([
 ])(
   "a worker that %s when it starts ends the server's start, with the reason and no stack",
   async (_what, error, status, reason) => {
-    const fails = `process.on("message", ({ type }) => { if (type === "start") throw ${error}; });`;
+    const fails = `process.on("message", (messages) => { if (messages.some(({ type }) => type === "start")) throw ${error}; });`;
     const server = await ServerProcess.start(["--workers", "2", "--state-dir", state.path], inWorkers(fails));
     expect(await within("the server to end", server.exited)).toEqual([status, null]);
     expect(server.log).toMatch(new RegExp(`ptalk: a worker process does not start: .*${reason}`));

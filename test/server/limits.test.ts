@@ -1,9 +1,11 @@
 // What one client may do to the others: nothing.
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { COMMAND } from "../helpers/command.js";
 import { Client, freshStateDir, LocalServer, newKeys, ServerProcess, until, within } from "../helpers/lookup-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
@@ -137,8 +139,8 @@ it("running out of descriptors is survived and reported", { timeout: 120_000 }, 
   // 100 descriptors for the server and each of its workers, which need many at once when they load their modules; the shell sets the
   // limit, as an administrator would.
   const args = ["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", state.path];
-  const command = `ulimit -n 100; exec "$0" bin/ptalk.js ${args.join(" ")}`;
-  const child = spawn("sh", ["-c", command, process.execPath], { stdio: ["ignore", "pipe", "pipe"] });
+  const command = `ulimit -n 100; exec ${COMMAND.join(" ")} ${args.join(" ")}`;
+  const child = spawn("sh", ["-c", command], { stdio: ["ignore", "pipe", "pipe"] });
   cramped = child;
   let output = "";
   let log = "";

@@ -1,4 +1,5 @@
 // The server's Unix sockets: the owner of the path, and the uid of a client as the kernel says.
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, closeSync, existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -8,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { uidBinding } from "../../lib/crypto/signed-statements.ts";
 import { listenAtPath } from "../../lib/net/unix-socket.ts";
 import { countedUid } from "../../lib/server/origin.ts";
+import { COMMAND } from "../helpers/command.js";
 import { Client, newKeys, registerCommand, ServerProcess, within } from "../helpers/lookup-server.ts";
 import { canChangeUser } from "../helpers/privileges.ts";
 
@@ -126,7 +128,7 @@ it("a socket that a service manager handed over serves, and its path is left alo
   const { fd } = await listenAtPath(path);
   const args = ["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", join(folder, "state")];
   const script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"';
-  const child = spawn("sh", ["-c", script, "sh", process.execPath, "bin/ptalk.js", ...args], {
+  const child = spawn("sh", ["-c", script, "sh", ...COMMAND, ...args], {
     stdio: ["ignore", "pipe", "inherit", fd],
   });
   closeSync(fd);

@@ -1,7 +1,9 @@
 // A server in a pid namespace of its own, as in a container: who signals it from outside has no number there.
+
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
-import { PTALK, User } from "../helpers/cli.ts";
+import { User } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { whyNoHosts } from "../helpers/host.ts";
 import { until } from "../helpers/lookup-server.ts";
 import { childrenOf } from "../helpers/processes.ts";
@@ -24,7 +26,7 @@ describe.skipIf(whyNoHosts !== null)(`in a pid namespace${whyNoHosts ? ` (${whyN
   it("SIGINT from outside is answered with the question, and no number is made up", async () => {
     using user = new User();
     const serve = ["serve", "--listen", "127.0.0.1:0", "--workers", "1"];
-    const program = inNamespace(user, [process.execPath, PTALK, ...serve]);
+    const program = inNamespace(user, [...COMMAND, ...serve]);
     expect(await program.line()).toMatch(/serving on/);
     const [server = 0] = childrenOf(program.pid);
     expect(readFileSync(`/proc/${server}/cmdline`, "latin1")).toContain("serve");
@@ -43,7 +45,7 @@ describe.skipIf(whyNoHosts !== null)(`in a pid namespace${whyNoHosts ? ` (${whyN
   it("SIGINT from inside names who sent it", async () => {
     using user = new User();
     const script = `"$0" "$1" serve --listen 127.0.0.1:0 --workers 1 & server=$!; read go; kill -INT $server; echo "sent by $$"; wait $server`;
-    const program = inNamespace(user, ["sh", "-c", script, process.execPath, PTALK]);
+    const program = inNamespace(user, ["sh", "-c", script, ...COMMAND]);
     expect(await program.line()).toMatch(/serving on/);
     let said = "";
     program.child.stderr?.on("data", (text) => {

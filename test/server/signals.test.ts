@@ -1,8 +1,10 @@
 // The question, at a real terminal. The program runs under a shell, as it does for people: Ctrl-C reaches the whole group.
+
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { COMMAND, commandLine } from "../helpers/command.js";
 import {
   Client,
   freshStateDir,
@@ -14,7 +16,6 @@ import {
 } from "../helpers/lookup-server.ts";
 import { Pty } from "../helpers/pty.ts";
 
-const PROGRAM = join(import.meta.dirname, "../../bin/ptalk.js");
 const QUESTION = /(\d+) clients are connected\. Shut down\? \[y\/N\]/;
 
 let state: ReturnType<typeof freshStateDir>;
@@ -23,15 +24,15 @@ beforeEach(() => {
 });
 afterEach(() => state.remove());
 
-const command = () => [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--workers", "2", "--state-dir", state.path];
+const command = () => ["serve", "--listen", "127.0.0.1:0", "--workers", "2", "--state-dir", state.path];
 
 /** @param script what the shell does with "$@", the command */
 async function serveAtTerminal(script?: string): Promise<{ pty: Pty; port: number }> {
   const args = command();
   const pty =
     script === undefined
-      ? new Pty(process.execPath, args, { columns: 100 })
-      : new Pty("/bin/sh", ["-c", script, "sh", process.execPath, ...args], { columns: 100 });
+      ? new Pty(...commandLine(args), { columns: 100 })
+      : new Pty("/bin/sh", ["-c", script, "sh", ...COMMAND, ...args], { columns: 100 });
   await pty.shows(/serving on 127\.0\.0\.1:\d+/);
   return { pty, port: Number(/serving on 127\.0\.0\.1:(\d+)/.exec(pty.raw)?.[1]) };
 }

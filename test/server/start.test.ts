@@ -1,11 +1,12 @@
 // What a server refuses to start with, what it says then, and that a start that was broken off leaves nothing.
+
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Directory, LookupServer } from "../../lib/index.ts";
-import { PTALK } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { freshStateDir, newKeys, remains, ServerProcess, startQuietly, within } from "../helpers/lookup-server.ts";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
 
@@ -30,7 +31,7 @@ describe.skipIf(whyNoPrivateShm !== null)("shared memory (skipped without mount 
     ["read-only", "ro", 77, /EROFS/],
   ])("that is %s", (_what, options, status, message) => {
     const script = `mount -t tmpfs -o ${options} tmpfs /dev/shm && "$@"; status=$?; ls /dev/shm; exit $status`;
-    const serve = [process.execPath, PTALK, "serve", "--listen", "127.0.0.1:0", "--state-dir", state.path];
+    const serve = [...COMMAND, "serve", "--listen", "127.0.0.1:0", "--state-dir", state.path];
     const result = spawnSync("unshare", ["-m", "sh", "-c", script, "sh", ...serve], { encoding: "utf8", input: "" });
     expect(result.stderr).toMatch(message);
     expect(result.status).toBe(status);
@@ -70,7 +71,7 @@ it("a server to connect to, which only clients have", async () => {
 
 it("a file handed over as the listening socket", async () => {
   const script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"';
-  const child = spawn("sh", ["-c", script, "sh", process.execPath, PTALK, "serve", "--state-dir", state.path], {
+  const child = spawn("sh", ["-c", script, "sh", ...COMMAND, "serve", "--state-dir", state.path], {
     stdio: ["ignore", "ignore", "pipe", 1],
   });
   let log = "";

@@ -1,10 +1,12 @@
 // What systemd does for a service of Type=notify and with a socket unit, done by hand.
+
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { SERVICE_SOCKET } from "../../lib/base/service.ts";
 import { SERVICE_USER } from "../../lib/base/users.ts";
+import { COMMAND } from "../helpers/command.js";
 import { python } from "../helpers/compile.ts";
 import { Client, freshStateDir, within } from "../helpers/lookup-server.ts";
 import { Program } from "../helpers/program.ts";
@@ -47,7 +49,7 @@ it.skipIf(interpreter === null).each([
   ["a path", "0", "0"],
   ["an abstract name, and a socket handed over", "1", "1"],
 ])("tells %s that it is ready, and that it stops (skipped without Python)", async (_what, abstract, activate) => {
-  const args = ["-c", SCRIPT, process.execPath, "bin/ptalk.js", state.path, abstract, activate];
+  const args = ["-c", SCRIPT, ...COMMAND, state.path, abstract, activate];
   const program = new Program(interpreter as string, args);
   const port = Number((await program.line()).split(" ")[1]);
   const lines: string[] = [];

@@ -19,10 +19,10 @@ interface Row {
 
 describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only"})`, { timeout: 120_000 }, () => {
   let server: ServerProcess;
-  /** Is on; is on; is named in --admins; is root. */
-  let games: HostUser;
-  let news: HostUser;
-  let mail: HostUser;
+  /** Is on; is on; is named in --admins; is root. Accounts of no other test: programs of one uid share what shows its keys. */
+  let lp: HostUser;
+  let uucp: HostUser;
+  let man: HostUser;
   let root: HostUser;
   const programs: Program[] = [];
 
@@ -30,13 +30,13 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
     "--workers",
     "2",
     "--admins",
-    "nobody-has-this-login,mail",
+    "nobody-has-this-login,man",
     "--state-dir",
     join(root.home, "server"),
   ];
 
   beforeAll(async () => {
-    [games, news, mail, root] = ["games", "news", "mail", "root"].map((login) => new HostUser(login)) as [
+    [lp, uucp, man, root] = ["lp", "uucp", "man", "root"].map((login) => new HostUser(login)) as [
       HostUser,
       HostUser,
       HostUser,
@@ -49,7 +49,7 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
   });
   afterAll(async () => {
     await server?.stop();
-    for (const user of [games, news, mail, root]) user?.[Symbol.dispose]();
+    for (const user of [lp, uucp, man, root]) user?.[Symbol.dispose]();
   });
 
   const at = () => ["--server", server.address];
@@ -65,15 +65,15 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
   }
 
   it("shows root and the logins of --admins every client of every worker, within 80 columns", async () => {
-    await on(games);
-    for (const name of ["a-name-of-thirty-two-characters.", "n1", "n2", "n3", "n4"]) await on(news, "--as", name);
-    for (const user of [root, mail]) {
+    await on(lp);
+    for (const name of ["a-name-of-thirty-two-characters.", "n1", "n2", "n3", "n4"]) await on(uucp, "--as", name);
+    for (const user of [root, man]) {
       const found = await rows(user);
       expect(found.map(({ name }) => name).sort()).toEqual(
-        ["a-name-of-thirty-two-characters.", "games", "n1", "n2", "n3", "n4"].sort(),
+        ["a-name-of-thirty-two-characters.", "lp", "n1", "n2", "n3", "n4"].sort(),
       );
-      expect(found.find(({ name }) => name === "games")).toEqual({
-        ...{ name: "games", user: "games", uid: games.uid, address: null, transport: "unix" },
+      expect(found.find(({ name }) => name === "lp")).toEqual({
+        ...{ name: "lp", user: "lp", uid: lp.uid, address: null, transport: "unix" },
         ...{ fingerprint: expect.stringMatching(/^SHA256:/), since: expect.stringMatching(/^\d{4}-.*Z$/) },
         worker: expect.any(Number),
       });
@@ -83,12 +83,12 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
     for (const line of stdout.trimEnd().split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   });
 
-  it.each(["clients", "kick games", "free games", "ban 5 1h", "unban 5", "bans", "drain"])(
+  it.each(["clients", "kick lp", "free lp", "ban 5 1h", "unban 5", "bans", "drain"])(
     "refuses `admin %s` to any other user, with a sentence that says who may",
     async (words) => {
-      const { code, stderr, stdout } = await admin(news, ...words.split(" "));
+      const { code, stderr, stdout } = await admin(uucp, ...words.split(" "));
       expect([code, stdout]).toEqual([77, ""]);
-      expect(stderr).toContain(`only root and the --admins of this server may, and you are news (uid ${news.uid})`);
+      expect(stderr).toContain(`only root and the --admins of this server may, and you are uucp (uid ${uucp.uid})`);
     },
   );
 
@@ -100,32 +100,32 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
   });
 
   it("closes a client, which says by whom and does not come back", async () => {
-    const program = await on(games);
-    const { code, stdout } = await admin(mail, "kick", "GAMES");
-    expect([code, stdout]).toEqual([0, `GAMES is removed from ${server.address}\n`]);
+    const program = await on(lp);
+    const { code, stdout } = await admin(man, "kick", "LP");
+    expect([code, stdout]).toEqual([0, `LP is removed from ${server.address}\n`]);
     const { code: ended, stderr } = await program.ended;
     expect(ended).toBe(77);
     expect(JSON.parse(stderr)).toEqual({
       ...{ type: "error", code: "refused" },
-      message: `mail (uid ${mail.uid}) has removed you from the lookup server ${server.address}`,
+      message: `man (uid ${man.uid}) has removed you from the lookup server ${server.address}`,
     });
-    expect(await named("games")).toBeUndefined();
-    expect((await admin(mail, "kick", "games")).code).toBe(67);
+    expect(await named("lp")).toBeUndefined();
+    expect((await admin(man, "kick", "lp")).code).toBe(67);
   });
 
   it("frees a name: its client goes, and another key has it from then on", async () => {
-    const program = await on(games, "--as", "fox");
-    expect((await news.run([...at(), "--as", "fox", "send", "x", "y"])).code).toBe(73);
+    const program = await on(lp, "--as", "fox");
+    expect((await uucp.run([...at(), "--as", "fox", "send", "x", "y"])).code).toBe(73);
     expect((await admin(root, "free", "fox")).code).toBe(0);
     expect((await program.ended).code).toBe(77);
-    await on(news, "--as", "fox");
-    expect((await games.run([...at(), "--as", "fox", "send", "x", "y"])).code).toBe(73);
+    await on(uucp, "--as", "fox");
+    expect((await lp.run([...at(), "--as", "fox", "send", "x", "y"])).code).toBe(73);
     expect((await admin(root, "free", "nobodys-name")).code).toBe(67);
   });
 
   it("bans a user: no connection over any socket, until when and by whom; another user notices nothing", async () => {
-    const [banned, other] = [await on(news), await on(games)];
-    const { code, stdout } = await admin(root, "ban", String(news.uid), "2h");
+    const [banned, other] = [await on(uucp), await on(lp)];
+    const { code, stdout } = await admin(root, "ban", String(uucp.uid), "2h");
     expect([code, stdout]).toEqual([
       0,
       expect.stringMatching(/^uid \d+ is banned until .*; 1 connection is closed\n$/),
@@ -135,39 +135,39 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
       77,
       expect.stringMatching(/root \(uid 0\) has banned you .* until \d{4}-/),
     ]);
-    const later = await news.run([...at(), "all"]);
+    const later = await uucp.run([...at(), "all"]);
     expect([later.code, later.stderr]).toEqual([
       77,
       expect.stringMatching(/your user is banned until \d{4}-\S+Z by root \(uid 0\)/),
     ]);
     // The connection itself, over TCP, where the kernel tells no uid by itself.
     const script = `require("net").connect(${server.port}, "127.0.0.1").on("data", (d) => process.stdout.write(d))`;
-    expect(await track(news.program([process.execPath, "-e", script])).line()).toMatch(/^-BANNED your user is banned/);
-    expect((await mail.run([...at(), "send", "games", "still here"])).code).toBe(0);
+    expect(await track(uucp.program([process.execPath, "-e", script])).line()).toMatch(/^-BANNED your user is banned/);
+    expect((await man.run([...at(), "send", "lp", "still here"])).code).toBe(0);
     expect(await other.line()).toContain("still here");
-    expect((await admin(mail, "bans")).stdout).toContain(`${news.uid} `);
-    expect((await admin(mail, "unban", String(news.uid))).code).toBe(0);
-    expect((await news.run([...at(), "all"])).code).toBe(0);
-    expect((await admin(mail, "unban", String(news.uid))).code).toBe(67);
+    expect((await admin(man, "bans")).stdout).toContain(`${uucp.uid} `);
+    expect((await admin(man, "unban", String(uucp.uid))).code).toBe(0);
+    expect((await uucp.run([...at(), "all"])).code).toBe(0);
+    expect((await admin(man, "unban", String(uucp.uid))).code).toBe(67);
   });
 
   it("bans a key, over a restart too, and no other key of that user", async () => {
-    await on(news, "--as", "n1");
+    await on(uucp, "--as", "n1");
     const print = (await named("n1"))?.fingerprint as string;
-    expect((await admin(mail, "ban", print, "1h")).code).toBe(0);
+    expect((await admin(man, "ban", print, "1h")).code).toBe(0);
     await server.stop();
     server = await ServerProcess.start([...options(), "--listen", server.address]);
-    const refused = await news.run([...at(), "--as", "n1", "recv", "--timeout", "5s"]);
-    expect([refused.code, refused.stderr]).toEqual([77, expect.stringMatching(/this key is banned until .* by mail/)]);
-    rmSync(join(news.home, "state"), { recursive: true });
-    await on(news, "--as", "another-key");
+    const refused = await uucp.run([...at(), "--as", "n1", "recv", "--timeout", "5s"]);
+    expect([refused.code, refused.stderr]).toEqual([77, expect.stringMatching(/this key is banned until .* by man/)]);
+    rmSync(join(uucp.home, "state"), { recursive: true });
+    await on(uucp, "--as", "another-key");
     expect((await admin(root, "unban", print)).code).toBe(0);
   });
 
   it.each([
     ["ban", "4294967295", "1h"],
     ["ban", "05", "1h"],
-    ["ban", "news", "1h"],
+    ["ban", "uucp", "1h"],
     ["ban", "9", "forever"],
     ["ban", "9", "0"],
   ])("takes `admin %s %s %s` for a mistake", async (...words) => {
@@ -175,30 +175,59 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
   });
 
   it("bans neither root nor itself", async () => {
-    expect((await admin(mail, "ban", "0", "1h")).code).toBe(77);
+    expect((await admin(man, "ban", "0", "1h")).code).toBe(77);
   });
 
   it("drains: clients are told and go on at the next server, under their names", async () => {
-    const program = await on(games);
-    const { code, stdout } = await admin(mail, "drain");
+    const program = await on(lp);
+    const { code, stdout } = await admin(man, "drain");
     expect([code, stdout]).toEqual([0, `the server at ${server.address} has ended; 1 client was told\n`]);
     expect(await server.exited).toEqual([0, null]);
     server = await ServerProcess.start([...options(), "--listen", server.address]);
-    await until("the client to be back", async () => (await named("games")) !== undefined);
+    await until("the client to be back", async () => (await named("lp")) !== undefined);
     expect(program.child.exitCode).toBeNull();
   });
 
+  it("shows what an administrator writes to everybody as such, also to who ignores the sender; nobody else's", async () => {
+    const program = lp.start([...at(), "talk", "--json"]);
+    programs.push(program);
+    await program.line();
+    program.say("/ignore man");
+    expect(JSON.parse(await program.line())).toMatchObject({ type: "ignored" });
+    expect((await man.run([...at(), "wall", "--json", "reboot at six"])).code).toBe(0);
+    expect(JSON.parse(await program.line())).toMatchObject({
+      ...{ type: "message", from: "man", text: "reboot at six", kind: "wall", uid: man.uid, attested: "kernel" },
+    });
+    const refused = await uucp.run([...at(), "wall", "obey"]);
+    expect([refused.code, refused.stderr]).toEqual([
+      77,
+      "ptalk: only root and the server's administrators (serve --admins) write to everybody\n",
+    ]);
+    expect((await man.run([...at(), "wall", "--tty", "obey"])).code).toBe(77);
+    // A program that asks nobody.
+    const script = `import { TalkClient } from ${JSON.stringify(join(import.meta.dirname, "../../dist/index.js"))};
+      const client = await TalkClient.connect({ name: "uucp", server: "${server.address}" });
+      console.log(JSON.stringify(await client.wall("obey")));
+      await client.close();`;
+    const forger = track(uucp.program([process.execPath, "--input-type=module", "-e", script]));
+    expect(JSON.parse(await forger.line())).toMatchObject({ reached: 1, of: 1 });
+    let event: { type: string };
+    do event = JSON.parse(await program.line());
+    while (event.type !== "message");
+    expect(event).toMatchObject({ from: "uucp", text: "obey", kind: "text" });
+  });
+
   it("counts what administrators do", async () => {
-    await on(news, "--as", "counted");
+    await on(uucp, "--as", "counted");
     await admin(root, "kick", "counted");
-    await admin(root, "ban", String(news.uid), "1h");
-    await news.run([...at(), "all"]);
+    await admin(root, "ban", String(uucp.uid), "1h");
+    await uucp.run([...at(), "all"]);
     const client = await server.client();
     const info = (await client.ask("INFO")) as string;
     client.close();
     expect(info).toMatch(/# Admin\r\nadmin_requests:[1-9]\d*\r\nremoved:[1-9]\d*\r\nbans:1\r\ndraining:0\r\n/);
     expect(info).toMatch(/refused_banned:[1-9]/);
-    expect((await admin(root, "unban", String(news.uid))).code).toBe(0);
+    expect((await admin(root, "unban", String(uucp.uid))).code).toBe(0);
   });
 
   function track(program: Program): Program {

@@ -1,6 +1,8 @@
 // No user is attested as another: each way of trying it, many times, with real uids. Root only.
+
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { COMMAND } from "../helpers/command.js";
 import { Client, ServerProcess } from "../helpers/lookup-server.ts";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
 import type { Program } from "../helpers/program.ts";
@@ -139,7 +141,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
       // The same user is on outside, so that there are keys to hold against.
       const other = victim.start([...at, "recv"]);
       programs.push(other);
-      const ptalk = `setpriv ${victim.prefix.join(" ")} ${process.execPath} ${join(import.meta.dirname, "../../bin/ptalk.js")}`;
+      const ptalk = `setpriv ${victim.prefix.join(" ")} ${COMMAND.join(" ")}`;
       const send = `${ptalk} ${at.join(" ")} send news`;
       const { Program } = await import("../helpers/program.ts");
       const mounts = ["mount -t tmpfs tmpfs /dev/shm", "mount -t proc -o hidepid=2 proc /proc"];

@@ -1,9 +1,11 @@
 // Users of this host that do not trust each other: system accounts that every host has, become with setpriv(1). Root only.
+
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Outcome, outcomeOf, PTALK } from "../helpers/cli.ts";
+import { type Outcome, outcomeOf } from "../helpers/cli.ts";
+import { COMMAND } from "../helpers/command.js";
 import { Program } from "../helpers/program.ts";
 
 /** Why these tests cannot run here; null when they can. */
@@ -61,12 +63,12 @@ export class HostUser implements Disposable {
 
   /** Runs `ptalk` to its end. */
   run(args: readonly string[], input = ""): Promise<Outcome> {
-    return outcomeOf(spawn("setpriv", [...this.prefix, process.execPath, PTALK, ...args], { cwd: "/" }), input);
+    return outcomeOf(spawn("setpriv", [...this.prefix, ...COMMAND, ...args], { cwd: "/" }), input);
   }
 
   /** Starts `ptalk` and leaves it running. */
   start(args: readonly string[]): Program {
-    return this.program([process.execPath, PTALK, ...args]);
+    return this.program([...COMMAND, ...args]);
   }
 
   /** Starts any program as this user. @param wrapper words before it, such as unshare(1)'s */

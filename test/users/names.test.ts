@@ -1,5 +1,6 @@
 // Owners of names among users of one host that do not trust each other. Real uids: root only.
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ServerProcess } from "../helpers/lookup-server.ts";
@@ -137,3 +138,81 @@ describe.skipIf(whyNoUsers !== null)(`users of one host (${whyNoUsers ?? "root o
     await off();
   });
 });
+
+/** TLS is for addresses beyond loopback. */
+const address = Object.values(networkInterfaces())
+  .flat()
+  .find((one) => one?.family === "IPv4" && !one.internal)?.address;
+
+describe.skipIf(whyNoUsers !== null || address === undefined)(
+  `a login name from elsewhere, over TLS (${whyNoUsers ?? "an address beyond loopback"})`,
+  () => {
+    let server: ServerProcess;
+    let games: HostUser;
+    let news: HostUser;
+    let elsewhere: HostUser;
+    let folder: HostUser;
+
+    beforeAll(async () => {
+      [games, news, elsewhere, folder] = [
+        ...[new HostUser("games"), new HostUser("news"), new HostUser("games"), new HostUser("mail")],
+      ] as [HostUser, HostUser, HostUser, HostUser];
+      const state = ["--workers", "1", "--state-dir", join(folder.home, "server")];
+      server = await ServerProcess.start(["--listen", "0.0.0.0:0", "--tls", ...state]);
+    });
+    afterAll(async () => {
+      await server?.stop();
+      for (const user of [games, news, elsewhere, folder]) user?.[Symbol.dispose]();
+    });
+
+    const here = () => ["--server", `127.0.0.1:${server.port}`];
+    const there = () => ["--server", `${address}:${server.port}`];
+    /** From the other machine, under the login name. */
+    const send = () => elsewhere.run([...there(), "--as", "games", "send", "nobody-there", "x"]);
+
+    it("takes a key that its owner has bound on the server's host, beside the owner's own one", async () => {
+      const file = join(elsewhere.home, "laptop.pub");
+      expect(await elsewhere.run(["key", "export", file])).toMatchObject({ code: 0 });
+      expect(readFileSync(file, "utf8")).toMatch(/^ptalk-public-key-1 [A-Za-z0-9+/]{43}=\n$/);
+      expect((await send()).code).toBe(77);
+      const claimed = await games.run([...here(), "--json", "key", "claim", "--key", file]);
+      const { fingerprint } = JSON.parse((await elsewhere.run(["--json", "key"])).stdout);
+      expect(claimed).toMatchObject({ code: 0 });
+      expect(JSON.parse(claimed.stdout)).toEqual({
+        ...{ name: "games", server: `127.0.0.1:${server.port}`, fingerprint, attested: "kernel" },
+      });
+      for (let turn = 0; turn < 2; turn++) {
+        expect((await send()).code).toBe(67);
+        const program = games.start([...here(), "--json", "recv"]);
+        expect(JSON.parse(await program.line())).toMatchObject({ name: "games", attested: "kernel" });
+        await ended(program);
+      }
+      const program = elsewhere.start([...there(), "--as", "games", "--json", "recv"]);
+      expect(JSON.parse(await program.line())).toMatchObject({ name: "games", transport: "tls", attested: null });
+      expect(JSON.parse((await news.run([...here(), "--json", "lookup", "games"])).stdout)).toMatchObject({
+        fingerprint,
+      });
+      await ended(program);
+      // A key that replaces it follows.
+      expect((await elsewhere.run(["key", "rotate"])).code).toBe(0);
+      expect((await send()).code).toBe(67);
+    });
+
+    it("takes none that somebody else would bind, or that is bound from elsewhere", async () => {
+      const file = join(news.home, "mine.pub");
+      expect((await news.run(["key", "export", file])).code).toBe(0);
+      const stolen = await news.run([...here(), "--as", "games", "key", "claim", "--key", file]);
+      expect([stolen.code, stolen.stderr]).toEqual([77, expect.stringContaining("reserved")]);
+      const pseudonym = await news.run([...here(), "--as", "no-login", "key", "claim", "--key", file]);
+      expect([pseudonym.code, pseudonym.stderr]).toEqual([
+        77,
+        expect.stringContaining("only the user whose login name"),
+      ]);
+      const own = await news.run([...there(), "key", "claim", "--key", file]);
+      expect([own.code, own.stderr]).toEqual([77, expect.stringContaining("only the user whose login name")]);
+      expect((await news.run([...here(), "key", "claim"])).code).toBe(0);
+      const missing = await news.run([...here(), "key", "claim", "--key", join(news.home, "none.pub")]);
+      expect([missing.code, missing.stderr]).toEqual([65, expect.stringContaining("none.pub")]);
+    });
+  },
+);

@@ -1,12 +1,13 @@
 // A host with several users: real uids, each with a login, a home and processes of its own, in namespaces of the run's. Only root can
 // make it. `main.ts` runs in it.
+
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { COMMAND } from "../helpers/command.js";
 
-export const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
 export const PORT = 5518;
 /** Far beyond any answer: a hang fails with a message that says whose. */
 const WATCHDOG_MS = 60_000;
@@ -105,7 +106,7 @@ export class User {
   }
 
   ptalk(...args: string[]): UserProgram {
-    return this.start([process.execPath, PTALK, ...args]);
+    return this.start([...COMMAND, ...args]);
   }
 
   /** Runs a command of ptalk to its end. */

@@ -7,6 +7,7 @@ import { comparisonCode } from "../../crypto/comparison-code.ts";
 import { fingerprint } from "../../crypto/fingerprint.ts";
 import { loadOrCreateIdentity } from "../../crypto/identity.ts";
 import { copyKey } from "../../crypto/key-file.ts";
+import { PUBLIC_KEY_SUFFIX, writePublicKey } from "../../crypto/public-key-file.ts";
 import { commandContext } from "../command-context.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { table } from "../format.ts";
@@ -16,7 +17,7 @@ import { painter } from "../style.ts";
 export function command(): Command {
   const key = new Command("key")
     .description("Prints the own key's fingerprint and the keys of others that were met.")
-    .usage("[options] | key forget|verify <name> | key export|import <file>")
+    .usage("[options] | key forget|verify <name> | key rotate | key claim | key export|import <file>")
     .action(show);
   key
     .command("forget")
@@ -37,9 +38,26 @@ export function command(): Command {
     .argument("<name>", "a user's name")
     .action(verify);
   key
+    .command("rotate")
+    .summary("replace the own key by a new one, which the old one signs")
+    .description(
+      "Makes a new key. The old one signs it, so servers and partners follow. A key that somebody has stolen signs as well: tell your partners then.",
+    )
+    .action(async (...given: Parameters<Action>) => (await import("../key/rotate.ts")).rotate(...given));
+  key
+    .command("claim")
+    .summary("bind the own name to the own key at the server, or to one from elsewhere")
+    .description(
+      "Binds your name to your key, without being on. With --key, on the server's host, the key in FILE may have your login name as well.",
+    )
+    .option("--key <file>", "public key of yours on another machine, from `ptalk key export FILE.pub` there")
+    .action(async (...given: Parameters<Action>) => (await import("../key/claim.ts")).claim(...given));
+  key
     .command("export")
     .summary("write the own key into FILE, for another machine")
-    .description("Writes your private key into FILE, which must not be there, with mode 0600: who has it is you.")
+    .description(
+      "Writes your private key into FILE, which must not be there, with mode 0600: who has it is you. Into FILE.pub only the public key.",
+    )
     .argument("<file>", "path of a new file")
     .action(exportKey);
   key
@@ -53,6 +71,8 @@ export function command(): Command {
   }
   return key;
 }
+
+type Action = (options: object, command: Command) => Promise<void>;
 
 async function verify(name: string, _options: unknown, command: Command): Promise<void> {
   validateName(name);
@@ -98,9 +118,12 @@ async function isSame(name: string): Promise<boolean> {
 async function exportKey(file: string, _options: unknown, command: Command): Promise<void> {
   const { config, json } = await commandContext(command);
   const { keyFile } = await import("../../store/state-paths.ts");
-  const { fingerprint } = loadOrCreateIdentity(keyFile(config.stateDir));
-  copyKey(keyFile(config.stateDir), file);
+  const { fingerprint, publicKey } = loadOrCreateIdentity(keyFile(config.stateDir));
+  const isPublic = file.endsWith(PUBLIC_KEY_SUFFIX);
+  if (isPublic) writePublicKey(file, publicKey.toString("base64"));
+  else copyKey(keyFile(config.stateDir), file);
   if (json) await printJson({ fingerprint, file });
+  else if (isPublic) await print(`wrote the public key ${fingerprint} to ${escapeControls(file)}`);
   else await print(`wrote the key ${fingerprint} to ${escapeControls(file)}: who has this file is you`);
 }
 

@@ -20,7 +20,7 @@ import { joinAsSelf } from "../own-name.ts";
 import { watchShutdown } from "../shutdown.ts";
 import { painter } from "../style.ts";
 import { ServerNews } from "../talk/server-news.ts";
-import { metText, receiptText, roomText, welcome } from "../talk/texts.ts";
+import { metText, receiptText, roomText, runnerOf, welcome } from "../talk/texts.ts";
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come; 69: no lookup server answered in it. A file that comes is written to
@@ -84,8 +84,12 @@ async function run(
   });
   try {
     if (json) await printJson(registeredJson(client, requested));
-    else note(welcomeReceiver(client));
-    client.on("server", (event) => news.hear(event));
+    else {
+      note(welcomeReceiver(client));
+      const runner = runnerOf(client);
+      if (runner !== null) note(runner);
+    }
+    client.on("server", (event) => news.hear(event, client.standing.transport === "unix"));
     client.on("refused", (error) => note(withAdvice(error)));
     if (!json) client.on("met", (event) => note(metText(event)));
     client.on("receipt", (event) => {

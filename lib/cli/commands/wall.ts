@@ -5,6 +5,7 @@ import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import type { WallResult } from "../../client/types.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
+import type { Config } from "../config.ts";
 import { connectClient } from "../connect.ts";
 import { Deadline } from "../deadline.ts";
 import { note, print, printJson } from "../output.ts";
@@ -20,7 +21,9 @@ const ROOT = 0;
 
 export function command(): Command {
   return new Command("wall")
-    .description("Sends a message to everybody who is on, and says how many have it. Only root may.")
+    .description(
+      "Sends a message to everybody who is on, and says how many have it. Root may, and the server's --admins.",
+    )
     .argument("[text...]", "the message; from stdin if left out")
     .option("--tty", "also onto the terminals of those who are logged in without ptalk, if they take messages")
     .option("--timeout <time>", "give up after this long (default: 10s)")
@@ -30,7 +33,11 @@ export function command(): Command {
 
 async function run(words: string[], { tty = false }: { readonly tty?: boolean }, command: Command): Promise<void> {
   const context = await commandContext(command);
-  if (process.geteuid?.() !== ROOT) throw TalkError.refused("only root writes to everybody");
+  const isRoot = process.geteuid?.() === ROOT;
+  if (!isRoot && !(await isAdministrator(context.config))) {
+    throw TalkError.refused("only root and the server's administrators (serve --admins) write to everybody");
+  }
+  if (tty && !isRoot) throw TalkError.refused("only root writes onto the terminals of others");
   const name = ownName(context.config);
   const text = words.length > 0 ? words.join(" ") : await readText(process.stdin);
   if (text === "") throw TalkError.badData("the message is empty");
@@ -69,6 +76,18 @@ async function sendToAll(
     if (!(error instanceof TalkError) || error.code !== "unreachable") throw error;
     note("no lookup server is on: nobody talks");
     return { sent: { id: null, reached: 0, of: 0 }, users: new Set() };
+  }
+}
+
+/** Where no server is, nobody but root may. */
+async function isAdministrator({ server, stateDir, insecure }: Config): Promise<boolean> {
+  const { ServerAdministration } = await import("../../client/administration.ts");
+  try {
+    await using administration = await ServerAdministration.connect({ server, stateDir, insecure });
+    return await administration.isAllowed();
+  } catch (error) {
+    if (error instanceof TalkError && error.code === "unreachable") return false;
+    throw error;
   }
 }
 

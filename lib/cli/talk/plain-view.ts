@@ -33,6 +33,7 @@ import {
   receiptText,
   roomResultText,
   roomText,
+  runnerOf,
   statusText,
   welcome,
   whenOffText,
@@ -54,8 +55,14 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
   const fresh = process.stdin.isTTY && process.stdout.isTTY ? "\n" : "";
   const past = { timeFormat, marks: marksFor(process.env), paint: plain };
   const news = new ServerNews(note);
+  let isOfHost = (): boolean => false;
   return {
-    registered: (client) => note(welcome(client)),
+    registered: (client) => {
+      isOfHost = () => client.standing.transport === "unix";
+      note(welcome(client));
+      const runner = runnerOf(client);
+      if (runner !== null) note(runner);
+    },
     message: (message) => {
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
@@ -77,6 +84,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
     entered: (room, others) => note(enteredText(room, others)),
     members: (room, members) => show([membersText(room, members)]),
+    path: () => {},
     kept: (event) => note(keptText(event)),
     receipt: (event) => note(receiptText(event)),
     all: (clients) => show(clientTable(clients, plain)),
@@ -102,7 +110,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
       if (text !== null) note(text);
     },
     ownStatus: (state, text) => note(ownStatusText(state, text)),
-    server: (event) => news.hear(event),
+    server: (event) => news.hear(event, isOfHost()),
     error: (error) => note(describeError(error).message),
     partner: (name) => note(partnerText(name)),
     off: (offer) => note(offText(offer)),

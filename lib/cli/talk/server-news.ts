@@ -25,13 +25,14 @@ export class ServerNews implements Disposable {
     process.on("SIGCONT", this.#look);
   }
 
-  hear(event: ServerEvent): void {
+  /** @param isOfHost the server is on this host */
+  hear(event: ServerEvent, isOfHost = false): void {
     this.#look(); // the loss of the connection may be heard of before the timer is
     if (event.state === "lost" && performance.now() < this.#returningUntil) {
-      this.#withheld = setTimeout(() => this.#tell(event), RETURN_MS).unref();
+      this.#withheld = setTimeout(() => this.#tell(event, isOfHost), RETURN_MS).unref();
     } else if (event.state === "back" && this.#withheld !== undefined) {
       this.#drop();
-    } else this.#tell(event);
+    } else this.#tell(event, isOfHost);
   }
 
   [Symbol.dispose](): void {
@@ -49,9 +50,9 @@ export class ServerNews implements Disposable {
     this.#say(`stopped for ${span(awayMs)}: who wrote to you meanwhile may have given up`);
   };
 
-  #tell(event: ServerEvent): void {
+  #tell(event: ServerEvent, isOfHost: boolean): void {
     this.#drop();
-    this.#say(serverText(event));
+    this.#say(serverText(event, isOfHost));
   }
 
   #drop(): void {

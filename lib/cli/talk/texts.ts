@@ -1,5 +1,6 @@
 // Sentences that both views for people use.
 import type { TalkErrorCode } from "../../base/errors.ts";
+import { serviceUid } from "../../base/users.ts";
 import type {
   FoldedEvent,
   KeptEvent,
@@ -18,6 +19,22 @@ import type { OffOffer } from "./view.ts";
 
 export function welcome({ name, server }: TalkConnection): string {
   return `you are ${escapeControls(name)} on ${server}; /help says what you can type`;
+}
+
+/**
+ * Whose the server of this host is, where that matters: somebody who is neither root, nor the service's user, nor this user sees who is on, and
+ * may refuse anybody. Null where it does not.
+ */
+export function runnerText({ uid, user }: Pick<ServerEvent, "uid" | "user">, isOfHost: boolean): string | null {
+  if (!isOfHost || uid === null || uid === ROOT || uid === process.geteuid?.() || uid === serviceUid()) return null;
+  return `the lookup server here is run by ${user === null ? "" : `${escapeControls(user)}, `}uid ${uid}`;
+}
+
+const ROOT = 0;
+
+/** The same of the server that a client is at. */
+export function runnerOf({ standing: { transport, serverUid: uid, serverUser: user } }: TalkConnection): string | null {
+  return runnerText({ uid, user }, transport === "unix");
 }
 
 export function partnerText(name: string | null): string {
@@ -138,8 +155,10 @@ const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
   closing: "the lookup server is shutting down; conversations go on",
 };
 
-export function serverText({ state }: ServerEvent): string {
-  return SERVER_TEXTS[state];
+export function serverText(event: ServerEvent, isOfHost = false): string {
+  const text = SERVER_TEXTS[event.state];
+  const runner = event.state === "back" ? runnerText(event, isOfHost) : null;
+  return runner === null ? text : `${text}; ${runner}`;
 }
 
 /** "kept for bob until 2026-12-05 09:12" */

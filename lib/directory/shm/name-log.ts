@@ -2,7 +2,9 @@
 // one when the last line is some days old.
 //
 //     ptalk-names-v1
-//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or -> [<login>]]
+//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or -> [<login> [<keys> [<chain>]]]]
+//
+// A login, and keys, that there are not are an empty word.
 //
 // Only the holder of the table's write lock adds a line, so each worker stays up to date by reading on from where it was.
 // Readers ignore a line that a crash cut short, and the next writer cuts it off.
@@ -17,7 +19,7 @@ export const NAME_LOG_HEADER = "ptalk-names-v1\n";
 const LF = 10;
 const CHUNK_BYTES = 64 * 1024;
 const CRC_DIGITS = 8;
-/** In a line with a login and without a uid. */
+/** In a line with more and without a uid. */
 const NO_UID = "-";
 /** Ms until a line is on the disk: many lines share one sync. */
 const SYNC_DELAY_MS = 200;
@@ -26,22 +28,29 @@ const FRESH_DAYS = 7;
 /** Part of the room that is taken when the log warns. */
 const NEARLY_FULL = 0.9;
 
-export function nameLine({ folded, key, day, uid, login }: NameLine): string {
+export function nameLine({ folded, key, day, uid, login = "", also = "", chain = "" }: NameLine): string {
   // A login may hold anything but ":" and a line's end.
-  const holder = login === undefined ? [uid] : [uid ?? NO_UID, encodeURIComponent(login)];
-  const text = [key, folded, day, ...holder.filter((word) => word !== undefined)].join(" ");
+  const holder: (string | number)[] = [encodeURIComponent(login), also, chain];
+  while (holder.at(-1) === "") holder.pop();
+  if (uid !== undefined || holder.length > 0) holder.unshift(uid ?? NO_UID);
+  const text = [key, folded, day, ...holder].join(" ");
   return `${crc32(text).toString(16).padStart(CRC_DIGITS, "0")} ${text}\n`;
 }
 
 /** @returns null for what is not a whole and unharmed line */
 export function readNameLine(line: string): NameLine | null {
   const text = line.slice(CRC_DIGITS + 1).replace(/\r$/, ""); // an editor or a copy may have made CR LF of the ends
-  const [key, folded, day, uid, login] = text.split(" ");
+  const [key, folded, day, uid, login = "", also = "", chain = ""] = text.split(" ");
   if (line[CRC_DIGITS] !== " " || key === undefined || folded === undefined) return null;
   if (crc32(text).toString(16).padStart(CRC_DIGITS, "0") !== line.slice(0, CRC_DIGITS)) return null;
   const bound = { folded, key, day: Number(day ?? 0) };
   const holder = uid === undefined || uid === NO_UID ? {} : { uid: Number(uid) };
-  return { ...bound, ...holder, ...(login === undefined ? {} : { login: decodeURIComponent(login) }) };
+  return {
+    ...{ ...bound, ...holder },
+    ...(login === "" ? {} : { login: decodeURIComponent(login) }),
+    ...(also === "" ? {} : { also }),
+    ...(chain === "" ? {} : { chain }),
+  };
 }
 
 /** Of the copy of a log with damaged lines; the next one takes its place. */

@@ -189,9 +189,9 @@ export class ShmDirectory implements Directory {
     if (!this.#names.isBehind && this.#isBound(folded, key, right)) return;
     return this.#change(() => {
       this.#names.refresh();
-      const { holder } = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
-      this.#names.checkRoom(folded, key);
-      this.#names.bind(folded, key, holder);
+      const grant = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
+      this.#names.checkRoom(folded, grant.key);
+      this.#names.bind(folded, grant.key, grant.holder);
     });
   }
 
@@ -299,18 +299,18 @@ export class ShmDirectory implements Directory {
     const { claimId, place } = request;
     this.#names.refresh();
     const before = this.#table.find(entry.name);
-    const { isOwn, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
+    const { isOwn, key, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
     const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
-    this.#names.checkRoom(folded, entry.key);
+    this.#names.checkRoom(folded, key);
     if (before !== null) {
-      this.#names.bind(folded, entry.key, holder); // first: if that fails, the older row stays
+      this.#names.bind(folded, key, holder); // first: if that fails, the older row stays
       return { handle: this.#table.replace(before.slot, { entry, claimId, place }), before, isNew: true };
     }
     const handle = this.#table.insert({ entry, claimId, place });
     // Only now: what the table refuses binds no name.
     try {
-      this.#names.bind(folded, entry.key, holder);
+      this.#names.bind(folded, key, holder);
     } catch (error) {
       this.#table.remove(handle.slot, handle.version);
       throw error;

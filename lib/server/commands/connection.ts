@@ -40,7 +40,7 @@ export const hello: Handler = (context, connection, args, out) => {
   const binding = clientNonce === "" ? LOCAL_BINDING : connection.binding;
   const isBound = binding !== null && binding !== LOCAL_BINDING;
   const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
-  out.map(14 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + signed, connection.protocol);
+  out.map(15 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -66,6 +66,9 @@ export const hello: Handler = (context, connection, args, out) => {
   // A client beside a server that other hosts can reach must be reachable for their clients, too.
   out.bulk("scope");
   out.bulk(scope);
+  // Whether datagrams are passed on between clients that no direct path connects.
+  out.bulk("relay");
+  out.integer(context.relays === null ? 0 : 1);
   out.bulk("uid");
   out.integer(process.geteuid?.() ?? 0);
   out.bulk("user");

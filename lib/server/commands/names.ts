@@ -1,32 +1,50 @@
 // CLAIM, KEY and OWNER: which key a name belongs to, registered at the moment or not. The first key that had the name keeps it.
 import { foldName } from "../../base/names.ts";
-import { claimBytes } from "../../crypto/signed-statements.ts";
+import { predecessorsOf } from "../../crypto/rotation.ts";
+import { claimBytes, claimIdOf, decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 import type { NameOwner } from "../../directory/entry.ts";
-import { parseClaim } from "../../wire/commands.ts";
+import { type ClaimArguments, CommandError, parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
-import { checkSigned } from "../signed-request.ts";
+import { checkSigned, followedBy } from "../signed-request.ts";
 import type { WorkerContext } from "../worker-context.ts";
 
 export const claim: Handler = (context, connection, args) => {
-  const { name, key, signature } = parseClaim(args);
-  const { uid } = checkSigned(context, connection, {
+  const { name, key, signature, also } = parseClaim(args);
+  if (also !== null && decodeBase64(also, KEY_BYTES) === null) throw CommandError.syntax("ALSO takes a key, in base64");
+  const { uid, serverNonce } = checkSigned(context, connection, {
     ...{ key, signature },
-    bytes: (statement) => claimBytes({ ...statement, name }),
-    what: "the key, the connection and the name",
+    bytes: (statement) => claimBytes({ ...statement, name, also }),
+    what: "the key, the connection and the request",
   });
   connection.prove(key);
-  return bind(context, connection, { name, key, uid });
+  return bind(context, connection, { name, key, uid, also, claimId: claimIdOf(serverNonce) });
 };
+
+/** The key has replaced others: what is theirs is its own, on this connection and by what it registers or claims. */
+export const follows: Handler = (_context, connection, [key = "", chain = ""], out) => {
+  const keys = predecessorsOf(key, chain);
+  if (keys === null) throw new CommandError("BADSIG the chain does not lead to the key");
+  connection.follows = { key, keys, chain };
+  out.simple("OK");
+  return undefined;
+};
+
+interface ClaimedName extends Pick<ClaimArguments, "name" | "key" | "also"> {
+  readonly uid: number | null;
+  readonly claimId: string;
+}
 
 async function bind(
   context: WorkerContext,
   connection: Connection,
-  { name, key, uid }: { readonly name: string; readonly key: string; readonly uid: number | null },
+  { name, key, uid, also, claimId }: ClaimedName,
 ): Promise<void> {
   const right = await context.rightTo(name, uid);
-  await context.directory.bind(name, key, right);
+  const follows = followedBy(connection, key);
+  await context.directory.bind(name, key, { ...right, follows, also: also ?? undefined });
+  connection.claimed = { name, claimId };
   connection.provenName = foldName(name);
   connection.write((out) => out.simple("OK"));
 }
@@ -46,12 +64,17 @@ function writeKey(out: ReplyWriter, owner: string | null, protocol: Protocol): v
 }
 
 /** Whose a name is, with what the kernel has said of the key's holder. */
-export const owner: Handler = async (context, connection, [name]) => {
+export const owner: Handler = async (context, connection, [name, option]) => {
+  if (option !== undefined && option.toUpperCase() !== "ADMIN") throw CommandError.syntax("OWNER name [ADMIN]");
   const found = await ownerOf(context, name as string);
+  // Asked for alone: the user database is looked into.
+  const isAdmin = option !== undefined && found?.attested === "kernel" && found.uid !== null;
+  const admin = isAdmin ? await context.isAdmin(found.uid as number) : false;
   connection.write((out) => {
     if (found === null) return out.null(connection.protocol);
-    const { key, user, uid, attested, isUnattestedLogin } = found;
-    out.map(isUnattestedLogin ? 5 : 4, connection.protocol);
+    const { key, user, uid, attested, isUnattestedLogin, also = [], chain = "" } = found;
+    const extra = [isUnattestedLogin, admin, also.length > 0, chain !== ""].filter(Boolean).length;
+    out.map(4 + extra, connection.protocol);
     out.bulk("key");
     out.bulk(key);
     out.bulk("user");
@@ -63,9 +86,22 @@ export const owner: Handler = async (context, connection, [name]) => {
     out.bulk("attested");
     if (attested === null) out.null(connection.protocol);
     else out.bulk(attested);
-    if (!isUnattestedLogin) return;
-    out.bulk("login");
-    out.integer(1);
+    if (isUnattestedLogin) {
+      out.bulk("login");
+      out.integer(1);
+    }
+    if (admin) {
+      out.bulk("admin");
+      out.integer(1);
+    }
+    if (also.length > 0) {
+      out.bulk("also");
+      out.array(also.length);
+      for (const key of also) out.bulk(key);
+    }
+    if (chain === "") return;
+    out.bulk("chain");
+    out.bulk(chain);
   });
 };
 
@@ -73,9 +109,13 @@ export const owner: Handler = async (context, connection, [name]) => {
 async function ownerOf(context: WorkerContext, name: string): Promise<NameOwner | null> {
   const { directory } = context;
   const [binding, row] = [await directory.bindingOf(name), await directory.find(name)];
-  if (row !== null && (binding === null || binding.key === row.entry.key)) return row.entry;
-  if (binding === null) return null;
-  const { key, uid, login } = binding;
-  if (uid === null) return { key, user: null, uid: null, attested: null, isUnattestedLogin: false };
-  return { key, user: login ?? (await context.loginOf(uid)), uid, attested: "kernel", isUnattestedLogin: false };
+  if (binding === null) return row === null ? null : row.entry;
+  const { key, uid, login, also, chain } = binding;
+  if (row?.entry.key === key) {
+    const { user, uid, attested, isUnattestedLogin } = row.entry;
+    return { key, user, uid, attested, isUnattestedLogin, also, chain };
+  }
+  const nobody = { key, user: null, uid: null, attested: null, isUnattestedLogin: false, also, chain };
+  if (uid === null) return nobody;
+  return { ...nobody, user: login ?? (await context.loginOf(uid)), uid, attested: "kernel" };
 }

@@ -18,7 +18,7 @@ import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
 import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
 import { originText } from "../origin.ts";
-import { checkSigned, type SignedRequest } from "../signed-request.ts";
+import { checkSigned, followedBy, type SignedRequest } from "../signed-request.ts";
 import { isUnknownOutcome, type WorkerContext } from "../worker-context.ts";
 
 export const register: Handler = (context, connection, args) => {
@@ -73,7 +73,8 @@ async function enter(
   context.registering.set(connection.id, pending);
   let registered: Registered;
   try {
-    const right = await context.rightTo(request.name, uid);
+    const follows = followedBy(connection, request.key);
+    const right = { ...(await context.rightTo(request.name, uid)), follows };
     registered = await write(context, connection, request, { claimId, right });
   } finally {
     context.registering.delete(connection.id);

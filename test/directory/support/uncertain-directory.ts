@@ -234,8 +234,8 @@ export class UncertainDirectory implements Directory {
     checkKey(key);
     await this.#write(folded, () => {
       const { names, rows } = this.#engine;
-      const { holder } = checkRight(names.get(folded), key, this.#shown(rows.get(folded) ?? null), right);
-      names.bind(folded, key, holder);
+      const grant = checkRight(names.get(folded), key, this.#shown(rows.get(folded) ?? null), right);
+      names.bind(folded, grant.key, grant.holder);
     });
   }
 
@@ -278,12 +278,12 @@ export class UncertainDirectory implements Directory {
   ): { row: EngineRow; change: Change | null; replaced: Registered["replaced"] } {
     const { rows, names } = this.#engine;
     const before = rows.get(folded) ?? null;
-    const { isOwn, holder } = checkRight(names.get(folded), packed.key, this.#shown(before), request.right);
+    const { isOwn, key, holder } = checkRight(names.get(folded), packed.key, this.#shown(before), request.right);
     const isLive = before !== null && this.isLive(before.place);
     const decision = decide(request, this.#shown(before), isLive, isOwn);
     if (decision === "done" && before !== null) return { row: before, change: null, replaced: null };
     if (decision === "insert" && rows.size >= this.capacity) throw DirectoryError.full(this.capacity);
-    names.bind(folded, packed.key, holder);
+    names.bind(folded, key, holder);
     const { claimId, place } = request;
     const kind = kindOfChange(before === null ? null : new DirectoryEntry(before.packed), packed);
     const change = this.#engine.put(folded, kind, { packed, claimId, place });

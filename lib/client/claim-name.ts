@@ -1,0 +1,50 @@
+// Binds a name to a key at the server, without being on.
+import { TalkError } from "../base/errors.ts";
+import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { loadOrCreateIdentity } from "../crypto/identity.ts";
+import { isHostId } from "../directory/directory-id.ts";
+import { chainTo } from "../store/own-keys.ts";
+import { keyFile } from "../store/state-paths.ts";
+import { KnownServer } from "./known-server.ts";
+import { ServerSession } from "./server-session.ts";
+import type { Standing } from "./types.ts";
+
+export interface ClaimNameOptions {
+  readonly name: string;
+  readonly server: string;
+  readonly stateDir: string;
+  readonly insecure: boolean;
+  /** A further key (base64) that is to have the name, a login name of the server's host; null: none. */
+  readonly also: string | null;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * @returns how this client and the server stand to each other
+ * @throws TalkError name-taken, name-reserved, too-many, unreachable, refused, protocol; not-understood: this server keeps nothing; the
+ * signal's reason
+ */
+export async function claimName({ also, server, stateDir, ...options }: ClaimNameOptions): Promise<Standing> {
+  const address = parseServerAddress(server);
+  const identity = loadOrCreateIdentity(keyFile(stateDir));
+  const known = new KnownServer(stateDir, formatServerAddress(address));
+  let keepsNothing = false;
+  const session = await ServerSession.open({
+    ...{ ...options, address, identity, chain: chainTo(stateDir, identity) },
+    checkCertificate: (certificate) => known.checkCertificate(certificate),
+    identify: (met) => {
+      keepsNothing = isHostId(met.directory);
+      return known.identify(met);
+    },
+  });
+  try {
+    if (keepsNothing) {
+      const reason = `the server at ${server} keeps nothing beyond its life, and no other host reaches it: there is nothing to bind`;
+      throw new TalkError("not-understood", reason, { remedy: "lasting-server" });
+    }
+    await session.claim(also);
+    return session.standing;
+  } finally {
+    await session.close();
+  }
+}

@@ -1,0 +1,2 @@
+export declare const COMMAND: readonly [string, ...string[]];
+export declare function commandLine(args: readonly string[]): [file: string, args: string[]];
