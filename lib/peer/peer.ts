@@ -263,6 +263,11 @@ export class Peer {
     }
   }
 
+  /** See {@link PeerTransport.leastRoundTripMs}. */
+  get leastRoundTripMs(): number {
+    return this.#outbox.leastRoundTripMs;
+  }
+
   report(): PeerReport {
     const { roundTripMs, window, bytesInFlight, retransmissions } = this.#outbox;
     // A peer that we have sent nothing to has sessions all the same: its own.
