@@ -132,6 +132,11 @@ export class PeerEngine {
     return this.#table.hasSession(identity);
   }
 
+  /** See {@link PeerTransport.leastRoundTripMs}. */
+  leastRoundTripMs(identity: PeerIdentity): number {
+    return this.#table.peerOf(identity)?.leastRoundTripMs ?? 0;
+  }
+
   /** One datagram from the socket; flush() answers. */
   receive(datagram: Buffer, address: string, port: number, now: number): void {
     this.#datagramsReceived++;

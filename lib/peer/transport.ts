@@ -169,6 +169,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     return this.#engine.hasSession(peer);
   }
 
+  /** The shortest round trip to the peer in the present session, in milliseconds; 0 before anything was measured. */
+  leastRoundTripMs(peer: PeerIdentity): number {
+    return this.#engine.leastRoundTripMs(peer);
+  }
+
   stats(): PeerStats {
     return this.#engine.stats();
   }

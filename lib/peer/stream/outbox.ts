@@ -119,6 +119,10 @@ export class Outbox<Tag = undefined> {
   get roundTripMs(): number {
     return this.#detector.roundTripMs;
   }
+  /** See LossDetector. */
+  get leastRoundTripMs(): number {
+    return this.#detector.leastRoundTripMs;
+  }
   /** The congestion window, and what of it is in use, in bytes. */
   get window(): number {
     return this.#detector.window;
