@@ -100,6 +100,9 @@ bool UdpSocket::ReadErrors() {
       sock_extended_err extended;
       memcpy(&extended, CMSG_DATA(header), sizeof extended);
       found.error = static_cast<int>(extended.ee_errno);
+      // Linux makes "host unreachable" of a firewall's prohibition (RFC 1812 section 5.2.7.1: codes 9, 10 and 13).
+      const bool unreachable4 = extended.ee_origin == SO_EE_ORIGIN_ICMP && extended.ee_type == 3;
+      if (unreachable4 && (extended.ee_code == 9 || extended.ee_code == 10 || extended.ee_code == 13)) found.error = EACCES;
     }
     const bool counts = found.error != 0 && found.error != EMSGSIZE;
     if (counts && errors.size() < kUdpErrors) errors.push_back(found);
