@@ -369,7 +369,7 @@ export interface ConnectOptions {
   readonly relay?: boolean;
 }
 
-/** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
+/** Whose messages are taken: of all; of those whose login the server's kernel, or a MUNGE credential, vouches for; of those met before; of nobody. */
 export type Accept = "all" | "attested" | "known" | "none";
 
 /** What is kept of what was said. */

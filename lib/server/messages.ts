@@ -37,6 +37,8 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** MUNGE credentials count. */
+  readonly munge: boolean;
   /** Bytes a second that each client may have passed on to others; 0: none. */
   readonly relayRate: number;
   /** Other hosts read the directory only while they are on themselves. */

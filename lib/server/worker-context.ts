@@ -71,6 +71,8 @@ export class WorkerContext implements WorkerContextParts {
   readonly isPrivate: boolean;
   readonly bans: Bans;
   isStopping = false;
+  /** MUNGE credentials that are being read. */
+  credentials = 0;
   /** The server is about to end: nobody comes into the directory any more. */
   isDraining = false;
   // Counters for INFO.
