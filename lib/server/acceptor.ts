@@ -66,8 +66,8 @@ export class Acceptor {
     // Reads nothing: every byte belongs to the worker, as the connection soon does.
     this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
       // Undefined: it has gone again already.
-      const address = withoutZone(unmapped(socket.remoteAddress ?? ""));
-      this.accept(socket, tcpOrigin(address));
+      const [address, own] = [socket.remoteAddress, socket.localAddress].map((end) => withoutZone(unmapped(end ?? "")));
+      this.accept(socket, tcpOrigin(address as string, own));
     });
   }
 

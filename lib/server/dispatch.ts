@@ -13,6 +13,7 @@ import { info } from "./commands/info.ts";
 import { done, leave, take } from "./commands/mailbox.ts";
 import { claim, follows, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
+import { relay } from "./commands/relay.ts";
 import { join, members, part } from "./commands/rooms.ts";
 import { status } from "./commands/status.ts";
 import type { Connection } from "./connection.ts";
@@ -30,6 +31,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   KEY: key,
   OWNER: owner,
   CALL: call,
+  RELAY: relay,
   TOUCH: touch,
   LEAVE: leave,
   TAKE: take,
@@ -53,6 +55,12 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   SELECT: select,
 };
 
+/** What tells who is on, or whose a name is. */
+const READS: ReadonlySet<string> = new Set<CommandName>([
+  ...(["LOOKUP", "ALL", "COUNT", "KEY", "OWNER", "NAMES", "WATCH", "MEMBERS"] as const),
+]);
+const PRIVATE = "NOPERM who is on is told to users of the server's host, and to clients that are on: REGISTER first";
+
 const LOOKUP = Buffer.from("LOOKUP");
 const UPPER_CASE = 0xdf; // of an ASCII letter
 /** First words of an HTTP request that a web page can make a browser send here, its body full of our commands. */
@@ -69,7 +77,8 @@ export function dispatch(
   context.requests++;
   const before = out.length;
   try {
-    if (isLookup(request) && lookupReady(context, connection, request, out)) return undefined;
+    if (isLookup(request) && mayRead(context, connection) && lookupReady(context, connection, request, out))
+      return undefined;
     return dispatchAny(context, connection, request, out);
   } catch (error) {
     out.truncate(before);
@@ -119,10 +128,16 @@ function dispatchAny(
   if (request.count < min || request.count > max) {
     throw new CommandError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
   }
+  if (READS.has(name) && !mayRead(context, connection)) throw new CommandError(PRIVATE);
   const args: string[] = [];
   for (let i = 1; i < request.count; i++) args.push(request.text(i));
   const pending = HANDLERS[name as CommandName](context, connection, args, out, request);
   return pending?.catch((error) => connection.write((later) => fail(context, error, later)));
+}
+
+/** A private server tells others only who registers, or claims a name, which the directory shows. */
+function mayRead({ isPrivate }: WorkerContext, connection: Connection): boolean {
+  return !isPrivate || connection.origin.isHere || connection.client !== null || connection.provenName !== null;
 }
 
 function fail(context: WorkerContext, error: unknown, out: ReplyWriter): void {

@@ -6,6 +6,7 @@ import type { DirectoryHost } from "../directory/directory.ts";
 import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
+import { hasMunge } from "../net/munge.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { Administration } from "./administration.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
@@ -69,6 +70,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #administration: Administration;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
+  /** Once for all workers: clients are told. */
+  readonly #munge = hasMunge();
   #local: LocalWorker | null = null;
   #serviceWatch: Disposable | null = null;
   #isDraining = false;
@@ -326,6 +329,9 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      munge: this.#munge,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
       quiet: this.#settings.quiet,

@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly insecure?: boolean;
   /** The login names of this host belong to no particular user, except to their own users on this host. */
   readonly openNames?: boolean;
+  /** Over the network only clients that are on may read who is on; users of this host may always. */
+  readonly private?: boolean;
   /** Logins of users of this host who may administer the server (`ptalk admin`), beside root and the server's own user. */
   readonly admins?: readonly string[];
   /**
@@ -50,6 +52,10 @@ export interface ServerOptions {
   readonly mailboxSize?: number;
   /** Seconds that a message is kept; default 7 days. */
   readonly mailboxAge?: number;
+  /** Pass sealed datagrams on between clients that no direct path connects. Default: true. */
+  readonly relay?: boolean;
+  /** Bytes a second of each client; default 256 KiB. */
+  readonly relayRate?: number;
   /** Table of the server that has died in this one's place: for some seconds its names go to their keys only. */
   readonly predecessor?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
@@ -93,12 +99,15 @@ export interface ServerSettings {
   readonly tlsKey: string | null;
   readonly insecure: boolean;
   readonly openNames: boolean;
+  readonly private: boolean;
   readonly admins: readonly string[];
   readonly stateDir: string | null;
   readonly ephemeral: boolean;
   readonly mailbox: boolean;
   readonly mailboxSize: number;
   readonly mailboxAge: number;
+  readonly relay: boolean;
+  readonly relayRate: number;
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
@@ -115,6 +124,8 @@ export const DEFAULT_CAPACITY = 4096;
 /** Room for 100,000 lines, or a thousand of the longest texts. */
 export const DEFAULT_MAILBOX_BYTES = 64 * 2 ** 20;
 export const DEFAULT_MAILBOX_AGE_S = 7 * 86_400;
+/** A file of a megabyte in four seconds, and no one fills the server's line. */
+const DEFAULT_RELAY_RATE = 256 * 1024;
 const MOST_DEFAULT_WORKERS = 4;
 const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
 
@@ -129,6 +140,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   tls: [isBoolean, "true or false"],
   insecure: [isBoolean, "true or false"],
   openNames: [isBoolean, "true or false"],
+  private: [isBoolean, "true or false"],
   admins: [
     (value) => Array.isArray(value) && value.every((login) => isString(login) && login !== ""),
     "a list of logins",
@@ -138,6 +150,8 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   mailbox: [isBoolean, "true or false"],
   mailboxSize: [isNumber, "a number of bytes"],
   mailboxAge: [isNumber, "a number of seconds"],
+  relay: [isBoolean, "true or false"],
+  relayRate: [isNumber, "a number of bytes"],
   predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
@@ -216,12 +230,15 @@ export function readOptions(options: ServerOptions): ServerSettings {
     tlsKey: options.tlsKey ?? null,
     insecure: options.insecure ?? false,
     openNames: options.openNames ?? false,
+    private: options.private ?? false,
     admins: options.admins ?? [],
     stateDir: options.stateDir ?? null,
     ephemeral: options.ephemeral ?? false,
     mailbox: options.mailbox ?? true,
     mailboxSize: whole("mailboxSize", options.mailboxSize ?? DEFAULT_MAILBOX_BYTES, 1, Number.MAX_SAFE_INTEGER),
     mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
+    relay: options.relay ?? true,
+    relayRate: whole("relayRate", options.relayRate ?? DEFAULT_RELAY_RATE, 1, Number.MAX_SAFE_INTEGER),
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
     metrics: options.metrics === undefined ? null : parseServerAddress(options.metrics, "metrics", 0),

@@ -2,11 +2,14 @@
 // The uid of a connection comes from getsockopt(2) alone. It has no default: a connection without one is refused (CVE-2021-3560).
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
+import { isLoopback } from "../base/server-address.ts";
 import { peerCredentials } from "../ipc/peer.ts";
 
 export interface Origin {
   /** As the server sees it, an IPv4 address in IPv4 notation; null on a Unix socket. */
   readonly address: string | null;
+  /** The connection comes from this host. Of what comes through a forwarder on it the kernel says the same. */
+  readonly isHere: boolean;
   /** On a Unix socket: the effective uid of the process that connected, as the kernel says; null on TCP. */
   readonly peerUid: number | null;
   /** The same uid where it identifies the client, see {@link countedUid}; else null. */
@@ -16,8 +19,9 @@ export interface Origin {
 /** Where an endpoint on this host is reached. */
 const LOOPBACK = "127.0.0.1";
 
-export function tcpOrigin(address: string): Origin {
-  return { address, peerUid: null, uid: null };
+/** @param own the server's address on that connection */
+export function tcpOrigin(address: string, own = ""): Origin {
+  return { address, isHere: isLoopback(address) || address === own, peerUid: null, uid: null };
 }
 
 /**
@@ -27,7 +31,7 @@ export function tcpOrigin(address: string): Origin {
  */
 export function unixOrigin(socket: Socket, kind: "path" | "abstract"): Origin {
   const { uid } = peerCredentials(socket);
-  return { address: null, peerUid: uid, uid: countedUid(uid, kind) };
+  return { address: null, isHere: true, peerUid: uid, uid: countedUid(uid, kind) };
 }
 
 /**

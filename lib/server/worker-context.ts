@@ -7,15 +7,16 @@ import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
-import { type Announcer, replacedPush } from "./announcer.ts";
+import { type Announcer, relayPush, replacedPush } from "./announcer.ts";
 import { Bans } from "./bans.ts";
 import type { Connection } from "./connection.ts";
-import { UNKNOWN_RETRY_MS } from "./limits.ts";
+import { RELAY_UNSENT, UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type {
   AdminAnswer,
   AdminQuestion,
+  Callee,
   MailboxAnswer,
   MailboxRequest,
   SendToPrimary,
@@ -24,6 +25,7 @@ import type {
   WorkerLoad,
 } from "./messages.ts";
 import { RareLog } from "./rare-log.ts";
+import { RelayMeter } from "./relay-meter.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -59,12 +61,18 @@ export class WorkerContext implements WorkerContextParts {
   /** What strangers can cause. */
   readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
+  /** Null: no datagrams are passed on. */
+  readonly relays: RelayMeter | null;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
   /** By connection. */
   readonly registering = new Map<number, PendingRegistration>();
+  /** See WorkerConfig. */
+  readonly isPrivate: boolean;
   readonly bans: Bans;
   isStopping = false;
+  /** MUNGE credentials that are being read. */
+  credentials = 0;
   /** The server is about to end: nobody comes into the directory any more. */
   isDraining = false;
   // Counters for INFO.
@@ -73,6 +81,9 @@ export class WorkerContext implements WorkerContextParts {
   registrations = 0;
   takeovers = 0;
   unknownOutcomes = 0;
+  relayed = 0;
+  relayedBytes = 0;
+  relayLost = 0;
   /** Those of the announcer aside. */
   pushes = 0;
   readonly #questions = new Map<number, (answer: never) => void>();
@@ -80,11 +91,13 @@ export class WorkerContext implements WorkerContextParts {
 
   constructor(parts: WorkerContextParts) {
     this.config = parts.config;
+    this.isPrivate = parts.config.isPrivate;
     this.bans = new Bans(parts.config.bans);
     this.directory = parts.directory;
     this.announcer = parts.announcer;
     this.alls = parts.alls;
     this.longReplies = new LongReplies(parts.config.limits);
+    this.relays = parts.config.relayRate === 0 ? null : new RelayMeter(parts.config.relayRate);
     this.log = parts.log;
     this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
@@ -128,6 +141,28 @@ export class WorkerContext implements WorkerContextParts {
   push(connection: Connection, push: Buffer): void {
     this.pushes++;
     connection.push(push);
+  }
+
+  /** Whether that connection, which has only claimed a name, may still be there. */
+  isHere(to: Callee): boolean {
+    if (to.worker !== this.config.id) return this.directory.isLive(to);
+    return this.connections.get(to.connection)?.claimed?.claimId === to.claimId;
+  }
+
+  /** Sends a datagram to the worker that its receiver is at. */
+  passOn({ to, from, bytes }: { readonly to: Callee; readonly from: string; readonly bytes: Buffer }): void {
+    this.relayed++;
+    this.relayedBytes += bytes.length;
+    if (to.worker === this.config.id) this.deliverRelayed(to, from, bytes);
+    else void this.send({ type: "relay", to, from, bytes: bytes.toString("base64") });
+  }
+
+  /** A receiver that does not read loses datagrams, not its connection: anybody may send them. */
+  deliverRelayed({ connection, claimId }: Callee, from: string, bytes: Uint8Array): void {
+    const found = this.connections.get(connection);
+    const isMeant = found?.client?.claim.id === claimId || found?.claimed?.claimId === claimId;
+    if (found === undefined || !isMeant || found.protocol !== 3 || found.unsent > RELAY_UNSENT) this.relayLost++;
+    else this.push(found, relayPush(from, bytes));
   }
 
   /** The whole server's INFO, put together by the primary. */
@@ -185,6 +220,9 @@ export class WorkerContext implements WorkerContextParts {
       registrations: this.registrations,
       takeovers: this.takeovers,
       unknownOutcomes: this.unknownOutcomes,
+      relayed: this.relayed,
+      relayedBytes: this.relayedBytes,
+      relayLost: this.relayLost,
       ...this.announcer.stats,
       pushes: this.pushes + this.announcer.stats.pushes,
       loopDelayP99,
