@@ -7,10 +7,11 @@ import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
+import { AccountSums } from "./account-sums.ts";
 import { type Announcer, replacedPush } from "./announcer.ts";
 import { Bans } from "./bans.ts";
 import type { Connection } from "./connection.ts";
-import { UNKNOWN_RETRY_MS } from "./limits.ts";
+import { type Limits, UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type {
@@ -23,6 +24,8 @@ import type {
   WorkerConfig,
   WorkerLoad,
 } from "./messages.ts";
+import type { NameQuestion } from "./name-rights.ts";
+import { boundKey, isLoopbackTcp, type Origin } from "./origin.ts";
 import { RareLog } from "./rare-log.ts";
 
 export interface WorkerContextParts {
@@ -59,6 +62,9 @@ export class WorkerContext implements WorkerContextParts {
   /** What strangers can cause. */
   readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
+  /** Of each user and address: rooms, and bytes that wait for it. */
+  readonly rooms: AccountSums;
+  readonly waiting: AccountSums;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
   /** By connection. */
@@ -87,6 +93,8 @@ export class WorkerContext implements WorkerContextParts {
     this.directory = parts.directory;
     this.announcer = parts.announcer;
     this.alls = parts.alls;
+    this.rooms = new AccountSums(parts.config.limits.roomsPerAccount);
+    this.waiting = new AccountSums(parts.config.limits.unsentBytesPerAccount);
     this.longReplies = new LongReplies(parts.config.limits);
     this.log = parts.log;
     this.rareLog = new RareLog(parts.log);
@@ -113,6 +121,9 @@ export class WorkerContext implements WorkerContextParts {
     if (client === null) return;
     connection.client = null;
     this.clients--;
+    this.clientGone(connection);
+    this.rooms.add(connection.origin, -connection.rooms);
+    connection.rooms = 0;
     const { claim } = client;
     if (await this.#removeForSure(claim)) this.log.info("left", { name: claim.name });
   }
@@ -144,8 +155,25 @@ export class WorkerContext implements WorkerContextParts {
   }
 
   /** The owner of the name by the accounts of the host, and the caller. Takes about two seconds at most. */
-  rightTo(name: string, uid: number | null): Promise<NameRight> {
-    const question = { name, uid, openNames: this.config.openNames };
+  async rightTo(name: string, uid: number | null): Promise<NameRight> {
+    const { right } = await this.#askRight({ name, uid, openNames: this.config.openNames });
+    return right;
+  }
+
+  /** The same for a registration that adds a client. @throws DirectoryError `too-many` */
+  async rightToEnter(name: string, uid: number | null, { origin }: Connection, isBack: boolean): Promise<NameRight> {
+    const question = { name, uid, openNames: this.config.openNames, adds: { origin, isBack } };
+    const { right, isOver } = await this.#askRight(question);
+    if (isOver) throw new DirectoryError("too-many", tooManyClients(origin, this.config.limits));
+    return right;
+  }
+
+  /** A client that rightToEnter() has let in has gone, or did not come to be on. */
+  clientGone({ origin }: Connection): void {
+    void this.send({ type: "client-gone", account: boundKey(origin) });
+  }
+
+  #askRight(question: NameQuestion): Promise<{ right: NameRight; isOver: boolean }> {
     return this.#ask((id) => ({ type: "ask-right", id, question }));
   }
 
@@ -210,4 +238,13 @@ export class WorkerContext implements WorkerContextParts {
       await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
     }
   }
+}
+
+/** Whose bound it is, how high, and what to do. */
+function tooManyClients(origin: Origin, { clientsPerUid, clientsOverLoopback }: Limits): string {
+  if (isLoopbackTcp(origin)) {
+    return `${clientsOverLoopback} clients are on over TCP of this host, and no more may: connect over a Unix socket, or end one`;
+  }
+  const who = origin.address === null ? "your user" : `the address ${origin.address}`;
+  return `${who} has ${clientsPerUid} clients on, and may have no more: end one first`;
 }

@@ -72,10 +72,18 @@ async function enter(
   const pending = { claimId, isReplaced: false };
   context.registering.set(connection.id, pending);
   let registered: Registered;
+  const isRenewed = connection.client !== null;
+  let isCounted = false;
   try {
     const follows = followedBy(connection, request.key);
-    const right = { ...(await context.rightTo(request.name, uid)), follows };
-    registered = await write(context, connection, request, { claimId, right });
+    const owner = isRenewed
+      ? await context.rightTo(request.name, uid)
+      : await context.rightToEnter(request.name, uid, connection, request.takeover !== null);
+    isCounted = !isRenewed;
+    registered = await write(context, connection, request, { claimId, right: { ...owner, follows } });
+  } catch (error) {
+    if (isCounted) context.clientGone(connection);
+    throw error;
   } finally {
     context.registering.delete(connection.id);
   }
