@@ -12,8 +12,14 @@ export interface CommandContext {
 }
 
 export async function commandContext(command: Command): Promise<CommandContext> {
-  const { as: name, ...flags } = command.optsWithGlobals<Flags>();
+  const { as: name, ...flags } = givenFlags(command);
   return contextOf({ ...flags, name });
+}
+
+/** What the command line says. (A `--no-…` that it does not say has a value too, which would hide the settings.) */
+export function givenFlags(command: Command): Flags {
+  const flags = Object.entries(command.optsWithGlobals<Flags>());
+  return Object.fromEntries(flags.filter(([name]) => command.getOptionValueSourceWithGlobals(name) !== "default"));
 }
 
 /** @param flags the options by the names of their settings, `json` among them */

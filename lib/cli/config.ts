@@ -53,6 +53,7 @@ const CLIENT_SETTINGS = {
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
   accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },
+  relay: { env: "RELAY", key: "relay", read: boolean, fallback: true },
   listed: { env: "LISTED", key: "listed", read: boolean, fallback: true },
   history: { env: "HISTORY", key: "history", read: boolean, fallback: true },
   historyDays: {
@@ -84,6 +85,8 @@ const SERVE_SETTINGS = {
   mailbox: { env: "MAILBOX", key: "mailbox", read: boolean, fallback: true },
   mailboxSize: { env: "MAILBOX_SIZE", key: "mailbox-size", read: size, fallback: 64 * 2 ** 20 },
   mailboxAge: { env: "MAILBOX_AGE", key: "mailbox-age", read: duration(YEAR_S), fallback: 7 * 86_400 },
+  relay: { env: "RELAY", key: "relay", read: boolean, fallback: true },
+  relayRate: { env: "RELAY_RATE", key: "relay-rate", read: size, fallback: 256 * 1024 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
   private: { env: "PRIVATE", key: "private", read: boolean, fallback: false },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
@@ -117,6 +120,7 @@ export interface Config extends Values<typeof CLIENT_SETTINGS> {
   readonly bell: BellPolicy;
   readonly accept: Accept;
   readonly listed: boolean;
+  readonly relay: boolean;
   readonly history: boolean;
   readonly historyDays: number;
 }
@@ -139,6 +143,7 @@ export async function loadConfig(
     timeFormat: values.timeFormat ?? CLIENT_SETTINGS.timeFormat.fallback,
     accept: values.accept ?? CLIENT_SETTINGS.accept.fallback,
     listed: values.listed ?? CLIENT_SETTINGS.listed.fallback,
+    relay: values.relay ?? CLIENT_SETTINGS.relay.fallback,
     history: values.history ?? CLIENT_SETTINGS.history.fallback,
     historyDays: values.historyDays ?? CLIENT_SETTINGS.historyDays.fallback,
     bell: values.bell ?? CLIENT_SETTINGS.bell.fallback,

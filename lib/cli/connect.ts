@@ -24,7 +24,7 @@ type Wanted = Pick<
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
   const { TalkClient } = await import("../client/talk-client.ts");
-  const { server, stateDir, insecure, port, insistsOnPort, accept, listed } = config;
+  const { server, stateDir, insecure, port, insistsOnPort, accept, listed, relay } = config;
   const client = await TalkClient.connect({
     ...wanted,
     server,
@@ -32,6 +32,7 @@ export async function connectClient(config: Config, wanted: Wanted): Promise<Tal
     insecure,
     accept,
     listed,
+    relay,
     ...(port === undefined ? {} : { port, portFallback: insistsOnPort !== true }),
   });
   if (port && client.port !== port && wanted.register !== "never") {

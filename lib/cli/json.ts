@@ -8,6 +8,7 @@ import type {
   FoldedEvent,
   KeptEvent,
   LocalEntry,
+  PathEvent,
   PeerEvent,
   ReceiptEvent,
   RoomEvent,
@@ -47,6 +48,7 @@ export type JsonEvent =
   | { readonly type: "list"; readonly clients: readonly LocalEntryJson[] }
   | ({ readonly type: "message" } & Timed<Omit<TalkMessage, "isUnattestedLogin">, "at" | "leftAt">)
   | ({ readonly type: "sent" } & Timed<SentEvent, "at">)
+  | ({ readonly type: "path" } & PathEvent)
   | ({ readonly type: "delivered" } & Timed<DeliveredEvent, "at">)
   | ({ readonly type: "failed" } & Omit<FailedEvent, "remedy">)
   | ({ readonly type: "unconfirmed" } & Timed<UnconfirmedEvent, "at">)
@@ -111,6 +113,10 @@ export function sentJson({ id, to, at }: SentEvent): JsonEvent {
 
 export function deliveredJson({ id, to, at, ms, room, via }: DeliveredEvent): JsonEvent {
   return { type: "delivered", id, to, at: iso(at), ms, room, via };
+}
+
+export function pathJson({ name, via, address, port }: PathEvent): JsonEvent {
+  return { type: "path", name, via, address, port };
 }
 
 export function failedJson(event: FailedEvent): JsonEvent {

@@ -18,6 +18,7 @@ const OPTIONS = {
   "state-dir": { type: "string" },
   insecure: { type: "boolean" },
   port: { type: "string" },
+  "no-relay": { type: "boolean" },
   json: { type: "boolean" },
 } as const;
 
@@ -29,11 +30,16 @@ export async function quickSend(args: readonly string[]): Promise<boolean> {
   const line = parse(args.slice(1));
   const [names, ...words] = line?.positionals ?? [];
   if (line === undefined || names === undefined) return false;
-  const { as: name, "state-dir": stateDir, file, id, wait, leave, ...others } = line.values;
+  const { as: name, "state-dir": stateDir, "no-relay": noRelay, file, id, wait, leave, ...others } = line.values;
   begin();
   try {
     refuseDamagedArguments(args);
-    await send(names, words, await contextOf({ ...others, name, stateDir }), { file, id, wait, leave });
+    await send(names, words, await contextOf({ ...others, name, stateDir, ...(noRelay ? { relay: false } : {}) }), {
+      file,
+      id,
+      wait,
+      leave,
+    });
   } catch (error) {
     finish(error, args);
   }

@@ -53,6 +53,7 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   unattended: BOOLEAN,
   replace: BOOLEAN,
   listed: BOOLEAN,
+  relay: BOOLEAN,
   deliver: { form: "a function", allows: (value) => typeof value === "function" },
   receiveAfter: { form: "a promise", allows: (value) => value instanceof Promise },
 };

@@ -1,9 +1,10 @@
 // Where this client says that it can be reached, and where others can be reached from here.
 import { isIPv4 } from "node:net";
-import { type ClientEndpoint, type Endpoint, MAX_ENDPOINTS, withoutZone } from "../base/endpoint.ts";
+import { type ClientEndpoint, type Endpoint, MAX_ENDPOINTS, relayEndpoint, withoutZone } from "../base/endpoint.ts";
 import { isLoopback } from "../base/server-address.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
 import { isLinkLocal, linkLocalZones } from "../net/own-addresses.ts";
+import { listLocal } from "../presence/local-list.ts";
 
 export interface OwnPlace {
   /** UDP port of the chat socket. */
@@ -28,25 +29,35 @@ export function ownEndpoints({ port, local, seen, own }: OwnPlace): ClientEndpoi
 }
 
 export interface Vantage {
-  /** The server is on this host, or speaks through a forwarder on it. */
+  /** The server is on this host. */
   readonly isBesideServer: boolean;
+  /** Datagrams may go over the server. */
+  readonly canRelay: boolean;
 }
 
 /**
  * The endpoints of an entry that can lead to its client from here. Loopback leads to this host whatever the server says, so
- * it counts beside the server only. A link-local address means something on a link: each of ours is tried.
+ * it counts beside the server only. A link-local address means something on a link: each of ours is tried. Last comes the
+ * relay, but not to a client of this host.
  * @param zones interfaces with a link-local address; those of this host unless told otherwise
  */
 export function reachableEndpoints(
-  { endpoints }: DirectoryEntry,
-  { isBesideServer }: Vantage,
+  entry: DirectoryEntry,
+  { isBesideServer, canRelay }: Vantage,
   zones?: readonly string[],
 ): Endpoint[] {
   const found: Endpoint[] = [];
-  for (const { address, port } of endpoints) {
+  for (const { address, port } of entry.endpoints) {
     if (isLoopback(address) && !isBesideServer) continue;
     if (isIPv4(address) || !isLinkLocal(address)) found.push({ address, port });
     else for (const zone of zones ?? linkLocalZones()) found.push({ address: `${address}%${zone}`, port });
   }
-  return found.slice(0, MAX_ENDPOINTS);
+  const direct = found.slice(0, MAX_ENDPOINTS);
+  return canRelay && !isOfThisHost(entry) ? [...direct, relayEndpoint(entry.name)] : direct;
+}
+
+/** By the local table, which its users write themselves: an address alone is another host's too, behind another NAT. */
+function isOfThisHost({ name, endpoints }: DirectoryEntry): boolean {
+  const ports = endpoints.map(({ port }) => port);
+  return listLocal().some((local) => local.name === name && ports.includes(local.port));
 }

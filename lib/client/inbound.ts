@@ -136,11 +136,11 @@ export class InboundMessages {
       }
       if (this.#parts.receiveAfter !== undefined) await this.#parts.receiveAfter;
       if (incoming.leftAt === undefined) await this.#parts.untilLeftShown();
-      const { id, from, text, at, again, auto, leftAt = null } = incoming;
+      const { id, from, text, at, again, auto, via, leftAt = null } = incoming;
       const kind = isWall ? "wall" : "text";
       let message: TalkMessage = {
         ...{ id, from, text, at, ...sender, kind },
-        ...{ room, via: leftAt === null ? "direct" : "mailbox", leftAt, again, auto },
+        ...{ room, via: leftAt === null ? via : "mailbox", leftAt, again, auto },
       };
       const { known, shown } = await this.#beginOnce(incoming);
       if (shown === null) {

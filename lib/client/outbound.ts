@@ -9,6 +9,7 @@
 //  5. The first confirmation under a name pins its key. A failure gets one of the codes that send() promises.
 import { setMaxListeners } from "node:events";
 import { abortable } from "../base/async.ts";
+import type { PathKind } from "../base/endpoint.ts";
 import { FAILED_CODES, type FailedCode, TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { foldIfValid } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
@@ -77,6 +78,11 @@ export interface CheckedSend extends SendLimits {
   readonly auto: boolean;
 }
 
+export interface Delivery {
+  readonly recipient: DirectoryEntry;
+  readonly via: PathKind;
+}
+
 /** Messages under way to one name. Times are monotonic milliseconds. */
 interface Lane {
   /** Folded. */
@@ -108,14 +114,14 @@ export class OutboundMessages {
 
   /**
    * Fulfilled when the recipient's program has the message.
-   * @returns who that is
+   * @returns who that is, and which way it went
    * @throws TalkError with a FailedCode, or unconfirmed; bad-config (known_peers cannot be read); the signal's reason
    */
-  async send(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
+  async send(message: OutboundText, limits: SendLimits): Promise<Delivery> {
     try {
-      const recipient = await this.#admit(message, limits);
+      const delivery = await this.#admit(message, limits);
       this.#delivered++;
-      return recipient;
+      return delivery;
     } catch (error) {
       const failure = failureOf(message.to, error, limits.signal);
       if (isUnconfirmed(failure)) this.#unconfirmed++;
@@ -147,7 +153,7 @@ export class OutboundMessages {
     };
   }
 
-  async #admit(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
+  async #admit(message: OutboundText, limits: SendLimits): Promise<Delivery> {
     const { to, text } = message;
     const bytes = Buffer.byteLength(text);
     if (bytes > MAX_TEXT_BYTES) throw TalkError.tooLong(bytes, MAX_TEXT_BYTES);
@@ -173,12 +179,12 @@ export class OutboundMessages {
     }
   }
 
-  async #findAndCarry(lane: Lane, message: OutboundText, limits: SendLimits): Promise<DirectoryEntry> {
+  async #findAndCarry(lane: Lane, message: OutboundText, limits: SendLimits): Promise<Delivery> {
     const { timeoutMs, signal, awaitsReturn = true } = limits;
     const deadline = performance.now() + timeoutMs;
     using limit = limitedSignal(message.to, timeoutMs, signal);
     const before = lane.turn;
-    const inTurn = async (): Promise<{ carried: Promise<DirectoryEntry> }> => {
+    const inTurn = async (): Promise<{ carried: Promise<Delivery> }> => {
       try {
         await before;
         const recipient = await this.#parts.book.find(lane.name, message.to, limit.signal, awaitsReturn);
@@ -206,16 +212,17 @@ export class OutboundMessages {
     recipient: Recipient,
     { id, text, room, auto = false, repeated = false, wall = false }: OutboundText,
     limits: SendLimits,
-  ): Promise<DirectoryEntry> {
+  ): Promise<Delivery> {
     const { from, book, transport } = this.#parts;
     const { timeoutMs, signal } = limits;
     this.follow(lane.name, recipient.entry);
     lane.entry = recipient.entry;
     lane.timer ??= this.#watch(lane);
+    let via: PathKind;
     const since = performance.now();
     try {
       const message = { from, text, id, room, auto, repeated, wall };
-      await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs });
+      ({ via } = await transport.send(recipient.peer, message, signal ? { timeoutMs, signal } : { timeoutMs }));
     } catch (error) {
       const isLate = error instanceof TalkError && error.code === "not-delivered";
       throw (isLate && book.objectionTo(lane.name, recipient, since)) || error;
@@ -223,7 +230,7 @@ export class OutboundMessages {
     lane.quietSince = performance.now();
     lane.lookAgainMs = LOOK_AGAIN.firstMs;
     if (!recipient.isRemembered) book.remember(lane.name, recipient);
-    return recipient.entry;
+    return { recipient: recipient.entry, via };
   }
 
   #watch(lane: Lane): NodeJS.Timeout {

@@ -25,7 +25,7 @@ import {
 } from "../crypto/signed-statements.ts";
 import { findLiveServer, listenersAt } from "../directory/live-server.ts";
 import { type DialOptions, dialServer } from "../net/dial.ts";
-import { encodeCommand } from "../wire/resp-command.ts";
+import { encodeCommand, type RespArgument } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
 import { namingHolder } from "./port-holder.ts";
@@ -33,6 +33,8 @@ import type { Transport } from "./types.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
 const MAX_PENDING = 4096;
+/** Requests under way with which a datagram is lost rather than relayed: a quarter of a second at the relay's usual rate. */
+const MAX_RELAYED = 256;
 /** Milliseconds in which a reply has to come: past it the server counts as gone. */
 const REPLY_LIMIT_MS = 10_000;
 /** The same for the greeting, which costs a server nothing: what holds the port may be something else. */
@@ -60,6 +62,8 @@ export interface ServerGreeting {
   readonly seen: string | null;
   /** Clients of other hosts may want to reach us: the server can be reached from there, or does not say. */
   readonly isForNetwork: boolean;
+  /** It passes datagrams on between clients. */
+  readonly relays: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
   readonly statement: ConnectionStatement;
   /** Id of its directory, which the server's key has signed. */
@@ -70,8 +74,10 @@ export interface ServerGreeting {
   readonly serverUid: number | null;
   /** Login of that uid, as the server says; null when it has none. */
   readonly serverUser: string | null;
-  /** It came by TCP here and by a Unix socket there: a program between passes it on. */
+  /** It came by TCP here and by a Unix socket there, or from another host's loopback: a program between passes it on. */
   readonly isForwarded: boolean;
+  /** The uid that may read a MUNGE credential for this server; null: it takes none. */
+  readonly mungeReader: number | null;
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
   /**
@@ -153,7 +159,9 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       moved = await ServerConnection.#greetedAt({ ...options, socket: path });
     } catch (error) {
       // The port forwards to a server of another host or network namespace: it has none of this kernel's sockets.
-      if (error instanceof TalkError && error.code === "unreachable") return first;
+      if (error instanceof TalkError && error.code === "unreachable") {
+        return { ...first, greeting: { ...first.greeting, isForwarded: true } };
+      }
       first.connection.close();
       throw error;
     }
@@ -270,6 +278,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
     const peerUid = reply.get("peeruid");
     const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
+    const munge = reply.get("munge");
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     const address = reply.get("address");
@@ -279,6 +288,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       uptimeMs,
       seen,
       isForNetwork: reply.get("scope") !== "host",
+      relays: reply.get("relay") === 1,
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       directory,
       isDirect: channel === own && (own === "plain" || isOnChannel(reply.get("channel"))),
@@ -286,6 +296,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       serverUser: typeof user === "string" ? user : null,
       isForwarded: this.transport === "tcp" && reply.get("address") === null,
       peerUid: isOwnUid ? peerUid : null,
+      mungeReader: this.transport !== "unix" && typeof munge === "number" && munge >= 0 ? munge : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }
@@ -299,7 +310,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   }
 
   /** @returns the reply. @throws ReplyError for an error reply, TalkError unreachable when the connection ends first */
-  command(...args: (string | number)[]): Promise<RespValue> {
+  command(...args: RespArgument[]): Promise<RespValue> {
     if (this.#closed) return Promise.reject(this.#closed);
     if (this.#pending.length >= MAX_PENDING) {
       return Promise.reject(TalkError.unreachable(this.server, `${MAX_PENDING} requests are already under way`));
@@ -311,6 +322,12 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       this.#socket.write(encodeCommand(args));
       process.nextTick(() => this.#socket.uncork());
     });
+  }
+
+  /** Passes a datagram on to that place, or loses it: more than a few that wait for their answers only wait for each other. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.#pending.length >= MAX_RELAYED) return;
+    this.command("RELAY", place, datagram).catch(() => {}); // a loss, as any other
   }
 
   /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full */

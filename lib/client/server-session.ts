@@ -16,7 +16,7 @@ import { TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { claimIdOf } from "../crypto/signed-statements.ts";
+import { claimIdOf, mungePayload } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
@@ -24,7 +24,14 @@ import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
-import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import {
+  claimRequest,
+  isPassing,
+  isUnknown,
+  registrationError,
+  registrationRequest,
+  type SignedCommand,
+} from "./register-request.ts";
 import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
@@ -33,6 +40,8 @@ import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
+/** The answer to a REGISTER or CLAIM whose MUNGE credential counts. */
+const OK_BY_MUNGE = "OK munge";
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** To a server of this host, which may be stormed without harm. */
 const LOCAL_RECONNECT = { firstMs: 100, maxMs: 1_000 };
@@ -59,6 +68,8 @@ export interface ServerSessionOptions {
   readonly insecure: boolean;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
+  /** Datagrams may go over the server; default: true. */
+  readonly relay?: boolean | undefined;
   /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
   readonly chain: string;
   readonly checkCertificate: (certificate: Buffer) => void;
@@ -79,6 +90,8 @@ interface SessionEvents {
   seen: [entry: DirectoryEntry];
   /** The server has messages for this client. */
   mail: [];
+  /** The server has passed a datagram on. `place`: where answers go. */
+  relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
@@ -103,6 +116,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** The server has taken our MUNGE credential. */
+  #isByMunge = false;
   /** Folded names. */
   readonly #rooms = new Set<string>();
   /** Names that are watched in addition to everybody, or by a client that is not registered. */
@@ -151,9 +166,24 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.localAddress;
   }
 
-  /** The server is on this host, or speaks through a forwarder on it. */
+  /** The server is on this host. */
   get isBesideServer(): boolean {
-    return isLoopback(this.localAddress);
+    return isLoopback(this.localAddress) && !this.#greeting.isForwarded;
+  }
+
+  /** Datagrams may go over the server, as both sides want it. */
+  get canRelay(): boolean {
+    return this.#greeting.relays && this.#options.relay !== false;
+  }
+
+  /** Where the directory has this client; empty for one that is not registered. */
+  get endpoints(): readonly ClientEndpoint[] {
+    return this.#isRegistered ? this.#endpoints : [];
+  }
+
+  /** Passes a datagram on to a place behind the relay, or loses it. */
+  relay(place: string, datagram: Uint8Array): void {
+    if (this.canRelay && this.isConnected) this.#connection.relay(place, datagram);
   }
 
   /** All clients of this server are on this host. */
@@ -170,8 +200,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   get standing(): Standing {
     const { serverUid, serverUser, peerUid } = this.#greeting;
     const { transport } = this.#connection;
-    const attested = peerUid === null ? null : "kernel";
-    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+    const uid = this.#isByMunge ? (process.geteuid?.() ?? null) : peerUid;
+    const attested = uid === null ? null : this.#isByMunge ? "munge" : "kernel";
+    return { transport, serverUid, serverUser, user: uid === null ? null : ownLogin(), uid, attested };
   }
 
   /** The server's own key, base64: it has signed the greeting with it. */
@@ -512,17 +543,28 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
   }
 
-  async #prove(request: (string | number)[]): Promise<void> {
+  async #prove({ words, signed }: SignedCommand): Promise<void> {
+    const credential = await this.#credential(signed);
     const { chain, identity: own } = this.#options;
     const key = own.publicKey.toString("base64");
     // Leaves in one piece with the request. A server of an older version does not know it.
     if (chain !== "") this.#connection.command("FOLLOWS", key, chain).catch(() => {});
     try {
-      await this.#connection.command(...request);
+      const option = credential === null ? [] : ["MUNGE", credential];
+      this.#isByMunge = (await this.#connection.command(...words, ...option)) === OK_BY_MUNGE;
     } catch (error) {
       const { name, identity } = this.#options;
       throw registrationError(error, name, identity.fingerprint);
     }
+  }
+
+  /** A MUNGE credential for this request, where the server takes one and it is to be had here. */
+  async #credential(signed: Buffer): Promise<string | null> {
+    const { mungeReader } = this.#greeting;
+    const login = mungeReader === null ? null : ownLogin();
+    if (mungeReader === null || login === null) return null;
+    const { encodeMunge, hasMunge } = await import("../net/munge.ts");
+    return hasMunge() ? await encodeMunge(mungePayload(signed, login), mungeReader) : null;
   }
 
   /** Before the first request on a connection: pushes come right behind an answer. */
@@ -553,6 +595,12 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const [kind, name, client] = values;
     if (kind === "room") {
       this.#onRoomPush(values);
+      return;
+    }
+    if (kind === "relay") {
+      const [, place, datagram] = values;
+      const isWanted = this.#options.relay !== false;
+      if (isWanted && typeof place === "string" && Buffer.isBuffer(datagram)) this.emit("relayed", place, datagram);
       return;
     }
     // The server asks a silent client whether it is there: any request is the answer.

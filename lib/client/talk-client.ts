@@ -42,6 +42,7 @@ import { LocalUsers } from "./local-users.ts";
 import {
   type CheckedSend,
   checkSend,
+  type Delivery,
   failedCode,
   isUnconfirmed,
   OutboundMessages,
@@ -174,7 +175,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       if (this.#files !== undefined) this.#files.receive(body, settle);
       else void this.#loadFiles().then((files) => files.receive(body, settle));
     });
+    transport.on("path", ({ name, via, endpoint }) => {
+      this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
+    });
     transport.on("error", (error) => this.#fail(error));
+    session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
     this.#rooms = new Rooms({
       name: this.name,
       source: session,
@@ -227,6 +232,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       identity,
       insecure: options.insecure ?? false,
       listed: options.listed,
+      relay: options.relay,
       chain: chainTo(stateDir, identity),
       checkCertificate: (certificate) => known.checkCertificate(certificate),
       identify: (met) => known.identify(met),
@@ -237,7 +243,9 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     try {
       // Where all clients of the server are on this host, no other host has to reach the socket.
       const bound = session.isOfHost ? { address: session.localAddress } : {};
-      const transport = await openChatSocket(options, { identity, ...bound });
+      const relay = (place: string, datagram: Buffer) => session.relay(place, datagram);
+      const ownHomes = () => session.endpoints;
+      const transport = await openChatSocket(options, { identity, ...bound, relay, ownHomes });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
@@ -317,13 +325,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   ): Promise<{ ms: number; via: Via; recipient: DirectoryEntry | KeptEvent }> {
     const { auto, repeated } = limits;
     const startedAt = performance.now();
-    let recipient: DirectoryEntry | KeptEvent;
+    let outcome: Delivery | KeptEvent;
     try {
       const message = { id, to, text, room, auto, repeated };
-      if (room === undefined && limits.leaves) recipient = await this.#sendOrLeave(message, limits);
+      if (room === undefined && limits.leaves) outcome = await this.#sendOrLeave(message, limits);
       else if (room === undefined && limits.waitMs !== undefined)
-        recipient = await this.#sendWhenOn(message, limits, limits.waitMs);
-      else recipient = await this.#outbound.send(message, limits);
+        outcome = await this.#sendWhenOn(message, limits, limits.waitMs);
+      else outcome = await this.#outbound.send(message, limits);
     } catch (error) {
       const at = Date.now();
       const message = error instanceof Error ? error.message : String(error);
@@ -335,12 +343,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       throw error;
     }
     const ms = sinceMs(startedAt);
-    if ("until" in recipient) {
-      this.#tell("kept", recipient);
-      return { ms, via: "mailbox", recipient };
+    if ("until" in outcome) {
+      this.#tell("kept", outcome);
+      return { ms, via: "mailbox", recipient: outcome };
     }
     this.#presence?.sent();
-    const via = "direct";
+    const { recipient, via } = outcome;
     this.#tell("delivered", { id, to, at: Date.now(), ms, room: room ?? null, via });
     return { ms, via, recipient };
   }
@@ -409,7 +417,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /** Directly; or at the server, if that does not succeed. Under one id, so that it is shown once. */
-  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<DirectoryEntry | KeptEvent> {
+  async #sendOrLeave(message: OutboundText, limits: SendLimits): Promise<Delivery | KeptEvent> {
     try {
       // A recipient on its way back finds it in the mailbox: no reason to hold the sender up.
       return await this.#outbound.send(message, { ...limits, awaitsReturn: false });
@@ -457,7 +465,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   }
 
   /** Until it is delivered, or the time is over; what may have arrived is not sent again. */
-  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<DirectoryEntry> {
+  async #sendWhenOn(message: OutboundText, limits: SendLimits, waitMs: number): Promise<Delivery> {
     const { to } = message;
     const name = foldIfValid(to);
     if (name === null) throw TalkError.noSuchUser(to);

@@ -240,6 +240,15 @@ export interface ServerEvent {
   readonly user: string | null;
 }
 
+/** What is sent to somebody goes another way from now on: over the relay, directly again, or to another address. */
+export interface PathEvent {
+  readonly name: string;
+  readonly via: "direct" | "relay";
+  /** Null by the relay. */
+  readonly address: string | null;
+  readonly port: number | null;
+}
+
 /** Somebody is met for the first time: the key is remembered from now on, and no other one is taken for the name. */
 export interface MetEvent {
   readonly name: string;
@@ -278,6 +287,7 @@ export interface TalkClientEvents {
   peer: [event: PeerEvent];
   status: [event: StatusEvent];
   met: [event: MetEvent];
+  path: [event: PathEvent];
   server: [event: ServerEvent];
   /**
    * A message was refused: its sender's key contradicts the name it uses. Its text was thrown away. At most two a second. Or the server
@@ -352,9 +362,14 @@ export interface ConnectOptions {
   readonly replace?: boolean;
   /** False: no list shows this client; a user who knows the name finds it all the same. Default: true. */
   readonly listed?: boolean;
+  /**
+   * Where no direct path leads, sealed datagrams may go over the server, which then learns who talks to whom, when and how much. False:
+   * direct paths only. Default: true.
+   */
+  readonly relay?: boolean;
 }
 
-/** Whose messages are taken: of all; of those whose login the server's kernel vouches for; of those met before; of nobody. */
+/** Whose messages are taken: of all; of those whose login the server's kernel, or a MUNGE credential, vouches for; of those met before; of nobody. */
 export type Accept = "all" | "attested" | "known" | "none";
 
 /** What is kept of what was said. */

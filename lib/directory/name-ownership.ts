@@ -31,6 +31,8 @@ export interface NameLine {
   readonly day: number;
   /** Of the key's holder, as the kernel said at the last registration on this host; left out if it did not. */
   readonly uid?: number;
+  /** A MUNGE credential said so, not the kernel. */
+  readonly isMunge?: true;
   /** The login whose name it is; left out of other names. */
   readonly login?: string;
   /** Further keys (base64, commas between) that the owner of a login name has allowed it from elsewhere; left out when there are none. */
@@ -82,10 +84,10 @@ export class NameOwnership {
   }
 
   /** Whether that line says the same, but for its day. */
-  says({ folded, key, uid, login, also, chain }: Omit<NameLine, "day">): boolean {
+  says({ folded, key, uid, isMunge, login, also, chain }: Omit<NameLine, "day">): boolean {
     const known = this.#lines.get(folded);
     if (known?.key !== key || known.uid !== uid || known.login !== login) return false;
-    return known.also === also && known.chain === chain;
+    return known.isMunge === isMunge && known.also === also && known.chain === chain;
   }
 
   /** Whether the name can be bound to the key today: neither the key nor its user has all names that it may have. */

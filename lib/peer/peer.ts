@@ -192,6 +192,7 @@ export class Peer {
 
   /** Messages go through this session from now on, all that are not settled again. */
   use(session: SecureSession): void {
+    if (this.#session !== null) session.learnFrom(this.#session);
     this.#session?.detach();
     this.#session = session;
     session.attach();
@@ -225,12 +226,14 @@ export class Peer {
     return true;
   }
 
-  /** The path of its messages, once for each change; null when it is the same as before. */
+  /** The path of its messages, once for each change; null when it is the same as before. A first one that is direct is as usual. */
   takeNewPath(): Path | null {
     const path = this.#session?.path ?? null;
-    if (path === null || path === this.#shownPath) return null;
+    const before = this.#shownPath;
+    if (path === null || path === before) return null;
     this.#shownPath = path;
-    return path;
+    const { address, port } = path.endpoint;
+    return before === null ? (path.kind === "relay" ? path : null) : before.leadsTo(address, port) ? null : path;
   }
 
   /** When to call onTimer. */
@@ -258,6 +261,11 @@ export class Peer {
       this.#outbox.cancel(number);
       this.#end(pending, isExposed ? TalkError.unconfirmed(this.#shownName, error.message, error) : error, now);
     }
+  }
+
+  /** See {@link PeerTransport.leastRoundTripMs}. */
+  get leastRoundTripMs(): number {
+    return this.#outbox.leastRoundTripMs;
   }
 
   report(): PeerReport {

@@ -306,6 +306,16 @@ export function mailPush(count: number): Buffer {
   return pushOf("mail", String(count));
 }
 
+/** `relay`: a datagram from there, see commands/relay.ts. */
+export function relayPush(from: string, datagram: Uint8Array): Buffer {
+  const out = new ReplyWriter(64 + datagram.length);
+  out.push(3);
+  out.bulk("relay");
+  out.bulk(from);
+  out.bulkBytes(datagram);
+  return out.bytes();
+}
+
 /** `probe`: say anything, PING for example. */
 export function probePush(): Buffer {
   return pushOf("probe");

@@ -53,6 +53,8 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** The name that it has claimed last, and which of its claims that was: others reach it by that while it is not on. */
+  claimed: { readonly name: string; readonly claimId: string } | null = null;
   /** What it has proved of a key that replaces others. */
   follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
@@ -174,6 +176,11 @@ export class Connection {
     const more = waiting - this.#waiting;
     this.#waiting = waiting;
     if (!this.#host.waiting(this, more) && more > 0) this.tooSlow();
+  }
+
+  /** Bytes of replies and pushes that wait for the other side. */
+  get unsent(): number {
+    return this.#socket.writableLength + this.#pushBytes;
   }
 
   /** @param bytes whole pushes, which leave between two replies; not changed afterwards by the caller */

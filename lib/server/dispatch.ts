@@ -13,6 +13,7 @@ import { info } from "./commands/info.ts";
 import { done, leave, take } from "./commands/mailbox.ts";
 import { claim, follows, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
+import { relay } from "./commands/relay.ts";
 import { join, members, part } from "./commands/rooms.ts";
 import { status } from "./commands/status.ts";
 import type { Connection } from "./connection.ts";
@@ -30,6 +31,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   KEY: key,
   OWNER: owner,
   CALL: call,
+  RELAY: relay,
   TOUCH: touch,
   LEAVE: leave,
   TAKE: take,

@@ -62,6 +62,11 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       events_relayed: facts.relayed,
       ...facts.directory,
     }),
+    section("Relay", {
+      relayed_datagrams: sum(loads, "relayed"),
+      relayed_bytes: sum(loads, "relayedBytes"),
+      relay_lost: sum(loads, "relayLost"),
+    }),
     section("Admin", facts.admin),
     section(
       "Signals",
@@ -90,6 +95,9 @@ type Counter =
   | "interests"
   | "unwatched"
   | "pushes"
+  | "relayed"
+  | "relayedBytes"
+  | "relayLost"
   | "coalesced";
 
 /** Of the workers that are alive: a dead one takes its counters with it. */

@@ -75,6 +75,9 @@ export const FLUSH_BYTES = 256 * 1024;
 /** A connection with more unsent bytes than this is not read from until it has taken them. */
 export const CLOGGED_BYTES = 64 * 1024;
 
+/** A connection with more unsent bytes than this gets no relayed datagrams: they would be late, and others wait behind them. */
+export const RELAY_UNSENT = 64 * 1024;
+
 /** Ms without progress after which a connection with unsent bytes is closed. */
 export const STUCK_MS = 30_000;
 

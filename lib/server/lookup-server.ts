@@ -7,6 +7,7 @@ import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
+import { hasMunge } from "../net/munge.ts";
 import type { Acceptor } from "./acceptor.ts";
 import { Accounts } from "./accounts.ts";
 import { Administration } from "./administration.ts";
@@ -72,6 +73,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #accounts: Accounts;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
+  /** Once for all workers: clients are told. */
+  readonly #munge = hasMunge();
   #local: LocalWorker | null = null;
   #serviceWatch: Disposable | null = null;
   #isDraining = false;
@@ -340,6 +343,8 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      munge: this.#munge,
+      relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
       isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,

@@ -37,6 +37,10 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** MUNGE credentials count. */
+  readonly munge: boolean;
+  /** Bytes a second that each client may have passed on to others; 0: none. */
+  readonly relayRate: number;
   /** Other hosts read the directory only while they are on themselves. */
   readonly isPrivate: boolean;
   /** On which the server listens. */
@@ -117,6 +121,10 @@ export interface WorkerLoad {
   readonly pushes: number;
   readonly coalesced: number;
   readonly unwatched: number;
+  /** Datagrams that were passed on, their bytes, and those that a receiver was too slow for. */
+  readonly relayed: number;
+  readonly relayedBytes: number;
+  readonly relayLost: number;
   /** Milliseconds, of the last interval that was looked at. */
   readonly loopDelayP99: number;
   readonly memory: number;
@@ -142,6 +150,16 @@ export interface TakenMessage {
   readonly bytes: string;
 }
 
+/** A datagram on its way from one client to another. */
+export interface RelayedDatagram {
+  readonly type: "relay";
+  readonly to: Callee;
+  /** Where the receiver's answers go. */
+  readonly from: string;
+  /** base64 */
+  readonly bytes: string;
+}
+
 export type ToPrimary =
   /** The process listens: what was sent before is lost. */
   | { type: "up" }
@@ -161,6 +179,7 @@ export type ToPrimary =
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
   | { type: "mailbox"; id: number; request: MailboxRequest }
+  | RelayedDatagram
   /** Of a client that has messages. */
   | { type: "mail"; to: Callee; count: number }
   /** The connection has gone, and had asked for messages. */
@@ -194,6 +213,7 @@ export type ToWorker =
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
+  | RelayedDatagram
   /** So many messages wait for a name: whoever is on under it is to be told. */
   | { type: "waiting"; name: string; count: number }
   /** `isOver`: the user or address may have no further client. */

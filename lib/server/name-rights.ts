@@ -20,7 +20,14 @@ export interface NameQuestion {
   /** Logins belong to no particular user. */
   readonly openNames: boolean;
   /** A registration that adds a client, which counts for its user or address; null for any other request. */
-  readonly adds?: { readonly origin: Origin; readonly isBack: boolean } | null;
+  readonly adds?: Entering | null;
+}
+
+/** A client that is not on yet, at this connection. */
+export interface Entering {
+  readonly origin: Origin;
+  /** It says that it was on before. */
+  readonly isBack: boolean;
 }
 
 export async function rightTo({ name, uid, openNames }: NameQuestion, find: FindAccount): Promise<NameRight> {

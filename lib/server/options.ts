@@ -52,6 +52,10 @@ export interface ServerOptions {
   readonly mailboxSize?: number;
   /** Seconds that a message is kept; default 7 days. */
   readonly mailboxAge?: number;
+  /** Pass sealed datagrams on between clients that no direct path connects. Default: true. */
+  readonly relay?: boolean;
+  /** Bytes a second of each client; default 256 KiB. */
+  readonly relayRate?: number;
   /** Table of the server that has died in this one's place: for some seconds its names go to their keys only. */
   readonly predecessor?: string;
   /** Permission bits of the table in shared memory, exactly. Default 0o644: every user of this host may read it. */
@@ -102,6 +106,8 @@ export interface ServerSettings {
   readonly mailbox: boolean;
   readonly mailboxSize: number;
   readonly mailboxAge: number;
+  readonly relay: boolean;
+  readonly relayRate: number;
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly directory: DirectoryKind;
@@ -118,6 +124,8 @@ export const DEFAULT_CAPACITY = 4096;
 /** Room for 100,000 lines, or a thousand of the longest texts. */
 export const DEFAULT_MAILBOX_BYTES = 64 * 2 ** 20;
 export const DEFAULT_MAILBOX_AGE_S = 7 * 86_400;
+/** A file of a megabyte in four seconds, and no one fills the server's line. */
+const DEFAULT_RELAY_RATE = 256 * 1024;
 const MOST_DEFAULT_WORKERS = 4;
 const MAX_WORKERS = 64; // each takes a seat in the lock's ledger of 256, beside readers
 
@@ -142,6 +150,8 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   mailbox: [isBoolean, "true or false"],
   mailboxSize: [isNumber, "a number of bytes"],
   mailboxAge: [isNumber, "a number of seconds"],
+  relay: [isBoolean, "true or false"],
+  relayRate: [isNumber, "a number of bytes"],
   predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
   directory: [isString, '"shm" or "memory"'],
@@ -227,6 +237,8 @@ export function readOptions(options: ServerOptions): ServerSettings {
     mailbox: options.mailbox ?? true,
     mailboxSize: whole("mailboxSize", options.mailboxSize ?? DEFAULT_MAILBOX_BYTES, 1, Number.MAX_SAFE_INTEGER),
     mailboxAge: options.mailboxAge ?? DEFAULT_MAILBOX_AGE_S,
+    relay: options.relay ?? true,
+    relayRate: whole("relayRate", options.relayRate ?? DEFAULT_RELAY_RATE, 1, Number.MAX_SAFE_INTEGER),
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
     metrics: options.metrics === undefined ? null : parseServerAddress(options.metrics, "metrics", 0),

@@ -185,6 +185,9 @@ export class WorkerBus {
       case "call":
         this.#sendTo(message.to, { type: "call", to: message.to, from: message.from });
         break;
+      case "relay":
+        this.#sendTo(message.to, message);
+        break;
       case "replaced":
         this.#sendTo(message.to, { type: "replaced", to: message.to });
         break;

@@ -8,15 +8,16 @@ import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { AccountSums } from "./account-sums.ts";
-import { type Announcer, replacedPush } from "./announcer.ts";
+import { type Announcer, relayPush, replacedPush } from "./announcer.ts";
 import { Bans } from "./bans.ts";
 import type { Connection } from "./connection.ts";
-import { type Limits, UNKNOWN_RETRY_MS } from "./limits.ts";
+import { type Limits, RELAY_UNSENT, UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type {
   AdminAnswer,
   AdminQuestion,
+  Callee,
   MailboxAnswer,
   MailboxRequest,
   SendToPrimary,
@@ -24,9 +25,10 @@ import type {
   WorkerConfig,
   WorkerLoad,
 } from "./messages.ts";
-import type { NameQuestion } from "./name-rights.ts";
+import type { Entering, NameQuestion } from "./name-rights.ts";
 import { boundKey, isLoopbackTcp, type Origin } from "./origin.ts";
 import { RareLog } from "./rare-log.ts";
+import { RelayMeter } from "./relay-meter.ts";
 
 export interface WorkerContextParts {
   readonly config: WorkerConfig;
@@ -65,6 +67,8 @@ export class WorkerContext implements WorkerContextParts {
   /** Of each user and address: rooms, and bytes that wait for it. */
   readonly rooms: AccountSums;
   readonly waiting: AccountSums;
+  /** Null: no datagrams are passed on. */
+  readonly relays: RelayMeter | null;
   readonly connections = new Map<number, Connection>();
   readonly refusals = new Map<string, number>();
   /** By connection. */
@@ -73,6 +77,8 @@ export class WorkerContext implements WorkerContextParts {
   readonly isPrivate: boolean;
   readonly bans: Bans;
   isStopping = false;
+  /** MUNGE credentials that are being read. */
+  credentials = 0;
   /** The server is about to end: nobody comes into the directory any more. */
   isDraining = false;
   // Counters for INFO.
@@ -81,6 +87,9 @@ export class WorkerContext implements WorkerContextParts {
   registrations = 0;
   takeovers = 0;
   unknownOutcomes = 0;
+  relayed = 0;
+  relayedBytes = 0;
+  relayLost = 0;
   /** Those of the announcer aside. */
   pushes = 0;
   readonly #questions = new Map<number, (answer: never) => void>();
@@ -96,6 +105,7 @@ export class WorkerContext implements WorkerContextParts {
     this.rooms = new AccountSums(parts.config.limits.roomsPerAccount);
     this.waiting = new AccountSums(parts.config.limits.unsentBytesPerAccount);
     this.longReplies = new LongReplies(parts.config.limits);
+    this.relays = parts.config.relayRate === 0 ? null : new RelayMeter(parts.config.relayRate);
     this.log = parts.log;
     this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
@@ -144,6 +154,28 @@ export class WorkerContext implements WorkerContextParts {
     connection.push(push);
   }
 
+  /** Whether that connection, which has only claimed a name, may still be there. */
+  isHere(to: Callee): boolean {
+    if (to.worker !== this.config.id) return this.directory.isLive(to);
+    return this.connections.get(to.connection)?.claimed?.claimId === to.claimId;
+  }
+
+  /** Sends a datagram to the worker that its receiver is at. */
+  passOn({ to, from, bytes }: { readonly to: Callee; readonly from: string; readonly bytes: Buffer }): void {
+    this.relayed++;
+    this.relayedBytes += bytes.length;
+    if (to.worker === this.config.id) this.deliverRelayed(to, from, bytes);
+    else void this.send({ type: "relay", to, from, bytes: bytes.toString("base64") });
+  }
+
+  /** A receiver that does not read loses datagrams, not its connection: anybody may send them. */
+  deliverRelayed({ connection, claimId }: Callee, from: string, bytes: Uint8Array): void {
+    const found = this.connections.get(connection);
+    const isMeant = found?.client?.claim.id === claimId || found?.claimed?.claimId === claimId;
+    if (found === undefined || !isMeant || found.protocol !== 3 || found.unsent > RELAY_UNSENT) this.relayLost++;
+    else this.push(found, relayPush(from, bytes));
+  }
+
   /** The whole server's INFO, put together by the primary. */
   askInfo(): Promise<string> {
     return this.#ask((id) => ({ type: "ask-info", id }));
@@ -155,20 +187,14 @@ export class WorkerContext implements WorkerContextParts {
   }
 
   /** The owner of the name by the accounts of the host, and the caller. Takes about two seconds at most. */
-  async rightTo(name: string, uid: number | null): Promise<NameRight> {
-    const { right } = await this.#askRight({ name, uid, openNames: this.config.openNames });
-    return right;
-  }
-
-  /** The same for a registration that adds a client. @throws DirectoryError `too-many` */
-  async rightToEnter(name: string, uid: number | null, { origin }: Connection, isBack: boolean): Promise<NameRight> {
-    const question = { name, uid, openNames: this.config.openNames, adds: { origin, isBack } };
+  async rightTo(name: string, uid: number | null, adds: Entering | null = null): Promise<NameRight> {
+    const question = { name, uid, openNames: this.config.openNames, adds };
     const { right, isOver } = await this.#askRight(question);
-    if (isOver) throw new DirectoryError("too-many", tooManyClients(origin, this.config.limits));
+    if (isOver && adds !== null) throw new DirectoryError("too-many", tooManyClients(adds.origin, this.config.limits));
     return right;
   }
 
-  /** A client that rightToEnter() has let in has gone, or did not come to be on. */
+  /** A client that rightTo() has let in has gone, or did not come to be on. */
   clientGone({ origin }: Connection): void {
     void this.send({ type: "client-gone", account: boundKey(origin) });
   }
@@ -216,6 +242,9 @@ export class WorkerContext implements WorkerContextParts {
       registrations: this.registrations,
       takeovers: this.takeovers,
       unknownOutcomes: this.unknownOutcomes,
+      relayed: this.relayed,
+      relayedBytes: this.relayedBytes,
+      relayLost: this.relayLost,
       ...this.announcer.stats,
       pushes: this.pushes + this.announcer.stats.pushes,
       loopDelayP99,

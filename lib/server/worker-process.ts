@@ -12,7 +12,7 @@ import type { WorkerHandle } from "./worker-bus.ts";
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
 const MAX_BACKLOG = 20_000;
 
-/** Messages that may wait for a worker before calls are left out, as for a client that does not listen. */
+/** Messages that may wait for a worker before calls and relayed datagrams are left out, as for a client that does not listen. */
 const MAX_CALL_BACKLOG = 1_000;
 
 /** Ms after which a connection should have arrived; twice that for a worker to say anything at all before it counts as hung. */
@@ -97,8 +97,8 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   send(message: ToWorker): void {
-    // Anybody may send calls to anybody: they are no reason to take a worker for hung.
-    if (message.type === "call" && this.#backlog > MAX_CALL_BACKLOG) return;
+    // Anybody may send calls and datagrams to anybody: they are no reason to take a worker for hung.
+    if ((message.type === "call" || message.type === "relay") && this.#backlog > MAX_CALL_BACKLOG) return;
     this.#send(message);
   }
 

@@ -111,6 +111,9 @@ export class Worker {
       case "replaced":
         this.#replaced(message.to);
         break;
+      case "relay":
+        context.deliverRelayed(message.to, message.from, Buffer.from(message.bytes, "base64"));
+        break;
       case "mail":
         this.#mail(message.to, message.count);
         break;

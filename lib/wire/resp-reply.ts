@@ -22,6 +22,7 @@ export type RespValue =
   | boolean
   | null
   | ReplyError
+  | Buffer
   | RespValue[]
   | Map<RespValue, RespValue>;
 
@@ -141,9 +142,16 @@ export class ReplyDecoder {
     if (this.#bytes[end] !== CR || this.#bytes[end + 1] !== LF)
       throw new ProtocolError("expected CRLF behind a string");
     this.#position = end + 2;
+    if (this.#isBytes()) return Buffer.from(this.#bytes.subarray(from, end));
     const text = this.#bytes.toString("utf8", from, end);
     if (type === "!") return new ReplyError(text);
     return type === "=" ? text.slice(4) : text; // a verbatim string begins with "txt:"
+  }
+
+  /** All strings are text, but for one: the datagram of a `relay` push. */
+  #isBytes(): boolean {
+    const frame = this.#open.at(-1);
+    return frame?.kind === "push" && frame.items.length === 2 && frame.items[0] === "relay";
   }
 
   #aggregate(kind: Frame["kind"], elements: number): RespValue | undefined {

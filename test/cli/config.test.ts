@@ -28,6 +28,7 @@ describe("settings", () => {
       bell: "direct",
       accept: "all",
       listed: true,
+      relay: true,
       history: true,
       historyDays: 90,
     });

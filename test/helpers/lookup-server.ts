@@ -21,7 +21,7 @@ import {
 } from "../../lib/crypto/signed-statements.ts";
 import { LookupServer } from "../../lib/index.ts";
 import type { ServerOptions } from "../../lib/server/options.ts";
-import { encodeCommand } from "../../lib/wire/resp-command.ts";
+import { encodeCommand, type RespArgument } from "../../lib/wire/resp-command.ts";
 import { ReplyDecoder, type RespValue } from "../../lib/wire/resp-reply.ts";
 import { commandLine } from "./command.js";
 
@@ -190,12 +190,12 @@ export class Client {
     return new Client(socket);
   }
 
-  ask(...args: (string | number)[]): Promise<RespValue> {
+  ask(...args: RespArgument[]): Promise<RespValue> {
     return within(`the answer to ${args[0]}`, this.tell(...args));
   }
 
   /** Like ask, but it may take forever. */
-  tell(...args: (string | number)[]): Promise<RespValue> {
+  tell(...args: RespArgument[]): Promise<RespValue> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
       this.socket.write(encodeCommand(args));

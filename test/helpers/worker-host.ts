@@ -72,6 +72,8 @@ export class WorkerHost implements AsyncDisposable {
       port: 1,
       serverUser: null,
       openNames: false,
+      munge: false,
+      relayRate: 256 * 1024,
       isPrivate: false,
       tls: null,
       json: false,

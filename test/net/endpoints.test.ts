@@ -69,7 +69,7 @@ describe("the endpoints that lead to a client", () => {
     endpoints: ["127.0.0.1", "10.0.0.5", "::1", "fe80::5"].map((address) => ({ address, port: 4000, kind: "host" })),
   });
   const addresses = (isBesideServer: boolean) =>
-    reachableEndpoints(bob, { isBesideServer }, ["eth0", "wlan0"]).map(({ address }) => address);
+    reachableEndpoints(bob, { isBesideServer, canRelay: false }, ["eth0", "wlan0"]).map(({ address }) => address);
 
   it("are none of loopback, unless the server is on this host; a link-local one is tried on each link", () => {
     expect(addresses(false)).toEqual(["10.0.0.5", "fe80::5%eth0", "fe80::5%wlan0"]);

@@ -105,7 +105,7 @@ const PEER_PROTOCOL: readonly Promised[] = [
     peer.REJECT_AFTER,
     peer.REJECT_DATAGRAMS,
   ],
-  ["n is the length of an extension (below), at most #;", datagram.MAX_EXTENSION_BYTES],
+  ["n is the length of an extension (below), at most #.", datagram.MAX_EXTENSION_BYTES],
   ["A session that was silent for # is forgotten", peer.IDLE_SESSION],
   ["The receiver keeps a window of # counters", crypto.REPLAY_WINDOW],
   ["are at most # times as long as what came from there", peer.UNPROVEN_FACTOR],

@@ -72,6 +72,7 @@ describe("the connection", () => {
       "address",
       "uptime",
       "scope",
+      "relay",
       "uid",
       "user",
       "unix",
@@ -84,7 +85,7 @@ describe("the connection", () => {
     expect(hello.get("uptime")).toBeGreaterThan(0);
     expect(hello.get("scope")).toBe("host"); // it listens on loopback
     const old = await server.client(2);
-    expect(await old.ask("HELLO")).toHaveLength(32);
+    expect(await old.ask("HELLO")).toHaveLength(34);
     expect(await old.ask("HELLO", 4)).toEqual(error("NOPROTO"));
     expect(await old.ask("HELLO", 2, "AUTH", "a", "b")).toEqual(error("ERR"));
     old.close();
@@ -116,7 +117,7 @@ describe("the connection", () => {
       expect(isSigned(bytes, serverKey as string, signature as string)).toBe(false);
     }
     expect([...hello.keys()].at(-1)).toBe("signature");
-    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(34);
+    expect(await client.ask("HELLO", 2, "NONCE", clientNonce)).toHaveLength(36);
     await client.ask("HELLO", 3);
   });
 

@@ -1,6 +1,7 @@
 // `ptalk config [--show-origin]`: the settings that hold, and where each comes from.
 import { Command } from "commander";
-import { type Flags, type SettingOrigin, settingOrigins } from "../config.ts";
+import { givenFlags } from "../command-context.ts";
+import { type SettingOrigin, settingOrigins } from "../config.ts";
 import { escapeControls } from "../escape-controls.ts";
 import { table } from "../format.ts";
 import { print, printJson } from "../output.ts";
@@ -19,7 +20,7 @@ export function command(): Command {
 }
 
 async function run({ showOrigin = false }: { readonly showOrigin?: boolean }, command: Command): Promise<void> {
-  const { json, showOrigin: _, as: name, ...flags } = command.optsWithGlobals<Flags>();
+  const { json, showOrigin: _, as: name, ...flags } = givenFlags(command);
   const settings = await settingOrigins({ ...flags, name });
   if (json === true) return printJson(settings);
   if (!showOrigin) return print(settings.map(line).join("\n"));

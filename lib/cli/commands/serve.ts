@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { systemCode } from "../../base/system-error.ts";
 import type { ServerOptions } from "../../server/options.ts";
+import { givenFlags } from "../command-context.ts";
 import { loadBackgroundConfig, loadServeConfig } from "../config.ts";
 
 const HELP = `
@@ -37,6 +38,8 @@ export function command(): Command {
     .option("--no-mailbox", "keep no messages for clients that are off")
     .option("--mailbox-size <size>", "bytes of all that is kept (default: 64M)")
     .option("--mailbox-age <time>", "how long a message is kept (default: 7d)")
+    .option("--no-relay", "pass no datagrams on between clients that reach each other no other way")
+    .option("--relay-rate <size>", "bytes a second that each client may have passed on (default: 256K)")
     .option("--table-mode <mode>", "permissions of the table in shared memory, in octal (default: 0644)")
     .addOption(new Option("--background", "for the server that a client starts").hideHelp())
     .addOption(new Option("--after <table>", "whose names are held").hideHelp())
@@ -45,9 +48,11 @@ export function command(): Command {
 }
 
 async function run(_options: unknown, command: Command): Promise<void> {
-  const { json, background, after, ...flags } = command.optsWithGlobals<Record<string, string | boolean | undefined>>();
+  const { json, background, after, ...flags } = givenFlags(command);
   if (background === true) process.umask(BACKGROUND_UMASK);
-  if (flags.server !== undefined) throw TalkError.usage("serve takes no --server: where it listens is --listen");
+  for (const name of ["server", "port"])
+    if (flags[name] !== undefined) throw TalkError.usage(`serve takes no --${name}: where it listens is --listen`);
+  if (flags.as !== undefined) throw TalkError.usage("serve takes no --as: a server has no name");
   const config = await (background === true ? loadBackgroundConfig(flags) : loadServeConfig(flags));
   // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});

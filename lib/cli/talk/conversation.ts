@@ -90,6 +90,7 @@ export class Conversation {
       view.failed(event);
       this.#whenOff?.onFailed(event);
     });
+    client.on("path", (event) => view.path(event));
     client.on("unconfirmed", (event) => {
       view.unconfirmed(event);
       this.#whenOff?.forget(event.id);

@@ -84,6 +84,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
     roomResult: (result) => note(`${result.room}: ${roomResultText(result)}`),
     entered: (room, others) => note(enteredText(room, others)),
     members: (room, members) => show([membersText(room, members)]),
+    path: () => {},
     kept: (event) => note(keptText(event)),
     receipt: (event) => note(receiptText(event)),
     all: (clients) => show(clientTable(clients, plain)),

@@ -196,6 +196,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       const text = escapeControls(failureText(event));
       show([...settle(event.id, paint("red", marks.failed), Date.now()), paint("red", `  ${text}`)]);
     },
+    path: () => {},
     kept: (event) => {
       show([...settle(event.id, paint("dim", marks.pending), event.at), paint("dim", `  ${keptText(event)}`)]);
     },

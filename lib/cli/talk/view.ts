@@ -10,6 +10,7 @@ import type {
   KeptEvent,
   LocalEntry,
   MetEvent,
+  PathEvent,
   PeerEvent,
   ReceiptEvent,
   RoomEvent,
@@ -41,6 +42,8 @@ export interface View extends Disposable {
   sent(event: SentEvent, text: string, waits?: boolean): void;
   delivered(event: DeliveredEvent): void;
   failed(event: FailedEvent): void;
+  /** Messages to somebody go another way from now on: for programs. */
+  path(event: PathEvent): void;
   unconfirmed(event: UnconfirmedEvent): void;
   /** The server keeps a message for a user who is off. */
   kept(event: KeptEvent): void;
