@@ -35,7 +35,7 @@ describe("options before the command", () => {
     const sent = await alice.run(["--server", server.address, "send", "--as", "alice", "bob", "build", "done"]);
     expect(sent).toMatchObject({
       code: 0,
-      stderr: "",
+      stderr: expect.stringMatching(/^ptalk: first contact with bob: .*\n$/),
       stdout: expect.stringMatching(/^delivered to bob \([\d.]+ m?s\)\n$/),
     });
     expect(JSON.parse(await inbox.line())).toMatchObject({ type: "message", from: "alice", text: "build done" });
