@@ -80,7 +80,9 @@ async function chosenCommand(args: readonly string[]): Promise<string | undefine
 function failInsteadOfExiting(command: Command): void {
   command.exitOverride((error) => {
     if (error.exitCode === 0) throw error;
-    throw TalkError.usage(error.message.replace(/^error: /, ""));
+    const words: string[] = [];
+    for (let at: Command | null = command; at !== null; at = at.parent) words.unshift(at.name());
+    throw TalkError.usage(`${error.message.replace(/^error: /, "")}; see ${words.join(" ")} --help`);
   });
   command.configureOutput({ writeErr: () => {} }); // the error is reported once, by main
 }

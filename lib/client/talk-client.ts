@@ -611,10 +611,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
     this.#inbound.close();
+    const leftDone = this.#left?.then((left) => left.close());
     await this.#files?.close();
     await this.#transport.close();
     this.#rooms.close();
     this.#book.close();
+    // Else its sender would learn nothing until this user is on again.
+    if (leftDone !== undefined) await withTimeout(LEFT_LAST_MS, leftDone, undefined);
     await this.#session.close();
     this.#presence?.leave();
     await Promise.all([this.#journal?.close(), this.#seen.close()]);
@@ -697,6 +700,9 @@ const ADMIN_LIMIT_MS = 3_000;
 
 /** Milliseconds that messages which come directly wait for those that were left. */
 const LEFT_FIRST_MS = 2_000;
+
+/** Milliseconds that leaving waits for the receipt of a message that was just shown. */
+const LEFT_LAST_MS = 1_000;
 
 /** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
 const TRY_AGAIN_MS = 1_000;

@@ -192,6 +192,7 @@ export class Peer {
 
   /** Messages go through this session from now on, all that are not settled again. */
   use(session: SecureSession): void {
+    if (this.#session !== null) session.learnFrom(this.#session);
     this.#session?.detach();
     this.#session = session;
     session.attach();

@@ -1,5 +1,6 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and a promise for each message sent.
 import { EventEmitter } from "node:events";
+import { constants } from "node:os";
 import { debuglog } from "node:util";
 import { canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
@@ -82,9 +83,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
-      transmit: (datagram, to) => {
+      transmit: (datagram, to, isAlone) => {
         if (isRelayed(to)) options.relay?.(to.address, datagram);
-        else this.#transmit(datagram, to.address, to.port);
+        else this.#transmit(datagram, to, isAlone);
       },
       ownHomes: () => options.ownHomes?.() ?? [],
       onPath: ({ key, name }, { kind, endpoint }) => {
@@ -295,11 +296,12 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flush();
   };
 
-  #transmit(datagram: Buffer, address: string, port: number): void {
+  #transmit(datagram: Buffer, { address, port }: Endpoint, isAlone: boolean): void {
     // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
     // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
-    if (!this.#isFlushing) {
-      this.#socket.send(datagram, address, port);
+    if (!this.#isFlushing || isAlone) {
+      this.#sendBatch(); // what is before it comes first
+      this.#noteSent(this.#socket.send(datagram, address, port), { address, port }, datagram.length);
       return;
     }
     if (port !== this.#batchPort || address !== this.#batchAddress) this.#sendBatch();
@@ -311,9 +313,17 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   #sendBatch(): void {
     const [first] = this.#batch;
     if (first === undefined) return;
-    if (this.#batch.length === 1) this.#socket.send(first, this.#batchAddress, this.#batchPort);
-    else this.#socket.sendMany(this.#batch, this.#batchAddress, this.#batchPort);
+    const [address, port] = [this.#batchAddress, this.#batchPort];
+    const error =
+      this.#batch.length === 1
+        ? this.#socket.send(first, address, port)
+        : this.#socket.sendMany(this.#batch, address, port);
+    if (error !== 0) this.#noteSent(error, { address, port }, Math.max(...this.#batch.map(({ length }) => length)));
     this.#batch.length = 0;
+  }
+
+  #noteSent(error: number, to: Endpoint, bytes: number): void {
+    if (error === constants.errno.EMSGSIZE) this.#engine.onTooLarge(to, bytes, now());
   }
 }
 

@@ -34,7 +34,7 @@ export interface Packet {
 /** What the owner of the datagrams has to know. */
 export interface PacketOwner<P extends Packet> {
   onArrived(packet: P): void;
-  onLost(packet: P): void;
+  onLost(packet: P, now: number): void;
 }
 
 export class LossDetector<P extends Packet> {
@@ -167,7 +167,7 @@ export class LossDetector<P extends Packet> {
         return true;
       }
       this.#congestion.onLost(packet.bytes, packet.sentAt, now);
-      this.#owner.onLost(packet);
+      this.#owner.onLost(packet, now);
       return false;
     });
   }
@@ -176,7 +176,7 @@ export class LossDetector<P extends Packet> {
     const packet = this.#packets.shift();
     if (!packet) return;
     this.#congestion.onForgotten(packet.bytes);
-    this.#owner.onLost(packet);
+    this.#owner.onLost(packet, this.#lastSentAt);
   }
 
   #keep(stays: (packet: P) => boolean): void {
