@@ -22,7 +22,15 @@ import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
+import {
+  allEntries,
+  clientCount,
+  entryFrom,
+  lookupEntry,
+  namesThatBegin,
+  ownerOf,
+  roomMembers,
+} from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import {
   claimRequest,
@@ -285,6 +293,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** The server announces everybody who comes and goes. */
+  get hearsAll(): boolean {
+    return this.#hearsAll;
+  }
+
+  names(prefix: string): Promise<string[]> {
+    return namesThatBegin(this.#connection, prefix);
+  }
+
+  async count(): Promise<number> {
+    this.#clients = await clientCount(this.#connection);
+    return this.#clients;
   }
 
   /** The members of a room. @throws TalkError unreachable while there is no connection; protocol */
@@ -583,12 +605,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** Any answer says that the server is there. This one says among how many this client comes back, too. */
   #askCount(): void {
-    this.#connection.command("COUNT").then(
-      (clients) => {
-        if (typeof clients === "number") this.#clients = clients;
-      },
-      () => {},
-    );
+    this.count().catch(() => {});
   }
 
   #onPush(values: RespValue[]): void {

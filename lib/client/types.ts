@@ -528,6 +528,15 @@ export interface TalkConnection extends AsyncDisposable {
   wall(text: string, options?: SendOptions): Promise<WallResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
+  /**
+   * The first names, at most 100, that begin with this text, whatever its case; in their order. For completion: it costs the same
+   * however many are on. @throws TalkError unreachable
+   */
+  names(prefix: string): Promise<string[]>;
+  /** How many are on, this client among them. @throws TalkError unreachable */
+  count(): Promise<number>;
+  /** The server tells of everybody who comes and goes; false while too many are on, and it tells of those only that this client deals with. */
+  readonly hearsAll: boolean;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
   /**
@@ -552,6 +561,8 @@ export interface TalkConnection extends AsyncDisposable {
 export interface DirectoryReader extends AsyncDisposable {
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
+  /** The first names, at most 100, that begin with this text, whatever its case; in their order. */
+  names(prefix: string): Promise<string[]>;
   close(): Promise<void>;
 }
 
