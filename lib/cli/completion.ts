@@ -7,7 +7,17 @@ import type { Config } from "./config.ts";
 import { withDirectory } from "./connect.ts";
 
 /** Commands whose operands are names. */
-const TAKES_NAMES = new Set(["talk", "send", "lookup", "history", "when", "key forget", "key verify"]);
+const TAKES_NAMES = new Set([
+  "talk",
+  "send",
+  "lookup",
+  "history",
+  "when",
+  "key forget",
+  "admin kick",
+  "admin free",
+  "key verify",
+]);
 /** Seconds that the server may take: a person waits for Tab. */
 const SERVER_PATIENCE_S = 0.5;
 
