@@ -99,6 +99,7 @@ export class SecureSession implements FrameHandler {
   #ackDue = false;
   #settleDue = false;
   #closeDue = false;
+  #pingDue = false;
   #noRoom = false;
 
   constructor(parts: SessionParts) {
@@ -206,6 +207,11 @@ export class SecureSession implements FrameHandler {
     this.#settleDue = true;
   }
 
+  /** Says something that calls for an answer. */
+  pingLater(): void {
+    this.#pingDue = true;
+  }
+
   /** The goodbye, with the last word on what was settled. */
   closeLater(): void {
     this.#closeDue = true;
@@ -298,7 +304,14 @@ export class SecureSession implements FrameHandler {
   /** True when next() would give something. */
   wantsToSend(): boolean {
     if (this.#isEnded) return false;
-    if (this.#ackDue || this.#settleDue || this.#closeDue || this.#paths.some((path) => path.wantsToSend)) return true;
+    if (
+      this.#ackDue ||
+      this.#settleDue ||
+      this.#closeDue ||
+      this.#pingDue ||
+      this.#paths.some((path) => path.wantsToSend)
+    )
+      return true;
     return this.#isAttached && this.#outbox.wantsToSend();
   }
 
@@ -318,6 +331,8 @@ export class SecureSession implements FrameHandler {
     }
     writer.reset();
     this.#writeAnswers();
+    if (this.#pingDue) writer.ping();
+    this.#pingDue = false;
     if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now);
     if (this.#closeDue && writer.room > NUMBER_FRAME_BYTES) {
       if (this.#inbox.endsAt > 0) writer.ended(this.#inbox.endsAt);

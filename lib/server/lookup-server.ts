@@ -1,4 +1,5 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
+import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
@@ -19,12 +20,14 @@ import type { WorkerConfig } from "./messages.ts";
 import { metricsText } from "./metrics.ts";
 import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { rightTo } from "./name-rights.ts";
+import { placeOfToken } from "./observation-token.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
 import { watchForService } from "./service-watch.ts";
 import { startError } from "./start-error.ts";
+import { StunServer } from "./stun-server.ts";
 import type { TlsFiles } from "./tls.ts";
 import { UserDatabase } from "./user-database.ts";
 import { WorkerBus } from "./worker-bus.ts";
@@ -69,6 +72,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #administration: Administration;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
+  readonly #tokenSecret = randomBytes(32);
+  #stun: StunServer | null = null;
   #local: LocalWorker | null = null;
   #serviceWatch: Disposable | null = null;
   #isDraining = false;
@@ -253,6 +258,15 @@ export class LookupServer implements AsyncDisposable {
       const { stats: mailbox } = this.#mailbox;
       return metricsText({ ...this.#facts(), mailbox, loopDelayP99: this.#loopDelay.p99() }, loads);
     });
+    this.#stun = new StunServer({
+      host: this.#acceptor.address.host,
+      port: this.port,
+      log: this.#settings.log,
+      onToken: (token, seen) => {
+        const place = placeOfToken(this.#tokenSecret, token);
+        if (place !== null) this.#bus.observed(place, seen);
+      },
+    });
     this.#empty?.start();
   }
 
@@ -264,6 +278,7 @@ export class LookupServer implements AsyncDisposable {
     if (this.#isDraining || this.#stop !== null) return;
     this.#isDraining = true;
     this.#serviceWatch?.[Symbol.dispose]();
+    this.#stun?.close();
     this.#acceptor.close();
     this.#sockets.close();
     this.#bus.drain(DRAIN_MS, last);
@@ -326,6 +341,7 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      tokenSecret: this.#tokenSecret.toString("base64"),
       relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
       isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },

@@ -25,6 +25,8 @@ const ARRIVAL_MS = 5_000;
 const STOPPED_MS = 1_000;
 const ARRIVAL_CHECK_MS = 500;
 
+const SENT_BY_ANYBODY: ReadonlySet<ToWorker["type"]> = new Set(["call", "knock", "relay"]);
+
 export interface HandedConnection {
   readonly socket: Socket;
   readonly origin: Origin;
@@ -98,7 +100,7 @@ export class WorkerProcess implements WorkerHandle {
 
   send(message: ToWorker): void {
     // Anybody may send calls and datagrams to anybody: they are no reason to take a worker for hung.
-    if ((message.type === "call" || message.type === "relay") && this.#backlog > MAX_CALL_BACKLOG) return;
+    if (SENT_BY_ANYBODY.has(message.type) && this.#backlog > MAX_CALL_BACKLOG) return;
     this.#send(message);
   }
 
