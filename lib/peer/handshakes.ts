@@ -115,6 +115,7 @@ export class Handshakes {
       const what = answer.isCookie ? "COOKIE" : "the same RESPONSE";
       debug("handshake %s: %s to %s", hex(senderIndex(init)), what, formatEndpoint(from));
     }
+    if (!answer.isCookie) this.#parts.table.session(senderIndex(answer.datagram))?.session.onAnsweredTo(from, now);
     this.#parts.transmit(answer.datagram, from);
     return answer.isCookie ? "cookie-asked" : null;
   }

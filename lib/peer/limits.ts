@@ -84,7 +84,7 @@ export const INVITED_INITS = 3;
 export const INVITATION = 3_000;
 
 /** No direct path has answered so soon: it may need the other side to open it. */
-export const CALL_AFTER = 40;
+export const CALL_AFTER = 20;
 
 /** The relay is tried too when no direct path has answered after so long. */
 export const RELAY_AFTER = 100;

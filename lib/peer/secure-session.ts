@@ -93,6 +93,7 @@ export class SecureSession implements FrameHandler {
   #talkedAt: number;
   #roundTripMs: number;
   #isConfirmed: boolean;
+  #isAnsweredElsewhere = false;
   #isAttached = false;
   #isClosed = false;
   #isEnded = false;
@@ -182,10 +183,19 @@ export class SecureSession implements FrameHandler {
 
   /** The first datagram has come: it answers the RESPONSE. */
   confirm(now: number): void {
-    // One that came from elsewhere does not show that the RESPONSE arrived where the INIT came from.
-    if (this.#arrivedBy === this.#path) this.#path.prove();
+    // It shows that a RESPONSE has arrived: there, if there was no other one.
+    if (this.#arrivedBy === this.#path && !this.#isAnsweredElsewhere) this.#path.prove();
     this.#isConfirmed = true;
     this.#roundTripMs = now - this.#createdAt;
+  }
+
+  /** The same INIT has come from there too, and has had the same RESPONSE: either may be the one that arrives. */
+  onAnsweredTo({ address, port }: Endpoint, now: number): void {
+    if (this.#isConfirmed || this.#path.leadsTo(address, port)) return;
+    this.#isAnsweredElsewhere = true;
+    const path = this.#pathFrom(address, port, now);
+    path.onHeard(INIT_BYTES, now);
+    if (path.isProven && !this.#path.isProven) this.#use(path);
   }
 
   /** The peer sends its messages through this session from now on… */
@@ -325,6 +335,7 @@ export class SecureSession implements FrameHandler {
   next(now: number): Buffer | null {
     if (this.#isEnded) return null;
     this.#next?.challenge(now);
+    if (!this.#path.isProven && this.#isConfirmed) this.#path.challenge(now);
     for (const path of this.#paths) {
       const datagram = path.wantsToSend ? this.#forPath(path, now) : null;
       if (datagram) return datagram;
