@@ -1,5 +1,5 @@
 // Files: how fast one goes from disk to disk over loopback, sealed, checked and synced; what it costs each side; that memory stays flat. Beside
-// it nc(1), which does none of that, where there is one.
+// it what does none of that: nc(1), over TCP, and udx-native, over UDP like ptalk; each where it is installed (see files/udx.js).
 import { execFileSync, fork, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
@@ -23,7 +23,8 @@ export async function run(report) {
   try {
     await once(receiver, "message");
     await measure(report, { path, server, receiver, stateDir: join(folder, "s") });
-    await beside(report, path, join(inbox, "nc"));
+    await besideNc(report, path, join(inbox, "other"));
+    await besideUdx(report, path, join(inbox, "other"));
   } finally {
     receiver.disconnect();
     await server.stop();
@@ -58,9 +59,12 @@ async function measure(report, { path, server, receiver, stateDir }) {
   report.row({ name: "  the sender's memory", value: process.memoryUsage().rss / 2 ** 20, unit: "MiB" });
 }
 
-async function beside(report, from, to) {
+async function besideNc(report, from, to) {
   const help = tryNc();
-  if (help === null) return;
+  if (help === null) {
+    report.row({ name: "nc: not installed", value: 0, unit: "MB/s" });
+    return;
+  }
   const listen = help.includes("OpenBSD") ? ["-l", "127.0.0.1", `${NC_PORT}`] : ["-l", "-p", `${NC_PORT}`];
   const [input, output] = [openSync(from, "r"), openSync(to, "w")];
   const receiver = spawn("nc", listen, { stdio: ["ignore", output, "ignore"] });
@@ -72,7 +76,37 @@ async function beside(report, from, to) {
   const seconds = (performance.now() - since) / 1000;
   for (const fd of [input, output]) closeSync(fd);
   if (statSync(to).size !== BYTES) return;
+  rmSync(to);
   report.row({ name: "nc: in clear, unchecked, not synced", value: BYTES / 1e6 / seconds, unit: "MB/s" });
+}
+
+async function besideUdx(report, from, to) {
+  const program = join(import.meta.dirname, "files/udx.js");
+  const ends = [fork(program, ["receive", to], { stdio: ["ignore", "inherit", "ignore", "ipc"] })];
+  try {
+    const [first] = await Promise.race([once(ends[0], "message"), once(ends[0], "exit")]);
+    if (first?.port === undefined) {
+      report.row({ name: "udx-native: not installed", value: 0, unit: "MB/s" });
+      return;
+    }
+    const [receiver] = ends;
+    const sender = fork(program, ["send", from, `${first.port}`]);
+    ends.push(sender);
+    const [{ port }] = await once(sender, "message");
+    const connected = once(receiver, "message");
+    receiver.send({ from: port });
+    await connected;
+    const received = once(receiver, "message");
+    const since = performance.now();
+    sender.send("begin");
+    await received;
+    const seconds = (performance.now() - since) / 1000;
+    if (statSync(to).size !== BYTES) return;
+    report.row({ name: "udx-native: in clear, unchecked, not synced", value: BYTES / 1e6 / seconds, unit: "MB/s" });
+  } finally {
+    for (const end of ends) end.kill("SIGKILL");
+    rmSync(to, { force: true });
+  }
 }
 
 /** What nc says of itself, null where there is none. */

@@ -118,6 +118,12 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   if (fd < 0) return ThrowErrno(env, "socket", address);
   const int off = 0;
   if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  // Datagrams go whole or not at all: their sender finds out how large they may be (RFC 8899), and what an ICMP message says of that is
+  // not believed. The IPv4 option counts for IPv4 through an IPv6 socket, too.
+  const int probe4 = IP_PMTUDISC_PROBE;
+  const int probe6 = IPV6_PMTUDISC_PROBE;
+  setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe4, sizeof probe4);
+  if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe6, sizeof probe6);
   // As much of it as the system allows (net.core.rmem_max).
   const int bytes = Int(info, 3);
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
@@ -278,7 +284,7 @@ static int SendRun(UdpSocket* socket, uint8_t* bytes, size_t length, uint16_t se
 
 // Whether the kernel, or the interface on the way, does not cut datagrams up.
 static bool IsWithoutSegments(int error) {
-  return error == EINVAL || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT || error == EMSGSIZE;
+  return error == EINVAL || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT;
 }
 
 // udpSendMany(fd, bytes, lengths, count, address, port): the datagrams that stand one behind the other in `bytes`. 0, or the last errno.
@@ -313,7 +319,15 @@ static Napi::Value UdpSendMany(const Napi::CallbackInfo& info) {
       socket->segments = false;  // these once more, one by one
       continue;
     }
-    if (failed != 0) error = failed;
+    if (run > 1 && failed == EMSGSIZE) {
+      // One of them may be too large for the way; the others are not.
+      for (size_t one = 0, from = at; one < run; from += lengths[i + one], one++) {
+        const int alone = SendRun(socket, bytes.Data() + from, lengths[i + one], 0, &to);
+        if (alone != 0) error = alone;
+      }
+    } else if (failed != 0) {
+      error = failed;
+    }
     at += length;
     i += run;
   }

@@ -470,7 +470,10 @@ export class AddressBook {
   }
 
   /** @throws TalkError key-mismatch */
-  #checkLocal(name: string, { key, uid }: Pick<NameOwner, "key" | "uid">, entry: DirectoryEntry | null): void {
+  #checkLocal(name: string, owner: Pick<NameOwner, "key" | "uid" | "attested">, entry: DirectoryEntry | null): void {
+    const { key } = owner;
+    // Who is vouched for by a MUNGE credential is on another host, with another key perhaps.
+    const uid = owner.attested === "kernel" ? owner.uid : null;
     const isHere = entry?.key === key && isLoopback(entry.address);
     if (this.#parts.localUsers()?.isImpostor({ name, key, uid, isHere })) throw TalkError.impostor(name);
   }
@@ -481,7 +484,11 @@ export class AddressBook {
     if (!isRemembered && owner !== null && !isOwner) {
       throw TalkError.refused(`a stranger calls itself "${name}": the name belongs to another key`);
     }
-    this.#checkLocal(name, isOwner ? owner : { key, uid: null }, this.#contacts.get(name)?.entry ?? null);
+    this.#checkLocal(
+      name,
+      isOwner ? owner : { key, uid: null, attested: null },
+      this.#contacts.get(name)?.entry ?? null,
+    );
     const verified = isRemembered ? owner === null || isOwner : isOwner && this.#pin(name, key);
     const contact = this.#contacts.get(name);
     const { user, uid, attested, isUnattestedLogin } = isOwner ? owner : NOBODY;

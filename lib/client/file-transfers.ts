@@ -38,7 +38,7 @@ export interface FileTransfersParts {
   readonly from: string;
   readonly book: Pick<AddressBook, "atOnce" | "find" | "remember" | "verifySender">;
   readonly admission: Pick<Admission, "admits">;
-  readonly transport: Pick<PeerTransport, "sendBody">;
+  readonly transport: Pick<PeerTransport, "sendBody" | "leastRoundTripMs">;
   /** Folder of the parts. */
   readonly folder: string;
   /** Whose "file" listeners get the offers. */

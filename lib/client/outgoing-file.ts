@@ -37,10 +37,14 @@ const FILE_ANSWER_MS = 10_000;
 export const FILE_DECISION_MS = 600_000;
 /** DATA bodies under way at once: enough to keep the path busy while the disk is read… */
 const MAX_BODIES = 12;
-/** …but no more than so many milliseconds of it, because texts to the same program come behind them. */
+/** …but no more than what the path carries in so many milliseconds, because texts to the same program come behind them. */
 const QUEUE_MS = 100;
-/** Bodies that are read for at once. */
+/** Bytes of a body at least, where the path is slow: less is mostly heads and confirmations. */
+const MIN_BODY_BYTES = 4 * 1024;
+/** Bodies that the bytes under way are cut into, where the path is slow; and that are read for at once. */
 const READ_BODIES = 4;
+/** Bytes under way at first, while nothing is known of the path. */
+const FIRST_BYTES = 32 * 1024;
 const HASH_BYTES = 1 << 20;
 
 export interface OutgoingFileParts {
@@ -50,7 +54,7 @@ export interface OutgoingFileParts {
   readonly path: string;
   /** The receiver as the caller calls it, for errors. */
   readonly to: string;
-  readonly transport: Pick<PeerTransport, "sendBody">;
+  readonly transport: Pick<PeerTransport, "sendBody" | "leastRoundTripMs">;
   readonly onProgress: ((progress: FileProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -71,8 +75,11 @@ export class OutgoingFile {
   #position = 0;
   #written = 0;
   #bodies = 0;
-  /** Of the path, smoothed; a guess at first, so that it begins with two. */
-  #msPerBody = QUEUE_MS / 2;
+  /** Bytes of these bodies. */
+  #underWay = 0;
+  /** Of the path, smoothed, without its round trip; a guess at first. */
+  #msPerByte = QUEUE_MS / FIRST_BYTES;
+  #roundTripMs = 0;
   #wake = (): void => {};
   #askTimer: NodeJS.Timeout | undefined;
   #decisionTimer: NodeJS.Timeout | undefined;
@@ -207,57 +214,66 @@ export class OutgoingFile {
     await this.#tellReceiver("end", this.size);
   }
 
-  /** How many bodies may be under way beyond those that are. */
-  get #room(): number {
-    const most = Math.min(MAX_BODIES, Math.max(2, QUEUE_MS / Math.max(this.#msPerBody, 0.01)));
-    const window = FILE_WINDOW_BYTES - (this.#position - this.#written);
-    return Math.min(Math.floor(most) - this.#bodies, Math.ceil(window / fileDataBytes(this.#parts.id)));
+  /** Bytes that may be under way: what the path holds, and what may wait in front of it. */
+  get #mostBytes(): number {
+    const most = (QUEUE_MS + this.#roundTripMs) / Math.max(this.#msPerByte, Number.EPSILON);
+    return Math.min(MAX_BODIES * fileDataBytes(this.#parts.id), Math.max(2 * MIN_BODY_BYTES, most));
+  }
+
+  /** On a slow path a body is smaller: a text that comes behind it waits for all of it. */
+  get #bodyBytes(): number {
+    return Math.min(fileDataBytes(this.#parts.id), Math.max(MIN_BODY_BYTES, Math.floor(this.#mostBytes / READ_BODIES)));
   }
 
   #mayGoOn(): boolean {
-    return this.#room > 0;
+    if (this.#position - this.#written >= FILE_WINDOW_BYTES) return false;
+    return this.#bodies === 0 || this.#underWay + this.#bodyBytes <= this.#mostBytes;
   }
 
   /** Reads for a few bodies at once, straight into them, and sends them. */
   async #sendNext(): Promise<void> {
     const { id } = this.#parts;
-    const [head, most] = [fileDataHeadBytes(id), fileDataBytes(id)];
+    const [head, most, length] = [fileDataHeadBytes(id), fileDataBytes(id), this.#bodyBytes];
     const at = this.#position;
-    const buffers: Buffer[] = [];
+    const room = Math.floor((this.#mostBytes - this.#underWay) / length);
+    const bodies: Buffer[] = [];
+    const parts: Buffer[] = [];
     let end = at;
-    for (let left = Math.min(READ_BODIES, this.#room); left > 0 && end < this.size; left--) {
-      const length = Math.min(most, this.size - end);
-      const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(head + most);
-      buffers.push(buffer.subarray(0, head + length));
-      end += length;
+    for (let left = Math.max(1, Math.min(READ_BODIES, room)); left > 0 && end < this.size; left--) {
+      const body = this.#spare.pop() ?? Buffer.allocUnsafeSlow(head + most);
+      const part = body.subarray(head, head + Math.min(length, this.size - end));
+      bodies.push(body);
+      parts.push(part);
+      end += part.length;
     }
-    const { bytesRead } = await this.#file.readv(
-      buffers.map((buffer) => buffer.subarray(head)),
-      at,
-    );
+    const { bytesRead } = await this.#file.readv(parts, at);
     if (bytesRead < end - at) throw this.#changed();
     if (this.#state !== "accepted" || this.#position !== at) return; // begun anew meanwhile
-    for (const buffer of buffers) this.#sendBody(buffer, buffer.length - head);
+    for (const [i, body] of bodies.entries()) this.#sendBody(body, head, parts[i]?.length ?? 0);
   }
 
-  #sendBody(body: Buffer, length: number): void {
+  #sendBody(body: Buffer, head: number, length: number): void {
     const { id, transport } = this.#parts;
+    const peer = this.#peer as PeerIdentity;
     writeFileDataHead(body, id, this.#position);
     this.#position += length;
     this.#bodies++;
+    this.#underWay += length;
     const since = performance.now();
     transport
-      .sendBody(this.#peer as PeerIdentity, body, this.#options())
+      .sendBody(peer, body.subarray(0, head + length), this.#options())
       .then(
         () => {
-          const ms = (performance.now() - since) / this.#bodies;
-          this.#msPerBody += (ms - this.#msPerBody) / 8;
-          if (length === fileDataBytes(id)) this.#spare.push(body);
+          this.#roundTripMs = transport.leastRoundTripMs(peer);
+          const waitedMs = performance.now() - since - this.#roundTripMs;
+          this.#msPerByte += (Math.max(0, waitedMs) / this.#underWay - this.#msPerByte) / 8;
+          this.#spare.push(body);
         },
         (error: unknown) => this.#fail(error),
       )
       .finally(() => {
         this.#bodies--;
+        this.#underWay -= length;
         this.#wake();
       });
   }

@@ -24,8 +24,14 @@ export interface RegistrationRequest {
   readonly listed: boolean;
 }
 
-/** The command and its arguments. */
-export function registrationRequest(request: RegistrationRequest): (string | number)[] {
+export interface SignedCommand {
+  /** The command and its arguments. */
+  readonly words: readonly (string | number)[];
+  /** The bytes that were signed. */
+  readonly signed: Buffer;
+}
+
+export function registrationRequest(request: RegistrationRequest): SignedCommand {
   const { name, identity, statement, port, endpoints, takeover, replace, listed } = request;
   const host =
     hostname()
@@ -34,11 +40,13 @@ export function registrationRequest(request: RegistrationRequest): (string | num
   const flags = ["PROBE", ...(replace ? ["REPLACE"] : []), ...(listed ? [] : ["UNLISTED"])];
   const options = [...flags, ...(takeover === null ? [] : [`TAKEOVER ${takeover}`])].sort();
   const fields = { name, port, endpoints, host, protocol: PEER_PROTOCOL, options };
-  const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
+  const signed = registrationBytes({ ...statement, ...fields });
+  const signature = identity.sign(signed).toString("base64");
   const key = identity.publicKey.toString("base64");
   const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", port, "HOST", host, "SIG", signature];
   const places = endpoints.flatMap(({ kind, address, port }) => ["ENDPOINT", kind, address, port]);
-  return ["REGISTER", name, ...proof, ...places, ...flags, ...(takeover === null ? [] : ["TAKEOVER", takeover])];
+  const continued = takeover === null ? [] : ["TAKEOVER", takeover];
+  return { words: ["REGISTER", name, ...proof, ...places, ...flags, ...continued], signed };
 }
 
 /** The command that proves the name to be ours without putting us into the directory. */
@@ -47,10 +55,11 @@ export function claimRequest({
   identity,
   statement,
   also,
-}: Pick<RegistrationRequest, "name" | "identity" | "statement"> & { readonly also: string | null }): string[] {
-  const signature = identity.sign(claimBytes({ ...statement, name, also })).toString("base64");
-  const request = ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
-  return also === null ? request : [...request, "ALSO", also];
+}: Pick<RegistrationRequest, "name" | "identity" | "statement"> & { readonly also: string | null }): SignedCommand {
+  const signed = claimBytes({ ...statement, name, also });
+  const signature = identity.sign(signed).toString("base64");
+  const words = ["CLAIM", name, "KEY", identity.publicKey.toString("base64"), "SIG", signature];
+  return { words: also === null ? words : [...words, "ALSO", also], signed };
 }
 
 /** A refusal in the words of this program; anything else as it is. */

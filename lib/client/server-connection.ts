@@ -78,6 +78,8 @@ export interface ServerGreeting {
   readonly serverUser: string | null;
   /** It came by TCP here and by a Unix socket there, or from another host's loopback: a program between passes it on. */
   readonly isForwarded: boolean;
+  /** The uid that may read a MUNGE credential for this server; null: it takes none. */
+  readonly mungeReader: number | null;
   /** Our own uid, as the server's kernel vouches for it; null where it does not. */
   readonly peerUid: number | null;
   /**
@@ -285,6 +287,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const peerUid = reply.get("peeruid");
     const token = reply.get("token");
     const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
+    const munge = reply.get("munge");
     const uptime = reply.get("uptime");
     const uptimeMs = typeof uptime === "number" && uptime >= 0 ? uptime : Number.POSITIVE_INFINITY;
     const address = reply.get("address");
@@ -303,6 +306,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       serverUser: typeof user === "string" ? user : null,
       isForwarded: this.transport === "tcp" && reply.get("address") === null,
       peerUid: isOwnUid ? peerUid : null,
+      mungeReader: this.transport !== "unix" && typeof munge === "number" && munge >= 0 ? munge : null,
       local: tellsSocket && ABSTRACT_NAME.test(path) ? { path, port } : null,
     };
   }

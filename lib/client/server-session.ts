@@ -19,19 +19,34 @@ import {
   MAX_ENDPOINTS,
   withoutZone,
 } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import { type Remedy, TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
-import { claimIdOf } from "../crypto/signed-statements.ts";
+import { claimIdOf, mungePayload } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
+import {
+  allEntries,
+  clientCount,
+  entryFrom,
+  lookupEntry,
+  namesThatBegin,
+  ownerOf,
+  roomMembers,
+} from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
-import { claimRequest, isPassing, isUnknown, registrationError, registrationRequest } from "./register-request.ts";
+import {
+  claimRequest,
+  isPassing,
+  isUnknown,
+  registrationError,
+  registrationRequest,
+  type SignedCommand,
+} from "./register-request.ts";
 import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
@@ -40,6 +55,8 @@ import type { AdminHolder } from "./wall.ts";
 
 const debug = debuglog("ptalk-client");
 
+/** The answer to a REGISTER or CLAIM whose MUNGE credential counts. */
+const OK_BY_MUNGE = "OK munge";
 const RECONNECT = { firstMs: 100, maxMs: 5_000 };
 /** To a server of this host, which may be stormed without harm. */
 const LOCAL_RECONNECT = { firstMs: 100, maxMs: 1_000 };
@@ -64,6 +81,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** See DialOptions. */
+  readonly ca?: string | undefined;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
   /** Datagrams may go over the server; default: true. */
@@ -118,6 +137,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** The server has taken our MUNGE credential. */
+  #isByMunge = false;
   /** Folded names. */
   readonly #rooms = new Set<string>();
   /** Names that are watched in addition to everybody, or by a client that is not registered. */
@@ -223,8 +244,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   get standing(): Standing {
     const { serverUid, serverUser, peerUid } = this.#greeting;
     const { transport } = this.#connection;
-    const attested = peerUid === null ? null : "kernel";
-    return { transport, serverUid, serverUser, user: peerUid === null ? null : ownLogin(), uid: peerUid, attested };
+    const uid = this.#isByMunge ? (process.geteuid?.() ?? null) : peerUid;
+    const attested = uid === null ? null : this.#isByMunge ? "munge" : "kernel";
+    return { transport, serverUid, serverUser, user: uid === null ? null : ownLogin(), uid, attested };
   }
 
   /** The server's own key, base64: it has signed the greeting with it. */
@@ -307,6 +329,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** The server announces everybody who comes and goes. */
+  get hearsAll(): boolean {
+    return this.#hearsAll;
+  }
+
+  names(prefix: string): Promise<string[]> {
+    return namesThatBegin(this.#connection, prefix);
+  }
+
+  async count(): Promise<number> {
+    this.#clients = await clientCount(this.#connection);
+    return this.#clients;
   }
 
   /** The members of a room. @throws TalkError unreachable while there is no connection; protocol */
@@ -566,17 +602,28 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
   }
 
-  async #prove(request: (string | number)[]): Promise<void> {
+  async #prove({ words, signed }: SignedCommand): Promise<void> {
+    const credential = await this.#credential(signed);
     const { chain, identity: own } = this.#options;
     const key = own.publicKey.toString("base64");
     // Leaves in one piece with the request. A server of an older version does not know it.
     if (chain !== "") this.#connection.command("FOLLOWS", key, chain).catch(() => {});
     try {
-      await this.#connection.command(...request);
+      const option = credential === null ? [] : ["MUNGE", credential];
+      this.#isByMunge = (await this.#connection.command(...words, ...option)) === OK_BY_MUNGE;
     } catch (error) {
       const { name, identity } = this.#options;
       throw registrationError(error, name, identity.fingerprint);
     }
+  }
+
+  /** A MUNGE credential for this request, where the server takes one and it is to be had here. */
+  async #credential(signed: Buffer): Promise<string | null> {
+    const { mungeReader } = this.#greeting;
+    const login = mungeReader === null ? null : ownLogin();
+    if (mungeReader === null || login === null) return null;
+    const { encodeMunge, hasMunge } = await import("../net/munge.ts");
+    return hasMunge() ? await encodeMunge(mungePayload(signed, login), mungeReader) : null;
   }
 
   /** Before the first request on a connection: pushes come right behind an answer. */
@@ -595,12 +642,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** Any answer says that the server is there. This one says among how many this client comes back, too. */
   #askCount(): void {
-    this.#connection.command("COUNT").then(
-      (clients) => {
-        if (typeof clients === "number") this.#clients = clients;
-      },
-      () => {},
-    );
+    this.count().catch(() => {});
   }
 
   #onPush(values: RespValue[]): void {
@@ -734,9 +776,11 @@ function removedBy([, by, until]: RespValue[], server: string): TalkError {
   return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
 }
 
+const OTHER_SERVER: ReadonlySet<Remedy | null> = new Set(["forget-certificate", "check-authority"]);
+
 /** Its certificate or its key is not the one that is remembered. */
 function isOtherServer(error: unknown): error is TalkError {
-  return error instanceof TalkError && error.code === "refused" && error.remedy === "forget-certificate";
+  return error instanceof TalkError && error.code === "refused" && OTHER_SERVER.has(error.remedy);
 }
 
 /** @throws TalkError refused; the connection is closed then */

@@ -2,6 +2,7 @@
 // cannot be replayed. The client signs, to register or claim a name, that the holder of the key wants this name with these
 // endpoints and options, at this server, on this very connection: the signature is void at any other. Ed25519 (RFC 8032) over a
 // text with one field a line; no field contains a line feed.
+import { createHash } from "node:crypto";
 import sodium from "sodium-universal";
 import type { ClientEndpoint } from "../base/endpoint.ts";
 
@@ -104,6 +105,11 @@ export function registrationBytes(registration: Registration): Buffer {
 export function claimBytes({ name, also, ...claim }: NameClaim): Buffer {
   const option = also === null || also === undefined ? [] : [`ALSO ${also}`];
   return statement("ptalk-claim-v2", [...connectionFields(claim), name, ...option]);
+}
+
+/** What a MUNGE credential for a signed request says: what was signed, and the login of its user. */
+export function mungePayload(signed: Buffer, login: string): string {
+  return `ptalk-munge-v1\n${createHash("sha256").update(signed).digest("base64")}\n${login}\n`;
 }
 
 function connectionFields({ serverNonce, clientNonce, serverKey, binding }: ConnectionStatement): string[] {

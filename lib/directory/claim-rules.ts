@@ -134,7 +134,8 @@ export function checkRight(
   current: DirectoryRow | null,
   right: NameRight = NO_RIGHT,
 ): NameGrant {
-  const { owner, uid, login, follows, also } = right;
+  const { owner, uid, login, isMunge = false, follows, also } = right;
+  const munge = isMunge ? ({ isMunge } as const) : {};
   const bound = line !== undefined && follows?.keys.includes(line.key) ? { ...line, key } : line;
   const isAccount = typeof owner === "object";
   // A binding of another login or uid is void: the account has changed hands.
@@ -142,9 +143,10 @@ export function checkRight(
   const isBoundUser = bound?.login !== undefined && bound.uid === uid && (login === null || bound.login === login);
   const allowed = isVoid ? [] : keysIn(bound?.also).map((one) => (follows?.keys.includes(one) ? key : one));
   const chain = follows?.chain ?? (bound?.key === key ? bound.chain : undefined);
-  if (uid !== null && (isAccount ? owner.uid === uid : isBoundUser)) {
+  const isOwn = uid !== null && (isAccount ? owner.uid === uid : isBoundUser);
+  if (isOwn && !(isMunge && also !== undefined)) {
     const keys = withKey(allowed, also);
-    const ids = { uid, login: isAccount ? owner.login : (bound?.login as string) };
+    const ids = { uid, ...munge, login: isAccount ? owner.login : (bound?.login as string) };
     return { isOwn: true, key, holder: { ...ids, ...given("also", keys.join(",")), ...given("chain", chain) } };
   }
   if (also !== undefined)
@@ -163,12 +165,14 @@ export function checkRight(
     throw DirectoryError.cannotTell(
       "whether it is a login name cannot be told: the server's user database does not answer",
     );
-  const { uid: boundUid, login: boundLogin, also: boundAlso } = isBoundKey ? bound : {};
-  const heldBy = boundLogin === undefined && uid !== null ? uid : boundUid;
+  const { uid: boundUid, isMunge: boundMunge, login: boundLogin, also: boundAlso } = isBoundKey ? bound : {};
+  const isNow = boundLogin === undefined && uid !== null;
+  const heldBy = isNow ? uid : boundUid;
+  const heldByMunge = isNow ? munge : boundMunge ? { isMunge: boundMunge } : {};
   return {
     ...{ isOwn: false, key },
     holder: {
-      ...(heldBy === undefined ? {} : { uid: heldBy }),
+      ...(heldBy === undefined ? {} : { uid: heldBy, ...heldByMunge }),
       ...(boundLogin === undefined ? {} : { login: boundLogin }),
       ...given("also", boundAlso),
       ...given("chain", chain),
@@ -214,8 +218,15 @@ export function checkOwner(owner: string | undefined, key: string, current: Dire
 /** A name's line as others see it. */
 export function bindingOf(line: NameLine | undefined): NameBinding | null {
   if (line === undefined) return null;
-  const { key, uid = null, login = null, also, chain } = line;
-  return { key, uid, login, ...(also === undefined ? {} : { also: keysIn(also) }), ...given("chain", chain) };
+  const { key, uid = null, isMunge, login = null, also, chain } = line;
+  return {
+    key,
+    uid,
+    ...(isMunge ? { isMunge } : {}),
+    login,
+    ...(also === undefined ? {} : { also: keysIn(also) }),
+    ...given("chain", chain),
+  };
 }
 
 function inUse(row: DirectoryRow): DirectoryError {

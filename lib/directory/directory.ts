@@ -65,8 +65,10 @@ export interface RegisterRequest {
 /** Whose a name is, whether a client is registered under it or not. */
 export interface NameBinding {
   readonly key: string;
-  /** Of the key's holder, as the kernel said when it last had the name on this host; null if it did not. */
+  /** Of the key's holder, as the kernel or a MUNGE credential said when it last had the name; null if they did not. */
   readonly uid: number | null;
+  /** It was a MUNGE credential. */
+  readonly isMunge?: true;
   /** The login whose name it is; null for another name. */
   readonly login: string | null;
   /** Further keys that may have it, if there are any. */

@@ -14,6 +14,8 @@ export interface NameRight {
   readonly login: string | null;
   /** Whose login name it is; "unknown": the user database does not answer. */
   readonly owner: Login | "nobody" | "unknown";
+  /** A MUNGE credential vouches for the uid, not this host's kernel. */
+  readonly isMunge?: boolean;
   /** How the caller's key follows those before it: the keys, oldest first, and the chain that proves it. */
   readonly follows?: { readonly keys: readonly string[]; readonly chain: string } | undefined;
   /** A further key (base64) that the caller allows its own login name. */

@@ -39,7 +39,8 @@ export interface EngineOptions {
   readonly limits: PeerLimits;
   /** Monotonic milliseconds. */
   readonly now: number;
-  readonly transmit: (datagram: Buffer, to: Endpoint) => void;
+  /** @param isAlone not together with others: it shows what the path takes */
+  readonly transmit: (datagram: Buffer, to: Endpoint, isAlone: boolean) => void;
   readonly deliver: (message: IncomingMessage, settle: (outcome: Outcome) => void, output: MessageOutput) => void;
   /** Gives receive() all that waits in the socket. Not called within receive(). */
   readonly readAll?: () => void;
@@ -148,6 +149,11 @@ export class PeerEngine {
     return this.#table.hasSession(identity);
   }
 
+  /** See {@link PeerTransport.leastRoundTripMs}. */
+  leastRoundTripMs(identity: PeerIdentity): number {
+    return this.#table.peerOf(identity)?.leastRoundTripMs ?? 0;
+  }
+
   /** One datagram from the socket; flush() answers. */
   receive(datagram: Buffer, address: string, port: number, now: number): void {
     this.#datagramsReceived++;
@@ -169,6 +175,12 @@ export class PeerEngine {
     this.#bytesReceived += datagram.length;
     const { address, port } = relayEndpoint(place);
     this.#noteDropped(this.#read(datagram, address, port, now), datagram, { address, port });
+  }
+
+  /** The kernel does not send so large a datagram there: it counts as lost, and smaller ones go there from now on. */
+  onTooLarge(to: Endpoint, bytes: number, now: number): void {
+    if (debug.enabled) debug("%d bytes are too many for the way to %s", bytes, formatEndpoint(to));
+    for (const session of this.#table.confirmedSessions()) session.onTooLarge(to, bytes, now);
   }
 
   /** False when flush() would do nothing. */
@@ -199,7 +211,7 @@ export class PeerEngine {
   #send(now: number): void {
     for (const session of this.#ready) {
       for (let datagram = session.next(now); datagram; datagram = session.next(now)) {
-        for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint);
+        for (const { endpoint } of session.destinations) this.#transmit(datagram, endpoint, session.isPathUncertain);
       }
     }
     this.#ready.length = 0;
@@ -407,9 +419,9 @@ export class PeerEngine {
     return [...this.#table.confirmedSessions()].filter(({ heardAt }) => now - heardAt <= CLOSE_RECENT);
   }
 
-  #transmit(datagram: Buffer, to: Endpoint): void {
+  #transmit(datagram: Buffer, to: Endpoint, isAlone = false): void {
     this.#datagramsSent++;
     this.#bytesSent += datagram.length;
-    this.#options.transmit(datagram, to);
+    this.#options.transmit(datagram, to, isAlone);
   }
 }

@@ -7,15 +7,15 @@
 // proved of it.
 import { randomBytes } from "node:crypto";
 import { type Endpoint, isRelayed, isSameEndpoint, type PathKind } from "../base/endpoint.ts";
-import { MAX_DATAGRAM_BYTES } from "../wire/datagram.ts";
 import { CHALLENGE_BYTES } from "../wire/datagram-frames.ts";
 import { CHALLENGE_AGAIN, CHALLENGE_LIFE, UNPROVEN_FACTOR } from "./limits.ts";
+import { PathMtu } from "./path-mtu.ts";
 
 export class Path {
   readonly endpoint: Endpoint;
   readonly kind: PathKind;
-  /** Bytes of the largest datagram that goes this way. */
-  maxDatagram = MAX_DATAGRAM_BYTES;
+  /** How large a datagram it takes. Over the relay it is a connection's bytes that are lost, or none. */
+  readonly mtu = new PathMtu();
   #isProven: boolean;
   #heardAt: number;
   /** Bytes that may go there before it is proven. */

@@ -91,9 +91,13 @@ export class PeerTable {
   }
 
   /** Whether a session leads to the peer, at one of the endpoints that it is said to have. */
-  hasSession({ key, endpoints }: PeerIdentity): boolean {
-    const canonical = endpoints.map(canonicalEndpoint);
-    return this.#find(asBuffer(key).toString("base64"), canonical)?.isReachedAt(canonical) ?? false;
+  hasSession(identity: PeerIdentity): boolean {
+    return this.peerOf(identity)?.isReachedAt(identity.endpoints.map(canonicalEndpoint)) ?? false;
+  }
+
+  /** Undefined for one that is not known at any of these endpoints. */
+  peerOf({ key, endpoints }: PeerIdentity): Peer | undefined {
+    return this.#find(asBuffer(key).toString("base64"), endpoints.map(canonicalEndpoint)) ?? undefined;
   }
 
   /**

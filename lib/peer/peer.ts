@@ -224,6 +224,7 @@ export class Peer {
 
   /** Messages go through this session from now on, all that are not settled again. */
   use(session: SecureSession): void {
+    if (this.#session !== null) session.learnFrom(this.#session);
     this.#session?.detach();
     this.#session = session;
     session.attach();
@@ -294,6 +295,11 @@ export class Peer {
       this.#outbox.cancel(number);
       this.#end(pending, isExposed ? TalkError.unconfirmed(this.#shownName, error.message, error) : error, now);
     }
+  }
+
+  /** See {@link PeerTransport.leastRoundTripMs}. */
+  get leastRoundTripMs(): number {
+    return this.#outbox.leastRoundTripMs;
   }
 
   report(): PeerReport {

@@ -22,6 +22,7 @@ import {
   FrameWriter,
   MAX_ACK_WORDS,
   NUMBER_FRAME_BYTES,
+  type Parts,
   REFUSAL_BYTES,
   type Refusal,
   readFrames,
@@ -37,7 +38,7 @@ export type SessionDropReason = "replayed" | "forged" | "broken-peer" | "reassem
 /** The part of an outbox that a session uses. */
 export type SessionOutbox = Pick<
   Outbox,
-  "pending" | "wantsToSend" | "fill" | "onAck" | "onSettled" | "onRevoked" | "onEnded"
+  "pending" | "unanswered" | "wantsToSend" | "fill" | "onAck" | "onSettled" | "onRevoked" | "onEnded"
 >;
 
 export interface SessionParts {
@@ -134,6 +135,10 @@ export class SecureSession implements FrameHandler {
   /** Where the last datagram that next() gave goes. */
   get destinations(): readonly Path[] {
     return this.#destinations;
+  }
+  /** Something is amiss with it, or with the size of the datagrams that it takes. */
+  get isPathUncertain(): boolean {
+    return this.#path.mtu.isReduced || (this.#isAttached && this.#outbox.unanswered > 0);
   }
   get createdAt(): number {
     return this.#createdAt;
@@ -300,6 +305,12 @@ export class SecureSession implements FrameHandler {
     return true;
   }
 
+  onParts(number: number, total: number, index: number, parts: Parts, bytes: Buffer): boolean {
+    const outcome = this.#inbox.onParts(number, total, index, parts, bytes);
+    this.#noRoom = outcome === "no-room";
+    return (outcome === "kept" || outcome === "duplicate") && this.onPing();
+  }
+
   onPing(): boolean {
     this.#ackDue = true;
     this.#settleDue = true;
@@ -325,6 +336,16 @@ export class SecureSession implements FrameHandler {
     return this.#isAttached && this.#outbox.wantsToSend();
   }
 
+  /** The kernel does not send a datagram of so many bytes there. */
+  onTooLarge({ address, port }: Endpoint, bytes: number, now: number): void {
+    this.#paths.find((path) => path.leadsTo(address, port))?.mtu.onTooLarge(bytes, now);
+  }
+
+  /** What another session has learned of the path that this one goes by. */
+  learnFrom(other: SecureSession): void {
+    if (other.#path.leadsTo(this.endpoint.address, this.endpoint.port)) this.#path.mtu.learnFrom(other.#path.mtu);
+  }
+
   /** Tries a path of our own accord: when the other end answers, and the path is better, it is used. */
   probe(endpoint: Endpoint, now: number): void {
     const path = this.#pathFrom(endpoint.address, endpoint.port, now);
@@ -344,7 +365,10 @@ export class SecureSession implements FrameHandler {
     this.#writeAnswers();
     if (this.#pingDue) writer.ping();
     this.#pingDue = false;
-    if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now);
+    // Not larger than what goes by both ways, while it goes by two.
+    const isNextSmaller = this.#next !== null && this.#next.mtu.datagramBytes < this.#path.mtu.datagramBytes;
+    const { mtu } = isNextSmaller && this.#next !== null ? this.#next : this.#path;
+    if (this.#isAttached) this.#outbox.fill(writer, this.#counter, now, mtu);
     if (this.#closeDue && writer.room > NUMBER_FRAME_BYTES) {
       if (this.#inbox.endsAt > 0) writer.ended(this.#inbox.endsAt);
       writer.close();

@@ -1,6 +1,7 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and a promise for each message sent.
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { constants } from "node:os";
 import { debuglog } from "node:util";
 import { canonicalEndpoint, type Endpoint, isRelayed, isSameEndpoint, type PathKind } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
@@ -93,9 +94,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       now: now(),
-      transmit: (datagram, to) => {
+      transmit: (datagram, to, isAlone) => {
         if (isRelayed(to)) options.relay?.(to.address, datagram);
-        else this.#transmit(datagram, to.address, to.port);
+        else this.#transmit(datagram, to, isAlone);
       },
       ownHomes: () => options.ownHomes?.() ?? [],
       onUnanswered: ({ key, name }) => {
@@ -223,6 +224,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     return this.#engine.hasSession(peer);
   }
 
+  /** The shortest round trip to the peer in the present session, in milliseconds; 0 before anything was measured. */
+  leastRoundTripMs(peer: PeerIdentity): number {
+    return this.#engine.leastRoundTripMs(peer);
+  }
+
   stats(): PeerStats {
     return this.#engine.stats();
   }
@@ -344,11 +350,12 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flush();
   };
 
-  #transmit(datagram: Buffer, address: string, port: number): void {
+  #transmit(datagram: Buffer, { address, port }: Endpoint, isAlone: boolean): void {
     // After close() it does nothing: the application may accept a message whenever it likes. Failures (ENETUNREACH, a
     // firewall's EPERM, a full buffer) are losses: the retransmission or the timeout sees to it.
-    if (!this.#isFlushing) {
-      this.#socket.send(datagram, address, port);
+    if (!this.#isFlushing || isAlone) {
+      this.#sendBatch(); // what is before it comes first
+      this.#noteSent(this.#socket.send(datagram, address, port), { address, port }, datagram.length);
       return;
     }
     if (port !== this.#batchPort || address !== this.#batchAddress) this.#sendBatch();
@@ -360,9 +367,17 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   #sendBatch(): void {
     const [first] = this.#batch;
     if (first === undefined) return;
-    if (this.#batch.length === 1) this.#socket.send(first, this.#batchAddress, this.#batchPort);
-    else this.#socket.sendMany(this.#batch, this.#batchAddress, this.#batchPort);
+    const [address, port] = [this.#batchAddress, this.#batchPort];
+    const error =
+      this.#batch.length === 1
+        ? this.#socket.send(first, address, port)
+        : this.#socket.sendMany(this.#batch, address, port);
+    if (error !== 0) this.#noteSent(error, { address, port }, Math.max(...this.#batch.map(({ length }) => length)));
     this.#batch.length = 0;
+  }
+
+  #noteSent(error: number, to: Endpoint, bytes: number): void {
+    if (error === constants.errno.EMSGSIZE) this.#engine.onTooLarge(to, bytes, now());
   }
 }
 

@@ -15,6 +15,8 @@ export interface SignedRequest {
    * The uid that the kernel saw connect, and that the holder of the key signed to be its own; null where it is unknown.
    */
   readonly uid: number | null;
+  /** The bytes that were signed. */
+  readonly signed: Buffer;
 }
 
 /** The keys that this one replaces, as the connection has proved. */
@@ -54,10 +56,15 @@ export function checkSigned(
   const ban = context.bans.ofKey(key);
   if (ban !== null) throw new CommandError(`BANNED ${banText(ban)}`);
   const statement = { serverNonce: nonces.server, clientNonce: nonces.client, serverKey };
-  const isSignedWith = (tied: string): boolean => isSigned(bytes({ ...statement, binding: tied }), key, signature);
+  const signedWith = (tied: string): Buffer | null => {
+    const signed = bytes({ ...statement, binding: tied });
+    return isSigned(signed, key, signature) ? signed : null;
+  };
   const { serverNonce } = statement;
-  if (origin.peerUid !== null && isSignedWith(uidBinding(origin.peerUid))) return { serverNonce, uid: origin.uid };
-  if (isSignedWith(binding)) return { serverNonce, uid: null };
+  const own = origin.peerUid === null ? null : signedWith(uidBinding(origin.peerUid));
+  if (own !== null) return { serverNonce, uid: origin.uid, signed: own };
+  const signed = signedWith(binding);
+  if (signed !== null) return { serverNonce, uid: null, signed };
   // Before version 2 a request signed less, and no HELLO had a nonce.
   const advice = nonces.client === "" ? " (clients before version 2 sign less: upgrade this one)" : "";
   throw new CommandError(`BADSIG the signature does not fit ${what}${advice}`);

@@ -34,7 +34,7 @@ export const COMMANDS = {
   COUNT: { min: 1, max: 1, summary: "How many are on" },
   REGISTER: { min: 8, max: ANY, summary: "Puts this connection's client into the directory" },
   UNREGISTER: { min: 1, max: 1, summary: "Takes it out again" },
-  CLAIM: { min: 6, max: 8, summary: "Binds a name to a key, or proves that it is bound, without going on" },
+  CLAIM: { min: 6, max: 10, summary: "Binds a name to a key, or proves that it is bound, without going on" },
   FOLLOWS: { min: 3, max: 3, summary: "Proves that a key follows those before it: key chain" },
   KEY: { min: 2, max: 2, summary: "Which key a name belongs to, whether its owner is on or not; null if to none" },
   OWNER: {
@@ -97,18 +97,20 @@ export interface RegisterArguments {
   readonly probe: boolean;
   /** Lists do not show the client. */
   readonly unlisted: boolean;
+  /** MUNGE credential for this request; null: none. */
+  readonly munge: string | null;
   /** The options that are signed, as words with their values, sorted. */
   readonly options: readonly string[];
 }
 
 /** Options with one value each. */
-const VALUES = ["KEY", "PORT", "HOST", "SIG", "PROTOCOL", "TAKEOVER"];
+const VALUES = ["KEY", "PORT", "HOST", "SIG", "PROTOCOL", "TAKEOVER", "MUNGE"];
 /** In the order in which they are signed. */
 const FLAGS = ["PROBE", "REPLACE", "UNLISTED"];
 const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
 const REGISTER_FORM =
   "REGISTER name KEY base64 PROTOCOL n PORT port [ENDPOINT kind address port]... [HOST host] SIG base64 [PROBE] " +
-  "[TAKEOVER claim-id] [REPLACE] [UNLISTED]";
+  "[TAKEOVER claim-id] [REPLACE] [UNLISTED] [MUNGE credential]";
 
 /** @param args behind the command's name */
 export function parseRegister(args: readonly string[]): RegisterArguments {
@@ -158,6 +160,7 @@ export function parseRegister(args: readonly string[]): RegisterArguments {
     replace: found.has("REPLACE"),
     probe: found.has("PROBE"),
     unlisted: found.has("UNLISTED"),
+    munge: found.get("MUNGE") ?? null,
     options,
   };
 }
@@ -214,19 +217,22 @@ export interface ClaimArguments {
   readonly signature: string;
   /** A further key that is to have the name. */
   readonly also: string | null;
+  /** MUNGE credential for this request. */
+  readonly munge: string | null;
 }
 
-/** @param args behind the command's name: `name KEY k SIG s [ALSO k]` */
+/** @param args behind the command's name: `name KEY k SIG s [ALSO k] [MUNGE c]` */
 export function parseClaim(args: readonly string[]): ClaimArguments {
   const [name, ...options] = args;
   const found = new Map<string, string>();
   for (let i = 0; i < options.length; i += 2) found.set((options[i] as string).toUpperCase(), options[i + 1] as string);
-  const [key, signature, also = null] = [found.get("KEY"), found.get("SIG"), found.get("ALSO")];
-  const count = also === null ? 2 : 3;
+  const [key, signature] = [found.get("KEY"), found.get("SIG")];
+  const [also, munge] = [found.get("ALSO") ?? null, found.get("MUNGE") ?? null];
+  const count = [key, signature, also, munge].filter((value) => value !== null).length;
   if (name === undefined || key === undefined || signature === undefined || found.size !== count) {
-    throw CommandError.syntax("CLAIM name KEY base64 SIG base64 [ALSO base64]");
+    throw CommandError.syntax("CLAIM name KEY base64 SIG base64 [ALSO base64] [MUNGE credential]");
   }
-  return { name, key, signature, also };
+  return { name, key, signature, also, munge };
 }
 
 export interface AllArguments {

@@ -16,9 +16,11 @@
 //   ENDED    9  number 4                                   the program ends: nothing from this number on was shown or will be
 //   CHALLENGE 10  token 8                                  does the other end receive where this goes?
 //   PROOF    11  token 8                                   it does: the token of a CHALLENGE, by the path that it came by
+//   PART     12  number 4, total 4, index 2, which 1, bytes  part of a fragment, for a path that does not take a whole one: PART_BYTES
+//                                                          each but the last of the fragment; `which` is first × 16 + count
 //
-// ACK, SETTLED, CLOSE, REVOKED, ENDED and PROOF call for no answer of their own (CLOSE is answered with CLOSE); BASE, FRAGMENT and PING
-// call for an ACK, REVOKE for REVOKED or SETTLED, CHALLENGE for PROOF.
+// ACK, SETTLED, CLOSE, REVOKED, ENDED and PROOF call for no answer of their own (CLOSE is answered with CLOSE); BASE, FRAGMENT,
+// PART and PING call for an ACK, REVOKE for REVOKED or SETTLED, CHALLENGE for PROOF.
 
 import { MAX_PAYLOAD_BYTES } from "./datagram.ts";
 
@@ -34,6 +36,7 @@ export const FrameType = {
   ended: 9,
   challenge: 10,
   proof: 11,
+  part: 12,
 } as const;
 
 /**
@@ -63,6 +66,10 @@ const REASONS: readonly RefusalReason[] = [
 /** Bytes of a message in one fragment: a full one fits a datagram together with BASE, ACK and a SETTLED. */
 export const FRAGMENT_BYTES = 1088;
 export const FRAGMENT_HEAD_BYTES = 11;
+/** A fragment has so many parts, all but the last of equal length. */
+export const MAX_PARTS = 8;
+export const PART_BYTES = FRAGMENT_BYTES / MAX_PARTS;
+export const PART_HEAD_BYTES = FRAGMENT_HEAD_BYTES + 1;
 export const MAX_ACK_WORDS = 8;
 /** Counters that one ACK can report, at least: more than ever are under way (peer and reliability limits). */
 export const ACK_SPAN = (MAX_ACK_WORDS - 1) * 32;
@@ -97,6 +104,24 @@ export function fragmentCount(totalBytes: number): number {
 /** The bytes that fragment `index` of a message of `total` bytes carries. */
 export function fragmentLength(total: number, index: number): number {
   return Math.min(FRAGMENT_BYTES, total - index * FRAGMENT_BYTES);
+}
+
+/** Parts of fragment `index` of a message of `total` bytes. */
+export function partCount(total: number, index: number): number {
+  return Math.max(1, Math.ceil(fragmentLength(total, index) / PART_BYTES));
+}
+
+/** The bytes of `count` parts from `first` on, of fragment `index` of a message of `total` bytes. */
+export function partsLength(total: number, index: number, { first, count }: Parts): number {
+  return Math.min(fragmentLength(total, index), (first + count) * PART_BYTES) - first * PART_BYTES;
+}
+
+/** Some parts of a fragment, one behind the other. */
+export interface Parts {
+  /** From 0. */
+  readonly first: number;
+  /** At least 1. */
+  readonly count: number;
 }
 
 /** Writes frames into a buffer from `start`, `limit` bytes at most. Callers ask `room` first; nothing is checked twice. */
@@ -149,6 +174,15 @@ export class FrameWriter {
     this.offset += body.copy(this.buffer, this.offset, from, from + fragmentLength(body.length, index));
   }
 
+  parts(number: number, body: Buffer, index: number, parts: Parts): void {
+    this.#head(FrameType.part, number);
+    this.offset = this.buffer.writeUInt32BE(body.length, this.offset);
+    this.offset = this.buffer.writeUInt16BE(index, this.offset);
+    this.buffer[this.offset++] = (parts.first << 4) | parts.count;
+    const from = index * FRAGMENT_BYTES + parts.first * PART_BYTES;
+    this.offset += body.copy(this.buffer, this.offset, from, from + partsLength(body.length, index, parts));
+  }
+
   /** @param words 1 to MAX_ACK_WORDS of them */
   ack(largest: number, words: Uint32Array, count: number): void {
     this.#head(FrameType.ack, largest);
@@ -189,6 +223,8 @@ export interface FrameHandler {
   onBase(number: number): boolean;
   /** `bytes` is a view into the payload: copy what you keep. */
   onFragment(number: number, total: number, index: number, bytes: Buffer): boolean;
+  /** `bytes` as in onFragment(): of these parts of the fragment. */
+  onParts(number: number, total: number, index: number, parts: Parts, bytes: Buffer): boolean;
   onPing(): boolean;
   onClose(): boolean;
   onRevoke(number: number): boolean;
@@ -234,6 +270,19 @@ export function readFrames(payload: Buffer, handler: FrameHandler): boolean {
         const from = at + FRAGMENT_HEAD_BYTES;
         at = from + fragmentLength(total, index);
         if (at > end || !handler.onFragment(number, total, index, payload.subarray(from, at))) return false;
+        break;
+      }
+      case FrameType.part: {
+        if (at + PART_HEAD_BYTES > end) return false;
+        const total = payload.readUInt32BE(at + 5);
+        const index = payload.readUInt16BE(at + 9);
+        const which = payload[at + 11] as number;
+        const parts = { first: which >> 4, count: which & 15 };
+        if (total > MAX_BODY_BYTES || index >= fragmentCount(total)) return false;
+        if (parts.count < 1 || parts.first + parts.count > partCount(total, index)) return false;
+        const from = at + PART_HEAD_BYTES;
+        at = from + partsLength(total, index, parts);
+        if (at > end || !handler.onParts(number, total, index, parts, payload.subarray(from, at))) return false;
         break;
       }
       case FrameType.ack: {

@@ -40,12 +40,15 @@ describe("usage", () => {
   });
 
   it.each([
-    [["send"], 64, /^ptalk: missing required argument 'names'\n$/],
+    [["send"], 64, /^ptalk: missing required argument 'names'; see ptalk send --help\n$/],
     [["send", "bob", "hi", "--bogus"], 64, /unknown option '--bogus'/],
     [["send", "bob,,alice", "hi"], 64, /a name is missing/],
     [["send", "bob", "hi", "--timeout", "soon"], 64, /--timeout: expected a time/],
     [["recv", "--count", "0"], 64, /--count <n>.*at least 1/],
     [["all", "extra"], 64, /too many arguments/],
+    [["serve", "--server", NOBODY], 64, /serve takes no --server: where it listens is --listen/],
+    [["serve", "--port", "1"], 64, /serve takes no --port: where it listens is --listen/],
+    [["serve", "--as", "bob"], 64, /serve takes no --as: a server has no name/],
     [["all", "--server", "nonsense:port"], 64, /--server "nonsense:port": the port/],
     [["help", "nonsense"], 64, /^ptalk: no command "nonsense"; there are talk, serve,/],
     [["help", "help"], 64, /no command "help"/],
@@ -64,7 +67,7 @@ describe("usage", () => {
     [["send", "bob", ""], 65, /the message is empty/],
     [["all", "--server", NOBODY], 69, /no lookup server at 127\.0\.0\.1:1/],
     [["lookup", "bob", "--server", NOBODY], 69, /no lookup server/],
-    [["key", "forget"], 64, /^ptalk: missing required argument 'name'\n$/],
+    [["key", "forget"], 64, /^ptalk: missing required argument 'name'; see ptalk key forget --help\n$/],
     [["key", "forget", "--bogus", "x"], 64, /unknown option '--bogus'/],
     [["recv", "--timeout", "8d"], 64, /at most 7 days/],
     [["key", "forget", "stranger"], 67, /nothing is remembered of "stranger"/],

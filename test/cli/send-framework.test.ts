@@ -35,7 +35,9 @@ describe("options before the command", () => {
     const sent = await alice.run(["--server", server.address, "send", "--as", "alice", "bob", "build", "done"]);
     expect(sent).toMatchObject({
       code: 0,
-      stderr: "",
+      stderr: expect.stringMatching(
+        /^ptalk: first contact with bob: the key is SHA256:\S+ \(to compare: ptalk key verify bob\)\n$/,
+      ),
       stdout: expect.stringMatching(/^delivered to bob \([\d.]+ m?s\)\n$/),
     });
     expect(JSON.parse(await inbox.line())).toMatchObject({ type: "message", from: "alice", text: "build done" });

@@ -1,10 +1,14 @@
 // Two endpoints, a hostile network between them, and a clock that only the test moves. The network does to each datagram
 // what the next element of a list of decisions says; when the list is used up it is perfect.
 
+import { PathMtu } from "../../lib/peer/path-mtu.ts";
 import { ReceivedCounters } from "../../lib/peer/secure-session.ts";
 import { type Budget, Inbox } from "../../lib/peer/stream/inbox.ts";
 import { Outbox } from "../../lib/peer/stream/outbox.ts";
 import { FrameWriter, type Outcome, readFrames } from "../../lib/wire/datagram-frames.ts";
+
+/** Of a DATA datagram: its head, and the seal's tag. */
+const DATA_OVERHEAD = 32;
 
 /** What happens to one datagram: one delay (ms) for each copy that arrives; none when it is lost. */
 export type Fate = readonly number[];
@@ -50,6 +54,8 @@ export class Endpoint {
   readonly name: string;
   readonly world: World;
   readonly budget = new CountingBudget();
+  /** Of the way to the other end. */
+  readonly mtu = new PathMtu();
 
   constructor(world: World, name: string) {
     this.world = world;
@@ -122,6 +128,10 @@ export class Endpoint {
         box.onBase(number);
         return true;
       },
+      onParts: (number, total, index, parts, bytes) => {
+        const outcome = box.onParts(number, total, index, parts, bytes);
+        return (outcome === "kept" || outcome === "duplicate") && elicit();
+      },
       onFragment: (number, total, index, bytes) => {
         const outcome = box.onFragment(number, total, index, bytes);
         return (outcome === "kept" || outcome === "duplicate") && elicit();
@@ -185,7 +195,7 @@ export class Endpoint {
     session.ackDue = false;
     if (session.settleDue && inbox) writer.settled(inbox.settledUpTo, inbox.refusals);
     session.settleDue = false;
-    if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now);
+    if (session === this.current) this.outbox.fill(writer, session.counter, this.world.now, this.mtu);
     if (writer.length === 0) return false;
     if (writer.length > 1168) throw new Error("payload too long");
     this.world.transmit(this, session.id, session.counter++, writer.buffer.subarray(0, writer.length));
@@ -210,6 +220,8 @@ export class World {
   /** What the application makes of a message. */
   outcomeOf: (number: number) => Outcome = () => "accepted";
   datagrams = 0;
+  /** Larger datagrams, in bytes of UDP payload, are lost. */
+  pathBytes = Number.POSITIVE_INFINITY;
 
   constructor(fates: readonly Fate[], delays: readonly number[] = []) {
     this.#fates = [...fates];
@@ -253,6 +265,7 @@ export class World {
     this.datagrams++;
     const to = from === this.a ? this.b : this.a;
     const { streamId } = to;
+    if (payload.length + DATA_OVERHEAD > this.pathBytes) return;
     for (const delay of this.#fates.shift() ?? [0.5]) {
       this.later(delay, () => {
         if (to.streamId === streamId) to.receive(session, counter, Buffer.from(payload));

@@ -73,6 +73,7 @@ export class WorkerHost implements AsyncDisposable {
       serverUser: null,
       openNames: false,
       tokenSecret: Buffer.alloc(32, 2).toString("base64"),
+      munge: false,
       relayRate: 256 * 1024,
       isPrivate: false,
       tls: null,

@@ -24,6 +24,7 @@ function nextAck(received: ReceivedCounters, limit = 1000): { counters: Set<numb
     onSettled: unexpected,
     onBase: unexpected,
     onFragment: unexpected,
+    onParts: unexpected,
     onPing: unexpected,
     onClose: unexpected,
     onRevoke: unexpected,

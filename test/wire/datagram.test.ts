@@ -49,6 +49,10 @@ import {
   MAX_BODY_BYTES,
   MAX_REFUSED,
   NUMBER_FRAME_BYTES,
+  PART_BYTES,
+  PART_HEAD_BYTES,
+  partCount,
+  partsLength,
   REFUSAL_BYTES,
   type RefusalReason,
   readFrames,
@@ -222,6 +226,8 @@ function record(calls: Call[]): FrameHandler {
     onSettled: (upTo, refusals) => note("settled", upTo, refusals),
     onBase: (number) => note("base", number),
     onFragment: (number, total, at, bytes) => note("fragment", number, total, at, bytes.toString("hex")),
+    onParts: (number, total, at, { first, count }, bytes) =>
+      note("part", number, total, at, first, count, bytes.toString("hex")),
     onPing: () => note("ping"),
     onClose: () => note("close"),
     onRevoke: (number) => note("revoke", number),
@@ -283,6 +289,21 @@ const frame: fc.Arbitrary<{ call: Call; write: (writer: FrameWriter) => void; by
     write: (writer: FrameWriter) => writer.fragment(number, Buffer.from(body), 0),
     bytes: FRAGMENT_HEAD_BYTES + body.length,
   })),
+  fc
+    .tuple(index, fc.integer({ min: 1, max: 3000 }), fc.nat(), fc.nat(), fc.nat())
+    .map(([number, total, ...choices]) => {
+      const body = Buffer.from(Array.from({ length: total }, (_, i) => i & 255));
+      const at = choices[0] % fragmentCount(total);
+      const first = choices[1] % partCount(total, at);
+      const parts = { first, count: 1 + (choices[2] % (partCount(total, at) - first)) };
+      const from = at * FRAGMENT_BYTES + first * PART_BYTES;
+      const bytes = body.subarray(from, from + partsLength(total, at, parts));
+      return {
+        call: ["part", number, total, at, first, parts.count, bytes.toString("hex")] as Call,
+        write: (writer: FrameWriter) => writer.parts(number, body, at, parts),
+        bytes: PART_HEAD_BYTES + bytes.length,
+      };
+    }),
   fc.constant({ call: ["ping"] as Call, write: (writer: FrameWriter) => writer.ping(), bytes: 1 }),
   fc.constant({ call: ["close"] as Call, write: (writer: FrameWriter) => writer.close(), bytes: 1 }),
 );
@@ -291,7 +312,7 @@ describe("frames", () => {
   it("come back as they were written; cut anywhere they are the whole ones before the cut, or malformed", () => {
     fc.assert(
       fc.property(fc.array(frame, { maxLength: 8 }), (frames) => {
-        const writer = new FrameWriter(Buffer.alloc(5000));
+        const writer = new FrameWriter(Buffer.alloc(10_000));
         const ends = [0];
         for (const { write, bytes } of frames) {
           write(writer);
@@ -329,7 +350,7 @@ describe("frames", () => {
   });
 
   it("of an unknown type end the payload, wherever they stand", () => {
-    const known = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+    const known = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
     for (let type = 0; type < 256; type++) {
       if (known.includes(type)) continue;
       const calls: Call[] = [];

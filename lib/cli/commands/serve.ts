@@ -50,7 +50,9 @@ export function command(): Command {
 async function run(_options: unknown, command: Command): Promise<void> {
   const { json, background, after, ...flags } = givenFlags(command);
   if (background === true) process.umask(BACKGROUND_UMASK);
-  if (flags.server !== undefined) throw TalkError.usage("serve takes no --server: where it listens is --listen");
+  for (const name of ["server", "port"])
+    if (flags[name] !== undefined) throw TalkError.usage(`serve takes no --${name}: where it listens is --listen`);
+  if (flags.as !== undefined) throw TalkError.usage("serve takes no --as: a server has no name");
   const config = await (background === true ? loadBackgroundConfig(flags) : loadServeConfig(flags));
   // `ptalk serve | head -1` has read the ready line and is content, a full disk is no reason to go: the server goes on.
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error").on("error", () => {});

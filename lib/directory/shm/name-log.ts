@@ -2,7 +2,7 @@
 // one when the last line is some days old.
 //
 //     ptalk-names-v1
-//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or -> [<login> [<keys> [<chain>]]]]
+//     <crc32 of what follows, 8 hex digits> <key, base64, or -> <folded name> <day, since the epoch> [<uid, or munge:uid, or -> [<login> [<keys> [<chain>]]]]
 //
 // A login, and keys, that there are not are an empty word.
 //
@@ -21,6 +21,7 @@ const CHUNK_BYTES = 64 * 1024;
 const CRC_DIGITS = 8;
 /** In a line with more and without a uid. */
 const NO_UID = "-";
+const BY_MUNGE = "munge:";
 /** Ms until a line is on the disk: many lines share one sync. */
 const SYNC_DELAY_MS = 200;
 /** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for the file. */
@@ -28,11 +29,12 @@ const FRESH_DAYS = 7;
 /** Part of the room that is taken when the log warns. */
 const NEARLY_FULL = 0.9;
 
-export function nameLine({ folded, key, day, uid, login = "", also = "", chain = "" }: NameLine): string {
+export function nameLine({ folded, key, day, uid, isMunge, login = "", also = "", chain = "" }: NameLine): string {
   // A login may hold anything but ":" and a line's end.
   const holder: (string | number)[] = [encodeURIComponent(login), also, chain];
   while (holder.at(-1) === "") holder.pop();
-  if (uid !== undefined || holder.length > 0) holder.unshift(uid ?? NO_UID);
+  if (uid !== undefined || holder.length > 0)
+    holder.unshift(uid === undefined ? NO_UID : `${isMunge ? BY_MUNGE : ""}${uid}`);
   const text = [key, folded, day, ...holder].join(" ");
   return `${crc32(text).toString(16).padStart(CRC_DIGITS, "0")} ${text}\n`;
 }
@@ -44,9 +46,11 @@ export function readNameLine(line: string): NameLine | null {
   if (line[CRC_DIGITS] !== " " || key === undefined || folded === undefined) return null;
   if (crc32(text).toString(16).padStart(CRC_DIGITS, "0") !== line.slice(0, CRC_DIGITS)) return null;
   const bound = { folded, key, day: Number(day ?? 0) };
-  const holder = uid === undefined || uid === NO_UID ? {} : { uid: Number(uid) };
+  const isMunge = uid?.startsWith(BY_MUNGE);
+  const digits = isMunge ? uid?.slice(BY_MUNGE.length) : uid;
+  const holder = digits === undefined || digits === NO_UID ? {} : { uid: Number(digits) };
   return {
-    ...{ ...bound, ...holder },
+    ...{ ...bound, ...holder, ...(isMunge ? { isMunge } : {}) },
     ...(login === "" ? {} : { login: decodeURIComponent(login) }),
     ...(also === "" ? {} : { also }),
     ...(chain === "" ? {} : { chain }),
@@ -94,8 +98,8 @@ export class NameLog {
   }
 
   /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
-  checkRoom(folded: string, key: string): void {
-    this.#names.checkRoom(folded, key);
+  checkRoom(folded: string, key: string, holder?: NameHolderIds): void {
+    this.#names.checkRoom(folded, key, holder);
   }
 
   /** Whether the name is that key's, and a line of the last days says so: then there is nothing to add. */
@@ -142,7 +146,7 @@ export class NameLog {
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
   bind(folded: string, key: string, holder: NameHolderIds = {}): void {
-    if (this.isFresh(folded, key, holder) || !this.#names.canBind(folded, key)) return;
+    if (this.isFresh(folded, key, holder) || !this.#names.canBind(folded, key, holder)) return;
     const isKnown = this.#names.says({ folded, key, ...holder });
     try {
       this.#append({ folded, key, day: today(), ...holder });

@@ -10,8 +10,12 @@
 import {
   FRAGMENT_BYTES,
   fragmentCount,
+  MAX_PARTS,
   MAX_REFUSED,
   type Outcome,
+  PART_BYTES,
+  type Parts,
+  partCount,
   type Refusal,
   windowCost,
 } from "../../wire/datagram-frames.ts";
@@ -25,10 +29,13 @@ export interface Budget {
   give(bytes: number): void;
 }
 
+/** All parts of a fragment have arrived, however many it has. */
+const WHOLE = (1 << MAX_PARTS) - 1;
+
 interface KeptMessage {
   readonly number: number;
   readonly body: Buffer;
-  readonly arrived: Uint8Array | null; // 1 for each fragment that has; null when there is only one
+  arrived: Uint8Array | null; // for each fragment a bit for each part that has; null when there is only one and no part has
   missing: number;
 }
 
@@ -127,12 +134,36 @@ export class Inbox {
     if (known && known.body.length !== total) return "violation";
     const message = known ?? this.#begin(number, total);
     if (typeof message === "string") return message;
-    if (message.missing === 0 || message.arrived?.[index] === 1) return "duplicate";
-    if (message.arrived) message.arrived[index] = 1;
-    message.missing--;
-    if (message.missing === 0) this.#incomplete--;
+    if (message.missing === 0 || message.arrived?.[index] === WHOLE) return "duplicate";
+    if (message.arrived) message.arrived[index] = WHOLE;
+    this.#onWhole(message);
     bytes.copy(message.body, index * FRAGMENT_BYTES);
     return "kept";
+  }
+
+  /** As onFragment(), for some parts of the fragment. */
+  onParts(number: number, total: number, index: number, parts: Parts, bytes: Buffer): FragmentOutcome {
+    if (number < this.#next || this.#revoked.has(number)) return "duplicate";
+    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
+    const known = this.#messages.get(number);
+    if (known && known.body.length !== total) return "violation";
+    const message = known ?? this.#begin(number, total);
+    if (typeof message === "string") return message;
+    message.arrived ??= new Uint8Array(fragmentCount(total));
+    const before = message.arrived[index] as number;
+    if (message.missing === 0 || before === WHOLE) return "duplicate";
+    const after = before | (((1 << parts.count) - 1) << parts.first);
+    if (after === before) return "duplicate";
+    bytes.copy(message.body, index * FRAGMENT_BYTES + parts.first * PART_BYTES);
+    const isWhole = after === (1 << partCount(total, index)) - 1;
+    message.arrived[index] = isWhole ? WHOLE : after;
+    if (isWhole) this.#onWhole(message);
+    return "kept";
+  }
+
+  #onWhole(message: KeptMessage): void {
+    message.missing--;
+    if (message.missing === 0) this.#incomplete--;
   }
 
   /** The next message for the application, or null. It gets no other one before settle() was called for this one. */

@@ -34,7 +34,7 @@ export interface Packet {
 /** What the owner of the datagrams has to know. */
 export interface PacketOwner<P extends Packet> {
   onArrived(packet: P): void;
-  onLost(packet: P): void;
+  onLost(packet: P, now: number): void;
 }
 
 export class LossDetector<P extends Packet> {
@@ -71,6 +71,10 @@ export class LossDetector<P extends Packet> {
   /** Smoothed, in milliseconds; 0 before the first sample. */
   get roundTripMs(): number {
     return this.#roundTrip.smoothed;
+  }
+  /** The shortest of all, in milliseconds: what the path takes when nothing waits in it; 0 before the first sample. */
+  get leastRoundTripMs(): number {
+    return this.#roundTrip.least;
   }
   /** Of the congestion window, in bytes. */
   get window(): number {
@@ -163,7 +167,7 @@ export class LossDetector<P extends Packet> {
         return true;
       }
       this.#congestion.onLost(packet.bytes, packet.sentAt, now);
-      this.#owner.onLost(packet);
+      this.#owner.onLost(packet, now);
       return false;
     });
   }
@@ -172,7 +176,7 @@ export class LossDetector<P extends Packet> {
     const packet = this.#packets.shift();
     if (!packet) return;
     this.#congestion.onForgotten(packet.bytes);
-    this.#owner.onLost(packet);
+    this.#owner.onLost(packet, this.#lastSentAt);
   }
 
   #keep(stays: (packet: P) => boolean): void {
@@ -187,10 +191,12 @@ export class RoundTrip {
   #smoothed = 0; // 0: no sample yet
   #variation = 0;
   #latest = 0;
+  #least = Number.POSITIVE_INFINITY;
 
   /** @param sample milliseconds; never of a datagram that was sent twice (each has its own counter, so none is) */
   update(sample: number): void {
     this.#latest = sample;
+    this.#least = Math.min(this.#least, sample);
     if (this.#smoothed === 0) {
       this.#smoothed = Math.max(sample, Number.MIN_VALUE);
       this.#variation = sample / 2;
@@ -203,6 +209,11 @@ export class RoundTrip {
   /** Smoothed, in milliseconds; 0 before the first sample. */
   get smoothed(): number {
     return this.#smoothed;
+  }
+
+  /** The shortest sample; 0 before the first one. */
+  get least(): number {
+    return this.#smoothed === 0 ? 0 : this.#least;
   }
 
   /** How long to wait for an acknowledgement before probe number `probes` + 1. */

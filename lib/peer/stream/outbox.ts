@@ -6,7 +6,8 @@
 //  1. enqueue() gives it the next number.
 //  2. fill() cuts it into fragments and puts them into datagrams, as far as the congestion window and the receiver's
 //     window allow: lost fragments first, then new ones.
-//  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one.
+//  3. onAck(): the datagram has arrived. Or it is lost, and its fragments go out again in another one. A fragment for which the path
+//     has no room goes in parts; so do those of the second probe that a silent receiver gets, for the path may have shrunk.
 //  4. onSettled(): the receiving application has decided; the owner hears the outcome, the message is forgotten.
 //  5. Or its time is over, revoke(): no more of it is sent, and the receiver is asked, every REVOKE_INTERVAL, whether it was
 //     shown. onSettled() or onRevoked() answers; the meaning of "not shown" depends on which receivers may have had it
@@ -27,9 +28,14 @@ import {
   fragmentLength,
   NUMBER_FRAME_BYTES,
   type Outcome,
+  PART_HEAD_BYTES,
+  type Parts,
+  partCount,
+  partsLength,
   type Refusal,
   windowCost,
 } from "../../wire/datagram-frames.ts";
+import type { PayloadSize } from "../path-mtu.ts";
 import { LossDetector, type Packet } from "./loss-detector.ts";
 import { Ring } from "./ring.ts";
 import { BYTE_WINDOW, MESSAGE_WINDOW, REVOKE_INTERVAL } from "./stream-limits.ts";
@@ -40,9 +46,11 @@ import { BYTE_WINDOW, MESSAGE_WINDOW, REVOKE_INTERVAL } from "./stream-limits.ts
  */
 export type SettledCallback<Tag> = (tag: Tag, outcome: Outcome | "unknown", now: number, number: number) => void;
 
-/** A fragment is in one of these states, or in the datagram with the counter that stands in their place. */
+/** A fragment is in one of these states, or in the datagram with the counter that stands in their place. So is each of its parts. */
 const UNSENT = -1;
 const ARRIVED = -2;
+/** It goes in parts, which have a state each. */
+const SPLIT = -3;
 const FIRST_NUMBER = 1; // zero is never a message's
 const NO_BYTES = Buffer.alloc(0);
 
@@ -53,8 +61,10 @@ interface OutboundMessage<Tag> {
   readonly tag: Tag;
   /** Against BYTE_WINDOW; stays when the body is gone. */
   readonly windowCost: number;
-  /** For each fragment UNSENT, ARRIVED, or the counter of the last datagram that carried it. */
+  /** For each fragment UNSENT, ARRIVED, SPLIT, or the counter of the last datagram that carried it. */
   readonly fragments: number[];
+  /** The same for the parts of those that are SPLIT; null while there was none. */
+  parts: Map<number, number[]> | null;
   arrived: number;
   /** A fragment has been sent in the present session: the receiver may keep it. */
   started: boolean;
@@ -70,10 +80,13 @@ interface OutboundMessage<Tag> {
 const NOBODY = "";
 const SEVERAL = "*";
 
-/** Fragment `indexes[i]` of `messages[i]` is in it. */
+/** Fragment `indexes[i]` of `messages[i]` is in it, whole or the parts `parts[i]`. */
 interface SentPacket<Tag> extends Packet {
   readonly messages: OutboundMessage<Tag>[];
   readonly indexes: number[];
+  readonly parts: (Parts | null)[];
+  /** Of the path that it goes by. */
+  readonly size: PayloadSize | null;
   bytes: number;
 }
 
@@ -119,6 +132,10 @@ export class Outbox<Tag = undefined> {
   get roundTripMs(): number {
     return this.#detector.roundTripMs;
   }
+  /** See LossDetector. */
+  get leastRoundTripMs(): number {
+    return this.#detector.leastRoundTripMs;
+  }
   /** The congestion window, and what of it is in use, in bytes. */
   get window(): number {
     return this.#detector.window;
@@ -159,28 +176,46 @@ export class Outbox<Tag = undefined> {
   /**
    * Writes what should go out next behind the caller's own frames (ACK, SETTLED). When it returns true, the datagram has
    * to be sent, with this counter; when it returns false, nothing was written.
+   * @param size of the path that it goes by; null: the writer's limit is all there is to know
    */
-  fill(writer: FrameWriter, counter: number, now: number): boolean {
+  fill(writer: FrameWriter, counter: number, now: number, size: PayloadSize | null = null): boolean {
     if (!this.wantsToSend() || writer.room <= BASE_BYTES) return false;
-    const packet: SentPacket<Tag> = { counter, sentAt: now, messages: [], indexes: [], bytes: 0 };
+    const packet: SentPacket<Tag> = { counter, sentAt: now, messages: [], indexes: [], parts: [], size, bytes: 0 };
     const start = writer.offset;
-    writer.base(this.#queue.base);
+    const { limit } = writer;
     const probing = this.#detector.probesDue > 0;
+    if (size !== null)
+      writer.limit = Math.min(limit, this.#isShrinking ? size.shrunk(this.#detector.unanswered - 1) : size.limit(now));
+    const isWritten = this.#fill(writer, packet, probing);
+    writer.limit = limit;
+    if (!isWritten) {
+      writer.offset = start; // a whole fragment does not fit beside the caller's frames: it gets its own datagram
+      return false;
+    }
+    this.#announceBase = false;
+    packet.bytes = writer.length;
+    this.#detector.onSent(packet);
+    size?.onSent(packet.bytes);
+    return true;
+  }
+
+  /** The second of two probes that go out at once, after the first has stayed unanswered: smaller than what may be too large. */
+  get #isShrinking(): boolean {
+    return this.#detector.unanswered > 1 && this.#detector.probesDue === 1;
+  }
+
+  #fill(writer: FrameWriter, packet: SentPacket<Tag>, probing: boolean): boolean {
+    if (writer.room < BASE_BYTES) return false;
+    writer.base(this.#queue.base);
     const { isOpen } = this.#detector;
     const revokes = this.#fillRevokes(writer);
     if (isOpen || probing) this.#fillLost(writer, packet);
     if (probing) this.#fillOldest(writer, packet);
     if (isOpen) this.#fillNew(writer, packet);
     if (packet.messages.length === 0) {
-      if (!probing && !this.#announceBase && !revokes) {
-        writer.offset = start; // a whole fragment does not fit beside the caller's frames: it gets its own datagram
-        return false;
-      }
-      if (!revokes) writer.ping();
+      if (!probing && !this.#announceBase && !revokes) return false;
+      if (!revokes && writer.room > 0) writer.ping();
     }
-    this.#announceBase = false;
-    packet.bytes = writer.length;
-    this.#detector.onSent(packet);
     return true;
   }
 
@@ -301,28 +336,46 @@ export class Outbox<Tag = undefined> {
 
   #newDetector(roundTripMs: number): LossDetector<SentPacket<Tag>> {
     return new LossDetector<SentPacket<Tag>>(
-      { onArrived: (packet) => this.#onArrived(packet), onLost: (packet) => this.#onLost(packet) },
+      { onArrived: (packet) => this.#onArrived(packet), onLost: (packet, now) => this.#onLost(packet, now) },
       roundTripMs,
     );
   }
 
-  #onArrived({ messages, indexes }: SentPacket<Tag>): void {
+  #onArrived({ messages, indexes, parts, size, bytes, sentAt }: SentPacket<Tag>): void {
+    size?.onArrived(bytes, sentAt);
     for (let i = 0; i < messages.length; i++) {
       const message = messages[i] as OutboundMessage<Tag>;
       const index = indexes[i] as number;
       if (message.fragments[index] === ARRIVED) continue;
+      const which = parts[i];
+      const states = which ? message.parts?.get(index) : undefined;
+      if (which && states) {
+        states.fill(ARRIVED, which.first, which.first + which.count);
+        if (states.some((state) => state !== ARRIVED)) continue;
+      }
       message.fragments[index] = ARRIVED;
+      message.parts?.delete(index);
       message.arrived++;
     }
   }
 
-  #onLost({ counter, messages, indexes }: SentPacket<Tag>): void {
+  #onLost({ counter, messages, indexes, parts, size, bytes, sentAt }: SentPacket<Tag>, now: number): void {
+    size?.onLost(bytes, sentAt, now);
     for (let i = 0; i < messages.length; i++) {
       const message = messages[i] as OutboundMessage<Tag>;
       const index = indexes[i] as number;
-      // A later datagram may carry it by now, or it has arrived in another one.
-      if (message.fragments[index] !== counter) continue;
-      message.fragments[index] = UNSENT;
+      const state = message.fragments[index];
+      const which = parts[i];
+      if (state === SPLIT) {
+        const states = message.parts?.get(index) as number[];
+        if (which) for (const [part, one] of states.entries()) if (one === counter) states[part] = UNSENT;
+        // Of one that went whole, and has gone apart since, some parts have not been sent again.
+        if (!states.includes(UNSENT)) continue;
+      } else if (state === counter) {
+        message.fragments[index] = UNSENT;
+      } else {
+        continue; // a later datagram carries it by now, or it has arrived in another one
+      }
       if (!message.abandoned) this.#lost.push({ message, index });
     }
   }
@@ -337,7 +390,7 @@ export class Outbox<Tag = undefined> {
 
   #hasLost(): boolean {
     for (let first = this.#lost[0]; first; first = this.#lost[0]) {
-      if (!first.message.abandoned && first.message.fragments[first.index] === UNSENT) return true;
+      if (!first.message.abandoned && isUnsent(first.message, first.index)) return true;
       this.#lost.shift();
     }
     return false;
@@ -359,11 +412,12 @@ export class Outbox<Tag = undefined> {
       const message = queue.get(number);
       if (!message) return;
       if (message.abandoned || message.arrived === message.fragments.length) continue;
-      const sent = number < queue.cursor ? message.fragments.length : queue.cursorIndex;
+      let sent = number < queue.cursor ? message.fragments.length : queue.cursorIndex;
+      if (number === queue.cursor && message.fragments[sent] === SPLIT) sent++;
       for (let index = 0; index < sent; index++) {
         const state = message.fragments[index];
         if (state === ARRIVED || state === packet.counter) continue;
-        if (!this.#put(writer, packet, message, index)) return;
+        if (!this.#put(writer, packet, message, index, true)) return;
         this.#retransmissions++;
       }
     }
@@ -377,17 +431,79 @@ export class Outbox<Tag = undefined> {
     }
   }
 
-  #put(writer: FrameWriter, packet: SentPacket<Tag>, message: OutboundMessage<Tag>, index: number): boolean {
-    if (writer.room < FRAGMENT_HEAD_BYTES + fragmentLength(message.body.length, index)) return false;
-    writer.fragment(message.number, message.body, index);
-    if (message.exposedTo !== this.#receiver)
-      message.exposedTo = message.exposedTo === NOBODY ? this.#receiver : SEVERAL;
-    message.fragments[index] = packet.counter;
-    packet.messages.push(message);
-    packet.indexes.push(index);
-    this.#queue.start(message);
+  /**
+   * Puts what is not sent of a fragment into the datagram. @param again what is sent and has not arrived, too
+   * @returns false when some of it is left for another datagram
+   */
+  #put(
+    writer: FrameWriter,
+    packet: SentPacket<Tag>,
+    message: OutboundMessage<Tag>,
+    index: number,
+    again = false,
+  ): boolean {
+    const bytes = FRAGMENT_HEAD_BYTES + fragmentLength(message.body.length, index);
+    if (message.fragments[index] === ARRIVED) return true; // in parts that others have sent again
+    if (message.fragments[index] !== SPLIT) {
+      if (writer.room >= bytes) {
+        writer.fragment(message.number, message.body, index);
+        message.fragments[index] = packet.counter;
+        this.#note(packet, message, index, null);
+        return true;
+      }
+      if (BASE_BYTES + bytes <= writer.limit) return false; // it gets its own datagram
+      split(message, index);
+    }
+    return this.#putParts(writer, packet, message, index, again);
+  }
+
+  #putParts(
+    writer: FrameWriter,
+    packet: SentPacket<Tag>,
+    message: OutboundMessage<Tag>,
+    index: number,
+    again: boolean,
+  ): boolean {
+    const states = message.parts?.get(index) as number[];
+    const isDue = (state: number | undefined): boolean =>
+      state === UNSENT || (again && state !== undefined && state !== ARRIVED && state !== packet.counter);
+    for (let first = states.findIndex(isDue); first !== -1; first = states.findIndex(isDue)) {
+      let count = 0;
+      while (isDue(states[first + count]) && fits(writer, message, index, { first, count: count + 1 })) count++;
+      if (count === 0) return false;
+      const which = { first, count };
+      writer.parts(message.number, message.body, index, which);
+      states.fill(packet.counter, first, first + count);
+      this.#note(packet, message, index, which);
+    }
     return true;
   }
+
+  #note(packet: SentPacket<Tag>, message: OutboundMessage<Tag>, index: number, which: Parts | null): void {
+    if (message.exposedTo !== this.#receiver)
+      message.exposedTo = message.exposedTo === NOBODY ? this.#receiver : SEVERAL;
+    packet.messages.push(message);
+    packet.indexes.push(index);
+    packet.parts.push(which);
+    this.#queue.start(message);
+  }
+}
+
+function fits<Tag>(writer: FrameWriter, { body }: OutboundMessage<Tag>, index: number, parts: Parts): boolean {
+  return writer.room >= PART_HEAD_BYTES + partsLength(body.length, index, parts);
+}
+
+/** From now on it goes in parts. Where it is under way whole, that may arrive all the same. */
+function split<Tag>(message: OutboundMessage<Tag>, index: number): void {
+  message.parts ??= new Map();
+  message.parts.set(index, new Array<number>(partCount(message.body.length, index)).fill(UNSENT));
+  message.fragments[index] = SPLIT;
+}
+
+/** Some of the fragment has to go out. */
+function isUnsent<Tag>({ fragments, parts }: OutboundMessage<Tag>, index: number): boolean {
+  const state = fragments[index];
+  return state === UNSENT || (state === SPLIT && (parts?.get(index)?.includes(UNSENT) ?? false));
 }
 
 function isExposedTo<Tag>({ exposedTo }: OutboundMessage<Tag>, receiver: string): boolean {
@@ -446,6 +562,7 @@ class SendQueue<Tag> {
       tag,
       windowCost: windowCost(body.length),
       fragments: count === 1 ? [UNSENT] : new Array<number>(count).fill(UNSENT),
+      parts: null,
       arrived: 0,
       started: false,
       abandoned: false,
@@ -552,6 +669,7 @@ class SendQueue<Tag> {
       if (message.started) this.#startedBytes -= message.windowCost;
       message.started = false;
       message.fragments.fill(UNSENT);
+      message.parts = null;
       message.arrived = 0;
     });
   }

@@ -34,7 +34,7 @@ export const hello: Handler = (context, connection, args, out) => {
   if (connection.protocol === 2) context.announcer.unwatch(connection); // RESP2 has no pushes
   const serverNonce = context.newNonce();
   connection.nonces = { server: serverNonce, client: clientNonce };
-  const { serverKey, directoryId, startedAt, scope, abstractName, port } = context.config;
+  const { serverKey, directoryId, startedAt, scope, abstractName, port, munge } = context.config;
   const { serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
   const tellsToken = clientNonce !== "" && address !== null && !isLoopback(address);
@@ -43,7 +43,9 @@ export const hello: Handler = (context, connection, args, out) => {
   const binding = clientNonce === "" ? LOCAL_BINDING : connection.binding;
   const isBound = binding !== null && binding !== LOCAL_BINDING;
   const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
-  out.map(15 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (tellsToken ? 1 : 0) + signed, connection.protocol);
+  const takesMunge = munge && address !== null;
+  const optional = (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (takesMunge ? 1 : 0) + (tellsToken ? 1 : 0);
+  out.map(15 + optional + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -94,6 +96,11 @@ export const hello: Handler = (context, connection, args, out) => {
   }
   out.bulk("directory");
   out.bulk(directoryId);
+  // A credential is for this uid to read.
+  if (takesMunge) {
+    out.bulk("munge");
+    out.integer(process.geteuid?.() ?? 0);
+  }
   if (isBound) {
     out.bulk("channel");
     out.bulk(context.sign(channelBytes({ serverNonce, clientNonce, binding })).toString("base64"));

@@ -5,21 +5,22 @@ import { claimBytes, claimIdOf, decodeBase64, KEY_BYTES } from "../../crypto/sig
 import type { NameOwner } from "../../directory/entry.ts";
 import { type ClaimArguments, CommandError, parseClaim } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
+import { okFor, rightOfSpeaker } from "../attestation.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
-import { checkSigned, followedBy } from "../signed-request.ts";
+import { checkSigned, followedBy, type SignedRequest } from "../signed-request.ts";
 import type { WorkerContext } from "../worker-context.ts";
 
 export const claim: Handler = (context, connection, args) => {
-  const { name, key, signature, also } = parseClaim(args);
+  const { name, key, signature, also, munge } = parseClaim(args);
   if (also !== null && decodeBase64(also, KEY_BYTES) === null) throw CommandError.syntax("ALSO takes a key, in base64");
-  const { uid, serverNonce } = checkSigned(context, connection, {
+  const signed = checkSigned(context, connection, {
     ...{ key, signature },
     bytes: (statement) => claimBytes({ ...statement, name, also }),
     what: "the key, the connection and the request",
   });
   connection.prove(key);
-  return bind(context, connection, { name, key, uid, also, claimId: claimIdOf(serverNonce) });
+  return bind(context, connection, { name, key, also, munge }, signed);
 };
 
 /** The key has replaced others: what is theirs is its own, on this connection and by what it registers or claims. */
@@ -31,22 +32,18 @@ export const follows: Handler = (_context, connection, [key = "", chain = ""], o
   return undefined;
 };
 
-interface ClaimedName extends Pick<ClaimArguments, "name" | "key" | "also"> {
-  readonly uid: number | null;
-  readonly claimId: string;
-}
-
 async function bind(
   context: WorkerContext,
   connection: Connection,
-  { name, key, uid, also, claimId }: ClaimedName,
+  { name, key, also, munge }: Omit<ClaimArguments, "signature">,
+  signed: SignedRequest,
 ): Promise<void> {
-  const right = await context.rightTo(name, uid);
+  const right = await rightOfSpeaker(context, name, signed, munge);
   const follows = followedBy(connection, key);
   await context.directory.bind(name, key, { ...right, follows, also: also ?? undefined });
-  connection.claimed = { name, claimId };
+  connection.claimed = { name, claimId: claimIdOf(signed.serverNonce) };
   connection.provenName = foldName(name);
-  connection.write((out) => out.simple("OK"));
+  connection.write((out) => out.simple(okFor(right)));
 }
 
 export const key: Handler = (context, connection, [name], out) => {
@@ -110,12 +107,12 @@ async function ownerOf(context: WorkerContext, name: string): Promise<NameOwner 
   const { directory } = context;
   const [binding, row] = [await directory.bindingOf(name), await directory.find(name)];
   if (binding === null) return row === null ? null : row.entry;
-  const { key, uid, login, also, chain } = binding;
+  const { key, uid, isMunge, login, also, chain } = binding;
   if (row?.entry.key === key) {
     const { user, uid, attested, isUnattestedLogin } = row.entry;
     return { key, user, uid, attested, isUnattestedLogin, also, chain };
   }
   const nobody = { key, user: null, uid: null, attested: null, isUnattestedLogin: false, also, chain };
   if (uid === null) return nobody;
-  return { ...nobody, user: login ?? (await context.loginOf(uid)), uid, attested: "kernel" };
+  return { ...nobody, user: login ?? (await context.loginOf(uid)), uid, attested: isMunge ? "munge" : "kernel" };
 }

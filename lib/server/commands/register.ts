@@ -20,6 +20,7 @@ import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from
 import { PEER_PROTOCOL } from "../../directory/entry.ts";
 import type { NameRight } from "../../directory/name-right.ts";
 import { CommandError, parseRegister, type RegisterArguments } from "../../wire/commands.ts";
+import { okFor, rightOfSpeaker } from "../attestation.ts";
 import type { Connection } from "../connection.ts";
 import type { Handler } from "../handler.ts";
 import { MAX_REGISTER_ATTEMPTS, UNKNOWN_RETRY_MS } from "../limits.ts";
@@ -72,16 +73,23 @@ async function enter(
   context: WorkerContext,
   connection: Connection,
   request: RegisterArguments,
-  { serverNonce, uid }: SignedRequest,
+  signed: SignedRequest,
 ): Promise<void> {
-  const claimId = claimIdOf(serverNonce);
+  const claimId = claimIdOf(signed.serverNonce);
   const pending = { claimId, isReplaced: false };
   context.registering.set(connection.id, pending);
   let registered: Registered;
+  let right: NameRight;
+  const entering = connection.client === null ? { origin: connection.origin, isBack: request.takeover !== null } : null;
+  let isCounted = false;
   try {
     const follows = followedBy(connection, request.key);
-    const right = { ...(await context.rightTo(request.name, uid)), follows };
+    right = { ...(await rightOfSpeaker(context, request.name, signed, request.munge, entering)), follows };
+    isCounted = entering !== null;
     registered = await write(context, connection, request, { claimId, right });
+  } catch (error) {
+    if (isCounted) context.clientGone(connection);
+    throw error;
   } finally {
     context.registering.delete(connection.id);
   }
@@ -103,7 +111,7 @@ async function enter(
   const what = renewed === null ? "joined" : "changed";
   context.log.info(what, { name: request.name, address: originText(connection.origin), port: request.port });
   if (connection.observed !== null) await showObserved(context, connection);
-  connection.write((out) => out.simple("OK"));
+  connection.write((out) => out.simple(okFor(right)));
   if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }
 
@@ -124,7 +132,9 @@ async function write(
       protocol,
       startedAt: Date.now(),
       isUnattestedLogin: right.uid === null && typeof right.owner === "object",
-      ...(right.uid === null ? {} : { uid: right.uid, user: right.login, attested: "kernel" as const }),
+      ...(right.uid === null
+        ? {}
+        : { uid: right.uid, user: right.login, attested: right.isMunge ? "munge" : "kernel" }),
       listed: !unlisted,
     },
     right,

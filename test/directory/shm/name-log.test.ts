@@ -85,6 +85,20 @@ describe("the name log", () => {
     expect(readNameLine(lines().at(-1) as string)).toEqual({ folded: "ann", key: K1, day: 20_014 });
   });
 
+  it.each([
+    {},
+    { uid: 0 },
+    { uid: 1000, isMunge: true as const },
+    { login: "a b" },
+    { uid: 1, login: "ann", also: `${K1},${K2}` },
+    { also: K2 },
+    { chain: "x:1:y" },
+    { uid: 7, isMunge: true as const, login: "-", also: K1, chain: "x:1:y,z:2:w" },
+  ])("gives back all that a line says: %j", (holder) => {
+    const line = { folded: "ann", key: K1, day: 1, ...holder };
+    expect(readNameLine(nameLine(line).trimEnd())).toEqual(line);
+  });
+
   it("ignores a line that was cut short, at every byte, and cuts it off with the next one", () => {
     open().bind("ann", K1);
     const whole = readFileSync(path);

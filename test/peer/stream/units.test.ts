@@ -194,6 +194,7 @@ describe("outbox", () => {
             outcomes.set(number, (outcomes.get(number) ?? new Set()).add(outcome));
             return true;
           },
+          onParts: () => true,
           onPing: () => true,
           onClose: () => true,
           onRevoke: () => true,
