@@ -7,7 +7,13 @@ import { TalkClient } from "ptalk";
 
 const [name, folder, to, ...paths] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
-const client = await TalkClient.connect({ name, startServer: true });
+const server = process.env.PTALK_SERVER;
+const client = await TalkClient.connect({ name, ...(server ? { server } : { startServer: true }) });
+console.log(`on as ${client.name}`);
+
+// What is under way when this is aborted is given up; what has come of it is kept, and need not be sent again.
+const leaving = new AbortController();
+const { signal } = leaving;
 
 client.on("file", async (offer) => {
   if (!offer.verified) {
@@ -15,17 +21,26 @@ client.on("file", async (offer) => {
     return;
   }
   try {
-    const { path, ms } = await offer.accept(folder, { maxSize: 100 * 2 ** 20 });
+    const { path, ms } = await offer.accept(folder, { maxSize: 100 * 2 ** 20, signal });
     console.log(`${offer.from} sent ${path} in ${Math.round(ms)} ms`);
   } catch (error) {
-    console.error(`${offer.name} of ${offer.from}: ${error.message}`); // what has come is kept for the next time
+    console.error(`${offer.name} of ${offer.from}: ${error.message}`);
   }
 });
 
-process.once("SIGINT", () => client.close());
+for (const end of ["SIGINT", "SIGTERM"]) {
+  process.once(end, async () => {
+    leaving.abort(new Error("given up"));
+    await client.close();
+  });
+}
 
 for (const path of paths) {
   const onProgress = ({ state, done, size }) => console.log(`${path}: ${state}, ${done} of ${size} bytes`);
-  const { ms } = await client.sendFile(to, path, { onProgress });
-  console.log(`${path} is on ${to}'s disk after ${Math.round(ms)} ms`);
+  try {
+    const { ms } = await client.sendFile(to, path, { onProgress, signal });
+    console.log(`${path} is on ${to}'s disk after ${Math.round(ms)} ms`);
+  } catch (error) {
+    console.error(`${path}: ${error.message}`);
+  }
 }

@@ -55,7 +55,7 @@ export class LeftMessages {
   readonly #parts: LeftParts;
   #checking: Promise<void> | undefined;
   #isDue = false;
-  /** One was not shown: it, and those behind it, are for another program. */
+  /** One was not shown, or this program ends: it, and those behind it, are for another program. */
   #isStopped = false;
   #before: readonly Identity[] | undefined;
   /** The server says that it keeps none. */
@@ -104,17 +104,23 @@ export class LeftMessages {
     return this.#checking;
   }
 
+  /** Takes no more. Fulfilled once the one that is being shown is logged, its sender has the receipt, and the server knows. */
+  async close(): Promise<void> {
+    this.#isStopped = true;
+    await this.#checking;
+  }
+
+  async #take(): Promise<Taken | undefined> {
+    return this.#isStopped ? undefined : takenFrom(await this.#parts.session.request("TAKE"));
+  }
+
   async #checkAll(): Promise<void> {
     const { session } = this.#parts;
     this.#hasNoMailbox = false; // another server may have one
     try {
       while (this.#isDue && !this.#isStopped) {
         this.#isDue = false;
-        for (
-          let taken = takenFrom(await session.request("TAKE"));
-          taken;
-          taken = takenFrom(await session.request("TAKE"))
-        ) {
+        for (let taken = await this.#take(); taken; taken = await this.#take()) {
           const fate = await this.#receive(taken);
           if (fate === "stays") {
             this.#isStopped = true;

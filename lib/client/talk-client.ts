@@ -231,6 +231,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      ca: options.ca,
       listed: options.listed,
       relay: options.relay,
       chain: chainTo(stateDir, identity),
@@ -544,6 +545,24 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return this.#session.all();
   }
 
+  /**
+   * The first names, at most 100, that begin with this text, whatever its case; in their order. Those of clients that are not listed
+   * are not among them. For completion: it costs the same however many are on. @throws TalkError unreachable
+   */
+  names(prefix: string): Promise<string[]> {
+    return this.#session.names(prefix);
+  }
+
+  /** The server tells of everybody who comes and goes; false while too many are on, and it tells of those only that this client deals with. */
+  get hearsAll(): boolean {
+    return this.#session.hearsAll;
+  }
+
+  /** How many are on, this client among them. @throws TalkError unreachable */
+  count(): Promise<number> {
+    return this.#session.count();
+  }
+
   /** Every ptalk client on this machine, from shared memory: no server is asked. */
   async list(): Promise<LocalEntry[]> {
     this.#presence?.update();
@@ -610,10 +629,13 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async close(): Promise<void> {
     this.#ended ??= TalkError.closed("the client");
     this.#inbound.close();
+    const leftDone = this.#left?.then((left) => left.close());
     await this.#files?.close();
     await this.#transport.close();
     this.#rooms.close();
     this.#book.close();
+    // Else its sender would learn nothing until this user is on again.
+    if (leftDone !== undefined) await withTimeout(LEFT_LAST_MS, leftDone, undefined);
     await this.#session.close();
     this.#presence?.leave();
     await Promise.all([this.#journal?.close(), this.#seen.close()]);
@@ -696,6 +718,9 @@ const ADMIN_LIMIT_MS = 3_000;
 
 /** Milliseconds that messages which come directly wait for those that were left. */
 const LEFT_FIRST_MS = 2_000;
+
+/** Milliseconds that leaving waits for the receipt of a message that was just shown. */
+const LEFT_LAST_MS = 1_000;
 
 /** Milliseconds until a message that was not confirmed is tried again, while its sender waits. */
 const TRY_AGAIN_MS = 1_000;

@@ -1,6 +1,6 @@
 // `ptalk send --file` and `ptalk recv --files` between real processes: what arrives, under which name, and what the status promises.
 
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
   appendFileSync,
@@ -18,6 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { TalkClient } from "../../lib/index.ts";
 import { User } from "../helpers/cli.ts";
 import { COMMAND, commandLine } from "../helpers/command.js";
 import { whyNoPrivateShm } from "../helpers/privileges.ts";
@@ -220,6 +221,45 @@ describe("a file that is not sent", () => {
     const sent = await send(fileOf("x", "x"), "--json");
     expect(sent).toMatchObject({ code: 77 });
     expect(JSON.parse(sent.stdout.trim())).toMatchObject({ type: "file", state: "declined", code: "declined" });
+  });
+
+  it("is declined of a sender that nobody can verify, unless anyone's are taken", async () => {
+    using owner = new User();
+    const own = owner.start(["serve", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    running.push(own);
+    const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await own.line()) ?? [];
+    for (const [name, from] of [
+      ["careful", "verified"],
+      ["trusting", "anyone"],
+    ] as const) {
+      const args = ["recv", "--as", name, "--json", "--files", inbox, "--files-from", from, "--server", address];
+      const program = bob.start(args);
+      running.push(program);
+      expect(JSON.parse(await program.line())).toMatchObject({ type: "registered" });
+    }
+    await using eve = await TalkClient.connect({
+      name: "eve",
+      server: address,
+      stateDir: join(folder, "eve"),
+      register: "never",
+    });
+    for (const name of ["careful", "trusting"]) expect(await eve.lookup(name)).not.toBeNull();
+    // The server does not say whose the name is, and nobody has met her.
+    const workers = execFileSync("ps", ["-o", "pid=", "--ppid", String(own.pid)], { encoding: "utf8" });
+    const pids = [own.pid, ...workers.trim().split(/\s+/).map(Number)];
+    for (const pid of pids) process.kill(pid, "SIGSTOP");
+    try {
+      const path = fileOf("x", "x");
+      await expect(eve.sendFile("careful", path)).rejects.toMatchObject({
+        code: "declined",
+        message: expect.stringContaining("verified senders only"),
+      });
+      expect(readdirSync(inbox)).toEqual([]);
+      await eve.sendFile("trusting", path);
+      expect(readdirSync(inbox)).toEqual(["x"]);
+    } finally {
+      for (const pid of pids) process.kill(pid, "SIGCONT");
+    }
   });
 
   it("is declined where it is too large, 77", async () => {

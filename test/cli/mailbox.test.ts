@@ -1,10 +1,13 @@
 // Messages for users that are off, with real programs: kept by the server, shown once, in order, with receipts.
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { receiptText } from "../../lib/cli/talk/texts.ts";
 import type { ReceiptEvent } from "../../lib/client/types.ts";
 import { User } from "../helpers/cli.ts";
-import type { Program } from "../helpers/program.ts";
+import { COMMAND } from "../helpers/command.js";
+import { whyNoPrivateShm } from "../helpers/privileges.ts";
+import { Program } from "../helpers/program.ts";
 import { Serving } from "../helpers/serving.ts";
 
 let server: Serving;
@@ -210,6 +213,38 @@ describe("receipts that the server leaves", () => {
     const inbox = await on(after, "carol");
     expect(await next(sender)).toMatchObject({ type: "receipt", id: "sealed", to: "carol", state: "lost-key" });
     await inbox.kill();
+  });
+});
+
+describe.skipIf(whyNoPrivateShm !== null)("a full disk of the server", () => {
+  it("is 75 with the id, keeps nothing, and ends when there is room", async () => {
+    using owner = new User();
+    const state = join(owner.home, "mail");
+    const script = `mkdir -p "$1" && mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"`;
+    const serve = [...COMMAND, "serve", "--listen", "127.0.0.1:0", "--workers", "1", "--state-dir", state];
+    const full = new Program("unshare", ["-m", "sh", "-c", script, "sh", state, ...serve], { env: owner.env });
+    running.push(full);
+    const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await full.line()) ?? [];
+    using carol = new User({ PTALK_SERVER: address });
+    await (await on(carol, "carol")).kill();
+    const send = (id: string, text: string) =>
+      carol.run(["send", "--as", "dave", "--leave", "--id", id, "carol"], { input: text });
+    const kept: string[] = [];
+    let failure = await send("first", "x".repeat(65_000));
+    for (let i = 0; failure.code === 0; i++) {
+      kept.push(i === 0 ? "first" : `${i}`);
+      failure = await send(`${i + 1}`, "x".repeat(65_000));
+    }
+    const failedId = String(kept.length);
+    expect(failure).toMatchObject({ code: 75, stdout: "", stderr: expect.stringContaining(`(id ${failedId})`) });
+    // What was answered is there, and the rest is not; then there is room again, for the one that was refused too.
+    const inbox = await on(carol, "carol");
+    for (const id of kept) expect(await next(inbox)).toMatchObject({ id, via: "mailbox" });
+    await inbox.kill();
+    expect(await send(failedId, "x".repeat(65_000))).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("kept"),
+    });
   });
 });
 

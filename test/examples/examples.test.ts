@@ -1,5 +1,5 @@
 // The examples do what their first lines say, and are short enough to be read.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
@@ -81,6 +81,64 @@ describe("job-notifier", () => {
     const job = start("job-notifier.js", ["nobody", "true"], { PTALK_SERVER: "127.0.0.1:1", PTALK_NAME: "job" });
     const { code, stderr } = await job.ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^nobody was not told: /) });
+  });
+});
+
+describe("files", () => {
+  it("sends and takes a file; one under way is given up at SIGINT, and the other side goes on", async () => {
+    const env = { PTALK_SERVER: server.address };
+    const inbox = join(other.home, "inbox");
+    const receiver = start("files.js", ["taker", inbox], env, other);
+    expect(await receiver.line()).toBe("on as taker");
+    const [small, big] = [join(user.home, "small.txt"), join(user.home, "big.dat")];
+    writeFileSync(small, "some bytes");
+    writeFileSync(big, "");
+    truncateSync(big, 2 ** 26);
+    const sender = start("files.js", ["giver", join(user.home, "in"), "taker", small, big], env);
+    let line = "";
+    while (!line.includes("big.dat: accepted")) line = await sender.line();
+    sender.child.kill("SIGINT");
+    const { code, stderr } = await sender.ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^\S+big\.dat: given up\n$/) });
+    expect(await receiver.line()).toMatch(/^giver sent \S+small\.txt in \d+ ms$/);
+    expect(readFileSync(join(inbox, "small.txt"), "utf8")).toBe("some bytes");
+    receiver.child.kill("SIGTERM");
+    expect((await receiver.ended).stderr).toMatch(/^big\.dat of giver: [^\n]+\n$/);
+    expect(readdirSync(inbox)).toEqual(["small.txt"]);
+  });
+});
+
+describe("left-message", () => {
+  it("leaves a message for somebody who is off, and has the receipt later", async () => {
+    const env = { PTALK_SERVER: server.address, PTALK_NAME: "leaver" };
+    const first = other.start(["recv", "--as", "reader", "--server", server.address, "--json"]);
+    await first.line();
+    await first.kill();
+    const left = start("left-message.js", ["reader", "see you"], env);
+    expect(await left.line()).toMatch(/^kept for reader until /);
+    expect(await left.line()).toMatch(/^reader is met for the first time: compare SHA256:/);
+    const [, id = ""] = /^(\S+) is kept by way of mailbox, /.exec(await left.line()) ?? [];
+    expect(await left.ended).toMatchObject({ code: 0, stderr: "" });
+    const reader = other.start(["recv", "--as", "reader", "--server", server.address, "--json", "--count", "1"]);
+    await reader.line();
+    expect(JSON.parse(await reader.line())).toMatchObject({ id, text: "see you", via: "mailbox" });
+    await reader.ended;
+    const later = start("left-message.js", ["--receipts", "60"], env);
+    expect(await later.line()).toMatch(new RegExp(`^${id}: delivered, reader, `));
+    later.child.kill("SIGINT");
+    await later.ended;
+  });
+
+  it("waits for somebody who is off, and says why a message could not be left", async () => {
+    const env = { PTALK_SERVER: server.address, PTALK_NAME: "waiter" };
+    const waiting = start("left-message.js", ["--wait", "60", "comer", "at last"], env);
+    const comer = other.start(["recv", "--as", "comer", "--server", server.address, "--json"]);
+    await comer.line();
+    expect(JSON.parse(await comer.line())).toMatchObject({ text: "at last", via: "direct" });
+    expect(await waiting.line()).toMatch(/ is delivered by way of direct, /);
+    await comer.kill();
+    const failed = await start("left-message.js", ["nobody-knows-me", "hello"], env).ended;
+    expect(failed).toMatchObject({ code: 1, stderr: expect.stringMatching(/^no-key: /) });
   });
 });
 

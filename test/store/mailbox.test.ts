@@ -62,6 +62,39 @@ it("leases a message to one connection; what is not done comes back, marked", as
   expect((await mailbox.take("bob", "b", 10)).map(({ bytes, again }) => [String(bytes), again])).toEqual([["2", true]]);
 });
 
+it("1,000 messages left while others are taken all arrive, once, in the order of each sender", async () => {
+  await mailbox.close();
+  mailbox = await Mailbox.open(folder, { limits: { bytes: 2 ** 26, ageMs: LIMITS.ageMs } });
+  const SENDERS = 4;
+  const EACH = 250;
+  const leaving = Array.from({ length: SENDERS }, async (_, sender) => {
+    for (let i = 0; i < EACH; i++) await mailbox.leave(left(`${sender}:${i}`, { from: `key ${sender}` }));
+  });
+  let isOver = false;
+  void Promise.all(leaving).then(() => {
+    isOver = true;
+  });
+  const shown: string[] = [];
+  for (let round = 0; ; round++) {
+    const wasOver = isOver;
+    const lease = `1:${round}`;
+    const taken = await mailbox.take("bob", lease, 16);
+    for (const { bytes } of taken) shown.push(String(bytes));
+    await mailbox.done(
+      lease,
+      taken.map(({ name }) => name),
+    );
+    if (taken.length === 0 && wasOver) break;
+    if (taken.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(shown).toHaveLength(SENDERS * EACH);
+  for (let sender = 0; sender < SENDERS; sender++) {
+    const own = shown.filter((id) => id.startsWith(`${sender}:`));
+    expect(own).toEqual(Array.from({ length: EACH }, (_, i) => `${sender}:${i}`));
+  }
+  expect(files()).toEqual([]);
+});
+
 describe("receipts of what is discarded", () => {
   const receiptFor = ({ id, sender, to, account }: Omit<NewLeft, "bytes">, why: string): NewLeft =>
     left(`${id} ${to}`, { to: sender, from: "server", sender: "", account, receipt: true, bytes: Buffer.from(why) });

@@ -1,4 +1,5 @@
 // The names that files from elsewhere get, and the parts that are kept of them.
+import { spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -73,6 +74,39 @@ describe("a part", () => {
     await (await PartFile.open(folder, identityOf(content))).keep();
   });
 
+  it("is one sender's: the same file of another has its own", async () => {
+    const content = randomBytes(10);
+    const [ann, ben] = [identityOf(content), { ...identityOf(content), key: randomBytes(32) }];
+    const first = await PartFile.open(folder, ann);
+    await first.write([content.subarray(0, 4)]);
+    await first.keep();
+    const second = await PartFile.open(folder, ben);
+    expect(await second.resume()).toBe(0);
+    await second.keep();
+    expect(readdirSync(folder)).toHaveLength(2);
+  });
+
+  it.skipIf(!hasStrace())(
+    "is synced, linked under its name, and the folder synced, in this order, before it is told",
+    () => {
+      const trace = join(folder, "trace");
+      const calls = "trace=fsync,fdatasync,link,linkat,write";
+      const program = join(import.meta.dirname, "../fixtures/store/place.js");
+      const args = ["-f", "-y", "-o", trace, "-e", calls, process.execPath, program, folder];
+      expect(spawnSync("strace", args, { encoding: "utf8" }).stdout).toBe("placed\n");
+      const lines = readFileSync(trace, "utf8").split("\n");
+      const at = (pattern: RegExp): number => lines.findIndex((line) => pattern.test(line));
+      const steps = [
+        at(/f(data)?sync\(\d+<[^>]*\/parts\//),
+        at(/link(at)?\(.*\/parts\/.*\/in\/file/),
+        at(/fsync\(\d+<[^>]*\/in>/),
+        at(/write\(1<.*placed/),
+      ];
+      expect(steps).not.toContain(-1);
+      expect(steps).toEqual([...steps].sort((a, b) => a - b));
+    },
+  );
+
   it("that is longer than the file begins anew", async () => {
     const content = randomBytes(10);
     await (await PartFile.open(folder, identityOf(content))).keep();
@@ -108,3 +142,7 @@ describe("a part", () => {
     await busy.discard();
   });
 });
+
+function hasStrace(): boolean {
+  return spawnSync("strace", ["-V"]).status === 0;
+}
