@@ -58,6 +58,8 @@ export class WorkerProcess implements WorkerHandle {
   #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
+  /** When a connection has arrived last. */
+  #arrivedAt = 0;
   /** Checks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
   #stoppedChecks = 0;
   #lastTicket = 0;
@@ -130,6 +132,7 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   #adopted(ticket: number): void {
+    this.#arrivedAt = this.#heardAt;
     this.#underway.get(ticket)?.socket.destroy();
     this.#underway.delete(ticket);
     if (this.#underway.size === 0) this.#stopChecking();
@@ -141,15 +144,17 @@ export class WorkerProcess implements WorkerHandle {
     this.#stoppedChecks = isStopped(this.pid) ? this.#stoppedChecks + 1 : 0;
     for (const [ticket, connection] of this.#underway) {
       const { at } = connection;
+      // They arrive one after the other: one's time begins when the one before it has arrived. After a restart thousands wait.
+      const since = Math.max(at, this.#arrivedAt);
       if (now - at > STOPPED_MS && this.#stoppedChecks > 1) {
         this.kill(); // its connections go to another one
         return;
       }
-      if (now - at < ARRIVAL_MS) return;
-      if (this.#heardAt > at) {
+      if (now - since < ARRIVAL_MS) return;
+      if (this.#heardAt > since) {
         this.#underway.delete(ticket);
         this.#watcher.lost(this.id, connection);
-      } else if (now - at > 2 * ARRIVAL_MS) {
+      } else if (now - since > 2 * ARRIVAL_MS) {
         this.kill();
         return;
       } else {
