@@ -52,6 +52,8 @@ export type Remedy =
   | "forget-key"
   /** Subject: HOST:PORT of the server. */
   | "forget-certificate"
+  /** Subject: HOST:PORT of the server. */
+  | "check-authority"
   | "start-server"
   | "smaller-capacity"
   | "secure-listener"

@@ -14,6 +14,8 @@ export function adviceFor(error: unknown): string {
       return `If the change is expected, forget the old key with: ptalk key forget ${subject}`;
     case "forget-certificate":
       return `If the change is expected, forget the old one with: ptalk key forget ${subject}`;
+    case "check-authority":
+      return "Ask who runs the server; without --ca (PTALK_CA, ca in config.toml) its certificate is remembered as it is";
     case "start-server":
       return "Start one with: ptalk serve";
     case "smaller-capacity":

@@ -12,7 +12,7 @@ import { userInfo } from "node:os";
 import { debuglog } from "node:util";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import { type Remedy, TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
@@ -74,6 +74,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** See DialOptions. */
+  readonly ca?: string | undefined;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
   /** Datagrams may go over the server; default: true. */
@@ -733,9 +735,11 @@ function removedBy([, by, until]: RespValue[], server: string): TalkError {
   return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
 }
 
+const OTHER_SERVER: ReadonlySet<Remedy | null> = new Set(["forget-certificate", "check-authority"]);
+
 /** Its certificate or its key is not the one that is remembered. */
 function isOtherServer(error: unknown): error is TalkError {
-  return error instanceof TalkError && error.code === "refused" && error.remedy === "forget-certificate";
+  return error instanceof TalkError && error.code === "refused" && OTHER_SERVER.has(error.remedy);
 }
 
 /** @throws TalkError refused; the connection is closed then */

@@ -231,6 +231,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      ca: options.ca,
       listed: options.listed,
       relay: options.relay,
       chain: chainTo(stateDir, identity),

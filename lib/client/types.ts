@@ -318,6 +318,8 @@ export interface ConnectOptions {
   readonly portFallback?: boolean;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
+  /** File with certificates (PEM) of authorities that issue the server's; default: it is remembered when it is met first. */
+  readonly ca?: string | undefined;
   /** Start a server in the background when none answers on the default address. */
   readonly startServer?: boolean;
   /**
@@ -571,6 +573,8 @@ export interface OpenDirectoryOptions {
   /** "HOST:PORT" */
   readonly server: string;
   readonly insecure?: boolean;
+  /** See ConnectOptions. */
+  readonly ca?: string | undefined;
   readonly stateDir?: string;
   /** Milliseconds to connect. */
   readonly timeoutMs?: number;
