@@ -14,6 +14,8 @@ export function adviceFor(error: unknown): string {
       return `If the change is expected, forget the old key with: ptalk key forget ${subject}`;
     case "forget-certificate":
       return `If the change is expected, forget the old one with: ptalk key forget ${subject}`;
+    case "check-authority":
+      return "Ask who runs the server; without --ca (PTALK_CA, ca in config.toml) its certificate is remembered as it is";
     case "start-server":
       return "Start one with: ptalk serve";
     case "smaller-capacity":
@@ -48,6 +50,8 @@ export function adviceFor(error: unknown): string {
       return isLoopback(parseServerAddress(subject ?? "").host)
         ? "Over a tunnel, lead it to the server's own 127.0.0.1 (ssh -L 5518:127.0.0.1:5518 HOST)"
         : "Leave --insecure out (also PTALK_INSECURE and insecure in config.toml)";
+    case "doctor-peer":
+      return `To find out why: ptalk doctor ${subject}`;
     case "more-descriptors":
       return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }

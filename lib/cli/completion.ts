@@ -7,7 +7,17 @@ import type { Config } from "./config.ts";
 import { withDirectory } from "./connect.ts";
 
 /** Commands whose operands are names. */
-const TAKES_NAMES = new Set(["talk", "send", "lookup", "history", "when", "key forget", "key verify"]);
+const TAKES_NAMES = new Set([
+  "talk",
+  "send",
+  "lookup",
+  "history",
+  "when",
+  "key forget",
+  "admin kick",
+  "admin free",
+  "key verify",
+]);
 /** Seconds that the server may take: a person waits for Tab. */
 const SERVER_PATIENCE_S = 0.5;
 
@@ -18,8 +28,8 @@ export interface CompletionSource {
   readonly commands: Loadable;
   /** Options that every command has, with their dashes, and whether each takes a value. */
   readonly globals: ReadonlyMap<string, boolean>;
-  /** The names of the users who are on. */
-  readonly names: () => Promise<readonly string[]>;
+  /** Names of users who are on and begin so. */
+  readonly names: (prefix: string) => Promise<readonly string[]>;
 }
 
 /** @param words what stands behind "ptalk"; the last one, perhaps empty, is being written. @returns what it can become */
@@ -58,8 +68,9 @@ function optionsOf(command: Command | undefined): [string, boolean][] {
 async function namesFor(current: string, { names }: CompletionSource): Promise<string[]> {
   const start = current.slice(0, current.lastIndexOf(",") + 1);
   const given = new Set(start.split(",").map(foldName));
-  const known = (await names()).filter((name) => !given.has(foldName(name)));
-  return matching(known, current.slice(start.length)).map((name) => start + name);
+  const prefix = current.slice(start.length);
+  const known = (await names(prefix)).filter((name) => !given.has(foldName(name)));
+  return matching(known, prefix).map((name) => start + name);
 }
 
 function matching(words: readonly string[], prefix: string): string[] {
@@ -67,10 +78,9 @@ function matching(words: readonly string[], prefix: string): string[] {
   return [...new Set(words)].filter((word) => foldName(word).startsWith(folded)).sort();
 }
 
-/** The users who are on, on this machine and, if the server answers soon, at the server. */
-export async function namesOn(config: Config): Promise<string[]> {
-  const there = await withDirectory({ ...config, timeout: SERVER_PATIENCE_S }, (directory) => directory.all()).catch(
-    () => [],
-  );
-  return [...listLocal(), ...there].map(({ name }) => name);
+/** Names of users on this machine and, if the server answers soon, of those at the server that begin so. */
+export async function namesOn(prefix: string, config: Config): Promise<string[]> {
+  const ask = withDirectory({ ...config, timeout: SERVER_PATIENCE_S }, (directory) => directory.names(prefix));
+  const there = await ask.catch(() => []);
+  return [...listLocal().map(({ name }) => name), ...there];
 }

@@ -51,6 +51,7 @@ const CLIENT_SETTINGS = {
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
   timeout: { env: "TIMEOUT", key: "timeout", read: duration(WEEK_S), fallback: 10 },
   insecure: { env: "INSECURE", key: "insecure", read: boolean, fallback: false },
+  ca: { env: "CA", key: "ca", read: path, fallback: null },
   timeFormat: { env: "TIME_FORMAT", key: "time-format", read: timeFormat, fallback: "%H:%M" },
   accept: { env: "ACCEPT", key: "accept", read: oneOf(ACCEPT_WORDS), fallback: "all" as Accept },
   relay: { env: "RELAY", key: "relay", read: boolean, fallback: true },

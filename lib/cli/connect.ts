@@ -24,12 +24,13 @@ type Wanted = Pick<
 /** Registers with the lookup server and opens the chat socket. */
 export async function connectClient(config: Config, wanted: Wanted): Promise<TalkConnection> {
   const { TalkClient } = await import("../client/talk-client.ts");
-  const { server, stateDir, insecure, port, insistsOnPort, accept, listed, relay } = config;
+  const { server, stateDir, insecure, ca, port, insistsOnPort, accept, listed, relay } = config;
   const client = await TalkClient.connect({
     ...wanted,
     server,
     stateDir,
     insecure,
+    ca,
     accept,
     listed,
     relay,
@@ -64,14 +65,16 @@ export function nobodyOn({ serverConfigured }: Config, error: unknown): unknown 
 /** Runs `use` with a reading connection to the server's directory. @throws TalkError no-such-user, see nobodyOn() */
 export async function withDirectory<T>(config: Config, use: (directory: DirectoryReader) => Promise<T>): Promise<T> {
   const { openDirectory } = await import("../client/directory-reader.ts");
-  const { server, stateDir, insecure } = config;
+  const { server, stateDir, insecure, ca } = config;
   const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
   const signal = AbortSignal.timeout(timeoutMs);
-  const directory = await openDirectory({ server, stateDir, insecure, timeoutMs, signal }).catch((error: unknown) => {
-    throw signal.aborted
-      ? TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`, error)
-      : nobodyOn(config, error);
-  });
+  const directory = await openDirectory({ server, stateDir, insecure, ca, timeoutMs, signal }).catch(
+    (error: unknown) => {
+      throw signal.aborted
+        ? TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`, error)
+        : nobodyOn(config, error);
+    },
+  );
   try {
     return await use(directory);
   } finally {

@@ -17,7 +17,7 @@ Exit status: 0 done, 64 usage, 65 bad name or text, 67 no such user, 69 server u
 const HELP_STYLE: HelpConfiguration = { showGlobalOptions: true, minWidthToWrap: 12 };
 
 /** The server is no client. */
-const NOT_OF_SERVE = new Set(["--server", "--as", "--port", "--no-relay"]);
+const NOT_OF_SERVE = new Set(["--server", "--ca", "--as", "--port", "--no-relay"]);
 const SERVE_HELP: HelpConfiguration = {
   ...HELP_STYLE,
   visibleGlobalOptions: (command) =>
@@ -34,6 +34,7 @@ export async function program(args: readonly string[]): Promise<Command> {
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--port <n>", "UDP port for messages (default: any)")
     .option("--no-relay", "direct paths only: nothing goes over the server")
+    .option("--ca <file>", "authorities that issue the server's certificate (PEM)")
     .option("--state-dir <dir>", "folder of the key and the known peers")
     .option("--json", "machine-readable results")
     .option("--color <when>", "colours: auto, always or never")

@@ -17,6 +17,7 @@ const OPTIONS = {
   server: { type: "string" },
   "state-dir": { type: "string" },
   insecure: { type: "boolean" },
+  ca: { type: "string" },
   port: { type: "string" },
   "no-relay": { type: "boolean" },
   json: { type: "boolean" },

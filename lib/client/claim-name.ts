@@ -14,6 +14,7 @@ export interface ClaimNameOptions {
   readonly server: string;
   readonly stateDir: string;
   readonly insecure: boolean;
+  readonly ca?: string | undefined;
   /** A further key (base64) that is to have the name, a login name of the server's host; null: none. */
   readonly also: string | null;
   readonly signal: AbortSignal;

@@ -34,6 +34,7 @@ const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   },
   portFallback: BOOLEAN,
   insecure: BOOLEAN,
+  ca: { form: "the path of a file", allows: isText },
   startServer: BOOLEAN,
   register: { form: '"always" or "never"', allows: (value) => value === "always" || value === "never" },
   recipients: {

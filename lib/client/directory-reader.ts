@@ -59,6 +59,20 @@ export async function allEntries(connection: ServerConnection): Promise<Director
   throw TalkError.protocol("ALL has no end");
 }
 
+/** At most MAX_NAMES (wire/commands.ts) names of listed clients that begin so, in their order. */
+export async function namesThatBegin(connection: ServerConnection, prefix: string): Promise<string[]> {
+  const reply = await connection.ask("NAMES", prefix);
+  if (!Array.isArray(reply)) throw TalkError.protocol("NAMES is not answered with names");
+  return reply.filter((name) => typeof name === "string");
+}
+
+/** How many are on. */
+export async function clientCount(connection: ServerConnection): Promise<number> {
+  const reply = await connection.ask("COUNT");
+  if (typeof reply !== "number") throw TalkError.protocol("COUNT is not answered with a number");
+  return reply;
+}
+
 /** The members of a room, in the order of their folded names. */
 export async function roomMembers(connection: ServerConnection, room: string): Promise<DirectoryEntry[]> {
   const reply = await connection.ask("MEMBERS", room);
@@ -108,6 +122,7 @@ export async function openDirectory(options: OpenDirectoryOptions): Promise<Dire
   return {
     lookup: (name) => lookupEntry(connection, name),
     all: () => allEntries(connection),
+    names: (prefix) => namesThatBegin(connection, prefix),
     close,
     [Symbol.asyncDispose]: close,
   };

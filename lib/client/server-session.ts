@@ -12,7 +12,7 @@ import { userInfo } from "node:os";
 import { debuglog } from "node:util";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
 import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import { type Remedy, TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
@@ -22,7 +22,15 @@ import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
-import { allEntries, entryFrom, lookupEntry, ownerOf, roomMembers } from "./directory-reader.ts";
+import {
+  allEntries,
+  clientCount,
+  entryFrom,
+  lookupEntry,
+  namesThatBegin,
+  ownerOf,
+  roomMembers,
+} from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import {
   claimRequest,
@@ -66,6 +74,8 @@ export interface ServerSessionOptions {
   readonly address: ServerAddress;
   readonly identity: Identity;
   readonly insecure: boolean;
+  /** See DialOptions. */
+  readonly ca?: string | undefined;
   /** Shown in lists; default: true. */
   readonly listed?: boolean | undefined;
   /** Datagrams may go over the server; default: true. */
@@ -285,6 +295,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   all(): Promise<DirectoryEntry[]> {
     return allEntries(this.#connection);
+  }
+
+  /** The server announces everybody who comes and goes. */
+  get hearsAll(): boolean {
+    return this.#hearsAll;
+  }
+
+  names(prefix: string): Promise<string[]> {
+    return namesThatBegin(this.#connection, prefix);
+  }
+
+  async count(): Promise<number> {
+    this.#clients = await clientCount(this.#connection);
+    return this.#clients;
   }
 
   /** The members of a room. @throws TalkError unreachable while there is no connection; protocol */
@@ -583,12 +607,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** Any answer says that the server is there. This one says among how many this client comes back, too. */
   #askCount(): void {
-    this.#connection.command("COUNT").then(
-      (clients) => {
-        if (typeof clients === "number") this.#clients = clients;
-      },
-      () => {},
-    );
+    this.count().catch(() => {});
   }
 
   #onPush(values: RespValue[]): void {
@@ -716,9 +735,11 @@ function removedBy([, by, until]: RespValue[], server: string): TalkError {
   return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
 }
 
+const OTHER_SERVER: ReadonlySet<Remedy | null> = new Set(["forget-certificate", "check-authority"]);
+
 /** Its certificate or its key is not the one that is remembered. */
 function isOtherServer(error: unknown): error is TalkError {
-  return error instanceof TalkError && error.code === "refused" && error.remedy === "forget-certificate";
+  return error instanceof TalkError && error.code === "refused" && OTHER_SERVER.has(error.remedy);
 }
 
 /** @throws TalkError refused; the connection is closed then */

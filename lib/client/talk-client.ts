@@ -231,6 +231,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       address,
       identity,
       insecure: options.insecure ?? false,
+      ca: options.ca,
       listed: options.listed,
       relay: options.relay,
       chain: chainTo(stateDir, identity),
@@ -542,6 +543,24 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   async all(): Promise<DirectoryEntry[]> {
     this.#book.tellLookups(); // so that they are in what is asked for
     return this.#session.all();
+  }
+
+  /**
+   * The first names, at most 100, that begin with this text, whatever its case; in their order. Those of clients that are not listed
+   * are not among them. For completion: it costs the same however many are on. @throws TalkError unreachable
+   */
+  names(prefix: string): Promise<string[]> {
+    return this.#session.names(prefix);
+  }
+
+  /** The server tells of everybody who comes and goes; false while too many are on, and it tells of those only that this client deals with. */
+  get hearsAll(): boolean {
+    return this.#session.hearsAll;
+  }
+
+  /** How many are on, this client among them. @throws TalkError unreachable */
+  count(): Promise<number> {
+    return this.#session.count();
   }
 
   /** Every ptalk client on this machine, from shared memory: no server is asked. */

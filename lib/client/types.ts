@@ -318,6 +318,8 @@ export interface ConnectOptions {
   readonly portFallback?: boolean;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
+  /** File with certificates (PEM) of authorities that issue the server's; default: it is remembered when it is met first. */
+  readonly ca?: string | undefined;
   /** Start a server in the background when none answers on the default address. */
   readonly startServer?: boolean;
   /**
@@ -528,6 +530,15 @@ export interface TalkConnection extends AsyncDisposable {
   wall(text: string, options?: SendOptions): Promise<WallResult>;
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
+  /**
+   * The first names, at most 100, that begin with this text, whatever its case; in their order. For completion: it costs the same
+   * however many are on. @throws TalkError unreachable
+   */
+  names(prefix: string): Promise<string[]>;
+  /** How many are on, this client among them. @throws TalkError unreachable */
+  count(): Promise<number>;
+  /** The server tells of everybody who comes and goes; false while too many are on, and it tells of those only that this client deals with. */
+  readonly hearsAll: boolean;
   list(): LocalEntry[] | Promise<LocalEntry[]>;
   stats(): ClientStats;
   /**
@@ -552,6 +563,8 @@ export interface TalkConnection extends AsyncDisposable {
 export interface DirectoryReader extends AsyncDisposable {
   lookup(name: string): Promise<DirectoryEntry | null>;
   all(): Promise<DirectoryEntry[]>;
+  /** The first names, at most 100, that begin with this text, whatever its case; in their order. */
+  names(prefix: string): Promise<string[]>;
   close(): Promise<void>;
 }
 
@@ -560,6 +573,8 @@ export interface OpenDirectoryOptions {
   /** "HOST:PORT" */
   readonly server: string;
   readonly insecure?: boolean;
+  /** See ConnectOptions. */
+  readonly ca?: string | undefined;
   readonly stateDir?: string;
   /** Milliseconds to connect. */
   readonly timeoutMs?: number;

@@ -9,6 +9,12 @@ import { DirectoryError } from "./directory-error.ts";
  */
 export const NAMES_PER_KEY = 64;
 
+/**
+ * Names that belong to keys of one user of the host, so that no user takes them all with many keys; the login name and its numbers aside. Then
+ * as with a key.
+ */
+export const NAMES_PER_UID = 512;
+
 /** In the place of the key, in the line that ends a binding. */
 export const NO_KEY = "-";
 
@@ -49,6 +55,8 @@ export class NameOwnership {
   readonly #lines = new Map<string, NameLine>();
   /** Folded names by key, in the same order. */
   readonly #namesOf = new Map<string, Set<string>>();
+  /** The same by uid, without those that are logins. */
+  readonly #namesOfUid = new Map<number, Set<string>>();
 
   /** @param limit names that there is room for */
   constructor(limit: number) {
@@ -69,9 +77,9 @@ export class NameOwnership {
   }
 
   /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
-  checkRoom(folded: string, key: string): void {
+  checkRoom(folded: string, key: string, holder: NameHolderIds = {}): void {
     if (this.#lines.has(folded) || this.#lines.size < this.#limit) return;
-    if (this.#givenUp(key) !== null || this.#unused(today()) !== null) return;
+    if (this.#givenUp({ key, ...holder }) !== null || this.#unused(today()) !== null) return;
     throw DirectoryError.noMoreNames(this.#limit);
   }
 
@@ -82,9 +90,9 @@ export class NameOwnership {
     return known.isMunge === isMunge && known.also === also && known.chain === chain;
   }
 
-  /** Whether the name can be bound to the key today: the key does not have all names that it may have. */
-  canBind(folded: string, key: string): boolean {
-    const given = this.#givenUp(key);
+  /** Whether the name can be bound to the key today: neither the key nor its user has all names that it may have. */
+  canBind(folded: string, key: string, holder: NameHolderIds = {}): boolean {
+    const given = this.#givenUp({ key, ...holder });
     return this.#lines.has(folded) || given === null || given.day < today();
   }
 
@@ -93,8 +101,8 @@ export class NameOwnership {
    * @throws DirectoryError `full`
    */
   bind(folded: string, key: string, holder: NameHolderIds = {}): void {
-    this.checkRoom(folded, key);
-    if (this.canBind(folded, key)) this.apply({ folded, key, day: today(), ...holder });
+    this.checkRoom(folded, key, holder);
+    if (this.canBind(folded, key, holder)) this.apply({ folded, key, day: today(), ...holder });
   }
 
   /** Forgets whose the name is. @returns whether it was bound */
@@ -106,20 +114,27 @@ export class NameOwnership {
   apply(line: NameLine): void {
     this.#forget(line.folded);
     if (line.key === NO_KEY) return;
-    const givesWay =
-      this.#givenUp(line.key)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
+    const givesWay = this.#givenUp(line)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
     if (givesWay !== null) this.#forget(givesWay);
     this.#lines.set(line.folded, line);
     const names = this.#namesOf.get(line.key);
     if (names === undefined) this.#namesOf.set(line.key, new Set([line.folded]));
     else names.add(line.folded);
+    if (!countsForUid(line)) return;
+    const ofUid = this.#namesOfUid.get(line.uid);
+    if (ofUid === undefined) this.#namesOfUid.set(line.uid, new Set([line.folded]));
+    else ofUid.add(line.folded);
   }
 
-  /** The name that the key would give up for one more; null while it may have more. */
-  #givenUp(key: string): NameLine | null {
-    const names = this.#namesOf.get(key);
-    if (names === undefined || names.size < NAMES_PER_KEY) return null;
-    const [oldest] = names;
+  /** The name that the key, or its user, would give up for one more; null while both may have more. */
+  #givenUp(line: Pick<NameLine, "key" | "uid" | "login">): NameLine | null {
+    const names = this.#namesOf.get(line.key);
+    if (names !== undefined && names.size >= NAMES_PER_KEY) return this.#oldestOf(names);
+    const ofUid = countsForUid(line) ? this.#namesOfUid.get(line.uid) : undefined;
+    return ofUid !== undefined && ofUid.size >= NAMES_PER_UID ? this.#oldestOf(ofUid) : null;
+  }
+
+  #oldestOf([oldest]: ReadonlySet<string>): NameLine | null {
     return this.#lines.get(oldest as string) ?? null;
   }
 
@@ -135,6 +150,16 @@ export class NameOwnership {
     const names = this.#namesOf.get(line.key);
     names?.delete(folded);
     if (names?.size === 0) this.#namesOf.delete(line.key);
+    if (countsForUid(line)) {
+      const ofUid = this.#namesOfUid.get(line.uid);
+      ofUid?.delete(folded);
+      if (ofUid?.size === 0) this.#namesOfUid.delete(line.uid);
+    }
     return true;
   }
+}
+
+/** Root has no such bound. */
+function countsForUid<L extends Pick<NameLine, "uid" | "login">>(line: L): line is L & { readonly uid: number } {
+  return line.uid !== undefined && line.uid !== 0 && line.login === undefined;
 }

@@ -1,6 +1,8 @@
 // The way to the lookup server: a Unix socket or a TCP socket of this machine, or TLS with a pinned certificate.
 // Knows nothing of what is said on it.
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
@@ -13,7 +15,9 @@ export interface DialOptions {
   readonly socket?: string | undefined;
   /** Plain TCP to a server that is not on loopback. */
   readonly insecure?: boolean;
-  /** Called with the server's certificate (DER) before anything is sent; throws to refuse it. */
+  /** Path of the certificates (PEM) of authorities: one of them must have issued the server's, for its name. Then any of theirs will do. */
+  readonly ca?: string | undefined;
+  /** Without `ca`: called with the server's certificate (DER) before anything is sent; throws to refuse it. */
   readonly checkCertificate?: (certificate: Buffer) => void;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
@@ -27,7 +31,7 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
   const secure = path === undefined && !insecure && !isLoopback(address.host);
   // TLS costs a module and a handshake: only servers that are not on this machine need it.
   const socket = secure
-    ? (await import("node:tls")).connect({ ...tlsOptions(address) })
+    ? (await import("node:tls")).connect(tlsOptions(address, options.ca))
     : connect(path === undefined ? address : { path: path.replace(/^@/, "\0") });
   await new Promise<void>((resolve, reject) => {
     const fail = (error: unknown): void => {
@@ -54,7 +58,8 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
   });
   socket.removeAllListeners("error").removeAllListeners("close");
   try {
-    if (secure) options.checkCertificate?.(certificateOf(socket));
+    if (secure && options.ca !== undefined) checkIssuer(socket as TLSSocket, server, options.ca);
+    else if (secure) options.checkCertificate?.(certificateOf(socket));
   } catch (error) {
     socket.destroy();
     throw error;
@@ -62,13 +67,34 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
   return socket;
 }
 
-// The certificate is pinned on first use, as a host key is (RFC 4251 section 4.1): no authority vouches for it.
-const tlsOptions = ({ host, port }: ServerAddress) =>
-  ({ host, port, rejectUnauthorized: false, minVersion: "TLSv1.3" }) as const;
+// Without an authority the certificate is pinned on first use, as a host key is (RFC 4251 section 4.1). With one, checkIssuer() has the last word.
+function tlsOptions({ host, port }: ServerAddress, ca: string | undefined): ConnectionOptions {
+  const authorities = ca === undefined ? {} : { ca: readAuthorities(ca) };
+  return { host, port, rejectUnauthorized: false, minVersion: "TLSv1.3", ...authorities };
+}
+
+/** @throws TalkError bad-config */
+function readAuthorities(path: string): string {
+  let pem: string;
+  try {
+    pem = readFileSync(path, "utf8");
+  } catch (error) {
+    throw TalkError.badConfig("ca", `${path} cannot be read: ${error instanceof Error ? error.message : error}`, error);
+  }
+  if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
+  throw TalkError.badConfig("ca", `${path} holds no certificate in PEM`);
+}
+
+/** @throws TalkError refused */
+function checkIssuer({ authorized, authorizationError }: TLSSocket, server: string, ca: string): void {
+  if (authorized) return;
+  const reason = authorizationError instanceof Error ? authorizationError.message : String(authorizationError);
+  const message = `the certificate of ${server} is not one of the authorities in ${ca}: ${reason}`;
+  throw new TalkError("refused", message, { remedy: "check-authority", subject: server });
+}
 
 function certificateOf(socket: Socket): Buffer {
-  const peer =
-    "getPeerX509Certificate" in socket ? (socket as import("node:tls").TLSSocket).getPeerX509Certificate() : undefined;
+  const peer = "getPeerX509Certificate" in socket ? (socket as TLSSocket).getPeerX509Certificate() : undefined;
   if (peer === undefined) throw TalkError.refused("the server showed no certificate");
   return peer.raw;
 }

@@ -4,6 +4,7 @@ import { mungePayload } from "../crypto/signed-statements.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { decodeMunge, isCredential } from "../net/munge.ts";
 import { CommandError } from "../wire/commands.ts";
+import type { Entering } from "./name-rights.ts";
 import { countedUid } from "./origin.ts";
 import type { SignedRequest } from "./signed-request.ts";
 import type { WorkerContext } from "./worker-context.ts";
@@ -14,16 +15,18 @@ const MAX_READING = 4;
 /**
  * The caller's right to the name.
  * @param credential null: none was sent
- * @throws CommandError BADSIG for a credential that was made for something else, TRYAGAIN while too many are read
+ * @param entering the client that the request adds; null: it adds none
+ * @throws DirectoryError `too-many`; CommandError BADSIG for a credential that was made for something else, TRYAGAIN while too many are read
  */
 export async function rightOfSpeaker(
   context: WorkerContext,
   name: string,
   { uid, signed }: SignedRequest,
   credential: string | null,
+  entering: Entering | null = null,
 ): Promise<NameRight> {
   const vouched = uid === null && credential !== null ? await uidOf(context, signed, credential) : null;
-  const right = await context.rightTo(name, uid ?? vouched);
+  const right = await context.rightTo(name, uid ?? vouched, entering);
   return vouched === null ? right : { ...right, isMunge: true };
 }
 

@@ -30,6 +30,8 @@ export interface ConnectionHost {
   /** Carries out the request that the parser holds; a promise means that later requests wait for it. */
   dispatch(connection: Connection, request: RequestParser, out: ReplyWriter): Promise<void> | undefined;
   refused(reason: string): void;
+  /** More, or fewer, bytes wait for the connection's user or address. @returns false: it is too much */
+  waiting(connection: Connection, bytes: number): boolean;
   /** It speaks TLS, and this server does not. */
   wantsTls(connection: Connection): void;
   closed(connection: Connection): void;
@@ -57,6 +59,8 @@ export class Connection {
   follows: { readonly key: string; readonly keys: readonly string[]; readonly chain: string } | null = null;
   /** Folded name that it has got with that key. */
   provenName: string | null = null;
+  /** Rooms that it has entered, as they count for its user or address. */
+  rooms = 0;
   /** It watches everybody. */
   watching = false;
   /** Messages that were left may be leased to it. */
@@ -86,6 +90,8 @@ export class Connection {
   #requests = 0;
   #sentAt = 0;
   #unsentAt = 0;
+  /** Bytes that count for the user or address. */
+  #waiting = 0;
 
   /** @param untouched the socket is the connection itself, and nothing has read from it */
   constructor(id: number, socket: Socket, origin: Origin, host: ConnectionHost, untouched: boolean) {
@@ -159,6 +165,17 @@ export class Connection {
     if (this.#gone) return;
     this.#socket.write(bytes);
     if (this.#socket.writableLength > this.#host.limits.unsentBytes) this.tooSlow();
+    else this.#countWaiting();
+  }
+
+  /** What waits in many connections adds up. Nearly all have nothing that waits. */
+  #countWaiting(): void {
+    const unsent = this.#socket.writableLength;
+    const waiting = unsent > CLOGGED_BYTES && !this.#gone ? unsent : 0;
+    if (waiting === this.#waiting) return;
+    const more = waiting - this.#waiting;
+    this.#waiting = waiting;
+    if (!this.#host.waiting(this, more) && more > 0) this.tooSlow();
   }
 
   /** Bytes of replies and pushes that wait for the other side. */
@@ -218,6 +235,7 @@ export class Connection {
 
   /** Whether unsent bytes have not moved for {@link STUCK_MS}. Called now and then. */
   isStuck(now: number): boolean {
+    this.#countWaiting();
     const unsent = this.#socket.writableLength;
     const sent = this.#socket.bytesWritten - unsent;
     if (unsent === 0 || sent !== this.#sentAt) {
@@ -335,6 +353,7 @@ export class Connection {
     if (this.#gone) return;
     this.#gone = true;
     this.ended = true;
+    this.#countWaiting();
     this.#rest = null;
     this.#host.closed(this);
   }

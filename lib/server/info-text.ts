@@ -13,6 +13,8 @@ export interface ServerFacts {
   readonly clients: number;
   readonly capacity: number;
   readonly connections: number;
+  /** Of the users and addresses that have clients on. */
+  readonly accounts: Readonly<Record<string, number>>;
   /** Events passed on from one worker to another. */
   readonly relayed: number;
   readonly workersReplaced: number;
@@ -41,6 +43,7 @@ export function infoText(facts: ServerFacts, loads: readonly WorkerLoad[]): stri
       clients: facts.clients,
       capacity: facts.capacity,
       connected_clients: facts.connections,
+      ...facts.accounts,
     }),
     section("Workers", {
       workers: loads.length,

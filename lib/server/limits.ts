@@ -1,13 +1,19 @@
 // The bounds of the server that are not the wire's own (lib/wire/resp-limits.ts): what one client may cost the others.
 
 export interface Limits {
+  // Bounds of one user of this host, by the kernel's uid, or else of one address, over all connections. Root and the administrators have none.
   /** Open connections of one address. Loopback is exempt: all users of this machine share it. */
   readonly connectionsPerAddress: number;
-  /**
-   * Open connections of one user of this host, by the kernel's uid. Root has no such bound: it gets in whatever others
-   * do.
-   */
+  /** Open connections of one user of this host; and of all its users together over loopback TCP. */
   readonly connectionsPerUid: number;
+  /** Clients that are on, of one user of this host, or of one other address. */
+  readonly clientsPerUid: number;
+  /** Clients that are on over loopback TCP, whoever's they are. */
+  readonly clientsOverLoopback: number;
+  /** Rooms that all clients of one user or address are in, at one worker; a client that is in three counts three times. */
+  readonly roomsPerAccount: number;
+  /** Bytes of replies and pushes that wait for one user or address, at one worker; beyond, the connection that they would go to is closed. */
+  readonly unsentBytesPerAccount: number;
   /** Open connections in all; the bound of descriptors may be lower and then counts. One more ends the oldest that has not registered. */
   readonly connections: number;
   /** Requests of one connection in one second. */
@@ -30,6 +36,9 @@ export interface Limits {
  */
 export const DEFAULT_WATCH_LIMIT = 256;
 
+/** Clients that there is room for beyond those that come over loopback TCP. */
+const KEPT_FOR_ATTESTED = 64;
+
 /** @param capacity clients that the directory has room for */
 export function defaultLimits(capacity: number): Limits {
   return {
@@ -37,6 +46,15 @@ export function defaultLimits(capacity: number): Limits {
     connectionsPerAddress: 1024,
     // Half of all: no user keeps the others out.
     connectionsPerUid: capacity + 512,
+    // Half of all, as with connections; on a server for a few, whoever comes.
+    clientsPerUid: Math.max(16, Math.ceil(capacity / 2)),
+    // Clients of ptalk move to a Unix socket, but for those in containers. What is left is for users that the kernel vouches for; a server for
+    // a few keeps nothing back.
+    clientsOverLoopback: capacity < 1024 ? Number.MAX_SAFE_INTEGER : capacity - KEPT_FOR_ATTESTED,
+    // A person is in a handful, a user's robots are in some hundred.
+    roomsPerAccount: 1024,
+    // Eight readers that have stopped at once.
+    unsentBytesPerAccount: 32 * 1024 * 1024,
     // Everybody's session, and as many short-lived questions again.
     connections: 2 * capacity + 1024,
     // Several times what one connection reaches with pipelining: only a runaway loop meets it.

@@ -4,10 +4,12 @@ import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost } from "../directory/directory.ts";
 import { adminSocketPath, socketPath } from "../directory/live-server.ts";
+import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
 import { hostDirectory } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import { hasMunge } from "../net/munge.ts";
 import type { Acceptor } from "./acceptor.ts";
+import { Accounts } from "./accounts.ts";
 import { Administration } from "./administration.ts";
 import { IdleShutdown } from "./idle-shutdown.ts";
 import { infoText, type ServerFacts } from "./info-text.ts";
@@ -19,7 +21,7 @@ import type { MailboxOffice } from "./mailbox-office.ts";
 import type { WorkerConfig } from "./messages.ts";
 import { metricsText } from "./metrics.ts";
 import type { MetricsEndpoint } from "./metrics-endpoint.ts";
-import { rightTo } from "./name-rights.ts";
+import { type NameQuestion, rightTo } from "./name-rights.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
@@ -68,6 +70,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #metrics: MetricsEndpoint | null;
   readonly #loopDelay = new LoopDelay();
   readonly #administration: Administration;
+  readonly #accounts: Accounts;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
   /** Once for all workers: clients are told. */
@@ -85,6 +88,7 @@ export class LookupServer implements AsyncDisposable {
     const { settings, acceptor, sockets, state, mailbox, metrics, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
+    this.#accounts = new Accounts(settings.limits);
     this.#users = new UserDatabase({ log: settings.log });
     this.#sockets = sockets;
     this.#state = state;
@@ -129,7 +133,8 @@ export class LookupServer implements AsyncDisposable {
       ready: (id) => this.#pool.ready(id),
       workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => infoText(this.#facts(), loads),
-      rightTo: (question) => rightTo(question, (user) => this.#users.find(user)),
+      rightTo: (id, question) => this.#rightTo(id, question),
+      clientGone: (id, account) => this.#accounts.giveBackClient(id, account),
       loginOf: (uid) => this.#loginOf(uid),
       admin: (worker, { uid, connection, request }) =>
         this.#administration.answer({ worker, connection, uid }, request),
@@ -154,6 +159,7 @@ export class LookupServer implements AsyncDisposable {
         readyChanged: (ids) => acceptor.setReady(ids),
         died: (id, stranded) => {
           this.#directory.workerDied(id);
+          this.#accounts.workerDied(id);
           this.#mailbox.workerDied(id);
           for (const { socket, origin } of stranded) acceptor.assign(socket, origin);
         },
@@ -292,6 +298,14 @@ export class LookupServer implements AsyncDisposable {
     this.#settleStopped();
   }
 
+  /** The client counts from here on, so that many requests at once do not pass the bound together. */
+  async #rightTo(worker: number, question: NameQuestion): Promise<{ right: NameRight; isOver: boolean }> {
+    const { adds = null } = question;
+    const isBounded = adds !== null && !this.#administration.hasReserve(adds.origin.uid);
+    const isOver = isBounded && !this.#accounts.takeClient(worker, adds.origin, adds.isBack);
+    return { right: isOver ? NO_RIGHT : await rightTo(question, (user) => this.#users.find(user)), isOver };
+  }
+
   async #loginOf(uid: number): Promise<string | null> {
     const account = await this.#users.find(uid);
     return account.is === "yes" ? account.login : null;
@@ -350,6 +364,7 @@ export class LookupServer implements AsyncDisposable {
       clients: this.clients,
       capacity: this.#settings.capacity,
       connections: this.#bus.connections,
+      accounts: this.#accounts.stats,
       relayed: this.#bus.relayed,
       workersReplaced: this.#pool.replaced,
       refusals: this.#acceptor.refusals,

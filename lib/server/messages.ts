@@ -186,6 +186,8 @@ export type ToPrimary =
   | { type: "mailbox-release"; connection: number }
   /** Asks for the owner of the name, and the caller's right to it; or, without a name, for the login of a uid. */
   | { type: "ask-right"; id: number; question: NameQuestion }
+  /** A client that counted for this user or address has gone, or did not come to be on. */
+  | { type: "client-gone"; account: string }
   | { type: "ask-login"; id: number; uid: number }
   | { type: "load"; id: number; load: WorkerLoad }
   | { type: "ask-admin"; id: number; question: AdminQuestion }
@@ -214,7 +216,8 @@ export type ToWorker =
   | RelayedDatagram
   /** So many messages wait for a name: whoever is on under it is to be told. */
   | { type: "waiting"; name: string; count: number }
-  | { type: "right"; id: number; right: NameRight }
+  /** `isOver`: the user or address may have no further client. */
+  | { type: "right"; id: number; right: NameRight; isOver?: boolean }
   | { type: "login"; id: number; login: string | null }
   | { type: "ask-load"; id: number }
   | { type: "admin"; id: number; answer: AdminAnswer }

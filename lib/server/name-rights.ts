@@ -4,6 +4,7 @@
 import { loginOfName, nameOfLogin } from "../base/login-names.ts";
 import { foldName } from "../base/names.ts";
 import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
+import type { Origin } from "./origin.ts";
 import type { Account } from "./user-database.ts";
 
 /** Asks the user database, see there. */
@@ -18,6 +19,15 @@ export interface NameQuestion {
   readonly uid: number | null;
   /** Logins belong to no particular user. */
   readonly openNames: boolean;
+  /** A registration that adds a client, which counts for its user or address; null for any other request. */
+  readonly adds?: Entering | null;
+}
+
+/** A client that is not on yet, at this connection. */
+export interface Entering {
+  readonly origin: Origin;
+  /** It says that it was on before. */
+  readonly isBack: boolean;
 }
 
 export async function rightTo({ name, uid, openNames }: NameQuestion, find: FindAccount): Promise<NameRight> {

@@ -67,6 +67,11 @@ export function boundKey({ address, peerUid }: Origin): string {
   return address ?? `uid ${peerUid}`;
 }
 
+/** TCP from this host: nobody vouches for the user, and all users of the host come so. */
+export function isLoopbackTcp({ address }: Origin): boolean {
+  return address !== null && isLoopback(address);
+}
+
 /** The address at which this host reaches the client. */
 export function reachableAt({ address }: Origin): string {
   return address ?? LOOPBACK;

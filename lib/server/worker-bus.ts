@@ -60,7 +60,9 @@ export interface BusOwner {
   ready(id: number): void;
   workerError(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
-  rightTo(question: NameQuestion): Promise<NameRight>;
+  /** @param id of the worker */
+  rightTo(id: number, question: NameQuestion): Promise<{ readonly right: NameRight; readonly isOver: boolean }>;
+  clientGone(id: number, account: string): void;
   loginOf(uid: number): Promise<string | null>;
   /** Does not reject, and the next does not. @param id of the worker */
   admin(id: number, question: AdminQuestion): Promise<AdminAnswer>;
@@ -206,9 +208,12 @@ export class WorkerBus {
         });
         break;
       case "ask-right":
-        void this.#owner.rightTo(message.question).then((right) => {
-          member.worker.send({ type: "right", id: message.id, right });
+        void this.#owner.rightTo(id, message.question).then((answer) => {
+          member.worker.send({ type: "right", id: message.id, ...answer });
         });
+        break;
+      case "client-gone":
+        this.#owner.clientGone(id, message.account);
         break;
       case "ask-login":
         void this.#owner.loginOf(message.uid).then((login) => {

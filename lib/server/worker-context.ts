@@ -7,10 +7,11 @@ import { NONCE_BYTES } from "../crypto/signed-statements.ts";
 import type { Claim, Directory } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
+import { AccountSums } from "./account-sums.ts";
 import { type Announcer, relayPush, replacedPush } from "./announcer.ts";
 import { Bans } from "./bans.ts";
 import type { Connection } from "./connection.ts";
-import { RELAY_UNSENT, UNKNOWN_RETRY_MS } from "./limits.ts";
+import { type Limits, RELAY_UNSENT, UNKNOWN_RETRY_MS } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LongReplies } from "./long-replies.ts";
 import type {
@@ -24,6 +25,8 @@ import type {
   WorkerConfig,
   WorkerLoad,
 } from "./messages.ts";
+import type { Entering, NameQuestion } from "./name-rights.ts";
+import { boundKey, isLoopbackTcp, type Origin } from "./origin.ts";
 import { RareLog } from "./rare-log.ts";
 import { RelayMeter } from "./relay-meter.ts";
 
@@ -61,6 +64,9 @@ export class WorkerContext implements WorkerContextParts {
   /** What strangers can cause. */
   readonly rareLog: RareLog;
   readonly longReplies: LongReplies;
+  /** Of each user and address: rooms, and bytes that wait for it. */
+  readonly rooms: AccountSums;
+  readonly waiting: AccountSums;
   /** Null: no datagrams are passed on. */
   readonly relays: RelayMeter | null;
   readonly connections = new Map<number, Connection>();
@@ -96,6 +102,8 @@ export class WorkerContext implements WorkerContextParts {
     this.directory = parts.directory;
     this.announcer = parts.announcer;
     this.alls = parts.alls;
+    this.rooms = new AccountSums(parts.config.limits.roomsPerAccount);
+    this.waiting = new AccountSums(parts.config.limits.unsentBytesPerAccount);
     this.longReplies = new LongReplies(parts.config.limits);
     this.relays = parts.config.relayRate === 0 ? null : new RelayMeter(parts.config.relayRate);
     this.log = parts.log;
@@ -123,6 +131,9 @@ export class WorkerContext implements WorkerContextParts {
     if (client === null) return;
     connection.client = null;
     this.clients--;
+    this.clientGone(connection);
+    this.rooms.add(connection.origin, -connection.rooms);
+    connection.rooms = 0;
     const { claim } = client;
     if (await this.#removeForSure(claim)) this.log.info("left", { name: claim.name });
   }
@@ -176,8 +187,19 @@ export class WorkerContext implements WorkerContextParts {
   }
 
   /** The owner of the name by the accounts of the host, and the caller. Takes about two seconds at most. */
-  rightTo(name: string, uid: number | null): Promise<NameRight> {
-    const question = { name, uid, openNames: this.config.openNames };
+  async rightTo(name: string, uid: number | null, adds: Entering | null = null): Promise<NameRight> {
+    const question = { name, uid, openNames: this.config.openNames, adds };
+    const { right, isOver } = await this.#askRight(question);
+    if (isOver && adds !== null) throw new DirectoryError("too-many", tooManyClients(adds.origin, this.config.limits));
+    return right;
+  }
+
+  /** A client that rightTo() has let in has gone, or did not come to be on. */
+  clientGone({ origin }: Connection): void {
+    void this.send({ type: "client-gone", account: boundKey(origin) });
+  }
+
+  #askRight(question: NameQuestion): Promise<{ right: NameRight; isOver: boolean }> {
     return this.#ask((id) => ({ type: "ask-right", id, question }));
   }
 
@@ -245,4 +267,13 @@ export class WorkerContext implements WorkerContextParts {
       await sleep(UNKNOWN_RETRY_MS, undefined, { ref: false });
     }
   }
+}
+
+/** Whose bound it is, how high, and what to do. */
+function tooManyClients(origin: Origin, { clientsPerUid, clientsOverLoopback }: Limits): string {
+  if (isLoopbackTcp(origin)) {
+    return `${clientsOverLoopback} clients are on over TCP of this host, and no more may: connect over a Unix socket, or end one`;
+  }
+  const who = origin.address === null ? "your user" : `the address ${origin.address}`;
+  return `${who} has ${clientsPerUid} clients on, and may have no more: end one first`;
 }

@@ -76,6 +76,7 @@ export class Worker {
       limits: config.limits,
       dispatch: (connection, request, out) => dispatch(context, connection, request, out),
       refused: (reason) => context.refused(reason),
+      waiting: ({ origin }, bytes) => context.waiting.add(origin, bytes),
       wantsTls: ({ address }) =>
         context.rareLog.warn("a client speaks TLS, and this server is plain; it needs --insecure", { address }),
       closed: (connection) => this.#closed(connection),
@@ -126,7 +127,7 @@ export class Worker {
         context.answer(message.id, message.text);
         break;
       case "right":
-        context.answer(message.id, message.right);
+        context.answer(message.id, { right: message.right, isOver: message.isOver ?? false });
         break;
       case "login":
         context.answer(message.id, message.login);

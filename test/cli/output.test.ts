@@ -60,7 +60,8 @@ describe("ptalk send, whose reader has gone, ends as the message does", () => {
   it.each(["", "--json"])("delivered: 0 (%j)", async (json) => {
     await using inbox = await receiver();
     const { stdout, stderr } = await bash(alice, `ptalk send ${json} bob hi | true; echo "\${PIPESTATUS[0]}"`);
-    expect({ stdout, stderr }).toEqual({ stdout: "0\n", stderr: "" });
+    const met = json === "" ? /^ptalk: first contact with bob: .*\n$/ : /^$/;
+    expect({ stdout, stderr }).toEqual({ stdout: "0\n", stderr: expect.stringMatching(met) });
     expect(JSON.parse(await inbox.line())).toMatchObject({ type: "message", text: "hi" });
   });
 

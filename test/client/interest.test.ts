@@ -5,18 +5,20 @@ import { LookupServer } from "../../lib/server/lookup-server.ts";
 import { freshStateDir, until } from "../helpers/lookup-server.ts";
 
 let server: LookupServer;
+let home: ReturnType<typeof freshStateDir>;
 let states: ReturnType<typeof freshStateDir>[];
 let open: TalkClient[];
 
 beforeEach(async () => {
   states = [];
   open = [];
-  server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, watchLimit: 2 });
+  home = freshStateDir();
+  server = await LookupServer.start({ listen: "127.0.0.1:0", workers: 0, watchLimit: 2, stateDir: home.path });
 });
 afterEach(async () => {
   await Promise.all(open.map((client) => client.close()));
   await server.stop();
-  for (const state of states) state.remove();
+  for (const state of [home, ...states]) state.remove();
 });
 
 async function on(name: string): Promise<{ client: TalkClient; heard: string[]; received: string[] }> {
@@ -58,8 +60,19 @@ it("watches its partners again after the server has come back", async () => {
   await carol.client.send("bob", "before");
   const { address } = server;
   await server.stop();
-  server = await LookupServer.start({ listen: address, workers: 0, watchLimit: 2 });
+  server = await LookupServer.start({ listen: address, workers: 0, watchLimit: 2, stateDir: home.path });
   await until("all to be back", () => server.clients === 3);
   await bob.client.close();
   await until("both to hear of it", () => [ann, carol].every(({ heard }) => heard.includes("bob left")));
+});
+
+it("knows whether it hears of everybody, how many are on, and names by their beginning", async () => {
+  const [ann] = [await on("ann"), await on("Anton")];
+  expect([ann.client.hearsAll, await ann.client.count()]).toEqual([true, 2]);
+  await on("bob");
+  await until("ann to hear of her partners only", () => !ann.client.hearsAll);
+  expect(await ann.client.count()).toBe(3);
+  expect(await ann.client.names("AN")).toEqual(["ann", "Anton"]);
+  expect(await ann.client.names("")).toEqual(["ann", "Anton", "bob"]);
+  expect(await ann.client.names("x")).toEqual([]);
 });

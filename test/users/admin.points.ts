@@ -1,6 +1,6 @@
 // Administrators on a host with several users, at the default server and at one that root runs.
 import { join } from "node:path";
-import { clients, said } from "./clients.ts";
+import { clients, FIXTURES, said } from "./clients.ts";
 import { hold, type Point, servers, type UserProgram, until, type World } from "./world.ts";
 
 const ON_PORT = ["--server", "127.0.0.1:5519"];
@@ -104,9 +104,39 @@ async function greeting(world: World): Promise<string> {
   return "bob and root are told that alice runs the server, alice is not; `server` names the new one's user, bob";
 }
 
+const MOST = 16; // of one user, on a server with room for 32, as docs/PROTOCOL.md says
+
+async function bounded(world: World): Promise<string> {
+  const { alice, bob, mallory } = world;
+  await serve(world, "--capacity", "32", "--no-mailbox");
+  const names = Array.from({ length: MOST + 2 }, (_, i) => `mal${i}`);
+  const command = [process.execPath, join(FIXTURES, "clients.js"), join(mallory.home, "many"), ...names];
+  const hog = mallory.start(command, { PTALK_AT: "127.0.0.1:5519" });
+  const count = (event: string): number => said(hog).filter((line) => line.event === event).length;
+  await hog.until("every client to be on or refused", () => count("on") + count("error") === names.length);
+  hold(count("on") === MOST, `${count("on")} clients of one user are on`);
+  hold(
+    hog.lines.some((line) => line.includes(`your user has ${MOST} clients on`)),
+    `they hear: ${hog.lines.at(-1)}`,
+  );
+  const refused = await mallory.run([...ON_PORT, "--as", "one-more", "recv"]);
+  hold(refused.status === 69 && refused.stderr.includes("end one first"), `recv: ${refused.status} ${refused.stderr}`);
+  const others = await Promise.all([alice, bob].map((user) => on(user, ...ON_PORT)));
+  hold((await alice.run([...ON_PORT, "send", "bob", "hello"])).status === 0, "alice does not reach bob");
+  hold(
+    others.every((program) => !program.isOver),
+    "another user's client has ended",
+  );
+  await hog.kill();
+  const again = await mallory.run([...ON_PORT, "--as", "mal0-again", "send", "bob", "hello"]);
+  hold(again.status === 0, `mallory after that: ${again.stderr}`);
+  return `${MOST} clients of one user on a server for 32, then 69 with the reason; two other users notice nothing`;
+}
+
 export const points: readonly Point[] = [
   { name: "clients are told whose the default server is", run: greeting },
   { name: "administrators at the default server", run: atDefault },
   { name: "administrators remove and ban, nobody else does", run: removed },
   { name: "wall of an administrator", run: wall },
+  { name: "one user's clients leave room for others", run: bounded },
 ];

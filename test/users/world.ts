@@ -90,15 +90,20 @@ export class User {
 
   start(command: readonly string[], env: NodeJS.ProcessEnv = {}): UserProgram {
     const ids = [`--reuid=${this.uid}`, `--regid=${this.uid}`, "--clear-groups"];
-    const child = spawn("setpriv", [...ids, "--", ...command], {
+    return this.startAsRoot(["setpriv", ...ids, "--", ...command], env);
+  }
+
+  /** In this user's environment, but by root: it becomes the user itself. */
+  startAsRoot([program = "", ...words]: readonly string[], env: NodeJS.ProcessEnv = {}): UserProgram {
+    const child = spawn(program, words, {
       cwd: "/",
       env: { PATH: process.env.PATH, HOME: this.home, LANG: "C.UTF-8", LOGNAME: this.name, USER: this.name, ...env },
       stdio: ["pipe", "pipe", "pipe"],
     });
     child.stdin?.on("error", () => {});
-    const program = new UserProgram(child);
-    this.#world.programs.push(program);
-    return program;
+    const running = new UserProgram(child);
+    this.#world.programs.push(running);
+    return running;
   }
 
   node(file: string, ...args: string[]): UserProgram {
@@ -126,13 +131,15 @@ export class User {
   }
 }
 
-const LOGINS = ["alice", "bob", "mallory"];
+const LOGINS = ["alice", "bob", "mallory", "dave@ad.example"];
 const FIRST_UID = 61_001;
 
 export class World {
   readonly alice: User;
   readonly bob: User;
   readonly mallory: User;
+  /** A login of a directory service. */
+  readonly dave: User;
   readonly root: User;
   readonly programs: UserProgram[] = [];
   readonly #folder: string;
@@ -156,7 +163,7 @@ export class World {
     const file = join(folder, "passwd");
     writeFileSync(file, passwd, { mode: 0o644 });
     mustRun("mount", "--bind", file, "/etc/passwd");
-    [this.alice, this.bob, this.mallory] = users as [User, User, User];
+    [this.alice, this.bob, this.mallory, this.dave] = users as [User, User, User, User];
     this.root = new User(this, "root", 0, mkdtempSync(join(folder, "root-")));
     mkdirSync(SERVICE_FOLDER, { recursive: true });
     mustRun("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", SERVICE_FOLDER);

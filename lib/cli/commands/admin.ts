@@ -73,8 +73,8 @@ async function run(
 ): Promise<void> {
   const { config, json } = await commandContext(command);
   const { ServerAdministration } = await import("../../client/administration.ts");
-  const { server, stateDir, insecure } = config;
-  await using administration = await ServerAdministration.connect({ server, stateDir, insecure });
+  const { server, stateDir, insecure, ca } = config;
+  await using administration = await ServerAdministration.connect({ server, stateDir, insecure, ca });
   await use(administration, json);
 }
 

@@ -1,4 +1,5 @@
 // `ptalk agent [start|stop|status]`: on without a terminal. Without a word in the foreground, as a service manager wants it.
+import { resolve } from "node:path";
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
@@ -61,11 +62,12 @@ async function start(_options: unknown, command: Command): Promise<void> {
   using life = watchShutdown();
   const { startAgent, AgentFailed } = await import("../agent/start.ts");
   const { logoutFacts, logoutWarning } = await import("../agent/logout.ts");
-  const { stateDir, server, serverConfigured, insecure } = context.config;
+  const { stateDir, server, serverConfigured, insecure, ca } = context.config;
   const name = ownName(context.config);
   const args = ["--as", name, "--state-dir", stateDir];
   if (serverConfigured) args.push("--server", server);
   if (insecure) args.push("--insecure");
+  if (ca !== undefined) args.push("--ca", resolve(ca));
   const find = (pid: number): AgentState | undefined => listAgents().find((agent) => agent.pid === pid);
   const pid = await startAgent({
     stateDir,

@@ -57,7 +57,7 @@ async function printWords(words: readonly string[], command: Command, commands: 
   const found = await complete(words, {
     commands,
     globals,
-    names: async () => namesOn((await commandContext(command)).config),
+    names: async (prefix) => namesOn(prefix, (await commandContext(command)).config),
   });
   if (found.length > 0) await print(found.join("\n"));
 }

@@ -80,10 +80,10 @@ async function sendToAll(
 }
 
 /** Where no server is, nobody but root may. */
-async function isAdministrator({ server, stateDir, insecure }: Config): Promise<boolean> {
+async function isAdministrator({ server, stateDir, insecure, ca }: Config): Promise<boolean> {
   const { ServerAdministration } = await import("../../client/administration.ts");
   try {
-    await using administration = await ServerAdministration.connect({ server, stateDir, insecure });
+    await using administration = await ServerAdministration.connect({ server, stateDir, insecure, ca });
     return await administration.isAllowed();
   } catch (error) {
     if (error instanceof TalkError && error.code === "unreachable") return false;

@@ -63,7 +63,7 @@ export async function checkService(): Promise<Finding> {
   }
 }
 
-export type ServerSettings = Pick<Config, "server" | "serverConfigured" | "insecure" | "stateDir">;
+export type ServerSettings = Pick<Config, "server" | "serverConfigured" | "insecure" | "ca" | "stateDir">;
 
 /** Greets the server, as every client begins. */
 export async function checkServer(settings: ServerSettings): Promise<Finding> {
@@ -85,11 +85,12 @@ export async function checkServer(settings: ServerSettings): Promise<Finding> {
   }
 }
 
-async function greeting({ server, insecure, stateDir }: ServerSettings): Promise<string> {
+async function greeting({ server, insecure, ca, stateDir }: ServerSettings): Promise<string> {
   let certificate: string | undefined;
   const connection = await ServerConnection.open({
     address: parseServerAddress(server),
     insecure,
+    ca,
     timeoutMs: PATIENCE_MS,
     checkCertificate: (shown) => {
       certificate = fingerprint(shown);
@@ -98,6 +99,7 @@ async function greeting({ server, insecure, stateDir }: ServerSettings): Promise
   const impatient = setTimeout(() => connection.close(), PATIENCE_MS);
   try {
     const { version } = await connection.hello();
+    if (connection.transport === "tls" && ca !== undefined) return `ptalk ${version}, TLS, by an authority of ${ca}`;
     if (certificate === undefined) return `ptalk ${version}, plain TCP`;
     new KnownServers(stateDir).check(server, certificate); // not remembered: that is for who talks
     return `ptalk ${version}, TLS, certificate ${certificate}`;

@@ -18,12 +18,14 @@ export async function claim({ key: file }: { readonly key?: string }, command: C
   const name = ownName(config);
   const also = file === undefined ? null : readPublicKey(file);
   const { claimName } = await import("../../client/claim-name.ts");
-  const { server, stateDir, insecure, timeout } = config;
+  const { server, stateDir, insecure, ca, timeout } = config;
   const timeoutMs = milliseconds(timeout) ?? DEFAULT_TIMEOUT_MS;
   const signal = AbortSignal.timeout(timeoutMs);
-  const { attested } = await claimName({ name, server, stateDir, insecure, also, signal }).catch((error: unknown) => {
-    throw signal.aborted ? TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`, error) : error;
-  });
+  const { attested } = await claimName({ name, server, stateDir, insecure, ca, also, signal }).catch(
+    (error: unknown) => {
+      throw signal.aborted ? TalkError.unreachable(server, `no answer within ${seconds(timeoutMs)}`, error) : error;
+    },
+  );
   const own = loadOrCreateIdentity(keyFile(stateDir)).fingerprint;
   const bound = also === null ? own : fingerprint(Buffer.from(also, "base64"));
   if (json) return printJson({ name, server, fingerprint: bound, attested });

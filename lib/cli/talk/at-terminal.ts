@@ -11,6 +11,9 @@ import { Idle } from "./idle.ts";
 import { type TerminalView, terminalView } from "./terminal-view.ts";
 import { startHook, withClient } from "./with-client.ts";
 
+/** Names of one answer, at most. */
+const ANSWER_NAMES = 100;
+
 /** Earlier messages shown when a conversation begins: enough to know where one was. */
 const PAST_SHOWN = 5;
 
@@ -47,6 +50,10 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
     using idle = new Idle({ tell: (state) => void client.setStatus(state).catch(() => {}) }); // the next one tells it
     using _typing = onTyping(() => idle.typed());
     using shown = terminalView({
+      namesThatBegin: (beginning) => {
+        if (client.hearsAll) return null;
+        return client.names(beginning).then((names) => ({ names, areAll: names.length < ANSWER_NAMES }));
+      },
       onStatus: (state) => (state === "away" ? idle.away() : idle.back()),
       onLine: (line) => lines.push(line),
       onEnd: () => lines.end(),
@@ -74,13 +81,16 @@ export async function talkAtTerminal({ name, partner }: TalkOptions, config: Con
 
 // For Tab and the first line, so a server that cannot answer now is no reason to say anything.
 function learnNames(client: TalkConnection, view: TerminalView): void {
-  client.all().then(
-    (clients) => {
-      view.know(clients.map(({ name }) => name));
-      view.crowd(clients.length);
-    },
-    () => {},
-  );
+  const learn = async (): Promise<void> => {
+    if (!client.hearsAll) {
+      view.crowd(await client.count());
+      return;
+    }
+    const clients = await client.all();
+    view.know(clients.map(({ name }) => name));
+    view.crowd(clients.length);
+  };
+  learn().catch(() => {});
 }
 
 function onTyping(typed: () => void): Disposable {

@@ -1,6 +1,7 @@
 // A conversation on a person's terminal: what is under way stands above the prompt and moves up, marked, when its fate is
 // known. Knows the terminal and the texts; nothing of the client.
 
+import { withTimeout } from "../../base/async.ts";
 import type { Environment } from "../../base/files.ts";
 import { foldName } from "../../base/names.ts";
 import type { PeerEvent } from "../../client/types.ts";
@@ -52,6 +53,13 @@ const PROMPT = "> ";
 /** Names remembered for Tab. */
 const NAMES_LIMIT = 10_000;
 
+/** Ms for which an answer about a beginning counts. */
+const ASKED_MS = 5_000;
+/** Ms that Tab waits for the server: a person does. */
+const ASK_MS = 1_000;
+/** Beginnings whose answers are remembered. */
+const ASKED_LIMIT = 100;
+
 /** Partners that Tab goes through first. */
 const PARTNERS_LIMIT = 50;
 
@@ -72,6 +80,13 @@ export interface TerminalViewOptions {
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly env?: Environment;
+  /** Names that begin so, and whether these are all; null while know() is told all that come. */
+  readonly namesThatBegin?: (beginning: string) => Promise<FoundNames> | null;
+}
+
+export interface FoundNames {
+  readonly names: readonly string[];
+  readonly areAll: boolean;
 }
 
 export interface TerminalView extends View {
@@ -89,6 +104,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   const past: PastStyle = { timeFormat: options.timeFormat, marks, paint };
   const names = new Map<string, string>();
   /** The partners of this conversation, the latest at the end. */
+  /** Beginnings that were asked for lately, folded: until when the answer counts, and whether it holds all names. */
+  const asked = new Map<string, { until: number; areAll: boolean }>();
   const partners = new Map<string, string>();
   const pending = new Map<string, Outgoing>();
   const files = new Map<string, FileNews>();
@@ -102,6 +119,8 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
       commands: TALK_COMMANDS,
       slashCommands: SLASH_COMMANDS,
       names: () => names.values(),
+      ask: (beginning) => ask(beginning),
+      isPartial: (beginning) => asked.get(foldName(beginning))?.areAll === false,
       partners: () => [...partners.values()].reverse(),
       prefix: () => (hasPartner ? "@" : ""), // to a partner a name is text
       fold: foldName,
@@ -118,7 +137,26 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
   const show = (lines: readonly string[]): void => void terminal.print(lines).catch(() => {});
   const say = (text: string): void => show(escapeControlsByLine(text).map((line) => paint("dim", `* ${line}`)));
   const know = (name: string): void => {
-    if (names.size < NAMES_LIMIT) names.set(foldName(name), name);
+    names.delete(foldName(name)); // to the end
+    names.set(foldName(name), name);
+    const [oldest] = names.keys();
+    if (names.size > NAMES_LIMIT && oldest !== undefined) names.delete(oldest);
+  };
+  const ask = (beginning: string): Promise<void> | null => {
+    const folded = foldName(beginning);
+    if ((asked.get(folded)?.until ?? 0) > performance.now()) return null;
+    const question = options.namesThatBegin?.(beginning) ?? null;
+    if (question === null) return null;
+    const none: FoundNames = { names: [], areAll: true };
+    return withTimeout(ASK_MS, question, none)
+      .catch(() => none)
+      .then((found) => {
+        for (const name of found.names) know(name);
+        asked.delete(folded);
+        asked.set(folded, { until: performance.now() + ASKED_MS, areAll: found.areAll });
+        const [oldest] = asked.keys();
+        if (asked.size > ASKED_LIMIT && oldest !== undefined) asked.delete(oldest);
+      });
   };
   const talksWith = (name: string): void => {
     know(name);

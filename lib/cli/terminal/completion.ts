@@ -11,19 +11,28 @@ export interface Completion {
 /** Choices shown at once. */
 export const CHOICES_LIMIT = 60;
 
+/** What stands before a word that can be completed, and what there is of the word. */
+const WORD = /^(\s*(?:\/(?:to|msg|ignore|unignore|wait|leave|cancel)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu;
+
+/** The beginning of the name that is being written; null where no name can stand. */
+export function nameBefore(before: string): string | null {
+  const [, head = "", typed] = WORD.exec(before) ?? [];
+  return typed === undefined || head.endsWith("/") ? null : typed;
+}
+
 /**
  * @param before the line's text left of the cursor
  * @param fold the form in which names are compared
+ * @param isPartial more names fit than these, so what they have in common says nothing
  */
 export function complete(
   before: string,
   commands: readonly string[],
   names: Iterable<string>,
   fold: (text: string) => string,
+  isPartial = false,
 ): Completion {
-  const word = /^(\s*(?:\/(?:to|msg|ignore|unignore|wait|leave|cancel)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu.exec(
-    before,
-  );
+  const word = WORD.exec(before);
   if (word === null) return { choices: [] };
   const [, head = "", typed = ""] = word;
   const onlyCommands = head.endsWith("/");
@@ -36,7 +45,7 @@ export function complete(
   if (fitting.length === 1) return { before: `${head}${only} `, choices: [] };
   const common = commonStart(fitting.map(fold));
   // Folding may change lengths, so what is typed is only replaced where the common start is longer.
-  const longer = common.length > wanted.length ? common : typed;
+  const longer = common.length > wanted.length && !isPartial ? common : typed;
   return { before: head + longer, choices: fitting.slice(0, CHOICES_LIMIT) };
 }
 

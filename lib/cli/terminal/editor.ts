@@ -1,5 +1,5 @@
 // Keys in, edited line and intentions out: what each key means. Pure; knows neither screen nor streams.
-import { type Completion, Cycle, complete, inTurn, isNothingTyped } from "./completion.ts";
+import { type Completion, Cycle, complete, inTurn, isNothingTyped, nameBefore } from "./completion.ts";
 import { History } from "./history.ts";
 import type { Key } from "./keys.ts";
 import * as edit from "./line.ts";
@@ -11,6 +11,8 @@ export type Intention =
   | { readonly type: "submit"; readonly line: string }
   | { readonly type: "choices"; readonly choices: readonly string[] }
   | { readonly type: "bell" }
+  /** Completes when this is fulfilled, if the line is still the same: press Tab again. */
+  | { readonly type: "ask"; readonly answer: Promise<void> }
   /** `cleared`: a half-typed line is gone; Ctrl-Y brings it back. */
   | { readonly type: "interrupt"; readonly cleared: boolean }
   | { readonly type: "suspend" }
@@ -26,6 +28,10 @@ export interface CompletionSource {
   /** What stands before a name on an empty line. */
   readonly prefix: () => string;
   readonly names: () => Iterable<string>;
+  /** Learns the names that begin so, from elsewhere. Null: those that are known will do. The promise does not reject. */
+  readonly ask?: (beginning: string) => Promise<void> | null;
+  /** More names begin so than it has learnt. */
+  readonly isPartial?: (beginning: string) => boolean;
   /** The form in which names are compared. */
   readonly fold: (text: string) => string;
 }
@@ -204,14 +210,18 @@ export class Editor {
   #complete(): Intention {
     if (this.#cycle !== undefined) return this.#step(1);
     const { text, cursor } = this.#line;
-    const { commands, slashCommands, names, partners, prefix, fold } = this.#completion;
+    const { commands, slashCommands, names, ask, isPartial, partners, prefix, fold } = this.#completion;
     const typed = text.slice(0, cursor);
+    const name = nameBefore(typed);
+    const answer = name === null ? null : ask?.(name);
+    if (answer) return { type: "ask", answer };
     if (isNothingTyped(typed)) {
       this.#cycle = new Cycle(typed, text.slice(cursor), inTurn(partners(), names(), fold), prefix());
       return this.#step(1);
     }
     const words = /^\s*\//.test(typed) ? slashCommands : commands;
-    const { before, choices }: Completion = complete(typed, words, names(), fold);
+    const some = name !== null && isPartial?.(name) === true;
+    const { before, choices }: Completion = complete(typed, words, names(), fold, some);
     if (before === undefined) return BELL;
     if (choices.length > 0 && before === typed) {
       const fitting = new Set(choices);

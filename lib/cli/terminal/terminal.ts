@@ -166,12 +166,22 @@ export class Terminal implements Disposable {
     if (intention.type === "submit") this.#options.onLine(intention.line);
     else if (intention.type === "choices")
       this.print([intention.choices.map(escapeControls).join("  ")]).catch(() => {});
+    else if (intention.type === "ask") this.#completeAfter(intention.answer);
     else if (intention.type === "bell") this.#options.output.write(BELL);
     else if (intention.type === "interrupt") this.#options.onInterrupt(intention.cleared);
     // As the terminal itself would in cooked mode: to the whole foreground process group.
     else if (intention.type === "suspend") process.kill(0, "SIGTSTP");
     else if (intention.type === "clear") this.#screen.repaint();
     else if (intention.type === "end") this.#options.onEnd();
+  }
+
+  /** Unless the person has gone on: what comes late changes no line. */
+  #completeAfter(answer: Promise<void>): void {
+    const { text, cursor } = this.#editor;
+    void answer.then(() => {
+      const isSame = this.#editor.text === text && this.#editor.cursor === cursor;
+      if (this.#open && isSame) this.#pressAll([{ type: "key", name: "tab" }]);
+    });
   }
 
   readonly #onResize = (): void => this.#screen.resized();

@@ -107,10 +107,10 @@ export class TopReader implements AsyncDisposable {
   }
 
   async #connect(): Promise<ServerMonitor> {
-    const { server, stateDir, insecure } = this.#config;
+    const { server, stateDir, insecure, ca } = this.#config;
     const signal = AbortSignal.timeout(CONNECT_LIMIT_MS);
     try {
-      return await ServerMonitor.connect({ server, stateDir, insecure, timeoutMs: CONNECT_LIMIT_MS, signal });
+      return await ServerMonitor.connect({ server, stateDir, insecure, ca, timeoutMs: CONNECT_LIMIT_MS, signal });
     } catch (error) {
       if (!signal.aborted) throw error;
       throw TalkError.unreachable(server, `no answer within ${CONNECT_LIMIT_MS / 1000} s`, error);

@@ -98,8 +98,8 @@ export class NameLog {
   }
 
   /** @throws DirectoryError `full` if the name is not bound, and there is no room for one more of this key */
-  checkRoom(folded: string, key: string): void {
-    this.#names.checkRoom(folded, key);
+  checkRoom(folded: string, key: string, holder?: NameHolderIds): void {
+    this.#names.checkRoom(folded, key, holder);
   }
 
   /** Whether the name is that key's, and a line of the last days says so: then there is nothing to add. */
@@ -146,7 +146,7 @@ export class NameLog {
    * @throws the system's error (ENOSPC, EDQUOT…) if a new name could not be written; then it is not bound
    */
   bind(folded: string, key: string, holder: NameHolderIds = {}): void {
-    if (this.isFresh(folded, key, holder) || !this.#names.canBind(folded, key)) return;
+    if (this.isFresh(folded, key, holder) || !this.#names.canBind(folded, key, holder)) return;
     const isKnown = this.#names.says({ folded, key, ...holder });
     try {
       this.#append({ folded, key, day: today(), ...holder });

@@ -190,7 +190,7 @@ export class ShmDirectory implements Directory {
     return this.#change(() => {
       this.#names.refresh();
       const grant = checkRight(this.#lineOf(folded), key, this.#table.find(name), right);
-      this.#names.checkRoom(folded, grant.key);
+      this.#names.checkRoom(folded, grant.key, grant.holder);
       this.#names.bind(folded, grant.key, grant.holder);
     });
   }
@@ -302,7 +302,7 @@ export class ShmDirectory implements Directory {
     const { isOwn, key, holder } = checkRight(this.#lineOf(folded), entry.key, before, request.right);
     const decision = decide(request, before, before !== null && this.isLive(before.place), isOwn);
     if (decision === "done" && before !== null) return { handle: before, before, isNew: false };
-    this.#names.checkRoom(folded, key);
+    this.#names.checkRoom(folded, key, holder);
     if (before !== null) {
       this.#names.bind(folded, key, holder); // first: if that fails, the older row stays
       return { handle: this.#table.replace(before.slot, { entry, claimId, place }), before, isNew: true };

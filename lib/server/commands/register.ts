@@ -74,10 +74,16 @@ async function enter(
   context.registering.set(connection.id, pending);
   let registered: Registered;
   let right: NameRight;
+  const entering = connection.client === null ? { origin: connection.origin, isBack: request.takeover !== null } : null;
+  let isCounted = false;
   try {
     const follows = followedBy(connection, request.key);
-    right = { ...(await rightOfSpeaker(context, request.name, signed, request.munge)), follows };
+    right = { ...(await rightOfSpeaker(context, request.name, signed, request.munge, entering)), follows };
+    isCounted = entering !== null;
     registered = await write(context, connection, request, { claimId, right });
+  } catch (error) {
+    if (isCounted) context.clientGone(connection);
+    throw error;
   } finally {
     context.registering.delete(connection.id);
   }

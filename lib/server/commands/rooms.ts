@@ -23,6 +23,15 @@ export const join: Handler = async (context, connection, [name]) => {
     if (rooms.length >= MAX_ENTRY_ROOMS) {
       throw new DirectoryError("too-many", `a client is in at most ${MAX_ENTRY_ROOMS} rooms: PART from one first`);
     }
+    if (!context.rooms.add(connection.origin, 1)) {
+      context.rooms.add(connection.origin, -1);
+      const { roomsPerAccount } = context.config.limits;
+      throw new DirectoryError(
+        "too-many",
+        `the clients of your user or address are in ${roomsPerAccount} rooms, and may be in no more: PART from some`,
+      );
+    }
+    connection.rooms++;
     return [...rooms, room];
   });
 };
@@ -30,7 +39,13 @@ export const join: Handler = async (context, connection, [name]) => {
 /** A client that is not in the room stays out of it. */
 export const part: Handler = async (context, connection, [name]) => {
   const room = readRoom(name as string);
-  await change(context, connection, (rooms) => rooms.filter((other) => other !== room));
+  await change(context, connection, (rooms) => {
+    if (rooms.includes(room) && connection.rooms > 0) {
+      connection.rooms--;
+      context.rooms.add(connection.origin, -1);
+    }
+    return rooms.filter((other) => other !== room);
+  });
 };
 
 /** For any client: a sender to a room need not be in it. */

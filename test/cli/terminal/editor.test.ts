@@ -40,6 +40,43 @@ describe("Tab", () => {
     expect(one.text).toBe("alice hi");
   });
 
+  it("asks for names that it does not know, once, and completes what the answer allows", async () => {
+    const known = new Set(["bob"]);
+    const asked: string[] = [];
+    const one = new Editor({
+      commands: ["All"],
+      slashCommands: ["to"],
+      names: () => known,
+      ask: (beginning) => {
+        if (asked.includes(beginning)) return null;
+        asked.push(beginning);
+        return Promise.resolve().then(() => {
+          for (const name of ["dana", "danb"]) if (name.startsWith(beginning)) known.add(name);
+        });
+      },
+      isPartial: (beginning) => beginning === "d",
+      partners: () => [],
+      prefix: () => "",
+      fold: foldName,
+    });
+    const tab = async (): Promise<string> => {
+      const intention = one.press({ type: "key", name: "tab" });
+      if (intention.type === "ask") await intention.answer;
+      return intention.type;
+    };
+    type(one, "d");
+    expect(await tab()).toBe("ask");
+    expect(one.text).toBe("d"); // nothing has changed yet
+    // There are more with a "d" than it was told of: "dan" would be too much.
+    expect([await tab(), one.text]).toEqual(["choices", "d"]);
+    type(one, "a");
+    expect([await tab(), await tab(), one.text]).toEqual(["ask", "redraw", "dan"]);
+    expect(asked).toEqual(["d", "da"]);
+    press(one, "ctrl-u");
+    type(one, "/t");
+    expect([await tab(), one.text]).toEqual(["redraw", "/to "]); // no name can stand there
+  });
+
   it("with a partner makes one message for another of it: a name alone would be text", () => {
     const one = editor({ hasPartner: true });
     press(one, "tab", "tab");
