@@ -1,5 +1,5 @@
 // ptalk's public face: what a program imports from "ptalk". The POSIX primitives are in "ptalk/ipc".
-export { TalkError, type TalkErrorCode } from "./base/errors.ts";
+export { TalkError, type TalkErrorCode, type TriedWay, type WayAnswer } from "./base/errors.ts";
 export {
   type ServerInfo,
   ServerMonitor,

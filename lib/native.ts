@@ -163,6 +163,10 @@ export interface Native {
   /** Datagrams one behind the other in `bytes`, all to one address, in as few calls of the kernel as it takes: 0, or the last errno. */
   udpSendMany(fd: number, bytes: Uint8Array, lengths: Int32Array, count: number, address: string, port: number): number;
   udpClose(fd: number): void;
+  /** The callback of udpReceive is told this when ICMP errors have come. */
+  readonly udpErrorsCame: number;
+  /** What ICMP has said of datagrams that went out: errno, port and address, of each; told once. */
+  udpErrors(fd: number): (number | string)[];
   readonly udpBatch: number;
   readonly udpMetaWords: number;
   /**

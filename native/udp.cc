@@ -3,6 +3,7 @@
 // JavaScript's own, and JavaScript is called once for all of it.
 #include "udp.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
@@ -21,12 +22,25 @@ static bool Parse(const char* address, int port, bool ipv6, sockaddr_in6* to) {
 
 static socklen_t Length(bool ipv6) { return ipv6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in); }
 
+// An error that a datagram before this one has met: the kernel tells it once, in place of sending.
+static bool IsOfAnother(int error) {
+  return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EACCES || error == EPROTO ||
+         error == ENOPROTOOPT || error == EHOSTDOWN || error == EMSGSIZE || error == EOPNOTSUPP;
+}
+
 UdpSocket::UdpSocket(Napi::Env env, int fd, bool ipv6)
     : env(env), fd(fd), ipv6(ipv6), context(env, "ptalk:udp") {}
 
 void UdpSocket::OnReadable(uv_poll_t* poll, int status, int) {
   auto* socket = static_cast<UdpSocket*>(poll->data);
-  const int result = socket->Receive(status);
+  // Errors first: until they are read the kernel reports them in place of something else, and the socket stays readable.
+  if (status != 0 && socket->TellErrors()) status = 0;
+  if (socket->closing) return;
+  int result = socket->Receive(status);
+  if (result < 0 && IsOfAnother(-result) && socket->TellErrors()) {
+    if (socket->closing) return;
+    result = socket->Receive(0);
+  }
   if (result == -EAGAIN) return;
   if (result >= 0) {
     socket->failures = 0;
@@ -54,6 +68,46 @@ int UdpSocket::Receive(int status) {
     result = recvmmsg(fd, headers, kUdpBatch, MSG_DONTWAIT, nullptr);
   } while (result < 0 && errno == EINTR);
   return result < 0 ? -errno : result;
+}
+
+// Whether there were any. The poll goes on: libuv stops it where the socket reports an error.
+bool UdpSocket::TellErrors() {
+  if (!ReadErrors()) return false;
+  failures = 0;
+  uv_poll_start(&poll, UV_READABLE, OnReadable);
+  if (!errors.empty()) Call(kUdpErrorsCame);
+  return true;
+}
+
+// What ICMP has said of datagrams of ours: who was meant, and the errno that it stands for. Of a size (EMSGSIZE) it is not believed.
+// Whether there was any.
+bool UdpSocket::ReadErrors() {
+  bool any = false;
+  for (int i = 0; i < kUdpBatch * 4; i++) {
+    UdpError found = {};
+    char control[256];
+    msghdr message = {};
+    message.msg_name = &found.to;
+    message.msg_namelen = sizeof found.to;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return any;
+    any = true;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+      const bool is4 = header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_RECVERR;
+      const bool is6 = header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_RECVERR;
+      if (!is4 && !is6) continue;
+      sock_extended_err extended;
+      memcpy(&extended, CMSG_DATA(header), sizeof extended);
+      found.error = static_cast<int>(extended.ee_errno);
+      // Linux makes "host unreachable" of a firewall's prohibition (RFC 1812 section 5.2.7.1: codes 9, 10 and 13).
+      const bool unreachable4 = extended.ee_origin == SO_EE_ORIGIN_ICMP && extended.ee_type == 3;
+      if (unreachable4 && (extended.ee_code == 9 || extended.ee_code == 10 || extended.ee_code == 13)) found.error = EACCES;
+    }
+    const bool counts = found.error != 0 && found.error != EMSGSIZE;
+    if (counts && errors.size() < kUdpErrors) errors.push_back(found);
+  }
+  return any;
 }
 
 void UdpSocket::Describe(int i) {
@@ -124,6 +178,10 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   const int probe6 = IPV6_PMTUDISC_PROBE;
   setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe4, sizeof probe4);
   if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe6, sizeof probe6);
+  // What ICMP says of the others is told, see ReadErrors().
+  const int on = 1;
+  setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+  if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
   // As much of it as the system allows (net.core.rmem_max).
   const int bytes = Int(info, 3);
   setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
@@ -198,6 +256,28 @@ static Napi::Value UdpRead(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), result);
 }
 
+// udpErrors(fd): [errno, port, address…] of the ICMP errors that have come; they are told once.
+static Napi::Value UdpErrors(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  UdpSocket* socket = Find(info);
+  Napi::Array told = Napi::Array::New(env);
+  if (socket == nullptr) return told;
+  for (const UdpError& one : socket->errors) {
+    char text[INET6_ADDRSTRLEN];
+    const bool is6 = one.to.sin6_family == AF_INET6;
+    if (is6) {
+      uv_ip6_name(&one.to, text, sizeof text);
+    } else {
+      uv_ip4_name(reinterpret_cast<const sockaddr_in*>(&one.to), text, sizeof text);
+    }
+    told.Set(told.Length(), Napi::Number::New(env, one.error));
+    told.Set(told.Length(), Napi::Number::New(env, ntohs(one.to.sin6_port)));
+    told.Set(told.Length(), Napi::String::New(env, text));
+  }
+  socket->errors.clear();
+  return told;
+}
+
 // udpSource(fd, i): the address of datagram i of the present batch, as text.
 static Napi::Value UdpSource(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -245,10 +325,11 @@ static napi_value UdpSend(napi_env env, napi_callback_info info) {
     error = EINVAL;
   } else {
     ssize_t sent;
+    int attempts = 0;
     do {
       sent = sendto(fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&to),
                     Length(found->second->ipv6));
-    } while (sent < 0 && errno == EINTR);
+    } while (sent < 0 && (errno == EINTR || (IsOfAnother(errno) && attempts++ == 0)));
     if (sent < 0) error = errno;
   }
   napi_value result;
@@ -276,9 +357,10 @@ static int SendRun(UdpSocket* socket, uint8_t* bytes, size_t length, uint16_t se
     memcpy(CMSG_DATA(header), &segment, sizeof segment);
   }
   ssize_t sent;
+  int attempts = 0;
   do {
     sent = sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
+  } while (sent < 0 && (errno == EINTR || (IsOfAnother(errno) && attempts++ == 0)));
   return sent < 0 ? errno : 0;
 }
 
@@ -345,9 +427,11 @@ void AddUdp(Napi::Env env, Napi::Object exports) {
   Add(env, exports, "udpReceive", UdpReceive);
   Add(env, exports, "udpRead", UdpRead);
   Add(env, exports, "udpSource", UdpSource);
+  Add(env, exports, "udpErrors", UdpErrors);
   AddRaw(env, exports, "udpSend", UdpSend);
   Add(env, exports, "udpSendMany", UdpSendMany);
   Add(env, exports, "udpClose", UdpClose);
+  exports.Set("udpErrorsCame", Napi::Number::New(env, kUdpErrorsCame));
   exports.Set("udpBatch", Napi::Number::New(env, kUdpBatch));
   exports.Set("udpMetaWords", Napi::Number::New(env, kUdpMetaWords));
 }

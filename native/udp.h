@@ -5,6 +5,9 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "environment.h"
 
 namespace ptalk {
@@ -12,7 +15,15 @@ namespace ptalk {
 constexpr int kUdpBatch = 32;     // datagrams read at once
 constexpr int kUdpMetaWords = 7;  // what is told of each: see udpReceive
 constexpr size_t kUdpSegments = 48;  // sent at once: of 1,200 bytes each they fit the largest datagram (65,507 bytes)
+constexpr size_t kUdpErrors = 32;  // ICMP errors kept until they are asked for; more at once are forgotten
+constexpr int kUdpErrorsCame = INT32_MIN;  // in place of how many datagrams have come
 constexpr int kUdpFailures = 16;  // in a row, after which a socket is not read any more: the loop would spin
+
+// What came back for a datagram (ip(7), IP_RECVERR).
+struct UdpError {
+  sockaddr_in6 to;
+  int error;
+};
 
 struct UdpSocket {
   UdpSocket(Napi::Env env, int fd, bool ipv6);
@@ -37,7 +48,11 @@ struct UdpSocket {
   iovec slots[kUdpBatch];
   sockaddr_in6 names[kUdpBatch];
 
+  std::vector<UdpError> errors;
+
   int Receive(int status);
+  bool ReadErrors();
+  bool TellErrors();
   void Describe(int i);
 
  private:

@@ -77,9 +77,26 @@ export type Remedy =
   /** Another program of this user has the name. */
   | "own-session"
   /** Subject: the name, a login name of the server's host. */
-  | "reserved-name";
+  | "reserved-name"
+  /** Subject: the name of a peer that does not answer. */
+  | "doctor-peer";
+
+/**
+ * What a way to a peer has answered. "nothing"; "refused": its host has nothing at that port (ICMP); "forbidden": a firewall of this host
+ * does not let it out; "prohibited": one on the way does not let it through (ICMP); "unreachable": its host is not there (ICMP); "no-route":
+ * there is no way to that network from here.
+ */
+export type WayAnswer = "nothing" | "refused" | "forbidden" | "prohibited" | "unreachable" | "no-route";
+
+/** A way to a peer that was tried in vain. */
+export interface TriedWay {
+  /** "10.1.0.12:4000"; null for the relay. */
+  readonly endpoint: string | null;
+  readonly answer: WayAnswer;
+}
 
 export interface TalkErrorOptions extends ErrorOptions {
+  readonly tried?: readonly TriedWay[];
   readonly remedy?: Remedy;
   readonly subject?: string;
 }
@@ -93,9 +110,16 @@ export class TalkError extends Error {
   readonly remedy: Remedy | null;
   /** Whom or what the remedy is about; of a usage error in a call of the library, the option or argument. */
   readonly subject: string | null;
+  /** Of a message that nobody has answered: the ways to its receiver, each with its answer. Else empty. */
+  readonly tried: readonly TriedWay[];
 
-  constructor(code: TalkErrorCode, message: string, { remedy, subject, ...options }: TalkErrorOptions = {}) {
+  constructor(
+    code: TalkErrorCode,
+    message: string,
+    { remedy, subject, tried = [], ...options }: TalkErrorOptions = {},
+  ) {
     super(message, options);
+    this.tried = tried;
     this.code = code;
     this.remedy = remedy ?? null;
     this.subject = subject ?? null;
@@ -119,6 +143,12 @@ export class TalkError extends Error {
   static unconfirmed(to: string, reason: string, cause?: unknown): TalkError {
     const warning = "it may have arrived; sending again may double it";
     return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
+  }
+  /** Nobody has answered. @param reason as for notDelivered(), which says what was tried, too @param isExposed it may have arrived */
+  static noAnswer(to: string, reason: string, tried: readonly TriedWay[], isExposed: boolean): TalkError {
+    const why = `${reason}${triedText(tried)}`;
+    const { code, message } = isExposed ? TalkError.unconfirmed(to, why) : TalkError.notDelivered(to, why);
+    return new TalkError(code, message, { remedy: "doctor-peer", subject: printable(to), tried });
   }
   static noKey(to: string): TalkError {
     return new TalkError("no-key", `nothing can be left for ${quote(to)}: nobody knows a key of that name`);
@@ -214,6 +244,27 @@ export class TalkError extends Error {
   static internal(reason: string, cause?: unknown): TalkError {
     return new TalkError("internal", reason, { cause });
   }
+}
+
+const ANSWER_TEXTS: Readonly<Record<WayAnswer, string>> = {
+  nothing: "no answer",
+  refused: "its host says that nothing listens there",
+  forbidden: "a firewall of this host forbids it",
+  prohibited: "a firewall on the way forbids it",
+  unreachable: "that host cannot be reached",
+  "no-route": "no way to that network from here",
+};
+
+const SHOWN_WAYS = 4; // of at most eight and the relay: one or two lines
+
+/** " (10.1.0.12:4000: no answer; no relay)" */
+function triedText(tried: readonly TriedWay[]): string {
+  if (tried.length === 0) return "";
+  const direct = tried.filter(({ endpoint }) => endpoint !== null);
+  const parts = direct.slice(0, SHOWN_WAYS).map(({ endpoint, answer }) => `${endpoint}: ${ANSWER_TEXTS[answer]}`);
+  if (direct.length > SHOWN_WAYS) parts.push(`${direct.length - SHOWN_WAYS} more: no answer`);
+  parts.push(direct.length < tried.length ? "over the relay: no answer" : "no relay");
+  return ` (${parts.join("; ")})`;
 }
 
 // Names reach messages from the network and the command line: control and format characters are shown, never sent.

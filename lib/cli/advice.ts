@@ -50,6 +50,8 @@ export function adviceFor(error: unknown): string {
       return isLoopback(parseServerAddress(subject ?? "").host)
         ? "Over a tunnel, lead it to the server's own 127.0.0.1 (ssh -L 5518:127.0.0.1:5518 HOST)"
         : "Leave --insecure out (also PTALK_INSECURE and insecure in config.toml)";
+    case "doctor-peer":
+      return `To find out why: ptalk doctor ${subject}`;
     case "more-descriptors":
       return "Raise the limit: ulimit -n 1024, or LimitNOFILE= in the service's unit";
   }

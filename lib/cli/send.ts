@@ -160,7 +160,9 @@ function checkId(id: string): void {
 /** The next attempt needs it. */
 function withId(error: unknown, id: string): unknown {
   if (!(error instanceof TalkError) || !REPEATABLE.includes(error.code)) return error;
-  return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error });
+  const { remedy, subject, tried } = error;
+  const about = remedy === null || subject === null ? {} : { remedy, subject };
+  return new TalkError(error.code, `${error.message} (id ${id})`, { cause: error, ...about, tried });
 }
 
 /** @throws TalkError usage, bad-name: one invalid name, and nothing is sent */

@@ -22,6 +22,8 @@ export interface DatagramReceiver {
   onRead(): void;
   /** The socket goes on, unless it fails again and again: then it hears nothing more. */
   onError(error: IpcError): void;
+  /** ICMP: a datagram to there did not get there. @param errno ECONNREFUSED, EHOSTUNREACH… */
+  onUnreachable?(address: string, port: number, errno: number): void;
 }
 
 export class DatagramSocket {
@@ -119,12 +121,24 @@ export class DatagramSocket {
   }
 
   #onReadable(count: number): void {
+    if (count === native.udpErrorsCame) {
+      this.#reportErrors();
+      return;
+    }
     if (count < 0) {
       this.#receiver.onError(new IpcError(-count, "recvmmsg"));
       return;
     }
     this.#reportAll(count);
     if (!this.#closed) this.#receiver.onRead();
+  }
+
+  #reportErrors(): void {
+    const told = native.udpErrors(this.#fd);
+    for (let at = 0; at < told.length; at += 3) {
+      const [errno, port, address] = [told[at] as number, told[at + 1] as number, told[at + 2] as string];
+      this.#receiver.onUnreachable?.(plainAddress(address), port, errno);
+    }
   }
 
   #reportAll(count: number): void {
@@ -156,8 +170,13 @@ export class DatagramSocket {
     if (!isSame) {
       last.set(meta.subarray(at, at + META_WORDS));
       const text = native.udpSource(this.#fd, index);
-      this.#sourceText = text.startsWith(MAPPED) && text.includes(".") ? text.slice(MAPPED.length) : text;
+      this.#sourceText = plainAddress(text);
     }
     return this.#sourceText;
   }
+}
+
+/** IPv4 as IPv4, also through an IPv6 socket. */
+function plainAddress(text: string): string {
+  return text.startsWith(MAPPED) && text.includes(".") ? text.slice(MAPPED.length) : text;
 }

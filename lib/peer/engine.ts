@@ -16,7 +16,7 @@
 
 import { debuglog } from "node:util";
 import { type Endpoint, formatEndpoint, relayEndpoint } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type WayAnswer } from "../base/errors.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wire/datagram.ts";
 import type { Outcome } from "../wire/datagram-frames.ts";
@@ -159,6 +159,12 @@ export class PeerEngine {
     this.#bytesReceived += datagram.length;
     const { address, port } = relayEndpoint(place);
     this.#noteDropped(this.#read(datagram, address, port, now), datagram, { address, port });
+  }
+
+  /** A datagram did not get there: the errno of a send, or what ICMP has said of it. It counts as lost. */
+  onUnreachable(to: Endpoint, answer: WayAnswer): void {
+    if (debug.enabled) debug("%s: %s", formatEndpoint(to), answer);
+    for (const peer of this.#active) peer.noteUnreachable(to, answer);
   }
 
   /** The kernel does not send so large a datagram there: it counts as lost, and smaller ones go there from now on. */

@@ -8,8 +8,16 @@
 // waiter.
 
 import { randomBytes } from "node:crypto";
-import { areSameEndpoints, canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import {
+  areSameEndpoints,
+  canonicalEndpoint,
+  type Endpoint,
+  formatEndpoint,
+  isRelayed,
+  isSameEndpoint,
+  type PathKind,
+} from "../base/endpoint.ts";
+import { TalkError, type TriedWay, type WayAnswer } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { markAgain } from "../wire/datagram-message.ts";
@@ -55,6 +63,8 @@ export class Peer {
   readonly #probes = new PathProbes();
   #shownPath: Path | null = null;
   #given: readonly Endpoint[] = []; // the same as the caller wrote them
+  /** Of ways that have not led there, since the session that is in use. */
+  readonly #answers = new Map<string, WayAnswer>();
   #waiting = 0;
   #givenUp = 0;
   #earliestExpiry = Number.POSITIVE_INFINITY; // a lower bound
@@ -197,6 +207,32 @@ export class Peer {
     this.#session = session;
     session.attach();
     this.#outbox.attach(session.roundTripMs, session.streamId);
+    this.#answers.clear();
+  }
+
+  /** A datagram did not get there: the kernel or ICMP has said so. */
+  noteUnreachable(to: Endpoint, answer: WayAnswer): void {
+    const key = formatEndpoint(to);
+    const isOurs = this.#ways().some((endpoint) => formatEndpoint(endpoint) === key);
+    // What this host forbids comes first: no other answer is to be had before that is mended.
+    if (isOurs && this.#answers.get(key) !== "forbidden") this.#answers.set(key, answer);
+  }
+
+  /** Where messages go: the present path, and where the directory has it. */
+  #ways(): readonly Endpoint[] {
+    const path = this.#session?.endpoint;
+    if (path === undefined || this.#endpoints.some((one) => isSameEndpoint(one, path.address, path.port))) {
+      return this.#endpoints;
+    }
+    return [path, ...this.#endpoints];
+  }
+
+  #tried(): TriedWay[] {
+    return this.#ways().map((endpoint) => {
+      if (isRelayed(endpoint)) return { endpoint: null, answer: "nothing" };
+      const shown = formatEndpoint(endpoint);
+      return { endpoint: shown, answer: this.#answers.get(shown) ?? "nothing" };
+    });
   }
 
   /**
@@ -320,7 +356,8 @@ export class Peer {
       else if (pending.ended === null) this.#endTime(number, pending, within(pending), now);
       else {
         this.#outbox.cancel(number);
-        this.#end(pending, TalkError.unconfirmed(this.#shownName, `no word from it ${pending.ended}`), now);
+        const why = `no word from it ${pending.ended}`;
+        this.#end(pending, TalkError.noAnswer(this.#shownName, why, this.#tried(), true), now);
       }
     }
   }
@@ -333,7 +370,7 @@ export class Peer {
     if (!this.#outbox.isExposed(number)) {
       const what = this.#session ? "the message was not confirmed" : "no answer";
       this.#outbox.cancel(number);
-      this.#end(pending, TalkError.notDelivered(this.#shownName, `${what} ${reason}`), now);
+      this.#end(pending, TalkError.noAnswer(this.#shownName, `${what} ${reason}`, this.#tried(), false), now);
       return;
     }
     pending.ended = reason;

@@ -3,7 +3,7 @@ import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import { debuglog } from "node:util";
 import { canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
-import { TalkError } from "../base/errors.ts";
+import { TalkError, type WayAnswer } from "../base/errors.ts";
 import { IpcError } from "../ipc/error.ts";
 import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
 import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
@@ -38,6 +38,17 @@ export interface Confirmed {
   readonly via: PathKind;
 }
 
+/** What the errno of a send, or of an ICMP message, says of the way. A full buffer (EAGAIN, ENOBUFS) says nothing. */
+const ANSWERS: ReadonlyMap<number, WayAnswer> = new Map([
+  [constants.errno.ECONNREFUSED, "refused"],
+  [constants.errno.EPERM, "forbidden"],
+  [constants.errno.EACCES, "prohibited"],
+  [constants.errno.EHOSTUNREACH, "unreachable"],
+  [constants.errno.ENETUNREACH, "no-route"],
+  [constants.errno.EADDRNOTAVAIL, "no-route"],
+  [constants.errno.EAFNOSUPPORT, "no-route"],
+]);
+
 export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   /** The UDP port in use. */
   readonly port: number;
@@ -71,6 +82,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
         this.#engine.receive(datagram, from, port, this.#readAt);
       },
       onRead: () => this.#answer(),
+      onUnreachable: (to, port, error) => this.#noteUnreachable(error, { address: to, port }),
       onError: (error) => {
         debug("socket: %s", error.message);
         if (this.listenerCount("error") > 0) this.emit("error", error);
@@ -323,7 +335,14 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   }
 
   #noteSent(error: number, to: Endpoint, bytes: number): void {
+    if (error === 0) return;
     if (error === constants.errno.EMSGSIZE) this.#engine.onTooLarge(to, bytes, now());
+    else this.#noteUnreachable(error, to);
+  }
+
+  #noteUnreachable(error: number, to: Endpoint): void {
+    const answer = ANSWERS.get(error);
+    if (answer !== undefined) this.#engine.onUnreachable(to, answer);
   }
 }
 

@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { withTimeout } from "../base/async.ts";
 import type { Log } from "./log.ts";
+import { MessageBatcher } from "./message-batcher.ts";
 import { NSS_UP, type NssAnswer, type NssQuestion } from "./nss-questions.ts";
-import { Outbox } from "./outbox.ts";
 
 export type Account =
   | { readonly is: "yes"; readonly uid: number; readonly login: string }
@@ -52,7 +52,7 @@ export class UserDatabase {
   readonly #asking = new Map<string | number, Promise<Account>>();
   readonly #waiting = new Map<number, Waiting>();
   readonly #hungUntil = new Map<string, number>();
-  readonly #outbox = new Outbox<NssQuestion>((questions, left) => this.#write(questions, left));
+  readonly #batcher = new MessageBatcher<NssQuestion>((questions, left) => this.#write(questions, left));
   #child: ChildProcess | null = null;
   /** Of that process: whether it has begun; false when it has ended first. */
   #up: Promise<boolean> = Promise.resolve(false);
@@ -121,7 +121,7 @@ export class UserDatabase {
       const id = ++this.#lastId;
       const timer = setTimeout(() => this.#onHung(service), deadline - now);
       this.#waiting.set(id, { settle: resolve, timer });
-      this.#outbox.send({ id, service, user }, () => {});
+      this.#batcher.send({ id, service, user }, () => {});
     });
   }
 

@@ -6,8 +6,8 @@ import { isShortage, systemMessage } from "../base/system-error.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
+import { MessageBatcher } from "./message-batcher.ts";
 import type { ToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
-import { Outbox } from "./outbox.ts";
 import { Worker } from "./worker.ts";
 
 /** Ms that clients get to read the farewell. */
@@ -28,7 +28,7 @@ process.on("uncaughtException", fail);
 process.on("disconnect", () => process.exit()); // the primary is gone, and no other process ends this one
 
 let worker: Worker | null = null;
-const outbox = new Outbox<ToPrimary>((messages, left) => {
+const batcher = new MessageBatcher<ToPrimary>((messages, left) => {
   if (process.connected) process.send?.(messages, undefined, {}, left);
   else left();
 });
@@ -56,7 +56,7 @@ function start(config: WorkerConfig, owners: readonly number[]): void {
 }
 
 function send(message: ToPrimary): Promise<void> {
-  return new Promise((resolve) => outbox.send(message, resolve));
+  return new Promise((resolve) => batcher.send(message, resolve));
 }
 
 /** Ends this process. The log is a line an event: the primary writes the reason, and Node's stack is for NODE_DEBUG. */
@@ -65,7 +65,7 @@ function fail(cause: unknown): void {
   debug("%o", error);
   const end = () => process.exit(FAILED_STATUS);
   void send({ type: "failed", reason: systemMessage(error), isShortage: isShortage(error) }).then(end);
-  outbox.flush();
+  batcher.flush();
   setTimeout(end, REPORT_MS);
 }
 

@@ -4,9 +4,9 @@ import type { Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { isShortage, systemMessage } from "../base/system-error.ts";
 import { isStopped } from "../ipc/process.ts";
+import { MessageBatcher } from "./message-batcher.ts";
 import type { ToPrimary, ToWorker } from "./messages.ts";
 import type { Origin } from "./origin.ts";
-import { Outbox } from "./outbox.ts";
 import type { WorkerHandle } from "./worker-bus.ts";
 
 /** Messages that may wait for one worker. One that lets this many pile up is stopped or hangs, and is replaced. */
@@ -60,7 +60,7 @@ export class WorkerProcess implements WorkerHandle {
   #stoppedChecks = 0;
   #lastTicket = 0;
   #backlog = 0;
-  readonly #outbox = new Outbox<ToWorker>((messages, left) => this.#write(messages, left));
+  readonly #batcher = new MessageBatcher<ToWorker>((messages, left) => this.#write(messages, left));
 
   /** @throws the system's error if there is no process to be had */
   constructor(id: number, watcher: WorkerWatcher) {
@@ -106,14 +106,14 @@ export class WorkerProcess implements WorkerHandle {
     const ticket = ++this.#lastTicket;
     this.#underway.set(ticket, { socket, origin, at: performance.now() });
     this.#check ??= setInterval(() => this.#checkArrivals(), ARRIVAL_CHECK_MS);
-    this.#outbox.flush(); // what was sent before arrives before
+    this.#batcher.flush(); // what was sent before arrives before
     this.#count();
     this.#write([{ type: "connection", origin, ticket, full }], () => this.#backlog--, socket);
   }
 
   #send(message: ToWorker): void {
     this.#count();
-    this.#outbox.send(message, () => this.#backlog--);
+    this.#batcher.send(message, () => this.#backlog--);
   }
 
   #count(): void {

@@ -2,7 +2,7 @@
 // What is sent in one turn of the event loop leaves at its end, in order.
 
 /** @typeParam T a message */
-export class Outbox<T> {
+export class MessageBatcher<T> {
   readonly #write: (messages: readonly T[], left: () => void) => void;
   #messages: T[] = [];
   #left: (() => void)[] = [];
