@@ -41,7 +41,7 @@ const REFUSED_PER_SECOND = 1;
 const LISTENER_GRACE_MS = 100;
 
 /** Milliseconds that a message waits for the log of ids: a disk that does not answer holds nothing up. */
-const SEEN_LIMIT_MS = 2_000;
+export const SEEN_LIMIT_MS = 2_000;
 
 /** Of an id: whether it was shown before; "unknown" where the log does not say. */
 type Known = "shown" | "new" | "unknown";

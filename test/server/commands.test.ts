@@ -545,6 +545,27 @@ describe("pushes", () => {
     c.close();
   });
 
+  it("tell the callee of a caller that has only claimed its name, with its key and where it calls from", async () => {
+    const [callee, caller] = [await server.client(), await server.client()];
+    await callee.register("called", newKeys());
+    const keys = newKeys();
+    expect(await caller.ask("CALL", "called")).toEqual(error("NOAUTH"));
+    await caller.claim("claimer", keys);
+    const at = ["ENDPOINT", "host", "192.0.2.8", 4711, "ENDPOINT", "host", "2001:db8::8", 4712];
+    expect(await caller.ask("CALL", "called", ...at)).toBe("OK");
+    expect(await callee.push("knock")).toEqual(["knock", keys.key, "192.0.2.8", 4711, "2001:db8::8", 4712]);
+    for (const bad of ["0.0.0.0", "::ffff:127.0.0.1", "ff02::1", "fe80::1%eth0", "host.example"]) {
+      expect(await caller.ask("CALL", "called", "ENDPOINT", "host", bad, 4711)).toEqual(error("ERR"));
+    }
+    expect(await caller.ask("CALL", "called", "ENDPOINT", "observed", "192.0.2.8", 4711)).toEqual(error("ERR"));
+    expect(await caller.ask("CALL", "called", "AT", "192.0.2.8", 4711)).toEqual(error("ERR"));
+    const answers = await Promise.all(Array.from({ length: 25 }, () => caller.ask("CALL", "called")));
+    expect(answers).toContainEqual(error("TOOMANY"));
+    callee.close();
+    caller.close();
+    await until("both to leave", async () => (await client.ask("LOOKUP", "called")) === null);
+  });
+
   it("tell the callee who is about to talk to it", async () => {
     const [callee, deaf, caller] = [await server.client(), await server.client(), await server.client()];
     await callee.register("callee", newKeys());
