@@ -5,6 +5,7 @@ const jsonReport = process.env["PTALK_VITEST_JSON"];
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/global-setup.ts",
     // Real processes, segments and sockets: forked workers so that a crash shows as one, and room for slow machines.
     pool: "forks",
     testTimeout: 120_000,

@@ -46,14 +46,19 @@ export function reachableEndpoints(
   { isBesideServer, canRelay }: Vantage,
   zones?: readonly string[],
 ): Endpoint[] {
+  const named = entry.endpoints.filter(({ address }) => isBesideServer || !isLoopback(address));
+  const direct = withZones(named, zones);
+  return canRelay && !isOfThisHost(entry) ? [...direct, relayEndpoint(entry.name)] : direct;
+}
+
+/** Link-local endpoints on each link, the others as they are. @param zones see reachableEndpoints() */
+export function withZones(endpoints: readonly Endpoint[], zones?: readonly string[]): Endpoint[] {
   const found: Endpoint[] = [];
-  for (const { address, port } of entry.endpoints) {
-    if (isLoopback(address) && !isBesideServer) continue;
+  for (const { address, port } of endpoints) {
     if (isIPv4(address) || !isLinkLocal(address)) found.push({ address, port });
     else for (const zone of zones ?? linkLocalZones()) found.push({ address: `${address}%${zone}`, port });
   }
-  const direct = found.slice(0, MAX_ENDPOINTS);
-  return canRelay && !isOfThisHost(entry) ? [...direct, relayEndpoint(entry.name)] : direct;
+  return found.slice(0, MAX_ENDPOINTS);
 }
 
 /** By the local table, which its users write themselves: an address alone is another host's too, behind another NAT. */

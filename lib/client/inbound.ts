@@ -41,7 +41,7 @@ const REFUSED_PER_SECOND = 1;
 const LISTENER_GRACE_MS = 100;
 
 /** Milliseconds that a message waits for the log of ids: a disk that does not answer holds nothing up. */
-const SEEN_LIMIT_MS = 2_000;
+export const SEEN_LIMIT_MS = 2_000;
 
 /** Of an id: whether it was shown before; "unknown" where the log does not say. */
 type Known = "shown" | "new" | "unknown";
@@ -242,11 +242,11 @@ export class InboundMessages {
   }
 
   /** @returns why it is refused, if it is */
-  async #identify({ from, key }: IncomingMessage): Promise<Sender | TalkError> {
+  async #identify({ from, key, leftAt }: IncomingMessage & { leftAt?: number }): Promise<Sender | TalkError> {
     const name = foldIfValid(from);
     if (name === null) return TalkError.badName(from, "a sender calls itself so");
     try {
-      return await this.#parts.book.verifySender(name, key);
+      return await this.#parts.book.verifySender(name, key, leftAt !== undefined);
     } catch (error) {
       if (error instanceof TalkError) return error;
       throw error;

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { abortable, backoffMs, sleep } from "../base/async.ts";
-import { canonicalAddress } from "../base/endpoint.ts";
+import { canonicalAddress, type Endpoint } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt, SERVICE_SOCKET } from "../base/service.ts";
@@ -62,6 +62,8 @@ export interface ServerGreeting {
   readonly seen: string | null;
   /** Clients of other hosts may want to reach us: the server can be reached from there, or does not say. */
   readonly isForNetwork: boolean;
+  /** The server knows this client's chat socket by it, in a STUN request; null where it sees none. */
+  readonly token: Buffer | null;
   /** It passes datagrams on between clients. */
   readonly relays: boolean;
   /** What the next REGISTER or CLAIM on this connection signs. */
@@ -237,6 +239,12 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     return this.#socket.localAddress ?? "127.0.0.1";
   }
 
+  /** Where the server's UDP port is: the TCP port's number; null over a Unix socket. */
+  get serverEndpoint(): Endpoint | null {
+    const { remoteAddress: address, remotePort: port } = this.#socket;
+    return this.transport === "unix" || address === undefined || port === undefined ? null : { address, port };
+  }
+
   get closed(): boolean {
     return this.#closed !== undefined;
   }
@@ -277,6 +285,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     const [uid, user, path, port] = [reply.get("uid"), reply.get("user"), reply.get("unix"), reply.get("port")];
     const tellsSocket = this.transport === "tcp" && typeof path === "string" && typeof port === "number";
     const peerUid = reply.get("peeruid");
+    const token = reply.get("token");
     const isOwnUid = typeof peerUid === "number" && peerUid === process.geteuid?.() && this.#binding !== LOCAL_BINDING;
     const munge = reply.get("munge");
     const uptime = reply.get("uptime");
@@ -288,6 +297,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       uptimeMs,
       seen,
       isForNetwork: reply.get("scope") !== "host",
+      token: typeof token === "string" ? decodeToken(token) : null,
       relays: reply.get("relay") === 1,
       statement: { serverNonce, clientNonce, serverKey, binding: this.#binding },
       directory,
@@ -432,6 +442,9 @@ function checkForwarder({ connection, greeting }: GreetedConnection, address: Se
     throw error;
   }
 }
+
+const MAX_TOKEN = 128;
+const decodeToken = (text: string): Buffer | null => (text.length <= MAX_TOKEN ? Buffer.from(text, "base64") : null);
 
 /** What the system says, where it says anything. */
 const reasonOf = (error: TalkError): string => (error.cause instanceof Error ? error.cause.message : error.message);

@@ -11,7 +11,14 @@ import { EventEmitter } from "node:events";
 import { userInfo } from "node:os";
 import { debuglog } from "node:util";
 import { abortable, backoffMs, sleep, withTimeout } from "../base/async.ts";
-import { areSameEndpoints, type ClientEndpoint, withoutZone } from "../base/endpoint.ts";
+import {
+  areSameEndpoints,
+  type ClientEndpoint,
+  type Endpoint,
+  endpointProblem,
+  MAX_ENDPOINTS,
+  withoutZone,
+} from "../base/endpoint.ts";
 import { type Remedy, TalkError } from "../base/errors.ts";
 import { isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
@@ -100,6 +107,10 @@ interface SessionEvents {
   seen: [entry: DirectoryEntry];
   /** The server has messages for this client. */
   mail: [];
+  /** Somebody is about to send datagrams from one of these endpoints. */
+  called: [key: Buffer, from: readonly Endpoint[]];
+  /** This host's addresses have changed, or how the server sees them. */
+  moved: [];
   /** The server has passed a datagram on. `place`: where answers go. */
   relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
@@ -184,6 +195,29 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Datagrams may go over the server, as both sides want it. */
   get canRelay(): boolean {
     return this.#greeting.relays && this.#options.relay !== false;
+  }
+
+  /** Who sees this client's chat socket from elsewhere, and knows it by the token; null where nobody does. */
+  get observer(): { readonly endpoint: Endpoint; readonly token: Buffer } | null {
+    const { serverEndpoint } = this.#connection;
+    const { token } = this.#greeting;
+    return serverEndpoint === null || token === null || !this.isConnected ? null : { endpoint: serverEndpoint, token };
+  }
+
+  get ownAddresses(): readonly string[] {
+    return ownAddresses();
+  }
+
+  /**
+   * Asks a client, by the server, to open the way for our datagrams. No answer is waited for.
+   * @param from where they come from
+   */
+  call(name: string, from: readonly ClientEndpoint[]): void {
+    if (!this.isConnected) return;
+    // Of a registered client the server knows it.
+    const endpoints = this.#isRegistered ? [] : from.slice(0, MAX_ENDPOINTS);
+    const words = endpoints.flatMap(({ kind, address, port }) => ["ENDPOINT", kind, address, port]);
+    this.#connection.command("CALL", name, ...words).catch(() => {});
   }
 
   /** Where the directory has this client; empty for one that is not registered. */
@@ -541,10 +575,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Where others reach the chat socket, as things are. */
   #endpointsNow(port: number): ClientEndpoint[] {
     if (this.isOfHost) return []; // the server sees loopback, and so does everybody else
-    return ownEndpoints({ port, local: this.localAddress, seen: this.#greeting.seen, own: ownAddresses() });
+    // A server that sees the chat socket itself says more than the guess that a NAT keeps its port.
+    const seen = this.#greeting.token === null ? this.#greeting.seen : null;
+    return ownEndpoints({ port, local: this.localAddress, seen, own: ownAddresses() });
   }
 
   #onAddressesChanged(port: number): void {
+    this.emit("moved");
     if (this.#isClosing || this.isOfHost || !this.isConnected) return; // a reconnect registers the address of that time
     const local = withoutZone(this.localAddress);
     if (!this.isBesideServer && !ownAddresses().includes(local)) {
@@ -616,6 +653,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.#onRoomPush(values);
       return;
     }
+    if (kind === "knock") {
+      const [, key, ...words] = values;
+      if (typeof key === "string") this.emit("called", Buffer.from(key, "base64"), endpointsIn(words));
+      return;
+    }
     if (kind === "relay") {
       const [, place, datagram] = values;
       const isWanted = this.#options.relay !== false;
@@ -637,6 +679,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       if (entry === null) return;
       if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
+      if (kind === "call") this.emit("called", Buffer.from(entry.key, "base64"), entry.endpoints);
       if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
     }
   }
@@ -751,6 +794,16 @@ function identified(options: ServerSessionOptions, { connection, greeting }: Gre
     connection.close();
     throw error;
   }
+}
+
+/** Address and port, alternately. */
+function endpointsIn(words: readonly RespValue[]): Endpoint[] {
+  const endpoints: Endpoint[] = [];
+  for (let i = 0; i + 1 < words.length && endpoints.length < MAX_ENDPOINTS; i += 2) {
+    const [address, port] = [words[i], words[i + 1]];
+    if (typeof address === "string" && typeof port === "number") endpoints.push({ address, port });
+  }
+  return endpoints.filter((endpoint) => endpointProblem(endpoint) === null);
 }
 
 /** A room that the server does not let us into again is no reason to be off. */

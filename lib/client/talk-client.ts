@@ -32,7 +32,7 @@ import { AddressBook } from "./address-book.ts";
 import { Admission } from "./admission.ts";
 import { Arrivals } from "./arrivals.ts";
 import { checkConnectOptions } from "./connect-options.ts";
-import { reachableEndpoints } from "./endpoints.ts";
+import { ownEndpoints, reachableEndpoints, withZones } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { InboundMessages } from "./inbound.ts";
@@ -49,6 +49,7 @@ import {
   type OutboundText,
   type SendLimits,
 } from "./outbound.ts";
+import { OwnEndpoint } from "./own-endpoint.ts";
 import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
@@ -101,6 +102,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #book: AddressBook;
   readonly #inbound: InboundMessages;
   readonly #outbound: OutboundMessages;
+  readonly #ownEndpoint: OwnEndpoint;
   readonly #rooms: Rooms;
   /** Only clients that wait for a user who is off need it. */
   #arrivals: Arrivals | undefined;
@@ -179,6 +181,21 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
     });
     transport.on("error", (error) => this.#fail(error));
+    const own = new OwnEndpoint(session, transport);
+    this.#ownEndpoint = own;
+    transport.on("unanswered", ({ name }) => {
+      const { seen } = own;
+      const guesses = ownEndpoints({
+        port: transport.port,
+        local: session.localAddress,
+        seen: null,
+        own: session.ownAddresses,
+      });
+      const from = seen === null ? guesses : [{ ...seen, kind: "host" as const }, ...guesses];
+      session.call(name, from);
+    });
+    session.on("called", (key, from) => transport.invite({ key, endpoints: withZones(from) }));
+    session.on("moved", () => void own.ask());
     session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
     this.#rooms = new Rooms({
       name: this.name,
@@ -262,6 +279,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       revival?.noteServer();
       if (revival !== undefined) client.on("server", ({ state }) => void (state === "back" && revival.noteServer()));
       client.#connectedAt = performance.now();
+      void client.#ownEndpoint.ask();
       if (register === "always") client.#leftShown = client.#firstLeft();
       return client;
     } catch (error) {
@@ -631,6 +649,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     this.#inbound.close();
     const leftDone = this.#left?.then((left) => left.close());
     await this.#files?.close();
+    this.#ownEndpoint.close();
     await this.#transport.close();
     this.#rooms.close();
     this.#book.close();
@@ -684,6 +703,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
       this.#presence?.moved(this.address);
+      void this.#ownEndpoint.ask();
       this.#book.invalidate();
       this.#outbound.lookAgain();
       if (this.#connectedAt !== Number.POSITIVE_INFINITY && this.#left !== undefined) void this.#checkLeft();

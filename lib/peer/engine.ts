@@ -22,7 +22,7 @@ import { DatagramType, datagramType, isOtherVersion, receiverIndex } from "../wi
 import type { Outcome } from "../wire/datagram-frames.ts";
 import { type HandshakeDropReason, Handshakes, hex } from "./handshakes.ts";
 import { type InboundStream, InboundStreams } from "./inbound-streams.ts";
-import { CLOSE_RECENT, SWEEP } from "./limits.ts";
+import { CLOSE_RECENT, DIRECT_SILENCE, SWEEP } from "./limits.ts";
 import type { Path } from "./path.ts";
 import type { Peer, Waiter } from "./peer.ts";
 import { PeerTable, type SessionEntry } from "./peer-table.ts";
@@ -49,6 +49,8 @@ export interface EngineOptions {
   readonly wake: () => void;
   /** Where the directory has this program; none unless told otherwise. */
   readonly ownHomes?: () => readonly Endpoint[];
+  /** No direct path to the peer answers, or not soon. */
+  readonly onUnanswered?: (peer: Peer) => void;
   /** Messages to a peer that has a name go another way from now on. */
   readonly onPath?: (peer: Peer, path: Path) => void;
 }
@@ -92,8 +94,9 @@ export class PeerEngine {
     });
     this.#table = new PeerTable(limits, (peer) => this.#onForget(peer));
     const [table, streams] = [this.#table, this.#streams];
+    const onUnanswered = (peer: Peer) => options.onUnanswered?.(peer);
     const ownHomes = () => options.ownHomes?.() ?? [];
-    this.#handshakes = new Handshakes({ identity, limits, now, table, streams, transmit, ownHomes });
+    this.#handshakes = new Handshakes({ identity, limits, now, table, streams, transmit, ownHomes, onUnanswered });
     this.#sweepAt = now + SWEEP;
   }
 
@@ -126,6 +129,19 @@ export class PeerEngine {
     if (!moved) return;
     if (debug.enabled) debug("the directory moves a peer to %s", to.map(formatEndpoint).join(", "));
     this.#service(moved, now);
+  }
+
+  /**
+   * This peer is about to call us: our own INITs open the way for its. flush() is not needed.
+   * @param from where they go, canonical
+   */
+  invite(identity: PeerIdentity, from: readonly Endpoint[], now: number): void {
+    if (this.#isClosing || from.length === 0) return;
+    const peer = this.#table.caller(Buffer.from(identity.key), from[0] as Endpoint, from);
+    if (peer.session?.path.kind === "direct" && now - peer.session.heardAt < DIRECT_SILENCE) return;
+    peer.invite(from, now);
+    this.#active.add(peer);
+    this.#service(peer, now);
   }
 
   /** See {@link PeerTable.hasSession}. */
@@ -217,9 +233,10 @@ export class PeerEngine {
   /** flush() sends what it decides. */
   onTimer(now: number): void {
     for (const peer of this.#active) {
-      peer.onTimer(now);
+      if (peer.onTimer(now)) this.#options.onUnanswered?.(peer);
       this.#service(peer, now);
-      if (peer.waiting === 0 && peer.pending === 0 && !peer.isProbing) this.#active.delete(peer);
+      const isBusy = peer.waiting > 0 || peer.pending > 0 || peer.isProbing || peer.initiation;
+      if (!isBusy) this.#active.delete(peer);
     }
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP;
@@ -336,7 +353,9 @@ export class PeerEngine {
     const entry = this.#handshakes.onResponse(response, from, now);
     if (typeof entry === "string") return entry;
     this.#completed++;
-    if (entry.peer.onAnswered(entry.session, this.#winsTies(entry.peer), now)) {
+    const isUsed = entry.peer.onAnswered(entry.session, this.#winsTies(entry.peer), now);
+    if (entry.peer.pending === 0) entry.session.pingLater(); // the other side uses it once it has heard something
+    if (isUsed || entry.peer.pending === 0) {
       this.#addReady(entry.session);
       this.#notePath(entry.peer);
     }

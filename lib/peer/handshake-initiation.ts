@@ -11,7 +11,7 @@ import {
   replyCookie,
   responseNoise,
 } from "../wire/datagram.ts";
-import { HANDSHAKE_BACKOFF, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_TIMEOUT, RELAY_AFTER } from "./limits.ts";
+import { CALL_AFTER, HANDSHAKE_BACKOFF, HANDSHAKE_TIMEOUT, MAX_HANDSHAKE_TIMEOUT, RELAY_AFTER } from "./limits.ts";
 
 export interface InitiationParts {
   /** Of the session that is to come of it. */
@@ -38,6 +38,7 @@ export class HandshakeInitiation {
   readonly #startedAt: number;
   #nextAt: number;
   #attempts = 0;
+  #isStuck = false;
   #hastened = 0; // attempts, up to the last one that a COOKIE has hastened
 
   constructor(parts: InitiationParts) {
@@ -65,10 +66,23 @@ export class HandshakeInitiation {
     return now >= this.#startedAt + RELAY_AFTER;
   }
 
-  onSent(now: number): void {
+  /** @returns true once, when no answer came soon */
+  onSent(now: number): boolean {
     const timeout = HANDSHAKE_TIMEOUT * HANDSHAKE_BACKOFF ** Math.min(this.#attempts++, 20);
     this.#nextAt = now + Math.min(timeout, MAX_HANDSHAKE_TIMEOUT);
+    const isStuck = !this.#isStuck && now >= this.#startedAt + CALL_AFTER;
+    if (isStuck) this.#isStuck = true;
     if (!this.isRelayDue(now)) this.#nextAt = Math.min(this.#nextAt, this.#startedAt + RELAY_AFTER);
+    return isStuck;
+  }
+
+  get attempts(): number {
+    return this.#attempts;
+  }
+
+  /** No more of it before then. */
+  pauseUntil(at: number): void {
+    this.#nextAt = at;
   }
 
   /** The peer is under load and wants to see that we are where we say. */

@@ -24,6 +24,7 @@ import {
 import { HandshakeInitiation } from "./handshake-initiation.ts";
 import { type Call, HandshakeResponder, type InitDropReason } from "./handshake-responder.ts";
 import type { InboundStreams } from "./inbound-streams.ts";
+import { INVITED_INITS } from "./limits.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerTable, SessionEntry } from "./peer-table.ts";
 import { SecureSession, type SessionParts } from "./secure-session.ts";
@@ -41,6 +42,8 @@ export interface HandshakeParts {
   readonly table: PeerTable;
   readonly streams: InboundStreams<SecureSession>;
   readonly transmit: (datagram: Buffer, to: Endpoint) => void;
+  /** Called once for a handshake that no direct path has answered soon. */
+  readonly onUnanswered: (peer: Peer) => void;
   /** Where the directory has us; empty: nowhere. */
   readonly ownHomes: () => readonly Endpoint[];
 }
@@ -75,18 +78,22 @@ export class Handshakes {
 
   /** Begins, repeats or ends our handshake, as the peer needs it. */
   drive(peer: Peer, now: number): void {
-    if (peer.initiation && peer.pending === 0) this.#fail(peer);
+    if (peer.initiation && peer.pending === 0 && !peer.isInvited(now)) this.#fail(peer);
+    // Now there is something to say: that does not wait for the answer to a few INITs.
+    if (peer.initiation && peer.pending > 0 && peer.isInvitation) this.#end(peer);
     if (peer.needsHandshake(now)) this.#begin(peer, now);
     const { initiation } = peer;
     if (!initiation || now < initiation.nextAt) return;
-    const { endpoints } = peer;
+    const endpoints = peer.targets;
     const overRelay = initiation.isRelayDue(now) || endpoints.every(isRelayed);
     for (const endpoint of endpoints) {
       if (isRelayed(endpoint) && !overRelay) continue;
       if (debug.enabled) debug("handshake %s: INIT to %s", hex(initiation.index), formatEndpoint(endpoint));
       this.#parts.transmit(initiation.datagram, endpoint);
     }
-    initiation.onSent(now);
+    const isStuck = initiation.onSent(now);
+    if (peer.pending === 0 && initiation.attempts >= INVITED_INITS) initiation.pauseUntil(peer.invitedUntil);
+    if (isStuck && peer.pending > 0) this.#parts.onUnanswered(peer);
   }
 
   /** Another session with the peer works: what would come of this handshake is not needed. */
@@ -108,6 +115,7 @@ export class Handshakes {
       const what = answer.isCookie ? "COOKIE" : "the same RESPONSE";
       debug("handshake %s: %s to %s", hex(senderIndex(init)), what, formatEndpoint(from));
     }
+    if (!answer.isCookie) this.#parts.table.session(senderIndex(answer.datagram))?.session.onAnsweredTo(from, now);
     this.#parts.transmit(answer.datagram, from);
     return answer.isCookie ? "cookie-asked" : null;
   }
@@ -157,7 +165,7 @@ export class Handshakes {
     const index = this.#newIndex();
     const { publicKey } = this.#parts.identity;
     const { streamId } = peer;
-    const homes = peer.endpoints.filter((endpoint) => !isRelayed(endpoint));
+    const homes = peer.targets.filter((endpoint) => !isRelayed(endpoint));
     const ownHomes = this.#parts.ownHomes();
     const parts = { index, keys: this.#keys, remote, streamId, publicKey, ownHomes, homes, now };
     peer.beginHandshake(new HandshakeInitiation(parts));

@@ -76,6 +76,16 @@ export const DIRECT_SILENCE = 2_000;
 /** Two handshakes that both sides began within so long are one too many. */
 export const SIMULTANEOUS = 10_000;
 
+/** A STUN question is repeated after so long, more and more seldom; then there is no answer. */
+export const STUN_WAITS = [100, 200, 400, 800, 1600];
+
+/** A called side sends so many INITs, and waits so long for the answer. */
+export const INVITED_INITS = 3;
+export const INVITATION = 3_000;
+
+/** No direct path has answered so soon: it may need the other side to open it. */
+export const CALL_AFTER = 20;
+
 /** The relay is tried too when no direct path has answered after so long. */
 export const RELAY_AFTER = 100;
 /** While a session goes over the relay, direct paths are tried: at first so often… */

@@ -23,12 +23,14 @@ export class PathProbes {
     return this.#nextAt - session.talkedAt > PROBE_RECENT ? Number.POSITIVE_INFINITY : this.#nextAt;
   }
 
-  onTimer(session: SecureSession, endpoints: readonly Endpoint[], now: number): void {
-    if (now < this.deadline(session, endpoints)) return;
+  /** @returns whether a round has begun */
+  onTimer(session: SecureSession, endpoints: readonly Endpoint[], now: number): boolean {
+    if (now < this.deadline(session, endpoints)) return false;
     for (const endpoint of endpoints) if (!isRelayed(endpoint)) session.probe(endpoint, now);
     this.#failed++;
     const rests = Math.max(0, this.#failed - DIRECT_PROBES);
     const restMs = Math.min(DIRECT_REST * 2 ** rests, MAX_DIRECT_REST);
     this.#nextAt = now + (this.#failed < DIRECT_PROBES ? DIRECT_PROBE : restMs);
+    return true;
   }
 }

@@ -22,7 +22,7 @@ import { seconds } from "../base/seconds.ts";
 import type { Outcome, RefusalReason } from "../wire/datagram-frames.ts";
 import { markAgain } from "../wire/datagram-message.ts";
 import type { HandshakeInitiation } from "./handshake-initiation.ts";
-import { MAX_SILENCE, REVOKE_WAIT, SILENCE, SILENT_PROBES, SIMULTANEOUS } from "./limits.ts";
+import { INVITATION, MAX_SILENCE, REVOKE_WAIT, SILENCE, SILENT_PROBES, SIMULTANEOUS } from "./limits.ts";
 import type { Path } from "./path.ts";
 import { PathProbes } from "./path-probes.ts";
 import type { SecureSession, SessionOutbox } from "./secure-session.ts";
@@ -61,6 +61,10 @@ export class Peer {
   #name: string | null = null;
   #endpoints: readonly Endpoint[] = []; // canonical
   readonly #probes = new PathProbes();
+  #invited: readonly Endpoint[] = [];
+  #invitedUntil = Number.NEGATIVE_INFINITY;
+  /** One handshake for each invitation. */
+  #begunByInvitation = false;
   #shownPath: Path | null = null;
   #given: readonly Endpoint[] = []; // the same as the caller wrote them
   /** Of ways that have not led there, since the session that is in use. */
@@ -119,7 +123,8 @@ export class Peer {
   }
   /** Nothing leads to it, and nothing waits for it. */
   get isIdle(): boolean {
-    return this.#sessions.size === 0 && this.#outbox.pending === 0 && this.#waiting === 0;
+    const isQuiet = this.#outbox.pending === 0 && this.#waiting === 0 && !this.#initiation;
+    return this.#sessions.size === 0 && isQuiet;
   }
 
   /** True when it is where the directory says: nothing has to be checked or moved. */
@@ -168,6 +173,30 @@ export class Peer {
     }
   }
 
+  /** It is about to call us from there: our own handshake opens the way, for a moment. @param endpoints canonical */
+  invite(endpoints: readonly Endpoint[], now: number): void {
+    this.#invited = endpoints;
+    this.#begunByInvitation = false;
+    this.#invitedUntil = now + INVITATION;
+  }
+
+  /** Where our INITs go. */
+  get targets(): readonly Endpoint[] {
+    return this.#outbox.pending > 0 ? this.#endpoints : this.#invited;
+  }
+
+  /** Nothing of ours waits for the handshake that goes on. */
+  get isInvitation(): boolean {
+    return this.#begunByInvitation;
+  }
+  get invitedUntil(): number {
+    return this.#invitedUntil;
+  }
+
+  isInvited(now: number): boolean {
+    return now < this.#invitedUntil;
+  }
+
   /** There is something for handshakes.ts to do: begin one, repeat it, or end it. */
   isHandshakeDue(now: number): boolean {
     return this.#initiation !== null || this.needsHandshake(now);
@@ -175,11 +204,14 @@ export class Peer {
 
   /** There is something to send, and no session, or none that works, or none that is fresh. */
   needsHandshake(now: number): boolean {
-    return !this.#initiation && this.#outbox.pending > 0 && this.#endpoints.length > 0 && this.#needsNewSession(now);
+    if (this.#initiation) return false;
+    if (this.#outbox.pending > 0) return this.#endpoints.length > 0 && this.#needsNewSession(now);
+    return this.isInvited(now) && !this.#begunByInvitation;
   }
 
   beginHandshake(initiation: HandshakeInitiation): void {
     this.#initiation = initiation;
+    this.#begunByInvitation = this.#outbox.pending === 0;
   }
 
   endHandshake(): void {
@@ -244,7 +276,8 @@ export class Peer {
     if (!this.#isReachedBy(session)) return false;
     const present = this.#session;
     const works = present?.streamId === session.streamId && this.#outbox.unanswered === 0;
-    if (works && winsTies && present.isInitiator && now - present.createdAt < SIMULTANEOUS) return false;
+    const isTie = works && present.isInitiator && isOneTooMany(present, session, now);
+    if (isTie && winsTies) return false;
     this.use(session);
     return true;
   }
@@ -256,7 +289,7 @@ export class Peer {
   onAnswered(session: SecureSession, winsTies: boolean, now: number): boolean {
     const present = this.#session;
     const works = present?.streamId === session.streamId && this.#outbox.unanswered === 0;
-    const isTie = works && !present.isInitiator && now - present.createdAt < SIMULTANEOUS;
+    const isTie = works && !present.isInitiator && isOneTooMany(present, session, now);
     if (isTie && !winsTies) return false;
     this.use(session);
     return true;
@@ -284,11 +317,12 @@ export class Peer {
     );
   }
 
-  onTimer(now: number): void {
+  /** @returns whether direct paths are tried again */
+  onTimer(now: number): boolean {
     this.#expire(now);
-    if (!this.#session) return;
+    if (!this.#session) return false;
     this.#outbox.onTimer(now);
-    this.#probes.onTimer(this.#session, this.#endpoints, now);
+    return this.#probes.onTimer(this.#session, this.#endpoints, now);
   }
 
   failAll(error: TalkError, now: number): void {
@@ -410,6 +444,12 @@ export class Peer {
   #isReachedBy(session: SecureSession): boolean {
     return session.leadsTo(this.#endpoints);
   }
+}
+
+/** Both sides began at once. A direct session is no tie for one that goes over the relay. */
+function isOneTooMany(present: SecureSession, session: SecureSession, now: number): boolean {
+  if (now - present.createdAt >= SIMULTANEOUS) return false;
+  return present.path.kind === session.path.kind || session.path.kind === "relay";
 }
 
 /** "within 10 s": the time that its sender gave it. */

@@ -94,12 +94,14 @@ export class SecureSession implements FrameHandler {
   #talkedAt: number;
   #roundTripMs: number;
   #isConfirmed: boolean;
+  #isAnsweredElsewhere = false;
   #isAttached = false;
   #isClosed = false;
   #isEnded = false;
   #ackDue = false;
   #settleDue = false;
   #closeDue = false;
+  #pingDue = false;
   #noRoom = false;
 
   constructor(parts: SessionParts) {
@@ -186,10 +188,19 @@ export class SecureSession implements FrameHandler {
 
   /** The first datagram has come: it answers the RESPONSE. */
   confirm(now: number): void {
-    // One that came from elsewhere does not show that the RESPONSE arrived where the INIT came from.
-    if (this.#arrivedBy === this.#path) this.#path.prove();
+    // It shows that a RESPONSE has arrived: there, if there was no other one.
+    if (this.#arrivedBy === this.#path && !this.#isAnsweredElsewhere) this.#path.prove();
     this.#isConfirmed = true;
     this.#roundTripMs = now - this.#createdAt;
+  }
+
+  /** The same INIT has come from there too, and has had the same RESPONSE: either may be the one that arrives. */
+  onAnsweredTo({ address, port }: Endpoint, now: number): void {
+    if (this.#isConfirmed || this.#path.leadsTo(address, port)) return;
+    this.#isAnsweredElsewhere = true;
+    const path = this.#pathFrom(address, port, now);
+    path.onHeard(INIT_BYTES, now);
+    if (path.isProven && !this.#path.isProven) this.#use(path);
   }
 
   /** The peer sends its messages through this session from now on… */
@@ -209,6 +220,11 @@ export class SecureSession implements FrameHandler {
   /** The application has settled a message: the other end is to hear of it. */
   settleLater(): void {
     this.#settleDue = true;
+  }
+
+  /** Says something that calls for an answer. */
+  pingLater(): void {
+    this.#pingDue = true;
   }
 
   /** The goodbye, with the last word on what was settled. */
@@ -309,7 +325,14 @@ export class SecureSession implements FrameHandler {
   /** True when next() would give something. */
   wantsToSend(): boolean {
     if (this.#isEnded) return false;
-    if (this.#ackDue || this.#settleDue || this.#closeDue || this.#paths.some((path) => path.wantsToSend)) return true;
+    if (
+      this.#ackDue ||
+      this.#settleDue ||
+      this.#closeDue ||
+      this.#pingDue ||
+      this.#paths.some((path) => path.wantsToSend)
+    )
+      return true;
     return this.#isAttached && this.#outbox.wantsToSend();
   }
 
@@ -333,12 +356,15 @@ export class SecureSession implements FrameHandler {
   next(now: number): Buffer | null {
     if (this.#isEnded) return null;
     this.#next?.challenge(now);
+    if (!this.#path.isProven && this.#isConfirmed) this.#path.challenge(now);
     for (const path of this.#paths) {
       const datagram = path.wantsToSend ? this.#forPath(path, now) : null;
       if (datagram) return datagram;
     }
     writer.reset();
     this.#writeAnswers();
+    if (this.#pingDue) writer.ping();
+    this.#pingDue = false;
     // Not larger than what goes by both ways, while it goes by two.
     const isNextSmaller = this.#next !== null && this.#next.mtu.datagramBytes < this.#path.mtu.datagramBytes;
     const { mtu } = isNextSmaller && this.#next !== null ? this.#next : this.#path;

@@ -1,13 +1,16 @@
 // The peer transport: one UDP socket and one timer around the engine (engine.ts), and a promise for each message sent.
+import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import { debuglog } from "node:util";
-import { canonicalEndpoint, type Endpoint, isRelayed, type PathKind } from "../base/endpoint.ts";
+import { canonicalEndpoint, type Endpoint, isRelayed, isSameEndpoint, type PathKind } from "../base/endpoint.ts";
 import { TalkError, type WayAnswer } from "../base/errors.ts";
 import { IpcError } from "../ipc/error.ts";
 import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
+import { decodeBindingResponse, encodeBindingRequest, isStun, TRANSACTION_BYTES } from "../net/stun.ts";
 import { encodeMessage, MAX_FROM_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES } from "../wire/datagram-message.ts";
 import { PeerEngine } from "./engine.ts";
+import { Knocks } from "./knocks.ts";
 import {
   CLOSE_INTERVAL,
   CLOSE_OUTPUT_WAIT,
@@ -18,6 +21,7 @@ import {
   DEFAULT_SEND_TIMEOUT,
   MAX_SEND_TIMEOUT,
   SOCKET_BUFFER_BYTES,
+  STUN_WAITS,
 } from "./limits.ts";
 import type {
   OutgoingMessage,
@@ -55,10 +59,13 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
   /** The bound address. */
   readonly address: string;
   readonly #socket: DatagramSocket;
+  readonly #knocks = new Knocks();
   readonly #engine: PeerEngine;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #isSocketClosed = false;
+  /** While a question is out. */
+  #onStun: ((datagram: Buffer, address: string, port: number) => void) | null = null;
   #flushQueued = false;
   #isFlushing = false;
   /** What a flush sends to one address, until it is over. */
@@ -78,6 +85,10 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     super();
     const { socket, address } = bind(options, {
       onDatagram: (datagram, from, port) => {
+        if (isStun(datagram)) {
+          this.#onStun?.(datagram, from, port);
+          return;
+        }
         if (this.#readAt === 0) this.#readAt = now();
         this.#engine.receive(datagram, from, port, this.#readAt);
       },
@@ -100,6 +111,9 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
         else this.#transmit(datagram, to, isAlone);
       },
       ownHomes: () => options.ownHomes?.() ?? [],
+      onUnanswered: ({ key, name }) => {
+        if (name !== null) this.emit("unanswered", { key, name });
+      },
       onPath: ({ key, name }, { kind, endpoint }) => {
         if (name === null) return;
         this.emit("path", { key, name, via: kind, endpoint: kind === "relay" ? null : endpoint });
@@ -156,6 +170,46 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       if (this.#flushQueued || this.#engine.pendingAtLast > 1) this.#flushSoon();
       else this.#flushAt(since);
     });
+  }
+
+  /**
+   * Asks a server how this socket looks from there (RFC 8489). One question at a time.
+   * @param token that the server knows the asker by
+   * @returns null when no answer came, by any reason
+   */
+  observe(server: Endpoint, token?: Buffer): Promise<Endpoint | null> {
+    const to = canonicalEndpoint(server);
+    const transaction = randomBytes(TRANSACTION_BYTES);
+    const request = encodeBindingRequest(transaction, token);
+    return new Promise((resolve) => {
+      let [attempt, timer]: [number, NodeJS.Timeout | undefined] = [0, undefined];
+      const finish = (seen: Endpoint | null): void => {
+        clearTimeout(timer);
+        this.#onStun = null;
+        resolve(seen);
+      };
+      const ask = (): void => {
+        const waitMs = STUN_WAITS[attempt++];
+        if (waitMs === undefined || this.#isSocketClosed) {
+          finish(null);
+          return;
+        }
+        this.#socket.send(request, to.address, to.port);
+        timer = setTimeout(ask, waitMs).unref();
+      };
+      this.#onStun = (datagram, address, port) => {
+        const seen = isSameEndpoint(to, address, port) ? decodeBindingResponse(datagram, transaction) : null;
+        if (seen !== null) finish(seen);
+      };
+      ask();
+    });
+  }
+
+  /** This peer is about to call from one of its endpoints, as the server says: opens the way for it, within bounds. */
+  invite(peer: PeerIdentity): void {
+    const at = now();
+    this.#engine.invite(peer, this.#knocks.admit(peer.endpoints.map(canonicalEndpoint), at), at);
+    this.#flushSoon();
   }
 
   /**

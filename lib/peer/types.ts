@@ -92,6 +92,8 @@ export interface PeerTransportEvents {
   /** As "message", for a body about a file. While no listener is there, it is not understood. */
   body: [body: IncomingBody, settle: (outcome: Outcome) => void];
   path: [event: PathEvent];
+  /** No direct path to this peer answers, or not soon: it may have to open the way from its side. Comes again while that lasts. */
+  unanswered: [peer: { readonly key: Buffer; readonly name: string }];
   /** The socket failed for good (rare: the interface or the descriptor is gone). Without a listener it is only logged. */
   error: [error: Error];
 }

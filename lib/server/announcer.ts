@@ -1,4 +1,5 @@
 // Pushes to connections that watch the directory: joins and leaves, of everybody or of those that a connection asked for.
+import type { Endpoint } from "../base/endpoint.ts";
 import { foldName } from "../base/names.ts";
 import type { Directory, DirectoryEvent } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
@@ -304,6 +305,19 @@ export function removedPush({ by, until }: { readonly by: string; readonly until
 /** `mail`: so many messages wait; TAKE gives them. */
 export function mailPush(count: number): Buffer {
   return pushOf("mail", String(count));
+}
+
+/** `knock`: the holder of this key is about to send datagrams from one of these endpoints. */
+export function knockPush(key: string, from: readonly Endpoint[]): Buffer {
+  const out = new ReplyWriter(256);
+  out.push(2 + 2 * from.length);
+  out.bulk("knock");
+  out.bulk(key);
+  for (const { address, port } of from) {
+    out.bulk(address);
+    out.integer(port);
+  }
+  return out.bytes();
 }
 
 /** `relay`: a datagram from there, see commands/relay.ts. */

@@ -1,13 +1,23 @@
 // One connection: requests in, replies and pushes out, each within its bounds. Knows no command.
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import type { Endpoint } from "../base/endpoint.ts";
 import { LOCAL_BINDING, TLS_EXPORTER_BYTES, TLS_EXPORTER_LABEL, tlsBinding } from "../crypto/signed-statements.ts";
 import type { Claim } from "../directory/directory.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RequestParser } from "../wire/resp-request.ts";
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import { CallRate } from "./call-rate.ts";
 import { TLS_HANDSHAKE } from "./first-byte.ts";
-import { CLOGGED_BYTES, FLUSH_BYTES, LINGER_MS, type Limits, STUCK_MS } from "./limits.ts";
+import {
+  CALLS_OF_CALLER,
+  CALLS_TO_CALLEE,
+  CLOGGED_BYTES,
+  FLUSH_BYTES,
+  LINGER_MS,
+  type Limits,
+  STUCK_MS,
+} from "./limits.ts";
 import { type Origin, reachableAt } from "./origin.ts";
 import { PLAIN_SERVER } from "./rejection.ts";
 import { withSharedBuffer } from "./shared-read.ts";
@@ -53,6 +63,11 @@ export class Connection {
   client: RegisteredClient | null = null;
   /** The key (base64) that it has proved to hold last, by REGISTER or CLAIM. */
   key: string | null = null;
+  /** Its CALLs, and those of others to it. */
+  readonly callRate = new CallRate(CALLS_OF_CALLER);
+  readonly calledRate = new CallRate(CALLS_TO_CALLEE);
+  /** Where the server has seen its chat socket; null: it has not. */
+  observed: Endpoint | null = null;
   /** The name that it has claimed last, and which of its claims that was: others reach it by that while it is not on. */
   claimed: { readonly name: string; readonly claimId: string } | null = null;
   /** What it has proved of a key that replaces others. */

@@ -75,6 +75,10 @@ export const FLUSH_BYTES = 256 * 1024;
 /** A connection with more unsent bytes than this is not read from until it has taken them. */
 export const CLOGGED_BYTES = 64 * 1024;
 
+/** Calls of one client in a second, and calls that are passed on to one. */
+export const CALLS_OF_CALLER = 10;
+export const CALLS_TO_CALLEE = 20;
+
 /** A connection with more unsent bytes than this gets no relayed datagrams: they would be late, and others wait behind them. */
 export const RELAY_UNSENT = 64 * 1024;
 

@@ -1,4 +1,5 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
+import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
@@ -22,12 +23,14 @@ import type { WorkerConfig } from "./messages.ts";
 import { metricsText } from "./metrics.ts";
 import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { type NameQuestion, rightTo } from "./name-rights.ts";
+import { placeOfToken } from "./observation-token.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
 import { watchForService } from "./service-watch.ts";
 import { startError } from "./start-error.ts";
+import { StunServer } from "./stun-server.ts";
 import type { TlsFiles } from "./tls.ts";
 import { UserDatabase } from "./user-database.ts";
 import { WorkerBus } from "./worker-bus.ts";
@@ -73,6 +76,8 @@ export class LookupServer implements AsyncDisposable {
   readonly #accounts: Accounts;
   readonly #empty: IdleShutdown | null;
   readonly #startedAt = Date.now();
+  readonly #tokenSecret = randomBytes(32);
+  #stun: StunServer | null = null;
   /** Once for all workers: clients are told. */
   readonly #munge = hasMunge();
   #local: LocalWorker | null = null;
@@ -262,6 +267,15 @@ export class LookupServer implements AsyncDisposable {
       const { stats: mailbox } = this.#mailbox;
       return metricsText({ ...this.#facts(), mailbox, loopDelayP99: this.#loopDelay.p99() }, loads);
     });
+    this.#stun = new StunServer({
+      host: this.#acceptor.address.host,
+      port: this.port,
+      log: this.#settings.log,
+      onToken: (token, seen) => {
+        const place = placeOfToken(this.#tokenSecret, token);
+        if (place !== null) this.#bus.observed(place, seen);
+      },
+    });
     this.#empty?.start();
   }
 
@@ -273,6 +287,7 @@ export class LookupServer implements AsyncDisposable {
     if (this.#isDraining || this.#stop !== null) return;
     this.#isDraining = true;
     this.#serviceWatch?.[Symbol.dispose]();
+    this.#stun?.close();
     this.#acceptor.close();
     this.#sockets.close();
     this.#bus.drain(DRAIN_MS, last);
@@ -343,6 +358,7 @@ export class LookupServer implements AsyncDisposable {
       port: this.port,
       serverUser: this.#user,
       openNames: this.#settings.openNames,
+      tokenSecret: this.#tokenSecret.toString("base64"),
       munge: this.#munge,
       relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
       isPrivate: this.#settings.private,

@@ -1,4 +1,5 @@
 // What the primary and its workers tell each other. Plain data: it crosses a process boundary as JSON.
+import type { Endpoint } from "../base/endpoint.ts";
 import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
@@ -37,6 +38,8 @@ export interface WorkerConfig {
   readonly serverUser: string | null;
   /** Login names belong to no particular user. */
   readonly openNames: boolean;
+  /** With which tokens of HELLO are made, base64. */
+  readonly tokenSecret: string;
   /** MUNGE credentials count. */
   readonly munge: boolean;
   /** Bytes a second that each client may have passed on to others; 0: none. */
@@ -150,6 +153,15 @@ export interface TakenMessage {
   readonly bytes: string;
 }
 
+/** A client that is not on is about to send from there. */
+export interface KnockMessage {
+  readonly type: "knock";
+  readonly to: Callee;
+  /** base64 */
+  readonly key: string;
+  readonly from: readonly Endpoint[];
+}
+
 /** A datagram on its way from one client to another. */
 export interface RelayedDatagram {
   readonly type: "relay";
@@ -176,6 +188,7 @@ export type ToPrimary =
   /** What is watched there and was not, or was and is not: names, rooms, everybody. Answered by "interest-known". */
   | ({ type: "interest" } & InterestChange)
   | { type: "call"; to: Callee; from: PackedEntry }
+  | KnockMessage
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
   | { type: "mailbox"; id: number; request: MailboxRequest }
@@ -209,11 +222,14 @@ export type ToWorker =
   | { type: "events"; events: readonly DirectoryEvent[] }
   | { type: "interest-known" }
   | { type: "call"; to: Callee; from: PackedEntry }
+  | KnockMessage
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
   | RelayedDatagram
+  /** The server has seen a client's chat socket there. */
+  | { type: "observed"; to: ConnectionPlace; address: string; port: number }
   /** So many messages wait for a name: whoever is on under it is to be told. */
   | { type: "waiting"; name: string; count: number }
   /** `isOver`: the user or address may have no further client. */

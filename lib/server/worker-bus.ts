@@ -1,6 +1,7 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
-import type { DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type { Endpoint } from "../base/endpoint.ts";
+import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { InterestIndex } from "./interest-index.ts";
 import type {
@@ -91,6 +92,11 @@ export class WorkerBus {
   /** Some connection watches the directory. */
   get isWatched(): boolean {
     return this.#interests.isWatched;
+  }
+
+  /** A client's chat socket was seen there. */
+  observed(to: ConnectionPlace, { address, port }: Endpoint): void {
+    this.#workers.get(to.worker)?.worker.send({ type: "observed", to, address, port });
   }
 
   /** Open connections, in all. */
@@ -185,6 +191,7 @@ export class WorkerBus {
       case "call":
         this.#sendTo(message.to, { type: "call", to: message.to, from: message.from });
         break;
+      case "knock":
       case "relay":
         this.#sendTo(message.to, message);
         break;

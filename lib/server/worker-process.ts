@@ -25,6 +25,8 @@ const ARRIVAL_MS = 5_000;
 const STOPPED_MS = 1_000;
 const ARRIVAL_CHECK_MS = 500;
 
+const SENT_BY_ANYBODY: ReadonlySet<ToWorker["type"]> = new Set(["call", "knock", "relay"]);
+
 export interface HandedConnection {
   readonly socket: Socket;
   readonly origin: Origin;
@@ -56,6 +58,8 @@ export class WorkerProcess implements WorkerHandle {
   #failure: WorkerEnd["failure"] = null;
   #check: NodeJS.Timeout | null = null;
   #heardAt = 0;
+  /** When a connection has arrived last. */
+  #arrivedAt = 0;
   /** Checks in a row that found it stopped: after a Ctrl-Z of all, this process may go on a moment before the others. */
   #stoppedChecks = 0;
   #lastTicket = 0;
@@ -98,7 +102,7 @@ export class WorkerProcess implements WorkerHandle {
 
   send(message: ToWorker): void {
     // Anybody may send calls and datagrams to anybody: they are no reason to take a worker for hung.
-    if ((message.type === "call" || message.type === "relay") && this.#backlog > MAX_CALL_BACKLOG) return;
+    if (SENT_BY_ANYBODY.has(message.type) && this.#backlog > MAX_CALL_BACKLOG) return;
     this.#send(message);
   }
 
@@ -128,6 +132,7 @@ export class WorkerProcess implements WorkerHandle {
   }
 
   #adopted(ticket: number): void {
+    this.#arrivedAt = this.#heardAt;
     this.#underway.get(ticket)?.socket.destroy();
     this.#underway.delete(ticket);
     if (this.#underway.size === 0) this.#stopChecking();
@@ -139,15 +144,17 @@ export class WorkerProcess implements WorkerHandle {
     this.#stoppedChecks = isStopped(this.pid) ? this.#stoppedChecks + 1 : 0;
     for (const [ticket, connection] of this.#underway) {
       const { at } = connection;
+      // They arrive one after the other: one's time begins when the one before it has arrived. After a restart thousands wait.
+      const since = Math.max(at, this.#arrivedAt);
       if (now - at > STOPPED_MS && this.#stoppedChecks > 1) {
         this.kill(); // its connections go to another one
         return;
       }
-      if (now - at < ARRIVAL_MS) return;
-      if (this.#heardAt > at) {
+      if (now - since < ARRIVAL_MS) return;
+      if (this.#heardAt > since) {
         this.#underway.delete(ticket);
         this.#watcher.lost(this.id, connection);
-      } else if (now - at > 2 * ARRIVAL_MS) {
+      } else if (now - since > 2 * ARRIVAL_MS) {
         this.kill();
         return;
       } else {

@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { ConcurrencyLimit } from "../base/async.ts";
+import type { Endpoint } from "../base/endpoint.ts";
 import { foldName } from "../base/names.ts";
 import { isLoopback } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
@@ -13,8 +14,9 @@ import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
 import { isRemoved } from "./administration.ts";
-import { Announcer, callPush, closingPush, mailPush, probePush, removedPush } from "./announcer.ts";
+import { Announcer, callPush, closingPush, knockPush, mailPush, probePush, removedPush } from "./announcer.ts";
 import { tellOfMail } from "./commands/mailbox.ts";
+import { showObserved } from "./commands/register.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { dispatch } from "./dispatch.ts";
 import { firstByte, TLS_HANDSHAKE } from "./first-byte.ts";
@@ -30,7 +32,7 @@ import {
 } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { LoopDelay } from "./loop-delay.ts";
-import type { Callee, ClientRow, Removal, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
+import type { Callee, ClientRow, KnockMessage, Removal, SendToPrimary, ToWorker, WorkerConfig } from "./messages.ts";
 import type { Origin } from "./origin.ts";
 import { refuse, refusePlain, TOO_MANY } from "./rejection.ts";
 import { READ_BYTES } from "./shared-read.ts";
@@ -110,6 +112,12 @@ export class Worker {
         break;
       case "replaced":
         this.#replaced(message.to);
+        break;
+      case "observed":
+        void this.#observed(message.to.connection, { address: message.address, port: message.port });
+        break;
+      case "knock":
+        this.#knock(message);
         break;
       case "relay":
         context.deliverRelayed(message.to, message.from, Buffer.from(message.bytes, "base64"));
@@ -325,14 +333,29 @@ export class Worker {
   #call({ connection, claimId }: Callee, from: PackedEntry): void {
     const found = this.#context.connections.get(connection);
     // Without RESP3 there are no pushes; another registration of the same connection is not the one that is called.
-    if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
+    if (found?.protocol !== 3 || found.client?.claim.id !== claimId || !found.calledRate.take()) return;
     this.#context.push(found, callPush(new DirectoryEntry(from)));
+  }
+
+  #knock({ to: { connection, claimId }, key, from }: KnockMessage): void {
+    const found = this.#context.connections.get(connection);
+    if (found?.protocol !== 3 || found.client?.claim.id !== claimId || !found.calledRate.take()) return;
+    this.#context.push(found, knockPush(key, from));
   }
 
   #mail({ connection, claimId }: Callee, count: number): void {
     const found = this.#context.connections.get(connection);
     if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
     this.#context.push(found, mailPush(count));
+  }
+
+  async #observed(id: number, seen: Endpoint): Promise<void> {
+    const connection = this.#context.connections.get(id);
+    if (connection === undefined || connection.origin.address === null) return;
+    connection.observed = seen;
+    await showObserved(this.#context, connection).catch((error: unknown) => {
+      this.#context.log.warn("an observed endpoint is not shown", { error });
+    });
   }
 
   #replaced({ connection, claimId }: Callee): void {

@@ -42,7 +42,7 @@ export const COMMANDS = {
     max: 3,
     summary: "The same, with the user that the kernel vouches for: name [ADMIN]; null if to none",
   },
-  CALL: { min: 2, max: 2, summary: "Tells a client that this one is about to talk to it" },
+  CALL: { min: 2, max: 34, summary: "Tells a client that this one is about to talk to it: name [ENDPOINT k a p]…" },
   LEAVE: { min: 4, max: 5, summary: "Keeps a sealed message for somebody who is off: name id bytes [RECEIPT]" },
   TAKE: { min: 1, max: 3, summary: "Messages that were left for this connection's client, leased to it: [COUNT n]" },
   RELAY: { min: 3, max: 3, summary: "Passes a sealed datagram on to a client; null if it is not here: name bytes" },
@@ -178,6 +178,23 @@ function readEndpoint([kind, address, digits]: readonly string[]): ClientEndpoin
 function number(digits: string | undefined, most: number): number | null {
   const value = digits !== undefined && /^[1-9]\d{0,4}$/.test(digits) ? Number(digits) : Number.NaN;
   return value <= most ? value : null;
+}
+
+export interface CallArguments {
+  readonly name: string;
+  readonly endpoints: readonly ClientEndpoint[];
+}
+
+/** @param args behind the command's name: `name [ENDPOINT kind address port]...` */
+export function parseCall([name = "", ...words]: readonly string[]): CallArguments {
+  const endpoints: ClientEndpoint[] = [];
+  for (let i = 0; i < words.length; i += 4) {
+    if ((words[i] as string).toUpperCase() !== "ENDPOINT") {
+      throw CommandError.syntax("CALL name [ENDPOINT kind address port]...");
+    }
+    endpoints.push(readEndpoint(words.slice(i + 1, i + 4)));
+  }
+  return { name, endpoints };
 }
 
 export interface StatusArguments {

@@ -186,7 +186,7 @@ describe("ptalk send", () => {
         alice.run(["recv", "--as", "alice", "--timeout", "1", "--server", address]),
       ]);
       expect(sent).toMatchObject({ code: 75, stdout: "", stderr: expect.stringMatching(/no answer.* within 1 s/) });
-      expect(received).toMatchObject({ code: 75, stdout: "" });
+      expect(received).toMatchObject({ code: 69, stdout: "" });
       for (const [signal, code] of [["SIGTERM", 143] as const, ["SIGINT", 130] as const]) {
         const asked = requests.length;
         const program = alice.start(["send", "--as", "alice", "bob", "hi", "--server", address]);

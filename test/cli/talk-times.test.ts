@@ -54,6 +54,17 @@ describe("the bell", () => {
     expect(rings).toBe(2);
   });
 
+  it("rings once for messages that were left, however long their coming takes, and again for the next one", () => {
+    let rings = 0;
+    const bell = new Bell("direct", () => rings++);
+    for (let at = 0; at < 10_000; at += 400) bell.onMessage(at, true, true);
+    expect(rings).toBe(1);
+    bell.onMessage(10_000, true);
+    expect(rings).toBe(2);
+    bell.onMessage(20_000, true, true);
+    expect(rings).toBe(3);
+  });
+
   it("off: never", () => {
     const bell = new Bell("off", () => expect.unreachable());
     bell.onMessage();

@@ -35,6 +35,8 @@ export class Program {
   place = "";
   /** Where the directory has it, as it says in its handshakes. */
   homes: readonly Endpoint[] = [];
+  /** No direct path answers soon. */
+  onUnanswered: () => void = () => {};
   /** "direct" and "relay", in the order of the path events. */
   readonly paths: string[] = [];
   readonly identity: Identity;
@@ -94,6 +96,7 @@ export class Program {
       },
       wake: () => this.world.later(0, () => this.#flush(run)),
       ownHomes: () => this.homes,
+      onUnanswered: () => this.onUnanswered(),
       onPath: (_peer, { kind }) => this.paths.push(kind),
     });
   }

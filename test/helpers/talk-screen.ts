@@ -43,8 +43,12 @@ export class TalkScreen extends Pty {
     const server = createServer().listen(path);
     await once(server, "listening");
     const screen = new TalkScreen(path, server, options);
-    const [socket] = (await once(server, "connection")) as [Socket];
-    await screen.#adopt(socket);
+    const ended = screen.ended.then(() => {
+      throw new Error(`the screen's program has ended: ${screen.raw}`);
+    });
+    const adopted = once(server, "connection").then(([socket]) => screen.#adopt(socket as Socket));
+    await Promise.race([adopted, ended]);
+    ended.catch(() => {}); // that is the test's business from now on
     return screen;
   }
 

@@ -72,6 +72,7 @@ export class WorkerHost implements AsyncDisposable {
       port: 1,
       serverUser: null,
       openNames: false,
+      tokenSecret: Buffer.alloc(32, 2).toString("base64"),
       munge: false,
       relayRate: 256 * 1024,
       isPrivate: false,

@@ -18,6 +18,13 @@ it("is content with what may happen: killed in between, shown again with the mar
   expect(rules([begins(0), kept(0), shows(0), dies, shows(0, true), logs(0)])).toEqual([]);
   expect(rules([begins(0), dies, begins(0), kept(0), shows(0, true), shows(0, true)])).toEqual([]);
   expect(rules([begins(0), dies])).toEqual([]);
+  // The disk did not say in time whether it had been shown.
+  const vain: Line = { did: "looks in vain", id: "id 0" };
+  expect(rules([begins(0), shows(0), logs(0), dies, vain, shows(0, true), logs(0)])).toEqual([]);
+  expect(rules([begins(0), shows(0), logs(0), dies, vain, shows(0), logs(0)])).toEqual([
+    "shown though logged",
+    "twice",
+  ]);
 });
 
 it.each([

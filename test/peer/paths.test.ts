@@ -173,3 +173,53 @@ describe("two who call each other at once", () => {
     expect(sent.every(({ outcome }) => outcome === null)).toBe(true);
   });
 });
+
+describe("a program behind a NAT or a stateful firewall", () => {
+  /** Lets in what comes from where it has sent to. */
+  function filtered(world: PeerWorld, ...programs: Program[]): void {
+    const opened = new Set<string>();
+    world.isBlocked = (from, to) => {
+      opened.add(`${from.address.port} ${to.port}`);
+      const receiver = programs.find(({ address }) => address.port === to.port);
+      return receiver !== undefined && !opened.has(`${to.port} ${from.address.port}`);
+    };
+  }
+
+  it.each(["bob", "both"])("is called directly when it is told of the call: %s", (which) => {
+    const { world, alice, bob } = pair();
+    filtered(world, ...(which === "both" ? [alice, bob] : [bob]));
+    bob.homes = [bob.address];
+    alice.onUnanswered = () => {
+      const caller = { key: alice.identity.publicKey, endpoints: [alice.address] };
+      world.later(2, () => bob.engine.invite(caller, [alice.address], world.now));
+    };
+    const sent = alice.send(bob);
+    expect(world.run(RELAY_AFTER, () => sent.outcome !== undefined)).toBe(true);
+    expect([sent.outcome, via(alice)]).toEqual([null, ["direct"]]);
+    const answer = bob.send(alice);
+    world.run(200);
+    expect([answer.outcome, bob.received.flat(), via(bob)]).toEqual([null, [sent.text], ["direct"]]);
+  });
+
+  it("sends three INITs to where it is told, and no more; the one who told it so gains nothing", () => {
+    const { world, alice, bob } = pair();
+    const victim = { address: "203.0.113.9", port: 53 };
+    world.capture = true;
+    bob.engine.invite({ key: alice.identity.publicKey, endpoints: [victim] }, [victim], world.now);
+    world.run(60_000);
+    expect(world.captured.map(({ to }) => to)).toEqual([victim, victim, victim]);
+    expect(bob.engine.stats().peers).toEqual([]);
+  });
+
+  it("has its own message sent at once, though it was told of a call", () => {
+    const { world, alice, bob } = pair();
+    bob.engine.invite(
+      { key: alice.identity.publicKey, endpoints: [alice.address] },
+      [{ address: "203.0.113.9", port: 53 }],
+      world.now,
+    );
+    world.run(100);
+    const sent = bob.send(alice);
+    expect(world.run(50, () => sent.outcome === null)).toBe(true);
+  });
+});

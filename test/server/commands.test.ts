@@ -48,12 +48,16 @@ describe("a web page in a browser on the server's host", () => {
     ["a form", `POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\r\n${registering}`, 0],
     ["a picture", `GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${registering}`, 1],
     ["a question before another method", `OPTIONS /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n${registering}`, 1],
-    ["a TLS handshake that holds lines", `\u0016\u0003\u0001\u0002\u0000\n${registering}`, 0],
   ])("carries out no request by %s", async (_what, request, errors) => {
     const replies = (await conversation(request)).split("\r\n").filter(Boolean);
     expect(replies.slice(0, -1).every((reply) => reply.startsWith("-ERR unknown command"))).toBe(true);
     expect(replies).toHaveLength(errors + 1);
     expect(replies.at(-1)).toMatch(/^-ERR Protocol error: /);
+  });
+
+  it("carries out no request by a TLS handshake that holds lines", async () => {
+    const reply = await conversation(`\u0016\u0003\u0001\u0002\u0000\n${registering}`);
+    expect(reply).toBe("-ERR this server does not speak TLS\r\n");
   });
 });
 
@@ -539,6 +543,27 @@ describe("pushes", () => {
     await c.ask("UNREGISTER");
     expect(c.pushes).toEqual([]);
     c.close();
+  });
+
+  it("tell the callee of a caller that has only claimed its name, with its key and where it calls from", async () => {
+    const [callee, caller] = [await server.client(), await server.client()];
+    await callee.register("called", newKeys());
+    const keys = newKeys();
+    expect(await caller.ask("CALL", "called")).toEqual(error("NOAUTH"));
+    await caller.claim("claimer", keys);
+    const at = ["ENDPOINT", "host", "192.0.2.8", 4711, "ENDPOINT", "host", "2001:db8::8", 4712];
+    expect(await caller.ask("CALL", "called", ...at)).toBe("OK");
+    expect(await callee.push("knock")).toEqual(["knock", keys.key, "192.0.2.8", 4711, "2001:db8::8", 4712]);
+    for (const bad of ["0.0.0.0", "::ffff:127.0.0.1", "ff02::1", "fe80::1%eth0", "host.example"]) {
+      expect(await caller.ask("CALL", "called", "ENDPOINT", "host", bad, 4711)).toEqual(error("ERR"));
+    }
+    expect(await caller.ask("CALL", "called", "ENDPOINT", "observed", "192.0.2.8", 4711)).toEqual(error("ERR"));
+    expect(await caller.ask("CALL", "called", "AT", "192.0.2.8", 4711)).toEqual(error("ERR"));
+    const answers = await Promise.all(Array.from({ length: 25 }, () => caller.ask("CALL", "called")));
+    expect(answers).toContainEqual(error("TOOMANY"));
+    callee.close();
+    caller.close();
+    await until("both to leave", async () => (await client.ask("LOOKUP", "called")) === null);
   });
 
   it("tell the callee who is about to talk to it", async () => {

@@ -9,6 +9,7 @@ export class Bell {
   readonly #policy: BellPolicy;
   readonly #ring: () => void;
   #rangAt = Number.NEGATIVE_INFINITY;
+  #lastLeftAt = Number.NEGATIVE_INFINITY;
 
   /** @param ring writes BEL to a terminal */
   constructor(policy: BellPolicy, ring: () => void) {
@@ -16,10 +17,16 @@ export class Bell {
     this.#ring = ring;
   }
 
-  /** A message is on the screen. @param isDirect for this user alone, and not in a room */
-  onMessage(now = performance.now(), isDirect = true): void {
-    if (this.#policy === "off" || (this.#policy === "direct" && !isDirect) || now - this.#rangAt < RING_EVERY_MS)
-      return;
+  /**
+   * A message is on the screen.
+   * @param isDirect for this user alone, and not in a room
+   * @param wasLeft it has waited at the server: those that come together ring once, however long that takes
+   */
+  onMessage(now = performance.now(), isDirect = true, wasLeft = false): void {
+    if (this.#policy === "off" || (this.#policy === "direct" && !isDirect)) return;
+    const isOneOfMany = wasLeft && now - this.#lastLeftAt < RING_EVERY_MS;
+    if (wasLeft) this.#lastLeftAt = now;
+    if (isOneOfMany || now - this.#rangAt < RING_EVERY_MS) return;
     this.#rangAt = now;
     this.#ring();
   }

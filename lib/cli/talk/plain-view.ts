@@ -67,7 +67,7 @@ export function plainView({ timeFormat, bell: policy }: PlainViewOptions): View 
       const turned = clock.turn(message.at);
       const lines = messageLines(message, plain, clock.stamp(message.at));
       const printed = print(fresh + [...(turned === null ? [] : [`* ${turned}`]), ...lines].join("\n"));
-      bell.onMessage(performance.now(), message.room === null);
+      bell.onMessage(performance.now(), message.room === null, message.via === "mailbox");
       return printed;
     },
     sent: () => {},

@@ -195,7 +195,7 @@ export function terminalView(options: TerminalViewOptions): TerminalView {
     message: (message) => {
       talksWith(message.from);
       const printed = terminal.print(spoken(message.at, messageLines(message, paint, clock.stamp(message.at))));
-      bell.onMessage(performance.now(), message.room === null);
+      bell.onMessage(performance.now(), message.room === null, message.via === "mailbox");
       return printed;
     },
     sent: ({ id, to }, text, waits = false) => {

@@ -11,6 +11,7 @@ import {
 } from "../../crypto/signed-statements.ts";
 import { COMMANDS, CommandError, type CommandName } from "../../wire/commands.ts";
 import type { Handler } from "../handler.ts";
+import { observationToken } from "../observation-token.ts";
 
 export const hello: Handler = (context, connection, args, out) => {
   const [version, ...options] = args;
@@ -36,12 +37,15 @@ export const hello: Handler = (context, connection, args, out) => {
   const { serverKey, directoryId, startedAt, scope, abstractName, port, munge } = context.config;
   const { serverUser, version: serverVersion } = context.config;
   const { address, uid } = connection.origin;
+  const tellsToken = clientNonce !== "" && address !== null && !isLoopback(address);
+  const place = { worker: context.config.id, connection: connection.id };
   const tellsSocket = address !== null && isLoopback(address);
   const binding = clientNonce === "" ? LOCAL_BINDING : connection.binding;
   const isBound = binding !== null && binding !== LOCAL_BINDING;
   const signed = clientNonce === "" ? 0 : isBound ? 2 : 1;
   const takesMunge = munge && address !== null;
-  out.map(15 + (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (takesMunge ? 1 : 0) + signed, connection.protocol);
+  const optional = (address === null ? 1 : 0) + (tellsSocket ? 2 : 0) + (takesMunge ? 1 : 0) + (tellsToken ? 1 : 0);
+  out.map(15 + optional + signed, connection.protocol);
   out.bulk("server");
   out.bulk("ptalk");
   out.bulk("version");
@@ -67,6 +71,10 @@ export const hello: Handler = (context, connection, args, out) => {
   // A client beside a server that other hosts can reach must be reachable for their clients, too.
   out.bulk("scope");
   out.bulk(scope);
+  if (tellsToken) {
+    out.bulk("token");
+    out.bulk(observationToken(Buffer.from(context.config.tokenSecret, "base64"), place).toString("base64"));
+  }
   // Whether datagrams are passed on between clients that no direct path connects.
   out.bulk("relay");
   out.integer(context.relays === null ? 0 : 1);

@@ -1,10 +1,13 @@
 // Reading the directory, and watching it.
+import { MAX_ENDPOINTS } from "../../base/endpoint.ts";
 import { checkedName } from "../../directory/claim-rules.ts";
 import type { DirectoryRow } from "../../directory/directory.ts";
 import { writeEntry } from "../../directory/entry-wire.ts";
-import { CommandError, parseNames } from "../../wire/commands.ts";
+import { CommandError, parseCall, parseNames } from "../../wire/commands.ts";
 import type { Protocol, ReplyWriter } from "../../wire/resp-writer.ts";
 import type { Handler } from "../handler.ts";
+import { CALLS_OF_CALLER } from "../limits.ts";
+import { checkEndpoint } from "./register.ts";
 import { readRoom } from "./rooms.ts";
 
 /** For names without a reply that is ready: no client has the name, or the directory has no cache. */
@@ -59,20 +62,32 @@ function readInterest(text: string): string {
   return text.startsWith("#") ? readRoom(text) : checkedName(text);
 }
 
-export const call: Handler = async (context, connection, [name]) => {
+/**
+ * The callee is about to get datagrams from the caller: its NAT or firewall lets them in when it sends something there first. A caller
+ * that is not on says itself where it calls from; what the server has seen comes first.
+ */
+export const call: Handler = async (context, connection, args) => {
+  const { name, endpoints } = parseCall(args);
+  for (const endpoint of endpoints) checkEndpoint(endpoint);
   const { directory } = context;
-  const { client } = connection;
+  const { client, claimed, observed } = connection;
   const caller = client === null ? null : await directory.own(client.claim);
-  if (caller === null) throw new CommandError("NOAUTH only a registered client may call");
+  if (caller === null && claimed === null)
+    throw new CommandError("NOAUTH only a client that has proved its name may call");
+  if (!connection.callRate.take()) throw new CommandError(`TOOMANY at most ${CALLS_OF_CALLER} calls a second`);
   context.noteLookup(connection);
-  const callee = await directory.find(name as string);
+  const callee = await directory.find(name);
   // The row of a worker that died waits for its client, which is not there to be called.
   if (callee === null || !directory.isLive(callee.place)) {
     connection.write((out) => out.null(connection.protocol));
     return;
   }
-  const { place, claimId } = callee;
-  await context.send({ type: "call", to: { ...place, claimId }, from: caller.entry.packed });
+  const to = { ...callee.place, claimId: callee.claimId };
+  const from = [...(observed === null ? [] : [observed]), ...endpoints].slice(0, MAX_ENDPOINTS);
+  if (caller !== null) await context.send({ type: "call", to, from: caller.entry.packed });
+  else if (from.length > 0 && connection.key !== null) {
+    await context.send({ type: "knock", to, key: connection.key, from });
+  }
   connection.write((out) => out.simple("OK"));
 };
 

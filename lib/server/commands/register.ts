@@ -7,7 +7,13 @@
 //   4. The client that it replaces gets a push, unless it is the same connection's. Before the registration counts, the worker checks whether the connection has
 //      ended meanwhile, or another registration has replaced this one already.
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ClientEndpoint, endpointProblem } from "../../base/endpoint.ts";
+import {
+  areSameEndpoints,
+  type ClientEndpoint,
+  endpointProblem,
+  isSameEndpoint,
+  MAX_ENDPOINTS,
+} from "../../base/endpoint.ts";
 import { foldIfValid, foldName } from "../../base/names.ts";
 import { claimIdOf, registrationBytes } from "../../crypto/signed-statements.ts";
 import type { Claim, Directory, DirectoryRow, Registered, RegisterRequest } from "../../directory/directory.ts";
@@ -57,7 +63,7 @@ function checkProtocol(protocol: number): void {
   );
 }
 
-function checkEndpoint(endpoint: ClientEndpoint): void {
+export function checkEndpoint(endpoint: ClientEndpoint): void {
   const problem = endpointProblem(endpoint);
   if (problem !== null) throw new CommandError(`ERR an ENDPOINT cannot be used: ${problem}`);
   if (endpoint.kind === "observed") throw new CommandError("ERR an ENDPOINT cannot be used: only the server observes");
@@ -104,6 +110,7 @@ async function enter(
   }
   const what = renewed === null ? "joined" : "changed";
   context.log.info(what, { name: request.name, address: originText(connection.origin), port: request.port });
+  if (connection.observed !== null) await showObserved(context, connection);
   connection.write((out) => out.simple(okFor(right)));
   if (pending.isReplaced) context.endReplaced(connection, claim.name);
 }
@@ -161,6 +168,25 @@ function continued(request: RegisterRequest, before: DirectoryRow | null): Regis
   if (before === null || before.claimId !== request.takeover || before.entry.key !== request.entry.key) return request;
   const { startedAt, status, rooms } = before.entry;
   return { ...request, entry: { ...request.entry, startedAt, status, rooms } };
+}
+
+/**
+ * Puts the endpoint that the server has seen before those that the client has named. Where no NAT is in between it is one of
+ * them, and nothing changes.
+ */
+export async function showObserved(context: WorkerContext, connection: Connection): Promise<void> {
+  const { client, observed } = connection;
+  const row = client === null ? null : await context.directory.own(client.claim);
+  if (client === null || row === null || observed === null) return;
+  const named = row.entry.endpoints.filter(({ kind }) => kind !== "observed");
+  const isNamed = named.some((one) => isSameEndpoint(one, observed.address, observed.port));
+  // A client guesses that a NAT keeps ports: what the server sees takes the place of the guess.
+  const others = named.filter(({ address }) => address !== observed.address);
+  const endpoints: ClientEndpoint[] = isNamed ? named : [{ ...observed, kind: "observed" }, ...others];
+  const shown = endpoints.slice(0, MAX_ENDPOINTS);
+  if (areSameEndpoints(shown, row.entry.endpoints)) return;
+  const claim = await context.directory.update(client.claim, { endpoints: shown });
+  if (connection.client === client) connection.client = { ...client, claim };
 }
 
 function liveOther(directory: Directory, row: DirectoryRow | null, claimId: string): Registered["replaced"] {

@@ -1,0 +1,11 @@
+// All that the tests put into the folder for temporary files lies in one of the run's own, which goes with it, whatever became of a test.
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export default function setup(): () => void {
+  const folder = mkdtempSync(join(tmpdir(), "pt-"));
+  chmodSync(folder, 0o1777); // tests become other users
+  process.env["TMPDIR"] = folder;
+  return () => rmSync(folder, { recursive: true, force: true });
+}

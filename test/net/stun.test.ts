@@ -1,0 +1,136 @@
+// STUN: the bytes, checked against the RFC's own and a foreign client, and what a server does with a token.
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { DatagramSocket } from "../../lib/net/datagram-socket.ts";
+import {
+  decodeBindingRequest,
+  decodeBindingResponse,
+  encodeBindingRequest,
+  encodeBindingResponse,
+  isStun,
+  TRANSACTION_BYTES,
+} from "../../lib/net/stun.ts";
+import { Knocks } from "../../lib/peer/knocks.ts";
+import { observationToken, placeOfToken } from "../../lib/server/observation-token.ts";
+import { encodeInit } from "../../lib/wire/datagram.ts";
+import { ServerProcess, until } from "../helpers/lookup-server.ts";
+
+describe("a Binding request", () => {
+  const transaction = Buffer.from("b7e7a701bc34d686fa87dfae", "hex");
+
+  it("is the RFC's 20 bytes, or holds our token, and nothing that has to be understood", () => {
+    const bare = encodeBindingRequest(transaction);
+    expect(bare.toString("hex")).toBe("000100002112a442b7e7a701bc34d686fa87dfae");
+    expect(decodeBindingRequest(bare)).toEqual({ transaction, token: null });
+    const token = randomBytes(28);
+    expect(decodeBindingRequest(encodeBindingRequest(transaction, token))).toEqual({ transaction, token });
+    // CHANGE-REQUEST (RFC 5780) asks for an answer from elsewhere: a reflector.
+    const change = Buffer.concat([bare, Buffer.from("0003000400000006", "hex")]);
+    change.writeUInt16BE(8, 2);
+    expect(decodeBindingRequest(change)).toBeNull();
+    for (let length = 0; length < bare.length; length++)
+      expect(decodeBindingRequest(bare.subarray(0, length))).toBeNull();
+    expect(isStun(encodeInit(0x2112a442, randomBytes(140)))).toBe(false);
+  });
+
+  it("of random bytes is none, and never throws", () => {
+    for (let i = 0; i < 2_000; i++) {
+      const bytes = randomBytes(20 + (i % 60));
+      bytes.set(Buffer.from("0001", "hex"));
+      bytes.writeUInt32BE(0x2112a442, 4);
+      bytes.writeUInt16BE(bytes.length - 20, 2);
+      decodeBindingRequest(bytes);
+      bytes[0] = bytes[1] = 1;
+      decodeBindingResponse(bytes, bytes.subarray(8, 20));
+    }
+  });
+});
+
+describe("a Binding response", () => {
+  // RFC 5769, sections 2.2 and 2.3: XOR-MAPPED-ADDRESS of 192.0.2.1:32853, and of 2001:db8:1234:5678:11:2233:4455:6677.
+  const transaction = Buffer.from("b7e7a701bc34d686fa87dfae", "hex");
+  const cases = [
+    ["192.0.2.1", "002000080001a147e112a643"],
+    ["2001:db8:1234:5678:11:2233:4455:6677", "002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9"],
+  ] as const;
+  it.each(cases)("has %s as the RFC's test vectors have it", (address, attribute) => {
+    const seen = { address, port: 32_853 };
+    const response = encodeBindingResponse(transaction, seen);
+    expect(response.subarray(20).toString("hex")).toBe(attribute);
+    expect(decodeBindingResponse(response, transaction)).toEqual(seen);
+    expect(decodeBindingResponse(response, randomBytes(TRANSACTION_BYTES))).toBeNull();
+  });
+});
+
+describe("a token", () => {
+  it("says whose connection it is of, and nobody else can make one", () => {
+    const [secret, place] = [randomBytes(32), { worker: 7, connection: 2 ** 40 }];
+    const token = observationToken(secret, place);
+    expect(placeOfToken(secret, token)).toEqual(place);
+    expect(placeOfToken(randomBytes(32), token)).toBeNull();
+    for (let i = 0; i < token.length; i++) {
+      const other = Buffer.from(token);
+      other[i] = (other[i] as number) ^ 1;
+      expect(placeOfToken(secret, other)).toBeNull();
+    }
+    expect(placeOfToken(secret, token.subarray(1))).toBeNull();
+  });
+});
+
+describe("a knock", () => {
+  it("goes to one endpoint once in 35 s, to none of this host, and to few in all", () => {
+    const knocks = new Knocks();
+    const at = (i: number) => ({ address: `192.0.2.${i}`, port: 4000 });
+    expect(
+      knocks.admit([at(1), at(2), { address: "127.0.0.1", port: 4000 }, { address: "224.0.0.1", port: 1 }], 0),
+    ).toEqual([at(1), at(2)]);
+    expect(knocks.admit([at(1), at(3)], 1_000)).toEqual([at(3)]);
+    expect(knocks.admit([at(1)], 36_001)).toEqual([at(1)]);
+    let admitted = 0;
+    for (let i = 0; i < 1_000; i++) admitted += knocks.admit([{ address: "198.51.100.1", port: 1 + i }], 36_002).length;
+    expect(admitted).toBeLessThanOrEqual(20); // twice ten
+  });
+});
+
+describe("a server", () => {
+  let server: ServerProcess;
+  beforeAll(async () => {
+    server = await ServerProcess.start(["--workers", "2"]);
+  });
+  afterAll(() => server.stop());
+
+  it("answers at the UDP port of its TCP port's number, from there", async () => {
+    const transaction = randomBytes(TRANSACTION_BYTES);
+    let answer: { from: string; bytes: Buffer } | undefined;
+    const socket = new DatagramSocket("127.0.0.1", 0, 65_536, {
+      onDatagram: (datagram, address, port) => {
+        answer = { from: `${address}:${port}`, bytes: Buffer.from(datagram) };
+      },
+      onRead: () => {},
+      onError: () => {},
+    });
+    try {
+      await until("an answer", () => {
+        socket.send(encodeBindingRequest(transaction), "127.0.0.1", server.port);
+        return answer !== undefined;
+      });
+      expect(answer?.from).toBe(`127.0.0.1:${server.port}`);
+      expect(decodeBindingResponse(answer?.bytes ?? Buffer.alloc(0), transaction)).toEqual({
+        address: "127.0.0.1",
+        port: socket.port,
+      });
+      expect(answer?.bytes.length).toBe(32);
+    } finally {
+      socket.close();
+    }
+  });
+
+  const tool = spawnSync("turnutils_stunclient", ["-h"]).error ? "coturn's turnutils_stunclient is missing" : null;
+  it.skipIf(tool)(`is understood by coturn's client${tool ? ` (skipped: ${tool})` : ""}`, () => {
+    const { stdout, stderr } = spawnSync("turnutils_stunclient", ["-p", String(server.port), "127.0.0.1"], {
+      encoding: "utf8",
+    });
+    expect(stdout + stderr).toMatch(/UDP reflexive addr: 127\.0\.0\.1:\d+/);
+  });
+});
