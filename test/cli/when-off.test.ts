@@ -93,6 +93,11 @@ describe("a message to somebody who is off, at a terminal", () => {
       ["first", "second"].map((text) => ({ text, via: "mailbox" })),
     );
     await screen.until((s) => s.lines().filter((line) => line.includes("* delivered to bob at")).length === 2);
+    // He was back: what is written next is asked about again.
+    await inbox.kill();
+    await screen.shows("* bob has left");
+    screen.type("third\r");
+    await screen.until((s) => s.lines().filter((line) => line.includes("bob is off: ")).length === 2);
   });
 
   it("is given up by /cancel, and by leaving", async () => {
