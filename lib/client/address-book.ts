@@ -215,16 +215,20 @@ export class AddressBook {
   /**
    * Whether a message under this name is from its owner.
    * @param key the key that the sender has proved to hold
+   * @param isLeft the message has waited at the server: its sender may have replaced the key since, and is not verified then
    * @throws TalkError refused or key-mismatch when the key contradicts the name
    */
-  verifySender(name: string, key: Buffer): Sender | Promise<Sender> {
+  verifySender(name: string, key: Buffer, isLeft = false): Sender | Promise<Sender> {
     const keyText = key.toString("base64");
     let isRemembered: boolean;
     try {
       isRemembered = this.#isRemembered(name, keyText);
     } catch (error) {
       if (!isChangedKey(error)) throw error;
-      return this.followKey(name, keyText, error).then(() => this.verifySender(name, key));
+      return this.followKey(name, keyText, error).then(
+        () => this.verifySender(name, key),
+        (mismatch) => this.#earlierKey(name, keyText, isLeft, mismatch),
+      );
     }
     const contact = this.#contacts.get(name);
     const owner = contact?.owner ?? null;
@@ -252,11 +256,21 @@ export class AddressBook {
     const before = peers.keyFor(scope(), name);
     if (before === undefined || !source.isConnected) throw mismatch;
     const owner = await withTimeout(STRANGER_PATIENCE_MS, this.#ownerNow(name), null);
-    const chain = owner?.key === key ? (owner.chain ?? "") : "";
-    if (chain === "" || predecessorsOf(key, chain)?.includes(before) !== true) throw mismatch;
+    if (owner?.key !== key || !leadsTo(owner, before)) throw mismatch;
+    if (peers.keyFor(scope(), name) === key) return; // another message was quicker
     peers.replace(scope(), name, key);
     const text = `the key of ${JSON.stringify(name)} has changed to ${fingerprintOf(key)}: the one before has signed it, and it is remembered`;
     process.emitWarning(text, { code: "PTALK_KEY_REPLACED" });
+  }
+
+  /** @throws mismatch unless the message was left with a key that the remembered one has replaced */
+  #earlierKey(name: string, key: string, isLeft: boolean, mismatch: unknown): Sender {
+    const { scope, peers } = this.#parts;
+    const owner = this.#contacts.get(name)?.owner ?? null;
+    const isEarlier = owner !== null && owner.key === peers.keyFor(scope(), name) && leadsTo(owner, key);
+    if (!isLeft || !isEarlier) throw mismatch;
+    const { user, uid, attested, isUnattestedLogin } = NOBODY;
+    return { verified: false, fingerprint: fingerprintOf(key), user, uid, attested, isUnattestedLogin };
   }
 
   /** What the server last said of the client under this name, if that is the one with this key (base64). */
@@ -271,6 +285,20 @@ export class AddressBook {
       return this.#isRemembered(name, key);
     } catch {
       return false; // another one is
+    }
+  }
+
+  /** Whether the remembered key of the name has signed this one (base64); then this one is remembered. */
+  async isSuccessor(name: string, key: string): Promise<boolean> {
+    try {
+      this.#checkPin(name, key);
+      return false; // none is remembered
+    } catch (error) {
+      if (!isChangedKey(error)) return false;
+      return await this.followKey(name, key, error).then(
+        () => true,
+        () => false,
+      );
     }
   }
 
@@ -546,6 +574,11 @@ export class AddressBook {
     const reason = error instanceof Error ? error.message : String(error);
     process.emitWarning(`the keys of others are not remembered: ${reason}`, { code: "PTALK_NOT_REMEMBERED" });
   }
+}
+
+/** Whether the owner's key replaces that one. */
+function leadsTo({ key, chain }: NameOwner, before: string): boolean {
+  return chain !== undefined && predecessorsOf(key, chain)?.includes(before) === true;
 }
 
 const fingerprintOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));

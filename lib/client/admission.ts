@@ -11,7 +11,7 @@ const PATIENCE_MS = 1_000;
 export interface AdmissionParts {
   readonly accept: Accept;
   readonly ignored: Pick<IgnoreList, "has">;
-  readonly book: Pick<AddressBook, "isKnown" | "entryOf" | "lookup">;
+  readonly book: Pick<AddressBook, "isKnown" | "isSuccessor" | "entryOf" | "lookup">;
 }
 
 export class Admission {
@@ -31,7 +31,7 @@ export class Admission {
     const keyText = key.toString("base64");
     const uid = book.entryOf(name, keyText)?.uid ?? null;
     if (ignored.has({ name, key: keyText, uid })) return false;
-    if (accept === "known") return book.isKnown(name, keyText);
+    if (accept === "known") return book.isKnown(name, keyText) || book.isSuccessor(name, keyText);
     return accept === "all" || this.#isAttested(name, keyText);
   }
 

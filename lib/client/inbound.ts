@@ -242,11 +242,11 @@ export class InboundMessages {
   }
 
   /** @returns why it is refused, if it is */
-  async #identify({ from, key }: IncomingMessage): Promise<Sender | TalkError> {
+  async #identify({ from, key, leftAt }: IncomingMessage & { leftAt?: number }): Promise<Sender | TalkError> {
     const name = foldIfValid(from);
     if (name === null) return TalkError.badName(from, "a sender calls itself so");
     try {
-      return await this.#parts.book.verifySender(name, key);
+      return await this.#parts.book.verifySender(name, key, leftAt !== undefined);
     } catch (error) {
       if (error instanceof TalkError) return error;
       throw error;

@@ -68,6 +68,7 @@ it("keeps the name, and partners follow with one line, whoever writes first", as
     file: expect.any(String),
     running: expect.any(Array),
   });
+  bob.env.PTALK_ACCEPT = "known"; // alice is, whatever key she has
   inbox = await receive(bob);
   const sent = await alice.run(["send", b, "to the new key"]);
   expect(sent).toMatchObject({ code: 0, stderr: expect.stringMatching(changed(b)) });
@@ -116,6 +117,21 @@ it("opens what was left for the old key, and leaves for the new one", async () =
   expect(left).toMatchObject({ code: 0, stderr: expect.stringMatching(changed(b)) });
   const second = await receive(bob);
   expect(JSON.parse(await second.line())).toMatchObject({ type: "message", from: a, text: "for the new key" });
+});
+
+it("gives out what its holder left before, to who knows the new key already, as not verified", async () => {
+  const [{ user: alice, name: a }, { user: bob, name: b }] = [newUser("alice"), newUser("bob")];
+  await stop(await receive(alice)); // the server knows her key
+  let inbox = await receive(bob);
+  expect(await alice.run(["send", b, "hi"])).toMatchObject({ code: 0 });
+  await stop(inbox);
+  expect(await bob.run(["send", "--leave", a, "with the old key"])).toMatchObject({ code: 0 });
+  await rotate(bob);
+  inbox = await receive(bob);
+  expect(await alice.run(["send", b, "hi"])).toMatchObject({ code: 0, stderr: expect.stringMatching(changed(b)) });
+  const later = await receive(alice);
+  const message = { type: "message", from: b, text: "with the old key", verified: false };
+  expect(JSON.parse(await later.line())).toMatchObject(message);
 });
 
 it("is refused to a key that nobody has signed, and names what still runs with the old one", async () => {
