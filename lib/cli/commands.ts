@@ -68,7 +68,11 @@ export const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import("./commands/completion.ts")).completion(COMMANDS),
   },
   config: { usage: "config", summary: "the settings that hold", load: () => import("./commands/config.ts") },
-  doctor: { usage: "doctor", summary: "check this environment", load: () => import("./commands/doctor.ts") },
+  doctor: {
+    usage: "doctor [peer]",
+    summary: "check this environment, and each path to a user",
+    load: () => import("./commands/doctor.ts"),
+  },
 };
 
 export const DEFAULT_COMMAND = "talk";

@@ -575,7 +575,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Where others reach the chat socket, as things are. */
   #endpointsNow(port: number): ClientEndpoint[] {
     if (this.isOfHost) return []; // the server sees loopback, and so does everybody else
-    return ownEndpoints({ port, local: this.localAddress, seen: this.#greeting.seen, own: ownAddresses() });
+    // A server that sees the chat socket itself says more than the guess that a NAT keeps its port.
+    const seen = this.#greeting.token === null ? this.#greeting.seen : null;
+    return ownEndpoints({ port, local: this.localAddress, seen, own: ownAddresses() });
   }
 
   #onAddressesChanged(port: number): void {

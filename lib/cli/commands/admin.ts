@@ -22,7 +22,14 @@ export function command(): Command {
   const admin = new Command("admin")
     .description("Shows who is connected to a server that runs, and removes clients, bans users and keys, frees names.")
     .usage("clients | kick <name> | free <name> | ban <uid|key> <time> | unban <uid|key> | bans | drain")
-    .addHelpText("after", HELP);
+    .addHelpText("after", HELP)
+    .allowExcessArguments()
+    .action((_options: unknown, self: Command) => {
+      const known = admin.commands.map((part) => part.name()).join(", ");
+      const [word] = self.args;
+      const what = word === undefined ? "admin does what?" : `admin has no ${JSON.stringify(word)}.`;
+      throw TalkError.usage(`${what} There are ${known}`);
+    });
   admin
     .command("clients")
     .summary("every connection: name, user, where from, since when")

@@ -5,6 +5,7 @@ import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
 import { checkInterfaces, checkServer, checkService, checkUdp } from "../doctor/network.ts";
+import { checkPaths, checkPeer } from "../doctor/paths.ts";
 import {
   checkIpc,
   checkLimits,
@@ -26,12 +27,13 @@ Exit status 69: at least one check has failed, and ptalk cannot work until that 
 
 export function command(): Command {
   return new Command("doctor")
-    .description("Checks this environment and says what to do.")
+    .description("Checks this environment and says what to do; with PEER, each path to that user.")
+    .argument("[peer]", "a user who is on")
     .addHelpText("after", HELP)
     .action(run);
 }
 
-async function run(_options: unknown, command: Command): Promise<void> {
+async function run(peer: string | undefined, _options: unknown, command: Command): Promise<void> {
   const { json } = command.optsWithGlobals<{ json?: boolean }>();
   const findings: Finding[] = [
     checkNode(),
@@ -47,7 +49,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
     await checkUdp(),
     checkLocale(process.env),
     checkTerminal(process.env),
-    ...(await checkConfigured(command)),
+    ...(await checkConfigured(command, peer)),
   ];
   if (json) await printJson(findings);
   else await print(findings.flatMap(lines).join("\n"));
@@ -55,7 +57,7 @@ async function run(_options: unknown, command: Command): Promise<void> {
 }
 
 /** What the settings lead to; if they cannot be read, only that. @throws TalkError usage: a mistake in the command line */
-async function checkConfigured(command: Command): Promise<Finding[]> {
+async function checkConfigured(command: Command, peer: string | undefined): Promise<Finding[]> {
   let config: Config;
   try {
     ({ config } = await commandContext(command));
@@ -69,6 +71,8 @@ async function checkConfigured(command: Command): Promise<Finding[]> {
     checkConfigFile(process.env),
     checkOwnName(config),
     await checkServer(config),
+    ...(await checkPaths(config)),
+    ...(peer === undefined ? [] : await checkPeer(config, peer)),
     ...checkStateDir(config.stateDir),
   ];
 }
