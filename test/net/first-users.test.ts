@@ -50,11 +50,11 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
     expect(JSON.parse(await host.line())).toEqual(["0 registered exit"]);
   });
 
-  it("the server's log is in the client's --state-dir, and it keeps nothing else", async () => {
+  it("the server's log is in the client's --state-dir, and the server keeps nothing else", async () => {
     const env = { ...userOf("dir"), PTALK_STATE_DIR: join(tmp, "dir/elsewhere") };
     host = onFreshHost(restarts, ["0", "0"], env);
     expect(JSON.parse(await host.line())).toEqual(["0 registered exit"]);
-    expect(readdirSync(env.PTALK_STATE_DIR).sort()).toEqual(["key", "serve.log"]);
+    expect(readdirSync(env.PTALK_STATE_DIR).sort()).toEqual(["key", "known_directories", "serve.log"]);
     expect(existsSync(env.XDG_STATE_HOME)).toBe(false);
   });
 });
