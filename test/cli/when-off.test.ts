@@ -40,6 +40,12 @@ async function on(user: User, name: string): Promise<Program> {
   return program;
 }
 
+/** In good order: to one that was killed, a message goes as long as the session lives. */
+async function leaves(program: Program): Promise<void> {
+  program.child.kill("SIGTERM");
+  await program.ended;
+}
+
 async function atTerminal(user: User, ...words: string[]): Promise<Pty> {
   const known = Object.entries(user.env).filter((e): e is [string, string] => e[1] !== undefined);
   const env = { ...Object.fromEntries(known), LANG: "C.UTF-8" };
@@ -73,7 +79,8 @@ describe("a message to somebody who is off, at a terminal", () => {
     screen.type("\x15four\r");
     expect(await next(inbox)).toMatchObject({ text: "four" });
     await screen.shows(/✓ → bob: four/);
-    await inbox.kill();
+    await leaves(inbox);
+    await screen.shows("* bob has left");
     screen.type("five\r");
     await screen.shows("/wait sends the message when bob comes");
   });
@@ -93,6 +100,11 @@ describe("a message to somebody who is off, at a terminal", () => {
       ["first", "second"].map((text) => ({ text, via: "mailbox" })),
     );
     await screen.until((s) => s.lines().filter((line) => line.includes("* delivered to bob at")).length === 2);
+    // He was back: what is written next is asked about again.
+    await leaves(inbox);
+    await screen.shows("* bob has left");
+    screen.type("third\r");
+    await screen.until((s) => s.lines().filter((line) => line.includes("bob is off: ")).length === 2);
   });
 
   it("is given up by /cancel, and by leaving", async () => {

@@ -105,7 +105,10 @@ export class Conversation {
     client.on("room", (event) => view.room(event));
     client.on("room-result", (result) => view.roomResult(result));
     client.on("folded", (event) => view.folded(event));
-    client.on("peer", (event) => view.peer(event));
+    client.on("peer", (event) => {
+      view.peer(event);
+      if (event.state === "joined") this.#whenOff?.onJoined(event.name);
+    });
     client.on("met", (event) => view.met(event));
     client.on("status", (event) => view.status(event));
     client.on("server", (event) => view.server(event));

@@ -5,7 +5,8 @@
 //  1. A message fails, because nobody of that name is on. It has failed, and stays so unless the person answers.
 //  2. /wait: it is sent when the user comes. /leave: the server keeps it. Both count for what is written to that name from then on, so
 //     that no later message overtakes.
-//  3. A message is delivered there: the user is back, the answer is done with, and what was never answered is forgotten.
+//  3. The user is back: what is left then is a message like any other. Once one is delivered there, what waited has gone before it, and
+//     what was never answered is forgotten.
 import { TalkError } from "../../base/errors.ts";
 import { foldName, isRoom } from "../../base/names.ts";
 import type { DeliveredEvent, FailedCode, FailedEvent, SentEvent, TalkConnection } from "../../client/types.ts";
@@ -86,6 +87,10 @@ export class WhenOff {
     this.#offered = this.#offered.filter((message) => foldName(message.to) !== folded);
     // Those that still wait go first; then the next one is a message like any other.
     if (this.leaves(to) || this.#waitingFor(folded) <= 1) this.#choices.delete(folded);
+  }
+
+  onJoined(name: string): void {
+    if (this.leaves(name)) this.#choices.delete(foldName(name));
   }
 
   onFailed({ id, to, code, room }: FailedEvent): void {
