@@ -300,6 +300,7 @@ export class LookupServer implements AsyncDisposable {
     this.#empty?.stop();
     this.#administration.close();
     this.#serviceWatch?.[Symbol.dispose]();
+    this.#stun?.close();
     this.#acceptor.close();
     this.#sockets.close();
     this.#metrics?.close();
