@@ -22,13 +22,13 @@ process.on("exit", () => members.forEach((member) => member.leave()));
 `;
 
 /** What the script gives, as that user. */
-function asked(script: string): unknown {
+function asked(script: string, end: NodeJS.Signals | null = null): unknown {
   const args = ["--input-type=module", "-e", `${PRELUDE}${script}`];
-  const { stdout, stderr, status } = spawnSync(process.execPath, args, {
+  const { stdout, stderr, status, signal } = spawnSync(process.execPath, args, {
     ...{ uid: UID, gid: UID, encoding: "utf8", cwd: "/" },
     env: { PATH: process.env.PATH },
   });
-  if (status !== 0) throw new Error(stderr);
+  if (end === null ? status !== 0 : signal !== end) throw new Error(stderr);
   return JSON.parse(stdout);
 }
 
@@ -61,5 +61,22 @@ describe.skipIf(!canChangeUser)("a user's segment (root only)", () => {
       verdicts.push(is(9), is(8), is(8, { uid: 4_294_967_294 }), is(8, { uid: null }));
       console.log(JSON.stringify(verdicts));`);
     expect(verdicts).toEqual([false, false, true, false, true, false, false]);
+  });
+
+  it("that its owner cuts short says nothing, and ends no reader", () => {
+    const shown = asked(
+      `
+      const { truncateSync, unlinkSync } = await import("node:fs");
+      const { localTableName } = await import("${DIST}/presence/local-layout.js");
+      join(0);
+      const before = [...keysOfUser(uid)].length;
+      members.length = 0; // whoever has mapped it must not touch it any more
+      truncateSync("/dev/shm" + localTableName(uid, 0), 4096);
+      console.log(JSON.stringify([before, keysOfUser(uid)]));
+      for (const end of ["", ".lock"]) unlinkSync("/dev/shm" + localTableName(uid, 0) + end);
+      process.kill(process.pid, "SIGKILL");`,
+      "SIGKILL",
+    );
+    expect(shown).toEqual([1, null]);
   });
 });
