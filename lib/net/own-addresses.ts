@@ -14,7 +14,7 @@ type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | unde
  * without their zone. No loopback, no two alike.
  */
 export function ownAddresses(): string[] {
-  return orderedAddresses(networkInterfaces(), defaultRouteInterfaces());
+  return orderedAddresses(interfacesNow(), defaultRouteInterfaces());
 }
 
 /** Pure, see {@link ownAddresses}. @param defaults interfaces with a default route, the preferred ones first */
@@ -46,9 +46,18 @@ export function isLinkLocal(address: string): boolean {
 
 /** Names of the interfaces that a link-local address may belong to: those that have one themselves. */
 export function linkLocalZones(): string[] {
-  return Object.entries(networkInterfaces())
+  return Object.entries(interfacesNow())
     .filter(([, addresses]) => addresses?.some(({ address, internal }) => !internal && isLinkLocal(address)))
     .map(([name]) => name);
+}
+
+/** None where the kernel does not tell (a sandbox without netlink sockets): the client is reached where the server sees it. */
+function interfacesNow(): Interfaces {
+  try {
+    return networkInterfaces();
+  } catch {
+    return {};
+  }
 }
 
 /** Calls back when the addresses of this host have changed. All callers share one timer, which keeps no process alive. */

@@ -104,12 +104,14 @@ describe("bounds", () => {
     const [deaf, caller] = [await server.client(), await server.client()];
     await deaf.register("deaf", newKeys());
     await caller.register("caller", newKeys());
+    expect(await deaf.ask("WATCH", "caller")).toBe("OK");
     deaf.socket.pause();
-    const calls = Buffer.from("CALL deaf\r\n".repeat(1000));
+    const text = "x".repeat(120);
+    const changes = Buffer.from(`STATUS away ${text}\r\nSTATUS here\r\n`.repeat(500));
     const isClosed = async () => ((await caller.ask("INFO")) as string).includes("refused_slow_reader:1");
     await until("the deaf one to be closed", async () => {
-      caller.socket.write(calls);
-      await until("the calls to be answered", () => caller.unasked.length > 0 && caller.unasked.length % 1000 === 0);
+      caller.socket.write(changes);
+      await until("the changes to be made", () => caller.unasked.length > 0 && caller.unasked.length % 1000 === 0);
       caller.unasked.length = 0;
       return isClosed();
     });

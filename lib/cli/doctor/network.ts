@@ -4,7 +4,7 @@ import { lookup } from "node:dns/promises";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { connect } from "node:net";
-import { networkInterfaces } from "node:os";
+import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 import { TalkError } from "../../base/errors.ts";
 import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
 import { SERVICE_SOCKET } from "../../base/service.ts";
@@ -17,7 +17,16 @@ import { type Finding, fail, messageOf, ok, warn } from "./check.ts";
 const PATIENCE_MS = 3_000; // for an answer over the network
 
 export function checkInterfaces(): Finding {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  let addresses: NetworkInterfaceInfo[];
+  try {
+    addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  } catch (error) {
+    return fail(
+      "network",
+      `the interfaces cannot be listed: ${messageOf(error)}`,
+      "allow netlink sockets in the sandbox",
+    );
+  }
   const beyond = addresses.filter(({ internal }) => !internal).map(({ address }) => address);
   if (beyond.length > 0) return ok("network", beyond.join(", "));
   return warn("network", "loopback only", "people on this machine can talk; for others, connect a network interface");

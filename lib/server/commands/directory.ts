@@ -71,10 +71,10 @@ export const call: Handler = async (context, connection, args) => {
   for (const endpoint of endpoints) checkEndpoint(endpoint);
   const { directory } = context;
   const { client, claimed, observed } = connection;
+  if (!connection.callRate.take()) throw new CommandError(`TOOMANY at most ${CALLS_OF_CALLER} calls a second`);
   const caller = client === null ? null : await directory.own(client.claim);
   if (caller === null && claimed === null)
     throw new CommandError("NOAUTH only a client that has proved its name may call");
-  if (!connection.callRate.take()) throw new CommandError(`TOOMANY at most ${CALLS_OF_CALLER} calls a second`);
   context.noteLookup(connection);
   const callee = await directory.find(name);
   // The row of a worker that died waits for its client, which is not there to be called.
