@@ -130,12 +130,17 @@ function writeMap(path, written) {
   const moved = decode(map.mappings).map((segments, index) => {
     const escapes = [...(lines[index] ?? "").matchAll(NOT_ASCII)].map((match) => match.index);
     let passed = 0;
-    return segments.map(([column, ...rest]) => {
+    let [lastSource, lastLine] = [-1, -1];
+    // A stack names lines: of a line of source the first place is enough, and a third of the bytes.
+    return segments.flatMap(([column, source, line, at]) => {
       while (passed < escapes.length && escapes[passed] < column) passed++;
-      return [column + passed * ESCAPE_GROWTH, ...rest];
+      if (source === undefined || (source === lastSource && line === lastLine)) return [];
+      [lastSource, lastLine] = [source, line];
+      return [[column + passed * ESCAPE_GROWTH, source, line, at]];
     });
   });
   map.mappings = encode([[], ...moved]);
+  map.names = [];
   delete map.sourcesContent;
   writeFileSync(path, JSON.stringify(map));
 }

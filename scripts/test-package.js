@@ -78,6 +78,7 @@ for (const manager of ["pnpm@10", "yarn@1"]) {
 const FOREIGN = `
   const { ReadersWriterLock, Semaphore, SharedMemory, sigaction, sigqueue } = require("ptalk/ipc");
   const name = "/test-package-" + process.pid;
+  setInterval(() => {}, 1000); // waiting for a signal keeps no process alive
   (async () => {
     const memory = SharedMemory.create(name, { size: 4096 });
     new Int32Array(memory.buffer)[1023] = 7;
@@ -87,7 +88,7 @@ const FOREIGN = `
     try {
       setTimeout(() => semaphore.post(), 10);
       const woken = await semaphore.waitAsync({ timeoutMs: 10_000 });
-      const inside = await lock.withWrite(() => lock.stats().acquisitions);
+      const inside = await lock.withWrite(() => lock.stats().acquisitions.write);
       const signal = new Promise((resolve) => sigaction("SIGRTMIN+1", resolve));
       sigqueue(process.pid, "SIGRTMIN+1", 42);
       const { pid, value } = await signal;
