@@ -151,6 +151,7 @@ describe("the terminal", () => {
     ["half a line", "y"],
   ])("does not answer with %s that was typed before the question", async (_what, keys) => {
     const { pty, port } = await serveAtTerminal();
+    await pty.shows(/room for \d+ clients/); // the last of its lines: the echo is what stands at the end
     pty.type(keys);
     await until("the echo", () => pty.raw.includes("y\r\n") || /y$/.test(pty.raw));
     process.kill(pty.pid, "SIGINT");
