@@ -43,8 +43,10 @@ async function killServer(programs: readonly UserProgram[], count: number): Prom
       return said(program).filter(({ event }) => event === "back").length >= before + own;
     });
   }
-  const backs = programs.flatMap((program) =>
-    said(program).filter(({ event, at: time }) => event === "back" && time >= at),
+  const backs = programs.flatMap((program, index) =>
+    said(program)
+      .filter(({ event }) => event === "back")
+      .slice(counts[index]),
   );
   hold(backs.length === count, `${backs.length} clients came back, not ${count}`);
   return Math.max(...backs.map((back) => back.at)) - at;
