@@ -31,7 +31,7 @@ in_root() { unshare -m -n --propagation private bash -c '
   exec chroot "$0" env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 sh -euc "$1"' "$root" "$1"; }
 
 talk='
-for u in ann bea; do getent passwd $u >/dev/null || useradd -m $u; done
+for u in ann bea; do getent passwd $u >/dev/null || useradd $u; install -d -o $u /home/$u; done
 as() { u=$1; shift; setpriv --reuid $u --regid $u --clear-groups env HOME=/home/$u "$@"; }
 as bea "$ptalk" recv --count 1 --timeout 60 >/tmp/got & receiver=$!
 as ann "$ptalk" send bea hello --timeout 30 2>/dev/null || { sleep 3; as ann "$ptalk" send bea hello --timeout 30; }
@@ -67,7 +67,7 @@ else
   sed -i "s/^Version: .*/Version: $version+1/" "$scratch/newer/DEBIAN/control"
   dpkg-deb -Znone --build "$scratch/newer" "$root/tmp/newer.deb" >/dev/null
   check "an upgrade leaves clients on" in_root "ptalk=ptalk
-    for u in ann bea; do getent passwd \$u >/dev/null || useradd -m \$u; done
+    for u in ann bea; do getent passwd \$u >/dev/null || useradd \$u; install -d -o \$u /home/\$u; done
     as() { u=\$1; shift; setpriv --reuid \$u --regid \$u --clear-groups env HOME=/home/\$u \"\$@\"; }
     as bea ptalk recv --count 1 --timeout 60 >/tmp/got & receiver=\$!
     sleep 3; dpkg -i --force-depends /tmp/newer.deb
