@@ -82,7 +82,7 @@ export type Remedy =
   | "doctor-peer";
 
 /**
- * What a way to a peer has answered. "nothing"; "refused": its host has nothing at that port (ICMP); "forbidden": a firewall of this host
+ * The answer of one way to a peer. "nothing"; "refused": its host has nothing at that port (ICMP); "forbidden": a firewall of this host
  * does not let it out; "prohibited": one on the way does not let it through (ICMP); "unreachable": its host is not there (ICMP); "no-route":
  * there is no way to that network from here.
  */
@@ -110,7 +110,7 @@ export class TalkError extends Error {
   readonly remedy: Remedy | null;
   /** Whom or what the remedy is about; of a usage error in a call of the library, the option or argument. */
   readonly subject: string | null;
-  /** Of a message that nobody has answered: the ways to its receiver, each with its answer. Else empty. */
+  /** The ways to the receiver of a message without an answer, each with its result. Otherwise empty. */
   readonly tried: readonly TriedWay[];
 
   constructor(
@@ -144,7 +144,7 @@ export class TalkError extends Error {
     const warning = "it may have arrived; sending again may double it";
     return new TalkError("unconfirmed", `unconfirmed to ${quote(to)}: ${reason}; ${warning}`, { cause });
   }
-  /** Nobody has answered. @param reason as for notDelivered(), which says what was tried, too @param isExposed it may have arrived */
+  /** No answer has come. @param reason as for notDelivered(), which says what was tried, too @param isExposed it may have arrived */
   static noAnswer(to: string, reason: string, tried: readonly TriedWay[], isExposed: boolean): TalkError {
     const why = `${reason}${triedText(tried)}`;
     const { code, message } = isExposed ? TalkError.unconfirmed(to, why) : TalkError.notDelivered(to, why);

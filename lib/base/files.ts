@@ -118,7 +118,7 @@ export async function replaceFile(path: string, content: string): Promise<void> 
   await syncFolder(dirname(path));
 }
 
-/** What was linked, renamed or removed in it survives a power cut from then on (fsync(2)). @throws the system's error */
+/** Makes links, renames and removals in it survive a power cut (fsync(2)). @throws the system's error */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
   try {

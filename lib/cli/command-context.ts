@@ -16,7 +16,7 @@ export async function commandContext(command: Command): Promise<CommandContext> 
   return contextOf({ ...flags, name });
 }
 
-/** What the command line says. (A `--no-…` that it does not say has a value too, which would hide the settings.) */
+/** Options of the command line. (A missing `--no-…` has a value too, which would hide the settings.) */
 export function givenFlags(command: Command): Flags {
   const flags = Object.entries(command.optsWithGlobals<Flags>());
   return Object.fromEntries(flags.filter(([name]) => command.getOptionValueSourceWithGlobals(name) !== "default"));

@@ -19,7 +19,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
   return lines.map((line, i) => (i === 0 ? paint("bold", line) : line));
 }
 
-/** Columns of a terminal that nobody has widened. */
+/** Columns of a terminal of the usual width. */
 const TERMINAL_COLUMNS = 80;
 const SHORTEST_CELL = 8;
 

@@ -500,7 +500,7 @@ export class AddressBook {
   /** @throws TalkError key-mismatch */
   #checkLocal(name: string, owner: Pick<NameOwner, "key" | "uid" | "attested">, entry: DirectoryEntry | null): void {
     const { key } = owner;
-    // Who is vouched for by a MUNGE credential is on another host, with another key perhaps.
+    // A user with a MUNGE credential is on another host, with another key perhaps.
     const uid = owner.attested === "kernel" ? owner.uid : null;
     const isHere = entry?.key === key && isLoopback(entry.address);
     if (this.#parts.localUsers()?.isImpostor({ name, key, uid, isHere })) throw TalkError.impostor(name);

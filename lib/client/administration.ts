@@ -7,7 +7,7 @@ import type { EpochMs, OpenDirectoryOptions, Transport } from "./types.ts";
 
 /** One connection of the server. */
 export interface AdminClient {
-  /** Null while nobody is registered on it. */
+  /** Null while no client is registered on it. */
   readonly name: string | null;
   /** As the kernel says; null where it says nothing. */
   readonly user: string | null;
@@ -80,7 +80,7 @@ export class ServerAdministration implements AsyncDisposable {
     }));
   }
 
-  /** Closes a client, which hears by whom. @returns false if nobody of that name is on. @throws as clients() */
+  /** Closes a client, which learns by whom. @returns false if no user of that name is on. @throws as clients() */
   async kick(name: string): Promise<boolean> {
     return (await this.#count("KICK", name)) > 0;
   }

@@ -29,7 +29,7 @@ export class KnownServer {
   /** @returns where names of its directory are remembered. @throws TalkError refused */
   identify(met: MetServer): PinScope {
     const { scope, isNewKey } = this.#directories.meet(met);
-    // On this host the kernel tells whose server it is; a certificate was told of already.
+    // On this host the kernel tells whose server it is; a certificate was shown already.
     if (isNewKey && !this.#hasToldCertificate && !isLoopback(parseServerAddress(this.#server).host)) {
       tell(`first contact with ${this.#server}: its key is ${fingerprint(Buffer.from(met.serverKey, "base64"))}`);
     }

@@ -166,7 +166,7 @@ export class LeftMessages {
     return "done";
   }
 
-  /** What was left before this user's key was replaced is sealed for the one before. */
+  /** Messages that were left before this user's key was replaced are sealed for the key before. */
   #open(sealed: Buffer): ReturnType<typeof openSealed> {
     const { identity, oldIdentities } = this.#parts;
     const opened = openSealed(identity, sealed);
@@ -205,7 +205,7 @@ export class LeftMessages {
     await sent.catch((error: unknown) => debug("receipt: %s", error instanceof Error ? error.message : error));
   }
 
-  /** What a message was sealed for counts from now on: another key under the name is told of. It is kept, come what may. */
+  /** What a message was sealed for counts from now on: another key under the name is reported. It is kept in any case. */
   #remember(name: string, key: Buffer): void {
     const { peers, session } = this.#parts;
     try {

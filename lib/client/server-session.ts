@@ -115,7 +115,7 @@ interface SessionEvents {
   relayed: [place: string, datagram: Buffer];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
-  /** What answers at the server's address now is not trusted: told once, while its words stay the same. */
+  /** The program at the server's address is not trusted: said once, while its words stay the same. */
   refused: [error: TalkError];
   /** The name is lost for good. */
   gone: [error: Error];
@@ -156,7 +156,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
-  /** The last one that was told of; empty: none since the server was there. */
+  /** The last one that was reported; empty: none since the server was there. */
   #refusal = "";
   readonly #stop = new AbortController();
   /** Callers of whenConnected(). */
@@ -197,7 +197,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#greeting.relays && this.#options.relay !== false;
   }
 
-  /** Who sees this client's chat socket from elsewhere, and knows it by the token; null where nobody does. */
+  /** Sees this client's chat socket from elsewhere, and knows it by the token; null where no server does. */
   get observer(): { readonly endpoint: Endpoint; readonly token: Buffer } | null {
     const { serverEndpoint } = this.#connection;
     const { token } = this.#greeting;
@@ -259,7 +259,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return this.#connection.transport === "unix";
   }
 
-  /** The server is the host's service, or root runs it: the kernel says so. What it says of its administrators counts. */
+  /** The server is the host's service, or root runs it: the kernel says so. Its word about its administrators counts. */
   get isAtRootsServer(): boolean {
     const { path } = this.#connection;
     if (path === null || path === SERVICE_SOCKET) return path !== null;
@@ -541,7 +541,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#greeting = await this.#connection.hello(); // the nonce is used up
       }
     }
-    // A private server tells only those who are on. Who came in between is seen when somebody looks.
+    // A private server answers only clients that are on. A client that came in between is seen at the next look.
     await watching.catch((error: unknown) => {
       if (!(error instanceof TalkError) || error.code !== "refused") throw error;
       return this.#watchAll();

@@ -240,7 +240,7 @@ export interface ServerEvent {
   readonly user: string | null;
 }
 
-/** What is sent to somebody goes another way from now on: over the relay, directly again, or to another address. */
+/** Messages to a peer go another way from now on: over the relay, directly again, or to another address. */
 export interface PathEvent {
   readonly name: string;
   readonly via: "direct" | "relay";
@@ -428,7 +428,7 @@ export interface SendOptions {
   /** Gives the message up: send() rejects with its reason. */
   readonly signal?: AbortSignal;
 }
-/** What became of a message to one client. */
+/** The outcome of a message to one client. */
 export interface SendResult {
   readonly id: string;
   readonly to: string;

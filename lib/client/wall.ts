@@ -18,7 +18,7 @@ export function isFromRoot({ key }: Pick<IncomingMessage, "key">): boolean {
   return keysOfUser(ROOT)?.has(key.toString("base64")) ?? false;
 }
 
-/** What the server says of the holder of a name, asked now. */
+/** The server's word about the holder of a name, asked now. */
 export interface AdminHolder {
   /** base64 */
   readonly key: string;

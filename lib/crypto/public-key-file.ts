@@ -5,7 +5,7 @@ import { textFault } from "../base/text-file.ts";
 import { decodeBase64, KEY_BYTES } from "./signed-statements.ts";
 
 const HEAD = "ptalk-public-key-1";
-/** What such a file is called, as with ssh. */
+/** The end of such a file's name, as with ssh. */
 export const PUBLIC_KEY_SUFFIX = ".pub";
 const MAX_FILE_BYTES = 1024;
 

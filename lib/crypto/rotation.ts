@@ -1,10 +1,10 @@
 // A key that its holder replaces signs the next one: whoever remembers the old key can follow. A chain leads from older keys to the present
 // one. Its text, for the wire and for files: "OLD:AT:SIGNATURE" for each link, commas between, oldest first; a link signs the key of the next one, the last
-// one the present key. Keys and signatures are base64. Who has stolen a key can sign with it as well: a chain says that the holder of the key wanted it.
+// one the present key. Keys and signatures are base64. A thief of a key can sign with it as well: a chain says that the holder of the key wanted it.
 import type { Identity } from "./identity.ts";
 import { decodeBase64, isSigned, KEY_BYTES } from "./signed-statements.ts";
 
-/** Links of a chain that are told and believed; older ones are left out. */
+/** Links of a chain that are sent and believed; older ones are left out. */
 export const MAX_LINKS = 8;
 const LINK = /^([A-Za-z0-9+/]{43}=):(0|[1-9]\d{0,15}):([A-Za-z0-9+/]{86}==)$/;
 /** Characters of a whole chain: commas included. */

@@ -36,7 +36,7 @@ export function command(): Command {
     .action((_options: unknown, self: Command) => run(self, showClients));
   admin
     .command("kick")
-    .summary("close the client of that name; it is told by whom, and does not come back by itself")
+    .summary("close the client of that name; it learns by whom, and does not come back by itself")
     .argument("<name>")
     .action((name: string, _options: unknown, self: Command) => run(self, (server, json) => kick(server, name, json)));
   admin
@@ -67,7 +67,7 @@ export function command(): Command {
     .action((_options: unknown, self: Command) => run(self, showBans));
   admin
     .command("drain")
-    .summary("end the server in order, before a restart: clients are told, and go to the next one")
+    .summary("end the server in order, before a restart: clients learn of it, and go to the next one")
     .action((_options: unknown, self: Command) => run(self, drain));
   for (const part of admin.commands)
     part.helpOption("-h, --help", "this help").configureHelp({ showGlobalOptions: true });
@@ -124,7 +124,7 @@ async function kick(server: ServerAdministration, name: string, json: boolean): 
 async function free(server: ServerAdministration, name: string, json: boolean): Promise<void> {
   validateName(name);
   if (!(await server.free(name))) {
-    throw new TalkError("no-such-user", `the name ${JSON.stringify(name)} belongs to nobody on ${server.server}`);
+    throw new TalkError("no-such-user", `the name ${JSON.stringify(name)} belongs to no user of ${server.server}`);
   }
   if (json) await printJson({ type: "free", name });
   else await print(`the name ${escapeControls(name)} is free: whoever registers next has it`);

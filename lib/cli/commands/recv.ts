@@ -250,7 +250,7 @@ async function untilDone(
   }
 }
 
-/** Nobody could have written: the server, where others find this client, was never there. */
+/** No message could have come: the server, where others find this client, never answered. */
 const neverThere = (server: string, { totalMs = 0 }: Deadline): TalkError =>
   TalkError.unreachable(server, `no answer within ${seconds(totalMs)}`);
 

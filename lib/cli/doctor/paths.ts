@@ -147,7 +147,7 @@ export async function checkPeer(settings: Config, peer: string): Promise<Finding
   try {
     entry = await withDirectory(settings, (directory) => directory.lookup(peer));
   } catch (error) {
-    return [fail("peer", messageOf(error), "mend the server first: without it nobody is found")];
+    return [fail("peer", messageOf(error), "mend the server first: without it no user can be found")];
   }
   if (entry === null)
     return [fail("peer", `nobody is on as ${peer}`, `leave a message: ptalk send --leave ${peer} TEXT`)];

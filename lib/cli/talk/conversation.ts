@@ -61,7 +61,7 @@ export class Conversation {
   readonly #pastShown = new Set<string>();
   /** The text given to send() until it has said "sent". */
   #sending: { readonly text: string; readonly waits: boolean } | undefined;
-  /** Where nobody asks, a message to a user who is off has failed. */
+  /** Without a terminal, a message to a user who is off fails. */
   readonly #whenOff: WhenOff | undefined;
 
   constructor(client: TalkConnection, view: View, options: ConversationOptions) {
@@ -317,7 +317,7 @@ export class Conversation {
     else await track(this.#underWay, () => this.#begin({ to, text }, this.#whenOff?.leaves(to) ? LEAVES : {}));
   }
 
-  /** What did not reach a user who is off, as the person has answered. Under its id: should it have arrived after all, it is not shown twice. */
+  /** Sends a message that did not reach a user who is off, as the person has answered. Under its id: if it has arrived after all, it is not shown twice. */
   #sendAgain({ choice, ...message }: Undelivered & { readonly choice: "wait" | "leave" }): void {
     if (choice === "wait") this.#wait(message);
     else void track(this.#underWay, () => this.#begin(message, LEAVES));

@@ -16,7 +16,7 @@ export type TalkInput =
   | { readonly type: "file"; readonly path: string }
   /** Answers an offer; null: the only one. */
   | { readonly type: "accept" | "decline"; readonly id: string | null }
-  /** What becomes of messages to a user who is off; null: to the one whose messages wait for an answer. */
+  /** Decides about messages to a user who is off; null: to the one whose messages wait for an answer. */
   | { readonly type: "when-off"; readonly choice: WhenOffChoice; readonly name: string | null }
   /** Makes somebody the partner; null: nobody. */
   | { readonly type: "to"; readonly name: string | null }

@@ -80,7 +80,7 @@ export interface TerminalViewOptions {
   readonly timeFormat: string;
   readonly bell: BellPolicy;
   readonly env?: Environment;
-  /** Names that begin so, and whether these are all; null while know() is told all that come. */
+  /** Names that begin so, and whether these are all; null while know() gets all that come. */
   readonly namesThatBegin?: (beginning: string) => Promise<FoundNames> | null;
 }
 

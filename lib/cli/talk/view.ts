@@ -84,7 +84,7 @@ export interface View extends Disposable {
   partner(name: string | null): void;
   /** Messages did not reach a user who is off: the person may have them wait, or left. */
   off(offer: OffOffer): void;
-  /** What becomes from now on of messages to a user while that one is off; null: they fail again. */
+  /** Decides about further messages to a user who is off; null: they fail again. */
   whenOff(name: string, choice: "wait" | "leave" | null): void;
   /** No user is on under the partner's name. */
   absent(name: string): void;

@@ -2,7 +2,7 @@
 // and what becomes of the next ones. Nothing is asked for in a way that takes a key or changes the line: what is typed meanwhile goes
 // on, and the answer is a command like any other.
 //
-//  1. A message fails, because nobody of that name is on. It has failed, and stays so unless the person answers.
+//  1. A message fails, because no user of that name is on. It has failed, and stays so unless the person answers.
 //  2. /wait: it is sent when the user comes. /leave: the server keeps it. Both count for what is written to that name from then on, so
 //     that no later message overtakes.
 //  3. The user is back: what is left then is a message like any other. Once one is delivered there, what waited has gone before it, and
@@ -105,7 +105,7 @@ export class WhenOff {
   }
 
   /**
-   * What becomes of messages to a user.
+   * Decides about messages to a user.
    * @param name null: the one whose messages wait for an answer, or the partner
    * @throws TalkError usage
    */

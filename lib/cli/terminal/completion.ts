@@ -11,7 +11,7 @@ export interface Completion {
 /** Choices shown at once. */
 export const CHOICES_LIMIT = 60;
 
-/** What stands before a word that can be completed, and what there is of the word. */
+/** The text before a word that can be completed, and the beginning of the word. */
 const WORD = /^(\s*(?:\/(?:to|msg|ignore|unignore|wait|leave|cancel)\s+|@|\/|(?:[^\s,/@]+,)*))([^\s,/@]*)$/iu;
 
 /** The beginning of the name that is being written; null where no name can stand. */
