@@ -187,7 +187,7 @@ export interface Directory {
    */
   bind(name: string, key: string, right?: NameRight): Maybe<void>;
   /**
-   * Forgets whose the name is. A client that is registered under it stays; whoever comes next has the name.
+   * Forgets whose the name is. A client that is registered under it stays; the next key to bind the name owns it.
    * @returns whether it was bound
    * @throws DirectoryError `bad-name`, `try-again`
    */

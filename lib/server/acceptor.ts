@@ -115,7 +115,7 @@ export class Acceptor {
   setReady(ids: readonly number[]): void {
     this.#ready = [...ids];
     if (this.#ready.length === 0) return;
-    for (const { socket, origin } of this.#waiting.splice(0)) this.#hand(socket, origin);
+    for (const { socket, origin } of this.#waiting.splice(0)) this.assign(socket, origin); // a bound may be met by now
   }
 
   close(): void {
@@ -146,7 +146,7 @@ export class Acceptor {
     }
   }
 
-  /** The ban of the user who connects. On TCP of this host it is the owner of the socket, who is looked for while some user is banned. */
+  /** The ban of the user who connects. On TCP of this host it is the owner of the socket, looked up while some user is banned. */
   #banOf(socket: Socket, { address, peerUid }: Origin): Ban | null {
     const bans = this.#doorkeeper?.bans;
     if (bans?.hasUids !== true) return null;
@@ -243,7 +243,7 @@ function describeHolder(address: ServerAddress): string {
     : `another program${who}${process_} uses that port`;
 }
 
-/** The error of a listen that failed, for people. @param what is to be served, if not clients */
+/** The error of a listen that failed, for people. @param what the port serves, if not clients */
 export function listenError(error: unknown, address: ServerAddress, what = ""): TalkError {
   const { code } = error as NodeJS.ErrnoException;
   const where = formatServerAddress(address);

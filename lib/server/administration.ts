@@ -1,8 +1,8 @@
-// What administrators do to a server that runs: see who is on, close a client, free a name, ban a user or key, drain. The primary judges who
-// is one, anew for each request, and reaches the worker that holds a connection; all connections of one user may be at several.
+// What administrators do to a server that runs: see who is on, close a client, free a name, ban a user or key, drain. The primary
+// checks the asker anew for each request, and reaches every worker: one user's connections may be at several.
 import { join } from "node:path";
 import type { AdminRequest } from "../wire/admin.ts";
-import { type Ban, Bans, isUid, MAX_BANS, readBans, writeBans } from "./bans.ts";
+import { type Ban, Bans, MAX_BANS, readBans, writeBans } from "./bans.ts";
 import type { Log } from "./log.ts";
 import type { AdminAnswer, ClientRow, Removal, ToWorker } from "./messages.ts";
 import type { Account } from "./user-database.ts";
@@ -14,7 +14,7 @@ const RESERVE_LOOK_MS = 60_000;
 export interface AdministrationParts {
   /** Logins of `--admins`. */
   readonly admins: readonly string[];
-  /** The server's own user; null of a server that belongs to nobody, whoever started it. */
+  /** The server's own user; null of a default server, which belongs to no user. */
   readonly owner: number | null;
   readonly find: (user: string | number, isAnew?: boolean) => Promise<Account>;
   /** Every connection of every worker. */
@@ -33,7 +33,7 @@ export interface AdministrationParts {
 export interface Asker {
   readonly worker: number;
   readonly connection: number;
-  /** As the kernel says; null where it does not, or where it identifies nobody. */
+  /** As the kernel says; null where it does not, or where the uid identifies no user. */
   readonly uid: number | null;
 }
 
@@ -41,16 +41,18 @@ export class Administration {
   readonly bans: Bans;
   readonly #parts: AdministrationParts;
   readonly #file: string | null;
-  /** Uids of the administrators, as of the last look: for what is kept free for them, not for what they may do. */
+  /** Uids of the administrators, as of the last look: for the connections kept for them, not for their rights. */
   #known: ReadonlySet<number> = new Set();
   #timer: NodeJS.Timeout | null = null;
   #requests = 0;
   #removed = 0;
+  /** The last write of the file: two at once would share its temporary file. */
+  #written: Promise<void> = Promise.resolve();
 
   constructor(parts: AdministrationParts) {
     this.#parts = parts;
     this.#file = parts.folder === null ? null : join(parts.folder, "server-bans");
-    this.bans = new Bans(this.#file === null ? [] : readBans(this.#file));
+    this.bans = new Bans(this.#file === null ? [] : readBans(this.#file, parts.log));
   }
 
   /** Learns for whom connections are kept. */
@@ -175,11 +177,14 @@ export class Administration {
 
   /** The workers hear of a ban before its connections are closed: none comes back in between. */
   async #changed(): Promise<void> {
-    const { list } = this.bans;
-    this.#parts.broadcast({ type: "bans", bans: list });
-    if (this.#file === null) return;
-    // A disk that takes nothing: the ban holds until the server ends.
-    await writeBans(this.#file, list).catch((error) => this.#parts.log.warn("bans are not kept", { error }));
+    this.#parts.broadcast({ type: "bans", bans: this.bans.list });
+    const file = this.#file;
+    if (file === null) return;
+    this.#written = this.#written
+      .then(() => writeBans(file, this.bans.list))
+      // A disk that takes nothing: the ban holds until the server ends.
+      .catch((error) => this.#parts.log.warn("bans are not kept", { error }));
+    await this.#written;
   }
 
   async #named(rows: readonly ClientRow[]): Promise<ClientRow[]> {
@@ -201,14 +206,4 @@ export class Administration {
     const accounts = await Promise.all(this.#parts.admins.map((login) => this.#parts.find(login)));
     this.#known = new Set(accounts.flatMap((account) => (account.is === "yes" ? [account.uid] : [])));
   }
-}
-
-/** Whether the connection is one of those that are to be closed. */
-export function isRemoved(
-  { name, target }: Removal,
-  connection: { readonly folded: string | null; readonly peerUid: number | null; readonly fingerprint: string | null },
-): boolean {
-  if (name !== undefined) return connection.folded === name;
-  if (target === undefined) return false;
-  return isUid(target) ? String(connection.peerUid) === target : connection.fingerprint === target;
 }

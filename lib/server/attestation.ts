@@ -1,4 +1,4 @@
-// Who speaks: the user of a signed request, by the kernel's word on a Unix socket, or by a MUNGE credential that was made for this very request. A credential
+// The user of a signed request, by the kernel's word on a Unix socket, or by a MUNGE credential that was made for this very request. A credential
 // is never as good as the kernel: root of any host of the realm can make one for any user.
 import { mungePayload } from "../crypto/signed-statements.ts";
 import type { NameRight } from "../directory/name-right.ts";

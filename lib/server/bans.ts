@@ -1,7 +1,9 @@
 // Users and keys that an administrator keeps out for a time. The primary has the list, and gives a copy to each worker.
 import { readFileSync } from "node:fs";
 import { replaceFile } from "../base/files.ts";
+import { systemCode } from "../base/system-error.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
+import type { Log } from "./log.ts";
 
 /** Bans at once: each is looked at by a person, and every worker has a copy. */
 export const MAX_BANS = 1024;
@@ -11,7 +13,7 @@ export interface Ban {
   readonly target: string;
   /** Milliseconds since the epoch. */
   readonly until: number;
-  /** Whoever has banned it, as text. */
+  /** The administrator, as text. */
   readonly by: string;
 }
 
@@ -71,14 +73,20 @@ export function banText({ target, until, by }: Ban): string {
   return `${isUid(target) ? "your user" : "this key"} is banned until ${new Date(until).toISOString()} by ${by}`;
 }
 
-/** The bans of the server before this one. A file that cannot be read holds none: the administrator sees that in the list. */
-export function readBans(path: string): Ban[] {
+/** The bans of the server before this one. The log names a file that is damaged: its bans do not hold any more. */
+export function readBans(path: string, log: Log): Ban[] {
+  let found: unknown;
   try {
-    const found: unknown = JSON.parse(readFileSync(path, "utf8"));
-    return Array.isArray(found) ? found.filter(isBan).slice(0, MAX_BANS) : [];
-  } catch {
+    found = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") log.error("the bans cannot be read, and do not hold", { path, error });
     return [];
   }
+  const bans = Array.isArray(found) ? found.filter(isBan) : [];
+  if (!Array.isArray(found) || bans.length < found.length) {
+    log.error("the file of the bans is damaged, and some do not hold", { path, read: bans.length });
+  }
+  return bans.slice(0, MAX_BANS);
 }
 
 /** @throws the system's error */

@@ -55,7 +55,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   SELECT: select,
 };
 
-/** What tells who is on, or whose a name is. */
+/** Commands that show who is on, or whose a name is. */
 const READS: ReadonlySet<string> = new Set<CommandName>([
   ...(["LOOKUP", "ALL", "COUNT", "KEY", "OWNER", "NAMES", "WATCH", "MEMBERS"] as const),
 ]);
@@ -135,7 +135,7 @@ function dispatchAny(
   return pending?.catch((error) => connection.write((later) => fail(context, error, later)));
 }
 
-/** A private server tells others only who registers, or claims a name, which the directory shows. */
+/** Of a private server: other hosts read only on a connection that has registered or claimed a name. */
 function mayRead({ isPrivate }: WorkerContext, connection: Connection): boolean {
   return !isPrivate || connection.origin.isHere || connection.client !== null || connection.provenName !== null;
 }

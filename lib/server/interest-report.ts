@@ -3,12 +3,12 @@
 //
 //   1. The announcer notes that the first client has begun to watch a name or room, or that the last one has ended.
 //   2. Everything noted while a message is on its way goes into the next one: of what changes to and fro only the last state counts.
-//   3. The primary answers each message. Who waited for it may answer WATCH.
+//   3. The primary answers each message. The WATCHes that waited for it are answered then.
 
 /** Stands among names and rooms for everybody: no name and no room looks like that. */
 export const EVERYBODY = "*";
 
-/** What the primary is told: each name or room once, in one of the two. */
+/** A report to the primary: each name or room once, in one of the two. */
 export interface InterestChange {
   readonly added: readonly string[];
   readonly removed: readonly string[];

@@ -8,7 +8,7 @@ export interface Limits {
   readonly connectionsPerUid: number;
   /** Clients that are on, of one user of this host, or of one other address. */
   readonly clientsPerUid: number;
-  /** Clients that are on over loopback TCP, whoever's they are. */
+  /** Clients that are on over loopback TCP, of all users. */
   readonly clientsOverLoopback: number;
   /** Rooms that all clients of one user or address are in, at one worker; a client that is in three counts three times. */
   readonly roomsPerAccount: number;
@@ -46,7 +46,7 @@ export function defaultLimits(capacity: number): Limits {
     connectionsPerAddress: 1024,
     // Half of all: no user keeps the others out.
     connectionsPerUid: capacity + 512,
-    // Half of all, as with connections; on a server for a few, whoever comes.
+    // Half of all, as with connections; a server for a few has at least 16.
     clientsPerUid: Math.max(16, Math.ceil(capacity / 2)),
     // Clients of ptalk move to a Unix socket, but for those in containers. What is left is for users that the kernel vouches for; a server for
     // a few keeps nothing back.

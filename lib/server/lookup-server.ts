@@ -78,11 +78,12 @@ export class LookupServer implements AsyncDisposable {
   readonly #startedAt = Date.now();
   readonly #tokenSecret = randomBytes(32);
   #stun: StunServer | null = null;
-  /** Once for all workers: clients are told. */
+  /** Once for all workers: HELLO says it. */
   readonly #munge = hasMunge();
   #local: LocalWorker | null = null;
   #serviceWatch: Disposable | null = null;
-  #isDraining = false;
+  /** Ends the server that an administrator drains. */
+  #drainTimer: NodeJS.Timeout | null = null;
   /** Login of the user that the server runs as; null when there is none. */
   #user: string | null = null;
   #stop: Promise<void> | null = null;
@@ -284,20 +285,20 @@ export class LookupServer implements AsyncDisposable {
    * can start; the clients hear of it, and go one after the other.
    */
   #drain(last: { readonly worker: number; readonly connection: number }): void {
-    if (this.#isDraining || this.#stop !== null) return;
-    this.#isDraining = true;
+    if (this.#drainTimer !== null || this.#stop !== null) return;
+    this.#drainTimer = setTimeout(() => void this.stop("drain"), DRAIN_MS);
     this.#serviceWatch?.[Symbol.dispose]();
     this.#stun?.close();
     this.#acceptor.close();
     this.#sockets.close();
     this.#bus.drain(DRAIN_MS, last);
-    setTimeout(() => void this.stop("drain"), DRAIN_MS);
   }
 
   async #stopAll(reason: string): Promise<void> {
     this.#settleStopping();
     this.#settings.log.info("stopping", { reason, clients: this.clients });
     this.#empty?.stop();
+    if (this.#drainTimer !== null) clearTimeout(this.#drainTimer);
     this.#administration.close();
     this.#serviceWatch?.[Symbol.dispose]();
     this.#stun?.close();
@@ -328,7 +329,7 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /**
-   * The Unix socket beside the objects: whoever knows the port finds it, and root counts as root there. Clients use that of a server that they
+   * The Unix socket beside the objects: a client finds it by the port, and root counts as root there. Clients use that of a server that they
    * have started, and else the abstract one; administrators use it at every server.
    */
   async #openSocket(): Promise<void> {
@@ -386,7 +387,7 @@ export class LookupServer implements AsyncDisposable {
       workersReplaced: this.#pool.replaced,
       refusals: this.#acceptor.refusals,
       signals: signalCounts(),
-      admin: { ...this.#administration.stats, draining: this.#isDraining ? 1 : 0 },
+      admin: { ...this.#administration.stats, draining: this.#drainTimer === null ? 0 : 1 },
       directory: this.#directory.stats(),
     };
   }

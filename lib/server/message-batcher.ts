@@ -1,5 +1,5 @@
 // Messages between the primary and a worker process that leave together: a write to the channel costs far more than a message in it.
-// What is sent in one turn of the event loop leaves at its end, in order.
+// Messages of one turn of the event loop leave at its end together, in order.
 
 /** @typeParam T a message */
 export class MessageBatcher<T> {

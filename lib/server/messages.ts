@@ -185,7 +185,7 @@ export type ToPrimary =
   | { type: "reopened" }
   | { type: "closed"; origin: Origin }
   | { type: "events"; events: readonly DirectoryEvent[] }
-  /** What is watched there and was not, or was and is not: names, rooms, everybody. Answered by "interest-known". */
+  /** Interests (names, rooms, everybody) that its clients have begun or ended to watch. Answered by "interest-known". */
   | ({ type: "interest" } & InterestChange)
   | { type: "call"; to: Callee; from: PackedEntry }
   | KnockMessage
@@ -230,7 +230,7 @@ export type ToWorker =
   | RelayedDatagram
   /** The server has seen a client's chat socket there. */
   | { type: "observed"; to: ConnectionPlace; address: string; port: number }
-  /** So many messages wait for a name: whoever is on under it is to be told. */
+  /** So many messages wait for a name: the client that is on under it gets the push `mail`. */
   | { type: "waiting"; name: string; count: number }
   /** `isOver`: the user or address may have no further client. */
   | { type: "right"; id: number; right: NameRight; isOver?: boolean }

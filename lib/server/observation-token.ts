@@ -1,5 +1,5 @@
-// A token of HELLO: the client sends it from its chat socket (net/stun.ts), and the server knows whose socket it sees there. Nobody
-// else can make one; it counts at whichever socket of the server it arrives.
+// A token of HELLO: the client sends it from its chat socket (net/stun.ts), and the server knows whose socket it sees there. It takes
+// the server's secret to make one; it counts at whichever socket of the server it arrives.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { ConnectionPlace } from "../directory/directory.ts";
 

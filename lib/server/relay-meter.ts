@@ -1,5 +1,5 @@
-// How much of the relay each client may have: so many bytes a second, what exceeds them waits for a moment, the rest is lost. The
-// streams above see a path of that speed. One meter serves a worker.
+// Bounds each client's share of the relay: so many bytes a second; what exceeds them waits for a moment, the rest is lost. The
+// streams above see a path of that speed. Each worker has a meter of its own: a client at two of them has two shares.
 
 /** Bytes that a client may send at once after a pause: a few texts of the longest kind. */
 const BURST_BYTES = 64 * 1024;
@@ -7,7 +7,7 @@ const BURST_BYTES = 64 * 1024;
 const QUEUE_BYTES = 64 * 1024;
 /** Clients that use their whole rate at the same time; what all of them send beyond that is lost. */
 const CLIENTS_AT_ONCE = 32;
-/** Clients that are remembered; the one that came first makes room. */
+/** Clients that are remembered; the first of those with an empty queue makes room. */
 const MAX_CLIENTS = 4096;
 /** Milliseconds between two looks at the queues. */
 const TURN_MS = 5;
@@ -34,11 +34,12 @@ export class RelayMeter {
 
   /**
    * Passes a datagram on, now or when its turn comes.
-   * @param client who it is counted for
+   * @param client that it counts for
    * @returns false when it is lost
    */
   offer(client: string, bytes: number, pass: () => void): boolean {
     const account = this.#account(client);
+    if (account === null) return false;
     const now = performance.now();
     if (account.queue.length === 0 && this.#take(account, bytes, now)) {
       pass();
@@ -52,14 +53,22 @@ export class RelayMeter {
     return true;
   }
 
-  #account(client: string): Account {
+  /** Null: every client that is remembered has a queue. */
+  #account(client: string): Account | null {
     const known = this.#accounts.get(client);
     if (known !== undefined) return known;
-    const [oldest] = this.#accounts.keys();
-    if (this.#accounts.size >= MAX_CLIENTS && oldest !== undefined) this.#accounts.delete(oldest);
+    if (this.#accounts.size >= MAX_CLIENTS && !this.#forgetOne()) return null;
     const account = newAccount(BURST_BYTES);
     this.#accounts.set(client, account);
     return account;
+  }
+
+  /** Not one with a queue: its next datagram would overtake those that wait, with a full burst. */
+  #forgetOne(): boolean {
+    for (const [client, { queue }] of this.#accounts) {
+      if (queue.length === 0) return this.#accounts.delete(client);
+    }
+    return false;
   }
 
   #take(account: Account, bytes: number, now: number): boolean {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ConcurrencyLimit } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
-import type { Claim, Directory } from "../directory/directory.ts";
+import type { Claim, Directory, DirectoryRow } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { AccountSums } from "./account-sums.ts";
@@ -79,7 +79,7 @@ export class WorkerContext implements WorkerContextParts {
   isStopping = false;
   /** MUNGE credentials that are being read. */
   credentials = 0;
-  /** The server is about to end: nobody comes into the directory any more. */
+  /** The server is about to end: no client comes into the directory any more. */
   isDraining = false;
   // Counters for INFO.
   requests = 0;
@@ -158,6 +158,11 @@ export class WorkerContext implements WorkerContextParts {
   isHere(to: Callee): boolean {
     if (to.worker !== this.config.id) return this.directory.isLive(to);
     return this.connections.get(to.connection)?.claimed?.claimId === to.claimId;
+  }
+
+  /** The place of a row's client. Null: off; the row of a worker that died waits for its client, which is not there. */
+  calleeOf(row: DirectoryRow | null): Callee | null {
+    return row === null || !this.directory.isLive(row.place) ? null : { ...row.place, claimId: row.claimId };
   }
 
   /** Sends a datagram to the worker that its receiver is at. */

@@ -13,8 +13,8 @@ import { DirectoryEntry, type PackedEntry } from "../directory/entry.ts";
 import { setUserTimeout } from "../net/sockets.ts";
 import { RequestParser } from "../wire/resp-request.ts";
 import { ReplyWriter } from "../wire/resp-writer.ts";
-import { isRemoved } from "./administration.ts";
 import { Announcer, callPush, closingPush, knockPush, mailPush, probePush, removedPush } from "./announcer.ts";
+import { isUid } from "./bans.ts";
 import { tellOfMail } from "./commands/mailbox.ts";
 import { showObserved } from "./commands/register.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
@@ -211,7 +211,7 @@ export class Worker {
     const perTurn = Math.ceil(left.length / turns);
     const timer = setInterval(() => {
       for (const connection of left.splice(0, perTurn)) {
-        connection.client = null; // the row goes with the directory: nobody is told that its client has left
+        connection.client = null; // the row goes with the directory, without a `left` push
         connection.end();
       }
       if (left.length === 0) clearInterval(timer);
@@ -231,14 +231,12 @@ export class Worker {
       });
   }
 
-  /** Each hears who has removed it, and that it should not come back; its row is gone when this is fulfilled. */
+  /** Pushes `removed` to each, and closes it. Fulfilled when the rows are gone. */
   async #remove(removal: Removal): Promise<number> {
     const context = this.#context;
-    const found = [...context.connections.values()].filter(({ ended, client, origin, key }) => {
-      const folded = client === null ? null : foldName(client.claim.name);
-      const print = key === null ? null : fingerprint(Buffer.from(key, "base64"));
-      return !ended && isRemoved(removal, { folded, peerUid: origin.peerUid, fingerprint: print });
-    });
+    const found = [...context.connections.values()].filter(
+      (connection) => !connection.ended && isMeant(removal, connection),
+    );
     for (const connection of found) {
       if (connection.protocol === 3) context.push(connection, removedPush(removal));
       connection.end();
@@ -330,23 +328,25 @@ export class Worker {
     void context.unregister(connection);
   }
 
-  #call({ connection, claimId }: Callee, from: PackedEntry): void {
-    const found = this.#context.connections.get(connection);
-    // Without RESP3 there are no pushes; another registration of the same connection is not the one that is called.
-    if (found?.protocol !== 3 || found.client?.claim.id !== claimId || !found.calledRate.take()) return;
-    this.#context.push(found, callPush(new DirectoryEntry(from)));
+  #call(to: Callee, from: PackedEntry): void {
+    const callee = this.#listenerOf(to);
+    if (callee?.calledRate.take()) this.#context.push(callee, callPush(new DirectoryEntry(from)));
   }
 
-  #knock({ to: { connection, claimId }, key, from }: KnockMessage): void {
-    const found = this.#context.connections.get(connection);
-    if (found?.protocol !== 3 || found.client?.claim.id !== claimId || !found.calledRate.take()) return;
-    this.#context.push(found, knockPush(key, from));
+  #knock({ to, key, from }: KnockMessage): void {
+    const callee = this.#listenerOf(to);
+    if (callee?.calledRate.take()) this.#context.push(callee, knockPush(key, from));
   }
 
-  #mail({ connection, claimId }: Callee, count: number): void {
+  #mail(to: Callee, count: number): void {
+    const owner = this.#listenerOf(to);
+    if (owner !== null) this.#context.push(owner, mailPush(count));
+  }
+
+  /** Null: without RESP3 there are no pushes; another registration of the same connection is not the one that is meant. */
+  #listenerOf({ connection, claimId }: Callee): Connection | null {
     const found = this.#context.connections.get(connection);
-    if (found?.protocol !== 3 || found.client?.claim.id !== claimId) return;
-    this.#context.push(found, mailPush(count));
+    return found?.protocol === 3 && found.client?.claim.id === claimId ? found : null;
   }
 
   async #observed(id: number, seen: Endpoint): Promise<void> {
@@ -395,6 +395,14 @@ export class Worker {
       connection.destroy();
     }
   }
+}
+
+/** Whether an administrator closes this connection. */
+function isMeant({ name, target }: Removal, { client, origin, key }: Connection): boolean {
+  if (name !== undefined) return client !== null && foldName(client.claim.name) === name;
+  if (target === undefined) return false;
+  if (isUid(target)) return String(origin.peerUid) === target;
+  return key !== null && fingerprint(Buffer.from(key, "base64")) === target;
 }
 
 /** Cuts a connection that does not finish the handshake in time. TLS itself closes one that fails it. */

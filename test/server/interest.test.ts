@@ -26,7 +26,7 @@ async function relayed(asker: Client): Promise<number> {
   return Number(/events_relayed:(\d+)/.exec((await asker.ask("INFO")) as string)?.[1]);
 }
 
-it("an answered WATCH misses nobody who comes at another worker", async () => {
+it("an answered WATCH misses no client that comes at another worker", async () => {
   const [watcher, ...others] = (await oneAtEach()) as [Client, Client, Client];
   for (let i = 0; i < 100; i++) {
     const name = `guest${i}`;
@@ -42,7 +42,7 @@ it("an answered WATCH misses nobody who comes at another worker", async () => {
   }
 });
 
-it("a worker is told of nobody that none of its clients watches", async () => {
+it("a worker gets no events about clients that none of its own watches", async () => {
   const [watcher, ...others] = (await oneAtEach()) as [Client, Client, Client];
   await watcher.ask("WATCH", "anna", "#choir");
   const before = await relayed(watcher);

@@ -1,4 +1,4 @@
-// RELAY: who may send to whom, how much, and what becomes of what does not fit.
+// RELAY: which clients may send, to which, how much; and how the rest is lost.
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RelayMeter } from "../../lib/server/relay-meter.ts";
@@ -58,7 +58,7 @@ describe("a datagram", () => {
     for (const client of [other, dan]) client.close();
   });
 
-  it("for somebody who is not here is answered with null at once", async () => {
+  it("for a client that is not here is answered with null at once", async () => {
     const alice = await on("alice2");
     for (const name of ["nobody", "x@0.1.AAAAAAAAAAAAAAAA", "x@9.1.AAAAAAAAAAAAAAAA", "", "@".repeat(5_000)]) {
       expect(await alice.ask("RELAY", name, sealed())).toBeNull();
@@ -164,5 +164,18 @@ describe("a client's share of the relay", () => {
     const start = performance.now();
     await until("the queue to be passed on", () => passed.greedy === taken);
     expect(performance.now() - start).toBeGreaterThan(300); // 64 KiB at 100 kB/s
+  });
+
+  it("is remembered while its datagrams wait, however many other clients come", async () => {
+    const meter = new RelayMeter(1_000);
+    const passed: string[] = [];
+    const offer = (bytes: number, which: string) => meter.offer("first", bytes, () => passed.push(which));
+    expect(offer(64 * 1024, "burst")).toBe(true);
+    expect(offer(100, "waits")).toBe(true);
+    for (let i = 0; i < 5_000; i++) expect(meter.offer(`client ${i}`, 1, () => {})).toBe(true);
+    expect(offer(1, "behind it")).toBe(true);
+    expect(passed).toEqual(["burst"]);
+    await until("the queue to be passed on", () => passed.length === 3);
+    expect(passed).toEqual(["burst", "waits", "behind it"]);
   });
 });

@@ -76,13 +76,11 @@ export const call: Handler = async (context, connection, args) => {
   if (caller === null && claimed === null)
     throw new CommandError("NOAUTH only a client that has proved its name may call");
   context.noteLookup(connection);
-  const callee = await directory.find(name);
-  // The row of a worker that died waits for its client, which is not there to be called.
-  if (callee === null || !directory.isLive(callee.place)) {
+  const to = context.calleeOf(await directory.find(name));
+  if (to === null) {
     connection.write((out) => out.null(connection.protocol));
     return;
   }
-  const to = { ...callee.place, claimId: callee.claimId };
   const from = [...(observed === null ? [] : [observed]), ...endpoints].slice(0, MAX_ENDPOINTS);
   if (caller !== null) await context.send({ type: "call", to, from: caller.entry.packed });
   else if (from.length > 0 && connection.key !== null) {

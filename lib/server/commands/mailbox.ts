@@ -29,9 +29,8 @@ export const leave: Handler = async (context, connection, args) => {
 
 /** Only a hint: a client that comes on, or comes back, asks by itself. */
 export async function tellOfMail(context: WorkerContext, name: string, count: number): Promise<void> {
-  const row = await context.directory.find(name);
-  if (row === null || !context.directory.isLive(row.place)) return;
-  await context.send({ type: "mail", to: { ...row.place, claimId: row.claimId }, count });
+  const to = context.calleeOf(await context.directory.find(name));
+  if (to !== null) await context.send({ type: "mail", to, count });
 }
 
 export const take: Handler = async (context, connection, args) => {

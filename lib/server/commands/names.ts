@@ -23,7 +23,7 @@ export const claim: Handler = (context, connection, args) => {
   return bind(context, connection, { name, key, also, munge }, signed);
 };
 
-/** The key has replaced others: what is theirs is its own, on this connection and by what it registers or claims. */
+/** The key has replaced others: a REGISTER or CLAIM with it on this connection takes their names over. */
 export const follows: Handler = (_context, connection, [key = "", chain = ""], out) => {
   const keys = predecessorsOf(key, chain);
   if (keys === null) throw new CommandError("BADSIG the chain does not lead to the key");

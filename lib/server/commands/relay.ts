@@ -43,7 +43,7 @@ export const relay: Handler = (context, connection, [name = ""], out, request) =
 const MAX_PLACE = 256;
 const PLACE = /^.+@(\d{1,10})\.(\d{1,15})\.([A-Za-z0-9+/]{16})$/;
 
-/** Null: not here. The row of a worker that died waits for its client, which is not there. */
+/** Null: not here. */
 function callee(context: WorkerContext, name: string): Callee | null | Promise<Callee | null> {
   const place = name.length > MAX_PLACE ? null : PLACE.exec(name);
   if (place !== null) {
@@ -51,14 +51,11 @@ function callee(context: WorkerContext, name: string): Callee | null | Promise<C
     const to = { worker: Number(worker), connection: Number(connection), claimId };
     return context.isHere(to) ? to : null;
   }
-  const { directory } = context;
-  const find = (row: Awaited<ReturnType<typeof directory.find>>): Callee | null =>
-    row === null || !directory.isLive(row.place) ? null : { ...row.place, claimId: row.claimId };
-  const found = directory.find(name);
-  return found instanceof Promise ? found.then(find) : find(found);
+  const found = context.directory.find(name);
+  return found instanceof Promise ? found.then((row) => context.calleeOf(row)) : context.calleeOf(found);
 }
 
-/** What the receiver is told of the sender: where its answers go. Null: it has proved nothing. */
+/** The sender, as the receiver gets it: where answers go. Null: it has proved nothing. */
 function placeOf(context: WorkerContext, { id, client, claimed }: Connection): string | null {
   if (client !== null) return client.claim.name;
   if (claimed === null) return null;
