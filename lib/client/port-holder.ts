@@ -16,7 +16,7 @@ export function namingHolder(error: unknown, address: ServerAddress): unknown {
   return new TalkError("unreachable", message, { cause: error, remedy: "foreign-port", subject: server });
 }
 
-/** Who has the UDP port, as a clause. */
+/** The holder of the UDP port, as a clause. */
 export function chatPortHeld(port: number): string {
   const [socket] = udpSocketsOn(port);
   if (socket === undefined) return "another program has it";
