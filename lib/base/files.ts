@@ -1,5 +1,5 @@
 // Folders and files of a user: where they are (XDG base directories), and how they are made. Knows nothing of their contents.
-import { closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
+import { constants, existsSync, mkdirSync, statSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
@@ -120,15 +120,5 @@ export async function replaceFile(path: string, content: string): Promise<void> 
     await directory.sync();
   } finally {
     await directory.close();
-  }
-}
-
-/** Returns once the contents of the file, or the names in the folder, are on the disk. */
-export function syncPath(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

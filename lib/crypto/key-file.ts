@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { makeFolder, syncPath } from "../base/files.ts";
+import { makeFolder } from "../base/files.ts";
 import { textFault } from "../base/text-file.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
@@ -70,7 +70,7 @@ export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
   } finally {
     unlinkSync(temporary);
   }
-  syncPath(folder);
+  syncFolder(folder);
   return seed;
 }
 
@@ -106,6 +106,15 @@ export function refuseUnlessPrivate(fd: number, path: string): void {
   if ((stat.mode & 0o077) !== 0) {
     const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
     throw TalkError.refused(`${path} has mode ${mode}: others can reach the key. Fix it with: chmod 600 ${path}`);
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

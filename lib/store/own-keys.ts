@@ -6,10 +6,10 @@
 //  4. key.next becomes the key.
 // Programs that run keep the key that they have read.
 import { randomBytes } from "node:crypto";
-import { linkSync, readdirSync, renameSync, unlinkSync } from "node:fs";
+import { closeSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { makeFolder, syncPath } from "../base/files.ts";
+import { makeFolder } from "../base/files.ts";
 import { Identity, loadOrCreateIdentity, SEED_BYTES } from "../crypto/identity.ts";
 import { readSeedFile, writeSeedFileOnce } from "../crypto/key-file.ts";
 import { extended, linkTo, predecessorsOf } from "../crypto/rotation.ts";
@@ -47,15 +47,15 @@ export function rotateKey(stateDir: string, step: (done: string) => void = () =>
   const key = after.publicKey.toString("base64");
   const chains = new PinFile(keyChainsFile(stateDir), CHAINS);
   chains.pin(key, extended(chainTo(stateDir, before), linkTo(before, key, Date.now())));
-  syncPath(chains.path);
+  sync(chains.path);
   step("signed");
   const folder = oldKeysFolder(stateDir);
   makeFolder(folder);
   linkSync(path, join(folder, `${Date.now()}-${randomBytes(4).toString("hex")}`));
-  syncPath(folder);
+  sync(folder);
   step("linked");
   putInForce(next, path, after);
-  syncPath(stateDir);
+  sync(stateDir);
   removeExpired(folder);
   return { before, after };
 }
@@ -100,4 +100,13 @@ function names(folder: string): string[] {
 
 function isExpired(name: string): boolean {
   return Number.parseInt(name, 10) < Date.now() - OLD_KEY_DAYS * DAY_MS;
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
