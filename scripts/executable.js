@@ -65,11 +65,20 @@ ${entries.map((entry) => `  "/ptalk/dist/${entry}": () => require(${JSON.stringi
 };
 exports.isOurs = (file) => Object.hasOwn(exports.mains, file);
 
+/** Empty for a user that the user database does not know. */
+function home() {
+  try {
+    return os.homedir();
+  } catch {
+    return "";
+  }
+}
+
 /** The descriptors stay open: for the loader, another file under the same /proc/self/fd path would be the same library. */
 exports.addon = (name) => {
   const bytes = new Uint8Array(sea.getRawAsset(name));
   let reason = "";
-  for (const folder of new Set(["/dev/shm", process.env.XDG_RUNTIME_DIR, os.tmpdir(), "/tmp", "/var/tmp", os.homedir()])) {
+  for (const folder of new Set(["/dev/shm", process.env.XDG_RUNTIME_DIR, os.tmpdir(), "/tmp", "/var/tmp", home()])) {
     if (!folder) continue;
     for (const load of [fromDescriptor, fromFile]) {
       try {

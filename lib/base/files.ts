@@ -1,5 +1,5 @@
 // Folders and files of a user: where they are (XDG base directories), and how they are made. Knows nothing of their contents.
-import { constants, existsSync, mkdirSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
@@ -115,10 +115,25 @@ export async function replaceFile(path: string, content: string): Promise<void> 
     await file.close();
   }
   await rename(beside, path);
-  const directory = await open(dirname(path), "r");
+  await syncFolder(dirname(path));
+}
+
+/** What was linked, renamed or removed in it survives a power cut from then on (fsync(2)). @throws the system's error */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
   try {
-    await directory.sync();
+    await folder.sync();
   } finally {
-    await directory.close();
+    await folder.close();
+  }
+}
+
+/** fsync(2) of a file or folder, at once. @throws the system's error */
+export function syncNow(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

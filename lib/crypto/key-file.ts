@@ -14,7 +14,8 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { makeFolder } from "../base/files.ts";
+import { makeFolder, syncNow } from "../base/files.ts";
+import { systemCode } from "../base/system-error.ts";
 import { textFault } from "../base/text-file.ts";
 
 const HEAD = "ptalk-key-1 "; // then the base64 of the 32 bytes and a newline
@@ -27,7 +28,7 @@ export function readSeedFile(path: string): Buffer | null {
   try {
     fd = openSync(path, "r");
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return null;
+    if (systemCode(error) === "ENOENT") return null;
     throw error;
   }
   try {
@@ -63,14 +64,14 @@ export function writeSeedFileOnce(path: string, seed: Buffer): Buffer {
     // link(2) and not rename(2): it fails when the name exists, so no key is ever replaced.
     linkSync(temporary, path);
   } catch (error) {
-    if (errorCode(error) !== "EEXIST") throw error;
+    if (systemCode(error) !== "EEXIST") throw error;
     const theirs = readSeedFile(path);
     if (!theirs) throw error; // made and taken away again between the two calls: let the caller see it
     return theirs;
   } finally {
     unlinkSync(temporary);
   }
-  syncFolder(folder);
+  syncNow(folder);
   return seed;
 }
 
@@ -107,17 +108,4 @@ export function refuseUnlessPrivate(fd: number, path: string): void {
     const mode = (stat.mode & 0o777).toString(8).padStart(4, "0");
     throw TalkError.refused(`${path} has mode ${mode}: others can reach the key. Fix it with: chmod 600 ${path}`);
   }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }

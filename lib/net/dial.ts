@@ -6,6 +6,7 @@ import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { abstractPath } from "../base/socket-path.ts";
 
 const CONNECT_LIMIT_MS = 5_000;
 
@@ -32,7 +33,7 @@ export async function dialServer(options: DialOptions): Promise<Socket> {
   // TLS costs a module and a handshake: only servers that are not on this machine need it.
   const socket = secure
     ? (await import("node:tls")).connect(tlsOptions(address, options.ca))
-    : connect(path === undefined ? address : { path: path.replace(/^@/, "\0") });
+    : connect(path === undefined ? address : { path: path.startsWith("@") ? abstractPath(path) : path });
   await new Promise<void>((resolve, reject) => {
     const fail = (error: unknown): void => {
       socket.destroy();

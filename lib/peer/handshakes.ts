@@ -92,7 +92,7 @@ export class Handshakes {
       this.#parts.transmit(initiation.datagram, endpoint);
     }
     const isStuck = initiation.onSent(now);
-    if (peer.pending === 0 && initiation.attempts >= INVITED_INITS) initiation.pauseUntil(peer.invitedUntil);
+    pauseInvitation(peer, initiation);
     if (isStuck && peer.pending > 0) this.#parts.onUnanswered(peer);
   }
 
@@ -126,6 +126,7 @@ export class Handshakes {
     if (!peer?.initiation) return "unknown-session";
     debug("handshake %s: COOKIE", hex(peer.initiation.index));
     peer.initiation.onCookie(reply, now);
+    pauseInvitation(peer, peer.initiation); // anybody can send a COOKIE: it hastens none beyond the bound
     this.drive(peer, now);
     return null;
   }
@@ -218,6 +219,11 @@ export class Handshakes {
   #newIndex(): number {
     return this.#parts.table.newIndex((index) => this.#callees.has(index));
   }
+}
+
+/** No endpoint that only a caller names gets more than INVITED_INITS. */
+function pauseInvitation(peer: Peer, initiation: HandshakeInitiation): void {
+  if (peer.pending === 0 && initiation.attempts >= INVITED_INITS) initiation.pauseUntil(peer.invitedUntil);
 }
 
 /** How a session or handshake is named in the log. */

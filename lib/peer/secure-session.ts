@@ -14,7 +14,14 @@
 import { type Endpoint, isRelayed, isSameEndpoint } from "../base/endpoint.ts";
 import type { HandshakeKeys } from "../crypto/noise.ts";
 import { open, SEAL_BYTES, seal } from "../crypto/seal.ts";
-import { DATA_HEAD_BYTES, dataCounter, INIT_BYTES, MAX_DATAGRAM_BYTES, writeDataHead } from "../wire/datagram.ts";
+import {
+  DATA_HEAD_BYTES,
+  dataCounter,
+  INIT_BYTES,
+  MAX_DATAGRAM_BYTES,
+  RESPONSE_BYTES,
+  writeDataHead,
+} from "../wire/datagram.ts";
 import {
   ACK_HEAD_BYTES,
   CHALLENGE_FRAME_BYTES,
@@ -117,7 +124,7 @@ export class SecureSession implements FrameHandler {
     this.#createdAt = parts.now;
     this.#path = this.#addPath(new Path(parts.endpoint, parts.isInitiator, parts.now));
     this.#present = [this.#path];
-    if (!parts.isInitiator) this.#path.onHeard(INIT_BYTES, parts.now);
+    if (!parts.isInitiator) onAnswered(this.#path, parts.now);
     this.#arrivedBy = this.#path;
     this.#heardAt = parts.now;
     this.#talkedAt = parts.now;
@@ -199,7 +206,7 @@ export class SecureSession implements FrameHandler {
     if (this.#isConfirmed || this.#path.leadsTo(address, port)) return;
     this.#isAnsweredElsewhere = true;
     const path = this.#pathFrom(address, port, now);
-    path.onHeard(INIT_BYTES, now);
+    onAnswered(path, now);
     if (path.isProven && !this.#path.isProven) this.#use(path);
   }
 
@@ -467,6 +474,12 @@ export class SecureSession implements FrameHandler {
     seal(this.#keys.send, counter, payload, datagram.subarray(DATA_HEAD_BYTES));
     return datagram;
   }
+}
+
+/** An INIT has come by the path and has had its RESPONSE: that counts against what an unproven address may get. */
+function onAnswered(path: Path, now: number): void {
+  path.onHeard(INIT_BYTES, now);
+  path.spend(RESPONSE_BYTES);
 }
 
 const WORD_BITS = 32;

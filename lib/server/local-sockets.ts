@@ -2,6 +2,7 @@
 // the name to clients that come over loopback TCP: they move there, and the kernel gives their uid. unix(7).
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
+import { abstractPath } from "../base/socket-path.ts";
 import { closeListening, type ListeningSocket, listenAtPath } from "../net/unix-socket.ts";
 import { wrongSocket } from "./acceptor.ts";
 import type { Log } from "./log.ts";
@@ -45,7 +46,7 @@ export class LocalSockets {
         await sockets.#listenAt(sockets.#path);
       }
       if (fd !== null) await sockets.#listen("path", { fd });
-      await sockets.#listen("abstract", { path: `\0${sockets.abstractName.slice(1)}` });
+      await sockets.#listen("abstract", { path: abstractPath(sockets.abstractName) });
       return sockets;
     } catch (error) {
       sockets.close();

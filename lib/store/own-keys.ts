@@ -6,10 +6,10 @@
 //  4. key.next becomes the key.
 // Programs that run keep the key that they have read.
 import { randomBytes } from "node:crypto";
-import { closeSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, unlinkSync } from "node:fs";
+import { linkSync, readdirSync, renameSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
-import { makeFolder } from "../base/files.ts";
+import { makeFolder, syncNow } from "../base/files.ts";
 import { Identity, loadOrCreateIdentity, SEED_BYTES } from "../crypto/identity.ts";
 import { readSeedFile, writeSeedFileOnce } from "../crypto/key-file.ts";
 import { extended, linkTo, predecessorsOf } from "../crypto/rotation.ts";
@@ -47,15 +47,15 @@ export function rotateKey(stateDir: string, step: (done: string) => void = () =>
   const key = after.publicKey.toString("base64");
   const chains = new PinFile(keyChainsFile(stateDir), CHAINS);
   chains.pin(key, extended(chainTo(stateDir, before), linkTo(before, key, Date.now())));
-  sync(chains.path);
+  syncNow(chains.path);
   step("signed");
   const folder = oldKeysFolder(stateDir);
   makeFolder(folder);
   linkSync(path, join(folder, `${Date.now()}-${randomBytes(4).toString("hex")}`));
-  sync(folder);
+  syncNow(folder);
   step("linked");
   putInForce(next, path, after);
-  sync(stateDir);
+  syncNow(stateDir);
   removeExpired(folder);
   return { before, after };
 }
@@ -100,13 +100,4 @@ function names(folder: string): string[] {
 
 function isExpired(name: string): boolean {
   return Number.parseInt(name, 10) < Date.now() - OLD_KEY_DAYS * DAY_MS;
-}
-
-function sync(path: string): void {
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

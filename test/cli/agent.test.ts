@@ -54,7 +54,7 @@ async function history(): Promise<string[]> {
 describe("ptalk agent start", () => {
   it("returns once the agent has the name, and leaves it nothing of the caller", async () => {
     // The reader of the pipe sees its end although the agent lives, and descriptor 9 is free again.
-    const script = `exec 9>"$0"; "$1" "$2" agent start | cat; echo over`;
+    const script = `exec 9>"$0"; "$@" agent start | cat; echo over`;
     const shell = spawnSync("bash", ["-c", script, join(bob.home, "lock"), ...COMMAND], {
       env: bob.env,
       encoding: "utf8",

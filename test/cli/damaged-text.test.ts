@@ -22,7 +22,7 @@ afterAll(async () => {
 
 /** Runs `ptalk` with what a shell makes of the arguments: `$'caf\351'` is Latin-1. */
 function inShell(line: string, { before = "", input = "" } = {}) {
-  const script = `${before} exec "$0" "$1" ${line}`;
+  const script = `${before} exec "$0" "$@" ${line}`;
   const wrapper = before.includes("umount") ? ["unshare", "-m"] : [];
   const [file = "", ...args] = [...wrapper, "bash", "-c", script, ...COMMAND];
   return spawnSync(file, args, {

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { macKey, writeMac } from "../../lib/crypto/handshake-mac.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { Initiator, staticKeys } from "../../lib/crypto/noise.ts";
+import { seal } from "../../lib/crypto/seal.ts";
 import { BURST_SECONDS, CHEAP_REPLIES, DEFAULT_LIMITS } from "../../lib/peer/limits.ts";
 import { Path } from "../../lib/peer/path.ts";
 import {
@@ -16,6 +17,7 @@ import {
   MAX_EXTENSION_BYTES,
   PROTOCOL_VERSION,
   senderIndex,
+  writeDataHead,
 } from "../../lib/wire/datagram.ts";
 import { FrameWriter, MAX_REFUSED } from "../../lib/wire/datagram-frames.ts";
 import { PeerWorld } from "../helpers/peer-world.ts";
@@ -182,6 +184,31 @@ describe("an address that no handshake has proved", () => {
     answered = 0;
     send(PING, 6400, { ...victim, port: 54 }); // a new one begins from nothing
     expect(answered).toBeLessThanOrEqual(3 * (16 + PING.length + 16));
+  });
+
+  it("gets three times the INIT at most, the RESPONSE included, when its sender repeats it from elsewhere", () => {
+    const world = new PeerWorld();
+    const bob = world.program(2);
+    const other = { address: "192.0.2.77", port: 7 };
+    const dial = initTo(bob);
+    let response: Buffer | undefined;
+    let got = 0;
+    world.transmit = (datagram, _from, to) => {
+      if (datagramType(datagram) === DatagramType.response) response = datagram;
+      if (to.address === victim.address) got += datagram.length;
+    };
+    for (const from of [victim, other]) bob.engine.receive(dial.datagram, from.address, from.port, world.now);
+    const finished = dial.finish(response as Buffer);
+    if (!finished) throw new Error("no answer to the handshake");
+    for (let counter = 0; counter < 100; counter++) {
+      const datagram = Buffer.alloc(16 + PING.length + 16);
+      writeDataHead(datagram, senderIndex(response as Buffer), counter);
+      seal(finished.keys.send, counter, PING, datagram.subarray(16));
+      bob.engine.receive(datagram, other.address, other.port, world.now);
+      bob.engine.flush(world.now);
+    }
+    expect(got).toBeGreaterThan(dial.datagram.length); // it is answered
+    expect(got).toBeLessThanOrEqual(3 * dial.datagram.length);
   });
 
   it("does not keep a peer who moves from being heard, nor from hearing", () => {

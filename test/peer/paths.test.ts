@@ -1,6 +1,8 @@
 // Which way a conversation goes: directly where that is possible, over the relay where it is not.
+import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { DIRECT_REST, MAX_DIRECT_REST, RELAY_AFTER } from "../../lib/peer/limits.ts";
+import { COOKIE_BYTES, encodeCookieReply, senderIndex } from "../../lib/wire/datagram.ts";
 import { PeerWorld, type Program } from "../helpers/peer-world.ts";
 
 function pair(): { world: PeerWorld; alice: Program; bob: Program } {
@@ -209,6 +211,20 @@ describe("a program behind a NAT or a stateful firewall", () => {
     world.run(60_000);
     expect(world.captured.map(({ to }) => to)).toEqual([victim, victim, victim]);
     expect(bob.engine.stats().peers).toEqual([]);
+  });
+
+  it("sends three INITs and no more, whatever COOKIEs come", () => {
+    const { world, alice, bob } = pair();
+    const victim = { address: "203.0.113.9", port: 53 };
+    world.capture = true;
+    bob.engine.invite({ key: alice.identity.publicKey, endpoints: [victim] }, [victim], world.now);
+    const index = senderIndex(world.captured[0]?.datagram as Buffer);
+    for (let i = 0; i < 200; i++) {
+      bob.engine.receive(encodeCookieReply(index, randomBytes(COOKIE_BYTES)), "192.0.2.1", 1, world.now);
+      world.run(1);
+    }
+    world.run(60_000);
+    expect(world.captured.map(({ to }) => to)).toEqual([victim, victim, victim]);
   });
 
   it("has its own message sent at once, though it was told of a call", () => {

@@ -1,11 +1,12 @@
 // The server's Unix sockets: the owner of the path, and the uid of a client as the kernel says.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chownSync, closeSync, existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { abstractPath } from "../../lib/base/socket-path.ts";
 import { uidBinding } from "../../lib/crypto/signed-statements.ts";
 import { listenAtPath } from "../../lib/net/unix-socket.ts";
 import { countedUid } from "../../lib/server/origin.ts";
@@ -153,12 +154,32 @@ describe("the abstract socket", () => {
       names.add(hello.get("unix"));
       expect(hello.get("unix")).toMatch(/^@ptalk-[0-9a-f]{32}$/);
       expect(hello.get("port")).toBe(server.port);
-      const local = await Client.connectTo(String(hello.get("unix")).replace("@", "\0"));
+      const local = await Client.connectTo(abstractPath(String(hello.get("unix"))));
       expect(((await local.ask("HELLO", 3)) as Map<string, unknown>).get("address")).toBeNull();
       local.close();
       client.close();
     }
     expect(names.size).toBe(2);
+  });
+
+  // Node 20 and 22 bind a name without its filling at two addresses.
+  it("is at the same address whichever Node serves: the name, filled up with NULs to 108 bytes", async () => {
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", join(folder, "state")]);
+    servers.push(server);
+    const client = await server.client(2);
+    const hello = (await client.ask("HELLO", 3)) as Map<string, unknown>;
+    client.close();
+    const script = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(("\\0" + sys.argv[1][1:]).ljust(108, "\\0"))
+s.sendall(b"PING\\r\\n")
+print(s.recv(100).decode().strip())`;
+    const python = spawnSync("python3", ["-c", script, String(hello.get("unix"))], {
+      encoding: "utf8",
+      timeout: 30_000,
+    });
+    expect([python.stdout, python.stderr]).toEqual(["+PONG\n", ""]);
   });
 });
 

@@ -44,7 +44,7 @@ describe.skipIf(whyNoHosts !== null)(`in a pid namespace${whyNoHosts ? ` (${whyN
 
   it("SIGINT from inside names who sent it", async () => {
     using user = new User();
-    const script = `"$0" "$1" serve --listen 127.0.0.1:0 --workers 1 & server=$!; read go; kill -INT $server; echo "sent by $$"; wait $server`;
+    const script = `"$0" "$@" serve --listen 127.0.0.1:0 --workers 1 & server=$!; read go; kill -INT $server; echo "sent by $$"; wait $server`;
     const program = inNamespace(user, ["sh", "-c", script, ...COMMAND]);
     expect(await program.line()).toMatch(/serving on/);
     let said = "";

@@ -128,11 +128,7 @@ export class Inbox {
 
   /** `bytes` is copied. Caller has checked that it has the length of fragment `index` of a message of `total` bytes. */
   onFragment(number: number, total: number, index: number, bytes: Buffer): FragmentOutcome {
-    if (number < this.#next || this.#revoked.has(number)) return "duplicate";
-    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
-    const known = this.#messages.get(number);
-    if (known && known.body.length !== total) return "violation";
-    const message = known ?? this.#begin(number, total);
+    const message = this.#messageOf(number, total);
     if (typeof message === "string") return message;
     if (message.missing === 0 || message.arrived?.[index] === WHOLE) return "duplicate";
     if (message.arrived) message.arrived[index] = WHOLE;
@@ -143,11 +139,7 @@ export class Inbox {
 
   /** As onFragment(), for some parts of the fragment. */
   onParts(number: number, total: number, index: number, parts: Parts, bytes: Buffer): FragmentOutcome {
-    if (number < this.#next || this.#revoked.has(number)) return "duplicate";
-    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
-    const known = this.#messages.get(number);
-    if (known && known.body.length !== total) return "violation";
-    const message = known ?? this.#begin(number, total);
+    const message = this.#messageOf(number, total);
     if (typeof message === "string") return message;
     message.arrived ??= new Uint8Array(fragmentCount(total));
     const before = message.arrived[index] as number;
@@ -219,6 +211,15 @@ export class Inbox {
       this.#refusals.push({ number: this.#next, reason: "revoked" });
       this.#next++;
     }
+  }
+
+  /** The message that a part belongs to, from its first part on; or why there is none. */
+  #messageOf(number: number, total: number): KeptMessage | FragmentOutcome {
+    if (number < this.#next || this.#revoked.has(number)) return "duplicate";
+    if (number >= this.#next + MESSAGE_WINDOW) return "violation";
+    const known = this.#messages.get(number);
+    if (known === undefined) return this.#begin(number, total);
+    return known.body.length === total ? known : "violation";
   }
 
   #begin(number: number, total: number): KeptMessage | FragmentOutcome {

@@ -5,6 +5,7 @@ import { constants } from "node:fs";
 import { type FileHandle, link, open, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { TalkError } from "../../base/errors.ts";
+import { syncFolder } from "../../base/files.ts";
 import { systemCode } from "../../base/system-error.ts";
 import { MAX_FILE_NAME_BYTES } from "../../wire/file-bodies.ts";
 
@@ -152,13 +153,4 @@ function after(chunks: readonly Buffer[], written: number): readonly Buffer[] {
     skip -= chunk.length;
   }
   return [];
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const directory = await open(folder, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
