@@ -248,7 +248,7 @@ export class AddressBook {
 
   /**
    * Remembers another key (base64) than before, if the one before has signed it (`ptalk key rotate`); the server keeps the proof. People have
-   * not compared this one: a mark that they did goes, since whoever has stolen a key can sign with it.
+   * not compared this one, and a thief of the old key can sign too: the mark that they did goes.
    * @throws mismatch if it has not
    */
   async followKey(name: string, key: string, mismatch: TalkError): Promise<void> {
@@ -269,8 +269,7 @@ export class AddressBook {
     const owner = this.#contacts.get(name)?.owner ?? null;
     const isEarlier = owner !== null && owner.key === peers.keyFor(scope(), name) && leadsTo(owner, key);
     if (!isLeft || !isEarlier) throw mismatch;
-    const { user, uid, attested, isUnattestedLogin } = NOBODY;
-    return { verified: false, fingerprint: fingerprintOf(key), user, uid, attested, isUnattestedLogin };
+    return { verified: false, fingerprint: fingerprintOf(key), ...NOBODY };
   }
 
   /** What the server last said of the client under this name, if that is the one with this key (base64). */
@@ -500,7 +499,7 @@ export class AddressBook {
   /** @throws TalkError key-mismatch */
   #checkLocal(name: string, owner: Pick<NameOwner, "key" | "uid" | "attested">, entry: DirectoryEntry | null): void {
     const { key } = owner;
-    // A user with a MUNGE credential is on another host, with another key perhaps.
+    // A MUNGE credential vouches for a user of another host, who may have another key there.
     const uid = owner.attested === "kernel" ? owner.uid : null;
     const isHere = entry?.key === key && isLoopback(entry.address);
     if (this.#parts.localUsers()?.isImpostor({ name, key, uid, isHere })) throw TalkError.impostor(name);

@@ -36,7 +36,7 @@ export class KnownServer {
     return scope;
   }
 
-  /** As identify(), for who only reads: nothing is remembered. @throws TalkError refused */
+  /** As identify(), for a client that only reads: remembers nothing. @throws TalkError refused */
   check(met: MetServer): void {
     this.#directories.check(met);
   }

@@ -541,7 +541,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         this.#greeting = await this.#connection.hello(); // the nonce is used up
       }
     }
-    // A private server answers only clients that are on. A client that came in between is seen at the next look.
+    // A private server answers registered clients only. A lookup finds a client that came in between.
     await watching.catch((error: unknown) => {
       if (!(error instanceof TalkError) || error.code !== "refused") throw error;
       return this.#watchAll();
@@ -753,7 +753,6 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.emit("refused", error);
   }
 
-  /** @throws TalkError refused */
   #tellOfServer(state: ServerEvent["state"]): void {
     const { serverUid: uid, serverUser: user } = this.#greeting;
     this.emit("server", { state, address: this.#connection.server, uid, user });

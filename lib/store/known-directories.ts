@@ -62,17 +62,19 @@ export class KnownDirectories {
    */
   meet(server: MetServer): { readonly scope: PinScope; readonly isNewKey: boolean } {
     const place = placeOf(server.address);
-    const key = this.#keyOf(server);
-    if (key === null) return { scope: this.#scopeAt(place, server.address), isNewKey: false };
-    const isNewKey = key !== OF_HOST && !this.#places().some((known) => known.key === key);
+    const places = this.#places();
+    const key = keyOf(server, places);
+    const ids = places.filter((known) => known.place === place).map((known) => known.id);
+    if (key === null) return { scope: scopeAt(server.address, ids), isNewKey: false };
+    const isNewKey = key !== OF_HOST && !places.some((known) => known.key === key);
     const held = this.#pins.pin(`${server.directory}@${place}`, key);
     if (held !== key) throw otherKey(server.directory, held, key); // another process was quicker
-    return { scope: this.#scopeAt(place, server.address, server.directory), isNewKey };
+    return { scope: scopeAt(server.address, ids, server.directory), isNewKey };
   }
 
   /** As meet(), and remembers nothing. @throws TalkError refused */
   check(server: MetServer): void {
-    this.#keyOf(server);
+    keyOf(server, this.#places());
   }
 
   /** Those at an address in any spelling, or of an id. @returns whether there were any */
@@ -99,34 +101,33 @@ export class KnownDirectories {
     this.#places();
   }
 
-  /**
-   * The key that the id counts with here; null where the address is to count instead.
-   * @throws TalkError refused
-   */
-  #keyOf({ directory, serverKey, isDirect, address }: MetServer): string | null {
-    if (!isDirect) return null;
-    if (isHostId(directory)) return isLoopback(address.host) && directory === hostDirectoryId() ? OF_HOST : null;
-    if (!isKeptId(directory)) return null;
-    const known = this.#places().find(({ id }) => id === directory)?.key ?? serverKey;
-    if (known !== serverKey) throw otherKey(directory, known, serverKey);
-    return serverKey;
-  }
-
-  #scopeAt(place: string, address: ServerAddress, id?: string): PinScope {
-    const server = formatServerAddress(address);
-    const before = this.#places()
-      .filter((known) => known.place === place && known.id !== id)
-      .map((known) => known.id);
-    // Under the address stand keys of older versions, and of servers that no id tells apart.
-    return id === undefined ? { current: server, former: before } : { current: id, former: [...before, server] };
-  }
-
   #places(): Place[] {
     return this.#pins.entries().map(([subject, key]) => {
       const at = subject.indexOf("@");
       return { id: subject.slice(0, at), place: subject.slice(at + 1), key };
     });
   }
+}
+
+/**
+ * The key that the id counts with here; null where the address is to count instead.
+ * @throws TalkError refused
+ */
+function keyOf({ directory, serverKey, isDirect, address }: MetServer, places: readonly Place[]): string | null {
+  if (!isDirect) return null;
+  if (isHostId(directory)) return isLoopback(address.host) && directory === hostDirectoryId() ? OF_HOST : null;
+  if (!isKeptId(directory)) return null;
+  const known = places.find(({ id }) => id === directory)?.key ?? serverKey;
+  if (known !== serverKey) throw otherKey(directory, known, serverKey);
+  return serverKey;
+}
+
+/** @param ids of the directories that were met at the address */
+function scopeAt(address: ServerAddress, ids: readonly string[], id?: string): PinScope {
+  const server = formatServerAddress(address);
+  const before = ids.filter((known) => known !== id);
+  // Under the address stand keys of older versions, and of servers that no id tells apart.
+  return id === undefined ? { current: server, former: before } : { current: id, former: [...before, server] };
 }
 
 /** A loopback address is another one on each host, and a home may be shared. */

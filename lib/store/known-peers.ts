@@ -84,8 +84,10 @@ export class KnownPeers {
 
   /** The remembered key (base64), if there is one. */
   keyFor(scope: Scope, name: string): string | undefined {
+    const key = this.#pins.get(subjectOf(currentOf(scope), name));
+    if (key !== undefined) return key;
     const [former] = this.#formerOf(scope, name);
-    return this.#pins.get(subjectOf(currentOf(scope), name)) ?? (former && this.#pins.get(former));
+    return former && this.#pins.get(former);
   }
 
   /** Remembers the key if none is remembered. @throws TalkError key-mismatch if another one is (or wins the race) */

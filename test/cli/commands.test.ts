@@ -46,6 +46,8 @@ describe("usage", () => {
     [["send", "bob", "hi", "--timeout", "soon"], 64, /--timeout: expected a time/],
     [["recv", "--count", "0"], 64, /--count <n>.*at least 1/],
     [["all", "extra"], 64, /too many arguments/],
+    [["admin", "kick", "b ob", "--server", NOBODY], 65, /"b ob" is not a valid name/],
+    [["admin", "free", "b ob", "--server", NOBODY], 65, /"b ob" is not a valid name/],
     [["serve", "--server", NOBODY], 64, /serve takes no --server: where it listens is --listen/],
     [["serve", "--port", "1"], 64, /serve takes no --port: where it listens is --listen/],
     [["serve", "--as", "bob"], 64, /serve takes no --as: a server has no name/],

@@ -38,12 +38,18 @@ export function command(): Command {
     .command("kick")
     .summary("close the client of that name; it learns by whom, and does not come back by itself")
     .argument("<name>")
-    .action((name: string, _options: unknown, self: Command) => run(self, (server, json) => kick(server, name, json)));
+    .action((name: string, _options: unknown, self: Command) => {
+      validateName(name);
+      return run(self, (server, json) => kick(server, name, json));
+    });
   admin
     .command("free")
-    .summary("close the client of that name, and forget whose the name is: whoever comes next has it")
+    .summary("close the client of that name, and forget the owner of the name: the next client to register has it")
     .argument("<name>")
-    .action((name: string, _options: unknown, self: Command) => run(self, (server, json) => free(server, name, json)));
+    .action((name: string, _options: unknown, self: Command) => {
+      validateName(name);
+      return run(self, (server, json) => free(server, name, json));
+    });
   admin
     .command("ban")
     .summary("keep a user or a key out for a time: 90, 10m, 2h, 7d")
@@ -115,19 +121,17 @@ function clientLines(clients: readonly AdminClient[]): string[] {
 }
 
 async function kick(server: ServerAdministration, name: string, json: boolean): Promise<void> {
-  validateName(name);
   if (!(await server.kick(name))) throw TalkError.noSuchUser(name);
   if (json) await printJson({ type: "kick", name });
   else await print(`${escapeControls(name)} is removed from ${server.server}`);
 }
 
 async function free(server: ServerAdministration, name: string, json: boolean): Promise<void> {
-  validateName(name);
   if (!(await server.free(name))) {
     throw new TalkError("no-such-user", `the name ${JSON.stringify(name)} belongs to no user of ${server.server}`);
   }
   if (json) await printJson({ type: "free", name });
-  else await print(`the name ${escapeControls(name)} is free: whoever registers next has it`);
+  else await print(`the name ${escapeControls(name)} is free: the next client to register has it`);
 }
 
 async function ban(server: ServerAdministration, target: string, seconds: number, json: boolean): Promise<void> {

@@ -4,6 +4,7 @@
 //  2. A handshake with the peer at each of its endpoints, without a message: only the holder of its key can answer.
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
+import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Endpoint, formatEndpoint } from "../../base/endpoint.ts";
 import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
@@ -127,10 +128,8 @@ async function checkMapping(addresses: readonly string[], port: number, hasRelay
   }
 }
 
-const EPERM = 1;
-
 function blocked(errno: number, port: number, instead: string): Finding {
-  if (errno === EPERM) {
+  if (errno === constants.errno.EPERM) {
     return warn(
       "UDP beyond",
       "a firewall of this host forbids sending UDP",
