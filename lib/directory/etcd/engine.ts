@@ -92,7 +92,7 @@ export class EngineError extends Error {
   }
 }
 
-/** Every call ends within its deadline, and goes to the next member when one does not answer. */
+/** Every call ends within its deadline, ms from now, and goes to the next member when one does not answer. */
 export interface Engine {
   /** @throws EngineError */
   transact(transaction: Transaction, deadline: number): Promise<TransactionResult>;

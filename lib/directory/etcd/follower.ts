@@ -41,6 +41,8 @@ export class Follower {
   #current: object | null = null;
   /** It has to begin with a list: there was none, or the engine does not know what came after it. */
   #isBlind = true;
+  /** The copy was whole, and has been followed since. */
+  isCurrent = false;
   #closed = false;
   #timer: Disposable | null = null;
   readonly counters = { lists: 0, repaired: 0, watches: 0 };
@@ -63,6 +65,7 @@ export class Follower {
   startAnew(): void {
     if (this.#closed) return;
     this.#isBlind = true;
+    this.isCurrent = false;
     this.#unwatch();
     void this.#goOn();
   }
@@ -109,6 +112,7 @@ export class Follower {
       if (this.#closed || this.#isBlind) return;
       const isLate = this.#replica.revision < revision; // the watch has not told yet what the list shows
       const changes = this.#replica.endList(values, revision);
+      this.isCurrent = true;
       this.counters.lists++;
       if (isBeside && !isLate && changes.length > 0) {
         this.counters.repaired += changes.length;

@@ -1,8 +1,9 @@
 // One server's standing with the engine: its lease, its own key, and the queue of its writes.
 //
 //   1. open(): a lease, and the own key under a new incarnation. From then on the server may claim.
-//   2. Every two seconds the lease is renewed, and the own key read. The key's end is the loss, whatever renewals say; and by its own clock
-//      the server stops at "renewal sent" + TTL. Lost means a new lease and a new incarnation, as soon as the engine can be reached.
+//   2. Every two seconds the lease is renewed, and the own key written again. The key's end is the loss, whatever renewals say; and by its
+//      own clock the server stops at "renewal sent" + TTL. Lost means a new lease and a new incarnation, as soon as the engine can be
+//      reached. A key that has another mod_revision than the server has given it is from another past: a backup was restored.
 //   3. Writes leave in batches, one batch at a time: up to 64 transactions, nested, each with its own answer. One write of a key a batch:
 //      compares see what was there before the batch.
 //   4. When the outcome of a batch is unknown, nothing else leaves before it is known: the own key is written again (fence), so that
@@ -40,6 +41,15 @@ export interface SessionState extends OwnKey {
   readonly incarnation: string;
 }
 
+interface Lived extends SessionState {
+  readonly lease: LeaseId;
+  /** Of the own clock. */
+  validUntil: number;
+  epoch: Revision;
+  /** No attempt to write the key is of unknown outcome. */
+  isEpochSure: boolean;
+}
+
 /** What has come of a write. */
 export interface WriteOutcome {
   readonly succeeded: boolean;
@@ -73,19 +83,22 @@ export interface SessionOwner {
   newIncarnation(): string;
   /** A new incarnation has begun. */
   opened(own: SessionState): void;
+  /** What the server knows may be of another past now: it lists again. */
   lost(reason: string): void;
-  /** The engine has gone back to a backup, or is another one. */
-  rewound(): void;
   /** The engine answers, or has not for a while. */
   reachable(is: boolean): void;
 }
 
+const GONE = "its key is gone";
+const REWOUND = "the engine has gone back, to a backup or another cluster";
 const NOBODY: SessionState = { key: "", epoch: 0, incarnation: "" };
 
 export class Session {
   readonly #engine: Engine;
   readonly #owner: SessionOwner;
-  #state: (SessionState & { readonly lease: LeaseId; validUntil: number; epoch: Revision }) | null = null;
+  #state: Lived | null = null;
+  /** The own key is to be written again, between two batches: they compare it. */
+  #isKeyDue = false;
   /** The key of the last incarnation, if it may still be there. */
   #last: string | null = null;
   #queue: Queued[] = [];
@@ -140,8 +153,7 @@ export class Session {
     const isOther = this.#seen !== null && this.#seen.cluster !== state.cluster;
     if (isOther || state.revision < since) {
       this.#seen = { cluster: state.cluster, revision: state.revision };
-      this.lose("the engine has gone back, to a backup or another cluster");
-      this.#owner.rewound();
+      this.lose(REWOUND);
       return;
     }
     this.#seen = { cluster: state.cluster, revision: Math.max(this.#seen?.revision ?? 0, state.revision) };
@@ -155,10 +167,9 @@ export class Session {
   /** The own key is gone. */
   lose(reason: string): void {
     const state = this.#state;
-    if (state === null) return;
+    if (state !== null) this.#last = state.key;
     this.#state = null;
-    this.#last = state.key;
-    this.#owner.lost(reason);
+    if (state !== null || reason === REWOUND) this.#owner.lost(reason);
     this.#wake();
   }
 
@@ -182,7 +193,7 @@ export class Session {
     if (!result.succeeded || this.#closed) return; // another incarnation of that name: a new one next time
     const validUntil = sentAt + LEASE_SECONDS * 1000;
     this.#last = null;
-    this.#state = { key, incarnation, lease, epoch: result.revision, validUntil };
+    this.#state = { key, incarnation, lease, epoch: result.revision, validUntil, isEpochSure: true };
     this.counters.incarnations++;
     this.#owner.opened(this.#state);
     this.#wake();
@@ -200,31 +211,58 @@ export class Session {
         } else await this.#pulse(state);
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
-        if (error.code === "no-lease") this.lose("the lease is gone");
+        if (error.code === "no-lease") this.lose("its lease is gone");
         wait = this.#state === null ? RETRY_MS : PULSE_MS;
       }
-      const { now } = this.#owner.clock;
-      if (state !== null && now() >= state.validUntil) this.lose("the lease was not renewed in time");
+      if (state !== null && this.#owner.clock.now() >= state.validUntil) this.lose("its lease was not renewed in time");
       this.#noteReach();
       if (this.#state === null && state !== null) continue;
       await this.#pause(wait);
     }
   }
 
-  async #pulse(state: NonNullable<Session["state"]> & { lease: LeaseId; validUntil: number }): Promise<void> {
+  async #pulse(state: Lived): Promise<void> {
     const sentAt = this.#owner.clock.now();
     const seconds = await this.#answered(this.#engine.keepAlive(state.lease, REQUEST_MS));
     state.validUntil = Math.max(state.validUntil, sentAt + Math.min(seconds, LEASE_SECONDS) * 1000);
-    const { results } = await this.#transact({ when: [], then: [{ get: state.key }], otherwise: [] });
-    const [own] = results;
-    if (own?.kind === "get" && own.value === null && this.#state === state) this.lose("the server's key is gone");
+    this.#isKeyDue = true;
+    void this.#drain();
+  }
+
+  /**
+   * Writes the own key again, and reads names. What was sent before and has not arrived fails from then on.
+   * @returns null when the incarnation is over. @throws EngineError
+   */
+  async #writeOwnKey(state: Lived, names: readonly string[]): Promise<TransactionResult | null> {
+    const { keys, value } = this.#owner;
+    if (this.#state !== state) return null;
+    let sent: TransactionResult;
+    try {
+      sent = await this.#transact(fence(keys, state, state.lease, value, names));
+    } catch (error) {
+      if (error instanceof EngineError && error.code === "unknown") state.isEpochSure = false;
+      throw error;
+    }
+    if (this.#state !== state) return null;
+    const [own] = sent.results;
+    if (sent.succeeded) state.epoch = sent.revision;
+    else if (own?.kind !== "get" || own.value === null) {
+      this.lose(GONE);
+      return null;
+    } else if (state.isEpochSure || own.value.modRevision < state.epoch) {
+      this.lose(REWOUND);
+      return null;
+    } else state.epoch = own.value.modRevision; // an earlier attempt has come through after all
+    state.isEpochSure = sent.succeeded;
+    return sent;
   }
 
   async #drain(): Promise<void> {
     if (this.#isDraining) return;
     this.#isDraining = true;
     try {
-      while (!this.#closed && this.#queue.length > 0) {
+      while (!this.#closed && (this.#queue.length > 0 || this.#isKeyDue)) {
+        if (this.#isKeyDue) await this.#renewOwnKey();
         this.#dropLate();
         const batch = this.#nextBatch();
         if (batch.length === 0) {
@@ -236,6 +274,17 @@ export class Session {
       }
     } finally {
       this.#isDraining = false;
+    }
+  }
+
+  async #renewOwnKey(): Promise<void> {
+    this.#isKeyDue = false;
+    if (this.#state === null) return;
+    try {
+      await this.#writeOwnKey(this.#state, []);
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      if (error.code === "no-lease") this.lose("its lease is gone");
     }
   }
 
@@ -293,7 +342,7 @@ export class Session {
   /** Finds out what has come of writes of unknown outcome, and sees to it that nothing else comes of them. */
   async #settle(writes: readonly Queued[]): Promise<void> {
     this.counters.unknown += writes.length;
-    const { keys, value, clock } = this.#owner;
+    const { keys, clock } = this.#owner;
     const names = [...new Set(writes.map(({ folded }) => folded))];
     // The callers hear in time that it is unknown; those who wait longer get what has come of it.
     const timers = writes.map(({ until, reject }) =>
@@ -306,15 +355,9 @@ export class Session {
         continue;
       }
       try {
-        const sent = await this.#transact(fence(keys, state, state.lease, value, names));
-        const [first, ...reads] = sent.results;
-        if (!sent.succeeded) {
-          if (first?.kind !== "get" || first.value === null) {
-            this.lose("the server's key is gone");
-            continue;
-          }
-          state.epoch = first.value.modRevision; // an earlier fence has come through after all
-        } else state.epoch = sent.revision;
+        const sent = await this.#writeOwnKey(state, names);
+        if (sent === null) continue;
+        const [, ...reads] = sent.results;
         this.counters.fences++;
         const values = new Map<string, KeyValue | null>();
         for (const [i, folded] of names.entries()) collect(readsOf(keys, folded), reads[i], values);
@@ -322,7 +365,7 @@ export class Session {
         break;
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
-        if (error.code === "no-lease") this.lose("the lease is gone");
+        if (error.code === "no-lease") this.lose("its lease is gone");
         await this.#pause(RETRY_MS);
       }
     }

@@ -149,9 +149,8 @@ export class SharedDirectory {
       newIncarnation: () => options.newIncarnation(),
       opened: (own) => this.#opened(own),
       lost: (reason) => {
-        if (!this.#closed) log.warn("registrations wait: the server has lost its place in the directory", { reason });
-      },
-      rewound: () => {
+        if (this.#closed) return;
+        log.warn("registrations wait: the server has lost its place in the directory", { reason });
         this.#replica.rewind();
         this.#follower.startAnew();
       },
@@ -164,6 +163,7 @@ export class SharedDirectory {
       changed: (changes) => void this.#takeFrom(changes),
       listed: (changes) => {
         void this.#takeFrom(changes);
+        this.#settleAll();
         this.#sweepLater();
       },
     });
@@ -198,17 +198,20 @@ export class SharedDirectory {
     return this.#inTurn(folded, () =>
       this.#decideAnew(folded, async () => {
         const before = this.#replica.rows.get(folded) ?? null;
-        const isLive = before !== null && this.#isLive(before.row, live);
-        const view = before && viewOf(before.row);
+        const held = this.#held.get(folded);
+        // A row that is gone although its client is on here is about to be claimed again.
+        const view = before === null ? (held === undefined ? null : viewOf(held)) : viewOf(before.row);
+        const isLive = before === null ? held !== undefined && live.includes(held.place.worker) : this.#isLive(before.row, live);
         this.#checkRealm(folded, request.right);
         const grant = checkRight(this.#replica.names.get(folded), packed.key, view, request.right);
         const decision = decide(request, view, isLive, grant.isOwn);
         const isHere = before !== null && this.#isHere(folded, before.row);
         if (decision === "done" && before !== null && isHere) {
           const { packed: there, place: at } = before.row;
+          const replaced = replacedBy(claimId, held, live);
           this.#held.set(folded, { packed: there, claimId, place: at });
           await this.#applied;
-          return this.#done(there, claimId, null, null);
+          return this.#done(there, claimId, replaced, null);
         }
         if (before === null) this.#checkRoom();
         this.#replica.names.checkRoom(folded, grant.key, grant.holder);
@@ -220,8 +223,9 @@ export class SharedDirectory {
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
         const [event] = await this.#take(made);
-        const old = before !== null && isHere && isLive ? before.row : null;
-        const replaced = old === null ? null : { place: old.place, claimId: old.claimId };
+        const replaced = replacedBy(claimId, isHere ? before.row : held, live);
+        // One whose successor was answered "unknown" has not heard of it yet.
+        if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId)) this.#options.onReplaced(held.place, held.claimId);
         return this.#done(packed, claimId, replaced, event ?? this.#eventOf(before, packed));
       }),
     );
@@ -550,6 +554,12 @@ export class SharedDirectory {
 
   #opened({ incarnation }: SessionState): void {
     this.#incarnation = incarnation;
+    this.#settleAll();
+  }
+
+  /** Once a new incarnation has begun, and everything is listed. */
+  #settleAll(): void {
+    if (this.#session.state === null || !this.#follower.isCurrent) return;
     for (const folded of this.#held.keys()) this.#settleLater(folded);
   }
 
@@ -701,7 +711,13 @@ function cannotAsk(): DirectoryError {
   return DirectoryError.cannotTell("the directory's engine cannot be asked now");
 }
 
-function viewOf({ packed, claimId, place }: SharedRow): DirectoryRow {
+/** The registration of this server, whose client is to hear of it. */
+function replacedBy(claimId: string, old: Held | undefined, live: readonly number[]): Registered["replaced"] {
+  if (old === undefined || old.claimId === claimId || !live.includes(old.place.worker)) return null;
+  return { place: old.place, claimId: old.claimId };
+}
+
+function viewOf({ packed, claimId, place }: Held): DirectoryRow {
   return { entry: new DirectoryEntry(packed), claimId, place, version: 0 };
 }
 

@@ -1,5 +1,6 @@
 // etcd's semantics in memory, on a virtual clock: revisions, nested transactions whose compares see the state before them, leases, watches,
 // compaction, a backup that is restored. Each server has a connection of its own, with delays and faults by a seed.
+import type { Clock } from "../../../../lib/directory/etcd/clock.ts";
 import type {
   Compare,
   Engine,
@@ -218,21 +219,32 @@ export interface Faults {
 /** One server's way to the engine. */
 export class MemoryConnection implements Engine {
   readonly #store: MemoryStore;
+  /** Of the network, and of the process. */
   readonly #clock: VirtualClock;
+  readonly #process: Clock;
   readonly #random: Random;
   readonly #server: string;
   readonly #watches = new Set<{ readonly listener: WatchListener; readonly stop: () => void }>();
   faults: Faults;
-  /** Nothing gets through. */
-  isCut = false;
+  #isCut = false;
 
-  constructor(store: MemoryStore, clock: VirtualClock, random: Random, server: string, faults: Faults) {
+  constructor(store: MemoryStore, clock: VirtualClock, process: Clock, random: Random, server: string, faults: Faults) {
     this.#store = store;
     this.#clock = clock;
+    this.#process = process;
     this.#random = random;
     this.#server = server;
     this.faults = faults;
     store.connections.add(this);
+  }
+
+  /** Nothing gets through. */
+  get isCut(): boolean {
+    return this.#isCut;
+  }
+  set isCut(is: boolean) {
+    this.#isCut = is;
+    if (is) this.breakWatches();
   }
 
   transact(transaction: Transaction, deadline: number): Promise<TransactionResult> {
@@ -256,14 +268,14 @@ export class MemoryConnection implements Engine {
     let last = Promise.resolve();
     let isOver = false;
     const late = (deliver: () => void) => {
-      const arrival = this.#delay();
+      const arrival = this.#delay(this.#process);
       last = last.then(() => arrival).then(() => {
         if (!isOver) deliver();
       });
     };
     const end = (why: "compacted" | "lost") => {
       stop();
-      this.#clock.after(this.#random.below(50), () => {
+      this.#process.after(this.#random.below(50), () => {
         if (isOver) return;
         isOver = true;
         listener.ended(why, new Error(why));
@@ -298,14 +310,14 @@ export class MemoryConnection implements Engine {
     this.#store.connections.delete(this);
   }
 
-  #delay(): Promise<void> {
+  #delay(clock: Clock = this.#clock): Promise<void> {
     const ms = this.#random.chance(0.05) ? this.faults.delayMs * 10 : this.#random.below(this.faults.delayMs + 1);
-    return new Promise((resolve) => this.#clock.after(ms, resolve));
+    return new Promise((resolve) => clock.after(ms, resolve));
   }
 
   async #call<T>(request: () => T, deadline: number): Promise<T> {
     const fate = this.isCut || this.#random.chance(this.faults.unknown) ? this.#random.pick(["lost", "unheard", "late"] as const) : "known";
-    const sleep = (ms: number) => new Promise<void>((resolve) => this.#clock.after(ms, resolve));
+    const sleep = (ms: number) => new Promise<void>((resolve) => this.#process.after(ms, resolve));
     if (this.isCut && fate !== "lost" && this.#random.chance(0.5)) {
       await this.#delay();
       throw new EngineError("refused", "no connection");
@@ -330,7 +342,7 @@ export class MemoryConnection implements Engine {
       await sleep(deadline);
       throw new EngineError("unknown", "deadline exceeded");
     }
-    await this.#delay();
+    await this.#delay(this.#process);
     if (this.isCut) {
       await sleep(deadline);
       throw new EngineError("unknown", "deadline exceeded");

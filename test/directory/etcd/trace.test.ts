@@ -1,0 +1,11 @@
+import { it } from "vitest";
+import { Simulation } from "./support/simulation.ts";
+const seed = Number(process.env.SEED);
+const name = process.env.NAME ?? "";
+const s = new Simulation({ seed });
+const old = s.store.onCommit;
+s.store.onCommit = (c: any) => { old(c); for (const ch of c.changes) if (ch.key.endsWith("/"+name) && ch.key.startsWith("/t/n") || ch.key.startsWith("/t/s")|| ch.key.endsWith("o/"+name)) console.log((s.clock.now()/1000).toFixed(2), c.by, c.revision, ch.key, ch.before && Buffer.from(ch.before.value).toString().slice(0,0), "->", ch.after && Buffer.from(ch.after.value).toString().slice(-60)); };
+(globalThis as any).trace = (...a: any[]) => console.log((s.clock.now()/1000).toFixed(2), ...a);
+it("x", async () => { await s.run();
+console.log(s.violations, s.done);
+}, 60000);
