@@ -49,7 +49,7 @@ export class Replica {
     for (const event of events) {
       if (event.revision <= this.revision) continue; // a list has said it
       const [key, value] = "put" in event ? [event.put.key, event.put] : [event.delete, null];
-      const change = this.take(key, value, event.revision);
+      const change = this.#take(key, value, event.revision);
       if (change !== null) changes.push(change);
       reached = Math.max(reached, event.revision);
     }
@@ -69,6 +69,10 @@ export class Replica {
    * @returns null when nothing has changed, or something later is known
    */
   take(key: string, value: KeyValue | null, revision: Revision): ReplicaChange | null {
+    return revision < this.revision ? null : this.#take(key, value, revision);
+  }
+
+  #take(key: string, value: KeyValue | null, revision: Revision): ReplicaChange | null {
     const meaning = this.#keys.meaningOf(key);
     if (meaning === null || (this.#known.get(key) ?? 0) >= revision) return null;
     const known = this.#modOf(key);
@@ -111,14 +115,14 @@ export class Replica {
     // In the order in which they were written: the rules of names go by it.
     for (const value of [...values].sort((a, b) => a.modRevision - b.modRevision)) {
       there.add(value.key);
-      note(this.take(value.key, value, revision));
+      note(this.#take(value.key, value, revision));
     }
     const known = [
       ...[...this.rows.keys()].map((folded) => this.#keys.row(folded)),
       ...[...this.owners.keys()].map((folded) => this.#keys.owner(folded)),
       ...this.servers.keys(),
     ];
-    for (const key of known) if (!there.has(key)) note(this.take(key, null, revision));
+    for (const key of known) if (!there.has(key)) note(this.#take(key, null, revision));
     for (const [key, known] of this.#known) if (known <= this.revision) this.#known.delete(key);
     return changes;
   }

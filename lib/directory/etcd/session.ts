@@ -57,6 +57,8 @@ export interface WriteOutcome {
   readonly revision: Revision;
   /** What it read, when it did not succeed: by key. */
   readonly values: ReadonlyMap<string, KeyValue | null>;
+  /** See {@link Session.past}. */
+  readonly past: number;
 }
 
 export interface Write {
@@ -104,6 +106,8 @@ export class Session {
   #queue: Queued[] = [];
   #isDraining = false;
   #closed = false;
+  /** Counts losses: an answer to a question of before may be of another past than what is listed since. */
+  past = 0;
   #seen: { cluster: string; revision: Revision } | null = null;
   readonly #sleepers = new Set<() => void>();
   /** Of the engine, as stats() shows it. */
@@ -169,6 +173,7 @@ export class Session {
     const state = this.#state;
     if (state !== null) this.#last = state.key;
     this.#state = null;
+    this.past++;
     if (state !== null || reason === REWOUND) this.#owner.lost(reason);
     this.#wake();
   }
@@ -321,10 +326,11 @@ export class Session {
     this.counters.batches++;
     this.counters.writes += batch.length;
     const then = batch.map(({ transaction }) => ({ transaction }));
+    const { past } = this;
     try {
       const { results, revision } = await this.#transact({ when: [], then, otherwise: [] });
       for (const [i, { write, transaction }] of batch.entries()) {
-        write.resolve(outcomeOf(transaction, results[i], revision));
+        write.resolve({ ...outcomeOf(transaction, results[i]), revision, past });
       }
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
@@ -361,7 +367,8 @@ export class Session {
         this.counters.fences++;
         const values = new Map<string, KeyValue | null>();
         for (const [i, folded] of names.entries()) collect(readsOf(keys, folded), reads[i], values);
-        for (const { resolve } of writes) resolve({ succeeded: false, revision: sent.revision, values });
+        const { past } = this;
+        for (const { resolve } of writes) resolve({ succeeded: false, revision: sent.revision, values, past });
         break;
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
@@ -418,14 +425,17 @@ export class Session {
 }
 
 /** What one transaction of a batch has done, or has read instead. */
-function outcomeOf({ otherwise }: Transaction, result: OperationResult | undefined, revision: Revision): WriteOutcome {
+function outcomeOf(
+  { otherwise }: Transaction,
+  result: OperationResult | undefined,
+): Pick<WriteOutcome, "succeeded" | "values"> {
   const values = new Map<string, KeyValue | null>();
   if (result?.kind !== "transaction" || result.succeeded) {
-    return { succeeded: result?.kind === "transaction", revision, values };
+    return { succeeded: result?.kind === "transaction", values };
   }
   const keys = otherwise.map((operation) => ("get" in operation ? operation.get : ""));
   collect(keys, result, values);
-  return { succeeded: false, revision, values };
+  return { succeeded: false, values };
 }
 
 function collect(

@@ -92,6 +92,20 @@ const JANITOR_MS = 1_000;
 /** Rows that the janitor removes at a time. */
 const JANITOR_ROWS = 64;
 
+interface Value {
+  readonly key: string;
+  readonly value: KeyValue | null;
+}
+
+/** As of when something is known. */
+type Moment = Pick<WriteOutcome, "revision" | "past">;
+
+/** What a write has put into the engine. */
+interface Made {
+  readonly values: readonly Value[];
+  readonly at: Moment;
+}
+
 interface Held {
   readonly packed: PackedEntry;
   readonly claimId: string;
@@ -222,7 +236,7 @@ export class SharedDirectory {
         const made = await this.#writeRow(write, { packed, claimId, place });
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
-        const [event] = await this.#take(made);
+        const [event] = await this.#taken(folded, made);
         const replaced = replacedBy(claimId, isHere ? before.row : held, live);
         // One whose successor was answered "unknown" has not heard of it yet.
         if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId)) this.#options.onReplaced(held.place, held.claimId);
@@ -246,7 +260,7 @@ export class SharedDirectory {
         const made = await this.#writeRow({ folded, before, deadServer: null, ...owner }, { packed, claimId, place });
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
-        const [event] = await this.#take(made);
+        const [event] = await this.#taken(folded, made);
         return this.#done(packed, claimId, null, event ?? this.#eventOf(before, packed));
       }),
     );
@@ -270,7 +284,7 @@ export class SharedDirectory {
         const build = () => removeRow(this.#keys, folded, before, null);
         const outcome = await this.#session.write({ folded, needsSession: false, build });
         if (!outcome.succeeded) return this.#learn(outcome);
-        const [event] = await this.#take([{ key: this.#keys.row(folded), value: null, revision: outcome.revision }]);
+        const [event] = await this.#take([{ key: this.#keys.row(folded), value: null }], outcome);
         return event ?? null;
       }),
     );
@@ -399,13 +413,14 @@ export class SharedDirectory {
 
   async #refresh(folded: string): Promise<void> {
     try {
+      const { past } = this.#session;
       const { results, revision } = await this.#session.read(readName(this.#keys, folded));
       const keys = [this.#keys.row(folded), this.#keys.owner(folded)];
       const values = results.map((result, i) => {
         const value = result.kind === "get" ? result.value : null;
-        return { key: keys[i] as string, value, revision };
+        return { key: keys[i] as string, value };
       });
-      await this.#takeAndTell(values);
+      await this.#takeAndTell(values, { revision, past });
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
       throw DirectoryError.cannotTell("the directory's engine cannot be asked");
@@ -423,7 +438,7 @@ export class SharedDirectory {
   async #writeRow(
     write: Omit<RowWrite, "row">,
     { packed, claimId, place }: Held,
-  ): Promise<{ key: string; value: KeyValue; revision: Revision }[] | null> {
+  ): Promise<Made | null> {
     const { folded, owner, givesWay } = write;
     const { server } = this.#options;
     let row: SharedRow | null = null;
@@ -433,10 +448,9 @@ export class SharedDirectory {
     };
     const outcome = await this.#session.write({ folded, needsSession: true, build });
     if (!outcome.succeeded || row === null) return this.#learn(outcome);
-    const { revision } = outcome;
-    const made = [{ key: this.#keys.row(folded), value: valueOf(this.#keys.row(folded), encodeRow(row), revision), revision }];
-    await this.#noteOwner(folded, owner.line, givesWay, revision);
-    return made;
+    const key = this.#keys.row(folded);
+    await this.#noteOwner(folded, owner.line, givesWay, outcome);
+    return { values: [{ key, value: valueOf(key, encodeRow(row), outcome.revision) }], at: outcome };
   }
 
   async #writeOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"]): Promise<true | null> {
@@ -445,8 +459,8 @@ export class SharedDirectory {
     const build = (own: SessionState) => writeOwner(this.#keys, own, { folded, mod, line, row, givesWay });
     const outcome = await this.#session.write({ folded, needsSession: true, build });
     if (!outcome.succeeded) return this.#learn(outcome);
-    if (line === null) await this.#take([{ key: this.#keys.owner(folded), value: null, revision: outcome.revision }]);
-    else await this.#noteOwner(folded, line, givesWay, outcome.revision);
+    if (line === null) await this.#take([{ key: this.#keys.owner(folded), value: null }], outcome);
+    else await this.#noteOwner(folded, line, givesWay, outcome);
     return true;
   }
 
@@ -455,15 +469,13 @@ export class SharedDirectory {
     folded: string,
     line: NameLine | null,
     givesWay: RowWrite["givesWay"],
-    revision: Revision,
+    at: Moment,
   ): Promise<void> {
     if (line === null) return;
     const key = this.#keys.owner(folded);
-    const values: { key: string; value: KeyValue | null; revision: Revision }[] = [
-      { key, value: valueOf(key, encodeOwner(line), revision), revision },
-    ];
-    if (givesWay !== null) values.unshift({ key: this.#keys.owner(givesWay.folded), value: null, revision });
-    await this.#take(values);
+    const values: Value[] = [{ key, value: valueOf(key, encodeOwner(line), at.revision) }];
+    if (givesWay !== null) values.unshift({ key: this.#keys.owner(givesWay.folded), value: null });
+    await this.#take(values, at);
   }
 
   /** What is to stand as the name's owner, and which name of its key gives way. */
@@ -480,24 +492,35 @@ export class SharedDirectory {
   }
 
   /** What a write has read instead of being made. */
-  async #learn({ values, revision }: WriteOutcome): Promise<null> {
-    await this.#takeAndTell([...values].map(([key, value]) => ({ key, value, revision })));
+  async #learn({ values, ...at }: WriteOutcome): Promise<null> {
+    await this.#takeAndTell(
+      [...values].map(([key, value]) => ({ key, value })),
+      at,
+    );
     return null;
   }
 
   /** Takes what is known of keys, and tells everybody. */
-  async #takeAndTell(
-    values: readonly { readonly key: string; readonly value: KeyValue | null; readonly revision: Revision }[],
-  ): Promise<void> {
-    const events = (await this.#take(values)).filter((event) => event !== null);
+  async #takeAndTell(values: readonly Value[], at: Moment): Promise<void> {
+    const events = (await this.#take(values, at)).filter((event) => event !== null);
     if (events.length > 0) this.#options.onEvents(events);
   }
 
+  /** Takes a row that this server has written. */
+  async #taken(folded: string, { values, at }: Made): Promise<readonly (DirectoryEvent | null)[]> {
+    const held = this.#held.get(folded);
+    const isOfNow = at.past === this.#session.past;
+    const events = await (isOfNow || held === undefined ? this.#take(values, at) : this.#write([rowIn(held)]));
+    // It may be of a past that is gone, or the watch has brought its successor before this answer came.
+    const known = this.#replica.rows.get(folded)?.row.claimId;
+    if (!isOfNow || known !== this.#held.get(folded)?.claimId) this.#settleLater(folded);
+    return events;
+  }
+
   /** @returns the events of rows that have changed. When it resolves, the table has them. */
-  #take(
-    values: readonly { readonly key: string; readonly value: KeyValue | null; readonly revision: Revision }[],
-  ): Promise<readonly (DirectoryEvent | null)[]> {
-    const changes = values.map(({ key, value, revision }) => this.#replica.take(key, value, revision));
+  #take(values: readonly Value[], { revision, past }: Moment): Promise<readonly (DirectoryEvent | null)[]> {
+    if (past !== this.#session.past) return this.#apply([]);
+    const changes = values.map(({ key, value }) => this.#replica.take(key, value, revision));
     return this.#apply(changes.filter((change) => change !== null));
   }
 
@@ -511,7 +534,11 @@ export class SharedDirectory {
   }
 
   #apply(changes: readonly ReplicaChange[]): Promise<readonly (DirectoryEvent | null)[]> {
-    const inTable = changes.map((change) => this.#inTable(change)).filter((change) => change !== null);
+    return this.#write(changes.map((change) => this.#inTable(change)).filter((change) => change !== null));
+  }
+
+  /** Into the table, in the order of the calls. */
+  #write(inTable: readonly TableChange[]): Promise<readonly (DirectoryEvent | null)[]> {
     const applied = this.#applied.then(() => (inTable.length === 0 ? [] : this.#options.table.apply(inTable)));
     this.#applied = applied.catch(() => {});
     return applied;
@@ -535,11 +562,10 @@ export class SharedDirectory {
     if (held !== undefined && (after === null || after.row.claimId !== held.claimId || !this.#isOwn(after.row))) {
       this.#settleLater(folded);
       // Until it is settled, the row of a client that is on here stays.
-      if (after === null) return null;
+      if (after === null && before?.row.claimId === held.claimId) return null;
     }
     if (after === null) return before === null ? null : { kind: "gone", name: before.row.packed.name };
-    const { packed, claimId, place } = after.row;
-    return { kind: "row", entry: packed, claimId, place: this.#isHere(folded, after.row) ? place : ELSEWHERE };
+    return rowIn(after.row, this.#isHere(folded, after.row) ? after.row.place : ELSEWHERE);
   }
 
   /** Takes the row of a claim out of the table that is in the engine no more. */
@@ -547,9 +573,7 @@ export class SharedDirectory {
     await this.#applied;
     const row = this.#options.table.find(folded);
     if (row?.claimId !== claimId || this.#replica.rows.has(folded)) return null;
-    const gone = this.#applied.then(() => this.#options.table.apply([{ kind: "gone", name: row.entry.name }]));
-    this.#applied = gone.catch(() => {});
-    return (await gone)[0] ?? null;
+    return (await this.#write([{ kind: "gone", name: row.entry.name }]))[0] ?? null;
   }
 
   #opened({ incarnation }: SessionState): void {
@@ -595,18 +619,17 @@ export class SharedDirectory {
     const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
     const made = await this.#writeRow({ folded, before: known, deadServer: null, ...owner }, held);
     if (made === null) return false;
-    await this.#takeAndTell(made);
-    return true;
+    await this.#takeAndTell(made.values, made.at);
+    return made.at.past === this.#session.past;
   }
 
   /** Another registration has the name. */
   async #giveUp(folded: string, held: Held): Promise<true> {
     this.#held.delete(folded);
     const known = this.#replica.rows.get(folded);
-    if (known === undefined) {
-      const event = await this.#clear(folded, held.claimId);
-      if (event !== null) this.#options.onEvents([event]);
-    }
+    const inTable = known === undefined ? null : [rowIn(known.row, this.#isHere(folded, known.row) ? known.row.place : ELSEWHERE)];
+    const event = inTable === null ? await this.#clear(folded, held.claimId) : (await this.#write(inTable))[0];
+    if (event) this.#options.onEvents([event]);
     // One of this server's own, whose register() was answered "unknown", has not told it.
     this.#options.onReplaced(held.place, held.claimId);
     if (known !== undefined && this.#isOwn(known.row)) {
@@ -644,7 +667,7 @@ export class SharedDirectory {
     try {
       const outcome = await this.#session.write({ folded, needsSession: false, build });
       if (!outcome.succeeded) await this.#learn(outcome);
-      else await this.#takeAndTell([{ key: this.#keys.row(folded), value: null, revision: outcome.revision }]);
+      else await this.#takeAndTell([{ key: this.#keys.row(folded), value: null }], outcome);
       return true;
     } catch (error) {
       if (error instanceof DirectoryError) return false;
@@ -719,6 +742,10 @@ function replacedBy(claimId: string, old: Held | undefined, live: readonly numbe
 
 function viewOf({ packed, claimId, place }: Held): DirectoryRow {
   return { entry: new DirectoryEntry(packed), claimId, place, version: 0 };
+}
+
+function rowIn({ packed, claimId, place }: Held, at: ConnectionPlace = place): TableChange {
+  return { kind: "row", entry: packed, claimId, place: at };
 }
 
 /** As the engine keeps what was just written. */

@@ -45,7 +45,7 @@ export class MemoryStore {
   #history: EngineEvent[][] = [];
   #compacted: Revision = 0;
   #watchers = new Set<Watcher>();
-  #backup: (() => void) | null = null;
+  readonly #backups: { readonly at: number; readonly restore: () => void }[] = [];
   #lastLease = 0;
   readonly connections = new Set<MemoryConnection>();
   /** Sees each change before anybody else. */
@@ -140,20 +140,22 @@ export class MemoryStore {
     this.#history = [];
   }
 
-  /** Makes a backup; restore() goes back to it. */
   backUp(): void {
     const [keys, revision, leases] = [this.#keys, this.#revision, [...this.#leases]];
-    this.#backup = () => {
+    const restore = () => {
       this.#keys = keys;
       this.#revision = revision;
       this.#leases = new Map(leases.map(([id, { seconds }]) => [id, { seconds, expiresAt: this.#clock.now() + seconds * 1000 }]));
       this.#history = [];
       this.#compacted = revision;
     };
+    this.#backups.push({ at: this.#clock.now(), restore });
   }
-  restore(): void {
-    if (this.#backup === null) return;
-    this.#backup();
+  /** Goes back to the last backup of at least that age, ms. */
+  restore(age: number): void {
+    const backup = this.#backups.findLast(({ at }) => at <= this.#clock.now() - age);
+    if (backup === undefined) return;
+    backup.restore();
     this.#watchers.clear();
     for (const connection of this.connections) connection.breakWatches();
   }
