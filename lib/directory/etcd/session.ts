@@ -70,10 +70,15 @@ export interface Write {
   readonly build: (own: SessionState) => Transaction;
 }
 
+/** Rejects a write whose compares are of another past than the server has now: its sender has to decide again. */
+export const PAST_IS_OVER = new Error("what the write compares is of a past that is over");
+
 interface Queued extends Write {
+  /** When it was decided on. */
+  readonly past: number;
   readonly until: number;
   readonly resolve: (outcome: WriteOutcome) => void;
-  readonly reject: (error: DirectoryError) => void;
+  readonly reject: (error: Error) => void;
 }
 
 export interface SessionOwner {
@@ -127,6 +132,11 @@ export class Session {
     return state !== null && this.#owner.clock.now() < state.validUntil ? state : null;
   }
 
+  /** An incarnation has begun, and is not known to be over. */
+  get isOpen(): boolean {
+    return this.#state !== null;
+  }
+
   get isReachable(): boolean {
     return this.#isReachable;
   }
@@ -137,12 +147,15 @@ export class Session {
     void this.#keep();
   }
 
-  /** Waits its turn. @throws DirectoryError `try-again` */
+  /**
+   * Waits its turn. The caller has decided by what it knows in this very moment.
+   * @throws DirectoryError `try-again`; {@link PAST_IS_OVER}
+   */
   write(write: Write): Promise<WriteOutcome> {
     if (this.#closed) return Promise.reject(DirectoryError.tryAgain("the server ends"));
     return new Promise((resolve, reject) => {
       const until = this.#owner.clock.now() + WRITE_MS;
-      this.#queue.push({ ...write, until, resolve, reject });
+      this.#queue.push({ ...write, past: this.past, until, resolve, reject });
       void this.#drain();
     });
   }
@@ -295,9 +308,9 @@ export class Session {
 
   #dropLate(): void {
     const now = this.#owner.clock.now();
-    this.#queue = this.#queue.filter(({ until, reject }) => {
-      if (now < until) return true;
-      reject(DirectoryError.cannotTell("the directory's engine cannot be reached"));
+    this.#queue = this.#queue.filter(({ past, until, reject }) => {
+      if (now < until && past === this.past) return true;
+      reject(now < until ? PAST_IS_OVER : DirectoryError.cannotTell("the directory's engine cannot be reached"));
       return false;
     });
   }

@@ -37,7 +37,7 @@ import { type Engine, EngineError, type KeyValue, type Revision } from "./engine
 import { Follower } from "./follower.ts";
 import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
-import { RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
+import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
 import { type KnownRow, readName, removeRow, stateRealm, type RowWrite, writeOwner, writeRow } from "./transactions.ts";
 
 /** What becomes of a row or a name in the table of this host. */
@@ -140,7 +140,8 @@ export class SharedDirectory {
   readonly #held = new Map<string, Held>();
   /** By folded name: settles when the last request about it has. */
   readonly #turns = new Map<string, Promise<unknown>>();
-  readonly #settling = new Set<string>();
+  /** Names that are being settled; true: once more. */
+  readonly #settling = new Map<string, boolean>();
   /** Settles when everything so far is in the table. */
   #applied: Promise<unknown> = Promise.resolve();
   /** By folded name: until when nobody has it. */
@@ -251,9 +252,10 @@ export class SharedDirectory {
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
-        const base = before === null ? held : { ...before.row };
+        const known = [held, before?.row].filter((one) => one !== undefined);
         // A row that is gone although its client is on is claimed again, with the change.
-        if (base === undefined || base.claimId !== claim.id) throw DirectoryError.replaced(claim.name);
+        const base = before?.row ?? held;
+        if (base === undefined || known.some(({ claimId }) => claimId !== claim.id)) throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
@@ -402,8 +404,8 @@ export class SharedDirectory {
         if (result !== null) return result;
         isSure = true; // what it has shown is of this moment
       } catch (error) {
-        const isAsking = error === NOT_SURE || (error instanceof DirectoryError && error.code !== "try-again");
-        if (!isAsking || isSure) throw error;
+        const isRefusal = error instanceof DirectoryError && error.code !== "try-again";
+        if (error !== NOT_SURE && error !== PAST_IS_OVER && (isSure || !isRefusal)) throw error;
         await this.#refresh(folded);
         isSure = true;
       }
@@ -583,31 +585,42 @@ export class SharedDirectory {
 
   /** Once a new incarnation has begun, and everything is listed. */
   #settleAll(): void {
-    if (this.#session.state === null || !this.#follower.isCurrent) return;
+    if (!this.#session.isOpen || !this.#follower.isCurrent) return;
     for (const folded of this.#held.keys()) this.#settleLater(folded);
   }
 
   #settleLater(folded: string): void {
-    if (this.#settling.has(folded) || this.#closed) return;
-    this.#settling.add(folded);
-    void this.#inTurn(folded, () => this.#settle(folded)).then(
-      (isSettled) => {
+    if (this.#closed) return;
+    const isWaiting = this.#settling.has(folded);
+    this.#settling.set(folded, true);
+    if (isWaiting) return;
+    void this.#inTurn(folded, async () => {
+      let isSettled = true;
+      // Once more if something has come in between.
+      try {
+        while (this.#settling.get(folded) && isSettled) {
+          this.#settling.set(folded, false);
+          isSettled = await this.#settle(folded);
+        }
+        return isSettled;
+      } finally {
         this.#settling.delete(folded);
+      }
+    })
+      .catch((error: unknown) => {
+        if (!isForNow(error) && !this.#closed) throw error;
+        return false;
+      })
+      .then((isSettled) => {
         if (!isSettled && this.#held.has(folded)) this.#options.clock.after(RETRY_MS, () => this.#settleLater(folded));
-      },
-      (error: unknown) => {
-        this.#settling.delete(folded);
-        if (error instanceof DirectoryError) this.#options.clock.after(RETRY_MS, () => this.#settleLater(folded));
-        else if (!this.#closed) throw error;
-      },
-    );
+      });
   }
 
   /** Makes the engine show a client that is on here, or gives the client up. @returns whether that is done */
   async #settle(folded: string): Promise<boolean> {
     const held = this.#held.get(folded);
     if (held === undefined) return true;
-    if (this.#session.state === null) return true; // opened() comes back to it
+    if (!this.#session.isOpen || !this.#follower.isCurrent) return true; // settleAll() comes back to it
     const known = this.#replica.rows.get(folded) ?? null;
     if (known !== null && known.row.claimId !== held.claimId) return this.#giveUp(folded, held);
     if (known !== null && this.#isOwn(known.row)) return true;
@@ -651,9 +664,15 @@ export class SharedDirectory {
     });
   }
 
+  /** Of a server that is gone; or of this one, which knows of no such client: a restored backup has brought it back. */
+  #isLeftOver(folded: string, row: SharedRow): boolean {
+    if (this.#held.get(folded)?.claimId === row.claimId || this.#turns.has(folded)) return false;
+    return this.#isOwn(row) || !this.#isServerAlive(row);
+  }
+
   /** @returns false if rows are left */
   async #sweep(): Promise<boolean> {
-    const dead = [...this.#replica.rows].filter(([folded, { row }]) => !this.#isHere(folded, row) && !this.#isServerAlive(row));
+    const dead = [...this.#replica.rows].filter(([folded, { row }]) => this.#isLeftOver(folded, row));
     for (let i = 0; i < dead.length && !this.#closed; i += JANITOR_ROWS) {
       const removals = dead.slice(i, i + JANITOR_ROWS).map(([folded, known]) => this.#removeDead(folded, known));
       if ((await Promise.all(removals)).includes(false)) return false;
@@ -662,7 +681,7 @@ export class SharedDirectory {
   }
 
   async #removeDead(folded: string, known: KnownRow): Promise<boolean> {
-    const deadServer = this.#serverOf(known.row);
+    const deadServer = this.#isOwn(known.row) ? null : this.#serverOf(known.row);
     const build = () => removeRow(this.#keys, folded, known, deadServer);
     try {
       const outcome = await this.#session.write({ folded, needsSession: false, build });
@@ -670,7 +689,7 @@ export class SharedDirectory {
       else await this.#takeAndTell([{ key: this.#keys.row(folded), value: null }], outcome);
       return true;
     } catch (error) {
-      if (error instanceof DirectoryError) return false;
+      if (isForNow(error)) return false;
       throw error;
     }
   }
@@ -729,6 +748,8 @@ export class SharedDirectory {
 
 /** A decision that may not be made by what this server knows. */
 const NOT_SURE = new Error("the engine has to be asked");
+
+const isForNow = (error: unknown): boolean => error === PAST_IS_OVER || error instanceof DirectoryError;
 
 function cannotAsk(): DirectoryError {
   return DirectoryError.cannotTell("the directory's engine cannot be asked now");
