@@ -32,6 +32,7 @@ import { DirectoryError } from "../directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../entry.ts";
 import { type NameLine, today } from "../name-ownership.ts";
 import { type NameRight, NO_RIGHT } from "../name-right.ts";
+import type { SharedTable, TableChange } from "../shared-table.ts";
 import type { Clock } from "./clock.ts";
 import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
 import { Follower } from "./follower.ts";
@@ -39,21 +40,6 @@ import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
 import { type KnownRow, readName, removeRow, stateRealm, type RowWrite, writeOwner, writeRow } from "./transactions.ts";
-
-/** What becomes of a row or a name in the table of this host. */
-export type TableChange =
-  | { readonly kind: "row"; readonly entry: PackedEntry; readonly claimId: string; readonly place: ConnectionPlace }
-  | { readonly kind: "gone"; readonly name: string }
-  | { readonly kind: "owner"; readonly line: NameLine };
-
-/** The table of this host: all its readers see what is there. */
-export interface SharedTable {
-  readonly count: number;
-  readonly capacity: number;
-  /** @returns the event of each change; null where nothing has changed, or there was no room */
-  apply(changes: readonly TableChange[]): Promise<readonly (DirectoryEvent | null)[]>;
-  find(name: string): DirectoryRow | null;
-}
 
 export interface SharedOptions {
   readonly engine: Engine;
@@ -255,7 +241,8 @@ export class SharedDirectory {
         const known = [held, before?.row].filter((one) => one !== undefined);
         // A row that is gone although its client is on is claimed again, with the change.
         const base = before?.row ?? held;
-        if (base === undefined || known.some(({ claimId }) => claimId !== claim.id)) throw DirectoryError.replaced(claim.name);
+        const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
+        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key))) throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
@@ -624,16 +611,18 @@ export class SharedDirectory {
     const known = this.#replica.rows.get(folded) ?? null;
     if (known !== null && known.row.claimId !== held.claimId) return this.#giveUp(folded, held);
     if (known !== null && this.#isOwn(known.row)) return true;
-    const line = this.#replica.names.get(folded);
-    const { key } = held.packed;
-    if (known === null && line !== undefined && line.key !== key && !(line.also ?? "").split(",").includes(key)) {
-      return this.#giveUp(folded, held);
-    }
+    if (known === null && !this.#mayHave(folded, held.packed.key)) return this.#giveUp(folded, held);
     const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
     const made = await this.#writeRow({ folded, before: known, deadServer: null, ...owner }, held);
     if (made === null) return false;
     await this.#takeAndTell(made.values, made.at);
     return made.at.past === this.#session.past;
+  }
+
+  /** The name belongs to no other key. */
+  #mayHave(folded: string, key: string): boolean {
+    const line = this.#replica.names.get(folded);
+    return line === undefined || line.key === key || (line.also ?? "").split(",").includes(key);
   }
 
   /** Another registration has the name. */

@@ -48,6 +48,8 @@ export class MemoryStore {
   readonly #backups: { readonly at: number; readonly restore: () => void }[] = [];
   #lastLease = 0;
   readonly connections = new Set<MemoryConnection>();
+  /** How often a backup was restored: the engine stops for that, and what is on its way then is lost. */
+  past = 0;
   /** Sees each change before anybody else. */
   onCommit: (commit: Commit) => void = () => {};
 
@@ -156,6 +158,7 @@ export class MemoryStore {
     const backup = this.#backups.findLast(({ at }) => at <= this.#clock.now() - age);
     if (backup === undefined) return;
     backup.restore();
+    this.past++;
     this.#watchers.clear();
     for (const connection of this.connections) connection.breakWatches();
   }
@@ -269,10 +272,11 @@ export class MemoryConnection implements Engine {
   watch(prefix: string, from: Revision, listener: WatchListener): Disposable {
     let last = Promise.resolve();
     let isOver = false;
+    const { past } = this.#store;
     const late = (deliver: () => void) => {
       const arrival = this.#delay(this.#process);
       last = last.then(() => arrival).then(() => {
-        if (!isOver) deliver();
+        if (!isOver && this.#store.past === past) deliver();
       });
     };
     const end = (why: "compacted" | "lost") => {
@@ -318,6 +322,8 @@ export class MemoryConnection implements Engine {
   }
 
   async #call<T>(request: () => T, deadline: number): Promise<T> {
+    const { past } = this.#store;
+    const isLost = () => this.isCut || this.#store.past !== past;
     const fate = this.isCut || this.#random.chance(this.faults.unknown) ? this.#random.pick(["lost", "unheard", "late"] as const) : "known";
     const sleep = (ms: number) => new Promise<void>((resolve) => this.#process.after(ms, resolve));
     if (this.isCut && fate !== "lost" && this.#random.chance(0.5)) {
@@ -325,13 +331,14 @@ export class MemoryConnection implements Engine {
       throw new EngineError("refused", "no connection");
     }
     await this.#delay();
-    if (this.isCut || fate === "lost") {
+    if (isLost() || fate === "lost") {
       await sleep(deadline);
       throw new EngineError("unknown", "deadline exceeded");
     }
     if (fate === "late") {
       // It changes the engine after its caller has given up.
       this.#clock.after(deadline + this.#random.below(8_000), () => {
+        if (this.#store.past !== past) return;
         try {
           request();
         } catch {}
@@ -345,7 +352,7 @@ export class MemoryConnection implements Engine {
       throw new EngineError("unknown", "deadline exceeded");
     }
     await this.#delay(this.#process);
-    if (this.isCut) {
+    if (isLost()) {
       await sleep(deadline);
       throw new EngineError("unknown", "deadline exceeded");
     }

@@ -6,11 +6,8 @@ import type { Claim, DirectoryEvent, DirectoryRow } from "../../../../lib/direct
 import { DirectoryError } from "../../../../lib/directory/directory-error.ts";
 import type { Engine, KeyValue } from "../../../../lib/directory/etcd/engine.ts";
 import { decodeOwner, decodeRow, Keys, type SharedRow } from "../../../../lib/directory/etcd/keys.ts";
-import {
-  SharedDirectory,
-  type SharedTable,
-  type TableChange,
-} from "../../../../lib/directory/etcd/shared-directory.ts";
+import { SharedDirectory } from "../../../../lib/directory/etcd/shared-directory.ts";
+import type { SharedTable, TableChange } from "../../../../lib/directory/shared-table.ts";
 import { foldName } from "../../../../lib/base/names.ts";
 import { claimIdOf, fieldsOf, KEYS } from "../../support/entries.ts";
 import { Random } from "../../support/random.ts";
@@ -53,6 +50,8 @@ export interface SimulationOptions {
   readonly seed: number;
   readonly servers?: number;
   readonly sabotage?: Sabotage;
+  /** Whether backups are restored. Default: true. */
+  readonly restores?: boolean;
   /** Ms of life before everything is mended. */
   readonly ms?: number;
 }
@@ -119,6 +118,7 @@ export class Simulation {
   readonly #hosts: Host[] = [];
   readonly #sabotage: Sabotage;
   readonly #ms: number;
+  readonly #restores: boolean;
   readonly #count: number;
   /** By claim id: the claim id of the row that it may replace while that one's server is alive; "any" where a person asks. */
   readonly #mayReplaceWhat = new Map<string, string>();
@@ -126,13 +126,14 @@ export class Simulation {
   #lastServer = 0;
   #restoredAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ seed, servers = 3, sabotage = (engine) => engine, ms = 40_000 }: SimulationOptions) {
+  constructor({ seed, servers = 3, sabotage = (engine) => engine, ms = 40_000, restores = true }: SimulationOptions) {
     this.random = new Random(seed);
     this.clock = new VirtualClock(this.random);
     this.store = new MemoryStore(this.clock);
     this.store.onCommit = (commit) => this.#checkCommit(commit);
     this.#sabotage = sabotage;
     this.#ms = ms;
+    this.#restores = restores;
     this.#count = servers;
   }
 
@@ -220,7 +221,7 @@ export class Simulation {
         store.backUp();
         break;
       case 7:
-        if (!random.chance(0.2)) break;
+        if (!this.#restores || !random.chance(0.2)) break;
         this.#restoredAt = this.clock.now();
         store.restore(BACKUP_MS);
         break;
