@@ -134,7 +134,7 @@ export class EtcdHost implements DirectoryHost {
         return shared.update(request.claim, request.changes);
       case "remove": {
         const event = await shared.remove(request.claim);
-        return event === "none" ? { was: false } : { was: true, event };
+        return typeof event === "string" ? { was: event === "gone" } : { was: true, event };
       }
       case "bind":
         await shared.bind(request.name, request.key, request.right);
@@ -159,7 +159,7 @@ export class EtcdHost implements DirectoryHost {
     while (!this.#closed) {
       try {
         const event = await this.#shared.remove(claim);
-        if (event !== "none" && event !== null) this.#options.onEvents([event]);
+        if (typeof event !== "string") this.#options.onEvents([event]);
         return;
       } catch (error) {
         if (!(error instanceof DirectoryError)) throw error;

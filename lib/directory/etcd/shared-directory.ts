@@ -128,6 +128,8 @@ export class SharedDirectory {
   readonly #turns = new Map<string, Promise<unknown>>();
   /** Names that are being settled; true: once more. */
   readonly #settling = new Map<string, boolean>();
+  /** Events of names that are being changed for a worker, by folded name. */
+  readonly #overhearing = new Map<string, DirectoryEvent[]>();
   /** Settles when everything so far is in the table. */
   #applied: Promise<unknown> = Promise.resolve();
   /** By folded name: until when nobody has it. */
@@ -196,7 +198,7 @@ export class SharedDirectory {
     const packed = checkedRequest(request);
     const folded = checkedName(packed.name);
     const { claimId, place } = request;
-    return this.#inTurn(folded, () =>
+    return this.#makeChange(folded, () =>
       this.#decideAnew(folded, async () => {
         const before = this.#replica.rows.get(folded) ?? null;
         const held = this.#held.get(folded);
@@ -227,14 +229,14 @@ export class SharedDirectory {
         const replaced = replacedBy(claimId, isHere ? before.row : held, live);
         // One whose successor was answered "unknown" has not heard of it yet.
         if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId)) this.#options.onReplaced(held.place, held.claimId);
-        return this.#done(packed, claimId, replaced, event ?? this.#eventOf(before, packed));
+        return this.#done(packed, claimId, replaced, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
     );
   }
 
   async update(claim: Claim, changes: EntryChanges): Promise<Done> {
     const folded = foldName(claim.name);
-    return this.#inTurn(folded, () =>
+    return this.#makeChange(folded, () =>
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
@@ -250,31 +252,31 @@ export class SharedDirectory {
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
         const [event] = await this.#taken(folded, made);
-        return this.#done(packed, claimId, null, event ?? this.#eventOf(before, packed));
+        return this.#done(packed, claimId, null, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
     );
   }
 
-  /** @returns the event; "none": the claim has no row (any more) */
-  async remove(claim: Claim): Promise<DirectoryEvent | "none" | null> {
+  /** @returns the event; "gone": it was told already; "none": the claim has no row (any more) */
+  async remove(claim: Claim): Promise<DirectoryEvent | "gone" | "none"> {
     const folded = foldName(claim.name);
     if (this.#held.get(folded)?.claimId === claim.id) this.#held.delete(folded); // nothing claims it again
     let wasThere = false;
-    return this.#inTurn(folded, () =>
+    return this.#makeChange(folded, () =>
       this.#decideAnew(folded, async (isSure) => {
         if (this.#held.get(folded)?.claimId === claim.id) this.#held.delete(folded);
         const before = this.#replica.rows.get(folded);
         if (before?.row.claimId !== claim.id) {
           if (!isSure) throw NOT_SURE;
           const event = await this.#clear(folded, claim.id);
-          return event ?? (wasThere ? null : "none");
+          return event ?? (wasThere ? (this.#overheard(folded) ?? "gone") : "none");
         }
         wasThere = true;
         const build = () => removeRow(this.#keys, folded, before, null);
         const outcome = await this.#session.write({ folded, needsSession: false, build });
         if (!outcome.succeeded) return this.#learn(outcome);
         const [event] = await this.#take([{ key: this.#keys.row(folded), value: null }], outcome);
-        return event ?? null;
+        return event ?? this.#overheard(folded) ?? "gone";
       }),
     );
   }
@@ -365,6 +367,32 @@ export class SharedDirectory {
     this.#follower.close();
     await this.#session.close();
     await this.#applied;
+  }
+
+  /** A change of a row for a worker, which tells the watchers of it itself. */
+  async #makeChange<T>(folded: string, change: () => Promise<T>): Promise<T> {
+    return this.#inTurn(folded, async () => {
+      const overheard: DirectoryEvent[] = [];
+      this.#overhearing.set(folded, overheard);
+      try {
+        return await change();
+      } finally {
+        this.#overhearing.delete(folded);
+        if (overheard.length > 0) this.#options.onEvents(overheard);
+      }
+    });
+  }
+
+  /** The event of a change that the watch has brought before its answer came. */
+  #overheard(folded: string): DirectoryEvent | null {
+    return this.#overhearing.get(folded)?.pop() ?? null;
+  }
+
+  /** Tells everybody, but of names that are being changed for a worker. */
+  #announce(events: readonly (DirectoryEvent | null)[]): void {
+    const others: DirectoryEvent[] = [];
+    for (const event of events) if (event !== null) (this.#overhearing.get(foldName(event.name)) ?? others).push(event);
+    if (others.length > 0 && !this.#closed) this.#options.onEvents(others);
   }
 
   /** Requests about one name are made one after the other. */
@@ -491,8 +519,7 @@ export class SharedDirectory {
 
   /** Takes what is known of keys, and tells everybody. */
   async #takeAndTell(values: readonly Value[], at: Moment): Promise<void> {
-    const events = (await this.#take(values, at)).filter((event) => event !== null);
-    if (events.length > 0) this.#options.onEvents(events);
+    this.#announce(await this.#take(values, at));
   }
 
   /** Takes a row that this server has written. */
@@ -515,8 +542,7 @@ export class SharedDirectory {
 
   async #takeFrom(changes: readonly ReplicaChange[]): Promise<void> {
     try {
-      const events = (await this.#apply(changes)).filter((event) => event !== null);
-      if (events.length > 0 && !this.#closed) this.#options.onEvents(events);
+      this.#announce(await this.#apply(changes));
     } catch (error) {
       if (!this.#closed) this.#options.log.warn("the table could not be brought up to date", { error });
     }
@@ -631,7 +657,7 @@ export class SharedDirectory {
     const known = this.#replica.rows.get(folded);
     const inTable = known === undefined ? null : [rowIn(known.row, this.#isHere(folded, known.row) ? known.row.place : ELSEWHERE)];
     const event = inTable === null ? await this.#clear(folded, held.claimId) : (await this.#write(inTable))[0];
-    if (event) this.#options.onEvents([event]);
+    this.#announce([event ?? null]);
     // One of this server's own, whose register() was answered "unknown", has not told it.
     this.#options.onReplaced(held.place, held.claimId);
     if (known !== undefined && this.#isOwn(known.row)) {

@@ -17,7 +17,6 @@ import type {
 } from "../../../../lib/directory/etcd/engine.ts";
 import { EngineError } from "../../../../lib/directory/etcd/engine.ts";
 import type { Random } from "../../support/random.ts";
-import type { VirtualClock } from "./virtual-clock.ts";
 
 /** What one transaction has changed. */
 export interface Commit {
@@ -38,7 +37,7 @@ interface Watcher {
 }
 
 export class MemoryStore {
-  readonly #clock: VirtualClock;
+  readonly #clock: Clock;
   #revision: Revision = 1;
   #keys = new Map<string, KeyValue>();
   #leases = new Map<LeaseId, Lease>();
@@ -53,7 +52,7 @@ export class MemoryStore {
   /** Sees each change before anybody else. */
   onCommit: (commit: Commit) => void = () => {};
 
-  constructor(clock: VirtualClock) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
@@ -219,13 +218,16 @@ const keyOf = (event: EngineEvent): string => ("put" in event ? event.put.key : 
 export interface Faults {
   readonly unknown: number;
   readonly delayMs: number;
+  /** Ms that a request takes at most, in the place of its deadline; and ms that a late one arrives after it, at most. */
+  readonly patienceMs?: number;
+  readonly lateMs?: number;
 }
 
 /** One server's way to the engine. */
 export class MemoryConnection implements Engine {
   readonly #store: MemoryStore;
   /** Of the network, and of the process. */
-  readonly #clock: VirtualClock;
+  readonly #clock: Clock;
   readonly #process: Clock;
   readonly #random: Random;
   readonly #server: string;
@@ -233,7 +235,7 @@ export class MemoryConnection implements Engine {
   faults: Faults;
   #isCut = false;
 
-  constructor(store: MemoryStore, clock: VirtualClock, process: Clock, random: Random, server: string, faults: Faults) {
+  constructor(store: MemoryStore, clock: Clock, process: Clock, random: Random, server: string, faults: Faults) {
     this.#store = store;
     this.#clock = clock;
     this.#process = process;
@@ -321,7 +323,8 @@ export class MemoryConnection implements Engine {
     return new Promise((resolve) => clock.after(ms, resolve));
   }
 
-  async #call<T>(request: () => T, deadline: number): Promise<T> {
+  async #call<T>(request: () => T, limit: number): Promise<T> {
+    const { patienceMs: deadline = limit, lateMs = 8_000 } = this.faults;
     const { past } = this.#store;
     const isLost = () => this.isCut || this.#store.past !== past;
     const fate = this.isCut || this.#random.chance(this.faults.unknown) ? this.#random.pick(["lost", "unheard", "late"] as const) : "known";
@@ -337,7 +340,7 @@ export class MemoryConnection implements Engine {
     }
     if (fate === "late") {
       // It changes the engine after its caller has given up.
-      this.#clock.after(deadline + this.#random.below(8_000), () => {
+      this.#clock.after(deadline + this.#random.below(lateMs), () => {
         if (this.#store.past !== past) return;
         try {
           request();
