@@ -100,7 +100,8 @@ export interface ServerSessionOptions {
 
 interface SessionEvents {
   server: [event: ServerEvent];
-  peer: [event: PeerEvent];
+  /** A client came, with this status, or left. */
+  peer: [event: PeerEvent, status?: DirectoryEntry["status"]];
   /** A client has another status, or other fields. Comes before "seen". */
   changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
@@ -680,7 +681,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "call") this.emit("called", Buffer.from(entry.key, "base64"), entry.endpoints);
-      if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
+      if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" }, entry.status);
     }
   }
 
