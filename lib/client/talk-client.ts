@@ -201,6 +201,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("called", (key, from) => transport.invite({ key, endpoints: withZones(from) }));
     session.on("moved", () => void own.ask());
     session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
+    session.on("notHere", (place) => transport.noteNotHere(place));
     this.#rooms = new Rooms({
       name: this.name,
       source: session,

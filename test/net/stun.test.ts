@@ -100,6 +100,18 @@ describe("a knock", () => {
     for (let i = 0; i < 1_000; i++) admitted += knocks.admit([{ address: "198.51.100.1", port: 1 + i }], 36_002).length;
     expect(admitted).toBeLessThanOrEqual(20); // twice ten
   });
+
+  it("goes to sixteen endpoints of one address in that time, whoever calls", () => {
+    const knocks = new Knocks();
+    const ports = (address: string, from: number) => [0, 1, 2, 3].map((i) => ({ address, port: from + i }));
+    let admitted = 0;
+    for (let second = 0; second < 20; second++) {
+      admitted += knocks.admit(ports("198.51.100.1", 1 + 4 * second), 1_000 * second).length;
+    }
+    expect(admitted).toBe(16);
+    expect(knocks.admit(ports("198.51.100.2", 1), 20_000)).toHaveLength(4);
+    expect(knocks.admit(ports("198.51.100.1", 100), 36_500)).toHaveLength(4);
+  });
 });
 
 describe("a second answer", () => {
