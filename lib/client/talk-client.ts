@@ -181,7 +181,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
     });
     transport.on("error", (error) => this.#fail(error));
-    const own = new OwnEndpoint(session, transport);
+    const own = new OwnEndpoint(session, transport, () => this.#presence?.moved(this));
     this.#ownEndpoint = own;
     transport.on("unanswered", ({ name }) => {
       const { seen } = own;
@@ -708,7 +708,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
 
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
-      this.#presence?.moved(this.address);
+      this.#presence?.moved(this);
       void this.#ownEndpoint.ask();
       this.#book.invalidate();
       this.#outbound.lookAgain();
