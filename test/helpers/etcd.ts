@@ -15,9 +15,6 @@ const LOOK_MS = 50;
 const found = spawnSync("etcd", ["--version"], { encoding: "utf8" });
 /** Why there is no etcd; null if there is one. */
 export const etcdMissing: string | null = found.status === 0 ? null : "etcd is not installed (Debian: etcd-server)";
-/** "3.4.23"; empty without one. */
-export const etcdVersion: string = /etcd Version: (\S+)/.exec(found.stdout ?? "")?.[1] ?? "";
-
 export interface EtcdOptions {
   /** 1 or 3. */
   readonly nodes?: number;
@@ -104,13 +101,12 @@ export class EtcdCluster implements AsyncDisposable {
       ...["--initial-advertise-peer-urls", `http://127.0.0.1:${node.peer}`],
       ...["--initial-cluster", peers, "--initial-cluster-state", this.#isNew ? "new" : "existing"],
       ...["--heartbeat-interval", "100", "--election-timeout", "1000", "--logger", "zap", "--log-level", "warn"],
-      "--unsafe-no-fsync",
       ...(tls === undefined
         ? []
         : ["--cert-file", tls.certificate, "--key-file", tls.key, "--trusted-ca-file", tls.ca, "--client-cert-auth"]),
       ...(force ? ["--force-new-cluster"] : []),
       ...(this.#options.flags ?? []),
-    ].filter((flag) => flag !== "--unsafe-no-fsync" || hasNoFsync());
+    ];
     const child = spawn("etcd", args, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { PATH: process.env["PATH"] ?? "" },
@@ -228,11 +224,6 @@ export class EtcdCluster implements AsyncDisposable {
 
 /** Kept of what a node writes, for a test that fails. */
 const OUTPUT_LIMIT = 8192;
-
-/** Durability in a temporary folder is nobody's need, and a test's disk is slow. */
-function hasNoFsync(): boolean {
-  return spawnSync("etcd", ["--help"], { encoding: "utf8" }).stdout.includes("--unsafe-no-fsync");
-}
 
 /** Ports that were free at once. */
 async function freePorts(count: number): Promise<number[]> {

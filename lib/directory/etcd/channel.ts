@@ -94,7 +94,7 @@ export class Channel {
           return;
         }
         channel.watchConnectivityState(state, until, (error) => {
-          if (error) reject(this.#unsent(`no connection within ${ms} ms`));
+          if (error) reject(this.#unsent(`no connection within ${Math.round(ms)} ms`));
           else look();
         });
       };
@@ -110,7 +110,7 @@ export class Channel {
       decode: () => {},
     };
     try {
-      await this.call(probe, undefined, WHY_NOT_MS);
+      await this.call(probe, undefined, WHY_NOT_MS, null, { needsLeader: false });
     } catch (error) {
       if (error instanceof CallError) return plainReason(error.message);
     }
@@ -123,6 +123,7 @@ export class Channel {
     request: Request,
     ms: number,
     token: string | null = null,
+    { needsLeader = true }: { needsLeader?: boolean } = {},
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
       const options = { deadline: Date.now() + ms };
@@ -130,7 +131,15 @@ export class Channel {
         if (error !== null) reject(this.#failed(error));
         else resolve(response as Response);
       };
-      this.#client.makeUnaryRequest(path, encode, decode, request, this.#metadata(token), options, answered);
+      this.#client.makeUnaryRequest(
+        path,
+        encode,
+        decode,
+        request,
+        this.#metadata(token, needsLeader),
+        options,
+        answered,
+      );
     });
   }
 
@@ -169,10 +178,10 @@ export class Channel {
     this.#client.close();
   }
 
-  #metadata(token: string | null): Metadata {
+  #metadata(token: string | null, needsLeader = true): Metadata {
     const metadata = new this.#grpc.Metadata();
     // A member without a leader says so, instead of letting calls and watches hang.
-    metadata.set("hasleader", "true");
+    if (needsLeader) metadata.set("hasleader", "true");
     if (token !== null) metadata.set("token", token);
     return metadata;
   }

@@ -238,8 +238,6 @@ export function isOldToken({ code, message }: { readonly code: number; readonly 
   return code === STATUS_CODE.unauthenticated || /revision of auth store is old|invalid auth token/.test(message);
 }
 
-const said = ({ member, message }: CallError): string => `etcd at ${member}: ${message.replace(/^etcdserver: /, "")}`;
-
 function unknown(error: CallError): EngineError {
   return new EngineError("unknown", said(error), { cause: error });
 }
@@ -256,9 +254,15 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/permission denied/, "its user may not do that: grant readwrite on the directory's prefix"],
 ];
 
+/** Without the member, for people. */
+export function plainText({ message }: CallError): string {
+  const meaning = MEANINGS.find(([pattern]) => pattern.test(message))?.[1];
+  return meaning ?? message.replace(/^etcdserver: /, "");
+}
+
+const said = (error: CallError): string => `etcd at ${error.member}: ${plainText(error)}`;
+
 function refusal(error: CallError): EngineError {
   const code = error.code === STATUS_CODE.notFound && /lease not found/.test(error.message) ? "no-lease" : "refused";
-  const meaning = MEANINGS.find(([pattern]) => pattern.test(error.message))?.[1];
-  const text = meaning === undefined ? said(error) : `etcd at ${error.member}: ${meaning}`;
-  return new EngineError(code, text, { cause: error });
+  return new EngineError(code, said(error), { cause: error });
 }
