@@ -181,7 +181,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
     });
     transport.on("error", (error) => this.#fail(error));
-    const own = new OwnEndpoint(session, transport);
+    const own = new OwnEndpoint(session, transport, () => this.#presence?.moved(this));
     this.#ownEndpoint = own;
     transport.on("unanswered", ({ name }) => {
       const { seen } = own;
@@ -206,9 +206,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("server", (event) => this.#onServer(event));
     session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
-    session.on("peer", (event) => {
+    session.on("peer", (event, status) => {
       if (event.state === "left") this.#book.onLeft(event.name);
       this.#tell("peer", event);
+      // A status that was set right behind the coming is told together with it, and every client is "here" until it says otherwise.
+      if (status !== undefined && status.state !== "here") this.#tellStatus(event.name, status);
     });
     session.on("mail", () => void this.#checkLeft());
     session.on("refused", (error) => this.#tell("refused", error));
@@ -697,12 +699,16 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const before = folded === null ? null : this.#book.entryOf(folded, entry.key);
     const { state, text } = entry.status;
     if (before !== null && before.status.state === state && before.status.text === text) return;
-    this.#tell("status", { name: entry.name, state, text });
+    this.#tellStatus(entry.name, entry.status);
+  }
+
+  #tellStatus(name: string, { state, text }: DirectoryEntry["status"]): void {
+    this.#tell("status", { name, state, text });
   }
 
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
-      this.#presence?.moved(this.address);
+      this.#presence?.moved(this);
       void this.#ownEndpoint.ask();
       this.#book.invalidate();
       this.#outbound.lookAgain();

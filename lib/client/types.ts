@@ -255,7 +255,10 @@ export interface MetEvent {
   readonly fingerprint: string;
 }
 
-/** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
+/**
+ * Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. A client that is not "here"
+ * when it comes on is told right behind its "peer" event.
+ */
 export interface StatusEvent {
   readonly name: string;
   readonly state: PresenceState;
