@@ -334,7 +334,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** Whose a name is. @throws as lookup() */
+  /** The owner of a name. @throws as lookup() */
   ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }

@@ -11,9 +11,9 @@ export const TRANSACTION_BYTES = 12;
 const TRANSACTION_AT = 8;
 
 const XOR_MAPPED_ADDRESS = 0x0020;
-/** Of the range that a server may pass over (section 14), and that nobody has registered. */
+/** An attribute of our own: from the range that a server may ignore (section 14), and not registered. */
 const TOKEN = 0xc0_70;
-/** No request that is answered is longer: a question is bare, or has our token, and perhaps what other programs add. */
+/** A longer request gets no answer: a request is bare, or has our token, and perhaps attributes of other programs. */
 const MAX_REQUEST_BYTES = 548;
 const MAX_TOKEN_BYTES = 128;
 
@@ -56,7 +56,7 @@ export function encodeBindingResponse(transaction: Buffer, seen: Endpoint): Buff
   return message(SUCCESS, transaction, [[XOR_MAPPED_ADDRESS, Buffer.concat([head, address])]]);
 }
 
-/** What the server saw; null when this is no answer to that request. */
+/** The address that the server saw; null when this is no answer to that request. */
 export function decodeBindingResponse(datagram: Buffer, transaction: Buffer): Endpoint | null {
   if (!datagram.subarray(TRANSACTION_AT, HEAD_BYTES).equals(transaction)) return null;
   for (const [type, value] of decode(datagram, SUCCESS) ?? []) {

@@ -21,9 +21,9 @@ const FIRST_REST = 1_000;
 /** …up to this (RFC 8899 section 5.1.1, PMTU_RAISE_TIMER). */
 const MAX_REST = 600_000;
 
-/** What the outbox needs of a path's size, in bytes of the payload of a DATA datagram. */
+/** A path's size as the outbox needs it, in bytes of the payload of a DATA datagram. */
 export interface PayloadSize {
-  /** Of the next datagram: one that is larger than `surely` is a try. */
+  /** The most bytes of the next datagram: one that is larger than `surely` is a probe. */
   limit(now: number): number;
   /** Of a datagram that is to arrive where larger ones do not: smaller with each step. */
   shrunk(steps: number): number;
