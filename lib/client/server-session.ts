@@ -100,7 +100,8 @@ export interface ServerSessionOptions {
 
 interface SessionEvents {
   server: [event: ServerEvent];
-  peer: [event: PeerEvent];
+  /** A client came, with this status, or left. */
+  peer: [event: PeerEvent, status?: DirectoryEntry["status"]];
   /** A client has another status, or other fields. Comes before "seen". */
   changed: [entry: DirectoryEntry];
   /** The server has told where a client is, asked or unasked: it joined, or is about to talk to us. Comes before "peer". */
@@ -113,6 +114,8 @@ interface SessionEvents {
   moved: [];
   /** The server has passed a datagram on. `place`: where answers go. */
   relayed: [place: string, datagram: Buffer];
+  /** Nobody is at that place behind the relay. */
+  notHere: [place: string];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** The program at the server's address is not trusted: said once, while its words stay the same. */
@@ -137,6 +140,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Claim ids of which one names our row, if there is one: of the last registration, then of later ones without an answer. */
   #claimIds: readonly string[] = [];
   #isRegistered = false;
+  /** UDP port of the chat socket, and the one that the last registration has named. */
+  #port = 0;
+  #registeredPort = 0;
   /** The server has taken our MUNGE credential. */
   #isByMunge = false;
   /** Folded names. */
@@ -297,12 +303,20 @@ export class ServerSession extends EventEmitter<SessionEvents> {
    */
   async register(port: number, replace = false): Promise<void> {
     let takesOver = replace;
+    this.#port = port;
     await this.#begin(async () => {
-      await this.#register(port, takesOver);
+      await this.#register(takesOver);
       takesOver = false; // a program that takes the name later keeps it
     });
     if (this.#isClosing) return;
-    this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged(port));
+    this.#addressWatch = watchOwnAddresses(() => this.#onAddressesChanged());
+  }
+
+  /** The chat socket has another port now. Resolves when the row says so, or the next registration will. */
+  changePort(port: number): Promise<void> {
+    this.#port = port;
+    this.#renewal = this.#renewal.then(() => this.#renew());
+    return this.#renewal;
   }
 
   /**
@@ -322,7 +336,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     return entry;
   }
 
-  /** Whose a name is. @throws as lookup() */
+  /** The owner of a name. @throws as lookup() */
   ownerOf(name: string): Promise<NameOwner | null> {
     return ownerOf(this.#connection, name);
   }
@@ -527,13 +541,13 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** An answer that was lost leaves it open which request the directory has carried out: the row may be of any of them. */
-  async #register(port: number, replace: boolean): Promise<void> {
+  async #register(replace: boolean): Promise<void> {
     const watching = this.#watchAll();
     watching.catch(() => {}); // awaited below, unless the registration fails first
     const takeovers = this.#claimIds.length === 0 ? [null] : this.#claimIds.toReversed();
     for (const [index, takeover] of takeovers.entries()) {
       try {
-        await this.#registerOnce(port, takeover, replace);
+        await this.#registerOnce(takeover, replace);
         break;
       } catch (error) {
         const isTaken = error instanceof TalkError && error.code === "name-taken";
@@ -554,10 +568,11 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
   }
 
-  async #registerOnce(port: number, takeover: string | null, replace: boolean): Promise<void> {
+  async #registerOnce(takeover: string | null, replace: boolean): Promise<void> {
+    const port = this.#port;
     const { name, identity, listed = true } = this.#options;
     const { statement } = this.#greeting;
-    const endpoints = this.#endpointsNow(port);
+    const endpoints = this.#endpointsNow();
     const claimId = claimIdOf(statement.serverNonce);
     const before = this.#claimIds;
     this.#claimIds = [...before, claimId].slice(-MAX_CLAIM_IDS);
@@ -566,6 +581,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       await this.#prove(registrationRequest(fields));
       this.#claimIds = [claimId];
       this.#endpoints = endpoints;
+      this.#registeredPort = port;
     } catch (error) {
       if (!isUnknown(error)) this.#claimIds = before;
       throw error;
@@ -573,14 +589,15 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   }
 
   /** Where others reach the chat socket, as things are. */
-  #endpointsNow(port: number): ClientEndpoint[] {
+  #endpointsNow(): ClientEndpoint[] {
+    const port = this.#port;
     if (this.isOfHost) return []; // the server sees loopback, and so does everybody else
     // A server that sees the chat socket itself says more than the guess that a NAT keeps its port.
     const seen = this.#greeting.token === null ? this.#greeting.seen : null;
     return ownEndpoints({ port, local: this.localAddress, seen, own: ownAddresses() });
   }
 
-  #onAddressesChanged(port: number): void {
+  #onAddressesChanged(): void {
     this.emit("moved");
     if (this.#isClosing || this.isOfHost || !this.isConnected) return; // a reconnect registers the address of that time
     const local = withoutZone(this.localAddress);
@@ -589,15 +606,16 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       this.#connection.abandon(`this host no longer has the address ${local}`);
       return;
     }
-    this.#renewal = this.#renewal.then(() => this.#renew(port));
+    this.#renewal = this.#renewal.then(() => this.#renew());
   }
 
-  /** The row follows this host's addresses. Senders learn the new address from the push that this causes. */
-  async #renew(port: number): Promise<void> {
-    if (this.#isClosing || !this.isConnected || areSameEndpoints(this.#endpoints, this.#endpointsNow(port))) return;
+  /** The row follows this host's addresses and the socket's port. Senders learn the new address from the push that this causes. */
+  async #renew(): Promise<void> {
+    if (this.#isClosing || !this.isConnected || !this.#isRegistered) return;
+    if (this.#registeredPort === this.#port && areSameEndpoints(this.#endpoints, this.#endpointsNow())) return;
     try {
       this.#greeting = await this.#connection.hello();
-      await this.#registerOnce(port, this.#claimIds.at(-1) ?? null, false);
+      await this.#registerOnce(this.#claimIds.at(-1) ?? null, false);
     } catch (error) {
       // A connection that breaks off is replaced; a server that refuses keeps the row as it was.
       debug("the row keeps its addresses: %s", error instanceof Error ? error.message : error);
@@ -631,6 +649,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Before the first request on a connection: pushes come right behind an answer. */
   #listen(): void {
     this.#connection.on("push", (values) => this.#onPush(values));
+    this.#connection.on("notHere", (place) => this.emit("notHere", place));
   }
 
   #watchOver(): void {
@@ -680,7 +699,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       if (kind === "changed") this.emit("changed", entry);
       this.emit("seen", entry);
       if (kind === "call") this.emit("called", Buffer.from(entry.key, "base64"), entry.endpoints);
-      if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" });
+      if (kind === "joined") this.emit("peer", { name: entry.name, state: "joined" }, entry.status);
     }
   }
 

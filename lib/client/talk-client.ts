@@ -35,6 +35,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import { ownEndpoints, reachableEndpoints, withZones } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
+import { HoleLifetime } from "./hole-lifetime.ts";
 import { InboundMessages } from "./inbound.ts";
 import { KnownServer } from "./known-server.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
@@ -181,7 +182,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
     });
     transport.on("error", (error) => this.#fail(error));
-    const own = new OwnEndpoint(session, transport);
+    // A client that is not on is gone in a moment.
+    const lifetime =
+      options.register === "never" ? null : new HoleLifetime(session, () => this.#ownEndpoint.lifetimeChanged());
+    const own = new OwnEndpoint({ session, transport, lifetime, onPortChanged: () => this.#presence?.moved(this) });
     this.#ownEndpoint = own;
     transport.on("unanswered", ({ name }) => {
       const { seen } = own;
@@ -197,6 +201,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("called", (key, from) => transport.invite({ key, endpoints: withZones(from) }));
     session.on("moved", () => void own.ask());
     session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
+    session.on("notHere", (place) => transport.noteNotHere(place));
     this.#rooms = new Rooms({
       name: this.name,
       source: session,
@@ -206,9 +211,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("server", (event) => this.#onServer(event));
     session.on("changed", (entry) => this.#onChanged(entry));
     session.on("seen", (entry) => this.#book.learn(entry));
-    session.on("peer", (event) => {
+    session.on("peer", (event, status) => {
       if (event.state === "left") this.#book.onLeft(event.name);
       this.#tell("peer", event);
+      // A status that was set right behind the coming is told together with it, and every client is "here" until it says otherwise.
+      if (status !== undefined && status.state !== "here") this.#tellStatus(event.name, status);
     });
     session.on("mail", () => void this.#checkLeft());
     session.on("refused", (error) => this.#tell("refused", error));
@@ -697,12 +704,16 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const before = folded === null ? null : this.#book.entryOf(folded, entry.key);
     const { state, text } = entry.status;
     if (before !== null && before.status.state === state && before.status.text === text) return;
-    this.#tell("status", { name: entry.name, state, text });
+    this.#tellStatus(entry.name, entry.status);
+  }
+
+  #tellStatus(name: string, { state, text }: DirectoryEntry["status"]): void {
+    this.#tell("status", { name, state, text });
   }
 
   #onServer(event: ServerEvent): void {
     if (event.state === "back") {
-      this.#presence?.moved(this.address);
+      this.#presence?.moved(this);
       void this.#ownEndpoint.ask();
       this.#book.invalidate();
       this.#outbound.lookAgain();

@@ -255,7 +255,10 @@ export interface MetEvent {
   readonly fingerprint: string;
 }
 
-/** Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. */
+/**
+ * Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. A client that is not "here"
+ * when it comes on is told right behind its "peer" event.
+ */
 export interface StatusEvent {
   readonly name: string;
   readonly state: PresenceState;
@@ -345,7 +348,7 @@ export interface ConnectOptions {
    * a moment later. Default: false.
    */
   readonly history?: boolean | KeepHistoryOptions;
-  /** Whose messages are taken; the senders of others read `declined`. "known": whose key is remembered. Default: "all". */
+  /** The senders whose messages are taken; others read `declined`. "known": those with a remembered key. Default: "all". */
   readonly accept?: Accept;
   /**
    * Of a sender's burst only some messages are handed over; the others go into the history, which it needs, are confirmed once they
@@ -371,7 +374,7 @@ export interface ConnectOptions {
   readonly relay?: boolean;
 }
 
-/** Whose messages are taken: of all; of those whose login the server's kernel, or a MUNGE credential, vouches for; of those met before; of nobody. */
+/** The senders whose messages are taken: all; those whose login the server's kernel, or a MUNGE credential, vouches for; those met before; none. */
 export type Accept = "all" | "attested" | "known" | "none";
 
 /** What is kept of what was said. */

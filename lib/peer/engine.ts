@@ -144,6 +144,15 @@ export class PeerEngine {
     this.#service(peer, now);
   }
 
+  /** Our datagrams come from another port now: those who send to us directly are to know. flush() tells them. */
+  pingDirect(): void {
+    for (const session of this.#table.confirmedSessions()) {
+      if (session.path.kind !== "direct") continue;
+      session.pingLater();
+      this.#addReady(session);
+    }
+  }
+
   /** See {@link PeerTable.hasSession}. */
   hasSession(identity: PeerIdentity): boolean {
     return this.#table.hasSession(identity);

@@ -79,6 +79,9 @@ export const SIMULTANEOUS = 10_000;
 /** A STUN question is repeated after so long, more and more seldom; then there is no answer. */
 export const STUN_WAITS = [100, 200, 400, 800, 1600];
 
+/** A port that was left is heard for so long: a peer that missed the first datagram from the new one sends there still. */
+export const OLD_PORT_LIFE = 30_000;
+
 /** A called side sends so many INITs, and waits so long for the answer. */
 export const INVITED_INITS = 3;
 export const INVITATION = 3_000;

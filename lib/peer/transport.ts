@@ -3,7 +3,14 @@ import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import { debuglog } from "node:util";
-import { canonicalEndpoint, type Endpoint, isRelayed, isSameEndpoint, type PathKind } from "../base/endpoint.ts";
+import {
+  canonicalEndpoint,
+  type Endpoint,
+  isRelayed,
+  isSameEndpoint,
+  type PathKind,
+  relayEndpoint,
+} from "../base/endpoint.ts";
 import { TalkError, type WayAnswer } from "../base/errors.ts";
 import { IpcError } from "../ipc/error.ts";
 import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
@@ -20,6 +27,7 @@ import {
   DEFAULT_LIMITS,
   DEFAULT_SEND_TIMEOUT,
   MAX_SEND_TIMEOUT,
+  OLD_PORT_LIFE,
   SOCKET_BUFFER_BYTES,
   STUN_WAITS,
 } from "./limits.ts";
@@ -54,11 +62,13 @@ const ANSWERS: ReadonlyMap<number, WayAnswer> = new Map([
 ]);
 
 export class PeerTransport extends EventEmitter<PeerTransportEvents> {
-  /** The UDP port in use. */
-  readonly port: number;
   /** The bound address. */
   readonly address: string;
-  readonly #socket: DatagramSocket;
+  readonly #receiver: DatagramReceiver;
+  readonly #isPortFixed: boolean;
+  #socket: DatagramSocket;
+  /** Of the port before the present one: heard for a while, never sent from. */
+  #oldSocket: DatagramSocket | null = null;
   readonly #knocks = new Knocks();
   readonly #engine: PeerEngine;
   #timer: NodeJS.Timeout | undefined;
@@ -83,7 +93,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
 
   private constructor(options: PeerTransportOptions) {
     super();
-    const { socket, address } = bind(options, {
+    this.#receiver = {
       onDatagram: (datagram, from, port) => {
         if (isStun(datagram)) {
           this.#onStun?.(datagram, from, port);
@@ -98,10 +108,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
         debug("socket: %s", error.message);
         if (this.listenerCount("error") > 0) this.emit("error", error);
       },
-    });
+    };
+    const { socket, address } = bind(options, this.#receiver);
     this.#socket = socket;
-    this.port = socket.port;
     this.address = address;
+    this.#isPortFixed = (options.port ?? 0) !== 0;
     this.#engine = new PeerEngine({
       identity: options.identity,
       limits: { ...DEFAULT_LIMITS, ...options.limits },
@@ -128,6 +139,35 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
       wake: () => this.#flushSoon(),
     });
     this.#schedule();
+  }
+
+  /** The UDP port in use. */
+  get port(): number {
+    return this.#socket.port;
+  }
+
+  /**
+   * Goes on from another UDP port: what a NAT or a firewall holds for the present one may be dead, and lives on by all that is
+   * sent from it. The peers of direct sessions hear of it by a datagram from there; what they send to the old port
+   * meanwhile is heard for OLD_PORT_LIFE.
+   * @returns false when the port was chosen by the owner, or no other one is to be had
+   */
+  changePort(): boolean {
+    if (this.#isPortFixed || this.#closed !== null) return false;
+    const before = this.#socket;
+    try {
+      this.#socket = new DatagramSocket(this.address, 0, SOCKET_BUFFER_BYTES, this.#receiver);
+    } catch (error) {
+      debug("no other port: %s", error);
+      return false;
+    }
+    debug("port %d is left for %d", before.port, this.port);
+    this.#oldSocket?.close();
+    this.#oldSocket = before;
+    setTimeout(() => before.close(), OLD_PORT_LIFE).unref();
+    this.#engine.pingDirect();
+    this.#flushSoon();
+    return true;
   }
 
   /**
@@ -222,6 +262,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flushSoon();
   }
 
+  /** The relay has not passed a datagram on: it knows of nobody at that place. That may be another matter in a moment. */
+  noteNotHere(place: string): void {
+    this.#engine.onUnreachable(relayEndpoint(place), "not-here");
+  }
+
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */
   move(key: Uint8Array, from: readonly Endpoint[], to: readonly Endpoint[]): void {
     this.#engine.move(Buffer.from(key), from.map(canonicalEndpoint), to.map(canonicalEndpoint), now());
@@ -281,6 +326,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#timerAt = Number.NEGATIVE_INFINITY; // never armed again
     this.#isSocketClosed = true;
     this.#socket.close();
+    this.#oldSocket?.close();
   }
 
   // Looks again after every flush.

@@ -56,8 +56,8 @@ export class LocalPresence {
     this.#updateSoon();
   }
 
-  moved(address: string): void {
-    this.#change({ address: withoutZone(address) });
+  moved({ address, port }: Pick<LocalFields, "address" | "port">): void {
+    this.#change({ address: withoutZone(address), port });
   }
 
   /** See LocalTable. Without a table the processes do not know of each other: each has the turn. */

@@ -272,10 +272,8 @@ export class LookupServer implements AsyncDisposable {
       host: this.#acceptor.address.host,
       port: this.port,
       log: this.#settings.log,
-      onToken: (token, seen) => {
-        const place = placeOfToken(this.#tokenSecret, token);
-        if (place !== null) this.#bus.observed(place, seen);
-      },
+      placeOf: (token) => placeOfToken(this.#tokenSecret, token),
+      onSeen: (place, seen) => this.#bus.observed(place, seen),
     });
     this.#empty?.start();
   }

@@ -51,6 +51,22 @@ describe("a status", () => {
     expect((await alice.run(["lookup", "bob"])).stdout).toMatch(/^status {7}away: gone$/m);
   });
 
+  it("that a client takes right behind its coming is told, though watchers get both in one push", async () => {
+    await using watcher = await connect("alice", alice);
+    const heard: unknown[] = [];
+    watcher.on("peer", (event) => heard.push({ type: "peer", ...event }));
+    watcher.on("status", (event) => heard.push({ type: "status", ...event }));
+    await using first = await connect("carol", bob); // the first event after a pause leaves at once, the next ones together
+    await using client = await connect("bob", bob);
+    await client.setStatus("away", "already");
+    await until("the status", () => heard.length >= 3);
+    expect(heard).toEqual([
+      { type: "peer", name: first.name, state: "joined" },
+      { type: "peer", name: "bob", state: "joined" },
+      { type: "status", name: "bob", state: "away", text: "already" },
+    ]);
+  });
+
   it("that cannot be one is refused with the argument", async () => {
     await using client = await connect("bob", bob);
     await expect(client.setStatus("busy" as "away")).rejects.toMatchObject({ code: "usage", subject: "state" });

@@ -44,6 +44,35 @@ async function start(options: Partial<PeerTransportOptions> & { mode?: Outcome |
 const texts = (end: End) => end.received.map(({ text }) => text);
 const message = (text: string, id = "1") => ({ from: "alice", text, id });
 
+describe("a transport that changes its port", () => {
+  it("goes on with its conversations, is heard at the new port, and still hears at the old one", async () => {
+    const [alice, bob] = [await start(), await start()];
+    await alice.transport.send(bob.peer, message("before"));
+    const stranger = await start();
+    const old = bob.transport.port;
+    expect(bob.transport.changePort()).toBe(true);
+    expect(bob.transport.port).not.toBe(old);
+    await alice.transport.send(bob.peer, message("to where he was", "2"));
+    await stranger.transport.send(
+      { ...bob.peer, endpoints: [{ address: "127.0.0.1", port: old }] },
+      message("old", "3"),
+    );
+    const moved = { ...bob.peer, endpoints: [{ address: "127.0.0.1", port: bob.transport.port }] };
+    await (await start()).transport.send(moved, message("new", "4"));
+    await bob.transport.send(alice.peer, { from: "bob", text: "from here", id: "5" });
+    expect(texts(bob)).toEqual(["before", "to where he was", "old", "new"]);
+    expect(alice.received[0]?.address.port).toBe(bob.transport.port);
+  });
+
+  it("keeps a port that it was given", async () => {
+    const first = await start();
+    const port = first.transport.port;
+    await first.transport.close({ timeoutMs: 0 });
+    const second = await start({ port });
+    expect([second.transport.changePort(), second.transport.port]).toEqual([false, port]);
+  });
+});
+
 describe("a message between two transports", () => {
   it("arrives with everything that came with it, and is confirmed", async () => {
     const [alice, bob] = [await start(), await start()];
