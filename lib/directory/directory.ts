@@ -12,8 +12,8 @@
 // later one has an answer, an earlier one that was unknown changes nothing any more.
 
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
-import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";
 import type { DirectoryErrorCode, NameHolder } from "./directory-error.ts";
+import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";
 import type { NameRight } from "./name-right.ts";
 
 /** The connection of a client: its number within a worker of the server. Both are below 2^32. */
@@ -327,3 +327,18 @@ export interface HostOptions {
   /** The host can make no changes now, or can again. */
   readonly onAway?: (isAway: boolean) => void;
 }
+
+/** Where a directory is that many servers share. */
+export interface SharedAddress {
+  /** etcd://HOST:PORT[,…]/PREFIX */
+  readonly address: string;
+  /** Paths of PEM files. */
+  readonly ca: string | null;
+  readonly certificate: string | null;
+  readonly key: string | null;
+  /** One word for all hosts whose uids mean the same people; empty: none is stated. */
+  readonly realm: string;
+}
+
+/** @param server name of this server, among those that share the directory */
+export type HostMaker = (options: HostOptions & { readonly server: string }) => DirectoryHost;

@@ -2,6 +2,7 @@
 // shared memory that they and every program of the machine read (shm/). Workers ask it for changes (hosted-directory.ts).
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { TalkError } from "../../base/errors.ts";
 import type {
   Claim,
   DirectoryConfig,
@@ -17,12 +18,14 @@ import { HostedDirectory } from "../hosted-directory.ts";
 import type { ShmDirectory } from "../shm/shm-directory.ts";
 import { hostShm, type ShmHost } from "../shm/shm-host.ts";
 import { systemClock } from "./clock.ts";
-import type { Engine } from "./engine.ts";
+import { type Engine, EngineError } from "./engine.ts";
 import { Keys } from "./keys.ts";
-import { SharedDirectory } from "./shared-directory.ts";
+import { RealmError, SharedDirectory } from "./shared-directory.ts";
 
 export interface EtcdHostOptions extends HostOptions {
   readonly engine: Engine;
+  /** For messages: where the engine is. */
+  readonly members: readonly string[];
   /** Begins all keys. */
   readonly prefix: string;
   /** Name of this server. */
@@ -35,6 +38,9 @@ export interface EtcdHostOptions extends HostOptions {
 
 /** Of an incarnation: no other has it. */
 const INCARNATION_BYTES = 9;
+/** Ms in which the engine has to answer when the server starts. */
+const START_MS = 10_000;
+const START_RETRY_MS = 300;
 /** Clients of a dead worker that are removed at a time. */
 const ORPHANS = 64;
 const ORPHAN_RETRY_MS = 1_000;
@@ -84,8 +90,37 @@ export class EtcdHost implements DirectoryHost {
     return this.#shm.capacity;
   }
 
-  start(): Promise<void> {
-    return this.#shared.start();
+  /** @throws TalkError unreachable: the engine does not answer; refused: its servers state another realm */
+  async start(): Promise<void> {
+    const until = Date.now() + START_MS;
+    for (;;) {
+      try {
+        await this.#shared.start();
+        return;
+      } catch (error) {
+        if (error instanceof RealmError) throw this.#otherRealm(error);
+        if (!(error instanceof EngineError) || this.#closed) throw error;
+        if (Date.now() >= until) throw this.#unreachable(error);
+        await sleep(START_RETRY_MS);
+      }
+    }
+  }
+
+  #unreachable(error: EngineError): TalkError {
+    const where = this.#options.members.join(", ");
+    return new TalkError("unreachable", `the directory at etcd://${where} cannot be had: ${error.message}`, {
+      cause: error,
+    });
+  }
+
+  #otherRealm({ realm: stated }: RealmError): TalkError {
+    const { realm, prefix } = this.#options;
+    const [theirs, ours] = [stated, realm].map((name) =>
+      name === "" ? "no realm" : `the realm ${JSON.stringify(name)}`,
+    );
+    return TalkError.refused(
+      `the servers of the directory ${prefix} state ${theirs}, and this one ${ours}: all have to state the same (--realm)`,
+    );
   }
 
   open(options: OpenOptions): HostedDirectory {

@@ -116,7 +116,9 @@ export class Follower {
       this.counters.lists++;
       if (isBeside && !isLate && changes.length > 0) {
         this.counters.repaired += changes.length;
-        this.#owner.log.warn("the engine's watch had lost changes, which a list has shown", { changes: changes.length });
+        this.#owner.log.warn("the engine's watch had lost changes, which a list has shown", {
+          changes: changes.length,
+        });
       }
       this.#owner.listed(changes);
     } catch (error) {

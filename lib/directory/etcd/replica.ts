@@ -2,7 +2,7 @@
 //
 // A key is known at a revision. Whatever says something later about it is taken, wherever it comes from: the watch, the server's own
 // confirmed writes (ahead of the watch), reads, and lists. So the copy never goes back, but for rewind().
-import { NameOwnership, NO_KEY, type NameLine } from "../name-ownership.ts";
+import { type NameLine, NameOwnership, NO_KEY } from "../name-ownership.ts";
 import type { EngineEvent, KeyValue, Revision } from "./engine.ts";
 import { decodeOwner, decodeRow, type Keys } from "./keys.ts";
 import type { KnownRow } from "./transactions.ts";

@@ -365,7 +365,9 @@ export class Session {
     const names = [...new Set(writes.map(({ folded }) => folded))];
     // The callers hear in time that it is unknown; those who wait longer get what has come of it.
     const timers = writes.map(({ until, reject }) =>
-      clock.after(Math.max(0, until - clock.now()), () => reject(DirectoryError.tryAgain("the directory's engine does not answer"))),
+      clock.after(Math.max(0, until - clock.now()), () =>
+        reject(DirectoryError.tryAgain("the directory's engine does not answer")),
+      ),
     );
     while (!this.#closed) {
       const state = this.#state;

@@ -39,7 +39,7 @@ import { Follower } from "./follower.ts";
 import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
-import { type KnownRow, readName, removeRow, stateRealm, type RowWrite, writeOwner, writeRow } from "./transactions.ts";
+import { type KnownRow, type RowWrite, readName, removeRow, stateRealm, writeOwner, writeRow } from "./transactions.ts";
 
 export interface SharedOptions {
   readonly engine: Engine;
@@ -137,6 +137,7 @@ export class SharedDirectory {
   readonly #asked = new Map<string, Promise<void>>();
   #janitor: Disposable | null = null;
   #incarnation = "";
+  #isFollowing = false;
   #closed = false;
 
   constructor(options: SharedOptions) {
@@ -173,7 +174,7 @@ export class SharedDirectory {
   }
 
   /**
-   * Resolves when the table shows the whole directory, and clients may register.
+   * Resolves when the table shows the whole directory, and clients may register. After a failure it may be called again.
    * @throws EngineError; RealmError
    */
   async start(): Promise<void> {
@@ -184,7 +185,8 @@ export class SharedDirectory {
       const stated = Buffer.from(there.value.value).toString("utf8");
       if (stated !== realm) throw new RealmError(stated);
     }
-    await this.#follower.start();
+    if (!this.#isFollowing) await this.#follower.start();
+    this.#isFollowing = true;
     await this.#session.start();
     await this.#applied;
   }
@@ -204,7 +206,8 @@ export class SharedDirectory {
         const held = this.#held.get(folded);
         // A row that is gone although its client is on here is about to be claimed again.
         const view = before === null ? (held === undefined ? null : viewOf(held)) : viewOf(before.row);
-        const isLive = before === null ? held !== undefined && live.includes(held.place.worker) : this.#isLive(before.row, live);
+        const isLive =
+          before === null ? held !== undefined && live.includes(held.place.worker) : this.#isLive(before.row, live);
         this.#checkRealm(folded, request.right);
         const grant = checkRight(this.#replica.names.get(folded), packed.key, view, request.right);
         const decision = decide(request, view, isLive, grant.isOwn);
@@ -228,7 +231,8 @@ export class SharedDirectory {
         const [event] = await this.#taken(folded, made);
         const replaced = replacedBy(claimId, isHere ? before.row : held, live);
         // One whose successor was answered "unknown" has not heard of it yet.
-        if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId)) this.#options.onReplaced(held.place, held.claimId);
+        if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId))
+          this.#options.onReplaced(held.place, held.claimId);
         return this.#done(packed, claimId, replaced, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
     );
@@ -244,7 +248,8 @@ export class SharedDirectory {
         // A row that is gone although its client is on is claimed again, with the change.
         const base = before?.row ?? held;
         const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
-        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key))) throw DirectoryError.replaced(claim.name);
+        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
+          throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
@@ -452,10 +457,7 @@ export class SharedDirectory {
   }
 
   /** @returns what is in the engine now; null: something else was there */
-  async #writeRow(
-    write: Omit<RowWrite, "row">,
-    { packed, claimId, place }: Held,
-  ): Promise<Made | null> {
+  async #writeRow(write: Omit<RowWrite, "row">, { packed, claimId, place }: Held): Promise<Made | null> {
     const { folded, owner, givesWay } = write;
     const { server } = this.#options;
     let row: SharedRow | null = null;
@@ -467,7 +469,7 @@ export class SharedDirectory {
     if (!outcome.succeeded || row === null) return this.#learn(outcome);
     const key = this.#keys.row(folded);
     await this.#noteOwner(folded, owner.line, givesWay, outcome);
-    return { values: [{ key, value: valueOf(key, encodeRow(row), outcome.revision) }], at: outcome };
+    return { values: [{ key, value: written(key, encodeRow(row), outcome.revision) }], at: outcome };
   }
 
   async #writeOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"]): Promise<true | null> {
@@ -482,21 +484,20 @@ export class SharedDirectory {
   }
 
   /** What a write has put where the owners of names are. */
-  async #noteOwner(
-    folded: string,
-    line: NameLine | null,
-    givesWay: RowWrite["givesWay"],
-    at: Moment,
-  ): Promise<void> {
+  async #noteOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"], at: Moment): Promise<void> {
     if (line === null) return;
     const key = this.#keys.owner(folded);
-    const values: Value[] = [{ key, value: valueOf(key, encodeOwner(line), at.revision) }];
+    const values: Value[] = [{ key, value: written(key, encodeOwner(line), at.revision) }];
     if (givesWay !== null) values.unshift({ key: this.#keys.owner(givesWay.folded), value: null });
     await this.#take(values, at);
   }
 
   /** What is to stand as the name's owner, and which name of its key gives way. */
-  #ownerWrite(folded: string, key: string, holder: Omit<NameLine, "folded" | "key" | "day">): Pick<RowWrite, "owner" | "givesWay"> {
+  #ownerWrite(
+    folded: string,
+    key: string,
+    holder: Omit<NameLine, "folded" | "key" | "day">,
+  ): Pick<RowWrite, "owner" | "givesWay"> {
     const { names } = this.#replica;
     const mod = this.#replica.modOfOwner(folded);
     if (names.isFresh(folded, key, holder) || !names.canBind(folded, key, holder)) {
@@ -655,7 +656,8 @@ export class SharedDirectory {
   async #giveUp(folded: string, held: Held): Promise<true> {
     this.#held.delete(folded);
     const known = this.#replica.rows.get(folded);
-    const inTable = known === undefined ? null : [rowIn(known.row, this.#isHere(folded, known.row) ? known.row.place : ELSEWHERE)];
+    const inTable =
+      known === undefined ? null : [rowIn(known.row, this.#isHere(folded, known.row) ? known.row.place : ELSEWHERE)];
     const event = inTable === null ? await this.#clear(folded, held.claimId) : (await this.#write(inTable))[0];
     this.#announce([event ?? null]);
     // One of this server's own, whose register() was answered "unknown", has not told it.
@@ -785,6 +787,6 @@ function rowIn({ packed, claimId, place }: Held, at: ConnectionPlace = place): T
 }
 
 /** As the engine keeps what was just written. */
-function valueOf(key: string, value: Uint8Array, revision: Revision): KeyValue {
+function written(key: string, value: Uint8Array, revision: Revision): KeyValue {
   return { key, value, createRevision: revision, modRevision: revision, lease: "0" };
 }

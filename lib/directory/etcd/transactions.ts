@@ -9,9 +9,10 @@
 //
 // A writer compares the mod_revision of its own server's key as well. It is 0 once the lease is lost, so a server that has lost it writes no
 // row. And the server writes that key again when an outcome is unknown (session.ts): whatever of it is still on its way fails then.
+
+import type { NameLine } from "../name-ownership.ts";
 import type { Compare, Operation, Revision, Transaction } from "./engine.ts";
 import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
-import type { NameLine } from "../name-ownership.ts";
 
 /** A server's own key, and its mod_revision. */
 export interface OwnKey {
@@ -39,7 +40,11 @@ export interface RowWrite {
 }
 
 /** Claim, take-over, and every change of a row. */
-export function writeRow(keys: Keys, own: OwnKey, { folded, row, before, deadServer, owner, givesWay }: RowWrite): Transaction {
+export function writeRow(
+  keys: Keys,
+  own: OwnKey,
+  { folded, row, before, deadServer, owner, givesWay }: RowWrite,
+): Transaction {
   const rooms = keys.roomsOf(row.packed, folded);
   const left = before === null ? [] : keys.roomsOf(before.row.packed, folded).filter((room) => !rooms.includes(room));
   return {
@@ -129,7 +134,13 @@ export interface Incarnation {
 }
 
 /** Makes everything fail that the server has sent before; and reads back what has come of it. */
-export function fence(keys: Keys, own: OwnKey, lease: string, value: Uint8Array, names: readonly string[]): Transaction {
+export function fence(
+  keys: Keys,
+  own: OwnKey,
+  lease: string,
+  value: Uint8Array,
+  names: readonly string[],
+): Transaction {
   const reads = names.map((folded): Operation => ({ transaction: readName(keys, folded) }));
   return {
     when: [modIs(own.key, own.epoch)],

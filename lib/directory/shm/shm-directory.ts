@@ -351,7 +351,9 @@ export class ShmDirectory implements Directory, SharedTable {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
     const { capacity } = this.#table;
-    this.#warn("the table has no room for all clients of the directory: those beyond it are not shown here", { capacity });
+    this.#warn("the table has no room for all clients of the directory: those beyond it are not shown here", {
+      capacity,
+    });
   }
 
   /** Caller holds the write lock. */
@@ -384,9 +386,13 @@ export class ShmDirectory implements Directory, SharedTable {
 }
 
 /** Nothing that is shown would change. */
-function isSame({ entry, claimId, place }: StoredEntry, { entry: next, ...row }: TableChange & { kind: "row" }): boolean {
+function isSame(
+  { entry, claimId, place }: StoredEntry,
+  { entry: next, ...row }: TableChange & { kind: "row" },
+): boolean {
   const { name, key, startedAt, details } = entry.packed;
-  const isSameEntry = name === next.name && key === next.key && startedAt === next.startedAt && details === next.details;
+  const isSameEntry =
+    name === next.name && key === next.key && startedAt === next.startedAt && details === next.details;
   const isSamePlace = place.worker === row.place.worker && place.connection === row.place.connection;
   return isSameEntry && isSamePlace && claimId === row.claimId;
 }

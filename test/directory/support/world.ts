@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Directory, DirectoryEvent, DirectoryHost, DirectoryLog, HostOptions } from "../../../lib/directory/directory.ts";
+import type {
+  Directory,
+  DirectoryEvent,
+  DirectoryHost,
+  DirectoryLog,
+  HostOptions,
+} from "../../../lib/directory/directory.ts";
 import { MemoryHost } from "../../../lib/directory/memory-directory.ts";
 import { hostDirectory, prepareNames } from "../../../lib/directory/open.ts";
 import { EventCarrier } from "./event-carrier.ts";

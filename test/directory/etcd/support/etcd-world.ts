@@ -16,7 +16,18 @@ async function makeWorld(
 ): Promise<World> {
   let world: HostWorld | null = null;
   const host = new EtcdHost({
-    ...{ engine, prefix, capacity, nameLimit, server: "s1", realm: "", port: 1, listener: 0, predecessor: null },
+    ...{
+      engine,
+      prefix,
+      members: [],
+      capacity,
+      nameLimit,
+      server: "s1",
+      realm: "",
+      port: 1,
+      listener: 0,
+      predecessor: null,
+    },
     ...{ mode: 0o600, names: null, log: silent },
     onEvents: (events) => world?.announce(events),
     onSettled() {},

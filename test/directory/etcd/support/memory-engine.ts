@@ -22,7 +22,11 @@ import type { Random } from "../../support/random.ts";
 export interface Commit {
   readonly by: string;
   readonly revision: Revision;
-  readonly changes: readonly { readonly key: string; readonly before: KeyValue | null; readonly after: KeyValue | null }[];
+  readonly changes: readonly {
+    readonly key: string;
+    readonly before: KeyValue | null;
+    readonly after: KeyValue | null;
+  }[];
 }
 
 interface Lease {
@@ -63,7 +67,9 @@ export class MemoryStore {
     return this.#keys.get(key) ?? null;
   }
   entries(prefix: string): KeyValue[] {
-    return [...this.#keys.values()].filter(({ key }) => key.startsWith(prefix)).sort((a, b) => (a.key < b.key ? -1 : 1));
+    return [...this.#keys.values()]
+      .filter(({ key }) => key.startsWith(prefix))
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
   transact(transaction: Transaction, by: string): TransactionResult {
@@ -101,11 +107,12 @@ export class MemoryStore {
   }
 
   list(prefix: string, after: string, limit: number, revision: Revision): Page {
-    if (revision !== 0 && revision < this.#compacted) throw new EngineError("refused", "required revision has been compacted");
+    if (revision !== 0 && revision < this.#compacted)
+      throw new EngineError("refused", "required revision has been compacted");
     if (revision > this.#revision) throw new EngineError("refused", "required revision is a future revision");
-    const all = (revision === 0 || revision === this.#revision ? this.entries(prefix) : this.#asOf(prefix, revision)).filter(
-      ({ key }) => key > after,
-    );
+    const all = (
+      revision === 0 || revision === this.#revision ? this.entries(prefix) : this.#asOf(prefix, revision)
+    ).filter(({ key }) => key > after);
     return { ...this.state, values: all.slice(0, limit), more: all.length > limit };
   }
 
@@ -125,7 +132,12 @@ export class MemoryStore {
     const draft = new Map(this.#keys);
     const owned = [...draft.values()].filter(({ lease }) => lease === id);
     for (const { key } of owned) draft.delete(key);
-    if (owned.length > 0) this.#commit(draft, owned.map((before) => ({ key: before.key, before, after: null })), "etcd");
+    if (owned.length > 0)
+      this.#commit(
+        draft,
+        owned.map((before) => ({ key: before.key, before, after: null })),
+        "etcd",
+      );
   }
   get leases(): LeaseId[] {
     return [...this.#leases.keys()];
@@ -146,7 +158,9 @@ export class MemoryStore {
     const restore = () => {
       this.#keys = keys;
       this.#revision = revision;
-      this.#leases = new Map(leases.map(([id, { seconds }]) => [id, { seconds, expiresAt: this.#clock.now() + seconds * 1000 }]));
+      this.#leases = new Map(
+        leases.map(([id, { seconds }]) => [id, { seconds, expiresAt: this.#clock.now() + seconds * 1000 }]),
+      );
       this.#history = [];
       this.#compacted = revision;
     };
@@ -181,7 +195,9 @@ export class MemoryStore {
     this.onCommit({ by, revision: this.#revision, changes });
     this.#keys = draft;
     const revision = this.#revision;
-    const events = changes.map(({ key, after }) => (after === null ? { delete: key, revision } : { put: after, revision }));
+    const events = changes.map(({ key, after }) =>
+      after === null ? { delete: key, revision } : { put: after, revision },
+    );
     this.#history.push(events);
     for (const watcher of [...this.#watchers]) this.#tell(watcher, events);
   }
@@ -201,7 +217,8 @@ export class MemoryStore {
         else keys.delete(event.delete);
       }
     }
-    if (this.#compacted > 0 && changed.size > 0) throw new EngineError("refused", "required revision has been compacted");
+    if (this.#compacted > 0 && changed.size > 0)
+      throw new EngineError("refused", "required revision has been compacted");
     return [...keys.values()].filter(({ key }) => key.startsWith(prefix)).sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 }
@@ -277,9 +294,11 @@ export class MemoryConnection implements Engine {
     const { past } = this.#store;
     const late = (deliver: () => void) => {
       const arrival = this.#delay(this.#process);
-      last = last.then(() => arrival).then(() => {
-        if (!isOver && this.#store.past === past) deliver();
-      });
+      last = last
+        .then(() => arrival)
+        .then(() => {
+          if (!isOver && this.#store.past === past) deliver();
+        });
     };
     const end = (why: "compacted" | "lost") => {
       stop();
@@ -327,7 +346,10 @@ export class MemoryConnection implements Engine {
     const { patienceMs: deadline = limit, lateMs = 8_000 } = this.faults;
     const { past } = this.#store;
     const isLost = () => this.isCut || this.#store.past !== past;
-    const fate = this.isCut || this.#random.chance(this.faults.unknown) ? this.#random.pick(["lost", "unheard", "late"] as const) : "known";
+    const fate =
+      this.isCut || this.#random.chance(this.faults.unknown)
+        ? this.#random.pick(["lost", "unheard", "late"] as const)
+        : "known";
     const sleep = (ms: number) => new Promise<void>((resolve) => this.#process.after(ms, resolve));
     if (this.isCut && fate !== "lost" && this.#random.chance(0.5)) {
       await this.#delay();

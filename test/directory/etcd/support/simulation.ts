@@ -1,14 +1,15 @@
 // Several servers, with the classes that are shipped, on one engine in memory, in virtual time: they register, move, change and remove
 // clients while leases are lost, answers fail to come, processes stop, connections break, and the engine compacts or goes back to a
 // backup. The checker looks at every transaction as it is committed, and at everything once it is quiet.
-import { DirectoryEntry } from "../../../../lib/directory/entry.ts";
+
+import { foldName } from "../../../../lib/base/names.ts";
 import type { Claim, DirectoryEvent, DirectoryRow } from "../../../../lib/directory/directory.ts";
 import { DirectoryError } from "../../../../lib/directory/directory-error.ts";
+import { DirectoryEntry } from "../../../../lib/directory/entry.ts";
 import type { Engine, KeyValue } from "../../../../lib/directory/etcd/engine.ts";
 import { decodeOwner, decodeRow, Keys, type SharedRow } from "../../../../lib/directory/etcd/keys.ts";
 import { SharedDirectory } from "../../../../lib/directory/etcd/shared-directory.ts";
 import type { SharedTable, TableChange } from "../../../../lib/directory/shared-table.ts";
-import { foldName } from "../../../../lib/base/names.ts";
 import { claimIdOf, fieldsOf, KEYS } from "../../support/entries.ts";
 import { Random } from "../../support/random.ts";
 import { type Commit, MemoryConnection, MemoryStore } from "./memory-engine.ts";
@@ -170,12 +171,13 @@ export class Simulation {
   async #addHost(): Promise<void> {
     const host = new Host(`s${++this.#lastServer}`, this, this.#sabotage);
     let isUp = false;
-    const start = (): Promise<void> => host.directory.start().then(
-      () => {
-        isUp = true;
-      },
-      () => (host.isDead ? undefined : start()),
-    );
+    const start = (): Promise<void> =>
+      host.directory.start().then(
+        () => {
+          isUp = true;
+        },
+        () => (host.isDead ? undefined : start()),
+      );
     void start();
     for (let n = 0; n < 400 && !isUp; n++) await this.clock.run(100, () => this.done.steps++);
     this.#hosts.push(host);
@@ -245,19 +247,23 @@ export class Simulation {
     const place = { worker: 1, connection: this.#lastClaim };
     const request = { entry, claimId, place, takeover, replace: this.random.chance(0.1) };
     this.#mayReplaceWhat.set(claimId, request.replace ? "any" : (takeover ?? ""));
-    await this.#until(host, async () => {
-      const { replaced } = await host.directory.register(request, [1]);
-      this.done.claims++;
-      if (takeover !== null) this.done.takeovers++;
-      if (replaced !== null) host.clients.delete(replaced.claimId);
-      if (!host.isDead && !host.replaced.has(claimId)) host.clients.set(claimId, { name, id: claimId, version: 0 });
-      const row = host.table.find(name);
-      // A server learns of a restored backup with the next renewal of its key.
-      const isOfNow = this.clock.now() - this.#restoredAt > BACKUP_MS;
-      if (isOfNow && row?.claimId !== claimId && this.#rowIn(name)?.claimId === claimId) {
-        this.#violated(`${host.name} has confirmed ${name} and does not show it`);
-      }
-    }, () => host.directory.remove({ name, id: claimId, version: 0 }));
+    await this.#until(
+      host,
+      async () => {
+        const { replaced } = await host.directory.register(request, [1]);
+        this.done.claims++;
+        if (takeover !== null) this.done.takeovers++;
+        if (replaced !== null) host.clients.delete(replaced.claimId);
+        if (!host.isDead && !host.replaced.has(claimId)) host.clients.set(claimId, { name, id: claimId, version: 0 });
+        const row = host.table.find(name);
+        // A server learns of a restored backup with the next renewal of its key.
+        const isOfNow = this.clock.now() - this.#restoredAt > BACKUP_MS;
+        if (isOfNow && row?.claimId !== claimId && this.#rowIn(name)?.claimId === claimId) {
+          this.#violated(`${host.name} has confirmed ${name} and does not show it`);
+        }
+      },
+      () => host.directory.remove({ name, id: claimId, version: 0 }),
+    );
   }
 
   async #update(host: Host): Promise<void> {
@@ -320,7 +326,8 @@ export class Simulation {
       const change = changes.find((one) => one.key === key);
       return change === undefined ? this.store.get(key) : change.after;
     };
-    const isAlive = ({ server, incarnation }: SharedRow) => this.store.get(this.keys.server(server, incarnation)) !== null;
+    const isAlive = ({ server, incarnation }: SharedRow) =>
+      this.store.get(this.keys.server(server, incarnation)) !== null;
     for (const change of changes) {
       const meaning = this.keys.meaningOf(change.key);
       if (meaning?.kind !== "row") continue;
@@ -338,8 +345,10 @@ export class Simulation {
       const ownerValue = after(this.keys.owner(folded));
       const owner = ownerValue === null ? null : decodeOwner(folded, ownerValue.value);
       // A change of a row goes on under the key that it has.
-      if (old?.claimId !== now.claimId && owner !== null && owner.key !== now.packed.key) this.#violated(`${by} gives ${folded} to a key that does not own it`);
-      if (old !== null && old.packed.key !== now.packed.key) this.#violated(`${by} gives ${folded}, which another key has, away`);
+      if (old?.claimId !== now.claimId && owner !== null && owner.key !== now.packed.key)
+        this.#violated(`${by} gives ${folded} to a key that does not own it`);
+      if (old !== null && old.packed.key !== now.packed.key)
+        this.#violated(`${by} gives ${folded}, which another key has, away`);
       if (old !== null && old.claimId !== now.claimId && isAlive(old) && !this.#mayReplace(now, old)) {
         this.#violated(`${by} replaces ${folded}, which is on at ${old.server}`);
       }
