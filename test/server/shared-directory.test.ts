@@ -102,7 +102,7 @@ describe.skipIf(etcdMissing !== null)("servers that share a directory", { timeou
     const ann = await a.client();
     await ann.register("ann", newKeys());
     etcd.pause(0);
-    const isStale = async () => ((await ann.ask("LOOKUP", "ann")) as Map<string, unknown>).get("stale") === true;
+    const isStale = async () => ((await ann.ask("LOOKUP", "ann")) as Map<string, unknown>).get("stale") === 1;
     await until("the server notices", isStale);
     expect(await ann.ask("LOOKUP", "nobody")).toMatchObject({ code: "TRYAGAIN" });
     const other = await a.client();
