@@ -2,7 +2,7 @@
 // which has no name and is in no directory: `openDirectory`.
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { parseServerList } from "../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { readEntry } from "../directory/entry-wire.ts";
@@ -10,6 +10,7 @@ import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 import { ServerConnection } from "./server-connection.ts";
+import { attemptLimit, withFirst } from "./server-list.ts";
 import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
 
 /** Clients of one page: some 200 KiB. */
@@ -101,18 +102,22 @@ export async function openConnection({
   stateDir = defaultStateDir(),
   ...options
 }: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
-  const address = parseServerAddress(server);
-  const known = new KnownServer(stateDir, formatServerAddress(address));
-  const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
-  const { connection, greeting } = await ServerConnection.greeted({ ...options, address, checkCertificate });
-  try {
-    const { directory, isDirect, statement } = greeting;
-    known.check({ address, directory, isDirect, serverKey: statement.serverKey });
-    return connection;
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
+  const addresses = parseServerList(server);
+  const servers = addresses.map((address) => ({ address, known: new KnownServer(stateDir, address, addresses) }));
+  const limit = attemptLimit(servers, options.timeoutMs);
+  return withFirst(servers, async (index) => {
+    const { address, known } = servers[index] as (typeof servers)[number];
+    const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
+    const { connection, greeting } = await ServerConnection.greeted({ ...options, ...limit, address, checkCertificate });
+    try {
+      const { directory, isDirect, statement } = greeting;
+      known.check({ address, directory, isDirect, serverKey: statement.serverKey });
+      return connection;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  });
 }
 
 /** @throws as openConnection() */
