@@ -77,12 +77,14 @@ export function parseServerList(list: string | readonly string[], where = "serve
     const address = parseServerAddress(one, where);
     found.set(formatServerAddress(address), address);
   }
-  if (found.size > MAX_SERVERS) throw bad(where, text, `these are ${found.size} servers, and ${MAX_SERVERS} is the most`);
+  if (found.size > MAX_SERVERS)
+    throw bad(where, text, `these are ${found.size} servers, and ${MAX_SERVERS} is the most`);
   return [...found.values()];
 }
 
 /** The inverse: "A,B,C". */
-export const formatServerList = (servers: readonly ServerAddress[]): string => servers.map(formatServerAddress).join(",");
+export const formatServerList = (servers: readonly ServerAddress[]): string =>
+  servers.map(formatServerAddress).join(",");
 
 /** Whether a server stands in both lists, in any spelling. */
 export function haveServerInCommon(one: string, other: string): boolean {

@@ -108,7 +108,12 @@ export async function openConnection({
   return withFirst(servers, async (index) => {
     const { address, known } = servers[index] as (typeof servers)[number];
     const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
-    const { connection, greeting } = await ServerConnection.greeted({ ...options, ...limit, address, checkCertificate });
+    const { connection, greeting } = await ServerConnection.greeted({
+      ...options,
+      ...limit,
+      address,
+      checkCertificate,
+    });
     try {
       const { directory, isDirect, statement } = greeting;
       known.check({ address, directory, isDirect, serverKey: statement.serverKey });

@@ -711,8 +711,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "closing") {
       this.#isEnding = true;
       this.#tellOfServer("closing");
-    }
-    else if (name === this.#options.name) return;
+    } else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);

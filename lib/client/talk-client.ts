@@ -120,10 +120,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #leftParts: Pick<LeftParts, "identity" | "peers">;
   #ended: Error | undefined;
 
-  private constructor(
-    options: ConnectOptions,
-    { identity, peers, session, transport, stateDir, journal }: Parts,
-  ) {
+  private constructor(options: ConnectOptions, { identity, peers, session, transport, stateDir, journal }: Parts) {
     super();
     this.#stateDir = stateDir;
     this.#journal = journal;
