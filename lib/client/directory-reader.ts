@@ -10,7 +10,7 @@ import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 import { ServerConnection } from "./server-connection.ts";
-import { attemptLimit, withFirst } from "./server-list.ts";
+import { inTime, withFirst } from "./server-list.ts";
 import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
 
 /** Clients of one page: some 200 KiB. */
@@ -104,16 +104,13 @@ export async function openConnection({
 }: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
   const addresses = parseServerList(server);
   const servers = addresses.map((address) => ({ address, known: new KnownServer(stateDir, address, addresses) }));
-  const limit = attemptLimit(servers, options.timeoutMs);
   return withFirst(servers, async (index) => {
-    const { address, known } = servers[index] as (typeof servers)[number];
+    const server = servers[index] as (typeof servers)[number];
+    const { address, known } = server;
     const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
-    const { connection, greeting } = await ServerConnection.greeted({
-      ...options,
-      ...limit,
-      address,
-      checkCertificate,
-    });
+    const { connection, greeting } = await inTime(servers, server, options.signal, (signal) =>
+      ServerConnection.greeted({ ...options, signal, address, checkCertificate }),
+    );
     try {
       const { directory, isDirect, statement } = greeting;
       known.check({ address, directory, isDirect, serverKey: statement.serverKey });

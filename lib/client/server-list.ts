@@ -5,13 +5,14 @@
 //  3. What a server refuses by a rule (a ban) counts. No other server is asked whether it sees that differently.
 //  4. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
 import { type Remedy, TalkError } from "../base/errors.ts";
+import { seconds } from "../base/seconds.ts";
 import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { ReplyError } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 
-/** Milliseconds to connect to a server while others may answer instead. It has as long again, and a little more, to greet. */
-export const ATTEMPT_LIMIT_MS = 3_000;
+/** Milliseconds that a server has to take the connection and to greet, while others may answer instead. */
+const ATTEMPT_LIMIT_MS = 4_000;
 
 /** A server, and what is remembered of it. */
 export interface ListedServer {
@@ -34,10 +35,22 @@ export function listedServers(stateDir: string, servers: readonly ServerAddress[
   });
 }
 
-/** The limit of one attempt, as an option of dialServer(): a list has a shorter one than a server alone. */
-export function attemptLimit(servers: readonly unknown[], timeoutMs?: number): { readonly timeoutMs?: number } {
-  if (servers.length > 1) return { timeoutMs: Math.min(timeoutMs ?? ATTEMPT_LIMIT_MS, ATTEMPT_LIMIT_MS) };
-  return timeoutMs === undefined ? {} : { timeoutMs };
+/** Connects to one of the servers, within the limit that there is where others may answer instead. @throws TalkError unreachable; what `connect` throws */
+export async function inTime<T>(
+  servers: readonly unknown[],
+  { address }: { readonly address: ServerAddress },
+  signal: AbortSignal | undefined,
+  connect: (signal: AbortSignal | undefined) => Promise<T>,
+): Promise<T> {
+  if (servers.length === 1) return await connect(signal);
+  const limit = new AbortController();
+  const late = TalkError.unreachable(formatServerAddress(address), `no answer within ${seconds(ATTEMPT_LIMIT_MS)}`);
+  const timer = setTimeout(() => limit.abort(late), ATTEMPT_LIMIT_MS);
+  try {
+    return await connect(signal === undefined ? limit.signal : AbortSignal.any([signal, limit.signal]));
+  } finally {
+    clearTimeout(timer); // what comes later on that connection has other limits
+  }
 }
 
 /**

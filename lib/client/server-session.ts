@@ -51,7 +51,7 @@ import {
 import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import { attemptLimit, isOfOneServer, isOtherServer, type ListedServer, withFirst } from "./server-list.ts";
+import { inTime, isOfOneServer, isOtherServer, type ListedServer, withFirst } from "./server-list.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 import type { AdminHolder } from "./wall.ts";
 
@@ -847,10 +847,12 @@ function serverAt({ servers }: ServerSessionOptions, at: number): ListedServer {
 
 /** @throws TalkError unreachable, refused, protocol; the signal's reason */
 async function reach(options: ServerSessionOptions, at: number): Promise<Reached> {
-  const { address, checkCertificate, identify } = serverAt(options, at);
-  const { insecure, ca, signal } = options;
-  const dial = { address, checkCertificate, insecure, ca, signal, ...attemptLimit(options.servers) };
-  const { connection, greeting } = await ServerConnection.greeted(dial);
+  const server = serverAt(options, at);
+  const { address, checkCertificate, identify } = server;
+  const { insecure, ca } = options;
+  const { connection, greeting } = await inTime(options.servers, server, options.signal, (signal) =>
+    ServerConnection.greeted({ address, checkCertificate, insecure, ca, signal }),
+  );
   const { directory, isDirect, statement } = greeting;
   try {
     const scope = identify({ address, directory, isDirect, serverKey: statement.serverKey });

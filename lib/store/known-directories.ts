@@ -126,12 +126,12 @@ function keyOf(
   if (!isDirect) return null;
   if (isHostId(directory)) return isLoopback(address.host) && directory === hostDirectoryId() ? OF_HOST : null;
   if (!isKeptId(directory)) return null;
+  const here = placeOf(address);
   const met = places.filter(({ id }) => id === directory);
-  const known =
-    met.find(({ place }) => place === placeOf(address)) ?? met.find(({ key }) => key === serverKey) ?? met[0];
+  const known = met.find(({ place }) => place === here) ?? met.find(({ key }) => key === serverKey) ?? met[0];
   if (known === undefined || known.key === serverKey) return serverKey;
-  const isBeside =
-    known.place !== placeOf(address) && met.some(({ place }) => together.some((one) => placeOf(one) === place));
+  const shared = new Set(together.map(placeOf));
+  const isBeside = known.place !== here && shared.has(here) && met.some(({ place }) => shared.has(place));
   if (!isBeside) throw otherKey(directory, known.key, serverKey);
   return serverKey;
 }
