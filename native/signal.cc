@@ -2,6 +2,7 @@
 #include "signals.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -73,6 +74,15 @@ bool Matches(const struct sigaction& action, SignalMode mode) {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == (mode == kIgnore ? SIG_IGN : SIG_DFL);
 }
 
+/** On this thread; whether it was blocked. */
+bool SetBlocked(int signo, bool blocked) {
+  sigset_t one, before;
+  sigemptyset(&one);
+  sigaddset(&one, signo);
+  pthread_sigmask(blocked ? SIG_BLOCK : SIG_UNBLOCK, &one, &before);
+  return sigismember(&before, signo) == 1;
+}
+
 bool InRange(int signo) { return signo > 0 && signo < NSIG; }
 
 }  // namespace
@@ -117,7 +127,7 @@ int32_t Signals::Claim(int signo, SignalMode mode) {
     action.sa_handler = mode == kIgnore ? SIG_IGN : SIG_DFL;
     sigemptyset(&action.sa_mask);
   }
-  Claimed mine = {id, mode, {}};
+  Claimed mine = {id, mode, {}, false};
   if (sigaction(signo, &action, &mine.previous) < 0) {
     const int error = errno;
     route.pipe.store(0);
@@ -125,6 +135,8 @@ int32_t Signals::Claim(int signo, SignalMode mode) {
     errno = error;
     return 0;
   }
+  // Node with --disable-sigusr1 leaves that signal blocked.
+  if (mode == kHandle && signo < SIGRTMIN) mine.was_blocked = SetBlocked(signo, false);
   claimed[signo] = mine;
   if (mode == kHandle && signo >= SIGRTMIN) DeliverToMainThreadOnly(signo);
   return id;
@@ -135,6 +147,7 @@ bool Signals::Restore(int signo, int32_t claim) {
   if (found == claimed.end() || found->second.id != claim) return false;
   struct sigaction current;
   const bool undisturbed = sigaction(signo, nullptr, &current) == 0 && Matches(current, found->second.mode);
+  if (found->second.was_blocked) SetBlocked(signo, true);
   if (undisturbed) {
     if (found->second.mode == kHandle && signo >= SIGRTMIN) DiscardPending(signo);
     sigaction(signo, &found->second.previous, nullptr);

@@ -37,6 +37,7 @@ class Signals {
     int32_t id;
     SignalMode mode;
     struct sigaction previous;
+    bool was_blocked;
   };
   int OpenPipe();
   std::map<int, Claimed> claimed;

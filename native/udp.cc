@@ -1,6 +1,6 @@
-// UDP sockets (udp(7)) for those to whom node:dgram is too slow: it allocates for every datagram, makes an object of its
-// sender, and asks the kernel once more after the last. Here what has arrived is read in one recvmmsg(2) into memory of
-// JavaScript's own, and JavaScript is called once for all of it.
+// UDP sockets (udp(7)), faster than node:dgram, which allocates for every datagram, makes an object of its sender, and
+// asks the kernel once more after the last. One recvmmsg(2) reads all datagrams that have arrived into memory of
+// JavaScript's own, and one callback tells of all of them.
 #include "udp.h"
 
 #include <linux/errqueue.h>
@@ -22,7 +22,7 @@ static bool Parse(const char* address, int port, bool ipv6, sockaddr_in6* to) {
 
 static socklen_t Length(bool ipv6) { return ipv6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in); }
 
-// An error that a datagram before this one has met: the kernel tells it once, in place of sending.
+// True for an error of an earlier datagram: the kernel reports it once, in place of sending.
 static bool IsOfAnother(int error) {
   return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EACCES || error == EPROTO ||
          error == ENOPROTOOPT || error == EHOSTDOWN || error == EMSGSIZE || error == EOPNOTSUPP;
@@ -53,8 +53,8 @@ void UdpSocket::OnReadable(uv_poll_t* poll, int status, int) {
   socket->Call(result);
 }
 
-// How many datagrams, all that there are or kUdpBatch (the rest is asked for again by the loop, which is level-triggered), or a
-// negated errno.
+// Reads up to kUdpBatch datagrams and returns how many, or a negated errno. The poll is level-triggered: the loop asks for the
+// rest again.
 int UdpSocket::Receive(int status) {
   if (status != 0) {
     int error = 0;  // reading it clears it
@@ -70,7 +70,7 @@ int UdpSocket::Receive(int status) {
   return result < 0 ? -errno : result;
 }
 
-// Whether there were any. The poll goes on: libuv stops it where the socket reports an error.
+// Returns whether there were any. Starts the poll again: libuv stops it when the socket reports an error.
 bool UdpSocket::TellErrors() {
   if (!ReadErrors()) return false;
   failures = 0;
@@ -79,8 +79,8 @@ bool UdpSocket::TellErrors() {
   return true;
 }
 
-// What ICMP has said of datagrams of ours: who was meant, and the errno that it stands for. Of a size (EMSGSIZE) it is not believed.
-// Whether there was any.
+// Reads the ICMP errors of our datagrams: the destination, and the errno that each stands for. One about a size (EMSGSIZE) is not
+// believed. Returns whether there was any.
 bool UdpSocket::ReadErrors() {
   bool any = false;
   for (int i = 0; i < kUdpBatch * 4; i++) {
@@ -132,7 +132,7 @@ void UdpSocket::Call(int result) {
   if (napi_get_global(env, &global) != napi_ok || napi_create_int32(env, result, &argument) != napi_ok) return;
   const napi_status status = napi_make_callback(env, context, global, callback.Value(), 1, &argument, nullptr);
   napi_value exception = nullptr;
-  // Nobody is above us to catch it: as one thrown by any other callback of the event loop.
+  // No caller of ours can catch it: it ends as an exception of any other callback of the event loop does.
   if (status == napi_pending_exception && napi_get_and_clear_last_exception(env, &exception) == napi_ok)
     napi_fatal_exception(env, exception);
 }
@@ -178,7 +178,7 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   const int probe6 = IPV6_PMTUDISC_PROBE;
   setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &probe4, sizeof probe4);
   if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &probe6, sizeof probe6);
-  // What ICMP says of the others is told, see ReadErrors().
+  // ReadErrors() tells what ICMP says of the others.
   const int on = 1;
   setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
   if (ipv6) setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
@@ -364,7 +364,7 @@ static int SendRun(UdpSocket* socket, uint8_t* bytes, size_t length, uint16_t se
   return sent < 0 ? errno : 0;
 }
 
-// Whether the kernel, or the interface on the way, does not cut datagrams up.
+// True if the kernel, or the interface on the way, does not cut datagrams up.
 static bool IsWithoutSegments(int error) {
   return error == EINVAL || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT;
 }

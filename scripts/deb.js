@@ -26,7 +26,6 @@ const root = join(import.meta.dirname, "..");
 const { version, description, homepage } = createRequire(import.meta.url)("../package.json");
 const { values: options } = parseArgs({ options: { arch: { type: "string", default: process.arch } } });
 const executable = join(root, "out", `ptalk-${version}-linux-${options.arch}`);
-const MAINTAINER = "The ptalk developers <ptalk@users.noreply.github.com>";
 
 const scratch = mkdtempSync(join(tmpdir(), "ptalk-deb-"));
 process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
@@ -48,6 +47,13 @@ function run(command, args, settings = {}) {
   console.error(`${command} ${args.join(" ")}: ${error?.message ?? stderr}`);
   process.exit(1);
 }
+
+const [commitDate, commitTime, committer] = run("git", ["log", "-1", "--format=%cD%n%ct%n%cn <%ce>"], {
+  cwd: root,
+}).split("\n");
+/** As Debian's own tools take it from the environment; else whoever made the commit. */
+const { DEBFULLNAME: fullName, DEBEMAIL: email } = process.env;
+const maintainer = fullName && email ? `${fullName} <${email}>` : committer;
 
 if (!existsSync(executable)) {
   const made = spawnSync("npm", ["run", "executable", "--", "--arch", options.arch], { cwd: root, stdio: "inherit" });
@@ -80,8 +86,7 @@ for (const [shell, path] of [
   const made = spawnSync(process.execPath, [join(root, "bin/ptalk.js"), "completion", shell], { encoding: "utf8" });
   if (made.status === 0 && made.stdout !== "") put(path, made.stdout);
 }
-const changes = run("git", ["log", "-1", "--format=%cD%n%ct"], { cwd: root }).split("\n");
-const debianLog = `ptalk (${version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- ${MAINTAINER}  ${changes[0]}\n`;
+const debianLog = `ptalk (${version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- ${maintainer}  ${commitDate}\n`;
 put("usr/share/doc/ptalk/changelog.gz", gzipSync(debianLog, { level: 9 }));
 put("usr/share/doc/ptalk/CHANGELOG.md.gz", gzipped("CHANGELOG.md"));
 for (const page of ["README.md", "SECURITY.md"]) putFile(`usr/share/doc/ptalk/${page}`, page);
@@ -93,7 +98,7 @@ const licences = [
 ];
 put(
   "usr/share/doc/ptalk/copyright",
-  `ptalk, ${homepage}\n\n${licences[0]}\nThe command contains Node.js, libsodium and other packages under the licences below.\n\n${licences[1]}\n`,
+  `ptalk${homepage ? `, ${homepage}` : ""}\n\n${licences[0]}\nThe command contains Node.js, libsodium and other packages under the licences below.\n\n${licences[1]}\n`,
 );
 put(
   "usr/share/lintian/overrides/ptalk",
@@ -139,13 +144,13 @@ put(
     "Package: ptalk",
     `Version: ${version}`,
     `Architecture: ${DEB_ARCHES[options.arch]}`,
-    `Maintainer: ${MAINTAINER}`,
+    `Maintainer: ${maintainer}`,
     `Installed-Size: ${kilobytes}`,
     "Depends: libc6 (>= 2.28), libgcc-s1 | libgcc1, libstdc++6",
     "Recommends: systemd | systemd-standalone-sysusers",
     "Section: net",
     "Priority: optional",
-    `Homepage: ${homepage.replace(/#.*/, "")}`,
+    ...(homepage ? [`Homepage: ${homepage.replace(/#.*/, "")}`] : []),
     `Description: ${description.split(",")[0].replace(/^P/, "p")}`,
     " People and scripts on one host, or on hosts of one network, send each other",
     " messages that are encrypted, acknowledged and shown once. A lookup server",
@@ -206,6 +211,6 @@ run("find", [tree, "-type", "d", "-exec", "chmod", "0755", "{}", "+"]);
 run("find", [tree, "-type", "f", "!", "-perm", "/0111", "-exec", "chmod", "0644", "{}", "+"]);
 const deb = join(root, "out", `ptalk_${version}_${DEB_ARCHES[options.arch]}.deb`);
 run("dpkg-deb", ["--root-owner-group", "-Zxz", "--build", tree, deb], {
-  env: { ...process.env, SOURCE_DATE_EPOCH: changes[1] },
+  env: { ...process.env, SOURCE_DATE_EPOCH: commitTime },
 });
 console.log(relative(process.cwd(), deb));

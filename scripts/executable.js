@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -18,7 +19,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { rolldown } from "rolldown";
-import { fromVendor, plainAssert, rareParts, vendored } from "./bundling.js";
+import { fromVendor, noProtoLoader, plainAssert, rareParts, vendored } from "./bundling.js";
 import { nodeOf } from "./packing.js";
 
 /** Needs glibc 2.28 and nothing else that a minimal system lacks; 26 needs libatomic. */
@@ -74,12 +75,16 @@ function home() {
   }
 }
 
-/** The descriptors stay open: for the loader, another file under the same /proc/self/fd path would be the same library. */
+/**
+ * The descriptors stay open: for the loader, another file under the same /proc/self/fd path would be the same library. /dev/shm comes last:
+ * it has no room to spare (64 MiB in a container), and what ptalk is for is there.
+ */
 exports.addon = (name) => {
   const bytes = new Uint8Array(sea.getRawAsset(name));
+  const places = [process.env.XDG_RUNTIME_DIR, os.tmpdir(), "/tmp", "/var/tmp", home(), "/dev/shm"];
+  const folders = new Set(places.filter((folder) => folder));
   let reason = "";
-  for (const folder of new Set(["/dev/shm", process.env.XDG_RUNTIME_DIR, os.tmpdir(), "/tmp", "/var/tmp", home()])) {
-    if (!folder) continue;
+  for (const folder of folders) {
     for (const load of [fromDescriptor, fromFile]) {
       try {
         return load(folder, bytes);
@@ -88,7 +93,11 @@ exports.addon = (name) => {
       }
     }
   }
-  throw new Error("ptalk's addon " + name + " cannot be loaded from any folder (all mounted noexec, full or read-only?): " + reason);
+  console.error(
+    "ptalk: the addon does not load from any of " + [...folders].join(", ") + " (noexec, full or read-only?): " + reason +
+      "; TMPDIR=FOLDER names another",
+  );
+  process.exit(70);
 };
 
 function fromDescriptor(folder, bytes) {
@@ -160,13 +169,13 @@ process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 const bundled = await rolldown({
   input: join(import.meta.dirname, "executable-main.js"),
   platform: "node",
-  plugins: [runtime, fromVendor(vendored()), rareParts, plainAssert, noFiles],
+  plugins: [runtime, fromVendor(vendored()), noProtoLoader, rareParts, plainAssert, noFiles],
 });
 await bundled.write({
   file: join(scratch, "main.cjs"),
   format: "cjs",
   codeSplitting: false,
-  minify: { compress: false, mangle: false },
+  minify: { compress: false, mangle: { keepNames: { class: true, function: false } } }, // as in bundle.js
 });
 const left = /[^\w$.}]import\(/.exec(readFileSync(join(scratch, "main.cjs"), "utf8"));
 if (left) fail(1, "main.cjs has a dynamic import()");
@@ -215,6 +224,8 @@ run(process.execPath, [postject, "node", "NODE_SEA_BLOB", "blob", "--sentinel-fu
 
 mkdirSync(join(root, "out"), { recursive: true });
 const file = join(root, "out", `ptalk-${version}-linux-${arch}`);
-copyFileSync(join(scratch, "node"), file);
-chmodSync(file, 0o755);
+// Another inode: a copy that runs may be there.
+copyFileSync(join(scratch, "node"), `${file}.new`);
+chmodSync(`${file}.new`, 0o755);
+renameSync(`${file}.new`, file);
 console.log(relative(process.cwd(), file));

@@ -1,5 +1,5 @@
-// What the commands print: results on stdout, everything else on stderr. A reader who has gone ends the program quietly, a
-// stdout that cannot be written is told once; a stderr that cannot be written is nobody's loss.
+// What the commands print: results on stdout, everything else on stderr. When the reader of stdout has gone, the program
+// ends quietly. A stdout that cannot be written is reported once; a stderr that cannot be written is passed over.
 import { writeSync } from "node:fs";
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
@@ -13,7 +13,7 @@ const debug = debuglog("ptalk-cli");
 
 type OutputListener = (ended: CommandEnded) => void;
 
-/** Who goes on, or ends in order, when stdout takes no more; without any the process ends at once. */
+/** Called when stdout takes no more, to go on or to end in order; without any the process ends at once. */
 const outputListeners = new Set<OutputListener>();
 
 /** `ptalk all | head -1`: the reader has what it wanted, so there is nothing to complain about. Nor is it a crash when the disk is full. */

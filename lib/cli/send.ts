@@ -71,7 +71,7 @@ export async function send(
     note(`type the message for ${escapeControls(names)}, and end it with Ctrl-D on a line of its own`);
   const text = isGiven ? words.join(" ") : await readText(process.stdin);
   if (text === "" && file === undefined) throw TalkError.badData("the message is empty");
-  // Who reads stdout has no say in it: the message goes on, and the exit status tells what became of it.
+  // The reader of stdout may go: the message goes on, and the exit status tells the outcome.
   using life = watchShutdown({ endsWithOutput: false });
   const { signal } = life;
   setMaxListeners(0, signal); // each recipient listens; their number has a bound

@@ -301,7 +301,7 @@ export class AddressBook {
     }
   }
 
-  /** Who has the name, as far as that can be known now: for whoever wants to have nothing to do with it. */
+  /** The holder of the name, as far as that can be known now: for a user who wants to ignore it. */
   async identityOf(name: string): Promise<{ readonly key: string | null; readonly uid: number | null }> {
     const contact = this.#contacts.get(name);
     const entry = await this.lookup(name).catch(() => contact?.entry ?? null);

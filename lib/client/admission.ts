@@ -1,5 +1,5 @@
-// Whose messages are taken at all, before anything else is asked or done: not those of whom the user ignores, and of others as
-// the user accepts them.
+// Decides whether a sender's messages are taken at all, before anything else is asked or done: not those of ignored users, and of others
+// as the user accepts them.
 import { withTimeout } from "../base/async.ts";
 import type { IgnoreList } from "../store/ignored.ts";
 import type { AddressBook } from "./address-book.ts";

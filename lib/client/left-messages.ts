@@ -4,12 +4,12 @@
 // Leaving, leave():                                   Getting, check():
 //  1. the recipient's key: the remembered one, or,     1. TAKE leases the oldest to this connection, when it has registered, after
 //     for a name that is met for the first time, the      each reconnect, and whenever a push says that there is one
-//     server's word on it                              2. the seal is opened: the sender is whose key that took
+//     server's word on it                              2. the seal is opened: the key that opens it is the sender's
 //  2. sealed for that key, names and id inside         3. it goes the way of a message that comes directly; one that was shown
 //  3. LEAVE is answered once it is on the disk            already, direct or left, is not shown again
 //                                                      4. its id is logged, on the disk; its sender gets a receipt
 //                                                      5. DONE: the server forgets it
-// What breaks off before DONE comes again, marked: a connection that ends gives its leases back.
+// A message interrupted before DONE comes again, marked: a connection that ends gives its leases back.
 import { debuglog } from "node:util";
 import { TalkError } from "../base/errors.ts";
 import { foldIfValid, foldName } from "../base/names.ts";
@@ -183,7 +183,7 @@ export class LeftMessages {
   async #receiveReceipt(key: Buffer, { from, id, state }: Receipt, leftAt: number): Promise<void> {
     const name = foldIfValid(from);
     if (name === null) return;
-    // What the recipient has not seen is the server's word; what the recipient did with it is the recipient's alone.
+    // The server may say that the recipient has not seen it; only the recipient says what became of it.
     if (state === "expired" || state === "lost-key") {
       if (key.toString("base64") !== this.#parts.session.serverKey) return;
     } else {
@@ -205,7 +205,7 @@ export class LeftMessages {
     await sent.catch((error: unknown) => debug("receipt: %s", error instanceof Error ? error.message : error));
   }
 
-  /** What a message was sealed for counts from now on: another key under the name is reported. It is kept in any case. */
+  /** The key that a message was sealed for counts from now on: another key under the name is reported. It is kept in any case. */
   #remember(name: string, key: Buffer): void {
     const { peers, session } = this.#parts;
     try {

@@ -139,7 +139,7 @@ export class OutboundMessages {
     lane.entry = entry;
   }
 
-  /** Whoever was restarted while the server was away is announced to nobody. */
+  /** Nothing announces a client that was restarted while the server was away. */
   lookAgain(): void {
     for (const { name, entry } of this.#lanes.values()) if (entry !== null) this.#ask(name);
   }

@@ -352,7 +352,7 @@ export interface ConnectOptions {
    * a moment later. Default: false.
    */
   readonly history?: boolean | KeepHistoryOptions;
-  /** Whose messages are taken; the senders of others read `declined`. "known": whose key is remembered. Default: "all". */
+  /** The senders whose messages are taken; others read `declined`. "known": those with a remembered key. Default: "all". */
   readonly accept?: Accept;
   /**
    * Of a sender's burst only some messages are handed over; the others go into the history, which it needs, are confirmed once they
@@ -378,7 +378,7 @@ export interface ConnectOptions {
   readonly relay?: boolean;
 }
 
-/** Whose messages are taken: of all; of those whose login the server's kernel, or a MUNGE credential, vouches for; of those met before; of nobody. */
+/** The senders whose messages are taken: all; those whose login the server's kernel, or a MUNGE credential, vouches for; those met before; none. */
 export type Accept = "all" | "attested" | "known" | "none";
 
 /** What is kept of what was said. */

@@ -1,4 +1,4 @@
-// A public key on disk: one line of text, for whoever is to know it. ptalk's keys are secret files; this one is not.
+// A public key on disk: one line of text that anybody may read. ptalk's own keys are secret files; this one is not.
 import { closeSync, constants, openSync, readSync, writeFileSync } from "node:fs";
 import { TalkError } from "../base/errors.ts";
 import { textFault } from "../base/text-file.ts";

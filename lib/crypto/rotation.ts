@@ -1,6 +1,7 @@
-// A key that its holder replaces signs the next one: whoever remembers the old key can follow. A chain leads from older keys to the present
-// one. Its text, for the wire and for files: "OLD:AT:SIGNATURE" for each link, commas between, oldest first; a link signs the key of the next one, the last
-// one the present key. Keys and signatures are base64. A thief of a key can sign with it as well: a chain says that the holder of the key wanted it.
+// A user who replaces a key signs the next one with it, so that others who remember the old key can follow. A chain leads from older keys to
+// the present one. Its text, for the wire and for files: "OLD:AT:SIGNATURE" for each link, commas between, oldest first; a link signs the
+// key of the next one, the last one the present key. Keys and signatures are base64. A thief of a key can sign with it as well: a chain
+// proves only that a holder of the old key wanted the new one.
 import type { Identity } from "./identity.ts";
 import { decodeBase64, isSigned, KEY_BYTES } from "./signed-statements.ts";
 

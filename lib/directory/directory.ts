@@ -62,7 +62,7 @@ export interface RegisterRequest {
   readonly right?: NameRight;
 }
 
-/** Whose a name is, whether a client is registered under it or not. */
+/** The owner of a name, whether a client is registered under it or not. */
 export interface NameBinding {
   readonly key: string;
   /** Of the key's holder, as the kernel or a MUNGE credential said when it last had the name; null if they did not. */
@@ -187,7 +187,7 @@ export interface Directory {
    */
   bind(name: string, key: string, right?: NameRight): Maybe<void>;
   /**
-   * Forgets whose the name is. A client that is registered under it stays; the next key to bind the name owns it.
+   * Forgets the owner of the name. A client that is registered under it stays; the next key to bind the name becomes the owner.
    * @returns whether it was bound
    * @throws DirectoryError `bad-name`, `try-again`
    */

@@ -51,7 +51,7 @@ export interface EntryFields {
   readonly listed: boolean;
 }
 
-/** Whose a name is, and what vouches for that user. */
+/** The owner of a name, and what vouches for that user. */
 export interface NameOwner extends Pick<EntryFields, "key" | "user" | "uid" | "attested" | "isUnattestedLogin"> {
   /** Further keys that may have the name, where that was asked and there are any. */
   readonly also?: readonly string[] | undefined;

@@ -27,7 +27,7 @@ const MAX_JOIN_ROUNDS = 100;
 /** For `ReadersWriterLock.create()`, `open()` and `openOrCreate()`. */
 export interface LockOptions {
   /**
-   * Permission bits of a new lock, whatever the umask. Default 0o600. Who may read the lock's object could keep its owner from
+   * Permission bits of a new lock, whatever the umask. Default 0o600. A user who may read the lock's object could keep its owner from
    * locking it, so group and others get the read bit only together with the write bit.
    */
   mode?: number;
@@ -98,7 +98,7 @@ export class ReadersWriterLock implements Disposable {
     );
   }
 
-  /** Removes the name and the semaphores. Who is using the lock can go on until somebody dies in it. ENOENT. */
+  /** Removes the name and the semaphores. Processes that use the lock can go on until one dies in it. ENOENT. */
   static unlink(name: string): void {
     checkName(name, "shm_open");
     unlinkSegment(name);

@@ -79,7 +79,7 @@ export class Semaphore implements Disposable {
     );
   }
 
-  /** Removes the name. Who has it open goes on using it. ENOENT, EACCES. */
+  /** Removes the name. Processes that have it open go on using it. ENOENT, EACCES. */
   static unlink(name: PosixName): void {
     native.semUnlink(checkedName(name, "sem_unlink"));
   }

@@ -193,7 +193,7 @@ export class SharedMemory implements Disposable {
     }
   }
 
-  /** Removes the name. Who has the object open keeps it; the memory is freed with the last of them. ENOENT, EACCES. */
+  /** Removes the name. Processes that have the object open keep it; the memory is freed with the last of them. ENOENT, EACCES. */
   static unlink(name: PosixName): void {
     native.shmUnlink(checkedName(name, "shm_unlink"));
   }

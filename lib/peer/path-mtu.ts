@@ -21,15 +21,17 @@ const FIRST_REST = 1_000;
 /** …up to this (RFC 8899 section 5.1.1, PMTU_RAISE_TIMER). */
 const MAX_REST = 600_000;
 
-/** What the outbox needs of a path's size, in bytes of the payload of a DATA datagram. */
+/** A path's size as the outbox needs it, in bytes of the payload of a DATA datagram. */
 export interface PayloadSize {
-  /** Of the next datagram: one that is larger than `surely` is a try. */
+  /** The most bytes of the next datagram: one that is larger than `surely` is a probe. */
   limit(now: number): number;
   /** Of a datagram that is to arrive where larger ones do not: smaller with each step. */
   shrunk(steps: number): number;
   onSent(payloadBytes: number): void;
   onArrived(payloadBytes: number, sentAt: number): void;
   onLost(payloadBytes: number, sentAt: number, now: number): void;
+  /** Nobody will know what became of it: a trial may be made again. */
+  onForgotten(payloadBytes: number): void;
 }
 
 /** "About half": 1200 is followed by 616, and that by 344. */
@@ -96,6 +98,10 @@ export class PathMtu implements PayloadSize {
       this.#lostSince = Math.min(this.#lostSince, sentAt);
       this.#judge(now);
     }
+  }
+
+  onForgotten(payloadBytes: number): void {
+    if (payloadBytes + OVERHEAD === this.#trial) this.#trial = 0;
   }
 
   /** The kernel does not send so large a datagram. */

@@ -2,7 +2,7 @@
 // has several; what is learned of one says nothing of the others. No socket, no clock.
 //
 // A datagram that opens, with a counter that is new, may come from anywhere: its sender can write any address into it. So an
-// address is challenged: 8 random bytes go there, and whoever sends them back from there receives there. Until then it gets
+// address is challenged: 8 random bytes go there, and a program that sends them back from there receives there. Until then it gets
 // at most UNPROVEN_FACTOR times the bytes that came from it. The relay is a connection with the server: nothing has to be
 // proved of it.
 import { randomBytes } from "node:crypto";

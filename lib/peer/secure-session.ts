@@ -175,7 +175,7 @@ export class SecureSession implements FrameHandler {
     return this.#isClosed;
   }
 
-  /** It leads to the program that is said to be at one of these endpoints. */
+  /** True if the session leads to the program at one of these endpoints. */
   leadsTo(endpoints: readonly Endpoint[]): boolean {
     const isOne = ({ address, port }: Endpoint) => endpoints.some((one) => isSameEndpoint(one, address, port));
     if (this.homes.some(isOne)) return true;

@@ -1,4 +1,4 @@
-// The bounds of the protocol with the lookup server. Whoever breaks one gets an error and is closed.
+// The bounds of the protocol with the lookup server. A connection that breaks one gets an error and is closed.
 // RESP: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 /** Longest request, in bytes with its framing: a LEAVE of the longest text, sealed and in base64, needs some 90,000. */

@@ -14,12 +14,14 @@ import {
 } from "node:fs";
 import module from "node:module";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { User } from "../helpers/cli.ts";
-import { COMMAND, commandLine } from "../helpers/command.js";
+import { COMMAND, commandLine, whyNoScript } from "../helpers/command.js";
 import { whyNoProcTaken } from "../helpers/privileges.ts";
 
 const nodeKeepsItself = "enableCompileCache" in module;
+
+beforeEach(({ skip }) => skip(whyNoScript !== null, whyNoScript ?? ""));
 
 function folderOf({ home }: { readonly home: string }): string {
   return join(home, ".cache", "ptalk");

@@ -835,7 +835,7 @@ export function directoryConformance(implementation: Implementation): void {
       await expectRefusal("reserved", () => a.bind("ann", K2, { ...NO_RIGHT, owner: later }), [a, b], ["ann"]);
     });
 
-    it("release a name: the next key to bind it owns it, at every directory", async () => {
+    it("after release(), the next key to bind the name becomes its owner at every directory", async () => {
       const [a, b] = await pair();
       await surely(() => a.bind("ann", K1));
       await expectRefused("taken", () => surely(() => b.bind("ANN", K2)));

@@ -6,6 +6,11 @@ const { PTALK: executable } = process.env;
 /** The words that start it. */
 export const COMMAND = executable ? [executable] : [process.execPath, join(import.meta.dirname, "../../bin/ptalk.js")];
 
+/** Why a test that needs bin/ptalk.js on this Node is not for the executable; null when there is none. */
+export const whyNoScript = executable
+  ? "the executable has its Node and its compiled code inside, and ignores NODE_OPTIONS"
+  : null;
+
 /** Those words and the arguments, as spawn() takes them. */
 export function commandLine(args) {
   const [file, ...words] = COMMAND;

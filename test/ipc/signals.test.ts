@@ -53,6 +53,19 @@ describe("what a delivery says", () => {
   });
 });
 
+test.skipIf(!process.allowedNodeEnvironmentFlags.has("--disable-sigusr1"))(
+  "SIGUSR1 comes to a claim also where Node has blocked it (skipped before Node 22.14, which has no --disable-sigusr1)",
+  async () => {
+    const program = new NodeProgram('ipc.sigaction("SIGUSR1", ({ signal }) => say(signal)); say("ready");', [], {
+      env: { NODE_OPTIONS: "--disable-sigusr1" },
+    });
+    expect(await program.heard()).toBe("ready");
+    program.child.kill("SIGUSR1");
+    expect(await program.heard()).toBe("SIGUSR1");
+    await program.end();
+  },
+);
+
 test("signalCounts counts each signal, with its last sender, also once the claim is disposed of", async () => {
   const signal = "SIGRTMIN+9"; // of no other test
   const countOf = () => signalCounts().find((each) => each.signal === signal);

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { withAddresses } from "../../scripts/addresses.js";
 
 const root = join(import.meta.dirname, "../..");
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
@@ -31,9 +32,35 @@ test("every package in dist has its licence in LICENCES.txt", () => {
   for (const name of vendored) expect(heads).toContain(name.replace(/\.cjs$/, ""));
 });
 
-test("the fields that a registry's page shows name one place", () => {
-  const { repository, homepage, bugs } = JSON.parse(read("package.json"));
-  const place = repository.url.replace(/^git\+/, "").replace(/\.git$/, "");
-  expect(homepage.startsWith(place)).toBe(true);
-  expect(bugs.url).toBe(`${place}/issues`);
+test("a release without an address of its repository and of its security contact is refused", () => {
+  const manifest = { name: "ptalk", license: "MIT", type: "module" };
+  const repository = "https://git.example.org/talk/ptalk";
+  expect(withAddresses(manifest)).toBeUndefined();
+  expect(withAddresses(manifest, { repository })).toBeUndefined();
+  const first = withAddresses(manifest, { repository, "security-contact": "security@example.org" });
+  expect(Object.keys(first ?? {})).toEqual(["name", "license", "homepage", "bugs", "repository", "type"]);
+  expect(first).toMatchObject({
+    homepage: `${repository}#readme`,
+    bugs: { url: `${repository}/issues`, email: "security@example.org" },
+    repository: { type: "git", url: `git+${repository}.git` },
+  });
+  expect(withAddresses(first ?? {})).toEqual(first); // the next release need not be told
+  for (const [page, mail] of [
+    ["git.example.org", "security@example.org"],
+    [repository, "the form"],
+  ] as const)
+    expect(() => withAddresses(manifest, { repository: page, "security-contact": mail })).toThrow(/^--/);
+});
+
+test("no file claims an address that nobody has given to the project", () => {
+  const { homepage, bugs, repository } = JSON.parse(read("package.json"));
+  // Either all of them, by a release, or none.
+  const given = [homepage, bugs?.url, bugs?.email, repository?.url].filter((each) => each !== undefined);
+  expect([0, 4]).toContain(given.length);
+  const { stdout } = spawnSync("git", ["grep", "-IhoE", "[a-z]+[.]com/[A-Za-z0-9_-]*/ptalk\\b[^ )]*"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  const claimed = stdout.split("\n").filter((line) => line !== "");
+  expect(claimed.filter((url) => repository === undefined || !repository.url.includes(url))).toEqual([]);
 });

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { closeSync, openSync } from "node:fs";
 import { createServer } from "node:net";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { commandLine } from "../helpers/command.js";
+import { commandLine, whyNoScript } from "../helpers/command.js";
 import { Client, freshStateDir, newKeys, remains, ServerProcess, until, within } from "../helpers/lookup-server.ts";
 
 let state: ReturnType<typeof freshStateDir>;
@@ -62,19 +62,22 @@ it.each([
   expect(remains(port)).toEqual([]);
 });
 
-it("an error that nobody foresaw ends it with status 70, and nothing is left", async () => {
-  const bomb = `if (process.argv.includes("serve")) process.on("SIGUSR2", () => { throw new Error("boom"); });`;
-  const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], {
-    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(bomb)}`,
-  });
-  const client = await server.client();
-  await client.register("bob", newKeys());
-  server.child.kill("SIGUSR2");
-  expect(await client.push("closing")).toEqual(["closing", "failed"]);
-  expect(await within("the server to stop", server.exited)).toEqual([70, null]);
-  expect(server.log).toContain("boom");
-  expect(remains(server.port)).toEqual([]);
-});
+it.skipIf(whyNoScript !== null)(
+  "an error that nobody foresaw ends it with status 70, and nothing is left",
+  async () => {
+    const bomb = `if (process.argv.includes("serve")) process.on("SIGUSR2", () => { throw new Error("boom"); });`;
+    const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], {
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(bomb)}`,
+    });
+    const client = await server.client();
+    await client.register("bob", newKeys());
+    server.child.kill("SIGUSR2");
+    expect(await client.push("closing")).toEqual(["closing", "failed"]);
+    expect(await within("the server to stop", server.exited)).toEqual([70, null]);
+    expect(server.log).toContain("boom");
+    expect(remains(server.port)).toEqual([]);
+  },
+);
 
 /** Runs in each worker process before the worker's own program, and nowhere else. */
 const inWorkers = (script: string): NodeJS.ProcessEnv => ({
@@ -83,7 +86,7 @@ const inWorkers = (script: string): NodeJS.ProcessEnv => ({
   )}`,
 });
 
-it.each([
+it.skipIf(whyNoScript !== null).each([
   ["lacks something", "Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })", 69, "EMFILE"],
   ["has a fault", "new TypeError('boom')", 70, "boom"],
 ])(
@@ -97,7 +100,7 @@ it.each([
   },
 );
 
-it("a worker with a fault is replaced; the log says why in one line", async () => {
+it.skipIf(whyNoScript !== null)("a worker with a fault is replaced; the log says why in one line", async () => {
   const fails = `process.on("SIGUSR2", () => { throw new Error("boom"); });`;
   const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path], inWorkers(fails));
   const client = await server.client();

@@ -21,7 +21,7 @@ afterEach(() => state.remove());
 /** Opens the notify socket and, if asked, the listening one as descriptor 3; then becomes `ptalk serve` in a child. */
 const SCRIPT = `
 import os, socket, sys
-node, program, state, abstract, activate = sys.argv[1:6]
+state, abstract, activate, *command = sys.argv[1:]
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 name = "@ptalk-test-%d" % os.getpid() if abstract == "1" else state + "/notify"
 notify.bind("\\0" + name[1:] if abstract == "1" else name)
@@ -30,13 +30,13 @@ listener.bind(("127.0.0.1", 0)); listener.listen()
 pid = os.fork()
 if pid == 0:
     os.environ["NOTIFY_SOCKET"] = name
-    args = [node, program, "serve", "--workers", "1", "--state-dir", state]
+    args = [*command, "serve", "--workers", "1", "--state-dir", state]
     if activate == "1":
         os.dup2(listener.fileno(), 3); os.set_inheritable(3, True)
         os.environ["LISTEN_PID"] = str(os.getpid()); os.environ["LISTEN_FDS"] = "1"
     else:
         args += ["--listen", "127.0.0.1:0"]
-    os.execv(node, args)
+    os.execv(args[0], args)
 print("port", listener.getsockname()[1], flush=True)
 print(notify.recv(4096).decode(), flush=True)
 sys.stdin.readline()
@@ -49,7 +49,7 @@ it.skipIf(interpreter === null).each([
   ["a path", "0", "0"],
   ["an abstract name, and a socket handed over", "1", "1"],
 ])("tells %s that it is ready, and that it stops (skipped without Python)", async (_what, abstract, activate) => {
-  const args = ["-c", SCRIPT, ...COMMAND, state.path, abstract, activate];
+  const args = ["-c", SCRIPT, state.path, abstract, activate, ...COMMAND];
   const program = new Program(interpreter as string, args);
   const port = Number((await program.line()).split(" ")[1]);
   const lines: string[] = [];

@@ -1,12 +1,12 @@
-// Messages to users who are off, in a conversation at a terminal: what did not reach them, until the person says what becomes of it;
-// and what becomes of the next ones. Nothing is asked for in a way that takes a key or changes the line: what is typed meanwhile goes
-// on, and the answer is a command like any other.
+// Messages to users who are off, in a conversation at a terminal: keeps the undelivered ones until the person decides about them, and
+// applies the decision to later ones. The question takes no key and changes no line: typing goes on, and the answer is a command like
+// any other.
 //
 //  1. A message fails, because no user of that name is on. It has failed, and stays so unless the person answers.
-//  2. /wait: it is sent when the user comes. /leave: the server keeps it. Both count for what is written to that name from then on, so
-//     that no later message overtakes.
-//  3. The user is back: what is left then is a message like any other. Once one is delivered there, what waited has gone before it, and
-//     what was never answered is forgotten.
+//  2. /wait: it is sent when the user comes. /leave: the server keeps it. Both hold for later messages to that name as well, so
+//     that none overtakes.
+//  3. The user is back: messages go directly again. Once one is delivered, those that waited have gone before it, and those that the
+//     person never decided about are forgotten.
 import { TalkError } from "../../base/errors.ts";
 import { foldName, isRoom } from "../../base/names.ts";
 import type { DeliveredEvent, FailedCode, FailedEvent, SentEvent, TalkConnection } from "../../client/types.ts";
@@ -138,7 +138,7 @@ export class WhenOff {
     this.#options.view.whenOff(to, null);
   }
 
-  /** Whose messages a command without a name is about. @throws TalkError usage */
+  /** The user whose messages a command without a name is about. @throws TalkError usage */
   #meant(choice: WhenOffChoice, partner: string | null): string {
     const names = new Map<string, string>();
     if (choice === "cancel")

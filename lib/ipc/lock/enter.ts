@@ -139,7 +139,7 @@ function findElder(p: Participant, epoch: number): boolean {
     found = true;
   }
   if (found) return true;
-  // Whoever sleeps from now on counts `tickets` up after showing its own.
+  // A process that sleeps from now on counts `tickets` up after showing its own.
   p.noWaitersAt = quiet ? tickets : Number.NaN;
   return false;
 }

@@ -159,7 +159,7 @@ function wipe(p: Participant, slot: number): void {
   p.ledger.store(slot, Slot.phase, Phase.idle);
 }
 
-// Whoever sleeps on the old epoch finds, once awake, that it has moved. Best effort: each would notice at its slice's end.
+// A sleeper on the old epoch finds, once awake, that the epoch has moved. Best effort: each would notice at its slice's end.
 function wakeOld(old: EpochSemaphores | null, waiting: number): void {
   if (old === null) return;
   for (let i = 0; i < waiting; i++) {

@@ -60,7 +60,7 @@ function writeKey(out: ReplyWriter, owner: string | null, protocol: Protocol): v
   else out.bulk(owner);
 }
 
-/** Whose a name is, with what the kernel has said of the key's holder. */
+/** The owner of a name, with what the kernel has said of the key's holder. */
 export const owner: Handler = async (context, connection, [name, option]) => {
   if (option !== undefined && option.toUpperCase() !== "ADMIN") throw CommandError.syntax("OWNER name [ADMIN]");
   const found = await ownerOf(context, name as string);
