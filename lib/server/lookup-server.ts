@@ -377,6 +377,7 @@ export class LookupServer implements AsyncDisposable {
       tokenSecret: this.#tokenSecret.toString("base64"),
       munge: this.#munge,
       relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      workers: Math.max(1, this.#settings.workers),
       isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,
