@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { decode, encode } from "@jridgewell/sourcemap-codec";
 import { rolldown } from "rolldown";
-import { fromVendor, plainAssert, rareParts, vendorFile } from "./bundling.js";
+import { fromVendor, noProtoLoader, plainAssert, rareParts, vendorFile } from "./bundling.js";
 
 const dist = join(import.meta.dirname, "../dist");
 const require = createRequire(import.meta.url);
@@ -72,7 +72,7 @@ async function vendor() {
     const bundled = await rolldown({
       input: require.resolve(name),
       platform: "node",
-      plugins: [inVendor(packages, name), plainAssert, sodiumAddon("../..")],
+      plugins: [inVendor(packages, name), noProtoLoader, plainAssert, sodiumAddon("../..")],
     });
     const file = join(dist, "vendor", vendorFile(name));
     const options = { file, format: "cjs", codeSplitting: false, minify: { compress: false, mangle: false } };
@@ -94,7 +94,7 @@ async function bundle(entry, name, packages) {
   const modules = await rolldown({
     input: join(dist, "cli", entry),
     platform: "node",
-    plugins: [fromVendor(packages), rareParts, plainAssert, ownPlace, sodiumAddon("..")],
+    plugins: [fromVendor(packages, { besides: true }), rareParts, plainAssert, ownPlace, sodiumAddon("..")],
     onLog(level, log, handler) {
       // ownPlace changes columns of a few lines, never lines: good enough for stacks.
       if (log.code !== "SOURCEMAP_BROKEN") handler(level, log);

@@ -33,16 +33,37 @@ export const plainAssert = {
 /** A package's file in dist/vendor. */
 export const vendorFile = (name) => `${name.replace("@", "").replace("/", "-")}.cjs`;
 
-/** In the command, which is one file anyway, the packages themselves. */
-export const fromVendor = (packages) => {
+/** Packages of a size that commands which do not need them should not have to read. */
+const LARGE = new Set(["@grpc/grpc-js"]);
+
+/**
+ * In the command, which is one file anyway, the packages themselves.
+ * @param besides whether dist/vendor is beside the file: large packages stay there
+ */
+export const fromVendor = (packages, { besides = false } = {}) => {
   const names = new Map([...packages].map((name) => [vendorFile(name), name]));
   return {
     name: "from-vendor",
     resolveId: {
       filter: { id: /\/vendor\/[^/]+\.cjs$/ },
-      handler: (id) => require.resolve(names.get(basename(id))),
+      handler(id) {
+        const name = names.get(basename(id));
+        return besides && LARGE.has(name) ? { id: `./vendor/${basename(id)}`, external: true } : require.resolve(name);
+      },
     },
   };
+};
+
+/** grpc-js loads a parser of .proto files, with all that it needs, for two services that ptalk does not offer. */
+export const noProtoLoader = {
+  name: "no-proto-loader",
+  resolveId: { filter: { id: /^@grpc\/proto-loader$/ }, handler: () => "\0proto-loader" },
+  load: {
+    filter: { id: /^\0proto-loader$/ },
+    handler: () => `exports.loadSync = () => {
+      throw new Error("channelz and ORCA are not part of ptalk");
+    };`,
+  },
 };
 
 /** The packages that `npm run build` has put into dist/vendor. */

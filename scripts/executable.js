@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { rolldown } from "rolldown";
-import { fromVendor, plainAssert, rareParts, vendored } from "./bundling.js";
+import { fromVendor, noProtoLoader, plainAssert, rareParts, vendored } from "./bundling.js";
 import { nodeOf } from "./packing.js";
 
 /** Needs glibc 2.28 and nothing else that a minimal system lacks; 26 needs libatomic. */
@@ -169,7 +169,7 @@ process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 const bundled = await rolldown({
   input: join(import.meta.dirname, "executable-main.js"),
   platform: "node",
-  plugins: [runtime, fromVendor(vendored()), rareParts, plainAssert, noFiles],
+  plugins: [runtime, fromVendor(vendored()), noProtoLoader, rareParts, plainAssert, noFiles],
 });
 await bundled.write({
   file: join(scratch, "main.cjs"),

@@ -84,9 +84,9 @@ export type Remedy =
 /**
  * The answer of one way to a peer. "nothing"; "refused": its host has nothing at that port (ICMP); "forbidden": a firewall of this host
  * does not let it out; "prohibited": one on the way does not let it through (ICMP); "unreachable": its host is not there (ICMP); "no-route":
- * there is no way to that network from here.
+ * there is no way to that network from here; "not-here", of the relay: the server has no such client now.
  */
-export type WayAnswer = "nothing" | "refused" | "forbidden" | "prohibited" | "unreachable" | "no-route";
+export type WayAnswer = "nothing" | "refused" | "forbidden" | "prohibited" | "unreachable" | "no-route" | "not-here";
 
 /** A way to a peer that was tried in vain. */
 export interface TriedWay {
@@ -253,6 +253,7 @@ const ANSWER_TEXTS: Readonly<Record<WayAnswer, string>> = {
   prohibited: "a firewall on the way forbids it",
   unreachable: "that host cannot be reached",
   "no-route": "no way to that network from here",
+  "not-here": "the server says that it is not there",
 };
 
 const SHOWN_WAYS = 4; // of at most eight and the relay: one or two lines
@@ -263,7 +264,8 @@ function triedText(tried: readonly TriedWay[]): string {
   const direct = tried.filter(({ endpoint }) => endpoint !== null);
   const parts = direct.slice(0, SHOWN_WAYS).map(({ endpoint, answer }) => `${endpoint}: ${ANSWER_TEXTS[answer]}`);
   if (direct.length > SHOWN_WAYS) parts.push(`${direct.length - SHOWN_WAYS} more: no answer`);
-  parts.push(direct.length < tried.length ? "over the relay: no answer" : "no relay");
+  const relay = tried.find(({ endpoint }) => endpoint === null);
+  parts.push(relay === undefined ? "no relay" : `over the relay: ${ANSWER_TEXTS[relay.answer]}`);
   return ` (${parts.join("; ")})`;
 }
 

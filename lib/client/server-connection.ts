@@ -103,6 +103,8 @@ export interface GreetedConnection {
 
 interface ServerConnectionEvents {
   push: [values: RespValue[]];
+  /** The relay knows of nobody at that place. */
+  notHere: [place: string];
   /** Once, whoever ended it. */
   close: [reason: Error];
 }
@@ -337,7 +339,12 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   /** Passes a datagram on to that place, or loses it: more than a few that wait for their answers only wait for each other. */
   relay(place: string, datagram: Uint8Array): void {
     if (this.#pending.length >= MAX_RELAYED) return;
-    this.command("RELAY", place, datagram).catch(() => {}); // a loss, as any other
+    this.command("RELAY", place, datagram).then(
+      (reply) => {
+        if (reply === null) this.emit("notHere", place);
+      },
+      () => {}, // a loss, as any other
+    );
   }
 
   /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full */

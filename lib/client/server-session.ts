@@ -114,6 +114,8 @@ interface SessionEvents {
   moved: [];
   /** The server has passed a datagram on. `place`: where answers go. */
   relayed: [place: string, datagram: Buffer];
+  /** Nobody is at that place behind the relay. */
+  notHere: [place: string];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];
   /** The program at the server's address is not trusted: said once, while its words stay the same. */
@@ -647,6 +649,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   /** Before the first request on a connection: pushes come right behind an answer. */
   #listen(): void {
     this.#connection.on("push", (values) => this.#onPush(values));
+    this.#connection.on("notHere", (place) => this.emit("notHere", place));
   }
 
   #watchOver(): void {

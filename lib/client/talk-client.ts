@@ -35,6 +35,7 @@ import { checkConnectOptions } from "./connect-options.ts";
 import { ownEndpoints, reachableEndpoints, withZones } from "./endpoints.ts";
 import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
+import { HoleLifetime } from "./hole-lifetime.ts";
 import { InboundMessages } from "./inbound.ts";
 import { KnownServer } from "./known-server.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
@@ -181,7 +182,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
       this.#tell("path", { name, via, address: endpoint?.address ?? null, port: endpoint?.port ?? null });
     });
     transport.on("error", (error) => this.#fail(error));
-    const own = new OwnEndpoint(session, transport, () => this.#presence?.moved(this));
+    // A client that is not on is gone in a moment.
+    const lifetime =
+      options.register === "never" ? null : new HoleLifetime(session, () => this.#ownEndpoint.lifetimeChanged());
+    const own = new OwnEndpoint({ session, transport, lifetime, onPortChanged: () => this.#presence?.moved(this) });
     this.#ownEndpoint = own;
     transport.on("unanswered", ({ name }) => {
       const { seen } = own;
@@ -197,6 +201,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("called", (key, from) => transport.invite({ key, endpoints: withZones(from) }));
     session.on("moved", () => void own.ask());
     session.on("relayed", (place, datagram) => transport.receiveRelayed(place, datagram));
+    session.on("notHere", (place) => transport.noteNotHere(place));
     this.#rooms = new Rooms({
       name: this.name,
       source: session,

@@ -1,5 +1,7 @@
 // STUN Binding (RFC 8489): a client asks which address and port its datagrams come from. Bytes only. The request may carry a token, by
-// which the server knows whose socket it sees; the answer has XOR-MAPPED-ADDRESS and nothing else.
+// which the server knows whose socket it sees; the answer has XOR-MAPPED-ADDRESS and nothing else. With the token a client may ask for
+// a second answer after a silence: whether that still gets through says how long a NAT or a firewall keeps a way open. The first
+// answer then says that the second one will come.
 import { addressBytes, addressText, type Endpoint } from "../base/endpoint.ts";
 
 const HEAD_BYTES = 20;
@@ -16,11 +18,16 @@ const TOKEN = 0xc0_70;
 /** A longer request gets no answer: a request is bare, or has our token, and perhaps attributes of other programs. */
 const MAX_REQUEST_BYTES = 548;
 const MAX_TOKEN_BYTES = 128;
+/** As TOKEN: milliseconds until the second answer. */
+const LATE = 0xc0_71;
+const LATE_BYTES = 4;
 
 export interface BindingRequest {
   readonly transaction: Buffer;
   /** Null: a bare question. */
   readonly token: Buffer | null;
+  /** Milliseconds until a second answer; null: none is wanted. */
+  readonly lateMs: number | null;
 }
 
 /** It can be no datagram of the peer protocol: those have another second byte. */
@@ -29,9 +36,14 @@ export function isStun(datagram: Buffer): boolean {
   return (datagram[0] as number) < 4 && datagram.readUInt32BE(4) === MAGIC;
 }
 
-/** @param transaction TRANSACTION_BYTES random bytes */
-export function encodeBindingRequest(transaction: Buffer, token?: Buffer): Buffer {
-  return message(REQUEST, transaction, token === undefined ? [] : [[TOKEN, token]]);
+/**
+ * @param transaction TRANSACTION_BYTES random bytes
+ * @param lateMs of a second answer, which needs the token
+ */
+export function encodeBindingRequest(transaction: Buffer, token?: Buffer, lateMs?: number): Buffer {
+  const attributes: [number, Buffer][] = token === undefined ? [] : [[TOKEN, token]];
+  if (lateMs !== undefined) attributes.push([LATE, encodeLate(lateMs)]);
+  return message(REQUEST, transaction, attributes);
 }
 
 /** Null for anything else, and for a request with an attribute that its receiver would have to understand (section 6.3.1). */
@@ -40,20 +52,31 @@ export function decodeBindingRequest(datagram: Buffer): BindingRequest | null {
   const attributes = decode(datagram, REQUEST);
   if (attributes === null) return null;
   let token: Buffer | null = null;
+  let lateMs: number | null = null;
   for (const [type, value] of attributes) {
     if (type === TOKEN && value.length <= MAX_TOKEN_BYTES) token ??= Buffer.from(value);
+    else if (type === LATE && value.length === LATE_BYTES) lateMs ??= value.readUInt32BE();
     // RFC 5780's CHANGE-REQUEST among them: an answer never comes from elsewhere, nor goes elsewhere.
     else if (type < 0x8000) return null;
   }
-  return { transaction: Buffer.from(datagram.subarray(TRANSACTION_AT, HEAD_BYTES)), token };
+  return { transaction: Buffer.from(datagram.subarray(TRANSACTION_AT, HEAD_BYTES)), token, lateMs };
 }
 
-/** @param seen where the request came from */
-export function encodeBindingResponse(transaction: Buffer, seen: Endpoint): Buffer {
+/**
+ * @param seen where the request came from
+ * @param lateMs when a second answer follows
+ */
+export function encodeBindingResponse(transaction: Buffer, seen: Endpoint, lateMs?: number): Buffer {
   const address = masked(addressBytes(seen.address), transaction);
   const head = Buffer.from([0, address.length === 4 ? 1 : 2, 0, 0]);
   head.writeUInt16BE(seen.port ^ (MAGIC >>> 16), 2);
-  return message(SUCCESS, transaction, [[XOR_MAPPED_ADDRESS, Buffer.concat([head, address])]]);
+  const mapped: [number, Buffer] = [XOR_MAPPED_ADDRESS, Buffer.concat([head, address])];
+  return message(SUCCESS, transaction, lateMs === undefined ? [mapped] : [mapped, [LATE, encodeLate(lateMs)]]);
+}
+
+/** The answer says that another one follows. */
+export function announcesLate(response: Buffer): boolean {
+  return (decode(response, SUCCESS) ?? []).some(([type]) => type === LATE);
 }
 
 /** The address that the server saw; null when this is no answer to that request. */
@@ -99,6 +122,12 @@ function message(type: number, transaction: Buffer, attributes: readonly [type: 
   head.writeUInt32BE(MAGIC, 4);
   head.set(transaction, TRANSACTION_AT);
   return Buffer.concat([head, body]);
+}
+
+function encodeLate(ms: number): Buffer {
+  const bytes = Buffer.alloc(LATE_BYTES);
+  bytes.writeUInt32BE(ms);
+  return bytes;
 }
 
 const padded = (length: number): number => (length + 3) & ~3;

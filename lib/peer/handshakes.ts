@@ -79,8 +79,7 @@ export class Handshakes {
   /** Begins, repeats or ends our handshake, as the peer needs it. */
   drive(peer: Peer, now: number): void {
     if (peer.initiation && peer.pending === 0 && !peer.isInvited(now)) this.#fail(peer);
-    // Now there is something to say: that does not wait for the answer to a few INITs.
-    if (peer.initiation && peer.pending > 0 && peer.isInvitation) this.#end(peer);
+    if (peer.isInvitationOutdated) this.#end(peer);
     if (peer.needsHandshake(now)) this.#begin(peer, now);
     const { initiation } = peer;
     if (!initiation || now < initiation.nextAt) return;

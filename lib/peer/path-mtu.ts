@@ -30,6 +30,8 @@ export interface PayloadSize {
   onSent(payloadBytes: number): void;
   onArrived(payloadBytes: number, sentAt: number): void;
   onLost(payloadBytes: number, sentAt: number, now: number): void;
+  /** Nobody will know what became of it: a trial may be made again. */
+  onForgotten(payloadBytes: number): void;
 }
 
 /** "About half": 1200 is followed by 616, and that by 344. */
@@ -96,6 +98,10 @@ export class PathMtu implements PayloadSize {
       this.#lostSince = Math.min(this.#lostSince, sentAt);
       this.#judge(now);
     }
+  }
+
+  onForgotten(payloadBytes: number): void {
+    if (payloadBytes + OVERHEAD === this.#trial) this.#trial = 0;
   }
 
   /** The kernel does not send so large a datagram. */

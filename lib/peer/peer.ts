@@ -63,8 +63,10 @@ export class Peer {
   readonly #probes = new PathProbes();
   #invited: readonly Endpoint[] = [];
   #invitedUntil = Number.NEGATIVE_INFINITY;
-  /** One handshake for each invitation. */
-  #begunByInvitation = false;
+  /** One handshake for each invitation: it has been begun. */
+  #isInvitationMet = true;
+  /** The handshake that goes on has been begun for an invitation, and for nothing of ours. */
+  #isForInvitation = false;
   #shownPath: Path | null = null;
   #given: readonly Endpoint[] = []; // the same as the caller wrote them
   /** Of ways that have not led there, since the session that is in use. */
@@ -176,7 +178,7 @@ export class Peer {
   /** It is about to call us from there: our own handshake opens the way, for a moment. @param endpoints canonical */
   invite(endpoints: readonly Endpoint[], now: number): void {
     this.#invited = endpoints;
-    this.#begunByInvitation = false;
+    this.#isInvitationMet = false;
     this.#invitedUntil = now + INVITATION;
   }
 
@@ -185,9 +187,12 @@ export class Peer {
     return this.#outbox.pending > 0 ? this.#endpoints : this.#invited;
   }
 
-  /** Nothing of ours waits for the handshake that goes on. */
-  get isInvitation(): boolean {
-    return this.#begunByInvitation;
+  /**
+   * The handshake that goes on has been begun for an invitation, and there is something else to begin one for: a message, or another
+   * invitation. Neither waits for the answer to a few INITs.
+   */
+  get isInvitationOutdated(): boolean {
+    return this.#isForInvitation && (this.#outbox.pending > 0 || !this.#isInvitationMet);
   }
   get invitedUntil(): number {
     return this.#invitedUntil;
@@ -206,16 +211,18 @@ export class Peer {
   needsHandshake(now: number): boolean {
     if (this.#initiation) return false;
     if (this.#outbox.pending > 0) return this.#endpoints.length > 0 && this.#needsNewSession(now);
-    return this.isInvited(now) && !this.#begunByInvitation;
+    return this.isInvited(now) && !this.#isInvitationMet;
   }
 
   beginHandshake(initiation: HandshakeInitiation): void {
     this.#initiation = initiation;
-    this.#begunByInvitation = this.#outbox.pending === 0;
+    this.#isForInvitation = this.#outbox.pending === 0;
+    if (this.#isForInvitation) this.#isInvitationMet = true;
   }
 
   endHandshake(): void {
     this.#initiation = null;
+    this.#isForInvitation = false;
   }
 
   /** The session answers after all: the handshake that its silence caused would only make everything go out again. */
@@ -261,9 +268,9 @@ export class Peer {
 
   #tried(): TriedWay[] {
     return this.#ways().map((endpoint) => {
-      if (isRelayed(endpoint)) return { endpoint: null, answer: "nothing" };
       const shown = formatEndpoint(endpoint);
-      return { endpoint: shown, answer: this.#answers.get(shown) ?? "nothing" };
+      const answer = this.#answers.get(shown) ?? "nothing";
+      return { endpoint: isRelayed(endpoint) ? null : shown, answer };
     });
   }
 

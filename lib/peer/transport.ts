@@ -3,7 +3,14 @@ import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { constants } from "node:os";
 import { debuglog } from "node:util";
-import { canonicalEndpoint, type Endpoint, isRelayed, isSameEndpoint, type PathKind } from "../base/endpoint.ts";
+import {
+  canonicalEndpoint,
+  type Endpoint,
+  isRelayed,
+  isSameEndpoint,
+  type PathKind,
+  relayEndpoint,
+} from "../base/endpoint.ts";
 import { TalkError, type WayAnswer } from "../base/errors.ts";
 import { IpcError } from "../ipc/error.ts";
 import { type DatagramReceiver, DatagramSocket } from "../net/datagram-socket.ts";
@@ -253,6 +260,11 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     if (this.#isSocketClosed) return;
     this.#engine.receiveRelayed(datagram, place, now());
     this.#flushSoon();
+  }
+
+  /** The relay has not passed a datagram on: it knows of nobody at that place. That may be another matter in a moment. */
+  noteNotHere(place: string): void {
+    this.#engine.onUnreachable(relayEndpoint(place), "not-here");
   }
 
   /** The directory has the peer elsewhere now (it was restarted, or changed networks): messages that wait for it follow. */

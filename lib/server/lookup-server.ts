@@ -272,10 +272,8 @@ export class LookupServer implements AsyncDisposable {
       host: this.#acceptor.address.host,
       port: this.port,
       log: this.#settings.log,
-      onToken: (token, seen) => {
-        const place = placeOfToken(this.#tokenSecret, token);
-        if (place !== null) this.#bus.observed(place, seen);
-      },
+      placeOf: (token) => placeOfToken(this.#tokenSecret, token),
+      onSeen: (place, seen) => this.#bus.observed(place, seen),
     });
     this.#empty?.start();
   }
@@ -363,6 +361,7 @@ export class LookupServer implements AsyncDisposable {
       tokenSecret: this.#tokenSecret.toString("base64"),
       munge: this.#munge,
       relayRate: this.#settings.relay ? this.#settings.relayRate : 0,
+      workers: Math.max(1, this.#settings.workers),
       isPrivate: this.#settings.private,
       tls: this.#tls === null ? null : { cert: this.#tls.cert, key: this.#tls.key },
       json,

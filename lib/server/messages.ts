@@ -44,6 +44,8 @@ export interface WorkerConfig {
   readonly munge: boolean;
   /** Bytes a second that each client may have passed on to others; 0: none. */
   readonly relayRate: number;
+  /** Of the server. */
+  readonly workers: number;
   /** Other hosts read the directory only while they are on themselves. */
   readonly isPrivate: boolean;
   /** On which the server listens. */
@@ -184,6 +186,8 @@ export type ToPrimary =
   /** The directory's new objects are open. */
   | { type: "reopened" }
   | { type: "closed"; origin: Origin }
+  /** A client begins or ends to have datagrams passed on at this worker. `client`: see RelayMeter */
+  | { type: "relay-use"; client: string; isUsing: boolean }
   | { type: "events"; events: readonly DirectoryEvent[] }
   /** Interests (names, rooms, everybody) that its clients have begun or ended to watch. Answered by "interest-known". */
   | ({ type: "interest" } & InterestChange)
@@ -228,6 +232,8 @@ export type ToWorker =
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
   | RelayedDatagram
+  /** So many workers divide that client's share of the relay. */
+  | { type: "relay-users"; client: string; workers: number }
   /** The server has seen a client's chat socket there. */
   | { type: "observed"; to: ConnectionPlace; address: string; port: number }
   /** So many messages wait for a name: the client that is on under it gets the push `mail`. */

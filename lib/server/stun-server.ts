@@ -1,8 +1,10 @@
 // Answers STUN Binding requests at the UDP port that has the TCP port's number, so that clients learn how their chat sockets look
-// from here. A socket for each address: the answer has to come from the address that was asked. Runs in the primary.
+// from here. A socket for each address: the answer has to come from the address that was asked. A client of this server may ask for a
+// second answer after a silence, and learns so how long the ways to it stay open. Runs in the primary.
 
 import type { Endpoint } from "../base/endpoint.ts";
 import { isLoopback } from "../base/server-address.ts";
+import type { ConnectionPlace } from "../directory/directory.ts";
 import { DatagramSocket } from "../net/datagram-socket.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
 import { decodeBindingRequest, encodeBindingResponse } from "../net/stun.ts";
@@ -11,20 +13,27 @@ import type { Log } from "./log.ts";
 /** Answers a second, and at once after a pause: 10,000 clients that ask every 20 s. Each is at most 24 bytes longer than its question. */
 const ANSWERS_PER_SECOND = 1_000;
 const BUFFER_BYTES = 256 * 1024;
+/** Second answers that wait, one for each connection: 10,000 clients measure for some minutes after they have come. */
+const MAX_LATE = 10_000;
+/** Milliseconds: longer than the longest silence that a client tries. */
+const MAX_LATE_MS = 300_000;
 
 export interface StunServerParts {
   /** Where the server listens. */
   readonly host: string;
   readonly port: number;
   readonly log: Log;
-  /** A request with a token came from there. */
-  readonly onToken: (token: Buffer, seen: Endpoint) => void;
+  /** Whose token it is; null: none of this server's. */
+  readonly placeOf: (token: Buffer) => ConnectionPlace | null;
+  /** The chat socket of that client is seen there. */
+  readonly onSeen: (place: ConnectionPlace, seen: Endpoint) => void;
 }
 
 export class StunServer {
   readonly #parts: StunServerParts;
   readonly #sockets = new Map<string, DatagramSocket>();
   readonly #watch: Disposable | null;
+  readonly #late = new Map<string, NodeJS.Timeout>(); // by the connection's place
   #allowance = ANSWERS_PER_SECOND;
   #at = performance.now();
   #hasFailed = false;
@@ -37,6 +46,8 @@ export class StunServer {
 
   close(): void {
     this.#watch?.[Symbol.dispose]();
+    for (const timer of this.#late.values()) clearTimeout(timer);
+    this.#late.clear();
     for (const socket of this.#sockets.values()) socket.close();
     this.#sockets.clear();
   }
@@ -72,8 +83,31 @@ export class StunServer {
   #answer(socket: DatagramSocket, datagram: Buffer, seen: Endpoint): void {
     const request = decodeBindingRequest(datagram);
     if (request === null || seen.port === 0 || !this.#take()) return;
-    socket.send(encodeBindingResponse(request.transaction, seen), seen.address, seen.port);
-    if (request.token !== null && !isLoopback(seen.address)) this.#parts.onToken(request.token, seen);
+    const { transaction, token, lateMs } = request;
+    const place = token === null ? null : this.#parts.placeOf(token);
+    const isLate = place !== null && lateMs !== null && this.#answerLate(socket, place, transaction, seen, lateMs);
+    socket.send(encodeBindingResponse(transaction, seen, isLate ? lateMs : undefined), seen.address, seen.port);
+    // A socket that measures is not the one that others are to reach.
+    if (place !== null && lateMs === null && !isLoopback(seen.address)) this.#parts.onSeen(place, seen);
+  }
+
+  /** @returns whether there will be a second answer; it takes the place of an earlier one of the same connection */
+  #answerLate(
+    socket: DatagramSocket,
+    { worker, connection }: ConnectionPlace,
+    transaction: Buffer,
+    seen: Endpoint,
+    lateMs: number,
+  ): boolean {
+    const key = `${worker}.${connection}`;
+    if (lateMs > MAX_LATE_MS || (this.#late.size >= MAX_LATE && !this.#late.has(key)) || !this.#take()) return false;
+    clearTimeout(this.#late.get(key));
+    const answer = (): void => {
+      this.#late.delete(key);
+      socket.send(encodeBindingResponse(transaction, seen), seen.address, seen.port);
+    };
+    this.#late.set(key, setTimeout(answer, lateMs).unref());
+    return true;
   }
 
   #take(): boolean {

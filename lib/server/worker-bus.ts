@@ -18,6 +18,7 @@ import type {
 } from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
+import { RelayUsers } from "./relay-users.ts";
 
 /** A worker, as the primary sees it. */
 export interface WorkerHandle {
@@ -77,6 +78,9 @@ export class WorkerBus {
   readonly #asked = new Map<number, (answer: never) => void>();
   readonly #interests = new InterestIndex();
   #lastQuestion = 0;
+  readonly #relayUsers = new RelayUsers((id, client, workers) => {
+    this.#workers.get(id)?.worker.send({ type: "relay-users", client, workers });
+  });
   /** Events passed on, one for each worker that got it. */
   relayed = 0;
 
@@ -132,6 +136,7 @@ export class WorkerBus {
     this.#workers.get(id)?.onReopened?.();
     this.#interests.forget(id);
     if (this.#workers.delete(id)) this.#sendLiveWorkers();
+    this.#relayUsers.workerDied(id);
   }
 
   /** Gives a connection to a worker. */
@@ -194,6 +199,9 @@ export class WorkerBus {
       case "knock":
       case "relay":
         this.#sendTo(message.to, message);
+        break;
+      case "relay-use":
+        this.#relayUsers.change(id, message.client, message.isUsing);
         break;
       case "replaced":
         this.#sendTo(message.to, { type: "replaced", to: message.to });

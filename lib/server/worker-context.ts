@@ -105,11 +105,19 @@ export class WorkerContext implements WorkerContextParts {
     this.rooms = new AccountSums(parts.config.limits.roomsPerAccount);
     this.waiting = new AccountSums(parts.config.limits.unsentBytesPerAccount);
     this.longReplies = new LongReplies(parts.config.limits);
-    this.relays = parts.config.relayRate === 0 ? null : new RelayMeter(parts.config.relayRate);
+    this.relays = parts.config.relayRate === 0 ? null : this.#newMeter(parts);
     this.log = parts.log;
     this.rareLog = new RareLog(parts.log);
     this.send = parts.send;
     this.sign = parts.sign;
+  }
+
+  #newMeter({ config, send }: WorkerContextParts): RelayMeter {
+    return new RelayMeter({
+      bytesPerSecond: config.relayRate,
+      workers: config.workers,
+      onUse: (client, isUsing) => void send({ type: "relay-use", client, isUsing }),
+    });
   }
 
   newNonce(): string {

@@ -122,6 +122,9 @@ export class Worker {
       case "relay":
         context.deliverRelayed(message.to, message.from, Buffer.from(message.bytes, "base64"));
         break;
+      case "relay-users":
+        context.relays?.setUsers(message.client, message.workers);
+        break;
       case "mail":
         this.#mail(message.to, message.count);
         break;

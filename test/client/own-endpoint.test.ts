@@ -1,5 +1,5 @@
 // When a client asks how its socket looks from the server, and when it takes another port: with answers that the test gives.
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Endpoint } from "../../lib/base/endpoint.ts";
 import { OwnEndpoint } from "../../lib/client/own-endpoint.ts";
 
@@ -37,8 +37,14 @@ function client(answers: readonly (string | null)[], { isServerThere = true, isP
       return !isPortFixed;
     },
   };
-  const own = new OwnEndpoint(session, transport, () => said.push("shown"));
-  return { own, said };
+  const lifetime = {
+    openMs: 0,
+    closedMs: null as number | null,
+    measure: async () => void said.push("measured"),
+    close: () => {},
+  };
+  const own = new OwnEndpoint({ session, transport, lifetime, onPortChanged: () => void said.push("shown") });
+  return { own, said, lifetime };
 }
 const asked = (port: number, times: number): string[] => Array(times).fill(`asked from ${port}`);
 
@@ -48,7 +54,9 @@ describe("a client whose questions stay without an answer", () => {
     await own.ask();
     await own.ask();
     own.close();
-    expect(said).toEqual([...asked(4000, 4), "count", "registered 4001", "shown", ...asked(4001, 1)]);
+    const first = [...asked(4000, 1), "measured"];
+    const change = ["count", "registered 4001", "shown"];
+    expect(said).toEqual([...first, ...asked(4000, 3), ...change, ...asked(4001, 1), "measured"]);
     expect(own.seen).toEqual({ address: "203.0.113.9", port: 4001 });
   });
 
@@ -57,7 +65,7 @@ describe("a client whose questions stay without an answer", () => {
     await own.ask();
     await own.ask();
     own.close();
-    expect(said).toEqual(asked(4000, 6));
+    expect(said).toEqual([...asked(4000, 3), "measured", ...asked(4000, 3), "measured"]);
   });
 
   it("keeps its port while the server does not answer over TCP either, or when the user has chosen the port", async () => {
@@ -78,5 +86,57 @@ describe("a client whose questions stay without an answer", () => {
     await own.ask();
     own.close();
     expect(said.slice(9)).toEqual([...asked(4001, 3), "count", "registered 4002", "shown", ...asked(4002, 1)]);
+  });
+});
+
+describe("a client behind a NAT", () => {
+  it("asks again before the way closes, as it was measured, and measures anew when its mapping is another one", async () => {
+    vi.useFakeTimers();
+    try {
+      const { own, said, lifetime } = client([
+        "203.0.113.9",
+        "203.0.113.9",
+        "203.0.113.9",
+        "203.0.113.10",
+        "203.0.113.10",
+      ]);
+      const asksWithin = async (ms: number): Promise<string[]> => {
+        const before = said.length;
+        await vi.advanceTimersByTimeAsync(ms);
+        return said.slice(before);
+      };
+      await own.ask();
+      expect(said).toEqual([...asked(4000, 1), "measured"]);
+      expect(await asksWithin(19_999)).toEqual([]);
+      expect(await asksWithin(1)).toEqual(asked(4000, 1));
+      lifetime.openMs = 100_000;
+      own.lifetimeChanged();
+      expect(await asksWithin(79_999)).toEqual([]);
+      expect(await asksWithin(1)).toEqual(asked(4000, 1));
+      Object.assign(lifetime, { openMs: 0, closedMs: 7_000 });
+      own.lifetimeChanged();
+      expect(await asksWithin(5_000)).toEqual([...asked(4000, 1), "measured"]);
+      own.close();
+      expect(await asksWithin(600_000)).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("without a NAT asks again only where ways close", async () => {
+    vi.useFakeTimers();
+    try {
+      const { own, said, lifetime } = client(Array(4).fill("10.0.0.5"));
+      await own.ask();
+      await vi.advanceTimersByTimeAsync(600_000);
+      expect(said).toEqual([...asked(4000, 1), "measured"]);
+      Object.assign(lifetime, { openMs: 50_000, closedMs: 100_000 });
+      own.lifetimeChanged();
+      await vi.advanceTimersByTimeAsync(40_000);
+      expect(said.slice(2)).toEqual(asked(4000, 1));
+      own.close();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

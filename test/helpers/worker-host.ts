@@ -75,6 +75,7 @@ export class WorkerHost implements AsyncDisposable {
       tokenSecret: Buffer.alloc(32, 2).toString("base64"),
       munge: false,
       relayRate: 256 * 1024,
+      workers: 1,
       isPrivate: false,
       tls: null,
       json: false,

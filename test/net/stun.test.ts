@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DatagramSocket } from "../../lib/net/datagram-socket.ts";
 import {
+  announcesLate,
   decodeBindingRequest,
   decodeBindingResponse,
   encodeBindingRequest,
@@ -12,7 +13,9 @@ import {
   TRANSACTION_BYTES,
 } from "../../lib/net/stun.ts";
 import { Knocks } from "../../lib/peer/knocks.ts";
+import { silentLog } from "../../lib/server/log.ts";
 import { observationToken, placeOfToken } from "../../lib/server/observation-token.ts";
+import { StunServer } from "../../lib/server/stun-server.ts";
 import { encodeInit } from "../../lib/wire/datagram.ts";
 import { ServerProcess, until } from "../helpers/lookup-server.ts";
 
@@ -22,9 +25,15 @@ describe("a Binding request", () => {
   it("is the RFC's 20 bytes, or holds our token, and nothing that has to be understood", () => {
     const bare = encodeBindingRequest(transaction);
     expect(bare.toString("hex")).toBe("000100002112a442b7e7a701bc34d686fa87dfae");
-    expect(decodeBindingRequest(bare)).toEqual({ transaction, token: null });
+    expect(decodeBindingRequest(bare)).toEqual({ transaction, token: null, lateMs: null });
     const token = randomBytes(28);
-    expect(decodeBindingRequest(encodeBindingRequest(transaction, token))).toEqual({ transaction, token });
+    expect(decodeBindingRequest(encodeBindingRequest(transaction, token))).toEqual({
+      transaction,
+      token,
+      lateMs: null,
+    });
+    const late = decodeBindingRequest(encodeBindingRequest(transaction, token, 28_000));
+    expect(late).toEqual({ transaction, token, lateMs: 28_000 });
     // CHANGE-REQUEST (RFC 5780) asks for an answer from elsewhere: a reflector.
     const change = Buffer.concat([bare, Buffer.from("0003000400000006", "hex")]);
     change.writeUInt16BE(8, 2);
@@ -90,6 +99,56 @@ describe("a knock", () => {
     let admitted = 0;
     for (let i = 0; i < 1_000; i++) admitted += knocks.admit([{ address: "198.51.100.1", port: 1 + i }], 36_002).length;
     expect(admitted).toBeLessThanOrEqual(20); // twice ten
+  });
+
+  it("goes to sixteen endpoints of one address in that time, whoever calls", () => {
+    const knocks = new Knocks();
+    const ports = (address: string, from: number) => [0, 1, 2, 3].map((i) => ({ address, port: from + i }));
+    let admitted = 0;
+    for (let second = 0; second < 20; second++) {
+      admitted += knocks.admit(ports("198.51.100.1", 1 + 4 * second), 1_000 * second).length;
+    }
+    expect(admitted).toBe(16);
+    expect(knocks.admit(ports("198.51.100.2", 1), 20_000)).toHaveLength(4);
+    expect(knocks.admit(ports("198.51.100.1", 100), 36_500)).toHaveLength(4);
+  });
+});
+
+describe("a second answer", () => {
+  it("comes after the silence that a client of the server asks for, and to nobody else", async () => {
+    const answers: { readonly isOwn: boolean; readonly isFirst: boolean }[] = [];
+    const [own, foreign] = [randomBytes(TRANSACTION_BYTES), randomBytes(TRANSACTION_BYTES)];
+    const ignored = { onRead: () => {}, onError: () => {} };
+    const socket = new DatagramSocket("127.0.0.1", 0, 65_536, {
+      ...ignored,
+      onDatagram: (datagram) => {
+        const isOwn = decodeBindingResponse(datagram, own) !== null;
+        answers.push({ isOwn, isFirst: announcesLate(datagram) });
+      },
+    });
+    const free = new DatagramSocket("127.0.0.1", 0, 65_536, { ...ignored, onDatagram: () => {} });
+    free.close();
+    const token = randomBytes(28);
+    const place = { worker: 1, connection: 2 };
+    const server = new StunServer({
+      ...{ host: "127.0.0.1", port: free.port, log: silentLog },
+      placeOf: (one) => (one.equals(token) ? place : null),
+      onSeen: () => {},
+    });
+    try {
+      socket.send(encodeBindingRequest(foreign, randomBytes(28), 1), "127.0.0.1", free.port);
+      await until("the only answer", () => answers.length === 1);
+      socket.send(encodeBindingRequest(own, token, 50), "127.0.0.1", free.port);
+      await until("both answers", () => answers.length === 3);
+      expect(answers).toEqual([
+        { isOwn: false, isFirst: false },
+        { isOwn: true, isFirst: true },
+        { isOwn: true, isFirst: false },
+      ]);
+    } finally {
+      server.close();
+      socket.close();
+    }
   });
 });
 

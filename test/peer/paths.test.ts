@@ -1,6 +1,7 @@
 // Which way a conversation goes: directly where that is possible, over the relay where it is not.
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
+import { type Endpoint, relayEndpoint } from "../../lib/base/endpoint.ts";
 import { DIRECT_REST, MAX_DIRECT_REST, RELAY_AFTER } from "../../lib/peer/limits.ts";
 import { COOKIE_BYTES, encodeCookieReply, senderIndex } from "../../lib/wire/datagram.ts";
 import { PeerWorld, type Program } from "../helpers/peer-world.ts";
@@ -227,6 +228,21 @@ describe("a program behind a NAT or a stateful firewall", () => {
     expect(world.captured.map(({ to }) => to)).toEqual([victim, victim, victim]);
   });
 
+  it("sends three INITs to each place that it is told one after the other, and its own message at once", () => {
+    const { world, alice, bob } = pair();
+    const [first, second] = [9, 10].map((n) => ({ address: `203.0.113.${n}`, port: 53 })) as [Endpoint, Endpoint];
+    const caller = { key: alice.identity.publicKey, endpoints: [first] };
+    world.capture = true;
+    bob.engine.invite(caller, [first], world.now);
+    world.run(200);
+    bob.engine.invite(caller, [second], world.now);
+    world.run(200);
+    expect(world.captured.map(({ to }) => to)).toEqual([first, first, first, second, second, second]);
+    bob.engine.invite(caller, [{ address: "203.0.113.11", port: 53 }], world.now);
+    const sent = bob.send(alice);
+    expect(world.run(50, () => sent.outcome === null)).toBe(true);
+  });
+
   it("has its own message sent at once, though it was told of a call", () => {
     const { world, alice, bob } = pair();
     bob.engine.invite(
@@ -237,5 +253,27 @@ describe("a program behind a NAT or a stateful firewall", () => {
     world.run(100);
     const sent = bob.send(alice);
     expect(world.run(50, () => sent.outcome === null)).toBe(true);
+  });
+});
+
+describe("a message that nobody answers", () => {
+  it.each([
+    ["has not answered", () => {}, "over the relay: no answer"],
+    [
+      "has nobody of that name",
+      (from: Program) => {
+        const { address, port } = relayEndpoint("bob");
+        from.engine.onUnreachable({ address, port }, "not-here");
+      },
+      "over the relay: the server says that it is not there",
+    ],
+  ] as const)("says that the relay %s", (_, happens, words) => {
+    const { world, alice, bob } = pair();
+    bob.isSuspended = true;
+    const sent = alice.send(bob, 20, 1_000);
+    world.run(RELAY_AFTER + 10);
+    happens(alice);
+    world.run(2_000);
+    expect(sent.outcome?.message).toContain(`:${bob.address.port}: no answer; ${words})`);
   });
 });

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RelayMeter } from "../../lib/server/relay-meter.ts";
+import { RelayUsers } from "../../lib/server/relay-users.ts";
 import { MAX_DATAGRAM_BYTES } from "../../lib/wire/datagram.ts";
 import { type Client, LocalServer, newKeys, ServerProcess, until } from "../helpers/lookup-server.ts";
 
@@ -148,9 +149,57 @@ describe("a relay", () => {
   });
 });
 
+const alone = (bytesPerSecond: number): RelayMeter => new RelayMeter({ bytesPerSecond, workers: 1, onUse: () => {} });
+
 describe("a client's share of the relay", () => {
+  it("is one, at however many workers it has connections, and is whole again when it uses only one", async () => {
+    const told: string[] = [];
+    const meters: RelayMeter[] = [];
+    const users = new RelayUsers((worker, client, workers) => {
+      told.push(`${worker}: ${workers}`);
+      meters[worker]?.setUsers(client, workers);
+    });
+    for (const id of [0, 1]) {
+      const onUse = (client: string, isUsing: boolean) => users.change(id, client, isUsing);
+      meters.push(new RelayMeter({ bytesPerSecond: 20_000, workers: 2, onUse }));
+    }
+    const passed = [0, 0];
+    const offer = (id: number): void =>
+      void meters[id]?.offer("greedy", 1_000, () => {
+        passed[id] = (passed[id] ?? 0) + 1;
+      });
+    for (let i = 0; i < 70; i++) for (const id of [0, 1]) offer(id); // the bursts, and some that wait
+    expect(told).toEqual(["0: 2", "1: 2"]);
+    const before = [...passed];
+    const start = performance.now();
+    await until("more of both", () => passed.every((count, id) => count >= (before[id] ?? 0) + 4));
+    // 4,000 bytes at half of 20 kB/s, less a datagram that was nearly due.
+    expect(performance.now() - start).toBeGreaterThan(250);
+    await until("the second worker to be left alone", () => {
+      offer(0);
+      return told.length === 3;
+    });
+    expect(told[2]).toBe("0: 1");
+  });
+
+  it("is not divided with a worker that has died", () => {
+    const told: string[] = [];
+    const users = new RelayUsers((...words) => told.push(words.join(" ")));
+    for (const worker of [1, 2, 3]) users.change(worker, "carol", true);
+    users.change(3, "carol", true);
+    users.workerDied(2);
+    users.workerDied(2);
+    users.change(1, "carol", false);
+    expect(told).toEqual([
+      ...["1 carol 2", "2 carol 2"],
+      ...["1 carol 3", "2 carol 3", "3 carol 3"],
+      ...["1 carol 2", "3 carol 2"],
+      "3 carol 1",
+    ]);
+  });
+
   it("is a burst, then its rate, a queue of bounded length, and loss beyond; others are not held up", async () => {
-    const meter = new RelayMeter(100_000);
+    const meter = alone(100_000);
     const passed = { greedy: 0, modest: 0 };
     let [taken, lost] = [0, 0];
     for (let i = 0; i < 400; i++) {
@@ -167,7 +216,7 @@ describe("a client's share of the relay", () => {
   });
 
   it("is remembered while its datagrams wait, however many other clients come", async () => {
-    const meter = new RelayMeter(1_000);
+    const meter = alone(1_000);
     const passed: string[] = [];
     const offer = (bytes: number, which: string) => meter.offer("first", bytes, () => passed.push(which));
     expect(offer(64 * 1024, "burst")).toBe(true);

@@ -35,6 +35,8 @@ export interface Packet {
 export interface PacketOwner<P extends Packet> {
   onArrived(packet: P): void;
   onLost(packet: P, now: number): void;
+  /** Neither will be known of it. */
+  onForgotten(packet: P): void;
 }
 
 export class LossDetector<P extends Packet> {
@@ -121,7 +123,10 @@ export class LossDetector<P extends Packet> {
 
   /** Nothing is waited for any more: neither arrival nor loss of these matters. */
   forget(): void {
-    for (const packet of this.#packets) this.#congestion.onForgotten(packet.bytes);
+    for (const packet of this.#packets) {
+      this.#congestion.onForgotten(packet.bytes);
+      this.#owner.onForgotten(packet);
+    }
     this.#packets.length = 0;
     this.#lossTime = Number.POSITIVE_INFINITY;
     this.#probes = 0;

@@ -159,6 +159,7 @@ export class Outbox<Tag = undefined> {
    * @param receiver stream id of the other end
    */
   attach(roundTripMs: number, receiver: string): void {
+    this.#detector.forget();
     this.#detector = this.#newDetector(roundTripMs);
     this.#lost = [];
     this.#receiver = receiver;
@@ -336,7 +337,11 @@ export class Outbox<Tag = undefined> {
 
   #newDetector(roundTripMs: number): LossDetector<SentPacket<Tag>> {
     return new LossDetector<SentPacket<Tag>>(
-      { onArrived: (packet) => this.#onArrived(packet), onLost: (packet, now) => this.#onLost(packet, now) },
+      {
+        onArrived: (packet) => this.#onArrived(packet),
+        onLost: (packet, now) => this.#onLost(packet, now),
+        onForgotten: ({ size, bytes }) => size?.onForgotten(bytes),
+      },
       roundTripMs,
     );
   }

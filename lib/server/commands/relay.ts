@@ -23,7 +23,7 @@ export const relay: Handler = (context, connection, [name = ""], out, request) =
   const answer = (to: Callee | null): "OK" | null => {
     if (to === null) return null;
     const pass = () => context.passOn({ to, from, bytes: datagram });
-    if (relays.offer(accountOf(connection), datagram.length, pass)) return "OK";
+    if (relays.offer(accountOf(context.config.id, connection), datagram.length, pass)) return "OK";
     throw new CommandError("TOOMANY more than this client's share of the relay");
   };
   const found = callee(context, name);
@@ -63,7 +63,7 @@ function placeOf(context: WorkerContext, { id, client, claimed }: Connection): s
 }
 
 /** All users of a forwarder have its address. */
-function accountOf({ id, origin }: Connection): string {
+function accountOf(worker: number, { id, origin }: Connection): string {
   const { address } = origin;
-  return address !== null && isLoopback(address) ? `connection ${id}` : boundKey(origin);
+  return address !== null && isLoopback(address) ? `connection ${worker}.${id}` : boundKey(origin);
 }

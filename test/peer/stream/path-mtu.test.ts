@@ -2,7 +2,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PathMtu, SIZES } from "../../../lib/peer/path-mtu.ts";
+import { Outbox } from "../../../lib/peer/stream/outbox.ts";
 import { MAX_DATAGRAM_BYTES } from "../../../lib/wire/datagram.ts";
+import { FrameWriter } from "../../../lib/wire/datagram-frames.ts";
 import { type Fate, World } from "../../helpers/reliability-world.ts";
 
 /** Of a datagram beside its payload. */
@@ -35,6 +37,41 @@ describe("the size of a path", () => {
     const arrived = walk(mtu, size, 1000, 400);
     expect(arrived.length).toBeGreaterThanOrEqual(993); // the pauses between tries double from one second on
     expect(mtu.datagramBytes).toBe(size);
+  });
+
+  it("is tried again when nobody hears any more what became of a try", () => {
+    const mtu = new PathMtu();
+    walk(mtu, 616, 40);
+    const now = 5_000;
+    const trial = mtu.limit(now);
+    mtu.onSent(trial);
+    expect(mtu.limit(now)).toBeLessThan(trial);
+    mtu.onForgotten(SMALL);
+    expect(mtu.limit(now)).toBeLessThan(trial);
+    mtu.onForgotten(trial);
+    expect(mtu.limit(now)).toBe(trial);
+  });
+
+  it.each([
+    ["its message is given up", (outbox: Outbox<string>) => outbox.cancel(1)],
+    ["another session begins", (outbox: Outbox<string>) => outbox.attach(0, "another stream")],
+  ])("hears of a datagram that nothing is known of, since %s", (_, happens) => {
+    const forgotten: number[] = [];
+    const size = {
+      ...{ limit: () => 1_168, shrunk: () => 1_168, onSent() {}, onArrived() {}, onLost() {} },
+      onForgotten: (bytes: number) => void forgotten.push(bytes),
+    };
+    const outbox = new Outbox<string>(
+      () => {},
+      (body) => body,
+    );
+    outbox.attach(0, "a stream");
+    outbox.enqueue(Buffer.from("a text"), "tag");
+    const writer = new FrameWriter(Buffer.alloc(MAX_DATAGRAM_BYTES));
+    writer.reset();
+    expect(outbox.fill(writer, 0, 0, size)).toBe(true);
+    happens(outbox);
+    expect(forgotten).toEqual([writer.length]);
   });
 
   it("is not blamed when small datagrams are lost as well", () => {
