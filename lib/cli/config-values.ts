@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
-import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, formatServerList, parseServerAddress, parseServerList } from "../base/server-address.ts";
 import { checkSocketPath } from "../base/socket-path.ts";
 import type { Accept } from "../client/types.ts";
 import { bytesOf } from "./byte-size.ts";
@@ -59,8 +59,11 @@ export function command(raw: unknown, origin: Origin): readonly string[] {
   return [isPath ? path(program, origin) : program, ...words];
 }
 
-export function server(raw: unknown, origin: Origin): string {
-  return formatServerAddress(parseServerAddress(text(raw, origin), origin));
+/** Servers in the order in which they are tried: "A,B,C", in TOML a list too. */
+export function servers(raw: unknown, origin: Origin): string {
+  const list: unknown = Array.isArray(raw) ? raw : [raw];
+  const words = (list as unknown[]).map((word) => text(word, origin));
+  return formatServerList(parseServerList(words, origin));
 }
 
 export function listen(raw: unknown, origin: Origin): string {

@@ -21,7 +21,7 @@ import {
   type Origin,
   oneOf,
   path,
-  server,
+  servers,
   size,
   socketPath,
   timeFormat,
@@ -45,7 +45,7 @@ const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
 
 const CLIENT_SETTINGS = {
-  server: { env: "SERVER", key: "server", read: server, fallback: DEFAULT_SERVER },
+  server: { env: "SERVER", key: "server", read: servers, fallback: DEFAULT_SERVER },
   name: { env: "NAME", key: "name", read: name, fallback: null },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
@@ -109,7 +109,7 @@ export interface SettingOrigin {
 }
 
 export interface Config extends Values<typeof CLIENT_SETTINGS> {
-  /** "HOST:PORT" */
+  /** "HOST:PORT", or several with commas between. */
   readonly server: string;
   /** False while the server is the built-in default: only then a server may be started in the background. */
   readonly serverConfigured: boolean;

@@ -121,7 +121,6 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
   readonly #watchdog: NodeJS.Timeout;
   #closed: Error | undefined;
   #isGreeted = false;
-  /** It was given up because no answer came. */
   #isExpired = false;
   #roundTripMs: number | null = null;
 
@@ -249,6 +248,11 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
 
   get closed(): boolean {
     return this.#closed !== undefined;
+  }
+
+  /** It was given up because no answer came in time. */
+  get isExpired(): boolean {
+    return this.#isExpired;
   }
 
   /** Milliseconds from a request to its reply, smoothed; null before the first reply. */
