@@ -23,6 +23,7 @@ async function makeWorld(
       capacity,
       nameLimit,
       server: "s1",
+      directoryId: "d1",
       realm: "",
       port: 1,
       listener: 0,
