@@ -61,6 +61,37 @@ export function formatServerAddress({ host, port }: ServerAddress): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Servers of one list, at most: each that does not answer costs a client seconds. */
+export const MAX_SERVERS = 8;
+
+/**
+ * Reads servers, as text with commas between, in the order in which they are tried. One that stands there twice counts once.
+ * @param where as for parseServerAddress()
+ * @throws TalkError usage
+ */
+export function parseServerList(list: string | readonly string[], where = "server"): ServerAddress[] {
+  const text = typeof list === "string" ? list : list.join(",");
+  const found = new Map<string, ServerAddress>();
+  for (const one of text.split(",")) {
+    if (one === "" && text !== "") throw bad(where, text, "a server is missing between, before or after its commas");
+    const address = parseServerAddress(one, where);
+    found.set(formatServerAddress(address), address);
+  }
+  if (found.size > MAX_SERVERS)
+    throw bad(where, text, `these are ${found.size} servers, and ${MAX_SERVERS} is the most`);
+  return [...found.values()];
+}
+
+/** The inverse: "A,B,C". */
+export const formatServerList = (servers: readonly ServerAddress[]): string =>
+  servers.map(formatServerAddress).join(",");
+
+/** Whether a server stands in both lists, in any spelling. */
+export function haveServerInCommon(one: string, other: string): boolean {
+  const others = new Set(other.split(",").map(canonicalServer));
+  return one.split(",").some((server) => others.has(canonicalServer(server)));
+}
+
 /** True for addresses that never leave this machine, for which plain TCP is good enough. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (net.isIPv4(host) && host.startsWith("127."));

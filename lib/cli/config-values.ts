@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { TalkError } from "../base/errors.ts";
 import { ownHome } from "../base/files.ts";
-import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, formatServerList, parseServerAddress, parseServerList } from "../base/server-address.ts";
 import { checkSocketPath } from "../base/socket-path.ts";
 import type { Accept } from "../client/types.ts";
 import { bytesOf } from "./byte-size.ts";
@@ -19,6 +19,12 @@ function bad(origin: Origin, raw: unknown, expected: string): TalkError {
 export function text(raw: unknown, origin: Origin): string {
   if (typeof raw !== "string" || raw === "") throw bad(origin, raw, "text");
   return raw;
+}
+
+/** Where a directory is that servers share. What stands behind the scheme is read when it is used. */
+export function directoryAddress(raw: unknown, origin: Origin): `etcd://${string}` {
+  if (typeof raw === "string" && raw.startsWith("etcd://")) return raw as `etcd://${string}`;
+  throw bad(origin, raw, "etcd://HOST:PORT[,…]/PREFIX");
 }
 
 /** A user's name; whether it is one is not for the settings to say, but how much it is text. */
@@ -59,8 +65,11 @@ export function command(raw: unknown, origin: Origin): readonly string[] {
   return [isPath ? path(program, origin) : program, ...words];
 }
 
-export function server(raw: unknown, origin: Origin): string {
-  return formatServerAddress(parseServerAddress(text(raw, origin), origin));
+/** Servers in the order in which they are tried: "A,B,C", in TOML a list too. */
+export function servers(raw: unknown, origin: Origin): string {
+  const list: unknown = Array.isArray(raw) ? raw : [raw];
+  const words = (list as unknown[]).map((word) => text(word, origin));
+  return formatServerList(parseServerList(words, origin));
 }
 
 export function listen(raw: unknown, origin: Origin): string {

@@ -12,6 +12,7 @@ import {
   type BellPolicy,
   boolean,
   command,
+  directoryAddress,
   duration,
   fileMode,
   integer,
@@ -21,9 +22,10 @@ import {
   type Origin,
   oneOf,
   path,
-  server,
+  servers,
   size,
   socketPath,
+  text,
   timeFormat,
   WEEK_S,
   YEAR_S,
@@ -45,7 +47,7 @@ const MAX_WORKERS = 64;
 const MAX_CAPACITY = 1_048_576;
 
 const CLIENT_SETTINGS = {
-  server: { env: "SERVER", key: "server", read: server, fallback: DEFAULT_SERVER },
+  server: { env: "SERVER", key: "server", read: servers, fallback: DEFAULT_SERVER },
   name: { env: "NAME", key: "name", read: name, fallback: null },
   stateDir: { env: "STATE_DIR", key: "state-dir", read: path, fallback: null },
   port: { env: "PORT", key: "port", read: integer(0, 65_535), fallback: 0 },
@@ -90,6 +92,11 @@ const SERVE_SETTINGS = {
   relayRate: { env: "RELAY_RATE", key: "relay-rate", read: size, fallback: 256 * 1024 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
   private: { env: "PRIVATE", key: "private", read: boolean, fallback: false },
+  directory: { env: "DIRECTORY", key: "directory", read: directoryAddress, fallback: null },
+  directoryCa: { env: "DIRECTORY_CA", key: "directory-ca", read: path, fallback: null },
+  directoryCert: { env: "DIRECTORY_CERT", key: "directory-cert", read: path, fallback: null },
+  directoryKey: { env: "DIRECTORY_KEY", key: "directory-key", read: path, fallback: null },
+  realm: { env: "REALM", key: "realm", read: text, fallback: null },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 
@@ -109,7 +116,7 @@ export interface SettingOrigin {
 }
 
 export interface Config extends Values<typeof CLIENT_SETTINGS> {
-  /** "HOST:PORT" */
+  /** "HOST:PORT", or several with commas between. */
   readonly server: string;
   /** False while the server is the built-in default: only then a server may be started in the background. */
   readonly serverConfigured: boolean;

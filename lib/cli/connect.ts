@@ -51,7 +51,8 @@ export function keepHistory(
   return { days: historyDays, onFailure: ({ message }) => tell(`what is said is not kept in the history: ${message}`) };
 }
 
-const DIRECTORY_TIMEOUT_MS = 5_000; // to connect and to be greeted; a server that is there takes milliseconds
+/** For each server, to connect and to be greeted; one that is there takes milliseconds. */
+const DIRECTORY_TIMEOUT_MS = 5_000;
 
 /**
  * A server at the default address ends when no user is on; users need not know of it. So if no server listens there,
@@ -66,7 +67,8 @@ export function nobodyOn({ serverConfigured }: Config, error: unknown): unknown 
 export async function withDirectory<T>(config: Config, use: (directory: DirectoryReader) => Promise<T>): Promise<T> {
   const { openDirectory } = await import("../client/directory-reader.ts");
   const { server, stateDir, insecure, ca } = config;
-  const timeoutMs = config.timeout === undefined ? DIRECTORY_TIMEOUT_MS : Math.ceil(config.timeout * 1000);
+  const usualMs = DIRECTORY_TIMEOUT_MS * server.split(",").length;
+  const timeoutMs = config.timeout === undefined ? usualMs : Math.ceil(config.timeout * 1000);
   const signal = AbortSignal.timeout(timeoutMs);
   const directory = await openDirectory({ server, stateDir, insecure, ca, timeoutMs, signal }).catch(
     (error: unknown) => {

@@ -29,7 +29,7 @@ export async function program(args: readonly string[]): Promise<Command> {
   const cli = new Command("ptalk")
     .description("talk to people on this host and this network, from one terminal or script to another")
     .usage("[command] [options]")
-    .option("--server <host:port>", "the lookup server (default: 127.0.0.1:5518)")
+    .option("--server <host:port[,…]>", "the lookup server, or several in the order to try (default: 127.0.0.1:5518)")
     .option("--as <name>", "be NAME (default: the login name)")
     .option("--insecure", "plain TCP to a server that is not on this machine")
     .option("--port <n>", "UDP port for messages (default: any)")

@@ -36,15 +36,15 @@ export class ServerAdministration implements AsyncDisposable {
   readonly #connection: ServerConnection;
   readonly #closed: Promise<void>;
 
-  private constructor(connection: ServerConnection, server: string) {
+  private constructor(connection: ServerConnection) {
     this.#connection = connection;
-    this.server = server;
+    this.server = connection.server;
     this.#closed = new Promise((resolve) => connection.once("close", () => resolve()));
   }
 
   /** @throws TalkError unreachable, refused (certificate, banned), protocol; AbortError */
   static async connect(options: OpenDirectoryOptions): Promise<ServerAdministration> {
-    return new ServerAdministration(await openConnection({ ...options, isAdmin: true }), options.server);
+    return new ServerAdministration(await openConnection({ ...options, isAdmin: true }));
   }
 
   /** Whether this user is an administrator. @throws TalkError try-again, unreachable, protocol */

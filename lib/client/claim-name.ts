@@ -1,11 +1,12 @@
 // Binds a name to a key at the server, without being on.
 import { TalkError } from "../base/errors.ts";
-import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { parseServerList } from "../base/server-address.ts";
 import { loadOrCreateIdentity } from "../crypto/identity.ts";
 import { isHostId } from "../directory/directory-id.ts";
+import type { MetServer, PinScope } from "../store/known-directories.ts";
 import { chainTo } from "../store/own-keys.ts";
 import { keyFile } from "../store/state-paths.ts";
-import { KnownServer } from "./known-server.ts";
+import { listedServers } from "./server-list.ts";
 import { ServerSession } from "./server-session.ts";
 import type { Standing } from "./types.ts";
 
@@ -26,21 +27,21 @@ export interface ClaimNameOptions {
  * signal's reason
  */
 export async function claimName({ also, server, stateDir, ...options }: ClaimNameOptions): Promise<Standing> {
-  const address = parseServerAddress(server);
   const identity = loadOrCreateIdentity(keyFile(stateDir));
-  const known = new KnownServer(stateDir, formatServerAddress(address));
   let keepsNothing = false;
-  const session = await ServerSession.open({
-    ...{ ...options, address, identity, chain: chainTo(stateDir, identity) },
-    checkCertificate: (certificate) => known.checkCertificate(certificate),
-    identify: (met) => {
+  const servers = listedServers(stateDir, parseServerList(server)).map(({ identify, ...listed }) => ({
+    ...listed,
+    identify: (met: MetServer): PinScope => {
       keepsNothing = isHostId(met.directory);
-      return known.identify(met);
+      return identify(met);
     },
+  }));
+  const session = await ServerSession.open({
+    ...{ ...options, servers, identity, chain: chainTo(stateDir, identity) },
   });
   try {
     if (keepsNothing) {
-      const reason = `the server at ${server} keeps nothing beyond its life, and no other host reaches it: there is nothing to bind`;
+      const reason = `the server at ${session.server} keeps nothing beyond its life, and no other host reaches it: there is nothing to bind`;
       throw new TalkError("not-understood", reason, { remedy: "lasting-server" });
     }
     await session.claim(also);

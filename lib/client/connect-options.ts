@@ -1,7 +1,7 @@
 // The options of connect(), checked before anything is done: a mistake is the caller's, and is told with the option's name. Pure.
 import { TalkError } from "../base/errors.ts";
 import { validateName } from "../base/names.ts";
-import { parseServerAddress } from "../base/server-address.ts";
+import { parseServerList } from "../base/server-address.ts";
 import { MAX_UNDER_WAY } from "./outbound.ts";
 import type { ConnectOptions } from "./types.ts";
 
@@ -25,7 +25,10 @@ function isKeepHistory(value: unknown): boolean {
 
 const RULES: Readonly<Record<keyof ConnectOptions, Rule>> = {
   name: { form: "a string", allows: (value) => typeof value === "string" },
-  server: { form: '"HOST:PORT"', allows: isText },
+  server: {
+    form: '"HOST:PORT", or a list of such',
+    allows: (value) => isText(value) || (Array.isArray(value) && value.every(isText)),
+  },
   stateDir: { form: "the path of a folder", allows: isText },
   signal: { form: "an AbortSignal", allows: (value) => value instanceof AbortSignal },
   port: {
@@ -84,7 +87,7 @@ export function checkConnectOptions(options: unknown): asserts options is Connec
     throw misuse("fold", "left out without history: it is where folded messages are", fold);
   if (unattended && history === false)
     throw misuse("unattended", "left out without history: it is where the messages go", unattended);
-  if (server !== undefined) parseServerAddress(server, "server");
+  if (server !== undefined) parseServerList(server, "server");
 }
 
 const SHOWN = 64; // characters of a value that is wrong

@@ -2,7 +2,7 @@
 // which has no name and is in no directory: `openDirectory`.
 import { TalkError } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
-import { formatServerAddress, parseServerAddress } from "../base/server-address.ts";
+import { parseServerList } from "../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { readEntry } from "../directory/entry-wire.ts";
@@ -10,6 +10,7 @@ import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 import { ServerConnection } from "./server-connection.ts";
+import { inTime, withFirst } from "./server-list.ts";
 import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
 
 /** Clients of one page: some 200 KiB. */
@@ -101,18 +102,24 @@ export async function openConnection({
   stateDir = defaultStateDir(),
   ...options
 }: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
-  const address = parseServerAddress(server);
-  const known = new KnownServer(stateDir, formatServerAddress(address));
-  const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
-  const { connection, greeting } = await ServerConnection.greeted({ ...options, address, checkCertificate });
-  try {
-    const { directory, isDirect, statement } = greeting;
-    known.check({ address, directory, isDirect, serverKey: statement.serverKey });
-    return connection;
-  } catch (error) {
-    connection.close();
-    throw error;
-  }
+  const addresses = parseServerList(server);
+  const servers = addresses.map((address) => ({ address, known: new KnownServer(stateDir, address, addresses) }));
+  return withFirst(servers, async (index) => {
+    const server = servers[index] as (typeof servers)[number];
+    const { address, known } = server;
+    const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
+    const { connection, greeting } = await inTime(servers, server, options.signal, (signal) =>
+      ServerConnection.greeted({ ...options, signal, address, checkCertificate }),
+    );
+    try {
+      const { directory, isDirect, statement } = greeting;
+      known.check({ address, directory, isDirect, serverKey: statement.serverKey });
+      return connection;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  });
 }
 
 /** @throws as openConnection() */

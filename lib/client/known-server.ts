@@ -1,19 +1,23 @@
 // What this user remembers of the server that a connection leads to: its certificate, and its directory with the server's key. Refuses what has
 // changed, and tells what is new, once, as ssh does.
-import { isLoopback, parseServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
 import { KnownDirectories, type MetServer, type PinScope } from "../store/known-directories.ts";
 import { KnownServers } from "../store/known-peers.ts";
 
 export class KnownServer {
+  readonly #address: ServerAddress;
   readonly #server: string;
+  readonly #together: readonly ServerAddress[];
   readonly #certificates: KnownServers;
   readonly #directories: KnownDirectories;
   #hasToldCertificate = false;
 
-  /** @param server "HOST:PORT" */
-  constructor(stateDir: string, server: string) {
-    this.#server = server;
+  /** @param together servers that the user has named in one list: they may share a directory */
+  constructor(stateDir: string, address: ServerAddress, together: readonly ServerAddress[] = []) {
+    this.#address = address;
+    this.#server = formatServerAddress(address);
+    this.#together = together;
     this.#certificates = new KnownServers(stateDir);
     this.#directories = new KnownDirectories(stateDir);
   }
@@ -28,9 +32,9 @@ export class KnownServer {
 
   /** @returns where names of its directory are remembered. @throws TalkError refused */
   identify(met: MetServer): PinScope {
-    const { scope, isNewKey } = this.#directories.meet(met);
+    const { scope, isNewKey } = this.#directories.meet(met, this.#together);
     // On this host the kernel tells whose server it is; a certificate was shown already.
-    if (isNewKey && !this.#hasToldCertificate && !isLoopback(parseServerAddress(this.#server).host)) {
+    if (isNewKey && !this.#hasToldCertificate && !isLoopback(this.#address.host)) {
       tell(`first contact with ${this.#server}: its key is ${fingerprint(Buffer.from(met.serverKey, "base64"))}`);
     }
     return scope;
@@ -38,7 +42,7 @@ export class KnownServer {
 
   /** As identify(), for a client that only reads: remembers nothing. @throws TalkError refused */
   check(met: MetServer): void {
-    this.#directories.check(met);
+    this.#directories.check(met, this.#together);
   }
 }
 

@@ -5,7 +5,8 @@
 //  2. register() or claim() makes the name count on this connection, and says how to do so on the next one.
 //  3. What the server pushes becomes "seen", "peer" and "server" events.
 //  4. When addresses of this host change, the row changes with them: on the same connection, if that lives on.
-//  5. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had.
+//  5. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had: at the same
+//     server, or at the next of the list that answers. There the client stays, though an earlier one of the list be back.
 //  6. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
 import { userInfo } from "node:os";
@@ -19,15 +20,15 @@ import {
   MAX_ENDPOINTS,
   withoutZone,
 } from "../base/endpoint.ts";
-import { type Remedy, TalkError } from "../base/errors.ts";
-import { isLoopback, type ServerAddress } from "../base/server-address.ts";
+import { TalkError } from "../base/errors.ts";
+import { isLoopback } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf, mungePayload } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
-import type { MetServer, PinScope } from "../store/known-directories.ts";
+import type { PinScope } from "../store/known-directories.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import {
   allEntries,
@@ -40,6 +41,7 @@ import {
 } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import {
+  cannotTell,
   claimRequest,
   isPassing,
   isUnknown,
@@ -50,6 +52,7 @@ import {
 import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
+import { inTime, isOfOneServer, isOtherServer, type ListedServer, withFirst } from "./server-list.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 import type { AdminHolder } from "./wall.ts";
 
@@ -78,7 +81,8 @@ const LEAVE_LIMIT_MS = 1_000;
 
 export interface ServerSessionOptions {
   readonly name: string;
-  readonly address: ServerAddress;
+  /** In the order in which they are tried; one at least. */
+  readonly servers: readonly ListedServer[];
   readonly identity: Identity;
   readonly insecure: boolean;
   /** See DialOptions. */
@@ -89,9 +93,6 @@ export interface ServerSessionOptions {
   readonly relay?: boolean | undefined;
   /** How the identity follows those before it, see crypto/rotation.ts; empty when it follows none. */
   readonly chain: string;
-  readonly checkCertificate: (certificate: Buffer) => void;
-  /** Which directory a server is that has greeted; throws to refuse it. @returns where its names are remembered */
-  readonly identify: (server: MetServer) => PinScope;
   /** Aborts opening and entering; afterwards it has no effect. */
   readonly signal?: AbortSignal | undefined;
   /** Called when no server answers any more: starts it again, where that is this client's task. */
@@ -127,6 +128,10 @@ interface SessionEvents {
 export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #options: ServerSessionOptions;
   #connection: ServerConnection;
+  /** Of the server that the connection is with, in the list. */
+  #at: number;
+  /** That server has said that it ends. */
+  #isEnding = false;
   #greeting: ServerGreeting;
   #serverStartedAt: number;
   #scope: PinScope;
@@ -162,25 +167,31 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #isClosing = false;
   #ended: Error | undefined;
   #reconnects = 0;
-  /** The last one that was reported; empty: none since the server was there. */
-  #refusal = "";
+  /** Those that were reported since a server was there. */
+  readonly #refusals = new Set<string>();
   readonly #stop = new AbortController();
   /** Callers of whenConnected(). */
   readonly #waiting = new Set<() => void>();
   #ping: NodeJS.Timeout | undefined;
 
-  private constructor(options: ServerSessionOptions, { connection, greeting }: GreetedConnection) {
+  private constructor(options: ServerSessionOptions, { connection, greeting, at, scope }: Reached) {
     super();
     this.#options = options;
     this.#connection = connection;
+    this.#at = at;
     this.#greeting = greeting;
-    this.#scope = identified(options, { connection, greeting });
+    this.#scope = scope;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
   }
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    return new ServerSession(options, await ServerConnection.greeted(options));
+    return new ServerSession(options, await withFirst(options.servers, (at) => reach(options, at)));
+  }
+
+  /** "HOST:PORT" of the server that this client is at, or was last. */
+  get server(): string {
+    return this.#connection.server;
   }
 
   /** Where names of the server's directory are remembered. */
@@ -270,7 +281,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const { path } = this.#connection;
     if (path === null || path === SERVICE_SOCKET) return path !== null;
     // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
-    return this.#greeting.serverUid === 0 && findLiveServer(this.#options.address)?.uid === 0;
+    return this.#greeting.serverUid === 0 && findLiveServer(serverAt(this.#options, this.#at).address)?.uid === 0;
   }
 
   /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
@@ -381,6 +392,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       if (error instanceof ReplyError && error.code === "TOOMANY") {
         throw new TalkError("too-many", `the server refuses ${room}: ${error.message}`, { cause: error });
       }
+      if (error instanceof ReplyError && error.code === "TRYAGAIN") throw cannotTell(error);
       if (error instanceof ReplyError) throw TalkError.protocol(`JOIN is answered with "${error.message}"`, error);
       throw error;
     }
@@ -531,11 +543,21 @@ export class ServerSession extends EventEmitter<SessionEvents> {
         break;
       } catch (error) {
         // A worker process of the server has died under the request: the server goes on with another one.
-        if (!this.#connection.closed || !isUnknown(error) || attempt === MAX_FIRST_ENTRIES) throw error;
+        const isBrokenOff = this.#connection.closed && isUnknown(error);
+        const { servers } = this.#options;
+        const mayElsewhere = servers.length > 1 && isOfOneServer(error);
+        if (!(isBrokenOff || mayElsewhere) || attempt === Math.max(MAX_FIRST_ENTRIES, servers.length)) throw error;
+        this.#connection.close();
+        if (!isBrokenOff) this.#at = this.#next;
       }
       await sleep(backoffMs(attempt - 1, RECONNECT), this.#options.signal);
-      const { connection, greeting } = await ServerConnection.greeted(this.#options);
-      this.#adopt(connection, greeting);
+      const order = this.#order(this.#at);
+      this.#adopt(
+        await withFirst(
+          order.map((at) => serverAt(this.#options, at)),
+          (index) => reach(this.#options, order[index] as number),
+        ),
+      );
     }
     this.#watchOver();
   }
@@ -655,6 +677,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #watchOver(): void {
     const connection = this.#connection;
     connection.once("close", () => this.#onLost());
+    this.#isEnding = false;
     if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
     this.#ping = setInterval(() => this.#askCount(), PING_EVERY_MS).unref();
@@ -690,8 +713,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     else if (kind === "unwatched")
       this.#watchDealtWith().catch(() => {}); // a connection that breaks off begins anew
     else if (kind === "mail") this.emit("mail");
-    else if (kind === "closing") this.#tellOfServer("closing");
-    else if (name === this.#options.name) return;
+    else if (kind === "closing") {
+      this.#isEnding = true;
+      this.#tellOfServer("closing");
+    } else if (name === this.#options.name) return;
     else if (kind === "left" && typeof name === "string") this.emit("peer", { name, state: "left" });
     else if ((kind === "joined" || kind === "changed" || kind === "call") && client !== undefined) {
       const entry = entryFrom(client);
@@ -730,45 +755,63 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.emit("gone", error);
   }
 
+  /** The next one of the list, after its last the first. */
+  get #next(): number {
+    return (this.#at + 1) % this.#options.servers.length;
+  }
+
+  /** All servers of the list, from that one on. */
+  #order(from: number): number[] {
+    const { length } = this.#options.servers;
+    return Array.from({ length }, (_, i) => (from + i) % length);
+  }
+
   async #reconnect(): Promise<void> {
-    const isLocal = isLoopback(this.#options.address.host);
-    for (let attempt = 0; ; attempt++) {
-      const limits = isLocal ? LOCAL_RECONNECT : RECONNECT;
-      const pauseMs = returnDelayMs(attempt, this.#clients, { limits, longestMs: RECONNECT.maxMs });
-      await sleep(pauseMs, this.#stop.signal);
-      let isGreeted = false;
-      try {
-        const { connection, greeting } = await ServerConnection.greeted({
-          ...this.#options,
-          signal: this.#stop.signal,
-        });
-        isGreeted = true;
-        this.#adopt(connection, greeting);
-        this.#listen();
-        await this.#enter();
-        if (this.#watched.size > 0) await this.#connection.ask("WATCH", ...this.#watched);
-        break;
-      } catch (error) {
-        this.#connection.close();
-        // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
-        const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
-        if (isOtherServer(error)) this.#tellRefused(error);
-        else if (!isPassing(error) && !isForeign) throw error;
-        await this.#options.revive?.(this.#stop.signal);
-      }
+    // The one that was left, first: the row is there, and often it was a worker process of it that died. One that is silent, or ends, is the last.
+    let from = this.#connection.isExpired || this.#isEnding ? this.#next : this.#at;
+    const isLocal = this.#options.servers.every(({ address }) => isLoopback(address.host));
+    for (let attempt = 0; !(await this.#returnTo(this.#order(from), attempt, isLocal)); attempt++) {
+      from = this.#at;
+      await this.#options.revive?.(this.#stop.signal);
     }
     if (this.#isClosing) return this.#connection.close();
     this.#reconnects++;
-    this.#refusal = "";
+    this.#refusals.clear();
     this.#watchOver();
     this.#tellOfServer("back");
     this.#wake();
   }
 
+  /** Once to each of them, after a pause. @returns whether one has the name on it again. @throws what no retry mends */
+  async #returnTo(order: readonly number[], attempt: number, isLocal: boolean): Promise<boolean> {
+    const limits = isLocal ? LOCAL_RECONNECT : RECONNECT;
+    const pauseMs = returnDelayMs(attempt, this.#clients, { limits, longestMs: RECONNECT.maxMs });
+    await sleep(pauseMs, this.#stop.signal);
+    for (const at of order) {
+      let isGreeted = false;
+      try {
+        const reached = await reach({ ...this.#options, signal: this.#stop.signal }, at);
+        isGreeted = true;
+        this.#adopt(reached);
+        this.#listen();
+        await this.#enter();
+        if (this.#watched.size > 0) await this.#connection.ask("WATCH", ...this.#watched);
+        return true;
+      } catch (error) {
+        this.#connection.close();
+        // On this host somebody else may have been quicker at the port with something that is not the server: until that has gone.
+        const isForeign = isLocal && !isGreeted && error instanceof TalkError && error.code === "refused";
+        if (isOtherServer(error)) this.#tellRefused(error);
+        else if (!isPassing(error) && !isForeign && !(order.length > 1 && isOfOneServer(error))) throw error;
+      }
+    }
+    return false;
+  }
+
   /** Business with the server ends, and nothing else: conversations go on, and the server may come back, or be approved of. */
   #tellRefused(error: TalkError): void {
-    if (this.#refusal === error.message) return;
-    this.#refusal = error.message;
+    if (this.#refusals.has(error.message)) return;
+    this.#refusals.add(error.message);
     this.emit("refused", error);
   }
 
@@ -777,8 +820,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.emit("server", { state, address: this.#connection.server, uid, user });
   }
 
-  #adopt(connection: ServerConnection, greeting: ServerGreeting): void {
-    this.#scope = identified(this.#options, { connection, greeting });
+  #adopt({ connection, greeting, at, scope }: Reached): void {
+    this.#scope = scope;
+    this.#at = at;
     this.#connection = connection;
     this.#greeting = greeting;
     this.#serverStartedAt = performance.now() - greeting.uptimeMs;
@@ -796,18 +840,28 @@ function removedBy([, by, until]: RespValue[], server: string): TalkError {
   return TalkError.refused(`${who} has banned you from the lookup server ${server} until ${end.toISOString()}`);
 }
 
-const OTHER_SERVER: ReadonlySet<Remedy | null> = new Set(["forget-certificate", "check-authority"]);
-
-/** Its certificate or its key is not the one that is remembered. */
-function isOtherServer(error: unknown): error is TalkError {
-  return error instanceof TalkError && error.code === "refused" && OTHER_SERVER.has(error.remedy);
+/** A connection with a server of the list that is the one that it was before. */
+interface Reached extends GreetedConnection {
+  readonly at: number;
+  readonly scope: PinScope;
 }
 
-/** @throws TalkError refused; the connection is closed then */
-function identified(options: ServerSessionOptions, { connection, greeting }: GreetedConnection): PinScope {
+function serverAt({ servers }: ServerSessionOptions, at: number): ListedServer {
+  return servers[at] as ListedServer;
+}
+
+/** @throws TalkError unreachable, refused, protocol; the signal's reason */
+async function reach(options: ServerSessionOptions, at: number): Promise<Reached> {
+  const server = serverAt(options, at);
+  const { address, checkCertificate, identify } = server;
+  const { insecure, ca } = options;
+  const { connection, greeting } = await inTime(options.servers, server, options.signal, (signal) =>
+    ServerConnection.greeted({ address, checkCertificate, insecure, ca, signal }),
+  );
   const { directory, isDirect, statement } = greeting;
   try {
-    return options.identify({ address: options.address, directory, isDirect, serverKey: statement.serverKey });
+    const scope = identify({ address, directory, isDirect, serverKey: statement.serverKey });
+    return { connection, greeting, at, scope };
   } catch (error) {
     connection.close();
     throw error;

@@ -12,7 +12,7 @@ import { abortable, withTimeout } from "../base/async.ts";
 import { TalkError, type TalkErrorCode } from "../base/errors.ts";
 import { defaultStateDir } from "../base/files.ts";
 import { foldIfValid, foldName, isRoom, validateName, validateRoom } from "../base/names.ts";
-import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { DEFAULT_SERVER, isLoopback, parseServerList, type ServerAddress } from "../base/server-address.ts";
 import { isServiceAt } from "../base/service.ts";
 import { type Identity, loadOrCreateIdentity } from "../crypto/identity.ts";
 import { type DirectoryEntry, MAX_STATUS_BYTES, type PresenceState } from "../directory/entry.ts";
@@ -37,7 +37,6 @@ import type { FileTransfers } from "./file-transfers.ts";
 import { openHistory, readKept } from "./history.ts";
 import { HoleLifetime } from "./hole-lifetime.ts";
 import { InboundMessages } from "./inbound.ts";
-import { KnownServer } from "./known-server.ts";
 import type { LeftMessages, LeftParts } from "./left-messages.ts";
 import { LocalUsers } from "./local-users.ts";
 import {
@@ -55,6 +54,7 @@ import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
+import { listedServers } from "./server-list.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -93,8 +93,6 @@ const debug = debuglog("ptalk-client");
  */
 export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkConnection {
   readonly name: string;
-  /** "HOST:PORT" of the lookup server. */
-  readonly server: string;
   /** "SHA256:…" of this user's public key. */
   readonly fingerprint: string;
   readonly #publicKey: Uint8Array;
@@ -123,15 +121,11 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
   readonly #leftParts: Pick<LeftParts, "identity" | "peers">;
   #ended: Error | undefined;
 
-  private constructor(
-    options: ConnectOptions,
-    { server, identity, peers, session, transport, stateDir, journal }: Parts,
-  ) {
+  private constructor(options: ConnectOptions, { identity, peers, session, transport, stateDir, journal }: Parts) {
     super();
     this.#stateDir = stateDir;
     this.#journal = journal;
     this.name = options.name;
-    this.server = server;
     this.fingerprint = identity.fingerprint;
     this.#publicKey = identity.publicKey;
     this.#leftParts = { identity, peers };
@@ -231,10 +225,12 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     checkConnectOptions(options);
     const { stateDir = defaultStateDir(), signal } = options;
     signal?.throwIfAborted();
-    const address = parseServerAddress(options.server ?? DEFAULT_SERVER, "server");
+    const servers = parseServerList(options.server ?? DEFAULT_SERVER, "server");
     const identity = loadOrCreateIdentity(keyFile(stateDir));
-    const join = (revival?: Revival) => TalkClient.#join(options, { address, stateDir, identity, revival });
-    if (!options.startServer || isServiceAt(address)) return join();
+    const join = (revival?: Revival) => TalkClient.#join(options, { servers, stateDir, identity, revival });
+    const [address] = servers;
+    // A server is started where it is the only one.
+    if (!options.startServer || address === undefined || servers.length > 1 || isServiceAt(address)) return join();
     const [{ withEmbeddedServer }, { Revival }] = await Promise.all([
       import("./embedded-server.ts"),
       import("./revival.ts"),
@@ -246,35 +242,32 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     return client;
   }
 
-  static async #join(options: ConnectOptions, { address, stateDir, identity, revival }: Home): Promise<TalkClient> {
+  static async #join(options: ConnectOptions, { servers, stateDir, identity, revival }: Home): Promise<TalkClient> {
     const { register = "always", recipients = [], signal } = options;
-    const server = formatServerAddress(address);
-    const known = new KnownServer(stateDir, server);
     const session = await ServerSession.open({
       name: options.name,
-      address,
+      servers: listedServers(stateDir, servers),
       identity,
       insecure: options.insecure ?? false,
       ca: options.ca,
       listed: options.listed,
       relay: options.relay,
       chain: chainTo(stateDir, identity),
-      checkCertificate: (certificate) => known.checkCertificate(certificate),
-      identify: (met) => known.identify(met),
       signal,
       revive: revival && ((stop) => revival.revive(stop)),
     });
     const undo: (() => Promise<unknown>)[] = [() => session.close()];
     try {
-      // Where all clients of the server are on this host, no other host has to reach the socket.
-      const bound = session.isOfHost ? { address: session.localAddress } : {};
+      // Where all clients of the server are on this host, and of those that may take its place, no other host has to reach the socket.
+      const staysHere = session.isOfHost && servers.every(({ host }) => isLoopback(host));
+      const bound = staysHere ? { address: session.localAddress } : {};
       const relay = (place: string, datagram: Buffer) => session.relay(place, datagram);
       const ownHomes = () => session.endpoints;
       const transport = await openChatSocket(options, { identity, ...bound, relay, ownHomes });
       undo.push(() => transport.close({ timeoutMs: 0 }));
       const peers = new KnownPeers(stateDir);
       const client = new TalkClient(options, {
-        ...{ server, identity, peers, session, transport, stateDir },
+        ...{ identity, peers, session, transport, stateDir },
         journal: await openHistory({ ...options, stateDir }),
       });
       for (const name of recipients) client.#lookAhead(name);
@@ -295,6 +288,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     }
   }
 
+  /** "HOST:PORT" of the lookup server that this client is at, or was last: of several, another one when that is gone. */
+  get server(): string {
+    return this.#session.server;
+  }
   /** The address that the directory shows first: this machine's on the way to the server, or as others see it. */
   get address(): string {
     return this.#session.address;
@@ -790,9 +787,9 @@ function chatSocketError(error: unknown, port: number): unknown {
   return new TalkError(code, `UDP port ${port} cannot be had for messages: ${reason()}`, options);
 }
 
-/** Where a user's key and pins are, and the server. */
+/** Where a user's key and pins are, and the servers. */
 interface Home {
-  readonly address: ServerAddress;
+  readonly servers: readonly ServerAddress[];
   readonly stateDir: string;
   readonly identity: Identity;
   /** Starts the server again when it dies; undefined where that is others' to do. */
@@ -800,7 +797,6 @@ interface Home {
 }
 
 interface Parts {
-  readonly server: string;
   readonly identity: Identity;
   readonly peers: KnownPeers;
   readonly session: ServerSession;

@@ -309,8 +309,12 @@ export interface TalkClientEvents {
 export interface ConnectOptions {
   /** 1 to 32 bytes of UTF-8: letters, digits, ".", "_", "-". */
   readonly name: string;
-  /** "HOST:PORT"; default 127.0.0.1:5518. */
-  readonly server?: string;
+  /**
+   * "HOST:PORT"; default 127.0.0.1:5518. Several, as a list or with commas between, at most 8, are tried in that order: a server that does
+   * not answer within some seconds is passed over, and so, with a warning, is one whose certificate has changed. A client whose server
+   * is gone goes on at the next that answers, under its name, and stays there; "server" events say where it is.
+   */
+  readonly server?: string | readonly string[];
   /** Folder of the key and of known_peers; default $XDG_STATE_HOME/ptalk. */
   readonly stateDir?: string;
   /** Aborts connecting; afterwards it has no effect. */
@@ -573,8 +577,8 @@ export interface DirectoryReader extends AsyncDisposable {
 
 /** Which server to ask, and as whom to trust it. */
 export interface OpenDirectoryOptions {
-  /** "HOST:PORT" */
-  readonly server: string;
+  /** "HOST:PORT", or several, as for ConnectOptions: the first that answers is asked. */
+  readonly server: string | readonly string[];
   readonly insecure?: boolean;
   /** See ConnectOptions. */
   readonly ca?: string | undefined;

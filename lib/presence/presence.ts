@@ -56,8 +56,8 @@ export class LocalPresence {
     this.#updateSoon();
   }
 
-  moved({ address, port }: Pick<LocalFields, "address" | "port">): void {
-    this.#change({ address: withoutZone(address), port });
+  moved({ server, address, port }: Pick<LocalFields, "server" | "address" | "port">): void {
+    this.#change({ server, address: withoutZone(address), port });
   }
 
   /** See LocalTable. Without a table the processes do not know of each other: each has the turn. */

@@ -2,6 +2,7 @@
 // (known-peers.ts), so two addresses of one server share it, and a server that moves keeps it.
 //
 //  1. An id belongs to the key that first showed it. Another server that repeats it is refused: it cannot sign with that key.
+//     Servers that a user names in one list may share a directory: each shows its id with its own key, which is remembered for its address.
 //  2. An address that answers as another directory than before keeps the keys of the one before: a server that makes up a new id does not get rid
 //     of the keys that speak against it.
 //  3. The id of a host's default server has no key (it is a new one at each start). It counts on that host alone; a server elsewhere that says it, or that
@@ -57,13 +58,17 @@ export class KnownDirectories {
 
   /**
    * Remembers which directory this is.
+   * @param together servers that may share it
    * @returns where names of it are remembered; whether this key of a server was never met before
    * @throws TalkError refused for an id that belongs to another key
    */
-  meet(server: MetServer): { readonly scope: PinScope; readonly isNewKey: boolean } {
+  meet(
+    server: MetServer,
+    together: readonly ServerAddress[] = [],
+  ): { readonly scope: PinScope; readonly isNewKey: boolean } {
     const place = placeOf(server.address);
     const places = this.#places();
-    const key = keyOf(server, places);
+    const key = keyOf(server, places, together);
     const ids = places.filter((known) => known.place === place).map((known) => known.id);
     if (key === null) return { scope: scopeAt(server.address, ids), isNewKey: false };
     const isNewKey = key !== OF_HOST && !places.some((known) => known.key === key);
@@ -73,8 +78,8 @@ export class KnownDirectories {
   }
 
   /** As meet(), and remembers nothing. @throws TalkError refused */
-  check(server: MetServer): void {
-    keyOf(server, this.#places());
+  check(server: MetServer, together: readonly ServerAddress[] = []): void {
+    keyOf(server, this.#places(), together);
   }
 
   /** Those at an address in any spelling, or of an id. @returns whether there were any */
@@ -113,12 +118,21 @@ export class KnownDirectories {
  * The key that the id counts with here; null where the address is to count instead.
  * @throws TalkError refused
  */
-function keyOf({ directory, serverKey, isDirect, address }: MetServer, places: readonly Place[]): string | null {
+function keyOf(
+  { directory, serverKey, isDirect, address }: MetServer,
+  places: readonly Place[],
+  together: readonly ServerAddress[],
+): string | null {
   if (!isDirect) return null;
   if (isHostId(directory)) return isLoopback(address.host) && directory === hostDirectoryId() ? OF_HOST : null;
   if (!isKeptId(directory)) return null;
-  const known = places.find(({ id }) => id === directory)?.key ?? serverKey;
-  if (known !== serverKey) throw otherKey(directory, known, serverKey);
+  const here = placeOf(address);
+  const met = places.filter(({ id }) => id === directory);
+  const known = met.find(({ place }) => place === here) ?? met.find(({ key }) => key === serverKey) ?? met[0];
+  if (known === undefined || known.key === serverKey) return serverKey;
+  const shared = new Set(together.map(placeOf));
+  const isBeside = known.place !== here && shared.has(here) && met.some(({ place }) => shared.has(place));
+  if (!isBeside) throw otherKey(directory, known.key, serverKey);
   return serverKey;
 }
 

@@ -3,7 +3,9 @@ import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { ServerAddress } from "../../lib/base/server-address.ts";
 import { openDirectory } from "../../lib/client/directory-reader.ts";
+import type { ListedServer } from "../../lib/client/server-list.ts";
 import { SETTLING_MS, ServerSession, type ServerSessionOptions } from "../../lib/client/server-session.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { claimIdOf } from "../../lib/crypto/signed-statements.ts";
@@ -25,22 +27,29 @@ afterEach(async () => {
   state.remove();
 });
 
-async function open(name: string, options: Partial<ServerSessionOptions> = {}): Promise<ServerSession> {
+interface Opening extends Partial<ServerSessionOptions> {
+  readonly address?: ServerAddress;
+}
+
+async function open(name: string, { address, ...options }: Opening = {}): Promise<ServerSession> {
+  const listed: ListedServer = {
+    address: address ?? { host: "127.0.0.1", port: server.port },
+    checkCertificate: () => {},
+    identify: () => ({ current: server.address, former: [] }),
+  };
   const session = await ServerSession.open({
     name,
-    address: { host: "127.0.0.1", port: server.port },
+    servers: [listed],
     identity: Identity.generate(),
     insecure: false,
     chain: "",
-    checkCertificate: () => {},
-    identify: () => ({ current: server.address, former: [] }),
     ...options,
   });
   sessions.push(session);
   return session;
 }
 
-async function registered(name: string, options: Partial<ServerSessionOptions> = {}): Promise<ServerSession> {
+async function registered(name: string, options: Opening = {}): Promise<ServerSession> {
   const session = await open(name, options);
   await session.register(4000);
   return session;

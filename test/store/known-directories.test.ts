@@ -64,6 +64,25 @@ describe("a directory with an id of its own", () => {
     expect(meet(foreign).current).toBe(ID);
   });
 
+  it("is shared by servers that the user names together, each with its own key at its own address", () => {
+    const known = new KnownDirectories(dir);
+    const [a, b] = [said({ at: "a.example" }), said({ at: "b.example", key: FOREIGN })];
+    const together = [a.address, b.address];
+    known.meet(a, together);
+    expect(() => known.check(b)).toThrow(/another server's key/);
+    known.check(b, together);
+    expect(known.meet(b, together)).toMatchObject({ scope: { current: ID }, isNewKey: true });
+    // Each is known by now, alone too. Neither takes the other's place, and no third one comes in beside them.
+    known.check(b);
+    for (const [at, key] of [
+      ["a.example", keyOf(5)],
+      ["b.example", GENUINE],
+      ["c.example", keyOf(5)],
+    ] as const) {
+      expect(() => known.meet(said({ at, key }), together)).toThrow(/another server's key/);
+    }
+  });
+
   it("is new once, whatever its address", () => {
     const known = new KnownDirectories(dir);
     expect(["a.example", "a.example", "b.example"].map((at) => known.meet(said({ at })).isNewKey)).toEqual([

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { backoffMs } from "../../base/async.ts";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
-import { canonicalServer } from "../../base/server-address.ts";
+import { haveServerInCommon } from "../../base/server-address.ts";
 import type { TalkConnection, TalkMessage } from "../../client/types.ts";
 import { processExit, sigaction } from "../../ipc/index.ts";
 import { AgentSegment } from "../../presence/agent-segment.ts";
@@ -79,10 +79,10 @@ class Agent implements Disposable {
         });
       } catch (error) {
         this.#options.signal.throwIfAborted();
-        const isTerminals = isTaken(error) && this.#terminal() !== undefined;
-        if (!isReady && !isTerminals) throw error;
+        const terminal = isTaken(error) ? this.#terminal() : undefined;
+        if (!isReady && terminal === undefined) throw error;
         if (!isTaken(error) && !isPassing(error)) throw error;
-        if (isTerminals) ready("waiting", canonicalServer(this.#config.server));
+        if (terminal !== undefined) ready("waiting", terminal.server);
       }
       this.#segment?.update({ state: "waiting" });
       await this.#untilFree(attempt);
@@ -105,6 +105,7 @@ class Agent implements Disposable {
       using _hook = await startHook(client, this.#config, say);
       client.on("message", (message) => this.#onMessage(message));
       client.on("refused", (error) => say(withAdvice(error)));
+      client.on("server", () => this.#segment?.update({ server: client.server }));
       client.setStatus("away").catch(() => {}); // a server without statuses
       onHeld(client);
       using _look = this.#watchIgnored(client);
@@ -169,14 +170,14 @@ class Agent implements Disposable {
   }
 
   /** Our user's other program with the name. */
-  #terminal(): { readonly pid: number } | undefined {
+  #terminal(): { readonly pid: number; readonly server: string } | undefined {
     const { name } = this.#options;
     const uid = process.geteuid?.();
     return listLocal().find(
       (entry) =>
         entry.uid === uid &&
         entry.pid !== process.pid &&
-        entry.server === canonicalServer(this.#config.server) &&
+        haveServerInCommon(entry.server, this.#config.server) &&
         foldName(entry.name) === foldName(name),
     );
   }

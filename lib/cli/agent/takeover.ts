@@ -3,7 +3,7 @@
 // unread messages.
 import { setTimeout as sleep } from "node:timers/promises";
 import { foldName } from "../../base/names.ts";
-import { canonicalServer } from "../../base/server-address.ts";
+import { haveServerInCommon } from "../../base/server-address.ts";
 import type { HistoryRecord, TalkConnection } from "../../client/types.ts";
 import { type AgentState, listAgents } from "../../presence/agent-list.ts";
 
@@ -15,12 +15,11 @@ const HAND_OVER_MS = 3_000;
 const HAND_BACK_MS = 2_000;
 const LOOK_EVERY_MS = 10;
 
-/** The agent that has this name now, if one does. */
+/** The agent that has this name now, if one does. @param server one, or a list */
 export function agentOf(name: string, server: string): AgentState | undefined {
   const folded = foldName(name);
-  const spelled = canonicalServer(server);
   return listAgents().find(
-    (agent) => agent.state === "on" && foldName(agent.name) === folded && canonicalServer(agent.server) === spelled,
+    (agent) => agent.state === "on" && foldName(agent.name) === folded && haveServerInCommon(agent.server, server),
   );
 }
 

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import { foldName } from "../../base/names.ts";
-import { canonicalServer } from "../../base/server-address.ts";
+import { haveServerInCommon } from "../../base/server-address.ts";
 import { processExit } from "../../ipc/index.ts";
 import { type AgentState, listAgents } from "../../presence/agent-list.ts";
 import { type CommandContext, commandContext, ownName } from "../command-context.ts";
@@ -52,7 +52,7 @@ async function checked(command: Command): Promise<CommandContext> {
   const { history, server } = context.config;
   if (!history) throw TalkError.usage("an agent needs the history, where its messages go: set history = true");
   const name = foldName(ownName(context.config));
-  const other = listAgents().find((agent) => foldName(agent.name) === name && agent.server === canonicalServer(server));
+  const other = listAgents().find((agent) => foldName(agent.name) === name && haveServerInCommon(agent.server, server));
   if (other !== undefined) throw TalkError.nameTaken(other.name, `your agent ${other.pid} is on`);
   return context;
 }

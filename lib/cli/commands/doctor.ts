@@ -4,7 +4,7 @@ import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
-import { checkInterfaces, checkServer, checkService, checkUdp } from "../doctor/network.ts";
+import { checkInterfaces, checkServers, checkService, checkUdp } from "../doctor/network.ts";
 import { checkPaths, checkPeer } from "../doctor/paths.ts";
 import {
   checkIpc,
@@ -70,7 +70,7 @@ async function checkConfigured(command: Command, peer: string | undefined): Prom
   return [
     checkConfigFile(process.env),
     checkOwnName(config),
-    await checkServer(config),
+    ...(await checkServers(config)),
     ...(await checkPaths(config)),
     ...(peer === undefined ? [] : await checkPeer(config, peer)),
     ...checkStateDir(config.stateDir),

@@ -82,11 +82,11 @@ async function verify(name: string, _options: unknown, command: Command): Promis
   const own = loadOrCreateIdentity(keyFile(config.stateDir)).publicKey;
   const peers = new KnownPeers(config.stateDir);
   const isAsked = command.optsWithGlobals().server !== undefined;
-  const found = peers
-    .list()
-    .filter((peer) => peer.name === foldName(name) && (!isAsked || peers.isAt(peer, config.server)));
-  // The one at the server that is used; else those that there are.
-  const here = found.filter((peer) => peers.isAt(peer, config.server));
+  const isAtOne = (peer: ReturnType<typeof peers.list>[number]): boolean =>
+    config.server.split(",").some((server) => peers.isAt(peer, server));
+  const found = peers.list().filter((peer) => peer.name === foldName(name) && (!isAsked || isAtOne(peer)));
+  // The one at a server that is used; else those that there are.
+  const here = found.filter(isAtOne);
   const chosen = here.length > 0 ? here : found;
   if (chosen.length === 0) {
     throw new TalkError("no-such-user", `nothing is remembered of ${JSON.stringify(name)}: write to each other first`);
@@ -166,9 +166,9 @@ async function forget(name: string, _options: unknown, command: Command): Promis
   const { config, json } = await commandContext(command);
   const { KnownPeers, KnownServers } = await import("../../store/known-peers.ts");
   const { KnownDirectories } = await import("../../store/known-directories.ts");
-  const onServer =
-    config.serverConfigured && command.optsWithGlobals().server !== undefined ? config.server : undefined;
-  const peers = new KnownPeers(config.stateDir).forget(name, onServer);
+  const isAsked = config.serverConfigured && command.optsWithGlobals().server !== undefined;
+  const known = new KnownPeers(config.stateDir);
+  const peers = isAsked ? config.server.split(",").flatMap((server) => known.forget(name, server)) : known.forget(name);
   const hadCertificate = new KnownServers(config.stateDir).forget(name);
   const hadDirectory = new KnownDirectories(config.stateDir).forget(name);
   const servers = hadCertificate || hadDirectory ? [name] : [];

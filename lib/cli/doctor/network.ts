@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 import { TalkError } from "../../base/errors.ts";
-import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
+import { formatServerAddress, isLoopback, parseServerAddress, parseServerList } from "../../base/server-address.ts";
 import { SERVICE_SOCKET } from "../../base/service.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
 import { fingerprint } from "../../crypto/fingerprint.ts";
@@ -74,8 +74,17 @@ export async function checkService(): Promise<Finding> {
 
 export type ServerSettings = Pick<Config, "server" | "serverConfigured" | "insecure" | "ca" | "stateDir">;
 
-/** Greets the server, as every client begins. */
-export async function checkServer(settings: ServerSettings): Promise<Finding> {
+/** Greets each server, as every client begins. Of several one is enough: the others are passed over. */
+export async function checkServers(settings: ServerSettings): Promise<Finding[]> {
+  const servers = parseServerList(settings.server).map(formatServerAddress);
+  const findings = await Promise.all(servers.map((server) => checkServer({ ...settings, server })));
+  if (findings.every(({ state }) => state === "fail")) return findings;
+  return findings.map((finding) =>
+    finding.state === "fail" ? warn(finding.name, finding.detail, finding.advice ?? "") : finding,
+  );
+}
+
+async function checkServer(settings: ServerSettings): Promise<Finding> {
   const { server } = settings;
   const { host } = parseServerAddress(server);
   try {

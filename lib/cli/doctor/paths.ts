@@ -7,7 +7,7 @@ import { lookup } from "node:dns/promises";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Endpoint, formatEndpoint } from "../../base/endpoint.ts";
-import { isLoopback, parseServerAddress } from "../../base/server-address.ts";
+import { isLoopback, parseServerList, type ServerAddress } from "../../base/server-address.ts";
 import { reachableEndpoints } from "../../client/endpoints.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
 import { Identity } from "../../crypto/identity.ts";
@@ -27,14 +27,24 @@ const BUFFER_BYTES = 65_536;
 
 type Settings = Pick<Config, "server" | "serverConfigured" | "insecure" | "ca" | "stateDir" | "relay" | "timeout">;
 
-/** What the server says of itself; null when it does not answer, which checkServer() tells of. */
-async function greet({
-  server,
-  insecure,
-  ca,
-}: Settings): Promise<{ relays: boolean; endpoint: Endpoint | null } | null> {
+interface Greeted {
+  readonly address: ServerAddress;
+  readonly relays: boolean;
+  readonly endpoint: Endpoint | null;
+}
+
+/** The first server that answers. */
+async function firstGreeted(settings: Settings): Promise<Greeted | null> {
+  for (const address of parseServerList(settings.server)) {
+    const greeted = await greet(settings, address);
+    if (greeted !== null) return greeted;
+  }
+  return null;
+}
+
+/** What the server says of itself; null when it does not answer, which checkServers() tells of. */
+async function greet({ insecure, ca }: Settings, address: ServerAddress): Promise<Greeted | null> {
   try {
-    const address = parseServerAddress(server);
     const connection = await ServerConnection.open({
       address,
       insecure,
@@ -45,7 +55,7 @@ async function greet({
     const impatient = setTimeout(() => connection.close(), REACH_MS);
     try {
       const { relays } = await connection.hello();
-      return { relays, endpoint: connection.serverEndpoint };
+      return { address, relays, endpoint: connection.serverEndpoint };
     } finally {
       clearTimeout(impatient);
       connection.close();
@@ -57,10 +67,10 @@ async function greet({
 
 /** UDP as the server sees it, and its relay. Nothing where the server does not answer, or is on this host. */
 export async function checkPaths(settings: Settings): Promise<Finding[]> {
-  const greeting = await greet(settings);
+  const greeting = await firstGreeted(settings);
   if (greeting === null) return [];
   const relay = relayFinding(settings, greeting.relays);
-  const { host, port } = parseServerAddress(settings.server);
+  const { host, port } = greeting.address;
   if (greeting.endpoint === null || isLoopback(host)) return [relay];
   const addresses = (await lookup(host, { all: true }).catch(() => [])).map(({ address }) => address);
   return [await checkMapping(addresses, port, greeting.relays && settings.relay), relay];
@@ -152,8 +162,8 @@ export async function checkPeer(settings: Config, peer: string): Promise<Finding
     return [fail("peer", `nobody is on as ${peer}`, `leave a message: ptalk send --leave ${peer} TEXT`)];
   const listed = entry.endpoints.map((one) => `${formatEndpoint(one)} (${one.kind})`).join(", ");
   const findings = [ok("peer", `${entry.name} on ${entry.host || "an unnamed host"}, registered at ${listed}`)];
-  const { host } = parseServerAddress(settings.server);
-  const ways = reachableEndpoints(entry, { isBesideServer: isLoopback(host), canRelay: false });
+  const isBeside = parseServerList(settings.server).every(({ host }) => isLoopback(host));
+  const ways = reachableEndpoints(entry, { isBesideServer: isBeside, canRelay: false });
   const key = Buffer.from(entry.key, "base64");
   const tried = await Promise.all(ways.map(async (way) => ({ way, ms: await reach(key, way) })));
   const direct = tried.some(({ ms }) => ms !== null);

@@ -18,6 +18,8 @@ export class ServerNews implements Disposable {
   /** Until then the server's going and coming back is the end of our own absence. */
   #returningUntil = 0;
   #withheld: NodeJS.Timeout | undefined;
+  /** Address of the server that was lost last. */
+  #lost: string | undefined;
 
   constructor(say: (text: string) => void) {
     this.#say = say;
@@ -28,9 +30,10 @@ export class ServerNews implements Disposable {
   /** @param isOfHost the server is on this host */
   hear(event: ServerEvent, isOfHost = false): void {
     this.#look(); // the loss of the connection may be heard of before the timer is
+    if (event.state === "lost") this.#lost = event.address;
     if (event.state === "lost" && performance.now() < this.#returningUntil) {
       this.#withheld = setTimeout(() => this.#tell(event, isOfHost), RETURN_MS).unref();
-    } else if (event.state === "back" && this.#withheld !== undefined) {
+    } else if (event.state === "back" && this.#withheld !== undefined && !this.#isOther(event)) {
       this.#drop();
     } else this.#tell(event, isOfHost);
   }
@@ -50,9 +53,13 @@ export class ServerNews implements Disposable {
     this.#say(`stopped for ${span(awayMs)}: who wrote to you meanwhile may have given up`);
   };
 
+  #isOther({ state, address }: ServerEvent): boolean {
+    return state === "back" && this.#lost !== undefined && this.#lost !== address;
+  }
+
   #tell(event: ServerEvent, isOfHost: boolean): void {
     this.#drop();
-    this.#say(serverText(event, isOfHost));
+    this.#say(serverText(event, isOfHost, this.#isOther(event)));
   }
 
   #drop(): void {

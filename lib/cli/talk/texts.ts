@@ -155,8 +155,9 @@ const SERVER_TEXTS: Readonly<Record<ServerEvent["state"], string>> = {
   closing: "the lookup server is shutting down; conversations go on",
 };
 
-export function serverText(event: ServerEvent, isOfHost = false): string {
-  const text = SERVER_TEXTS[event.state];
+/** @param isOther it is not the server that was left */
+export function serverText(event: ServerEvent, isOfHost = false, isOther = false): string {
+  const text = isOther ? `you are on at another lookup server: ${event.address}` : SERVER_TEXTS[event.state];
   const runner = event.state === "back" ? runnerText(event, isOfHost) : null;
   return runner === null ? text : `${text}; ${runner}`;
 }
