@@ -267,6 +267,8 @@ export interface DirectoryHost {
   stats(): Readonly<Record<string, number>>;
   /** Removes the shared objects. Programs that have them mapped can see it. */
   close(): Promise<void>;
+  /** Of a directory that has one of its own, once it has started; left out where it is the server's. */
+  readonly directoryId?: string;
   /** Resolves when clients may register, where that takes its time. @throws TalkError */
   start?(): Promise<void>;
   /** A worker asks; does not reject. Where the host makes the changes. */
@@ -340,5 +342,12 @@ export interface SharedAddress {
   readonly realm: string;
 }
 
-/** @param server name of this server, among those that share the directory */
-export type HostMaker = (options: HostOptions & { readonly server: string }) => DirectoryHost;
+/** What a server is among those that share a directory. */
+export interface ServerIdentity {
+  /** Its name. */
+  readonly server: string;
+  /** The id of its own directory: the shared one gets it, if this server is its first. */
+  readonly directoryId: string;
+}
+
+export type HostMaker = (options: HostOptions & ServerIdentity) => DirectoryHost;
