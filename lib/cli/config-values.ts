@@ -21,6 +21,12 @@ export function text(raw: unknown, origin: Origin): string {
   return raw;
 }
 
+/** Where a directory is that servers share. What stands behind the scheme is read when it is used. */
+export function directoryAddress(raw: unknown, origin: Origin): `etcd://${string}` {
+  if (typeof raw === "string" && raw.startsWith("etcd://")) return raw as `etcd://${string}`;
+  throw bad(origin, raw, "etcd://HOST:PORT[,…]/PREFIX");
+}
+
 /** A user's name; whether it is one is not for the settings to say, but how much it is text. */
 export function name(raw: unknown, origin: Origin): string {
   if (typeof raw !== "string") throw bad(origin, raw, "a name");

@@ -12,6 +12,7 @@ import {
   type BellPolicy,
   boolean,
   command,
+  directoryAddress,
   duration,
   fileMode,
   integer,
@@ -24,6 +25,7 @@ import {
   servers,
   size,
   socketPath,
+  text,
   timeFormat,
   WEEK_S,
   YEAR_S,
@@ -90,6 +92,11 @@ const SERVE_SETTINGS = {
   relayRate: { env: "RELAY_RATE", key: "relay-rate", read: size, fallback: 256 * 1024 },
   openNames: { env: "OPEN_NAMES", key: "open-names", read: boolean, fallback: false },
   private: { env: "PRIVATE", key: "private", read: boolean, fallback: false },
+  directory: { env: "DIRECTORY", key: "directory", read: directoryAddress, fallback: null },
+  directoryCa: { env: "DIRECTORY_CA", key: "directory-ca", read: path, fallback: null },
+  directoryCert: { env: "DIRECTORY_CERT", key: "directory-cert", read: path, fallback: null },
+  directoryKey: { env: "DIRECTORY_KEY", key: "directory-key", read: path, fallback: null },
+  realm: { env: "REALM", key: "realm", read: text, fallback: null },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 

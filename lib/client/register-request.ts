@@ -77,7 +77,7 @@ export function registrationError(error: unknown, name: string, ownFingerprint: 
     case "BADNAME":
       return TalkError.badName(name, error.message);
     case "TRYAGAIN":
-      return new TalkError("try-again", `the server cannot tell yet: ${error.message}`, { cause: error });
+      return cannotTell(error);
     case "BANNED":
     case "NOPERM":
       return TalkError.refused(`the server refuses: ${error.message}`, error);
@@ -87,6 +87,11 @@ export function registrationError(error: unknown, name: string, ownFingerprint: 
     default:
       return TalkError.protocol(error.message, error);
   }
+}
+
+/** What the server says while it, or what stands behind it, knows no answer. */
+export function cannotTell(error: ReplyError): TalkError {
+  return new TalkError("try-again", `the server cannot tell yet: ${error.message}`, { cause: error });
 }
 
 /** Whether the directory may have carried the request out all the same. */

@@ -29,6 +29,7 @@ import { encodeCommand, type RespArgument } from "../wire/resp-command.ts";
 import { ReplyDecoder, ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { canBeAttested, checkPortOwners, checkSameServer, checkServerProcess } from "./local-server.ts";
 import { namingHolder } from "./port-holder.ts";
+import { cannotTell } from "./register-request.ts";
 import type { Transport } from "./types.ts";
 
 /** Requests that may be under way at once; the caller of one more gets an error instead of a queue without end. */
@@ -351,7 +352,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
     );
   }
 
-  /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full */
+  /** command(), for requests that no server in its right mind refuses. @throws TalkError unreachable, protocol, full, try-again */
   async ask(...args: (string | number)[]): Promise<RespValue> {
     try {
       return await this.command(...args);
@@ -360,6 +361,7 @@ export class ServerConnection extends EventEmitter<ServerConnectionEvents> {
       const said = `${error.code} ${error.message}`.slice(0, REPLY_SHOWN);
       if (error.code === "TLS") throw this.#tlsWanted(error);
       if (error.code === "FULL") throw new TalkError("full", `the server refuses: ${said}`, { cause: error });
+      if (error.code === "TRYAGAIN") throw cannotTell(error);
       if (isForbidden(error)) throw TalkError.refused(`the server refuses: ${error.message}`, error);
       throw TalkError.protocol(`${args[0]} is answered with "${said}"`, error);
     }

@@ -41,6 +41,7 @@ import {
 } from "./directory-reader.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import {
+  cannotTell,
   claimRequest,
   isPassing,
   isUnknown,
@@ -391,6 +392,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       if (error instanceof ReplyError && error.code === "TOOMANY") {
         throw new TalkError("too-many", `the server refuses ${room}: ${error.message}`, { cause: error });
       }
+      if (error instanceof ReplyError && error.code === "TRYAGAIN") throw cannotTell(error);
       if (error instanceof ReplyError) throw TalkError.protocol(`JOIN is answered with "${error.message}"`, error);
       throw error;
     }

@@ -12,6 +12,7 @@
 // later one has an answer, an earlier one that was unknown changes nothing any more.
 
 import type { Protocol, ReplyWriter } from "../wire/resp-writer.ts";
+import type { DirectoryErrorCode, NameHolder } from "./directory-error.ts";
 import type { DirectoryEntry, EntryFields, NewEntry, PackedEntry } from "./entry.ts";
 import type { NameRight } from "./name-right.ts";
 
@@ -206,6 +207,8 @@ export interface Directory {
   isLive(place: ConnectionPlace): boolean;
   /** The host has made its shared objects anew, with what they held: changes go there once this is fulfilled. */
   reopen(config: DirectoryConfig): Maybe<void>;
+  /** The host can make no changes now, or can again: see DirectoryConfig.hosted. */
+  setAway?(isAway: boolean): void;
   /** Publishes what is not published yet, and ends. The rows stay. */
   close(): void;
 }
@@ -223,6 +226,8 @@ export interface DirectoryConfig {
   /** Names that the directory remembers with their keys, at most. */
   readonly nameLimit: number;
   readonly predecessor: Predecessor | null;
+  /** The host makes the changes (hosted-directory.ts), and whether it cannot make any now; left out where the worker makes them. */
+  readonly hosted?: { readonly isAway: boolean };
 }
 
 /** A server that has died in this one's place. */
@@ -242,6 +247,8 @@ export interface OpenOptions {
   readonly log: DirectoryLog;
   /** Takes what happened here, for the directories of the server's other workers. Called with several events at once. */
   readonly publish: (events: readonly DirectoryEvent[]) => void;
+  /** Asks the host, where it makes the changes. Plain data. */
+  readonly ask?: (request: HostRequest) => Promise<HostAnswer>;
 }
 
 /** The directory's side in the server's primary: it makes what the workers share, and removes it. */
@@ -260,7 +267,39 @@ export interface DirectoryHost {
   stats(): Readonly<Record<string, number>>;
   /** Removes the shared objects. Programs that have them mapped can see it. */
   close(): Promise<void>;
+  /** Resolves when clients may register, where that takes its time. @throws TalkError */
+  start?(): Promise<void>;
+  /** A worker asks; does not reject. Where the host makes the changes. */
+  answer?(request: HostRequest): Promise<HostAnswer>;
 }
+
+/** What a worker asks of a host that makes the changes. */
+export type HostRequest =
+  | { readonly op: "register"; readonly request: RegisterRequest; readonly live: readonly number[] }
+  | { readonly op: "update"; readonly claim: Claim; readonly changes: EntryChanges }
+  | { readonly op: "remove"; readonly claim: Claim }
+  | { readonly op: "bind"; readonly name: string; readonly key: string; readonly right?: NameRight | undefined }
+  | { readonly op: "release"; readonly name: string }
+  /** Brings the table up to date about a name that it does not have. */
+  | { readonly op: "ask"; readonly name: string };
+
+export type HostAnswer =
+  | {
+      readonly is: "done";
+      readonly claim?: Claim;
+      readonly replaced?: Registered["replaced"];
+      /** There was something to remove, or to release. */
+      readonly was?: boolean;
+      /** For the watchers; null: nobody has to hear of it. */
+      readonly event?: DirectoryEvent | null;
+    }
+  | {
+      readonly is: "refused";
+      readonly code: DirectoryErrorCode;
+      readonly message: string;
+      readonly holder: NameHolder | null;
+      readonly isRefusal: boolean;
+    };
 
 export interface HostOptions {
   /** TCP port of the server, and the inode of the socket that listens there; 0: it is not one of this host's sockets. */
@@ -283,4 +322,23 @@ export interface HostOptions {
    * reopened its directory or has ended.
    */
   readonly onRestored: () => Promise<void>;
+  /** The client there has lost its row to a registration at another server. */
+  readonly onReplaced?: (place: ConnectionPlace, claimId: string) => void;
+  /** The host can make no changes now, or can again. */
+  readonly onAway?: (isAway: boolean) => void;
 }
+
+/** Where a directory is that many servers share. */
+export interface SharedAddress {
+  /** etcd://HOST:PORT[,…]/PREFIX */
+  readonly address: string;
+  /** Paths of PEM files. */
+  readonly ca: string | null;
+  readonly certificate: string | null;
+  readonly key: string | null;
+  /** One word for all hosts whose uids mean the same people; empty: none is stated. */
+  readonly realm: string;
+}
+
+/** @param server name of this server, among those that share the directory */
+export type HostMaker = (options: HostOptions & { readonly server: string }) => DirectoryHost;

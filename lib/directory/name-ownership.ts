@@ -21,6 +21,9 @@ export const NO_KEY = "-";
 /** Days without a registration after which a name gives way to a new one, if there is no room otherwise. */
 export const UNUSED_DAYS = 90;
 
+/** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for what keeps it. */
+const FRESH_DAYS = 7;
+
 const DAY_MS = 86_400_000;
 
 export interface NameLine {
@@ -88,6 +91,18 @@ export class NameOwnership {
     const known = this.#lines.get(folded);
     if (known?.key !== key || known.uid !== uid || known.login !== login) return false;
     return known.isMunge === isMunge && known.also === also && known.chain === chain;
+  }
+
+  /** Whether the name is that key's, and was so in the last days: then there is nothing to write down. */
+  isFresh(folded: string, key: string, holder: NameHolderIds = {}): boolean {
+    const known = this.#lines.get(folded);
+    return known !== undefined && this.says({ folded, key, ...holder }) && today() - known.day < FRESH_DAYS;
+  }
+
+  /** The name that gives way when this line is applied; null if none does. */
+  givesWayTo(line: NameLine): string | null {
+    if (this.#lines.has(line.folded)) return null;
+    return this.#givenUp(line)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
   }
 
   /** Whether the name can be bound to the key today: neither the key nor its user has all names that it may have. */

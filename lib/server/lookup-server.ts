@@ -1,12 +1,13 @@
 // The lookup server as an object: from what it needs (resources.ts) to workers that serve; and the way back.
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { hostname } from "node:os";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
-import type { DirectoryHost } from "../directory/directory.ts";
+import type { DirectoryHost, HostAnswer, HostMaker } from "../directory/directory.ts";
 import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
-import { hostDirectory } from "../directory/open.ts";
+import { hostMaker } from "../directory/open.ts";
 import { signalCounts } from "../ipc/index.ts";
 import { hasMunge } from "../net/munge.ts";
 import type { Acceptor } from "./acceptor.ts";
@@ -36,6 +37,8 @@ import { UserDatabase } from "./user-database.ts";
 import { WorkerBus } from "./worker-bus.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
+/** Bytes: a server's name may have 64, with ":" and the port. */
+const MAX_HOST_NAME = 58;
 /** Ms for which names are held for the clients of a server that has died: longer than they take to come back. */
 const HELD_MS = 10_000;
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
@@ -75,6 +78,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #administration: Administration;
   readonly #accounts: Accounts;
   readonly #empty: IdleShutdown | null;
+  readonly #serverName: string;
   readonly #startedAt = Date.now();
   readonly #tokenSecret = randomBytes(32);
   #stun: StunServer | null = null;
@@ -90,7 +94,7 @@ export class LookupServer implements AsyncDisposable {
   #settleStopped: () => void = () => {};
   #settleStopping: () => void = () => {};
 
-  private constructor(parts: Resources) {
+  private constructor(parts: Resources, makeHost: HostMaker) {
     const { settings, acceptor, sockets, state, mailbox, metrics, tls } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
@@ -112,7 +116,9 @@ export class LookupServer implements AsyncDisposable {
       this.#settleStopped = resolve;
     });
     const { predecessor } = settings;
-    this.#directory = hostDirectory(settings.directory, {
+    this.#serverName = settings.directory === "etcd" ? serverNameOf(this.port) : "";
+    this.#directory = makeHost({
+      server: this.#serverName,
       port: this.port,
       listener: acceptor.inode,
       predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
@@ -123,6 +129,11 @@ export class LookupServer implements AsyncDisposable {
       log: settings.log,
       onEvents: (events) => this.#bus.announce(events),
       onSettled: () => this.#empty?.recheck(),
+      onReplaced: (place, claimId) => this.#bus.replaced({ ...place, claimId }),
+      onAway: (isAway) => {
+        settings.log.warn(isAway ? "the directory's engine does not answer" : "the directory's engine answers again");
+        this.#bus.broadcast({ type: "away", isAway });
+      },
       onRestored: async () => {
         await Promise.all([this.#bus.reopen(this.#directory.config), this.#openSocket()]);
       },
@@ -137,6 +148,7 @@ export class LookupServer implements AsyncDisposable {
       watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
+      directory: (request) => this.#directory.answer?.(request) ?? Promise.resolve(NOT_HOSTED),
       workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => infoText(this.#facts(), loads),
       rightTo: (id, question) => this.#rightTo(id, question),
@@ -192,7 +204,9 @@ export class LookupServer implements AsyncDisposable {
     const settings = readOptions(options);
     const { signal } = settings;
     try {
-      const server = LookupServer.#of(await acquireResources(settings));
+      // First: what is wrong with the directory's address is said before anything is made.
+      const makeHost = await hostMaker(settings);
+      const server = LookupServer.#of(await acquireResources(settings), makeHost);
       try {
         await server.#begin(signal);
       } catch (error) {
@@ -206,9 +220,9 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /** From here on the server gives back itself what was acquired for it. */
-  static #of(parts: Resources): LookupServer {
+  static #of(parts: Resources, makeHost: HostMaker): LookupServer {
     try {
-      return new LookupServer(parts);
+      return new LookupServer(parts, makeHost);
     } catch (error) {
       parts.release();
       throw error;
@@ -249,6 +263,7 @@ export class LookupServer implements AsyncDisposable {
     const uid = process.geteuid?.() ?? 0;
     const inFile = userName(uid);
     this.#user = inFile === String(uid) ? await this.#loginOf(uid) : inFile;
+    await Promise.race([this.#directory.start?.(), aborted(signal)]);
     this.#acceptor.serve(this.#bus, this.#administration);
     this.#sockets.serve((socket, origin) => this.#acceptor.accept(socket, origin));
     if (this.#settings.workers === 0) {
@@ -346,6 +361,7 @@ export class LookupServer implements AsyncDisposable {
     return {
       id,
       directory: this.#directory.config,
+      serverName: this.#serverName,
       limits,
       version: VERSION,
       serverKey: this.#state.serverKey,
@@ -390,6 +406,23 @@ export class LookupServer implements AsyncDisposable {
       directory: this.#directory.stats(),
     };
   }
+}
+
+/** A worker asks only a directory whose host makes the changes. */
+const NOT_HOSTED: HostAnswer = {
+  ...{
+    is: "refused",
+    code: "try-again",
+    message: "this server's directory has no host",
+    holder: null,
+    isRefusal: true,
+  },
+};
+
+/** Among the servers of one directory. A name need not be unique: each life of a server has a random word besides. */
+function serverNameOf(port: number): string {
+  const host = hostname().replace(/[^A-Za-z0-9._-]/g, "_");
+  return `${host.slice(0, MAX_HOST_NAME)}:${port}`;
 }
 
 /** Rejects when the signal is aborted; without one it never settles. */

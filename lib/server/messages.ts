@@ -1,6 +1,12 @@
 // What the primary and its workers tell each other. Plain data: it crosses a process boundary as JSON.
 import type { Endpoint } from "../base/endpoint.ts";
-import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type {
+  ConnectionPlace,
+  DirectoryConfig,
+  DirectoryEvent,
+  HostAnswer,
+  HostRequest,
+} from "../directory/directory.ts";
 import type { PackedEntry } from "../directory/entry.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import type { NewLeft } from "../store/mailbox.ts";
@@ -20,6 +26,8 @@ export interface WorkerConfig {
   readonly id: number;
   /** By which a worker process opens the directory; null where it is opened in the primary. */
   readonly directory: DirectoryConfig | null;
+  /** Of this server, among those that share its directory; empty where it has one of its own. */
+  readonly serverName: string;
   readonly limits: Limits;
   readonly version: string;
   /** The server's own public key, and the secret that it comes from, base64. */
@@ -212,6 +220,8 @@ export type ToPrimary =
   | { type: "ask-is-admin"; id: number; uid: number }
   | { type: "clients"; id: number; rows: readonly ClientRow[] }
   | { type: "removed"; id: number; count: number }
+  /** What its directory asks of the host, where that makes the changes. */
+  | { type: "directory"; id: number; request: HostRequest }
   | { type: "workerError"; reason: string };
 
 /** Resolves when the message has left this process: a sender that waits for it never fills the channel. */
@@ -249,6 +259,9 @@ export type ToWorker =
   | { type: "bans"; bans: readonly Ban[] }
   /** The server is about to end: its connections end one after the other, within that time; that one last. */
   | { type: "drain"; withinMs: number; except: number | null }
+  | { type: "directory"; id: number; answer: HostAnswer }
+  /** The directory's engine cannot be asked, or can again. */
+  | { type: "away"; isAway: boolean }
   /** The directory's objects have been made anew. */
   | { type: "reopen"; config: DirectoryConfig | null }
   | { type: "stop"; reason: string };

@@ -91,6 +91,35 @@ function metricsOf(facts: MetricsFacts, loads: readonly WorkerLoad[]): Metric[] 
       ["Counter", "lock_recoveries_total", "Times the lock was rebuilt after a death.", [[count("lock_recoveries")]]],
     );
   }
+  if (directory.engine_reachable !== undefined) {
+    const gauge = (name: string, help: string, field: string): Metric => [
+      "Gauge",
+      name,
+      help,
+      [[directory[field] ?? 0]],
+    ];
+    const counter = (name: string, help: string, field: string): Metric => [
+      "Counter",
+      name,
+      help,
+      [[directory[field] ?? 0]],
+    ];
+    metrics.push(
+      gauge("engine_reachable", "1 while the shared directory's engine answers.", "engine_reachable"),
+      gauge("engine_claiming", "1 while this server holds its lease there.", "engine_claiming"),
+      gauge("engine_servers", "Servers that share the directory and are alive.", "engine_servers"),
+      gauge("engine_rows", "Clients of all servers.", "engine_rows"),
+      gauge("engine_names", "Names that belong to a key.", "engine_names"),
+      gauge("engine_revision", "The engine's revision that this server has followed to.", "engine_revision"),
+      counter("engine_incarnations_total", "Leases that this server has had.", "engine_incarnations"),
+      counter("engine_writes_total", "Writes sent to the engine.", "engine_writes"),
+      counter("engine_batches_total", "Transactions that they were sent in.", "engine_batches"),
+      counter("engine_unknown_writes_total", "Writes whose outcome had to be found out.", "engine_unknown_writes"),
+      counter("engine_lists_total", "Lists of the whole directory.", "engine_lists"),
+      counter("engine_watches_total", "Watches begun.", "engine_watches"),
+      counter("engine_repaired_total", "Changes that a watch had lost and a list has shown.", "engine_repaired"),
+    );
+  }
   if (mailbox !== null) {
     metrics.push(
       ["Gauge", "mailbox_messages", "Messages and receipts kept for clients that are off.", [[mailbox.messages]]],

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { TalkError } from "../base/errors.ts";
 import { DEFAULT_SERVER, formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
 import { checkSocketPath } from "../base/socket-path.ts";
-import { type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
+import { type DirectoryChoice, type DirectoryKind, MAX_CAPACITY } from "../directory/open.ts";
 import { DEFAULT_WATCH_LIMIT, defaultLimits, type Limits } from "./limits.ts";
 import { type Log, silentLog } from "./log.ts";
 
@@ -62,9 +62,19 @@ export interface ServerOptions {
   readonly tableMode?: number;
   /**
    * Where the directory is. "shm" (default): in shared memory, where every program of this host can read it (`Directory.open`).
-   * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm.
+   * "memory": in this process alone, with `workers: 0`; nothing is in /dev/shm. "etcd://HOST:PORT[,…]/PREFIX": shared with other servers,
+   * through etcd, and in shared memory besides.
    */
-  readonly directory?: DirectoryKind;
+  readonly directory?: DirectoryKind | `etcd://${string}`;
+  /** PEM files for etcd: authorities that it is checked by; certificate and key of this server, both or neither. Default: no TLS. */
+  readonly directoryCa?: string;
+  readonly directoryCert?: string;
+  readonly directoryKey?: string;
+  /**
+   * One word, the same at all servers that share the directory: on all their hosts a uid means the same person. A login name is then no
+   * other uid's. Default: none is stated, which all have to do then.
+   */
+  readonly realm?: string;
   /** A listening socket's descriptor, from systemd or another parent; `listen` is ignored then. */
   readonly listenFd?: number;
   /** Path of a Unix socket to listen at as well, at most 107 bytes; "none": without. Default: none. */
@@ -86,7 +96,7 @@ export interface ServerOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ServerSettings {
+export interface ServerSettings extends DirectoryChoice {
   readonly listen: ServerAddress;
   readonly listenFd: number | null;
   readonly socket: string | null;
@@ -110,7 +120,6 @@ export interface ServerSettings {
   readonly relayRate: number;
   readonly predecessor: string | null;
   readonly tableMode: number;
-  readonly directory: DirectoryKind;
   readonly metrics: ServerAddress | null;
   readonly limits: Limits;
   readonly log: Log;
@@ -154,7 +163,11 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   relayRate: [isNumber, "a number of bytes"],
   predecessor: [isString, "the name of a table"],
   tableMode: [isNumber, "a number"],
-  directory: [isString, '"shm" or "memory"'],
+  directory: [isString, '"shm", "memory" or "etcd://HOST:PORT[,…]/PREFIX"'],
+  directoryCa: [isString, "a file's path"],
+  directoryCert: [isString, "a file's path"],
+  directoryKey: [isString, "a file's path"],
+  realm: [isString, "a word"],
   listenFd: [isNumber, "a descriptor"],
   socket: [isString, "a path"],
   socketFd: [isNumber, "a descriptor"],
@@ -205,14 +218,18 @@ export function readOptions(options: ServerOptions): ServerSettings {
     });
   }
   const { directory = "shm" } = options;
-  if (directory !== "shm" && directory !== "memory") {
-    throw TalkError.usage(`directory must be "shm" or "memory", not ${JSON.stringify(directory)}`);
+  const isShared = directory.startsWith("etcd://");
+  if (directory !== "shm" && directory !== "memory" && !isShared) {
+    throw TalkError.usage(
+      `directory must be "shm", "memory" or "etcd://HOST:PORT[,…]/PREFIX", not ${JSON.stringify(directory)}`,
+    );
   }
+  checkShared(options, isShared);
   if (directory === "memory" && options.workers !== 0) {
     throw TalkError.usage('directory "memory" is this process\'s own: it goes with workers: 0');
   }
   return {
-    directory,
+    ...directoryChoice(options),
     listen: parseServerAddress(listenText(options.listen ?? DEFAULT_SERVER), "listen", 0),
     listenFd: options.listenFd ?? null,
     socket: socketPath(options),
@@ -252,6 +269,32 @@ export function readOptions(options: ServerOptions): ServerSettings {
     signal: options.signal ?? null,
     quiet: options.log === undefined,
   };
+}
+
+const REALM = /^[A-Za-z0-9._-]{1,64}$/;
+
+function checkShared({ directoryCa, directoryCert, directoryKey, realm }: ServerOptions, isShared: boolean): void {
+  const given = Object.entries({
+    "directory-ca": directoryCa,
+    "directory-cert": directoryCert,
+    "directory-key": directoryKey,
+    realm,
+  }).find(([, value]) => value !== undefined);
+  if (given !== undefined && !isShared) {
+    const [subject] = given;
+    throw new TalkError("usage", `${subject} is for a directory that servers share: --directory etcd://…`, { subject });
+  }
+  if (realm === undefined || REALM.test(realm)) return;
+  throw new TalkError("usage", `realm must be 1 to 64 letters, digits, ".", "_" or "-", not ${JSON.stringify(realm)}`, {
+    subject: "realm",
+  });
+}
+
+function directoryChoice(options: ServerOptions): DirectoryChoice {
+  const { directory = "shm", directoryCa, directoryCert, directoryKey, realm = "" } = options;
+  if (directory === "shm" || directory === "memory") return { directory, shared: null };
+  const files = { ca: directoryCa ?? null, certificate: directoryCert ?? null, key: directoryKey ?? null };
+  return { directory: "etcd", shared: { address: directory, ...files, realm } };
 }
 
 function listenText(listen: string | ServerAddress): string {

@@ -1,7 +1,13 @@
 // Routes messages between workers and counts their connections. Runs in the primary.
 import type { Socket } from "node:net";
 import type { Endpoint } from "../base/endpoint.ts";
-import type { ConnectionPlace, DirectoryConfig, DirectoryEvent } from "../directory/directory.ts";
+import type {
+  ConnectionPlace,
+  DirectoryConfig,
+  DirectoryEvent,
+  HostAnswer,
+  HostRequest,
+} from "../directory/directory.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { InterestIndex } from "./interest-index.ts";
 import type {
@@ -60,6 +66,8 @@ export interface BusOwner {
   up(id: number): void;
   /** A worker takes connections. */
   ready(id: number): void;
+  /** A worker's directory asks its host. Does not reject. */
+  directory(request: HostRequest): Promise<HostAnswer>;
   workerError(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
   /** @param id of the worker */
@@ -150,6 +158,11 @@ export class WorkerBus {
     const key = boundKey(origin);
     member.origins.set(key, (member.origins.get(key) ?? 0) + 1);
     member.worker.hand(socket, origin, full);
+  }
+
+  /** A registration at another server has taken the row of this client. */
+  replaced(to: Callee): void {
+    this.#sendTo(to, { type: "replaced", to });
   }
 
   broadcast(message: ToWorker): void {
@@ -253,6 +266,11 @@ export class WorkerBus {
         break;
       case "removed":
         this.#answered(message.id, message.count);
+        break;
+      case "directory":
+        void this.#owner.directory(message.request).then((answer) => {
+          member.worker.send({ type: "directory", id: message.id, answer });
+        });
         break;
       case "workerError":
         this.#owner.workerError(message.reason);

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { debuglog } from "node:util";
 import { detachTerminal } from "../base/lost-terminal.ts";
 import { isShortage, systemMessage } from "../base/system-error.ts";
+import type { HostAnswer, HostRequest } from "../directory/directory.ts";
 import { openDirectory } from "../directory/open.ts";
 import { sigaction } from "../ipc/index.ts";
 import { openLog, silentLog } from "./log.ts";
@@ -37,6 +38,7 @@ void send({ type: "up" });
 function receive(message: ToWorker, socket: Socket | undefined): void {
   if (message.type === "start") start(message.config, message.owners);
   else if (message.type === "stop") stop(message.reason);
+  else if (message.type === "directory") answered(message.id, message.answer);
   else {
     // Leaves before anything is read, at the end of this turn: from here on the connection lives and dies with this process.
     if (message.type === "connection") void send({ type: "adopted", ticket: message.ticket });
@@ -50,9 +52,27 @@ function start(config: WorkerConfig, owners: readonly number[]): void {
   const directory = openDirectory(config.directory, {
     log,
     publish: (events) => void send({ type: "events", events }),
+    ask,
   });
   directory.setLiveWorkers(owners);
   worker = new Worker({ config, directory, log, send });
+}
+
+/** What the directory has asked of its host, by number. Bounded by the connections: each waits for one answer. */
+const asked = new Map<number, (answer: HostAnswer) => void>();
+let lastAsked = 0;
+
+function ask(request: HostRequest): Promise<HostAnswer> {
+  const id = ++lastAsked;
+  return new Promise((resolve) => {
+    asked.set(id, resolve);
+    void send({ type: "directory", id, request });
+  });
+}
+
+function answered(id: number, answer: HostAnswer): void {
+  asked.get(id)?.(answer);
+  asked.delete(id);
 }
 
 function send(message: ToPrimary): Promise<void> {

@@ -167,8 +167,12 @@ export class Worker {
       case "reopen":
         void this.#reopen(message.config);
         break;
+      case "away":
+        context.directory.setAway?.(message.isAway);
+        break;
       case "start":
       case "stop":
+      case "directory":
         break; // these are the process's, see worker-main.ts
     }
   }

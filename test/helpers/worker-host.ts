@@ -59,6 +59,7 @@ export class WorkerHost implements AsyncDisposable {
     const serverKey = new Identity(seed).publicKey.toString("base64");
     const complete: WorkerConfig = {
       id: WORKER,
+      serverName: "",
       directory: null,
       limits: defaultLimits(CAPACITY),
       version: "0",

@@ -35,6 +35,11 @@ export function command(): Command {
       "where Prometheus reads the counters (loopback unless --insecure; default: nowhere)",
     )
     .option("--state-dir <dir>", "where names, keys and the certificate are kept")
+    .option("--directory <etcd://…>", "etcd://HOST:PORT[,…]/PREFIX: where servers share one directory")
+    .option("--directory-ca <file>", "authorities that etcd is checked by (PEM)")
+    .option("--directory-cert <file>", "this server's certificate for etcd (PEM)")
+    .option("--directory-key <file>", "its private key (PEM)")
+    .option("--realm <name>", "the same at all hosts whose uids mean the same people")
     .option("--no-mailbox", "keep no messages for clients that are off")
     .option("--mailbox-size <size>", "bytes of all that is kept (default: 64M)")
     .option("--mailbox-age <time>", "how long a message is kept (default: 7d)")

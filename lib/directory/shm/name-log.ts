@@ -24,8 +24,6 @@ const NO_UID = "-";
 const BY_MUNGE = "munge:";
 /** Ms until a line is on the disk: many lines share one sync. */
 const SYNC_DELAY_MS = 200;
-/** Days after which a registration is written down again: often enough for UNUSED_DAYS, seldom enough for the file. */
-const FRESH_DAYS = 7;
 /** Part of the room that is taken when the log warns. */
 const NEARLY_FULL = 0.9;
 
@@ -104,8 +102,7 @@ export class NameLog {
 
   /** Whether the name is that key's, and a line of the last days says so: then there is nothing to add. */
   isFresh(folded: string, key: string, holder: NameHolderIds = {}): boolean {
-    const known = this.#names.get(folded);
-    return known !== undefined && this.#names.says({ folded, key, ...holder }) && today() - known.day < FRESH_DAYS;
+    return this.#names.isFresh(folded, key, holder);
   }
 
   /** Whether others have added something since the last refresh(). */
@@ -164,6 +161,15 @@ export class NameLog {
     if (this.#names.get(folded) === undefined) return false;
     this.#append({ folded, key: NO_KEY, day: today() });
     return true;
+  }
+
+  /** Notes what another server has written. Caller holds the write lock, and has called refresh() under it. */
+  take(entry: NameLine): void {
+    if (entry.key === NO_KEY ? this.#names.get(entry.folded) !== undefined : !this.#isNoted(entry)) this.#append(entry);
+  }
+
+  #isNoted(entry: NameLine): boolean {
+    return this.#names.says(entry) && this.#names.get(entry.folded)?.day === entry.day;
   }
 
   #append(entry: NameLine): void {

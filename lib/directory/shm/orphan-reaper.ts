@@ -13,6 +13,8 @@ export interface ReaperEvents {
   readonly onEvents: (events: readonly DirectoryEvent[]) => void;
   /** Everything of a dead worker is announced, or its rows are removed. */
   readonly onSettled: () => void;
+  /** Removes the rows of a dead worker, where that is not decided here. */
+  readonly remove?: ((worker: number) => Promise<void>) | undefined;
 }
 
 export class OrphanReaper {
@@ -77,6 +79,11 @@ export class OrphanReaper {
   }
 
   async #sweep(worker: number): Promise<void> {
+    if (this.#events.remove !== undefined) {
+      await this.#events.remove(worker);
+      this.#events.onSettled();
+      return;
+    }
     let cursor = 0;
     do {
       const page = this.#table.page(cursor, ROWS_PER_TURN);

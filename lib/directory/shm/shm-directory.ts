@@ -38,10 +38,12 @@ import { leftRooms } from "../entry-index.ts";
 import { EventFeed } from "../event-feed.ts";
 import type { NameLine } from "../name-ownership.ts";
 import type { NameRight } from "../name-right.ts";
+import type { SharedTable, TableChange } from "../shared-table.ts";
 import type { ClientTable } from "./client-table.ts";
 import type { HeldNames } from "./held-names.ts";
 import { LookupReplyCache } from "./lookup-reply-cache.ts";
 import type { NameLog } from "./name-log.ts";
+import { WRITES_PER_LOCK } from "./shm-limits.ts";
 import type { RowHandle, StoredEntry } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import { TableFollower } from "./table-follower.ts";
@@ -66,7 +68,7 @@ export interface ShmParts extends SharedObjects {
   readonly open: (config: DirectoryConfig) => SharedObjects;
 }
 
-export class ShmDirectory implements Directory {
+export class ShmDirectory implements Directory, SharedTable {
   #replies: LookupReplyCache;
   #table: ClientTable;
   #follower: TableFollower;
@@ -77,9 +79,12 @@ export class ShmDirectory implements Directory {
   readonly #open: (config: DirectoryConfig) => SharedObjects;
   readonly #feed: EventFeed;
   #liveWorkers: ReadonlySet<number> = new Set();
+  readonly #warn: OpenOptions["log"]["warn"];
+  #hasWarned = false;
   #closed = false;
 
-  constructor({ table, writes, names, held, lock, open }: ShmParts, { publish }: OpenOptions) {
+  constructor({ table, writes, names, held, lock, open }: ShmParts, { publish, log }: OpenOptions) {
+    this.#warn = (event, fields) => log.warn(event, fields);
     this.#table = table;
     this.#writes = writes;
     this.#names = names;
@@ -203,6 +208,25 @@ export class ShmDirectory implements Directory {
     });
   }
 
+  /** See SharedTable: what was decided elsewhere. */
+  async apply(changes: readonly TableChange[]): Promise<readonly (DirectoryEvent | null)[]> {
+    const events: (DirectoryEvent | null)[] = [];
+    for (let i = 0; i < changes.length; i += WRITES_PER_LOCK) {
+      const some = changes.slice(i, i + WRITES_PER_LOCK);
+      const made = await this.#change(() => {
+        this.#names.refresh();
+        return some.map((change) => this.#applyOne(change));
+      });
+      events.push(...made);
+    }
+    return events;
+  }
+
+  /** Tells watchers, here and at other workers, of a change that the host has made for this worker. */
+  emit(event: DirectoryEvent): void {
+    if (!this.#closed) this.#feed.emit(event);
+  }
+
   watch(interest: Interest, listener: (events: readonly DirectoryEvent[]) => void): Disposable {
     return this.#feed.watch(interest, listener);
   }
@@ -290,6 +314,48 @@ export class ShmDirectory implements Directory {
     });
   }
 
+  /** Caller holds the write lock, and has called refresh() under it. */
+  #applyOne(change: TableChange): DirectoryEvent | null {
+    if (change.kind === "owner") {
+      this.#names.take(change.line);
+      return null;
+    }
+    const before = this.#table.find(change.kind === "gone" ? change.name : change.entry.name);
+    if (change.kind === "gone") {
+      if (before === null || !this.#table.remove(before.slot, before.version)) return null;
+      const { entry, version } = before;
+      return { kind: "off", name: entry.name, version, ...leftRooms(entry, null) };
+    }
+    const { entry, claimId, place } = change;
+    if (before !== null && isSame(before, change)) return null;
+    const lastLookupAt = before?.claimId === claimId ? before.entry.lastLookupAt : null;
+    try {
+      const row = { entry, claimId, place, lastLookupAt };
+      const { version } = before === null ? this.#table.insert(row) : this.#table.replace(before.slot, row);
+      const old = before?.entry ?? null;
+      return {
+        kind: kindOfChange(old, entry),
+        name: entry.name,
+        version,
+        entry,
+        ...leftRooms(old, new DirectoryEntry(entry)),
+      };
+    } catch (error) {
+      if (!(error instanceof DirectoryError)) throw error;
+      this.#warnOfRoom();
+      return null;
+    }
+  }
+
+  #warnOfRoom(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const { capacity } = this.#table;
+    this.#warn("the table has no room for all clients of the directory: those beyond it are not shown here", {
+      capacity,
+    });
+  }
+
   /** Caller holds the write lock. */
   #write(
     request: RegisterRequest,
@@ -317,4 +383,16 @@ export class ShmDirectory implements Directory {
     }
     return { handle, before, isNew: true };
   }
+}
+
+/** Nothing that is shown would change. */
+function isSame(
+  { entry, claimId, place }: StoredEntry,
+  { entry: next, ...row }: TableChange & { kind: "row" },
+): boolean {
+  const { name, key, startedAt, details } = entry.packed;
+  const isSameEntry =
+    name === next.name && key === next.key && startedAt === next.startedAt && details === next.details;
+  const isSamePlace = place.worker === row.place.worker && place.connection === row.place.connection;
+  return isSameEntry && isSamePlace && claimId === row.claimId;
 }

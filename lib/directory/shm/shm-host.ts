@@ -21,7 +21,7 @@ import { OBJECTS_CHECK_MS } from "./shm-limits.ts";
 import { WriteBatcher } from "./write-batcher.ts";
 
 /** @throws IpcError ENOSPC, EACCES; the system's error for the file of names */
-export function hostShm(options: HostOptions): DirectoryHost {
+export function hostShm(options: ShmHostOptions): ShmHost {
   const { port, predecessor, log } = options;
   // Workers look up in the predecessor's table who held which name.
   if (removeDeadServers((_, name) => name === predecessor?.name).includes(port)) {
@@ -59,7 +59,12 @@ function openObjects(
   }
 }
 
-class ShmHost implements DirectoryHost {
+export interface ShmHostOptions extends HostOptions {
+  /** See ReaperEvents. */
+  readonly removeOrphans?: (worker: number) => Promise<void>;
+}
+
+export class ShmHost implements DirectoryHost {
   readonly #options: HostOptions;
   #objects: ServerObjects;
   readonly #writes: WriteBatcher;
@@ -69,12 +74,12 @@ class ShmHost implements DirectoryHost {
   #restoreFailure = "";
   #isClosed = false;
 
-  constructor(options: HostOptions) {
-    const { capacity, listener, onEvents, onSettled } = options;
+  constructor(options: ShmHostOptions) {
+    const { capacity, listener, onEvents, onSettled, removeOrphans: remove } = options;
     this.#options = options;
     this.#objects = this.#create((name, mode) => ClientTable.create(name, { capacity, mode, listener }), null);
     this.#writes = new WriteBatcher(this.#objects.lock);
-    this.#reaper = new OrphanReaper(this.#objects.table, this.#writes, { onEvents, onSettled });
+    this.#reaper = new OrphanReaper(this.#objects.table, this.#writes, { onEvents, onSettled, remove });
     this.#checkTimer = setInterval(() => this.#checkObjects(), OBJECTS_CHECK_MS).unref();
   }
 

@@ -136,6 +136,7 @@ async function write(
         ? {}
         : { uid: right.uid, user: right.login, attested: right.isMunge ? "munge" : "kernel" }),
       listed: !unlisted,
+      server: context.config.serverName,
     },
     right,
     claimId,

@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Directory, DirectoryHost, DirectoryLog, HostOptions } from "../../../lib/directory/directory.ts";
+import type {
+  Directory,
+  DirectoryEvent,
+  DirectoryHost,
+  DirectoryLog,
+  HostOptions,
+} from "../../../lib/directory/directory.ts";
 import { MemoryHost } from "../../../lib/directory/memory-directory.ts";
 import { hostDirectory, prepareNames } from "../../../lib/directory/open.ts";
 import { EventCarrier } from "./event-carrier.ts";
@@ -38,7 +44,7 @@ export interface Implementation {
 export const silent: DirectoryLog = { warn() {} };
 
 /** Directories of one host in this process. */
-class HostWorld implements World {
+export class HostWorld implements World {
   readonly #host: DirectoryHost;
   readonly #carrier: EventCarrier;
   readonly #directories: Directory[] = [];
@@ -61,6 +67,11 @@ class HostWorld implements World {
     this.#carrier.add(worker, directory);
     this.#directories.push(directory);
     return directory;
+  }
+
+  /** Events of no worker. */
+  announce(events: readonly DirectoryEvent[]): void {
+    this.#carrier.publish(0, events);
   }
 
   settled(): Promise<void> {

@@ -1,0 +1,188 @@
+// Keeps the copy of the engine's keys up to date:
+//
+//   1. A list of everything, page by page at one revision; from there on a watch.
+//   2. A revision is taken whole, and only then becomes the one to go on from: by the revisions of the events, or a progress notice.
+//   3. A watch that was lost begins again there. One that the engine cannot go on with (compacted), or an engine that has gone back: list again.
+//   4. Every few minutes everything is listed beside the watch: engines have lost DELETEs (etcd#18475, #19251). What differs is taken, and said.
+import type { DirectoryLog } from "../directory.ts";
+import type { Clock } from "./clock.ts";
+import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
+import type { Keys } from "./keys.ts";
+import type { Replica, ReplicaChange } from "./replica.ts";
+import { REQUEST_MS, RETRY_MS, type Session } from "./session.ts";
+
+/** Keys of one page: about half a megabyte, well below what a message may hold. */
+const PAGE_KEYS = 1_000;
+/** Ms between two lists beside the watch. */
+const RELIST_MS = 300_000;
+
+export interface FollowerOwner {
+  readonly keys: Keys;
+  readonly clock: Clock;
+  readonly log: DirectoryLog;
+  /** In the order in which they happened; those of one call belong together. */
+  changed(changes: readonly ReplicaChange[]): void;
+  /** The same of a whole list: everything is known now. */
+  listed(changes: readonly ReplicaChange[]): void;
+}
+
+/** Tells an engine that has gone back. */
+type Past = Pick<Session, "seenRevision" | "checkPast">;
+
+export class Follower {
+  readonly #engine: Engine;
+  readonly #session: Past;
+  readonly #replica: Replica;
+  readonly #owner: FollowerOwner;
+  #watch: Disposable | null = null;
+  #listing: Promise<void> | null = null;
+  #isGoingOn = false;
+  /** The watch that counts; an older one may still say something. */
+  #current: object | null = null;
+  /** It has to begin with a list: there was none, or the engine does not know what came after it. */
+  #isBlind = true;
+  /** The copy was whole, and has been followed since. */
+  isCurrent = false;
+  #closed = false;
+  #timer: Disposable | null = null;
+  readonly counters = { lists: 0, repaired: 0, watches: 0 };
+
+  constructor(engine: Engine, session: Past, replica: Replica, owner: FollowerOwner) {
+    this.#engine = engine;
+    this.#session = session;
+    this.#replica = replica;
+    this.#owner = owner;
+  }
+
+  /** Resolves when the copy is there. @throws EngineError */
+  async start(): Promise<void> {
+    await this.#list();
+    this.#follow();
+    this.#relistLater();
+  }
+
+  /** What is known is from another past. */
+  startAnew(): void {
+    if (this.#closed) return;
+    this.#isBlind = true;
+    this.isCurrent = false;
+    this.#unwatch();
+    void this.#goOn();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#unwatch();
+    this.#timer?.[Symbol.dispose]();
+  }
+
+  /** Lists if that is needed, and watches again. */
+  async #goOn(): Promise<void> {
+    if (this.#isGoingOn) return;
+    this.#isGoingOn = true;
+    while (!this.#closed && this.#isBlind) {
+      try {
+        await this.#list();
+      } catch (error) {
+        if (!(error instanceof EngineError)) throw error;
+        await new Promise<void>((resolve) => this.#owner.clock.after(RETRY_MS, resolve));
+      }
+    }
+    this.#isGoingOn = false;
+    if (!this.#closed && this.#current === null) this.#follow();
+  }
+
+  /** One after the other. */
+  async #list(): Promise<void> {
+    while (this.#listing !== null) await this.#listing.catch(() => {});
+    this.#listing = this.#listOnce();
+    try {
+      await this.#listing;
+    } finally {
+      this.#listing = null;
+    }
+  }
+
+  async #listOnce(): Promise<void> {
+    const isBeside = !this.#isBlind;
+    this.#isBlind = false;
+    this.#replica.beginList();
+    try {
+      const { values, revision } = await this.#pages();
+      if (this.#closed || this.#isBlind) return;
+      const isLate = this.#replica.revision < revision; // the watch has not told yet what the list shows
+      const changes = this.#replica.endList(values, revision);
+      this.isCurrent = true;
+      this.counters.lists++;
+      if (isBeside && !isLate && changes.length > 0) {
+        this.counters.repaired += changes.length;
+        this.#owner.log.warn("the engine's watch had lost changes, which a list has shown", {
+          changes: changes.length,
+        });
+      }
+      this.#owner.listed(changes);
+    } catch (error) {
+      if (!isBeside) this.#isBlind = true;
+      throw error;
+    } finally {
+      this.#replica.cancelList();
+    }
+  }
+
+  async #pages(): Promise<{ values: KeyValue[]; revision: Revision }> {
+    const values: KeyValue[] = [];
+    let revision = 0;
+    for (;;) {
+      const after = values.at(-1)?.key;
+      const options = { limit: PAGE_KEYS, revision, deadline: REQUEST_MS, ...(after === undefined ? {} : { after }) };
+      const since = this.#session.seenRevision;
+      const page = await this.#engine.list(this.#owner.keys.prefix, options);
+      this.#session.checkPast(page, since);
+      if (revision === 0) revision = page.revision;
+      values.push(...page.values);
+      if (!page.more) return { values, revision };
+    }
+  }
+
+  #follow(): void {
+    this.counters.watches++;
+    const current = {};
+    this.#current = current;
+    const isOver = () => this.#closed || this.#current !== current;
+    const watch = this.#engine.watch(this.#owner.keys.prefix, this.#replica.revision + 1, {
+      events: (events) => {
+        if (isOver()) return;
+        const changes = this.#replica.apply(events);
+        if (changes.length > 0) this.#owner.changed(changes);
+      },
+      progress: ({ revision }) => {
+        if (!isOver()) this.#replica.reached(revision);
+      },
+      ended: (why) => {
+        if (isOver()) return;
+        this.#current = null;
+        this.#watch = null;
+        if (why === "compacted") this.#isBlind = true;
+        this.#owner.clock.after(RETRY_MS, () => void this.#goOn());
+      },
+    });
+    if (isOver()) watch[Symbol.dispose]();
+    else this.#watch = watch;
+  }
+
+  #unwatch(): void {
+    this.#current = null;
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = null;
+  }
+
+  #relistLater(): void {
+    // Not all servers at once.
+    const ms = RELIST_MS * (0.75 + 0.5 * this.#owner.clock.random());
+    this.#timer = this.#owner.clock.after(ms, () => {
+      // While it is blind it lists anyway; when the engine cannot be asked, it does the next time.
+      const done = this.#isBlind ? Promise.resolve() : this.#list().catch(() => {});
+      void done.then(() => this.#closed || this.#relistLater());
+    });
+  }
+}

@@ -1,0 +1,177 @@
+// Every write to the engine, as a transaction. Pure. What they keep true, whatever the order in which they arrive, and however late:
+//
+//   1. A name has at most one current row: there is one key for it.
+//   2. A row is removed by nobody but its writer or its successor, and when its writer's server is gone: every write of a row
+//      compares the mod_revision of what it replaces, so it never touches a row that its sender does not know.
+//   3. A confirmed claim is visible, or has been superseded: the row and the owner of the name are written together.
+//   4. Every server's table converges: nothing is decided by what a server has read, so a table that is behind costs a repetition,
+//      not a wrong row.
+//
+// A writer compares the mod_revision of its own server's key as well. It is 0 once the lease is lost, so a server that has lost it writes no
+// row. And the server writes that key again when an outcome is unknown (session.ts): whatever of it is still on its way fails then.
+
+import type { NameLine } from "../name-ownership.ts";
+import type { Compare, Operation, Revision, Transaction } from "./engine.ts";
+import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
+
+/** A server's own key, and its mod_revision. */
+export interface OwnKey {
+  readonly key: string;
+  readonly epoch: Revision;
+}
+
+/** What a server knows of a key: its mod_revision, 0 when it is not there. */
+export interface KnownRow {
+  readonly mod: Revision;
+  readonly row: SharedRow;
+}
+
+export interface RowWrite {
+  readonly folded: string;
+  readonly row: SharedRow;
+  /** The row that it replaces. */
+  readonly before: KnownRow | null;
+  /** The key of the server whose death allows it; null where the claim id, or a person, does. */
+  readonly deadServer: string | null;
+  /** The mod_revision of the name's owner, by which it was decided; and what is to stand there, null: as it is. */
+  readonly owner: { readonly mod: Revision; readonly line: NameLine | null };
+  /** A name that its key gives up for this one. */
+  readonly givesWay: { readonly folded: string; readonly mod: Revision } | null;
+}
+
+/** Claim, take-over, and every change of a row. */
+export function writeRow(
+  keys: Keys,
+  own: OwnKey,
+  { folded, row, before, deadServer, owner, givesWay }: RowWrite,
+): Transaction {
+  const rooms = keys.roomsOf(row.packed, folded);
+  const left = before === null ? [] : keys.roomsOf(before.row.packed, folded).filter((room) => !rooms.includes(room));
+  return {
+    when: [
+      modIs(own.key, own.epoch),
+      modIs(keys.row(folded), before?.mod ?? 0),
+      modIs(keys.owner(folded), owner.mod),
+      ...(deadServer === null ? [] : [isGone(deadServer)]),
+      ...(givesWay === null ? [] : [modIs(keys.owner(givesWay.folded), givesWay.mod)]),
+    ],
+    then: [
+      { put: keys.row(folded), value: encodeRow(row) },
+      ...rooms.map((room): Operation => ({ put: room, value: Buffer.from(row.claimId) })),
+      ...left.map((room): Operation => ({ delete: room })),
+      ...ownerOperations(keys, folded, owner.line),
+      ...(givesWay === null ? [] : [{ delete: keys.owner(givesWay.folded) }]),
+    ],
+    otherwise: readBack(keys, folded, givesWay?.folded),
+  };
+}
+
+/** Takes out the row. @param deadServer as above: the janitor removes for others */
+export function removeRow(keys: Keys, folded: string, { mod, row }: KnownRow, deadServer: string | null): Transaction {
+  return {
+    when: [modIs(keys.row(folded), mod), ...(deadServer === null ? [] : [isGone(deadServer)])],
+    then: [
+      { delete: keys.row(folded) },
+      ...keys.roomsOf(row.packed, folded).map((room): Operation => ({ delete: room })),
+    ],
+    otherwise: readBack(keys, folded),
+  };
+}
+
+export interface OwnerWrite {
+  readonly folded: string;
+  readonly mod: Revision;
+  /** Null: the name is nobody's. */
+  readonly line: NameLine | null;
+  /** The mod_revision of the row under the name, by which it was decided. */
+  readonly row: Revision;
+  readonly givesWay: RowWrite["givesWay"];
+}
+
+/** Binds or releases a name. */
+export function writeOwner(keys: Keys, own: OwnKey, { folded, mod, line, row, givesWay }: OwnerWrite): Transaction {
+  return {
+    when: [
+      modIs(own.key, own.epoch),
+      modIs(keys.owner(folded), mod),
+      modIs(keys.row(folded), row),
+      ...(givesWay === null ? [] : [modIs(keys.owner(givesWay.folded), givesWay.mod)]),
+    ],
+    then: [
+      ...(line === null ? [{ delete: keys.owner(folded) }] : ownerOperations(keys, folded, line)),
+      ...(givesWay === null ? [] : [{ delete: keys.owner(givesWay.folded) }]),
+    ],
+    otherwise: readBack(keys, folded, givesWay?.folded),
+  };
+}
+
+/** Reads what decides about a name. */
+export function readName(keys: Keys, folded: string): Transaction {
+  return { when: [], then: readBack(keys, folded), otherwise: [] };
+}
+
+/** A server that begins an incarnation. Its last one ends here, and with it whatever of it is still on its way. */
+export function beginIncarnation({ key, lease, value, last }: Incarnation): Transaction {
+  return {
+    when: [isGone(key)],
+    then: [{ put: key, value, lease }, ...(last === null ? [] : [{ delete: last }])],
+    otherwise: [],
+  };
+}
+
+/** The first server of a directory states the realm. */
+export function stateRealm(keys: Keys, realm: string): Transaction {
+  const [key, value] = [keys.realm, Buffer.from(realm)];
+  return { when: [isGone(key)], then: [{ put: key, value }], otherwise: [{ get: key }] };
+}
+
+export interface Incarnation {
+  readonly key: string;
+  readonly lease: string;
+  readonly value: Uint8Array;
+  /** The key of the one before. */
+  readonly last: string | null;
+}
+
+/** Makes everything fail that the server has sent before; and reads back what has come of it. */
+export function fence(
+  keys: Keys,
+  own: OwnKey,
+  lease: string,
+  value: Uint8Array,
+  names: readonly string[],
+): Transaction {
+  const reads = names.map((folded): Operation => ({ transaction: readName(keys, folded) }));
+  return {
+    when: [modIs(own.key, own.epoch)],
+    then: [{ put: own.key, value, lease }, ...reads],
+    otherwise: [{ get: own.key }, ...reads],
+  };
+}
+
+/** All keys that it may write: no two transactions of a batch may write the same. */
+export function keysWritten({ then, otherwise }: Transaction): string[] {
+  return [...then, ...otherwise].flatMap((operation) => {
+    if ("put" in operation) return [operation.put];
+    if ("delete" in operation) return [operation.delete];
+    return "transaction" in operation ? keysWritten(operation.transaction) : [];
+  });
+}
+
+function ownerOperations(keys: Keys, folded: string, line: NameLine | null): Operation[] {
+  return line === null ? [] : [{ put: keys.owner(folded), value: encodeOwner(line) }];
+}
+
+function readBack(keys: Keys, folded: string, other?: string): Operation[] {
+  const names = other === undefined || other === folded ? [folded] : [folded, other];
+  return names.flatMap((name) => [{ get: keys.row(name) }, { get: keys.owner(name) }]);
+}
+
+function modIs(key: string, revision: Revision): Compare {
+  return { key, what: "mod", is: "=", revision };
+}
+
+/** Never by its value: to compare the value of a key that is not there is always false. */
+function isGone(key: string): Compare {
+  return { key, what: "create", is: "=", revision: 0 };
+}

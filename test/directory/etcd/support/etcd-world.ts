@@ -1,0 +1,65 @@
+// What the conformance suite runs in: a server with several workers, on a directory that it could share.
+import { setTimeout as sleep } from "node:timers/promises";
+import { systemClock } from "../../../../lib/directory/etcd/clock.ts";
+import type { Engine } from "../../../../lib/directory/etcd/engine.ts";
+import { EtcdHost } from "../../../../lib/directory/etcd/etcd-host.ts";
+import { Random } from "../../support/random.ts";
+import { HostWorld, type Implementation, silent, type World, type WorldOptions } from "../../support/world.ts";
+import { type Faults, MemoryConnection, MemoryStore } from "./memory-engine.ts";
+
+/** @param revision the engine's, now */
+async function makeWorld(
+  { capacity, nameLimit, seed }: WorldOptions,
+  engine: Engine,
+  prefix: string,
+  revision: () => number | Promise<number>,
+): Promise<World> {
+  let world: HostWorld | null = null;
+  const host = new EtcdHost({
+    ...{
+      engine,
+      prefix,
+      members: [],
+      capacity,
+      nameLimit,
+      server: "s1",
+      realm: "",
+      port: 1,
+      listener: 0,
+      predecessor: null,
+    },
+    ...{ mode: 0o600, names: null, log: silent },
+    onEvents: (events) => world?.announce(events),
+    onSettled() {},
+    onRestored: async () => {},
+  });
+  await host.start();
+  const made = new HostWorld(host, seed, () => {});
+  world = made;
+  return {
+    open: (worker) => made.open(worker),
+    close: () => made.close(),
+    async settled() {
+      await made.settled();
+      const wanted = await revision();
+      while ((host.stats().engine_revision as number) < wanted) await sleep(1);
+      await made.settled();
+    },
+  };
+}
+
+/** On the engine in memory. */
+export function onMemoryEngine(name: string, faults: Faults): Implementation {
+  return {
+    name,
+    isLocal: true,
+    async make(options) {
+      const store = new MemoryStore(systemClock);
+      const random = new Random(options.seed);
+      const engine = new MemoryConnection(store, systemClock, systemClock, random, "s1", { unknown: 0, delayMs: 0 });
+      const world = await makeWorld(options, engine, "/t", () => store.state.revision);
+      engine.faults = faults;
+      return world;
+    },
+  };
+}
