@@ -28,8 +28,9 @@ function requireMapped(path) {
   return require(path);
 }
 
-/** As the single executable does: the licences of what is inside ask to go with every copy. */
+/** As the single executable does: the licences of what is inside ask to go with every copy. A pager may close its end early. */
 function printLicences() {
+  process.stdout.on("error", ({ code }) => process.exit(code === "EPIPE" ? 0 : 70));
   for (const file of ["../LICENSE", "../dist/LICENCES.txt"])
     process.stdout.write(`${readFileSync(join(__dirname, file), "utf8")}\n`);
 }

@@ -200,6 +200,9 @@ const packageRoot = join(import.meta.dirname, "..");
 /** Compiled here, or as it is published. */
 const PLACES = ["build/Release/ptalk.node", `prebuilds/linux-${process.arch}/ptalk.glibc.node`];
 
+/** The `code` of the error where no addon loads; its message says what to do. lib/cli/output.ts knows it. */
+const NO_ADDON = "ERR_PTALK_ADDON";
+
 function load(): Native {
   // A sanitizer build, or one under test, instead of the installed one.
   const override = process.env.PTALK_ADDON;
@@ -208,7 +211,8 @@ function load(): Native {
     if (!file) throw new Error(`no file ${PLACES.join(" or ")} in ${packageRoot}`);
     return require(file) as Native;
   } catch (cause) {
-    throw new Error(whyNone(file, cause instanceof Error ? cause.message : String(cause)), { cause });
+    const message = whyNone(file, cause instanceof Error ? cause.message : String(cause));
+    throw Object.assign(new Error(message, { cause }), { code: NO_ADDON });
   }
 }
 

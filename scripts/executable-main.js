@@ -7,7 +7,10 @@ async function start(words) {
   if (first === "/ptalk/bin/ptalk.js") return start(rest);
   // Only with the channel of fork(): a word on the command line starts no worker.
   if (process.send !== undefined && isOurs(first)) return mains[first]();
-  if (first === "--licences") return void process.stdout.write(licences());
+  if (first === "--licences") {
+    process.stdout.on("error", ({ code }) => process.exit(code === "EPIPE" ? 0 : 70)).write(licences());
+    return;
+  }
   const done =
     (first === "send" && (await mains["/ptalk/dist/cli/quick-send.js"]().quickSend(words))) ||
     (first === "unread" && mains["/ptalk/dist/cli/quick-unread.js"]().quickUnread(words));

@@ -50,6 +50,10 @@ if (oldNode.isOld) {
   console.error(`ptalk ${oldNode.refusal}`);
   process.exit(1);
 }
+if (process.report?.getReport().header.glibcVersionRuntime === undefined) {
+  console.error("ptalk needs glibc, and this system has musl: use an image of Debian, Ubuntu or RHEL (node:22-slim)");
+  process.exit(1);
+}
 if (!usable()) {
   const [command, ...first] = nodeGyp();
   const built = spawnSync(command, [...first, "rebuild", ...headers()], { cwd: root, stdio: "inherit" });

@@ -102,6 +102,9 @@ export function reportError(error: unknown, json: boolean): void {
 export function describeError(error: unknown): { code: string; message: string } {
   if (error instanceof TalkError) return { code: error.code, message: oneLine(withAdvice(error)) };
   if (!(error instanceof Error)) return { code: "internal", message: oneLine(String(error)) };
+  // Its sentence says what to do; by its code, because the module that has the constant is the one that does not load.
+  if ("code" in error && error.code === "ERR_PTALK_ADDON")
+    return { code: "internal", message: oneLine(error.message).replace(/^ptalk's/, "the") };
   const code = systemCode(error) ?? "internal";
   const foreseen = code !== "internal" && exitStatusOf(error) !== EXIT.internal;
   const hint = foreseen ? "" : " (run with NODE_DEBUG=ptalk-cli for details)";

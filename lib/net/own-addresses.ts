@@ -51,6 +51,15 @@ export function linkLocalZones(): string[] {
     .map(([name]) => name);
 }
 
+/** Each address as a socket can be bound to it: a link-local one with its zone. No loopback. */
+export function bindableAddresses(): string[] {
+  return Object.entries(interfacesNow()).flatMap(([name, addresses]) =>
+    (addresses ?? [])
+      .filter(({ internal }) => !internal)
+      .map(({ address, family }) => (family === "IPv6" && isLinkLocal(address) ? `${address}%${name}` : address)),
+  );
+}
+
 /** None where the kernel does not tell (a sandbox without netlink sockets): the client is reached where the server sees it. */
 function interfacesNow(): Interfaces {
   try {

@@ -2,11 +2,11 @@
 // from here. A socket for each address: the answer has to come from the address that was asked. A client of this server may ask for a
 // second answer after a silence, and learns so how long the ways to it stay open. Runs in the primary.
 
-import type { Endpoint } from "../base/endpoint.ts";
+import { type Endpoint, withoutZone } from "../base/endpoint.ts";
 import { isLoopback } from "../base/server-address.ts";
 import type { ConnectionPlace } from "../directory/directory.ts";
 import { DatagramSocket } from "../net/datagram-socket.ts";
-import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
+import { bindableAddresses, isLinkLocal, watchOwnAddresses } from "../net/own-addresses.ts";
 import { decodeBindingRequest, encodeBindingResponse } from "../net/stun.ts";
 import type { Log } from "./log.ts";
 
@@ -55,7 +55,7 @@ export class StunServer {
   /** One socket for each address that there is now. */
   #open(): void {
     const { host } = this.#parts;
-    const wanted = isWildcard(host) ? ownAddresses().filter((address) => fits(host, address)) : [host];
+    const wanted = isWildcard(host) ? bindableAddresses().filter((address) => fits(host, address)) : [host];
     for (const [address, socket] of this.#sockets) {
       if (wanted.includes(address)) continue;
       socket.close();
@@ -74,8 +74,8 @@ export class StunServer {
       });
       this.#sockets.set(address, socket);
     } catch (error) {
-      // Link-local addresses need an interface; a taken port is another program's.
-      if (!this.#hasFailed && !address.startsWith("fe80")) log.warn("no STUN at this address", { address, error });
+      // A taken port is another program's. An address that has just come may not be ready: those of a link are the last to be.
+      if (!this.#hasFailed && !isLinkLocal(address)) log.warn("no STUN at this address", { address, error });
       this.#hasFailed = true;
     }
   }
@@ -88,7 +88,8 @@ export class StunServer {
     const isLate = place !== null && lateMs !== null && this.#answerLate(socket, place, transaction, seen, lateMs);
     socket.send(encodeBindingResponse(transaction, seen, isLate ? lateMs : undefined), seen.address, seen.port);
     // A socket that measures is not the one that others are to reach.
-    if (place !== null && lateMs === null && !isLoopback(seen.address)) this.#parts.onSeen(place, seen);
+    if (place !== null && lateMs === null && !isLoopback(seen.address))
+      this.#parts.onSeen(place, { address: withoutZone(seen.address), port: seen.port });
   }
 
   /** @returns whether there will be a second answer; it takes the place of an earlier one of the same connection */

@@ -56,6 +56,14 @@ async function receiver(): Promise<AsyncDisposable & { line(): Promise<string> }
   };
 }
 
+it("the licences end quietly when their reader goes, and with 70 when the disk is full", async () => {
+  const { stdout, stderr } = await bash(
+    alice,
+    "ptalk --licences | head -1; echo $PIPESTATUS; ptalk --licences >/dev/full; echo $?",
+  );
+  expect({ stdout, stderr }).toEqual({ stdout: "MIT License\n0\n70\n", stderr: "" });
+});
+
 describe("ptalk send, whose reader has gone, ends as the message does", () => {
   it.each(["", "--json"])("delivered: 0 (%j)", async (json) => {
     await using inbox = await receiver();

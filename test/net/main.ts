@@ -11,7 +11,7 @@ if (whyNoHosts) {
 }
 const script = join(import.meta.dirname, "../fixtures/hosts/table.js");
 const tmp = mkdtempSync(join(tmpdir(), "ptalk-table-"));
-const [command, args] = hostCommand([process.execPath, script, ...process.argv.slice(2)]);
+const [command, args] = hostCommand([process.execPath, script, "--doctor", ...process.argv.slice(2)]);
 const child = spawn(command, args, { stdio: "inherit", env: { ...process.env, TMPDIR: tmp } });
 child.once("exit", (status) => {
   rmSync(tmp, { recursive: true, force: true });

@@ -19,7 +19,3 @@ export const systemClock: Clock = {
   },
   random: Math.random,
 };
-
-export function sleepOn(clock: Clock, ms: number): Promise<void> {
-  return new Promise((resolve) => clock.after(ms, resolve));
-}

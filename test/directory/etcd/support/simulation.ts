@@ -45,7 +45,7 @@ class PlainTable implements SharedTable {
 }
 
 /** Makes a server's engine faulty, for a checker that has to notice. */
-export type Sabotage = (engine: Engine, keys: Keys) => Engine;
+export type Sabotage = (engine: Engine, store: MemoryStore) => Engine;
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -75,7 +75,7 @@ class Host {
     const { random, store, keys, faults } = world;
     this.connection = new MemoryConnection(store, world.clock, this.clock, random, name, faults);
     this.directory = new SharedDirectory({
-      engine: sabotage(this.connection, keys),
+      engine: sabotage(this.connection, store),
       keys,
       server: name,
       facts: {},
@@ -190,7 +190,8 @@ export class Simulation {
     if (what < 40) void this.#register(host);
     else if (what < 60) void this.#update(host);
     else if (what < 72) void this.#remove(host);
-    else if (what < 76) void this.#ask(host);
+    else if (what < 75) void this.#ask(host);
+    else if (what < 82) void this.#bind(host);
     else this.#fault(host, alive);
   }
 
@@ -238,7 +239,7 @@ export class Simulation {
   async #register(host: Host): Promise<void> {
     const name = this.random.pick(NAMES);
     // Now and then a second key wants it.
-    const key = KEYS[NAMES.indexOf(name) + (this.random.chance(0.15) ? 7 : 0)] as string;
+    const key = this.#keyOf(name, 0.15);
     const claimId = claimIdOf(++this.#lastClaim);
     const there = decodedRow(this.store.get(this.keys.row(name)));
     const takeover = there !== null && this.random.chance(0.5) ? there.claimId : null;
@@ -290,6 +291,18 @@ export class Simulation {
     await host.directory.ask(this.random.pick(NAMES)).catch((error: unknown) => {
       if (!(error instanceof DirectoryError)) throw error;
     });
+  }
+
+  /** Another key gets the name, once it is nobody's. */
+  async #bind(host: Host): Promise<void> {
+    const name = this.random.pick(NAMES);
+    const key = this.#keyOf(name, 0.5);
+    if (this.random.chance(0.6)) await this.#until(host, () => host.directory.release(name));
+    await this.#until(host, () => host.directory.bind(name, key));
+  }
+
+  #keyOf(name: string, others: number): string {
+    return KEYS[NAMES.indexOf(name) + (this.random.chance(others) ? 7 : 0)] as string;
   }
 
   /** Repeats what has ended as unknown, as the server's workers do. */
@@ -373,6 +386,9 @@ export class Simulation {
         this.#violated(`${name} stays, though ${row.server} is gone`);
       }
     }
+    const on = new Set(alive.flatMap(({ clients }) => [...clients.keys()]));
+    for (const [name, { claimId }] of rows)
+      if (!on.has(claimId)) this.#violated(`${name} stays, though its client has gone`);
     for (const host of alive) {
       for (const { name, id } of host.clients.values()) {
         if (rows.get(name)?.claimId !== id) this.#violated(`${name} (${id}) is on at ${host.name} and nobody sees it`);
