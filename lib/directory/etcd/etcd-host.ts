@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TalkError } from "../../base/errors.ts";
 import type {
   Claim,
+  ConnectionPlace,
   DirectoryConfig,
   DirectoryEvent,
   DirectoryHost,
@@ -12,6 +13,7 @@ import type {
   HostOptions,
   HostRequest,
   OpenOptions,
+  SharingServer,
 } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
 import { HostedDirectory } from "../hosted-directory.ts";
@@ -22,16 +24,12 @@ import { type Engine, EngineError } from "./engine.ts";
 import { Keys } from "./keys.ts";
 import { RealmError, SharedDirectory } from "./shared-directory.ts";
 
-export interface EtcdHostOptions extends HostOptions {
+export interface EtcdHostOptions extends HostOptions, SharingServer {
   readonly engine: Engine;
   /** For messages: where the engine is. */
   readonly members: readonly string[];
   /** Begins all keys. */
   readonly prefix: string;
-  /** Name of this server. */
-  readonly server: string;
-  /** What others may know of it. */
-  readonly facts?: Readonly<Record<string, unknown>>;
   /** Empty: none. */
   readonly realm: string;
 }
@@ -121,6 +119,13 @@ export class EtcdHost implements DirectoryHost {
     return TalkError.refused(
       `the servers of the directory ${prefix} state ${theirs}, and this one ${ours}: all have to state the same (--realm)`,
     );
+  }
+
+  placeOf(name: string, claimId: string): ConnectionPlace | null {
+    return this.#shared.placeOf(name, claimId);
+  }
+  others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+    return this.#shared.others();
   }
 
   open(options: OpenOptions): HostedDirectory {

@@ -1,15 +1,17 @@
 // What servers of one directory send each other: requests of RESP without replies. Each may be lost, as a datagram may: whoever waits for
 // what it causes asks again. Bytes only.
-import { endpointProblem, MAX_ENDPOINTS, type Endpoint } from "../../base/endpoint.ts";
+import { type Endpoint, endpointProblem, MAX_ENDPOINTS } from "../../base/endpoint.ts";
 import { MAX_NAME_BYTES } from "../../base/names.ts";
-import { DirectoryEntry } from "../../directory/entry.ts";
 import { decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
+import { DirectoryEntry } from "../../directory/entry.ts";
 import { encodeCommand } from "../../wire/resp-command.ts";
 import type { RespValue } from "../../wire/resp-reply.ts";
 import type { Callee, KnockMessage, RelayedDatagram, ToWorker } from "../messages.ts";
 
 /** For a client at another server. */
 export type ForPeer = Extract<ToWorker, { type: "call" }> | KnockMessage | RelayedDatagram;
+
+export const isForPeer = (message: ToWorker): message is ForPeer => ["call", "knock", "relay"].includes(message.type);
 
 const DIGITS = /^\d{1,15}$/;
 const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
@@ -25,7 +27,12 @@ export function encodeForPeer(message: ForPeer): Buffer {
       return encodeCommand(["CALL", ...to, name, key, startedAt, details]);
     }
     case "knock":
-      return encodeCommand(["KNOCK", ...to, message.key, ...message.from.flatMap(({ address, port }) => [address, port])]);
+      return encodeCommand([
+        "KNOCK",
+        ...to,
+        message.key,
+        ...message.from.flatMap(({ address, port }) => [address, port]),
+      ]);
     case "relay":
       return encodeCommand(["RELAY", ...to, message.from, message.bytes]);
   }

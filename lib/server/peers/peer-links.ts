@@ -4,7 +4,7 @@
 //
 //  1. send() finds the server in the directory, and dials it when there is no connection. What comes meanwhile waits, within a bound.
 //  2. A server that cannot be reached, or shows another certificate, rests; what is for it is lost until then.
-//  3. A link without anything to send is closed, so is one whose server has gone from the directory.
+//  3. A link without anything to send is closed, and so is a connection whose server is in the directory no more.
 import type { X509Certificate } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type TLSSocket } from "node:tls";
@@ -32,11 +32,6 @@ const REST_MS = 1_000;
 /** Ms without a frame after which a link is closed. */
 const IDLE_MS = 60_000;
 
-export interface PeerLinksOptions {
-  readonly tls: TlsFiles;
-  readonly log: Log;
-}
-
 /** A listener whose connections wait until the server has begun. */
 export class PeerListener {
   readonly #server: Server;
@@ -50,9 +45,13 @@ export class PeerListener {
   /** @throws TalkError unreachable, refused, usage: an address under which no other server finds this one */
   static async listen(address: ServerAddress, tls: TlsFiles): Promise<PeerListener> {
     if (address.host === "0.0.0.0" || address.host === "::") {
-      throw new TalkError("usage", `peer-listen: ${address.host} is no address under which other servers reach this one`, {
-        subject: "peer-listen",
-      });
+      throw new TalkError(
+        "usage",
+        `peer-listen: ${address.host} is no address under which other servers reach this one`,
+        {
+          subject: "peer-listen",
+        },
+      );
     }
     const { cert, key } = tls;
     const server = createServer({
@@ -88,7 +87,8 @@ export class PeerListener {
 
 interface Link {
   readonly socket: TLSSocket;
-  isOpen: boolean;
+  /** When the other side was known to be the right one; null: not yet. */
+  openedAt: number | null;
   /** Before the connection is there. */
   waiting: Buffer[];
   waitingBytes: number;
@@ -137,7 +137,7 @@ export class PeerLinks {
       return;
     }
     this.#sent++;
-    if (link.isOpen) link.socket.write(frame);
+    if (link.openedAt !== null) link.socket.write(frame);
     else {
       link.waiting.push(frame);
       link.waitingBytes += frame.length;
@@ -157,7 +157,7 @@ export class PeerLinks {
     const { cert, key } = this.#listener.tls;
     const { host, port } = peer.address;
     const socket = connect({ host, port, cert, key, rejectUnauthorized: false, minVersion: "TLSv1.3" });
-    const link: Link = { socket, isOpen: false, waiting: [], waitingBytes: 0 };
+    const link: Link = { socket, openedAt: null, waiting: [], waitingBytes: 0 };
     this.#links.set(server, link);
     const late = setTimeout(() => socket.destroy(new Error(`no answer within ${HANDSHAKE_MS} ms`)), HANDSHAKE_MS);
     socket.setNoDelay(true).setKeepAlive(true, IDLE_MS);
@@ -170,7 +170,9 @@ export class PeerLinks {
     socket.on("close", () => {
       clearTimeout(late);
       if (this.#links.get(server) === link) this.#links.delete(server);
-      if (!link.isOpen) this.#resting.set(server, performance.now() + REST_MS);
+      // A side that does not know this server's certificate closes right behind the handshake.
+      const now = performance.now();
+      if (link.openedAt === null || now - link.openedAt < REST_MS) this.#resting.set(server, now + REST_MS);
       this.#lost += link.waiting.length;
     });
     socket.resume(); // nothing comes
@@ -180,10 +182,12 @@ export class PeerLinks {
   #open(server: string, link: Link, { certificate }: PeerServer): void {
     const shown = printOf(link.socket);
     if (shown !== certificate) {
-      link.socket.destroy(new Error(`it shows the certificate ${shown ?? "of nobody"}, and the directory states ${certificate}`));
+      link.socket.destroy(
+        new Error(`it shows the certificate ${shown ?? "of nobody"}, and the directory states ${certificate}`),
+      );
       return;
     }
-    link.isOpen = true;
+    link.openedAt = performance.now();
     this.#resting.delete(server);
     for (const frame of link.waiting.splice(0)) link.socket.write(frame);
     link.waitingBytes = 0;
@@ -212,7 +216,11 @@ export class PeerLinks {
           const message = decodeFromPeer(frame.value);
           if (message === null) throw TalkError.protocol("it sends what is no frame of this version");
           const now = Math.floor(performance.now() / 1000);
-          if (now !== second) [second, frames] = [now, 0];
+          if (now !== second) {
+            if (serverWith(shown as string, this.#stated()) === null)
+              throw TalkError.refused("it has left the directory");
+            [second, frames] = [now, 0];
+          }
           if (++frames > FRAMES_A_SECOND) this.#lost++;
           else {
             this.#received++;
