@@ -21,6 +21,9 @@ import { whyNoProcTaken } from "../helpers/privileges.ts";
 
 const nodeKeepsItself = "enableCompileCache" in module;
 
+// The run has a cache of its own, which these tests are not about.
+delete process.env["XDG_CACHE_HOME"];
+
 beforeEach(({ skip }) => skip(whyNoScript !== null, whyNoScript ?? ""));
 
 function folderOf({ home }: { readonly home: string }): string {
