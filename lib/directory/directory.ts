@@ -272,6 +272,8 @@ export interface DirectoryHost {
   stats(): Readonly<Record<string, number>>;
   /** Removes the shared objects. Programs that have them mapped can see it. */
   close(): Promise<void>;
+  /** Of a directory that has one of its own, once it has started; left out where it is the server's. */
+  readonly directoryId?: string;
   /** Resolves when clients may register, where that takes its time. @throws TalkError */
   start?(): Promise<void>;
   /** Where the client of a registration is at this server; null: not here. Of a directory that servers share. */
@@ -349,11 +351,14 @@ export interface SharedAddress {
   readonly realm: string;
 }
 
-/** A server among those that share a directory. */
-export interface SharingServer {
+/** What a server is among those that share a directory. */
+export interface ServerIdentity {
+  /** Its name. */
   readonly server: string;
+  /** The id of its own directory: the shared one gets it, if this server is its first. */
+  readonly directoryId: string;
   /** What the others may know of it. */
   readonly facts?: Readonly<Record<string, unknown>>;
 }
 
-export type HostMaker = (options: HostOptions & SharingServer) => DirectoryHost;
+export type HostMaker = (options: HostOptions & ServerIdentity) => DirectoryHost;

@@ -126,6 +126,7 @@ export class LookupServer implements AsyncDisposable {
       facts: peerFacts(parts),
       port: this.port,
       listener: acceptor.inode,
+      directoryId: state.directoryId,
       predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
       capacity: settings.capacity,
       mode: settings.tableMode,
@@ -384,7 +385,7 @@ export class LookupServer implements AsyncDisposable {
       version: VERSION,
       serverKey: this.#state.serverKey,
       serverSeed: this.#state.serverSeed,
-      directoryId: this.#state.directoryId,
+      directoryId: this.#directory.directoryId ?? this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#host) ? "host" : "network",
@@ -421,7 +422,7 @@ export class LookupServer implements AsyncDisposable {
       refusals: this.#acceptor.refusals,
       signals: signalCounts(),
       admin: { ...this.#administration.stats, draining: this.#drainTimer === null ? 0 : 1 },
-      directory: this.#directory.stats(),
+      directory: { ...this.#directory.stats(), ...this.#peers?.stats },
     };
   }
 }

@@ -5,6 +5,7 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { TalkClient } from "../../lib/client/talk-client.ts";
 import { silentLog } from "../../lib/server/log.ts";
 import { readOptions } from "../../lib/server/options.ts";
 import type { ForPeer } from "../../lib/server/peers/peer-frames.ts";
@@ -243,6 +244,35 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
     const [, place] = await passed(sender, "bob", bob, 65);
     expect(place).toMatch(/^carl@\d+\.\d+\..{16}@.+$/);
     expect(await passed(bob, String(place), sender, 66)).toEqual(["relay", "bob", sealed(66)]);
+  });
+
+  it("take a client of each other at once when its server dies, and are one directory for it", async () => {
+    const [a, b] = await pair(...PEERS);
+    const join_ = async (name: string, server: string) => {
+      const client = await TalkClient.connect({ name, server, stateDir: join(home.path, name) });
+      undo.push(() => client.close());
+      const heard: string[] = [];
+      client.on("message", ({ text }) => void heard.push(text));
+      client.on("met", () => void heard.push("met"));
+      for (const event of ["error", "refused"] as const) client.on(event, ({ message }) => void heard.push(message));
+      return { client, heard };
+    };
+    const [ann, bob] = [await join_("ann", `${a.address},${b.address}`), await join_("bob", b.address)];
+    await until("bob to be seen", async () => (await ann.client.lookup("bob")) !== null);
+    await ann.client.send("bob", "before");
+    const back = new Promise<string>((resolve) => {
+      ann.client.on("server", ({ state, address }) => void (state === "back" && resolve(address)));
+    });
+    a.child.kill("SIGKILL");
+    expect(await back).toBe(b.address);
+    expect((await bob.client.lookup("ann"))?.server).toMatch(`:${b.port}`);
+    await bob.client.send("ann", "after");
+    // Both servers show the directory's id: what was known of bob holds at the other one, and nobody is met twice.
+    expect([ann.heard, bob.heard]).toEqual([
+      ["met", "after"],
+      ["met", "before"],
+    ]);
+    expect((await bob.client.all()).map(({ name }) => name).sort()).toEqual(["ann", "bob"]);
   });
 
   it("have no link without --peer-listen: a client at the other one is not here", async () => {

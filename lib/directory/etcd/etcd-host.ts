@@ -13,8 +13,9 @@ import type {
   HostOptions,
   HostRequest,
   OpenOptions,
-  SharingServer,
+  ServerIdentity,
 } from "../directory.ts";
+
 import { DirectoryError } from "../directory-error.ts";
 import { HostedDirectory } from "../hosted-directory.ts";
 import type { ShmDirectory } from "../shm/shm-directory.ts";
@@ -24,7 +25,7 @@ import { type Engine, EngineError } from "./engine.ts";
 import { Keys } from "./keys.ts";
 import { RealmError, SharedDirectory } from "./shared-directory.ts";
 
-export interface EtcdHostOptions extends HostOptions, SharingServer {
+export interface EtcdHostOptions extends HostOptions, ServerIdentity {
   readonly engine: Engine;
   /** For messages: where the engine is. */
   readonly members: readonly string[];
@@ -52,7 +53,19 @@ export class EtcdHost implements DirectoryHost {
 
   constructor(options: EtcdHostOptions) {
     this.#options = options;
-    const { engine, prefix, server, facts = {}, realm, nameLimit, log, onEvents, onReplaced, onAway } = options;
+    const {
+      engine,
+      prefix,
+      server,
+      directoryId,
+      facts = {},
+      realm,
+      nameLimit,
+      log,
+      onEvents,
+      onReplaced,
+      onAway,
+    } = options;
     // Whose the names are, the engine keeps. What the workers read goes with the server.
     const local = { ...options, names: null, predecessor: null };
     const onRestored = async () => {
@@ -65,6 +78,7 @@ export class EtcdHost implements DirectoryHost {
       engine,
       keys: new Keys(prefix),
       server,
+      id: directoryId,
       facts,
       realm,
       nameLimit,
@@ -80,6 +94,9 @@ export class EtcdHost implements DirectoryHost {
 
   get config(): DirectoryConfig {
     return { ...this.#shm.config, hosted: { isAway: this.#shared.isAway } };
+  }
+  get directoryId(): string {
+    return this.#shared.id;
   }
   get count(): number {
     return this.#shm.count;

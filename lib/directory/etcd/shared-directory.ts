@@ -40,7 +40,7 @@ import { Follower } from "./follower.ts";
 import { decodeFacts, encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
-import { type KnownRow, type RowWrite, readName, removeRow, stateRealm, writeOwner, writeRow } from "./transactions.ts";
+import { type KnownRow, type RowWrite, readName, removeRow, stateOnce, writeOwner, writeRow } from "./transactions.ts";
 
 export interface SharedOptions {
   readonly engine: Engine;
@@ -49,6 +49,8 @@ export interface SharedOptions {
   readonly server: string;
   /** What others may know of it: the value of its key. */
   readonly facts: Readonly<Record<string, unknown>>;
+  /** The directory's, if no other server has stated one before. */
+  readonly id: string;
   /** One word for all hosts whose uids mean the same people; empty: none is stated. */
   readonly realm: string;
   readonly nameLimit: number;
@@ -135,6 +137,8 @@ export class SharedDirectory {
   readonly #asked = new Map<string, Promise<void>>();
   #janitor: Disposable | null = null;
   #incarnation = "";
+  /** Of the directory. */
+  id: string;
   #isFollowing = false;
   #closed = false;
 
@@ -142,6 +146,7 @@ export class SharedDirectory {
     const { engine, keys, clock, log, nameLimit } = options;
     this.#options = options;
     this.#keys = keys;
+    this.id = options.id;
     this.#replica = new Replica(keys, nameLimit);
     this.#session = new Session(engine, {
       keys,
@@ -176,17 +181,22 @@ export class SharedDirectory {
    * @throws EngineError; RealmError
    */
   async start(): Promise<void> {
-    const { realm } = this.#options;
-    const { succeeded, results } = await this.#session.read(stateRealm(this.#keys, realm));
-    const [there] = results;
-    if (!succeeded && there?.kind === "get" && there.value !== null) {
-      const stated = Buffer.from(there.value.value).toString("utf8");
-      if (stated !== realm) throw new RealmError(stated);
-    }
+    const { realm, id } = this.#options;
+    const stated = await this.#stated(this.#keys.realm, realm);
+    if (stated !== realm) throw new RealmError(stated);
+    this.id = await this.#stated(this.#keys.id, id);
     if (!this.#isFollowing) await this.#follower.start();
     this.#isFollowing = true;
     await this.#session.start();
     await this.#applied;
+  }
+
+  /** What stands under a key: this, if it is the first. */
+  async #stated(key: string, text: string): Promise<string> {
+    const { succeeded, results } = await this.#session.read(stateOnce(key, text));
+    const [there] = results;
+    if (succeeded || there?.kind !== "get" || there.value === null) return text;
+    return Buffer.from(there.value.value).toString("utf8");
   }
 
   get isAway(): boolean {
