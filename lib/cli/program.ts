@@ -4,6 +4,7 @@ import { Command, type HelpConfiguration } from "commander";
 import { TalkError } from "../base/errors.ts";
 import { PEER_PROTOCOL } from "../directory/entry.ts";
 import { COMMANDS, DEFAULT_COMMAND, operands, similarCommand } from "./commands.ts";
+import { fold } from "./fold.ts";
 import { addExamples } from "./help.ts";
 import { wantsJson } from "./output.ts";
 import { setColours } from "./style.ts";
@@ -84,7 +85,10 @@ function failInsteadOfExiting(command: Command): void {
     for (let at: Command | null = command; at !== null; at = at.parent) words.unshift(at.name());
     throw TalkError.usage(`${error.message.replace(/^error: /, "")}; see ${words.join(" ")} --help`);
   });
-  command.configureOutput({ writeErr: () => {} }); // the error is reported once, by main
+  command.configureOutput({
+    writeErr: () => {}, // the error is reported once, by main
+    writeOut: (text) => process.stdout.write(fold(text, process.stdout.columns)),
+  });
 }
 
 function versionJson(): string {

@@ -3,6 +3,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { COMMANDS } from "../../lib/cli/commands.ts";
 import { explained } from "../../lib/cli/help.ts";
 import { User } from "../helpers/cli.ts";
+import { commandLine } from "../helpers/command.js";
+import { Pty } from "../helpers/pty.ts";
 
 const user = new User();
 afterAll(() => user[Symbol.dispose]());
@@ -32,6 +34,18 @@ it("`help key forget` is the help of key forget", async () => {
   const asked = await user.run(["help", "key", "forget"]);
   expect(asked.stdout).toContain("Usage: ptalk key forget [options] <name>");
   expect(asked).toEqual(await user.run(["key", "forget", "--help"]));
+});
+
+describe.each([24, 34, 60])("on a terminal of %d columns", (columns) => {
+  it.each(["talk", "send", "recv", "serve", "key verify", "admin ban"])("%s --help fits", async (words) => {
+    const args = [...words.split(" "), "--help"];
+    using pty = new Pty(...commandLine(args), { env: { HOME: user.home }, columns });
+    await pty.ended;
+    const tooLong = pty.raw.split("\r\n").filter((row) => row.length > columns && /\S\s\S/.test(row));
+    expect(tooLong).toEqual([]);
+    const { stdout } = await user.run(args);
+    expect(pty.raw.split(/\s+/)).toEqual(stdout.split(/\s+/)); // all of it, and nothing else
+  });
 });
 
 describe("--color", () => {

@@ -11,7 +11,7 @@ import { note, print, printJson } from "../output.ts";
 import { painter } from "../style.ts";
 
 const HELP = `
-live: a process takes part. dead: whoever made it was killed; the next ptalk of that port or user takes it away,
+live: a process takes part. dead: its maker was killed; the next ptalk of that port or user takes it away,
 or --clean does now. new: is being made at this moment; --clean waits until it is live or dead.`;
 
 export function command(): Command {

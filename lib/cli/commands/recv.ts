@@ -24,7 +24,7 @@ import { metText, receiptText, roomText, runnerOf, welcome } from "../talk/texts
 
 const HELP = `
 Exit status 75: the time was up before COUNT messages or files (without --count: any) had come; 69: no lookup server answered in it. A file that comes is written to
-the state directory first, and gets its name in DIR once it is whole; where that name is taken, "name (2)". What broke off goes on where it
+the state directory first, and gets its name in DIR once it is whole; where that name is taken, "name (2)". An interrupted transfer goes on where it
 was when its sender sends it again.`;
 
 interface Options {

@@ -6,7 +6,7 @@ import { type SendCommandOptions, send } from "../send.ts";
 const HELP = `
 Without TEXT the message is read from stdin. Exit status 0 means that every recipient's program has handed the
 message to its output, or has the file on its disk; otherwise it is that of the first recipient (in the order given)
-who did not get it. A file that broke off goes on where it was when it is sent again.
+who did not get it. A transfer that was interrupted goes on when the file is sent again.
 75: it was not shown and will not appear later. 76: it may have arrived, and sending again may double it. Both print
 the message's id: with --id ID it is shown once, however often it is sent.`;
 
