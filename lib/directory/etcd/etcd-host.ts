@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TalkError } from "../../base/errors.ts";
 import type {
   Claim,
+  ConnectionPlace,
   DirectoryConfig,
   DirectoryEvent,
   DirectoryHost,
@@ -14,6 +15,7 @@ import type {
   OpenOptions,
   ServerIdentity,
 } from "../directory.ts";
+
 import { DirectoryError } from "../directory-error.ts";
 import { HostedDirectory } from "../hosted-directory.ts";
 import type { ShmDirectory } from "../shm/shm-directory.ts";
@@ -29,8 +31,6 @@ export interface EtcdHostOptions extends HostOptions, ServerIdentity {
   readonly members: readonly string[];
   /** Begins all keys. */
   readonly prefix: string;
-  /** What others may know of it. */
-  readonly facts?: Readonly<Record<string, unknown>>;
   /** Empty: none. */
   readonly realm: string;
 }
@@ -136,6 +136,13 @@ export class EtcdHost implements DirectoryHost {
     return TalkError.refused(
       `the servers of the directory ${prefix} state ${theirs}, and this one ${ours}: all have to state the same (--realm)`,
     );
+  }
+
+  placeOf(name: string, claimId: string): ConnectionPlace | null {
+    return this.#shared.placeOf(name, claimId);
+  }
+  others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+    return this.#shared.others();
   }
 
   open(options: OpenOptions): HostedDirectory {

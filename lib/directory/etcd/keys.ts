@@ -126,6 +126,12 @@ export function decodeOwner(folded: string, value: Uint8Array): NameLine | null 
   };
 }
 
+/** What a server says of itself; nothing where that cannot be understood. */
+export function decodeFacts(value: Uint8Array): Readonly<Record<string, unknown>> {
+  const facts = parsed(value);
+  return typeof facts === "object" && facts !== null ? (facts as Record<string, unknown>) : {};
+}
+
 function parsed(value: Uint8Array): unknown {
   try {
     return JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("utf8"));

@@ -28,6 +28,7 @@ import type {
   Registered,
   RegisterRequest,
 } from "../directory.ts";
+import { ELSEWHERE } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../entry.ts";
 import { type NameLine, today } from "../name-ownership.ts";
@@ -36,7 +37,7 @@ import type { SharedTable, TableChange } from "../shared-table.ts";
 import type { Clock } from "./clock.ts";
 import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
 import { Follower } from "./follower.ts";
-import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
+import { decodeFacts, encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
 import { type KnownRow, type RowWrite, readName, removeRow, stateOnce, writeOwner, writeRow } from "./transactions.ts";
@@ -64,9 +65,6 @@ export interface SharedOptions {
   /** The engine cannot be asked, or can again. */
   onAway(isAway: boolean): void;
 }
-
-/** In the place of a connection at another server. */
-export const ELSEWHERE: ConnectionPlace = { worker: 2 ** 32 - 1, connection: 0 };
 
 /** Decisions about one request, at most: each after somebody else has changed the name in between. */
 const MAX_DECISIONS = 8;
@@ -361,6 +359,24 @@ export class SharedDirectory {
     const ofWorker = [...this.#held.values(), ...rows].filter(({ place }) => place.worker === worker);
     const claims = ofWorker.map(({ packed, claimId }) => ({ name: packed.name, id: claimId, version: 0 }));
     return [...new Map(claims.map((claim) => [claim.id, claim])).values()];
+  }
+
+  /** Where the client of a registration is at this server; null: not here. */
+  placeOf(name: string, claimId: string): ConnectionPlace | null {
+    const folded = foldForLookup(name);
+    const held = folded === null ? undefined : this.#held.get(folded);
+    return held?.claimId === claimId ? held.place : null;
+  }
+
+  /** What the other servers that are alive say of themselves, by their names. */
+  others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+    const found = new Map<string, Readonly<Record<string, unknown>>>();
+    for (const [key, { value }] of this.#replica.servers) {
+      const meaning = this.#keys.meaningOf(key);
+      if (meaning?.kind !== "server" || meaning.server === this.#options.server) continue;
+      found.set(meaning.server, decodeFacts(value));
+    }
+    return found;
   }
 
   stats(): Readonly<Record<string, number>> {
