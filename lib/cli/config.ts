@@ -97,6 +97,7 @@ const SERVE_SETTINGS = {
   directoryCert: { env: "DIRECTORY_CERT", key: "directory-cert", read: path, fallback: null },
   directoryKey: { env: "DIRECTORY_KEY", key: "directory-key", read: path, fallback: null },
   realm: { env: "REALM", key: "realm", read: text, fallback: null },
+  peerListen: { env: "PEER_LISTEN", key: "peer-listen", read: listen, fallback: null },
   admins: { env: "ADMINS", key: "admins", read: logins, fallback: [] as readonly string[] },
 } satisfies Record<string, Setting<unknown>>;
 

@@ -22,6 +22,11 @@ export interface ConnectionPlace {
   readonly connection: number;
 }
 
+/** In the place of a connection at another server. */
+export const ELSEWHERE: ConnectionPlace = { worker: 2 ** 32 - 1, connection: 0 };
+
+export const isElsewhere = ({ worker }: ConnectionPlace): boolean => worker === ELSEWHERE.worker;
+
 /**
  * A registration. Only its holder changes or removes the row. Name and id say which row it is, so a caller that never got an
  * answer to its register() makes the claim itself. A directory may add fields of its own, to find the row faster.
@@ -267,8 +272,14 @@ export interface DirectoryHost {
   stats(): Readonly<Record<string, number>>;
   /** Removes the shared objects. Programs that have them mapped can see it. */
   close(): Promise<void>;
+  /** Of a directory that has one of its own, once it has started; left out where it is the server's. */
+  readonly directoryId?: string;
   /** Resolves when clients may register, where that takes its time. @throws TalkError */
   start?(): Promise<void>;
+  /** Where the client of a registration is at this server; null: not here. Of a directory that servers share. */
+  placeOf?(name: string, claimId: string): ConnectionPlace | null;
+  /** What the other servers that are alive say of themselves, by their names. */
+  others?(): ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   /** A worker asks; does not reject. Where the host makes the changes. */
   answer?(request: HostRequest): Promise<HostAnswer>;
 }
@@ -340,5 +351,14 @@ export interface SharedAddress {
   readonly realm: string;
 }
 
-/** @param server name of this server, among those that share the directory */
-export type HostMaker = (options: HostOptions & { readonly server: string }) => DirectoryHost;
+/** What a server is among those that share a directory. */
+export interface ServerIdentity {
+  /** Its name. */
+  readonly server: string;
+  /** The id of its own directory: the shared one gets it, if this server is its first. */
+  readonly directoryId: string;
+  /** What the others may know of it. */
+  readonly facts?: Readonly<Record<string, unknown>>;
+}
+
+export type HostMaker = (options: HostOptions & ServerIdentity) => DirectoryHost;

@@ -26,6 +26,9 @@ import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { type NameQuestion, rightTo } from "./name-rights.ts";
 import { placeOfToken } from "./observation-token.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
+import type { ForPeer } from "./peers/peer-frames.ts";
+import { PeerLinks } from "./peers/peer-links.ts";
+import type { PeerFacts } from "./peers/peer-servers.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
@@ -74,6 +77,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #pool: WorkerPool;
   readonly #mailbox: MailboxOffice;
   readonly #metrics: MetricsEndpoint | null;
+  readonly #peers: PeerLinks | null;
   readonly #loopDelay = new LoopDelay();
   readonly #administration: Administration;
   readonly #accounts: Accounts;
@@ -95,7 +99,7 @@ export class LookupServer implements AsyncDisposable {
   #settleStopping: () => void = () => {};
 
   private constructor(parts: Resources, makeHost: HostMaker) {
-    const { settings, acceptor, sockets, state, mailbox, metrics, tls } = parts;
+    const { settings, acceptor, sockets, state, mailbox, metrics, tls, peers } = parts;
     this.#settings = settings;
     this.#acceptor = acceptor;
     this.#accounts = new Accounts(settings.limits);
@@ -119,8 +123,10 @@ export class LookupServer implements AsyncDisposable {
     this.#serverName = settings.directory === "etcd" ? serverNameOf(this.port) : "";
     this.#directory = makeHost({
       server: this.#serverName,
+      facts: peerFacts(parts),
       port: this.port,
       listener: acceptor.inode,
+      directoryId: state.directoryId,
       predecessor: predecessor === null ? null : { name: predecessor, heldUntil: this.#startedAt + HELD_MS },
       capacity: settings.capacity,
       mode: settings.tableMode,
@@ -148,6 +154,7 @@ export class LookupServer implements AsyncDisposable {
       watchingChanged: () => this.#empty?.recheck(),
       up: (id) => this.#pool.configure(id),
       ready: (id) => this.#pool.ready(id),
+      elsewhere: (server, message) => this.#peers?.send(server, message),
       directory: (request) => this.#directory.answer?.(request) ?? Promise.resolve(NOT_HOSTED),
       workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => infoText(this.#facts(), loads),
@@ -158,6 +165,9 @@ export class LookupServer implements AsyncDisposable {
         this.#administration.answer({ worker, connection, uid }, request),
       isAdmin: async (uid) => (await this.#administration.isAdmin(uid)) === true,
     });
+    const stated = () => this.#directory.others?.() ?? new Map();
+    this.#peers =
+      peers === null ? null : new PeerLinks(peers, stated, (message) => this.#fromPeer(message), settings.log);
     this.#administration = new Administration({
       admins: settings.admins,
       owner: settings.ephemeral ? null : (process.geteuid?.() ?? null),
@@ -318,6 +328,7 @@ export class LookupServer implements AsyncDisposable {
     this.#acceptor.close();
     this.#sockets.close();
     this.#metrics?.close();
+    this.#peers?.close();
     this.#loopDelay.stop();
     await this.#pool.stop(reason);
     await this.#local?.stop(reason);
@@ -334,6 +345,13 @@ export class LookupServer implements AsyncDisposable {
     const isBounded = adds !== null && !this.#administration.hasReserve(adds.origin.uid);
     const isOver = isBounded && !this.#accounts.takeClient(worker, adds.origin, adds.isBack);
     return { right: isOver ? NO_RIGHT : await rightTo(question, (user) => this.#users.find(user)), isOver };
+  }
+
+  /** For a client that is on here, or for a connection that has only claimed its name. */
+  #fromPeer(message: ForPeer): void {
+    const { elsewhere, claimId, ...there } = message.to;
+    const place = elsewhere === undefined ? there : this.#directory.placeOf?.(elsewhere.name, claimId);
+    if (place !== null && place !== undefined) this.#bus.deliver(message, place);
   }
 
   async #loginOf(uid: number): Promise<string | null> {
@@ -362,11 +380,12 @@ export class LookupServer implements AsyncDisposable {
       id,
       directory: this.#directory.config,
       serverName: this.#serverName,
+      hasPeers: this.#peers !== null,
       limits,
       version: VERSION,
       serverKey: this.#state.serverKey,
       serverSeed: this.#state.serverSeed,
-      directoryId: this.#state.directoryId,
+      directoryId: this.#directory.directoryId ?? this.#state.directoryId,
       insecure,
       startedAt: this.#startedAt,
       scope: isLoopback(this.#host) ? "host" : "network",
@@ -403,7 +422,7 @@ export class LookupServer implements AsyncDisposable {
       refusals: this.#acceptor.refusals,
       signals: signalCounts(),
       admin: { ...this.#administration.stats, draining: this.#drainTimer === null ? 0 : 1 },
-      directory: this.#directory.stats(),
+      directory: { ...this.#directory.stats(), ...this.#peers?.stats },
     };
   }
 }
@@ -420,6 +439,12 @@ const NOT_HOSTED: HostAnswer = {
 };
 
 /** Among the servers of one directory. A name need not be unique: each life of a server has a random word besides. */
+/** What the other servers of the directory may know: how they reach this one, and by what they know it. */
+function peerFacts({ peers, settings: { peerListen } }: Resources): Partial<PeerFacts> {
+  if (peers === null || peerListen === null) return {};
+  return { peer: peers.addressAs(peerListen.host), certificate: peers.tls.fingerprint };
+}
+
 function serverNameOf(port: number): string {
   const host = hostname().replace(/[^A-Za-z0-9._-]/g, "_");
   return `${host.slice(0, MAX_HOST_NAME)}:${port}`;

@@ -35,6 +35,8 @@ export interface WorkerConfig {
   readonly serverSeed: string;
   /** Of its directory, see directory/directory-id.ts. */
   readonly directoryId: string;
+  /** There are links to the other servers of the directory. */
+  readonly hasPeers: boolean;
   /** Plain connections from other hosts may register: the administrator says that the network is trusted. */
   readonly insecure: boolean;
   readonly startedAt: number;
@@ -114,6 +116,8 @@ export interface AdminQuestion {
 export interface Callee extends ConnectionPlace {
   /** Of the registration that is meant: a later one of the same connection is another. */
   readonly claimId: string;
+  /** It is at another server of the directory: its name there; empty where the place is the connection's at that server. */
+  readonly elsewhere?: { readonly server: string; readonly name: string };
 }
 
 /** Counters of one worker, for INFO. */

@@ -88,6 +88,8 @@ export interface ServerOptions {
    * `insecure`. Default: none.
    */
   readonly metrics?: string;
+  /** HOST:PORT on which the other servers of a shared directory reach this one, for CALL and the relay. HOST is as they know it. */
+  readonly peerListen?: string;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;
   /** The log is for machines; workers need to know. */
@@ -121,6 +123,7 @@ export interface ServerSettings extends DirectoryChoice {
   readonly predecessor: string | null;
   readonly tableMode: number;
   readonly metrics: ServerAddress | null;
+  readonly peerListen: ServerAddress | null;
   readonly limits: Limits;
   readonly log: Log;
   readonly json: boolean;
@@ -173,6 +176,7 @@ const RULES: Readonly<Record<keyof ServerOptions, readonly [holds: (value: unkno
   socketFd: [isNumber, "a descriptor"],
   watchLimit: [isNumber, "a number"],
   metrics: [isString, "HOST:PORT"],
+  peerListen: [isString, "HOST:PORT"],
   limits: [isObject, "an object"],
   log: [isLog, "an object with the functions error, warn and info"],
   json: [isBoolean, "true or false"],
@@ -258,6 +262,7 @@ export function readOptions(options: ServerOptions): ServerSettings {
     relayRate: whole("relayRate", options.relayRate ?? DEFAULT_RELAY_RATE, 1, Number.MAX_SAFE_INTEGER),
     predecessor: options.predecessor ?? null,
     tableMode: ownerMode(options.tableMode ?? 0o644),
+    peerListen: options.peerListen === undefined ? null : parseServerAddress(options.peerListen, "peer-listen", 0),
     metrics: options.metrics === undefined ? null : parseServerAddress(options.metrics, "metrics", 0),
     limits: {
       ...defaultLimits(capacity),
@@ -273,12 +278,16 @@ export function readOptions(options: ServerOptions): ServerSettings {
 
 const REALM = /^[A-Za-z0-9._-]{1,64}$/;
 
-function checkShared({ directoryCa, directoryCert, directoryKey, realm }: ServerOptions, isShared: boolean): void {
+function checkShared(
+  { directoryCa, directoryCert, directoryKey, realm, peerListen }: ServerOptions,
+  isShared: boolean,
+): void {
   const given = Object.entries({
     "directory-ca": directoryCa,
     "directory-cert": directoryCert,
     "directory-key": directoryKey,
     realm,
+    "peer-listen": peerListen,
   }).find(([, value]) => value !== undefined);
   if (given !== undefined && !isShared) {
     const [subject] = given;

@@ -10,6 +10,7 @@ import { LocalSockets } from "./local-sockets.ts";
 import { MailboxOffice } from "./mailbox-office.ts";
 import { MetricsEndpoint } from "./metrics-endpoint.ts";
 import type { ServerSettings } from "./options.ts";
+import { PeerListener } from "./peers/peer-links.ts";
 import { openStateDir, passingState, type StateDir } from "./server-state.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 
@@ -20,6 +21,8 @@ export interface Resources {
   readonly state: StateDir;
   readonly mailbox: MailboxOffice;
   readonly metrics: MetricsEndpoint | null;
+  /** For the other servers of the directory; null without links to them. */
+  readonly peers: PeerListener | null;
   readonly tls: TlsFiles | null;
   /** Undoes all of it: for when no server came of it. */
   readonly release: () => void;
@@ -59,8 +62,12 @@ export async function acquireResources(settings: ServerSettings): Promise<Resour
     });
     undo.push(() => void mailbox.close());
     const tls = await loadTls(settings, state.path);
+    const { peerListen } = settings;
+    const peerTls = peerListen === null ? null : (tls ?? (await loadTls({ ...settings, tls: true }, state.path)));
+    const peers = peerListen === null || peerTls === null ? null : await PeerListener.listen(peerListen, peerTls);
+    undo.push(() => peers?.close());
     signal?.throwIfAborted();
-    return { settings, acceptor, sockets, state, mailbox, metrics, tls, release };
+    return { settings, acceptor, sockets, state, mailbox, metrics, tls, peers, release };
   } catch (error) {
     release();
     throw error;

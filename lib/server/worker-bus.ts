@@ -24,6 +24,7 @@ import type {
 } from "./messages.ts";
 import type { NameQuestion } from "./name-rights.ts";
 import { boundKey, type Origin } from "./origin.ts";
+import { type ForPeer, isForPeer } from "./peers/peer-frames.ts";
 import { RelayUsers } from "./relay-users.ts";
 
 /** A worker, as the primary sees it. */
@@ -62,6 +63,8 @@ export interface BusOwner {
   mailboxRelease(id: number, connection: number): void;
   /** Clients came or went at worker `id`. */
   changed(id: number, events: readonly DirectoryEvent[]): void;
+  /** It is for a client at that server. */
+  elsewhere(server: string, message: ForPeer): void;
   /** A worker's process has begun. */
   up(id: number): void;
   /** A worker takes connections. */
@@ -353,7 +356,17 @@ export class WorkerBus {
     this.#asked.delete(id);
   }
 
+  /** For a client here, of another server of the directory. */
+  deliver(message: ForPeer, place: ConnectionPlace): void {
+    const { elsewhere: _, ...to } = { ...message.to, ...place };
+    this.#sendTo(to, { ...message, to });
+  }
+
   #sendTo(callee: Callee, message: ToWorker): void {
+    if (callee.elsewhere !== undefined) {
+      if (isForPeer(message)) this.#owner.elsewhere(callee.elsewhere.server, message);
+      return;
+    }
     this.#workers.get(callee.worker)?.worker.send(message);
   }
 

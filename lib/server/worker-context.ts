@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ConcurrencyLimit } from "../base/async.ts";
 import { TalkError } from "../base/errors.ts";
 import { NONCE_BYTES } from "../crypto/signed-statements.ts";
-import type { Claim, Directory, DirectoryRow } from "../directory/directory.ts";
+import { type Claim, type Directory, type DirectoryRow, isElsewhere } from "../directory/directory.ts";
 import { DirectoryError } from "../directory/directory-error.ts";
 import type { NameRight } from "../directory/name-right.ts";
 import { AccountSums } from "./account-sums.ts";
@@ -168,8 +168,15 @@ export class WorkerContext implements WorkerContextParts {
     return this.connections.get(to.connection)?.claimed?.claimId === to.claimId;
   }
 
-  /** The place of a row's client. Null: off; the row of a worker that died waits for its client, which is not there. */
+  /**
+   * The place of a row's client. Null: off; the row of a worker that died waits for its client, which is not there. At another server it
+   * is by its name.
+   */
   calleeOf(row: DirectoryRow | null): Callee | null {
+    if (row !== null && isElsewhere(row.place) && this.config.hasPeers) {
+      const { server, name } = row.entry;
+      return { ...row.place, claimId: row.claimId, elsewhere: { server, name } };
+    }
     return row === null || !this.directory.isLive(row.place) ? null : { ...row.place, claimId: row.claimId };
   }
 

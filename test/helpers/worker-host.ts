@@ -59,6 +59,7 @@ export class WorkerHost implements AsyncDisposable {
     const serverKey = new Identity(seed).publicKey.toString("base64");
     const complete: WorkerConfig = {
       id: WORKER,
+      hasPeers: false,
       serverName: "",
       directory: null,
       limits: defaultLimits(CAPACITY),

@@ -40,6 +40,7 @@ export function command(): Command {
     .option("--directory-cert <file>", "this server's certificate for etcd (PEM)")
     .option("--directory-key <file>", "its private key (PEM)")
     .option("--realm <name>", "the same at all hosts whose uids mean the same people")
+    .option("--peer-listen <host:port>", "where the other servers of the directory reach this one")
     .option("--no-mailbox", "keep no messages for clients that are off")
     .option("--mailbox-size <size>", "bytes of all that is kept (default: 64M)")
     .option("--mailbox-age <time>", "how long a message is kept (default: 7d)")

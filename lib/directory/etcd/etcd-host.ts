@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TalkError } from "../../base/errors.ts";
 import type {
   Claim,
+  ConnectionPlace,
   DirectoryConfig,
   DirectoryEvent,
   DirectoryHost,
@@ -12,7 +13,9 @@ import type {
   HostOptions,
   HostRequest,
   OpenOptions,
+  ServerIdentity,
 } from "../directory.ts";
+
 import { DirectoryError } from "../directory-error.ts";
 import { HostedDirectory } from "../hosted-directory.ts";
 import type { ShmDirectory } from "../shm/shm-directory.ts";
@@ -22,16 +25,12 @@ import { type Engine, EngineError } from "./engine.ts";
 import { Keys } from "./keys.ts";
 import { RealmError, SharedDirectory } from "./shared-directory.ts";
 
-export interface EtcdHostOptions extends HostOptions {
+export interface EtcdHostOptions extends HostOptions, ServerIdentity {
   readonly engine: Engine;
   /** For messages: where the engine is. */
   readonly members: readonly string[];
   /** Begins all keys. */
   readonly prefix: string;
-  /** Name of this server. */
-  readonly server: string;
-  /** What others may know of it. */
-  readonly facts?: Readonly<Record<string, unknown>>;
   /** Empty: none. */
   readonly realm: string;
 }
@@ -54,7 +53,19 @@ export class EtcdHost implements DirectoryHost {
 
   constructor(options: EtcdHostOptions) {
     this.#options = options;
-    const { engine, prefix, server, facts = {}, realm, nameLimit, log, onEvents, onReplaced, onAway } = options;
+    const {
+      engine,
+      prefix,
+      server,
+      directoryId,
+      facts = {},
+      realm,
+      nameLimit,
+      log,
+      onEvents,
+      onReplaced,
+      onAway,
+    } = options;
     // Whose the names are, the engine keeps. What the workers read goes with the server.
     const local = { ...options, names: null, predecessor: null };
     const onRestored = async () => {
@@ -67,6 +78,7 @@ export class EtcdHost implements DirectoryHost {
       engine,
       keys: new Keys(prefix),
       server,
+      id: directoryId,
       facts,
       realm,
       nameLimit,
@@ -82,6 +94,9 @@ export class EtcdHost implements DirectoryHost {
 
   get config(): DirectoryConfig {
     return { ...this.#shm.config, hosted: { isAway: this.#shared.isAway } };
+  }
+  get directoryId(): string {
+    return this.#shared.id;
   }
   get count(): number {
     return this.#shm.count;
@@ -121,6 +136,13 @@ export class EtcdHost implements DirectoryHost {
     return TalkError.refused(
       `the servers of the directory ${prefix} state ${theirs}, and this one ${ours}: all have to state the same (--realm)`,
     );
+  }
+
+  placeOf(name: string, claimId: string): ConnectionPlace | null {
+    return this.#shared.placeOf(name, claimId);
+  }
+  others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+    return this.#shared.others();
   }
 
   open(options: OpenOptions): HostedDirectory {

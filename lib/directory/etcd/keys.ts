@@ -1,6 +1,7 @@
 // What stands under the directory's prefix in the engine, and how. All servers of the directory read and write it:
 //
 //     PREFIX/realm              the realm that the servers state, once for ever
+//     PREFIX/id                 the directory's id (directory-id.ts): clients remember keys under it, whichever server they are at
 //     PREFIX/s/SERVER/RANDOM    a server that is alive; leased. RANDOM is new at each lease: the server's incarnation
 //     PREFIX/n/NAME             the row of a registered client; not leased
 //     PREFIX/o/NAME             whose the name is; not leased
@@ -41,6 +42,9 @@ export class Keys {
     this.prefix = `${prefix}/`;
   }
 
+  get id(): string {
+    return `${this.prefix}id`;
+  }
   get realm(): string {
     return `${this.prefix}realm`;
   }
@@ -120,6 +124,12 @@ export function decodeOwner(folded: string, value: Uint8Array): NameLine | null 
     ...(typeof also === "string" ? { also } : {}),
     ...(typeof chain === "string" ? { chain } : {}),
   };
+}
+
+/** What a server says of itself; nothing where that cannot be understood. */
+export function decodeFacts(value: Uint8Array): Readonly<Record<string, unknown>> {
+  const facts = parsed(value);
+  return typeof facts === "object" && facts !== null ? (facts as Record<string, unknown>) : {};
 }
 
 function parsed(value: Uint8Array): unknown {

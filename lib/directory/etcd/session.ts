@@ -320,8 +320,11 @@ export class Session {
     const batch: { write: Queued; transaction: Transaction }[] = [];
     const taken = new Set<string>();
     const left: Queued[] = [];
+    // What only removes goes alone: an engine that is full takes it, and nothing else.
+    const isClaiming = this.#queue.every(({ needsSession }) => needsSession);
     for (const write of this.#queue) {
-      const isReady = batch.length < BATCH_WRITES && (own !== null || !write.needsSession);
+      const isTurn = write.needsSession === isClaiming && (own !== null || !isClaiming);
+      const isReady = batch.length < BATCH_WRITES && isTurn;
       const transaction = isReady ? write.build(own ?? NOBODY) : null;
       const written = transaction === null ? [] : keysWritten(transaction);
       if (transaction === null || written.some((key) => taken.has(key))) {

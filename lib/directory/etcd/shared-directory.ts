@@ -28,6 +28,7 @@ import type {
   Registered,
   RegisterRequest,
 } from "../directory.ts";
+import { ELSEWHERE } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../entry.ts";
 import { type NameLine, today } from "../name-ownership.ts";
@@ -36,10 +37,10 @@ import type { SharedTable, TableChange } from "../shared-table.ts";
 import type { Clock } from "./clock.ts";
 import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
 import { Follower } from "./follower.ts";
-import { encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
+import { decodeFacts, encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
-import { type KnownRow, type RowWrite, readName, removeRow, stateRealm, writeOwner, writeRow } from "./transactions.ts";
+import { type KnownRow, type RowWrite, readName, removeRow, stateOnce, writeOwner, writeRow } from "./transactions.ts";
 
 export interface SharedOptions {
   readonly engine: Engine;
@@ -48,6 +49,8 @@ export interface SharedOptions {
   readonly server: string;
   /** What others may know of it: the value of its key. */
   readonly facts: Readonly<Record<string, unknown>>;
+  /** The directory's, if no other server has stated one before. */
+  readonly id: string;
   /** One word for all hosts whose uids mean the same people; empty: none is stated. */
   readonly realm: string;
   readonly nameLimit: number;
@@ -62,9 +65,6 @@ export interface SharedOptions {
   /** The engine cannot be asked, or can again. */
   onAway(isAway: boolean): void;
 }
-
-/** In the place of a connection at another server. */
-export const ELSEWHERE: ConnectionPlace = { worker: 2 ** 32 - 1, connection: 0 };
 
 /** Decisions about one request, at most: each after somebody else has changed the name in between. */
 const MAX_DECISIONS = 8;
@@ -137,6 +137,8 @@ export class SharedDirectory {
   readonly #asked = new Map<string, Promise<void>>();
   #janitor: Disposable | null = null;
   #incarnation = "";
+  /** Of the directory. */
+  id: string;
   #isFollowing = false;
   #closed = false;
 
@@ -144,6 +146,7 @@ export class SharedDirectory {
     const { engine, keys, clock, log, nameLimit } = options;
     this.#options = options;
     this.#keys = keys;
+    this.id = options.id;
     this.#replica = new Replica(keys, nameLimit);
     this.#session = new Session(engine, {
       keys,
@@ -178,17 +181,22 @@ export class SharedDirectory {
    * @throws EngineError; RealmError
    */
   async start(): Promise<void> {
-    const { realm } = this.#options;
-    const { succeeded, results } = await this.#session.read(stateRealm(this.#keys, realm));
-    const [there] = results;
-    if (!succeeded && there?.kind === "get" && there.value !== null) {
-      const stated = Buffer.from(there.value.value).toString("utf8");
-      if (stated !== realm) throw new RealmError(stated);
-    }
+    const { realm, id } = this.#options;
+    const stated = await this.#stated(this.#keys.realm, realm);
+    if (stated !== realm) throw new RealmError(stated);
+    this.id = await this.#stated(this.#keys.id, id);
     if (!this.#isFollowing) await this.#follower.start();
     this.#isFollowing = true;
     await this.#session.start();
     await this.#applied;
+  }
+
+  /** What stands under a key: this, if it is the first. */
+  async #stated(key: string, text: string): Promise<string> {
+    const { succeeded, results } = await this.#session.read(stateOnce(key, text));
+    const [there] = results;
+    if (succeeded || there?.kind !== "get" || there.value === null) return text;
+    return Buffer.from(there.value.value).toString("utf8");
   }
 
   get isAway(): boolean {
@@ -344,6 +352,24 @@ export class SharedDirectory {
     const ofWorker = [...this.#held.values(), ...rows].filter(({ place }) => place.worker === worker);
     const claims = ofWorker.map(({ packed, claimId }) => ({ name: packed.name, id: claimId, version: 0 }));
     return [...new Map(claims.map((claim) => [claim.id, claim])).values()];
+  }
+
+  /** Where the client of a registration is at this server; null: not here. */
+  placeOf(name: string, claimId: string): ConnectionPlace | null {
+    const folded = foldForLookup(name);
+    const held = folded === null ? undefined : this.#held.get(folded);
+    return held?.claimId === claimId ? held.place : null;
+  }
+
+  /** What the other servers that are alive say of themselves, by their names. */
+  others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+    const found = new Map<string, Readonly<Record<string, unknown>>>();
+    for (const [key, { value }] of this.#replica.servers) {
+      const meaning = this.#keys.meaningOf(key);
+      if (meaning?.kind !== "server" || meaning.server === this.#options.server) continue;
+      found.set(meaning.server, decodeFacts(value));
+    }
+    return found;
   }
 
   stats(): Readonly<Record<string, number>> {

@@ -119,10 +119,9 @@ export function beginIncarnation({ key, lease, value, last }: Incarnation): Tran
   };
 }
 
-/** The first server of a directory states the realm. */
-export function stateRealm(keys: Keys, realm: string): Transaction {
-  const [key, value] = [keys.realm, Buffer.from(realm)];
-  return { when: [isGone(key)], then: [{ put: key, value }], otherwise: [{ get: key }] };
+/** The first server of a directory states it, for good: the realm, the id. */
+export function stateOnce(key: string, text: string): Transaction {
+  return { when: [isGone(key)], then: [{ put: key, value: Buffer.from(text) }], otherwise: [{ get: key }] };
 }
 
 export interface Incarnation {

@@ -22,7 +22,7 @@ export const relay: Handler = (context, connection, [name = ""], out, request) =
   if (datagramType(datagram) === null) throw new CommandError("ERR RELAY takes a datagram of the peer protocol");
   const answer = (to: Callee | null): "OK" | null => {
     if (to === null) return null;
-    const pass = () => context.passOn({ to, from, bytes: datagram });
+    const pass = () => context.passOn({ to, from: seenFrom(context, from, connection, to), bytes: datagram });
     if (relays.offer(accountOf(context.config.id, connection), datagram.length, pass)) return "OK";
     throw new CommandError("TOOMANY more than this client's share of the relay");
   };
@@ -41,14 +41,16 @@ export const relay: Handler = (context, connection, [name = ""], out, request) =
 
 /** The place of a client that is not on: the name that it has claimed, and where its connection is. */
 const MAX_PLACE = 256;
-const PLACE = /^.+@(\d{1,10})\.(\d{1,15})\.([A-Za-z0-9+/]{16})$/;
+const PLACE = /^.+@(\d{1,10})\.(\d{1,15})\.([A-Za-z0-9+/]{16})(?:@(.+))?$/;
 
 /** Null: not here. */
 function callee(context: WorkerContext, name: string): Callee | null | Promise<Callee | null> {
   const place = name.length > MAX_PLACE ? null : PLACE.exec(name);
   if (place !== null) {
-    const [, worker, connection, claimId = ""] = place;
+    const [, worker, connection, claimId = "", server = ""] = place;
     const to = { worker: Number(worker), connection: Number(connection), claimId };
+    const { serverName, hasPeers } = context.config;
+    if (server !== "" && server !== serverName) return hasPeers ? { ...to, elsewhere: { server, name: "" } } : null;
     return context.isHere(to) ? to : null;
   }
   const found = context.directory.find(name);
@@ -60,6 +62,11 @@ function placeOf(context: WorkerContext, { id, client, claimed }: Connection): s
   if (client !== null) return client.claim.name;
   if (claimed === null) return null;
   return `${claimed.name}@${context.config.id}.${id}.${claimed.claimId}`;
+}
+
+/** Another server finds a place here by this server's name. */
+function seenFrom({ config }: WorkerContext, place: string, { client }: Connection, to: Callee): string {
+  return client !== null || to.elsewhere === undefined ? place : `${place}@${config.serverName}`;
 }
 
 /** All users of a forwarder have its address. */

@@ -1,7 +1,9 @@
 // What the conformance suite runs in: a server with several workers, on a directory that it could share.
 import { setTimeout as sleep } from "node:timers/promises";
+import type { EtcdAccess } from "../../../../lib/directory/etcd/address.ts";
 import { systemClock } from "../../../../lib/directory/etcd/clock.ts";
 import type { Engine } from "../../../../lib/directory/etcd/engine.ts";
+import { EtcdEngine } from "../../../../lib/directory/etcd/etcd-engine.ts";
 import { EtcdHost } from "../../../../lib/directory/etcd/etcd-host.ts";
 import { Random } from "../../support/random.ts";
 import { HostWorld, type Implementation, silent, type World, type WorldOptions } from "../../support/world.ts";
@@ -23,6 +25,7 @@ async function makeWorld(
       capacity,
       nameLimit,
       server: "s1",
+      directoryId: "d1",
       realm: "",
       port: 1,
       listener: 0,
@@ -63,3 +66,22 @@ export function onMemoryEngine(name: string, faults: Faults): Implementation {
     },
   };
 }
+
+/** On a real etcd, each world under a prefix of its own. */
+export function onEtcd(access: () => EtcdAccess): Implementation {
+  let worlds = 0;
+  return {
+    name: "on etcd",
+    isLocal: true,
+    make(options) {
+      const prefix = `/world-${++worlds}`;
+      const engine = new EtcdEngine({ ...access(), prefix });
+      // What is told up to this key is everything that was written before it.
+      const mark = { when: [], then: [{ put: `${prefix}/mark`, value: Buffer.from("") }], otherwise: [] };
+      return makeWorld(options, engine, prefix, async () => (await engine.transact(mark, MARK_MS)).revision);
+    },
+  };
+}
+
+/** Ms; far beyond what it takes. */
+const MARK_MS = 30_000;

@@ -80,6 +80,7 @@ class Host {
       server: name,
       facts: {},
       realm: "",
+      id: name,
       nameLimit: 10_000,
       clock: this.clock,
       log: { warn() {} },
