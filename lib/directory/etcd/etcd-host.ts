@@ -107,14 +107,17 @@ export class EtcdHost implements DirectoryHost {
 
   /** @throws TalkError unreachable: the engine does not answer; refused: its servers state another realm */
   async start(): Promise<void> {
-    const until = Date.now() + START_MS;
+    let until = Date.now() + START_MS;
     for (;;) {
+      const begun = Date.now();
       try {
         await this.#shared.start();
         return;
       } catch (error) {
         if (error instanceof RealmError) throw this.#otherRealm(error);
         if (!(error instanceof EngineError) || this.#closed) throw error;
+        // A large directory takes its time: an engine that has answered for so long is there.
+        if (Date.now() - begun > START_MS / 2) until = Date.now() + START_MS;
         if (Date.now() >= until) throw this.#unreachable(error);
         await sleep(START_RETRY_MS);
       }

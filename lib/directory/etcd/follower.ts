@@ -4,15 +4,20 @@
 //   2. A revision is taken whole, and only then becomes the one to go on from: by the revisions of the events, or a progress notice.
 //   3. A watch that was lost begins again there. One that the engine cannot go on with (compacted), or an engine that has gone back: list again.
 //   4. Every few minutes everything is listed beside the watch: engines have lost DELETEs (etcd#18475, #19251). What differs is taken, and said.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DirectoryLog } from "../directory.ts";
 import type { Clock } from "./clock.ts";
 import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
 import type { Keys } from "./keys.ts";
 import type { Replica, ReplicaChange } from "./replica.ts";
-import { REQUEST_MS, RETRY_MS, type Session } from "./session.ts";
+import { RETRY_MS, type Session } from "./session.ts";
 
-/** Keys of one page: about half a megabyte, well below what a message may hold. */
-const PAGE_KEYS = 1_000;
+/** Keys of one page: some megabytes. For each page etcd 3.4 counts all keys that begin so, so small pages of many keys take minutes. */
+const PAGE_KEYS = 10_000;
+/** A list of more is taken with pauses. */
+const MANY_KEYS = 2_000;
+/** Ms that one page may take. */
+const PAGE_MS = 15_000;
 /** Ms between two lists beside the watch. */
 const RELIST_MS = 300_000;
 
@@ -22,8 +27,8 @@ export interface FollowerOwner {
   readonly log: DirectoryLog;
   /** In the order in which they happened; those of one call belong together. */
   changed(changes: readonly ReplicaChange[]): void;
-  /** The same of a whole list: everything is known now. */
-  listed(changes: readonly ReplicaChange[]): void;
+  /** The changes of a whole list have been told: everything is known now. */
+  listed(): void;
 }
 
 /** Tells an engine that has gone back. */
@@ -111,16 +116,20 @@ export class Follower {
       const { values, revision } = await this.#pages();
       if (this.#closed || this.#isBlind) return;
       const isLate = this.#replica.revision < revision; // the watch has not told yet what the list shows
-      const changes = this.#replica.endList(values, revision);
+      let changes = 0;
+      for (const part of this.#replica.endList(values, revision)) {
+        changes += part.length;
+        if (part.length > 0) this.#owner.changed(part);
+        if (values.length > MANY_KEYS) await nextTurn(); // leases are kept meanwhile, and requests answered
+        if (this.#closed || this.#isBlind) return;
+      }
       this.isCurrent = true;
       this.counters.lists++;
-      if (isBeside && !isLate && changes.length > 0) {
-        this.counters.repaired += changes.length;
-        this.#owner.log.warn("the engine's watch had lost changes, which a list has shown", {
-          changes: changes.length,
-        });
+      if (isBeside && !isLate && changes > 0) {
+        this.counters.repaired += changes;
+        this.#owner.log.warn("the engine's watch had lost changes, which a list has shown", { changes });
       }
-      this.#owner.listed(changes);
+      this.#owner.listed();
     } catch (error) {
       if (!isBeside) this.#isBlind = true;
       throw error;
@@ -132,16 +141,20 @@ export class Follower {
   async #pages(): Promise<{ values: KeyValue[]; revision: Revision }> {
     const values: KeyValue[] = [];
     let revision = 0;
-    for (;;) {
-      const after = values.at(-1)?.key;
-      const options = { limit: PAGE_KEYS, revision, deadline: REQUEST_MS, ...(after === undefined ? {} : { after }) };
-      const since = this.#session.seenRevision;
-      const page = await this.#engine.list(this.#owner.keys.prefix, options);
-      this.#session.checkPast(page, since);
-      if (revision === 0) revision = page.revision;
-      values.push(...page.values);
-      if (!page.more) return { values, revision };
+    for (const prefix of this.#owner.keys.followed) {
+      let after: string | undefined;
+      for (;;) {
+        const options = { limit: PAGE_KEYS, revision, deadline: PAGE_MS, ...(after === undefined ? {} : { after }) };
+        const since = this.#session.seenRevision;
+        const page = await this.#engine.list(prefix, options);
+        this.#session.checkPast(page, since);
+        if (revision === 0) revision = page.revision;
+        for (const value of page.values) values.push(value);
+        after = page.values.at(-1)?.key;
+        if (!page.more) break;
+      }
     }
+    return { values, revision };
   }
 
   #follow(): void {

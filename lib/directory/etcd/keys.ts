@@ -42,6 +42,10 @@ export class Keys {
     this.prefix = `${prefix}/`;
   }
 
+  /** What a server keeps in memory begins with one of these. The rooms stand in the rows as well. */
+  get followed(): readonly string[] {
+    return ["s/", "n/", "o/"].map((kind) => `${this.prefix}${kind}`);
+  }
   get id(): string {
     return `${this.prefix}id`;
   }

@@ -22,6 +22,9 @@ interface KnownOwner {
   readonly line: NameLine;
 }
 
+/** Keys that a list's end takes at a time. */
+const PART_KEYS = 2_000;
+
 export class Replica {
   readonly #keys: Keys;
   readonly rows = new Map<string, KnownRow>();
@@ -72,12 +75,13 @@ export class Replica {
     return revision < this.revision ? null : this.#take(key, value, revision);
   }
 
-  #take(key: string, value: KeyValue | null, revision: Revision): ReplicaChange | null {
+  /** @param isListed by a list: the next one says it again */
+  #take(key: string, value: KeyValue | null, revision: Revision, isListed = false): ReplicaChange | null {
     const meaning = this.#keys.meaningOf(key);
     if (meaning === null || (this.#known.get(key) ?? 0) >= revision) return null;
     const known = this.#modOf(key);
     if (known !== null && known >= revision) return null;
-    if (revision > this.revision || this.#isListing) this.#known.set(key, revision);
+    if (!isListed && (revision > this.revision || this.#isListing)) this.#known.set(key, revision);
     if ((value?.modRevision ?? null) === known) return null;
     switch (meaning.kind) {
       case "row":
@@ -101,30 +105,40 @@ export class Replica {
   }
 
   /**
-   * Takes a whole list of all keys as of a revision.
+   * Takes a whole list of all keys as of a revision, in parts: other things may be taken between two.
    * @returns what was otherwise: after a break all that has happened meanwhile, else what the watch has lost
    */
-  endList(values: readonly KeyValue[], revision: Revision): ReplicaChange[] {
-    const changes: ReplicaChange[] = [];
+  *endList(values: readonly KeyValue[], revision: Revision): Generator<ReplicaChange[], void> {
+    let part: ReplicaChange[] = [];
     const there = new Set<string>();
-    this.#isListing = false;
-    this.revision = Math.max(this.revision, revision);
-    const note = (change: ReplicaChange | null) => {
-      if (change !== null) changes.push(change);
-    };
-    // In the order in which they were written: the rules of names go by it.
-    for (const value of [...values].sort((a, b) => a.modRevision - b.modRevision)) {
+    const owners: KeyValue[] = [];
+    for (const value of values) {
       there.add(value.key);
-      note(this.#take(value.key, value, revision));
+      if (this.#keys.meaningOf(value.key)?.kind === "owner") owners.push(value);
+    }
+    // In the order in which they were written: the rules of names go by it.
+    owners.sort((one, other) => one.modRevision - other.modRevision);
+    let taken = 0;
+    for (const value of chain(owners, values)) {
+      const change = this.#take(value.key, value, revision, true);
+      if (change !== null) part.push(change);
+      if (++taken % PART_KEYS !== 0) continue;
+      yield part;
+      part = [];
     }
     const known = [
       ...[...this.rows.keys()].map((folded) => this.#keys.row(folded)),
       ...[...this.owners.keys()].map((folded) => this.#keys.owner(folded)),
       ...this.servers.keys(),
     ];
-    for (const key of known) if (!there.has(key)) note(this.#take(key, null, revision));
-    for (const [key, known] of this.#known) if (known <= this.revision) this.#known.delete(key);
-    return changes;
+    for (const key of known) {
+      const change = there.has(key) ? null : this.#take(key, null, revision, true);
+      if (change !== null) part.push(change);
+    }
+    this.#isListing = false;
+    this.revision = Math.max(this.revision, revision);
+    for (const [key, at] of this.#known) if (at <= this.revision) this.#known.delete(key);
+    yield part;
   }
 
   /** The engine has gone back, to a backup: nothing that was known counts any more, and the next list says all. */
@@ -172,6 +186,10 @@ export class Replica {
     }
     return { kind: "owner", folded, line };
   }
+}
+
+function* chain<T>(...all: readonly (readonly T[])[]): Generator<T> {
+  for (const some of all) yield* some;
 }
 
 /** The line that ends a binding, where others read lines. */

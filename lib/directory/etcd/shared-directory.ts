@@ -175,8 +175,7 @@ export class SharedDirectory {
       clock,
       log,
       changed: (changes) => void this.#takeFrom(changes),
-      listed: (changes) => {
-        void this.#takeFrom(changes);
+      listed: () => {
         this.#settleAll();
         this.#sweepLater();
       },

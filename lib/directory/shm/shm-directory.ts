@@ -5,6 +5,7 @@
 //   4. The row is written (table-writer.ts): from one atomic store on, every process of the host finds it.
 //   5. The name is bound to the key (name-log.ts). If that fails, the row goes again.
 //   6. The lock is given back; watchers here and in other workers get the event (event-feed.ts).
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { foldForLookup } from "../../base/names.ts";
 import type { ReadersWriterLock } from "../../ipc/readers-writers-lock.ts";
 import {
@@ -48,6 +49,9 @@ import type { RowHandle, StoredEntry } from "./stored-entry.ts";
 import { TableError } from "./table-error.ts";
 import { TableFollower } from "./table-follower.ts";
 import type { WriteBatcher } from "./write-batcher.ts";
+
+/** Entries into the lock after which the rest of the program gets its turn, of many changes. */
+const LOCKS_PER_TURN = 16;
 
 /** A claim that register() or update() gave knows its row's slot: a row keeps it for life. */
 interface ShmClaim extends Claim {
@@ -218,6 +222,7 @@ export class ShmDirectory implements Directory, SharedTable {
         return some.map((change) => this.#applyOne(change));
       });
       events.push(...made);
+      if ((i / WRITES_PER_LOCK) % LOCKS_PER_TURN === LOCKS_PER_TURN - 1) await nextTurn();
     }
     return events;
   }
