@@ -127,7 +127,7 @@ export class HoleLifetime {
       return Promise.race([isThere, sleep(ms, signal)]);
     };
     for (let i = 0; i < QUESTIONS && !isAnnounced; i++) {
-      socket.send(encodeBindingRequest(transaction, token, silenceMs), endpoint.address, endpoint.port);
+      socket.send(encodeBindingRequest(transaction, token, { lateMs: silenceMs }), endpoint.address, endpoint.port);
       await answered(this.#times.graceMs);
     }
     if (!isAnnounced) return "unknown";

@@ -1,7 +1,8 @@
 // STUN Binding (RFC 8489): a client asks which address and port its datagrams come from. Bytes only. The request may carry a token, by
 // which the server knows whose socket it sees; the answer has XOR-MAPPED-ADDRESS and nothing else. With the token a client may ask for
 // a second answer after a silence: whether that still gets through says how long a NAT or a firewall keeps a way open. The first
-// answer then says that the second one will come.
+// answer then says that the second one will come. Or it may ask for answers from elsewhere too, which tell what a NAT or a firewall
+// filters (RFC 4787 section 5); the usual answer then says from how many places.
 import { addressBytes, addressText, type Endpoint } from "../base/endpoint.ts";
 
 const HEAD_BYTES = 20;
@@ -21,6 +22,8 @@ const MAX_TOKEN_BYTES = 128;
 /** As TOKEN: milliseconds until the second answer. */
 const LATE = 0xc0_71;
 const LATE_BYTES = 4;
+/** As TOKEN: the answer is wanted from other places as well; in it, 32 bits: their number. */
+const ELSEWHERE = 0xc0_72;
 
 export interface BindingRequest {
   readonly transaction: Buffer;
@@ -28,6 +31,8 @@ export interface BindingRequest {
   readonly token: Buffer | null;
   /** Milliseconds until a second answer; null: none is wanted. */
   readonly lateMs: number | null;
+  /** Answers from another port and another address are wanted too. */
+  readonly elsewhere: boolean;
 }
 
 /** It can be no datagram of the peer protocol: those have another second byte. */
@@ -36,13 +41,19 @@ export function isStun(datagram: Buffer): boolean {
   return (datagram[0] as number) < 4 && datagram.readUInt32BE(4) === MAGIC;
 }
 
+export interface WantedAnswers {
+  readonly lateMs?: number | undefined;
+  readonly elsewhere?: boolean;
+}
+
 /**
  * @param transaction TRANSACTION_BYTES random bytes
- * @param lateMs of a second answer, which needs the token
+ * @param wanted what needs the token: a second answer after so many milliseconds, or answers from elsewhere
  */
-export function encodeBindingRequest(transaction: Buffer, token?: Buffer, lateMs?: number): Buffer {
+export function encodeBindingRequest(transaction: Buffer, token?: Buffer, wanted: WantedAnswers = {}): Buffer {
   const attributes: [number, Buffer][] = token === undefined ? [] : [[TOKEN, token]];
-  if (lateMs !== undefined) attributes.push([LATE, encodeLate(lateMs)]);
+  if (wanted.lateMs !== undefined) attributes.push([LATE, encodeNumber(wanted.lateMs)]);
+  if (wanted.elsewhere === true) attributes.push([ELSEWHERE, encodeNumber(0)]);
   return message(REQUEST, transaction, attributes);
 }
 
@@ -53,25 +64,41 @@ export function decodeBindingRequest(datagram: Buffer): BindingRequest | null {
   if (attributes === null) return null;
   let token: Buffer | null = null;
   let lateMs: number | null = null;
+  let elsewhere = false;
   for (const [type, value] of attributes) {
     if (type === TOKEN && value.length <= MAX_TOKEN_BYTES) token ??= Buffer.from(value);
     else if (type === LATE && value.length === LATE_BYTES) lateMs ??= value.readUInt32BE();
+    else if (type === ELSEWHERE) elsewhere = true;
     // RFC 5780's CHANGE-REQUEST among them: an answer never comes from elsewhere, nor goes elsewhere.
     else if (type < 0x8000) return null;
   }
-  return { transaction: Buffer.from(datagram.subarray(TRANSACTION_AT, HEAD_BYTES)), token, lateMs };
+  return { transaction: Buffer.from(datagram.subarray(TRANSACTION_AT, HEAD_BYTES)), token, lateMs, elsewhere };
 }
 
 /**
  * @param seen where the request came from
- * @param lateMs when a second answer follows
+ * @param announced when a second answer follows, and how many come from elsewhere
  */
-export function encodeBindingResponse(transaction: Buffer, seen: Endpoint, lateMs?: number): Buffer {
+export function encodeBindingResponse(
+  transaction: Buffer,
+  seen: Endpoint,
+  { lateMs, others }: { readonly lateMs?: number | undefined; readonly others?: number | undefined } = {},
+): Buffer {
   const address = masked(addressBytes(seen.address), transaction);
   const head = Buffer.from([0, address.length === 4 ? 1 : 2, 0, 0]);
   head.writeUInt16BE(seen.port ^ (MAGIC >>> 16), 2);
-  const mapped: [number, Buffer] = [XOR_MAPPED_ADDRESS, Buffer.concat([head, address])];
-  return message(SUCCESS, transaction, lateMs === undefined ? [mapped] : [mapped, [LATE, encodeLate(lateMs)]]);
+  const attributes: [number, Buffer][] = [[XOR_MAPPED_ADDRESS, Buffer.concat([head, address])]];
+  if (lateMs !== undefined) attributes.push([LATE, encodeNumber(lateMs)]);
+  if (others !== undefined) attributes.push([ELSEWHERE, encodeNumber(others)]);
+  return message(SUCCESS, transaction, attributes);
+}
+
+/** How many answers come from elsewhere, as this one says; null when it does not. */
+export function answersElsewhere(response: Buffer): number | null {
+  for (const [type, value] of decode(response, SUCCESS) ?? []) {
+    if (type === ELSEWHERE && value.length === 4) return value.readUInt32BE();
+  }
+  return null;
 }
 
 /** The answer says that another one follows. */
@@ -124,9 +151,9 @@ function message(type: number, transaction: Buffer, attributes: readonly [type: 
   return Buffer.concat([head, body]);
 }
 
-function encodeLate(ms: number): Buffer {
+function encodeNumber(number: number): Buffer {
   const bytes = Buffer.alloc(LATE_BYTES);
-  bytes.writeUInt32BE(ms);
+  bytes.writeUInt32BE(number);
   return bytes;
 }
 

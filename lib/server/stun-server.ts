@@ -1,6 +1,7 @@
 // Answers STUN Binding requests at the UDP port that has the TCP port's number, so that clients learn how their chat sockets look
 // from here. A socket for each address: the answer has to come from the address that was asked. A client of this server may ask for a
-// second answer after a silence, and learns so how long the ways to it stay open. Runs in the primary.
+// second answer after a silence, and learns so how long the ways to it stay open; or for answers from another port and another address,
+// and learns who is let in to it. Runs in the primary.
 
 import { type Endpoint, withoutZone } from "../base/endpoint.ts";
 import { isLoopback } from "../base/server-address.ts";
@@ -33,6 +34,8 @@ export class StunServer {
   readonly #parts: StunServerParts;
   readonly #sockets = new Map<string, DatagramSocket>();
   readonly #watch: Disposable | null;
+  /** At another port of each address. */
+  readonly #otherPorts = new Map<string, DatagramSocket>();
   readonly #late = new Map<string, NodeJS.Timeout>(); // by the connection's place
   #allowance = ANSWERS_PER_SECOND;
   #at = performance.now();
@@ -48,8 +51,10 @@ export class StunServer {
     this.#watch?.[Symbol.dispose]();
     for (const timer of this.#late.values()) clearTimeout(timer);
     this.#late.clear();
-    for (const socket of this.#sockets.values()) socket.close();
-    this.#sockets.clear();
+    for (const sockets of [this.#sockets, this.#otherPorts]) {
+      for (const socket of sockets.values()) socket.close();
+      sockets.clear();
+    }
   }
 
   /** One socket for each address that there is now. */
@@ -60,6 +65,8 @@ export class StunServer {
       if (wanted.includes(address)) continue;
       socket.close();
       this.#sockets.delete(address);
+      this.#otherPorts.get(address)?.close();
+      this.#otherPorts.delete(address);
     }
     for (const address of wanted) if (!this.#sockets.has(address)) this.#openAt(address);
   }
@@ -68,7 +75,8 @@ export class StunServer {
     const { port, log } = this.#parts;
     try {
       const socket: DatagramSocket = new DatagramSocket(address, port, BUFFER_BYTES, {
-        onDatagram: (datagram, from, fromPort) => this.#answer(socket, datagram, { address: from, port: fromPort }),
+        onDatagram: (datagram, from, fromPort) =>
+          this.#answer(address, socket, datagram, { address: from, port: fromPort }),
         onRead: () => {},
         onError: (error) => log.warn("a STUN socket fails", { address, error }),
       });
@@ -80,16 +88,42 @@ export class StunServer {
     }
   }
 
-  #answer(socket: DatagramSocket, datagram: Buffer, seen: Endpoint): void {
+  #answer(at: string, socket: DatagramSocket, datagram: Buffer, seen: Endpoint): void {
     const request = decodeBindingRequest(datagram);
     if (request === null || seen.port === 0 || !this.#take()) return;
-    const { transaction, token, lateMs } = request;
+    const { transaction, token, lateMs, elsewhere } = request;
     const place = token === null ? null : this.#parts.placeOf(token);
     const isLate = place !== null && lateMs !== null && this.#answerLate(socket, place, transaction, seen, lateMs);
-    socket.send(encodeBindingResponse(transaction, seen, isLate ? lateMs : undefined), seen.address, seen.port);
+    const others = place !== null && elsewhere ? this.#answerElsewhere(at, transaction, seen) : undefined;
+    const announced = { lateMs: isLate ? lateMs : undefined, others };
+    socket.send(encodeBindingResponse(transaction, seen, announced), seen.address, seen.port);
     // A socket that measures is not the one that others are to reach.
-    if (place !== null && lateMs === null && !isLoopback(seen.address))
+    if (place !== null && lateMs === null && !elsewhere && !isLoopback(seen.address))
       this.#parts.onSeen(place, { address: withoutZone(seen.address), port: seen.port });
+  }
+
+  /** @returns from how many places: another port of that address, and another address of its family if there is one */
+  #answerElsewhere(at: string, transaction: Buffer, seen: Endpoint): number {
+    const [otherAddress] = [...this.#sockets].filter(([one]) => one !== at && isAlike(one, at));
+    const sockets = [this.#otherPort(at), otherAddress?.[1]].filter((one) => one !== undefined);
+    // Three answers to one question are all that there can be.
+    const allowed = sockets.filter(() => this.#take());
+    const answer = encodeBindingResponse(transaction, seen);
+    for (const socket of allowed) socket.send(answer, seen.address, seen.port);
+    return allowed.length;
+  }
+
+  #otherPort(address: string): DatagramSocket | undefined {
+    const known = this.#otherPorts.get(address);
+    if (known !== undefined) return known;
+    try {
+      const unheard = { onDatagram: () => {}, onRead: () => {}, onError: () => {} };
+      const socket = new DatagramSocket(address, 0, BUFFER_BYTES, unheard);
+      this.#otherPorts.set(address, socket);
+      return socket;
+    } catch {
+      return undefined; // no descriptor is left, say: there is one answer less
+    }
   }
 
   /** @returns whether there will be a second answer; it takes the place of an earlier one of the same connection */
@@ -122,5 +156,8 @@ export class StunServer {
   }
 }
 
+/** Of one family, and both of a link or neither: a way to the one is a way to the other. */
+const isAlike = (a: string, b: string): boolean =>
+  a.includes(":") === b.includes(":") && isLinkLocal(a) === isLinkLocal(b);
 const isWildcard = (host: string): boolean => host === "0.0.0.0" || host === "::";
 const fits = (host: string, address: string): boolean => host === "::" || !address.includes(":");

@@ -21,7 +21,7 @@ function network(answers: (silenceMs: number, nth: number) => boolean, { isOld =
       const { transaction, lateMs } = request;
       tried.push(lateMs ?? 0);
       const seen = { address, port };
-      socket.send(encodeBindingResponse(transaction, seen, isOld ? undefined : (lateMs ?? 0)), address, port);
+      socket.send(encodeBindingResponse(transaction, seen, isOld ? {} : { lateMs: lateMs ?? 0 }), address, port);
       const nth = tried.filter((one) => one === lateMs).length;
       if (answers(lateMs ?? 0, nth)) socket.send(encodeBindingResponse(transaction, seen), address, port);
     },

@@ -23,6 +23,7 @@ describe.skipIf(why)(`ptalk doctor${why ? ` (skipped: ${why})` : ""}`, () => {
     expect(said.open).toEqual(
       some(
         /^ok UDP beyond: no NAT: the server sees 10\.1\.0\.2:/,
+        /^ok UDP filter: none: others reach this host unasked$/,
         /^ok relay: /,
         /^ok peer: bob on open/,
         /^ok path 10\.1\.0\.2:\d+: answers/,
@@ -44,6 +45,7 @@ describe.skipIf(why)(`ptalk doctor${why ? ` (skipped: ${why})` : ""}`, () => {
     expect(said.nat).toEqual(
       some(
         /^ok UDP beyond: a NAT: the server sees 10\.1\.0\.4:/,
+        /^ok UDP filter: by address and port: /,
         /^warn relay: turned off here$/,
         /^ok path 10\.1\.0\.2:\d+: answers/,
       ),

@@ -2,9 +2,11 @@
 import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Endpoint } from "../../lib/base/endpoint.ts";
 import { DatagramSocket } from "../../lib/net/datagram-socket.ts";
 import {
   announcesLate,
+  answersElsewhere,
   decodeBindingRequest,
   decodeBindingResponse,
   encodeBindingRequest,
@@ -25,15 +27,16 @@ describe("a Binding request", () => {
   it("is the RFC's 20 bytes, or holds our token, and nothing that has to be understood", () => {
     const bare = encodeBindingRequest(transaction);
     expect(bare.toString("hex")).toBe("000100002112a442b7e7a701bc34d686fa87dfae");
-    expect(decodeBindingRequest(bare)).toEqual({ transaction, token: null, lateMs: null });
+    expect(decodeBindingRequest(bare)).toEqual({ transaction, token: null, lateMs: null, elsewhere: false });
     const token = randomBytes(28);
     expect(decodeBindingRequest(encodeBindingRequest(transaction, token))).toEqual({
       transaction,
       token,
       lateMs: null,
+      elsewhere: false,
     });
-    const late = decodeBindingRequest(encodeBindingRequest(transaction, token, 28_000));
-    expect(late).toEqual({ transaction, token, lateMs: 28_000 });
+    const late = decodeBindingRequest(encodeBindingRequest(transaction, token, { lateMs: 28_000 }));
+    expect(late).toEqual({ transaction, token, lateMs: 28_000, elsewhere: false });
     // CHANGE-REQUEST (RFC 5780) asks for an answer from elsewhere: a reflector.
     const change = Buffer.concat([bare, Buffer.from("0003000400000006", "hex")]);
     change.writeUInt16BE(8, 2);
@@ -136,15 +139,65 @@ describe("a second answer", () => {
       onSeen: () => {},
     });
     try {
-      socket.send(encodeBindingRequest(foreign, randomBytes(28), 1), "127.0.0.1", free.port);
+      socket.send(
+        encodeBindingRequest(foreign, randomBytes(28), { lateMs: 1, elsewhere: true }),
+        "127.0.0.1",
+        free.port,
+      );
       await until("the only answer", () => answers.length === 1);
-      socket.send(encodeBindingRequest(own, token, 50), "127.0.0.1", free.port);
+      socket.send(encodeBindingRequest(own, token, { lateMs: 50 }), "127.0.0.1", free.port);
       await until("both answers", () => answers.length === 3);
       expect(answers).toEqual([
         { isOwn: false, isFirst: false },
         { isOwn: true, isFirst: true },
         { isOwn: true, isFirst: false },
       ]);
+    } finally {
+      server.close();
+      socket.close();
+    }
+  });
+});
+
+describe("an answer from elsewhere", () => {
+  it("comes from another port to a client of the server that asks for it, and all answers are at most three times as long as it", async () => {
+    const answers: { readonly isUsual: boolean; readonly others: number | null }[] = [];
+    const [own, foreign] = [randomBytes(TRANSACTION_BYTES), randomBytes(TRANSACTION_BYTES)];
+    const ignored = { onRead: () => {}, onError: () => {} };
+    const free = new DatagramSocket("127.0.0.1", 0, 65_536, { ...ignored, onDatagram: () => {} });
+    free.close();
+    const socket = new DatagramSocket("127.0.0.1", 0, 65_536, {
+      ...ignored,
+      onDatagram: (datagram, _, port) => {
+        answers.push({ isUsual: port === free.port, others: answersElsewhere(datagram) });
+      },
+    });
+    const token = randomBytes(28);
+    const seen: Endpoint[] = [];
+    const server = new StunServer({
+      ...{ host: "127.0.0.1", port: free.port, log: silentLog },
+      placeOf: (one) => (one.equals(token) ? { worker: 1, connection: 2 } : null),
+      onSeen: (_, at) => void seen.push(at),
+    });
+    try {
+      socket.send(encodeBindingRequest(foreign, randomBytes(28), { elsewhere: true }), "127.0.0.1", free.port);
+      await until("the only answer", () => answers.length === 1);
+      const request = encodeBindingRequest(own, token, { elsewhere: true });
+      socket.send(request, "127.0.0.1", free.port);
+      await until("both answers", () => answers.length === 3);
+      expect(answers[0]).toEqual({ isUsual: true, others: null });
+      expect(answers.slice(1)).toEqual(
+        expect.arrayContaining([
+          { isUsual: true, others: 1 },
+          { isUsual: false, others: null },
+        ]),
+      );
+      const at = { address: "fe80::1", port: 1 };
+      const usual = encodeBindingResponse(own, at, { lateMs: 1, others: 2 }).length;
+      const all = usual + 3 * encodeBindingResponse(own, at).length; // from two other places, and a late one
+      const question = encodeBindingRequest(own, token, { elsewhere: true, lateMs: 1 }).length;
+      expect(all).toBeLessThanOrEqual(3 * question);
+      expect(seen).toEqual([]);
     } finally {
       server.close();
       socket.close();

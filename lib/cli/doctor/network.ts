@@ -148,7 +148,11 @@ function unfriendly({ server, serverConfigured }: ServerSettings, local: boolean
     );
   }
   const what = error instanceof TalkError ? error.code : undefined;
-  if (what === "refused") return fail("server", messageOf(error), "ask who runs the server whether that is so");
+  if (what === "refused") {
+    const isPinned = error instanceof TalkError && error.remedy === "forget-certificate";
+    const then = isPinned ? `; if so: ptalk key forget ${server}` : "";
+    return fail("server", messageOf(error), `ask who runs the server whether that is so${then}`);
+  }
   if (what === "closed") {
     return fail(
       "server",

@@ -1,12 +1,13 @@
 // Which ways lead to others from here: how this host looks from the server, and, to one peer, each way that it has registered.
 //  1. STUN against the server, at each of its addresses, from one socket: does UDP pass, is there a NAT, does its mapping depend on
-//     the address (RFC 4787 section 4.1)? A server with one address cannot tell that; none can tell what a NAT filters.
+//     the address (RFC 4787 section 4.1)? A server with one address cannot tell that. Then it answers from elsewhere, too: whom does a NAT
+//     or a firewall let in (section 5)?
 //  2. A handshake with the peer at each of its endpoints, without a message: only the holder of its key can answer.
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Endpoint, formatEndpoint } from "../../base/endpoint.ts";
+import { type Endpoint, formatEndpoint, isSameEndpoint } from "../../base/endpoint.ts";
 import { isLoopback, parseServerList, type ServerAddress } from "../../base/server-address.ts";
 import { reachableEndpoints } from "../../client/endpoints.ts";
 import { ServerConnection } from "../../client/server-connection.ts";
@@ -14,7 +15,7 @@ import { Identity } from "../../crypto/identity.ts";
 import type { DirectoryEntry } from "../../directory/entry.ts";
 import { DatagramSocket } from "../../net/datagram-socket.ts";
 import { ownAddresses } from "../../net/own-addresses.ts";
-import { decodeBindingResponse, encodeBindingRequest, TRANSACTION_BYTES } from "../../net/stun.ts";
+import { answersElsewhere, decodeBindingResponse, encodeBindingRequest, TRANSACTION_BYTES } from "../../net/stun.ts";
 import { PeerTransport } from "../../peer/transport.ts";
 import type { Config } from "../config.ts";
 import { withDirectory } from "../connect.ts";
@@ -31,6 +32,8 @@ interface Greeted {
   readonly address: ServerAddress;
   readonly relays: boolean;
   readonly endpoint: Endpoint | null;
+  /** For what the server does for its own clients only, see lib/net/stun.ts. */
+  readonly token: Buffer | null;
 }
 
 /** The first server that answers. */
@@ -54,8 +57,8 @@ async function greet({ insecure, ca }: Settings, address: ServerAddress): Promis
     });
     const impatient = setTimeout(() => connection.close(), REACH_MS);
     try {
-      const { relays } = await connection.hello();
-      return { address, relays, endpoint: connection.serverEndpoint };
+      const { relays, token } = await connection.hello();
+      return { address, relays, token, endpoint: connection.serverEndpoint };
     } finally {
       clearTimeout(impatient);
       connection.close();
@@ -73,7 +76,45 @@ export async function checkPaths(settings: Settings): Promise<Finding[]> {
   const { host, port } = greeting.address;
   if (greeting.endpoint === null || isLoopback(host)) return [relay];
   const addresses = (await lookup(host, { all: true }).catch(() => [])).map(({ address }) => address);
-  return [await checkMapping(addresses, port, greeting.relays && settings.relay), relay];
+  const mapping = await checkMapping(addresses, port, greeting.relays && settings.relay);
+  const filter = mapping.state === "fail" ? null : await checkFilter(greeting.endpoint, greeting.token);
+  return [mapping, ...(filter === null ? [] : [filter]), relay];
+}
+
+/** Whom a NAT or a firewall lets in to a socket that has written to the server. Null: the server does not tell, or does not answer. */
+async function checkFilter(server: Endpoint, token: Buffer | null): Promise<Finding | null> {
+  if (token === null) return null;
+  const transaction = randomBytes(TRANSACTION_BYTES);
+  let others: number | null = null;
+  let [otherPort, otherAddress] = [false, false];
+  const socket = new DatagramSocket(server.address.includes(":") ? "::" : "0.0.0.0", 0, BUFFER_BYTES, {
+    onDatagram: (datagram, from, port) => {
+      if (decodeBindingResponse(datagram, transaction) === null) return;
+      if (isSameEndpoint(server, from, port)) others ??= answersElsewhere(datagram);
+      else if (from === server.address) otherPort = true;
+      else otherAddress = true;
+    },
+    onRead: () => {},
+    onError: () => {},
+  });
+  try {
+    const request = encodeBindingRequest(transaction, token, { elsewhere: true });
+    for (let i = 0; i < STUN_TRIES && !otherAddress; i++) {
+      socket.send(request, server.address, server.port);
+      await sleep(STUN_TRY_MS / (i === 0 ? 4 : 1));
+    }
+  } finally {
+    socket.close();
+  }
+  const isKnown = others !== null && others > 0;
+  if (!isKnown) return null;
+  if (otherAddress) return ok("UDP filter", "none: others reach this host unasked");
+  if (otherPort && others === 1) return ok("UDP filter", "none, or by address: the server has only one to try it with");
+  if (otherPort) return ok("UDP filter", "by address: comes in what is from an address that this host has written to");
+  return ok(
+    "UDP filter",
+    "by address and port: comes in what is from where this host has written to; ptalk opens the way",
+  );
 }
 
 function relayFinding({ relay }: Settings, isThere: boolean): Finding {
