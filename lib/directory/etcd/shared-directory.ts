@@ -86,10 +86,16 @@ interface Value {
 /** As of when something is known. */
 type Moment = Pick<WriteOutcome, "revision" | "past">;
 
-/** What a write has put into the engine. */
+/** What a write has put into the engine: the row last. */
 interface Made {
   readonly values: readonly Value[];
   readonly at: Moment;
+}
+
+interface Unwritten {
+  readonly changes: readonly TableChange[];
+  readonly resolve: (events: readonly (DirectoryEvent | null)[]) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 interface Held {
@@ -130,8 +136,9 @@ export class SharedDirectory {
   readonly #settling = new Map<string, boolean>();
   /** Events of names that are being changed for a worker, by folded name. */
   readonly #overhearing = new Map<string, DirectoryEvent[]>();
-  /** Settles when everything so far is in the table. */
-  #applied: Promise<unknown> = Promise.resolve();
+  /** Changes that wait for the table. */
+  readonly #unwritten: Unwritten[] = [];
+  #isWriting = false;
   /** By folded name: until when nobody has it. */
   readonly #nobodies = new Map<string, number>();
   readonly #asked = new Map<string, Promise<void>>();
@@ -188,7 +195,7 @@ export class SharedDirectory {
     if (!this.#isFollowing) await this.#follower.start();
     this.#isFollowing = true;
     await this.#session.start();
-    await this.#applied;
+    await this.#write([]);
   }
 
   /** What stands under a key: this, if it is the first. */
@@ -224,7 +231,7 @@ export class SharedDirectory {
           const { packed: there, place: at } = before.row;
           const replaced = replacedBy(claimId, held, live);
           this.#held.set(folded, { packed: there, claimId, place: at });
-          await this.#applied;
+          await this.#write([]);
           return this.#done(there, claimId, replaced, null);
         }
         if (before === null) this.#checkRoom();
@@ -236,7 +243,7 @@ export class SharedDirectory {
         const made = await this.#writeRow(write, { packed, claimId, place });
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
-        const [event] = await this.#taken(folded, made);
+        const event = await this.#taken(folded, made);
         const replaced = replacedBy(claimId, isHere ? before.row : held, live);
         // One whose successor was answered "unknown" has not heard of it yet.
         if (held !== undefined && ![claimId, replaced?.claimId].includes(held.claimId))
@@ -264,7 +271,7 @@ export class SharedDirectory {
         const made = await this.#writeRow({ folded, before, deadServer: null, ...owner }, { packed, claimId, place });
         if (made === null) return null;
         this.#held.set(folded, { packed, claimId, place });
-        const [event] = await this.#taken(folded, made);
+        const event = await this.#taken(folded, made);
         return this.#done(packed, claimId, null, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
     );
@@ -334,7 +341,7 @@ export class SharedDirectory {
     const folded = foldForLookup(name);
     if (folded === null) return;
     if (this.#replica.rows.has(folded)) {
-      await this.#applied;
+      await this.#write([]);
       return;
     }
     if ((this.#nobodies.get(folded) ?? 0) > this.#options.clock.now()) return;
@@ -397,7 +404,7 @@ export class SharedDirectory {
     this.#janitor?.[Symbol.dispose]();
     this.#follower.close();
     await this.#session.close();
-    await this.#applied;
+    await this.#write([]);
   }
 
   /** A change of a row for a worker, which tells the watchers of it itself. */
@@ -494,8 +501,8 @@ export class SharedDirectory {
     const outcome = await this.#session.write({ folded, needsSession: true, build });
     if (!outcome.succeeded || row === null) return this.#learn(outcome);
     const key = this.#keys.row(folded);
-    await this.#noteOwner(folded, owner.line, givesWay, outcome);
-    return { values: [{ key, value: written(key, encodeRow(row), outcome.revision) }], at: outcome };
+    const values = this.#ownerValues(folded, owner.line, givesWay, outcome.revision);
+    return { values: [...values, { key, value: written(key, encodeRow(row), outcome.revision) }], at: outcome };
   }
 
   async #writeOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"]): Promise<true | null> {
@@ -505,17 +512,16 @@ export class SharedDirectory {
     const outcome = await this.#session.write({ folded, needsSession: true, build });
     if (!outcome.succeeded) return this.#learn(outcome);
     if (line === null) await this.#take([{ key: this.#keys.owner(folded), value: null }], outcome);
-    else await this.#noteOwner(folded, line, givesWay, outcome);
+    else await this.#take(this.#ownerValues(folded, line, givesWay, outcome.revision), outcome);
     return true;
   }
 
   /** What a write has put where the owners of names are. */
-  async #noteOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"], at: Moment): Promise<void> {
-    if (line === null) return;
+  #ownerValues(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"], revision: Revision): Value[] {
+    if (line === null) return [];
     const key = this.#keys.owner(folded);
-    const values: Value[] = [{ key, value: written(key, encodeOwner(line), at.revision) }];
-    if (givesWay !== null) values.unshift({ key: this.#keys.owner(givesWay.folded), value: null });
-    await this.#take(values, at);
+    const gone = givesWay === null ? [] : [{ key: this.#keys.owner(givesWay.folded), value: null }];
+    return [...gone, { key, value: written(key, encodeOwner(line), revision) }];
   }
 
   /** What is to stand as the name's owner, and which name of its key gives way. */
@@ -549,15 +555,15 @@ export class SharedDirectory {
     this.#announce(await this.#take(values, at));
   }
 
-  /** Takes a row that this server has written. */
-  async #taken(folded: string, { values, at }: Made): Promise<readonly (DirectoryEvent | null)[]> {
+  /** Takes a row that this server has written. @returns its event */
+  async #taken(folded: string, { values, at }: Made): Promise<DirectoryEvent | null> {
     const held = this.#held.get(folded);
     const isOfNow = at.past === this.#session.past;
     const events = await (isOfNow || held === undefined ? this.#take(values, at) : this.#write([rowIn(held)]));
     // It may be of a past that is gone, or the watch has brought its successor before this answer came.
     const known = this.#replica.rows.get(folded)?.row.claimId;
     if (!isOfNow || known !== this.#held.get(folded)?.claimId) this.#settleLater(folded);
-    return events;
+    return events.at(-1) ?? null;
   }
 
   /** @returns the events of rows that have changed. When it resolves, the table has them. */
@@ -580,10 +586,31 @@ export class SharedDirectory {
   }
 
   /** Into the table, in the order of the calls. */
-  #write(inTable: readonly TableChange[]): Promise<readonly (DirectoryEvent | null)[]> {
-    const applied = this.#applied.then(() => (inTable.length === 0 ? [] : this.#options.table.apply(inTable)));
-    this.#applied = applied.catch(() => {});
-    return applied;
+  #write(changes: readonly TableChange[]): Promise<readonly (DirectoryEvent | null)[]> {
+    return new Promise((resolve, reject) => {
+      this.#unwritten.push({ changes, resolve, reject });
+      if (!this.#isWriting) void this.#writeAll();
+    });
+  }
+
+  /** One entry into the table's lock for all that has come meanwhile. */
+  async #writeAll(): Promise<void> {
+    this.#isWriting = true;
+    while (this.#unwritten.length > 0) {
+      const some = this.#unwritten.splice(0);
+      const all = some.flatMap(({ changes }) => changes);
+      try {
+        const events = all.length === 0 ? [] : await this.#options.table.apply(all);
+        let at = 0;
+        for (const { changes, resolve } of some) {
+          resolve(events.slice(at, at + changes.length));
+          at += changes.length;
+        }
+      } catch (error) {
+        for (const { reject } of some) reject(error);
+      }
+    }
+    this.#isWriting = false;
   }
 
   /** What a change of the engine's keys is in the table of this host. */
@@ -612,7 +639,7 @@ export class SharedDirectory {
 
   /** Takes the row of a claim out of the table that is in the engine no more. */
   async #clear(folded: string, claimId: string): Promise<DirectoryEvent | null> {
-    await this.#applied;
+    await this.#write([]);
     const row = this.#options.table.find(folded);
     if (row?.claimId !== claimId || this.#replica.rows.has(folded)) return null;
     return (await this.#write([{ kind: "gone", name: row.entry.name }]))[0] ?? null;

@@ -1,5 +1,6 @@
 // What the conformance suite runs in: a server with several workers, on a directory that it could share.
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DirectoryEvent } from "../../../../lib/directory/directory.ts";
 import type { EtcdAccess } from "../../../../lib/directory/etcd/address.ts";
 import { systemClock } from "../../../../lib/directory/etcd/clock.ts";
 import type { Engine } from "../../../../lib/directory/etcd/engine.ts";
@@ -63,6 +64,47 @@ export function onMemoryEngine(name: string, faults: Faults): Implementation {
       const world = await makeWorld(options, engine, "/t", () => store.state.revision);
       engine.faults = faults;
       return world;
+    },
+  };
+}
+
+/** Servers of one directory, on the engine in memory. */
+export async function sharedHosts(
+  servers: readonly string[],
+  realm: string,
+  onEvent: (event: DirectoryEvent) => void,
+  onReplaced: (claimId: string) => void,
+): Promise<{ hosts: EtcdHost[]; close: () => Promise<void> }> {
+  const store = new MemoryStore(systemClock);
+  const random = new Random(1);
+  const hosts: EtcdHost[] = [];
+  for (const server of servers) {
+    const engine = new MemoryConnection(store, systemClock, systemClock, random, server, { unknown: 0, delayMs: 1 });
+    const host = new EtcdHost({
+      ...{
+        engine,
+        prefix: "/t",
+        members: [],
+        capacity: 100,
+        nameLimit: 1000,
+        server,
+        directoryId: server,
+        realm,
+        port: 1,
+      },
+      ...{ listener: 0, predecessor: null, mode: 0o600, names: null, log: silent },
+      onEvents: (events) => events.forEach(onEvent),
+      onReplaced: (_place, claimId) => onReplaced(claimId),
+      onSettled() {},
+      onRestored: async () => {},
+    });
+    hosts.push(host);
+    await host.start();
+  }
+  return {
+    hosts,
+    async close() {
+      for (const host of hosts) await host.close();
     },
   };
 }

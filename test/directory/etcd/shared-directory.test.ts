@@ -1,0 +1,87 @@
+// What two servers of one directory hold together, beyond the contract that each keeps by itself.
+import { afterEach, expect, it } from "vitest";
+import type { Claim, DirectoryEvent } from "../../../lib/directory/directory.ts";
+import type { HostedDirectory } from "../../../lib/directory/hosted-directory.ts";
+import { NO_RIGHT } from "../../../lib/directory/name-right.ts";
+import { requestOf } from "../support/asking.ts";
+import { KEYS } from "../support/entries.ts";
+import { silent } from "../support/world.ts";
+import { sharedHosts } from "./support/etcd-world.ts";
+
+const [K1, K2] = KEYS as [string, string];
+let close: (() => Promise<void>) | null = null;
+afterEach(async () => {
+  await close?.();
+  close = null;
+});
+
+async function two(realm = ""): Promise<[HostedDirectory, HostedDirectory, DirectoryEvent[], string[]]> {
+  const events: DirectoryEvent[] = [];
+  const replaced: string[] = [];
+  const hosts = await sharedHosts(
+    ["s1", "s2"],
+    realm,
+    (event) => events.push(event),
+    (id) => replaced.push(id),
+  );
+  close = hosts.close;
+  const [a, b] = hosts.hosts.map((host) => {
+    const directory = host.open({ log: silent, publish() {} });
+    directory.setLiveWorkers([1]);
+    return directory;
+  });
+  return [a as HostedDirectory, b as HostedDirectory, events, replaced];
+}
+
+it("a miss at one server asks the engine, and shows what the other has registered", async () => {
+  const [a, b] = await two();
+  expect(await b.find("ann")).toBeNull();
+  await a.register(requestOf("ann"));
+  // Whether the watch was there first or not.
+  expect((await b.find("ANN"))?.entry.key).toBe(K1);
+  expect(await b.ownerOf("ann")).toBe(K1);
+});
+
+it("a row that has moved to another server is that one's: the first neither changes nor removes it", async () => {
+  const [a, b, , replaced] = await two();
+  const first = requestOf("ann");
+  const { claim } = await a.register(first);
+  const { claim: later } = await b.register(requestOf("ann", { takeover: first.claimId }));
+  await expect(a.update(claim, { rooms: ["#ops"] })).rejects.toMatchObject({ code: "replaced" });
+  expect(await a.remove(claim)).toBe(false);
+  expect((await b.find("ann"))?.claimId).toBe(later.id);
+  expect(replaced.filter((id) => id !== first.claimId)).toEqual([]);
+});
+
+it("members of a room are those of all servers", async () => {
+  const [a, b, events] = await two();
+  const claims: Claim[] = [];
+  for (const [at, name, key] of [
+    [a, "ann", K1],
+    [b, "bob", K2],
+  ] as const) {
+    claims.push((await at.register(requestOf(name, { fields: { rooms: ["#ops"], key } }))).claim);
+  }
+  for (const at of [a, b]) {
+    for (const name of ["ann", "bob"]) await at.find(name); // from then on the table has it
+    expect(at.members("#OPS").map(({ entry }) => entry.name)).toEqual(["ann", "bob"]);
+  }
+  await a.remove(claims[0] as Claim);
+  expect(a.members("#ops").map(({ entry }) => entry.name)).toEqual(["bob"]);
+  expect(events.map(({ name }) => name)).toEqual(expect.arrayContaining(["ann"]));
+});
+
+it("in one realm a bound login name is no other uid's, on whatever host", async () => {
+  const login = { uid: 1000, login: "ann" };
+  const other = { uid: 2000, login: "ann" };
+  const [a, b] = await two("lab");
+  await a.bind("ann", K1, { ...login, owner: login });
+  await expect(b.bind("ann", K2, { ...other, owner: other })).rejects.toMatchObject({
+    code: "reserved",
+    message: expect.stringMatching(/uid 1000.*lab.*uid 2000/),
+  });
+  // The same person, at another host and with another key.
+  await b.bind("ann", K2, { ...login, owner: login });
+  expect(await b.bindingOf("ann")).toMatchObject({ key: K2, ...login });
+  await expect(a.bind("ann", K1, { ...NO_RIGHT, owner: login })).rejects.toMatchObject({ code: "reserved" });
+});
