@@ -5,6 +5,12 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 const LOSSES = [0, 10, 30, 50]; // percent, each way
+/** Arguments of paths/ways.js and what they are: a way of 200 ms there and back, with and without loss, and a sender that moves. */
+const DELAYED = [
+  [["0", "100"], "100 ms each way"],
+  [["10", "100"], "100 ms and 10 % lost each way"],
+  [["0", "5", "roam"], "5 ms each way, the sender's port changes"],
+];
 const LIMIT_MS = 600_000;
 
 export async function run(report) {
@@ -13,13 +19,14 @@ export async function run(report) {
     return;
   }
   const program = join(import.meta.dirname, "paths/ways.js");
-  for (const loss of LOSSES) {
-    const command = ["-n", process.execPath, program, String(loss)];
+  const ways = [...LOSSES.map((loss) => [[String(loss)], `${loss} % lost each way`]), ...DELAYED];
+  for (const [words, what] of ways) {
+    const command = ["-n", process.execPath, program, ...words];
     const { stdout } = await promisify(execFile)("unshare", command, { timeout: LIMIT_MS });
     for (const [who, figures] of Object.entries(JSON.parse(stdout))) {
       for (const [name, value] of Object.entries(figures ?? {})) {
         const isCount = name === "done"; // of 200, within the time that each is given
-        report.row({ name: `${loss} % lost each way, ${who}: ${name}`, value, unit: isCount ? "messages" : "ms" });
+        report.row({ name: `${what}, ${who}: ${name}`, value, unit: isCount ? "messages" : "ms" });
       }
     }
   }

@@ -4,7 +4,7 @@ import { HoleLifetime } from "../../lib/client/hole-lifetime.ts";
 import { DatagramSocket } from "../../lib/net/datagram-socket.ts";
 import { decodeBindingRequest, encodeBindingResponse } from "../../lib/net/stun.ts";
 
-const TIMES = { silences: [10, 20, 40, 80], first: 1, graceMs: 150 };
+const TIMES = { silences: [10, 20, 40, 80], first: 1, graceMs: 1_000 };
 const open: Disposable[] = [];
 afterEach(() => {
   for (const one of open.splice(0)) one[Symbol.dispose]();
