@@ -29,7 +29,7 @@ describe("usage", () => {
     const { code, stdout, stderr } = await user.run(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toMatch(/^Usage: ptalk/);
-    expect(stdout).toContain("--server <host:port>");
+    expect(stdout).toContain("--server <host:port[,…]>");
   });
 
   it("--version prints the version", async () => {
