@@ -104,7 +104,7 @@ export interface GreetedConnection {
 
 interface ServerConnectionEvents {
   push: [values: RespValue[]];
-  /** The relay knows of nobody at that place. */
+  /** The relay knows no client at that place. */
   notHere: [place: string];
   /** Once, whoever ended it. */
   close: [reason: Error];

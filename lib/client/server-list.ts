@@ -1,7 +1,7 @@
 // Which of the servers that a user has named a client uses: in their order, the first that answers and is the one that it was before.
 //
 //  1. One that does not answer in time, or answers as something else, is passed over.
-//  2. One with another certificate or key than before is passed over too, and that is said: somebody may be pretending to be it.
+//  2. One with another certificate or key than before is passed over too, with a warning: another program may pretend to be it.
 //  3. What a server refuses by a rule (a ban) counts. No other server is asked whether it sees that differently.
 //  4. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
 import { type Remedy, TalkError } from "../base/errors.ts";

@@ -115,7 +115,7 @@ interface SessionEvents {
   moved: [];
   /** The server has passed a datagram on. `place`: where answers go. */
   relayed: [place: string, datagram: Buffer];
-  /** Nobody is at that place behind the relay. */
+  /** No client is at that place behind the relay. */
   notHere: [place: string];
   /** Somebody is in a room that this client is in, with this entry, or is not (any more). */
   room: [push: RoomPush];

@@ -208,7 +208,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     session.on("peer", (event, status) => {
       if (event.state === "left") this.#book.onLeft(event.name);
       this.#tell("peer", event);
-      // A status that was set right behind the coming is told together with it, and every client is "here" until it says otherwise.
+      // The server may push a client's coming and its first status together. A client that has set none is "here".
       if (status !== undefined && status.state !== "here") this.#tellStatus(event.name, status);
     });
     session.on("mail", () => void this.#checkLeft());

@@ -257,7 +257,7 @@ export interface MetEvent {
 
 /**
  * Somebody says whether they look: "away" by their own word, "idle" when nothing was typed for a while. A client that is not "here"
- * when it comes on is told right behind its "peer" event.
+ * when it comes on gives this event right behind its "peer" event.
  */
 export interface StatusEvent {
   readonly name: string;

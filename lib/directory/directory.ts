@@ -301,7 +301,7 @@ export type HostAnswer =
       readonly replaced?: Registered["replaced"];
       /** There was something to remove, or to release. */
       readonly was?: boolean;
-      /** For the watchers; null: nobody has to hear of it. */
+      /** For the watchers; null: none of them has to hear of it. */
       readonly event?: DirectoryEvent | null;
     }
   | {

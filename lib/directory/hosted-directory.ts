@@ -160,7 +160,7 @@ export class HostedDirectory implements Directory {
     return answer;
   }
 
-  /** While the engine is away, what is known of others may be of before. */
+  /** While the engine is away, rows of other servers may be out of date. */
   #shown(row: DirectoryRow): DirectoryRow {
     if (!this.#isAway) return row;
     const { packed, lastLookupAt } = row.entry;

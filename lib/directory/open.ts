@@ -31,7 +31,7 @@ export interface DirectoryChoice {
 export async function hostMaker({ directory, shared }: DirectoryChoice): Promise<HostMaker> {
   if (directory !== "etcd" || shared === null)
     return (options) => hostDirectory(directory === "memory" ? "memory" : "shm", options);
-  const { etcdHostMaker } = await import("./etcd/etcd-host-maker.ts"); // nobody else loads any of it
+  const { etcdHostMaker } = await import("./etcd/etcd-host-maker.ts"); // loaded for a shared directory only
   return etcdHostMaker(shared);
 }
 

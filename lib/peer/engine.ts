@@ -144,7 +144,7 @@ export class PeerEngine {
     this.#service(peer, now);
   }
 
-  /** Our datagrams come from another port now: those who send to us directly are to know. flush() tells them. */
+  /** Our datagrams come from another port now: peers with direct paths have to know. flush() tells them. */
   pingDirect(): void {
     for (const session of this.#table.confirmedSessions()) {
       if (session.path.kind !== "direct") continue;

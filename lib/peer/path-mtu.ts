@@ -30,7 +30,7 @@ export interface PayloadSize {
   onSent(payloadBytes: number): void;
   onArrived(payloadBytes: number, sentAt: number): void;
   onLost(payloadBytes: number, sentAt: number, now: number): void;
-  /** Nobody will know what became of it: a trial may be made again. */
+  /** The outcome will stay unknown: a trial may be made again. */
   onForgotten(payloadBytes: number): void;
 }
 

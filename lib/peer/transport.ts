@@ -262,7 +262,7 @@ export class PeerTransport extends EventEmitter<PeerTransportEvents> {
     this.#flushSoon();
   }
 
-  /** The relay has not passed a datagram on: it knows of nobody at that place. That may be another matter in a moment. */
+  /** The relay has not passed a datagram on: it knows no client at that place. That may change in a moment. */
   noteNotHere(place: string): void {
     this.#engine.onUnreachable(relayEndpoint(place), "not-here");
   }

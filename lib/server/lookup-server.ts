@@ -214,7 +214,7 @@ export class LookupServer implements AsyncDisposable {
     const settings = readOptions(options);
     const { signal } = settings;
     try {
-      // First: what is wrong with the directory's address is said before anything is made.
+      // First: a mistake in the directory's address is an error before the server makes anything.
       const makeHost = await hostMaker(settings);
       const server = LookupServer.#of(await acquireResources(settings), makeHost);
       try {

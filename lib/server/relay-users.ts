@@ -1,5 +1,5 @@
-// At which workers a client has datagrams passed on. They divide its share of the relay among them (relay-meter.ts), so that more
-// connections give nobody more of it. Runs in the primary.
+// At which workers a client has datagrams passed on. They divide its share of the relay among them (relay-meter.ts), so that
+// more connections give no client more of it. Runs in the primary.
 
 export class RelayUsers {
   readonly #workers = new Map<string, Set<number>>(); // by client

@@ -1,7 +1,7 @@
 // Answers STUN Binding requests at the UDP port that has the TCP port's number, so that clients learn how their chat sockets look
 // from here. A socket for each address: the answer has to come from the address that was asked. A client of this server may ask for a
 // second answer after a silence, and learns so how long the ways to it stay open; or for answers from another port and another address,
-// and learns who is let in to it. Runs in the primary.
+// and learns which senders it lets in. Runs in the primary.
 
 import { type Endpoint, withoutZone } from "../base/endpoint.ts";
 import { isLoopback } from "../base/server-address.ts";

@@ -156,7 +156,7 @@ function otherKey(id: string, known: string, offered: string): TalkError {
   const [before, now] = [known, offered].map((key) => fingerprint(Buffer.from(key, "base64")));
   return new TalkError(
     "refused",
-    `the server calls itself the directory ${id}, which another server's key belongs to: known ${before}, offered ${now}. Somebody may be pretending to be it; servers that share a directory are named in one list`,
+    `the server calls itself the directory ${id}, which another server's key belongs to: known ${before}, offered ${now}. another program may be pretending to be it; servers that share a directory are named in one list`,
     { remedy: "forget-certificate", subject: id },
   );
 }

@@ -151,7 +151,7 @@ function unfriendly({ server, serverConfigured }: ServerSettings, local: boolean
   if (what === "refused") {
     const isPinned = error instanceof TalkError && error.remedy === "forget-certificate";
     const then = isPinned ? `; if so: ptalk key forget ${server}` : "";
-    return fail("server", messageOf(error), `ask who runs the server whether that is so${then}`);
+    return fail("server", messageOf(error), `ask the server's administrator whether that is so${then}`);
   }
   if (what === "closed") {
     return fail(

@@ -110,10 +110,10 @@ async function checkFilter(server: Endpoint, token: Buffer | null): Promise<Find
   if (!isKnown) return null;
   if (otherAddress) return ok("UDP filter", "none: others reach this host unasked");
   if (otherPort && others === 1) return ok("UDP filter", "none, or by address: the server has only one to try it with");
-  if (otherPort) return ok("UDP filter", "by address: comes in what is from an address that this host has written to");
+  if (otherPort) return ok("UDP filter", "by address: datagrams come in from addresses that this host has written to");
   return ok(
     "UDP filter",
-    "by address and port: comes in what is from where this host has written to; ptalk opens the way",
+    "by address and port: datagrams come in from the very ports that this host has written to; ptalk opens the way",
   );
 }
 

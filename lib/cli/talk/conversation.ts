@@ -317,7 +317,7 @@ export class Conversation {
     else await track(this.#underWay, () => this.#begin({ to, text }, this.#whenOff?.leaves(to) ? LEAVES : {}));
   }
 
-  /** Sends a message that did not reach a user who is off, as the person has answered. Under its id: if it has arrived after all, it is not shown twice. */
+  /** Sends a message that did not reach its user, as the person has answered. It keeps its id: a message that arrived after all is not shown twice. */
   #sendAgain({ choice, ...message }: Undelivered & { readonly choice: "wait" | "leave" }): void {
     if (choice === "wait") this.#wait(message);
     else void track(this.#underWay, () => this.#begin(message, LEAVES));

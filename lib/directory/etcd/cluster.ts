@@ -15,7 +15,7 @@ import { AUTHENTICATE, type Credentials, type Method } from "./messages.ts";
 const CONNECT_MS = 1_000;
 /** A repeatable call waits at least so long for one member before it asks the next. */
 const MIN_ATTEMPT_MS = 500;
-/** etcd hashes a password for 100 ms; its answer to a wrong one does not change before somebody acts. */
+/** etcd hashes a password for 100 ms; its answer to a wrong one changes only when an operator acts. */
 const PASSWORD_REST_MS = 10_000;
 /** Members with other troubles than one's own are tried twice: a leader may be elected in between. */
 const ROUNDS = 2;

@@ -1,6 +1,6 @@
 // One watch of etcd, on a channel of its own. What it tells are whole revisions, each once and in order:
 //
-//   1. Parts of one answer are joined before anything of it is told: a revision can be cut in between.
+//   1. The watch joins the parts of one answer before it tells any of it: a revision can be cut in between.
 //   2. What lies before the next revision is dropped: etcd before 3.4.25 can go back in time (etcd#15520).
 //   3. How far it has told is the revision of its last event, or of a notice of progress; the header of another answer may be ahead of events
 //      that are still to come.

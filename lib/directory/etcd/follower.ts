@@ -66,7 +66,7 @@ export class Follower {
     this.#relistLater();
   }
 
-  /** What is known is from another past. */
+  /** This server's copy is from another past. */
   startAnew(): void {
     if (this.#closed) return;
     this.#isBlind = true;

@@ -94,7 +94,7 @@ export function encodeRow({ packed, claimId, server, incarnation, place }: Share
   return Buffer.from(JSON.stringify(text));
 }
 
-/** @returns null for what is no row: nothing that others put there ends a server */
+/** @returns null for a value that is no row: no value under the prefix ends a server */
 export function decodeRow(value: Uint8Array): SharedRow | null {
   const fields = parsed(value);
   if (!Array.isArray(fields) || fields.length < 10 || fields[0] !== VERSION) return null;

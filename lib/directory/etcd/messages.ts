@@ -266,7 +266,7 @@ export const WATCH: Method<WatchRequest, WatchResponse> = {
       .bytes(1, keyBytes(prefix || "\0"))
       .bytes(2, endOf(prefix))
       .number(3, from);
-    // Progress is told now and then; large revisions come in parts.
+    // The engine tells its progress now and then. Large revisions come in parts.
     return new MessageWriter().message(1, create.number(4, 1).number(8, 1)).finish();
   },
   decode(bytes) {

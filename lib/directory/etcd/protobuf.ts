@@ -79,7 +79,7 @@ export class MessageWriter {
 }
 
 /**
- * Walks over the fields of one message: `while (reader.next()) switch (reader.field) …`. A field whose value nobody takes is skipped: newer
+ * Walks over the fields of one message: `while (reader.next()) switch (reader.field) …`. The reader skips a field whose value the caller does not take: newer
  * servers send more. Of the wrong kind it is refused.
  * @throws ProtobufError
  */

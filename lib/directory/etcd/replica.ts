@@ -68,7 +68,7 @@ export class Replica {
   }
 
   /**
-   * What is under a key as of a revision, from wherever.
+   * The value under a key as of a revision, from the watch or an answer.
    * @returns null when nothing has changed, or something later is known
    */
   take(key: string, value: KeyValue | null, revision: Revision): ReplicaChange | null {
@@ -95,7 +95,7 @@ export class Replica {
     }
   }
 
-  /** A list begins: what is told about keys meanwhile is remembered until it ends. */
+  /** A list begins: the copy remembers changes of keys until it ends. */
   beginList(): void {
     this.#isListing = true;
   }

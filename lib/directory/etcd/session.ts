@@ -111,7 +111,7 @@ export class Session {
   #queue: Queued[] = [];
   #isDraining = false;
   #closed = false;
-  /** Counts losses: an answer to a question of before may be of another past than what is listed since. */
+  /** Counts losses: an answer to an earlier question may be of another past than the new list. */
   past = 0;
   #seen: { cluster: string; revision: Revision } | null = null;
   readonly #sleepers = new Set<() => void>();
@@ -366,7 +366,7 @@ export class Session {
     this.counters.unknown += writes.length;
     const { keys, clock } = this.#owner;
     const names = [...new Set(writes.map(({ folded }) => folded))];
-    // The callers hear in time that it is unknown; those who wait longer get what has come of it.
+    // Callers hear in time that the outcome is unknown. Callers that wait longer get the outcome.
     const timers = writes.map(({ until, reject }) =>
       clock.after(Math.max(0, until - clock.now()), () =>
         reject(DirectoryError.tryAgain("the directory's engine does not answer")),

@@ -66,11 +66,11 @@ export interface SharedOptions {
   onAway(isAway: boolean): void;
 }
 
-/** Decisions about one request, at most: each after somebody else has changed the name in between. */
+/** Decisions about one request, at most: each follows a change of the name by another writer. */
 const MAX_DECISIONS = 8;
 /** Names that are asked for at the same time, at most. */
 const MAX_ASKED = 256;
-/** Ms that "nobody has that name" is believed. */
+/** Ms for which "no client has that name" counts. */
 const NOBODY_MS = 1_000;
 const MAX_NOBODIES = 10_000;
 /** Ms until the rows of a dead server are removed: the server may come back with another incarnation, and many may remove them. */
@@ -139,7 +139,7 @@ export class SharedDirectory {
   /** Changes that wait for the table. */
   readonly #unwritten: Unwritten[] = [];
   #isWriting = false;
-  /** By folded name: until when nobody has it. */
+  /** By folded name: until when the answer "no client has it" counts. */
   readonly #nobodies = new Map<string, number>();
   readonly #asked = new Map<string, Promise<void>>();
   #janitor: Disposable | null = null;
@@ -488,7 +488,7 @@ export class SharedDirectory {
     this.#nobodies.set(folded, this.#options.clock.now() + NOBODY_MS);
   }
 
-  /** @returns what is in the engine now; null: something else was there */
+  /** @returns the state in the engine now; null: another value was there */
   async #writeRow(write: Omit<RowWrite, "row">, { packed, claimId, place }: Held): Promise<Made | null> {
     const { folded, owner, givesWay } = write;
     const { server } = this.#options;
@@ -549,7 +549,7 @@ export class SharedDirectory {
     return null;
   }
 
-  /** Takes what is known of keys, and tells everybody. */
+  /** Takes changes of keys, and tells the watchers. */
   async #takeAndTell(values: readonly Value[], at: Moment): Promise<void> {
     this.#announce(await this.#take(values, at));
   }

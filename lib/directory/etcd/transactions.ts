@@ -81,7 +81,7 @@ export function removeRow(keys: Keys, folded: string, { mod, row }: KnownRow, de
 export interface OwnerWrite {
   readonly folded: string;
   readonly mod: Revision;
-  /** Null: the name is nobody's. */
+  /** Null: the name has no owner. */
   readonly line: NameLine | null;
   /** The mod_revision of the row under the name, by which it was decided. */
   readonly row: Revision;

@@ -1,4 +1,4 @@
-// What servers of one directory send each other: requests of RESP without replies. Each may be lost, as a datagram may: whoever waits for
+// What servers of one directory send each other: requests of RESP without replies. Each may be lost, as a datagram may: a sender that waits for
 // what it causes asks again. Bytes only.
 import { type Endpoint, endpointProblem, MAX_ENDPOINTS } from "../../base/endpoint.ts";
 import { MAX_NAME_BYTES } from "../../base/names.ts";
@@ -38,7 +38,7 @@ export function encodeForPeer(message: ForPeer): Buffer {
   }
 }
 
-/** @returns null for what is no frame of this version: the link is of no use then */
+/** @returns null for bytes that are no frame of this version: the link is of no use then */
 export function decodeFromPeer(value: RespValue): ForPeer | null {
   if (!Array.isArray(value) || !value.every((word) => typeof word === "string" && word.length <= MAX_TEXT)) return null;
   const [type, name = "", worker = "", connection = "", claimId = "", ...rest] = value as string[];

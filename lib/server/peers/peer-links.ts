@@ -3,7 +3,7 @@
 // states of a server that is alive.
 //
 //  1. send() finds the server in the directory, and dials it when there is no connection. What comes meanwhile waits, within a bound.
-//  2. A server that cannot be reached, or shows another certificate, rests; what is for it is lost until then.
+//  2. A server that cannot be reached, or shows another certificate, rests; the link drops frames for it until then.
 //  3. A link without anything to send is closed, and so is a connection whose server is in the directory no more.
 import type { X509Certificate } from "node:crypto";
 import type { AddressInfo } from "node:net";
@@ -23,9 +23,9 @@ import { type PeerServer, peerServer, type StatedServers, serverWith } from "./p
 const MAX_CONNECTIONS = 64;
 /** Ms for the TLS handshake, either way. */
 const HANDSHAKE_MS = 5_000;
-/** Bytes that wait for one server: a second of a busy relay. What is beyond is lost. */
+/** Bytes that wait for one server: a second of a busy relay. The link drops the rest. */
 const MAX_QUEUED_BYTES = 4 * 2 ** 20;
-/** Frames a second that one server may send here: what is beyond is lost. A worker takes some 50,000 pushes a second. */
+/** Frames a second that one server may send here: the link drops the rest. A worker takes some 50,000 pushes a second. */
 const FRAMES_A_SECOND = 20_000;
 /** Ms for which a server that could not be reached is left alone. */
 const REST_MS = 1_000;
@@ -214,7 +214,7 @@ export class PeerLinks {
         decoder.push(chunk);
         for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
           const message = decodeFromPeer(frame.value);
-          if (message === null) throw TalkError.protocol("it sends what is no frame of this version");
+          if (message === null) throw TalkError.protocol("it sends bytes that are no frame of this version");
           const now = Math.floor(performance.now() / 1000);
           if (now !== second) {
             if (serverWith(shown as string, this.#stated()) === null)

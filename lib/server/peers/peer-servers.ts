@@ -1,5 +1,5 @@
 // The other servers of a directory that servers share, as the directory states them. Each says of itself where it takes connections of
-// servers, and which certificate it shows there and when it connects. Who may write there is one of the servers: nobody else is believed.
+// servers, and which certificate it shows there and when it connects. Only a server of the directory can write there, and only such servers count.
 import { parseServerAddress, type ServerAddress } from "../../base/server-address.ts";
 
 /** What a server says of itself in the directory. */
