@@ -92,32 +92,26 @@ function metricsOf(facts: MetricsFacts, loads: readonly WorkerLoad[]): Metric[] 
     );
   }
   if (directory.engine_reachable !== undefined) {
-    const gauge = (name: string, help: string, field: string): Metric => [
-      "Gauge",
-      name,
-      help,
-      [[directory[field] ?? 0]],
-    ];
-    const counter = (name: string, help: string, field: string): Metric => [
-      "Counter",
-      name,
+    const engine = (kind: "Gauge" | "Counter", field: string, help: string): Metric => [
+      kind,
+      kind === "Counter" ? `${field}_total` : field,
       help,
       [[directory[field] ?? 0]],
     ];
     metrics.push(
-      gauge("engine_reachable", "1 while the shared directory's engine answers.", "engine_reachable"),
-      gauge("engine_claiming", "1 while this server holds its lease there.", "engine_claiming"),
-      gauge("engine_servers", "Servers that share the directory and are alive.", "engine_servers"),
-      gauge("engine_rows", "Clients of all servers.", "engine_rows"),
-      gauge("engine_names", "Names that belong to a key.", "engine_names"),
-      gauge("engine_revision", "The engine's revision that this server has followed to.", "engine_revision"),
-      counter("engine_incarnations_total", "Leases that this server has had.", "engine_incarnations"),
-      counter("engine_writes_total", "Writes sent to the engine.", "engine_writes"),
-      counter("engine_batches_total", "Transactions that they were sent in.", "engine_batches"),
-      counter("engine_unknown_writes_total", "Writes whose outcome had to be found out.", "engine_unknown_writes"),
-      counter("engine_lists_total", "Lists of the whole directory.", "engine_lists"),
-      counter("engine_watches_total", "Watches begun.", "engine_watches"),
-      counter("engine_repaired_total", "Changes that a watch had lost and a list has shown.", "engine_repaired"),
+      engine("Gauge", "engine_reachable", "1 while the shared directory's engine answers."),
+      engine("Gauge", "engine_claiming", "1 while this server holds its lease there."),
+      engine("Gauge", "engine_servers", "Servers that share the directory and are alive."),
+      engine("Gauge", "engine_rows", "Clients of all servers."),
+      engine("Gauge", "engine_names", "Names that belong to a key."),
+      engine("Gauge", "engine_revision", "The engine's revision that this server has followed to."),
+      engine("Counter", "engine_incarnations", "Leases that this server has had."),
+      engine("Counter", "engine_writes", "Writes sent to the engine."),
+      engine("Counter", "engine_batches", "Transactions that they were sent in."),
+      engine("Counter", "engine_unknown_writes", "Writes whose outcome had to be found out."),
+      engine("Counter", "engine_lists", "Lists of the whole directory."),
+      engine("Counter", "engine_watches", "Watches begun."),
+      engine("Counter", "engine_repaired", "Changes that a watch had lost and a list has shown."),
     );
   }
   if (mailbox !== null) {
