@@ -6,6 +6,7 @@
 //   4. An expired token is renewed once, and the call repeated: it had no effect.
 //
 // Every attempt at a member that was left is on a new channel: nothing waits for gRPC to find out that an old one is dead.
+import { withTimeout } from "../../base/async.ts";
 import type { EtcdAccess } from "./address.ts";
 import { CallError, Channel, STATUS_CODE } from "./channel.ts";
 import { EngineError } from "./engine.ts";
@@ -17,6 +18,8 @@ const CONNECT_MS = 1_000;
 const MIN_ATTEMPT_MS = 500;
 /** etcd hashes a password for 100 ms; its answer to a wrong one changes only when an operator acts. */
 const PASSWORD_REST_MS = 10_000;
+/** Several calls may wait for one token, each within its own time. */
+const AUTHENTICATE_MS = 2_000;
 /** Members with other troubles than one's own are tried twice: a leader may be elected in between. */
 const ROUNDS = 2;
 
@@ -41,6 +44,8 @@ export class Cluster {
   #channel: Promise<Channel> | null = null;
   #open: Channel | null = null;
   #token: Promise<string> | null = null;
+  /** What #token came to. */
+  #newestToken: string | null = null;
   #wrongPassword: { readonly error: EngineError; readonly at: number } | null = null;
   #closed = false;
 
@@ -104,7 +109,7 @@ export class Cluster {
   /** Whether another token may help; the next call gets a new one then. */
   renewable(error: { readonly code: number; readonly message: string }, token: string | null): boolean {
     if (token === null || !isOldToken(error)) return false;
-    this.#token = null;
+    if (token === this.#newestToken) this.#token = null; // else another call has renewed it already
     return true;
   }
 
@@ -133,15 +138,17 @@ export class Cluster {
     this.#channel = null;
   }
 
-  #connected(until: number): Promise<Channel> {
-    const connecting = this.#channel ?? this.#connectForAll(until);
-    this.#channel = connecting;
-    return connecting;
+  /** Calls share one attempt, and each waits for it within its own time. */
+  async #connected(until: number): Promise<Channel> {
+    this.#channel ??= this.#connectForAll();
+    const channel = await withTimeout(until - performance.now(), this.#channel, null);
+    if (channel === null) throw new EngineError("refused", "no etcd member can be reached in time");
+    return channel;
   }
 
-  async #connectForAll(until: number): Promise<Channel> {
+  async #connectForAll(): Promise<Channel> {
     try {
-      const channel = await this.#connect(until);
+      const channel = await this.#connect(performance.now() + CONNECT_MS * this.#access.members.length);
       this.#open = channel;
       return channel;
     } catch (error) {
@@ -178,13 +185,16 @@ export class Cluster {
     if (credentials === null) return null;
     const wrong = this.#wrongPassword;
     if (wrong !== null && performance.now() - wrong.at < PASSWORD_REST_MS) throw wrong.error;
-    this.#token ??= this.#authenticate(channel, credentials, ms);
-    return this.#token;
+    this.#token ??= this.#authenticate(channel, credentials);
+    const token = await withTimeout(ms, this.#token, null);
+    if (token === null) throw new EngineError("refused", `etcd at ${channel.member} gives no token in time`);
+    return token;
   }
 
-  async #authenticate(channel: Channel, credentials: Credentials, ms: number): Promise<string> {
+  async #authenticate(channel: Channel, credentials: Credentials): Promise<string> {
     try {
-      const token = await channel.call(AUTHENTICATE, credentials, Math.max(1, ms));
+      const token = await channel.call(AUTHENTICATE, credentials, AUTHENTICATE_MS);
+      this.#newestToken = token;
       this.#wrongPassword = null;
       return token;
     } catch (error) {

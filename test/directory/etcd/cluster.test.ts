@@ -1,0 +1,70 @@
+// Calls that share a connection, or a user's token: each keeps its own time, and what one has renewed serves the others.
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
+import { describe, expect, it } from "vitest";
+import type { EtcdAccess } from "../../../lib/directory/etcd/address.ts";
+import type { Transaction } from "../../../lib/directory/etcd/engine.ts";
+import { EtcdEngine } from "../../../lib/directory/etcd/etcd-engine.ts";
+import { EtcdCluster, etcdMissing } from "../../helpers/etcd.ts";
+
+const READ: Transaction = { when: [], then: [{ get: "/ptalk/a" }], otherwise: [] };
+/** Beyond the second that the nodes below give a token, and the second by which etcd looks. */
+const TOKENS_ARE_OLD_MS = 4_000;
+
+describe("calls that wait for one connection", () => {
+  it("end within their own time: a short one is not held by the long one that came before", async () => {
+    const sockets = new Set<Socket>();
+    const silent = createServer((socket) => sockets.add(socket.on("error", () => {})));
+    await once(silent.listen(0, "127.0.0.1"), "listening");
+    const address = silent.address();
+    const port = typeof address === "object" ? address?.port : undefined;
+    // Three names for one member that accepts and says nothing, as a stopped one does.
+    const members = ["127.0.0.1", "localhost", "127.0.0.2"].map((host) => `${host}:${port}`);
+    const engine = new EtcdEngine({ members, prefix: "/ptalk", tls: null, credentials: null });
+    const order: string[] = [];
+    const call = (name: string, deadline: number) =>
+      engine.transact(READ, deadline).catch((error: { code?: string }) => order.push(`${name} ${error.code}`));
+    await Promise.all([call("long", 2_500), call("short", 300)]);
+    engine.close();
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+    expect(order).toEqual(["short refused", "long refused"]);
+  });
+});
+
+describe.skipIf(etcdMissing !== null)(`an etcd with users (${etcdMissing ?? "runs"})`, () => {
+  async function withUsers(): Promise<{ cluster: EtcdCluster; access: (password: string) => EtcdAccess }> {
+    const cluster = await EtcdCluster.start({ flags: ["--auth-token-ttl", "1"] });
+    for (const line of ["user add root:secret", "role add root", "user grant-role root root"])
+      await cluster.ctl(line.split(" ")).catch((error: Error) => {
+        if (!error.message.includes("role name already exists")) throw error;
+      });
+    await cluster.ctl(["auth", "enable"]);
+    return {
+      cluster,
+      access: (password) => ({ ...cluster.access(), credentials: { user: "root", password } }),
+    };
+  }
+
+  it("is asked for a new token when the old one has expired, by calls side by side", async () => {
+    const { cluster, access } = await withUsers();
+    await using _ = cluster;
+    const engine = new EtcdEngine(access("secret"));
+    await engine.transact(READ, 10_000);
+    await new Promise((resolve) => setTimeout(resolve, TOKENS_ARE_OLD_MS));
+    const results = await Promise.all(Array.from({ length: 8 }, () => engine.transact(READ, 10_000)));
+    expect(results.map(({ succeeded }) => succeeded)).toEqual(Array.from({ length: 8 }, () => true));
+    engine.close();
+  });
+
+  it("refuses a wrong password, which is reported once", async () => {
+    const { cluster, access } = await withUsers();
+    await using _ = cluster;
+    const reports: string[] = [];
+    const engine = new EtcdEngine(access("wrong"), (report) => reports.push(report));
+    const refused = { code: "refused", message: `etcd at ${cluster.members[0]}: wrong user or password` };
+    for (let i = 0; i < 3; i++) await expect(engine.transact(READ, 10_000)).rejects.toMatchObject(refused);
+    expect(reports).toEqual([refused.message]);
+    engine.close();
+  });
+});
