@@ -163,7 +163,9 @@ describe("a client whose server dies", () => {
     await alice.client.send("#ops", "to all");
     expect(bob.heard).toEqual(["before", "after", "to all"]);
     expect(alice.heard).toEqual(["and back"]);
-    expect((await alice.client.list()).find(({ name }) => name === "alice")?.server).toBe(second.address);
+    expect((await alice.client.list()).find(({ name, pid }) => name === "alice" && pid === process.pid)?.server).toBe(
+      second.address,
+    );
     const again = await serve(["--listen", first.address], "again");
     const newcomer = await on("carol", list);
     expect(newcomer.client.server).toBe(again.address);
