@@ -1,6 +1,8 @@
 // One connection to one member of etcd, over gRPC. Every call has its own deadline, and ends as an answer or as a CallError that says whether
 // the request can have had an effect.
 import { createRequire } from "node:module";
+import { isIP } from "node:net";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import type { ChannelCredentials, Client, ClientDuplexStream, Metadata, ServiceError } from "@grpc/grpc-js";
 import type { EtcdTls } from "./address.ts";
 import type { Method } from "./messages.ts";
@@ -60,7 +62,10 @@ export class Channel {
   constructor(member: string, tls: EtcdTls | null) {
     this.member = member;
     this.#grpc = require("@grpc/grpc-js") as typeof import("@grpc/grpc-js");
-    this.#client = new this.#grpc.Client(targetOf(member), this.#credentials(tls), {
+    const host = hostOf(member);
+    this.#client = new this.#grpc.Client(targetOf(member), this.#credentials(tls, host), {
+      // TLS knows no server names that are addresses (RFC 6066, section 3), and Node warns of them: etcd takes any name.
+      ...(isIP(host) === 0 ? {} : { "grpc.ssl_target_name_override": "etcd" }),
       // A connection of its own: grpc-js would share one, also one that is stuck.
       "grpc.use_local_subchannel_pool": 1,
       "grpc.enable_retries": 0, // a repeated transaction is another one
@@ -74,9 +79,12 @@ export class Channel {
     });
   }
 
-  #credentials(tls: EtcdTls | null): ChannelCredentials {
+  #credentials(tls: EtcdTls | null, host: string): ChannelCredentials {
     const { credentials } = this.#grpc;
-    return tls === null ? credentials.createInsecure() : credentials.createSsl(tls.ca, tls.key, tls.certificate);
+    if (tls === null) return credentials.createInsecure();
+    // By the member's own host, whichever name gRPC has told it.
+    const checked = { checkServerIdentity: (_: string, shown: PeerCertificate) => checkServerIdentity(host, shown) };
+    return credentials.createSsl(tls.ca, tls.key, tls.certificate, checked);
   }
 
   /** Waits until it is connected: gRPC's own connecting has no end at a member that is stopped. @throws CallError */
@@ -204,11 +212,20 @@ const UNSENT =
 /** Only what failed, without grpc-js's words around it. */
 function plainReason(details: string): string {
   const reason = /Last error: (?:Error: )?(.*?)(?:\. Resolution note:.*)?$/s.exec(details)?.[1] ?? details;
-  return reason === "null" || reason === "" ? "no connection" : reason;
+  if (reason === "null" || reason === "") return "no connection";
+  return CERTIFICATE_ALERT.test(reason) ? "it asks for a client certificate of an authority that it knows" : reason;
+}
+
+/** OpenSSL's words for the alerts by which a server refuses a client's certificate (RFC 8446, section 6.2). */
+const CERTIFICATE_ALERT = /alert certificate required|alert bad certificate|alert unknown ca/;
+
+/** Without brackets and port. */
+function hostOf(member: string): string {
+  return member.slice(0, member.lastIndexOf(":")).replace(/^\[|\]$/g, "");
 }
 
 /** An address goes as it is; a name is asked of the resolver, anew for each channel. */
 function targetOf(member: string): string {
-  if (member.startsWith("[")) return `ipv6:${member}`;
-  return /^\d+\.\d+\.\d+\.\d+:\d+$/.test(member) ? `ipv4:${member}` : `dns:${member}`;
+  const family = isIP(hostOf(member));
+  return `${family === 0 ? "dns" : `ipv${family}`}:${member}`;
 }

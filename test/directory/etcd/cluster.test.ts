@@ -1,7 +1,11 @@
-// Calls that share a connection, or a user's token: each keeps its own time, and what one has renewed serves the others.
+// Calls to real members: those that share a connection or a token, users, TLS.
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
-import { describe, expect, it } from "vitest";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { generate } from "selfsigned";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EtcdAccess } from "../../../lib/directory/etcd/address.ts";
 import type { Transaction } from "../../../lib/directory/etcd/engine.ts";
 import { EtcdEngine } from "../../../lib/directory/etcd/etcd-engine.ts";
@@ -66,5 +70,84 @@ describe.skipIf(etcdMissing !== null)(`an etcd with users (${etcdMissing ?? "run
     for (let i = 0; i < 3; i++) await expect(engine.transact(READ, 10_000)).rejects.toMatchObject(refused);
     expect(reports).toEqual([refused.message]);
     engine.close();
+  });
+});
+
+/** A certificate for an address, in files. It is its own authority, as one of a small site may be. */
+async function certificateFor(address: string, folder: string) {
+  const { cert, private: secret } = await generate([{ name: "commonName", value: "etcd" }], {
+    keyType: "ec",
+    extensions: [
+      { name: "basicConstraints", cA: true },
+      { name: "keyUsage", digitalSignature: true, keyCertSign: true },
+      { name: "extKeyUsage", serverAuth: true, clientAuth: true },
+      { name: "subjectAltName", altNames: [{ type: 7, ip: address }] },
+    ],
+  });
+  const [certificate, key] = [join(folder, `${address}.pem`), join(folder, `${address}.key`)];
+  writeFileSync(certificate, cert);
+  writeFileSync(key, secret, { mode: 0o600 });
+  return { ca: certificate, certificate, key };
+}
+
+describe.skipIf(etcdMissing !== null)(`an etcd with TLS (${etcdMissing ?? "runs"})`, () => {
+  const folder = mkdtempSync(join(tmpdir(), "ptalk-etcd-tls-"));
+  let cluster: EtcdCluster;
+  let files: Awaited<ReturnType<typeof certificateFor>>;
+  const warnings: string[] = [];
+  const onWarning = ({ message }: Error) => warnings.push(message);
+  beforeAll(async () => {
+    process.on("warning", onWarning);
+    files = await certificateFor("127.0.0.1", folder);
+    cluster = await EtcdCluster.start({ tls: files });
+  });
+  afterAll(async () => {
+    process.off("warning", onWarning);
+    await cluster[Symbol.asyncDispose]();
+    rmSync(folder, { recursive: true });
+  });
+
+  const transact = async (tls: EtcdAccess["tls"], members = cluster.members) => {
+    const engine = new EtcdEngine({ ...cluster.access(), members, tls });
+    try {
+      return await engine.transact(READ, 5_000);
+    } finally {
+      engine.close();
+    }
+  };
+  const read = ({ ca, certificate, key }: typeof files) => ({
+    ...{ ca: readFileSync(ca), certificate: readFileSync(certificate), key: readFileSync(key) },
+  });
+
+  it("answers a client with a certificate of its authority, and nothing warns of the address", async () => {
+    expect(await transact(read(files))).toMatchObject({ succeeded: true });
+    await new Promise((resolve) => setImmediate(resolve)); // warnings come in a later turn
+    expect(warnings).toEqual([]);
+  });
+
+  it("is not believed at another address than its certificate's", async () => {
+    const members = cluster.members.map((member) => member.replace("127.0.0.1", "localhost"));
+    await expect(transact(read(files), members)).rejects.toMatchObject({
+      code: "refused",
+      message: expect.stringMatching(/altnames|does not match/),
+    });
+  });
+
+  it("refuses a client without a certificate, or with one of another authority", async () => {
+    const others = await certificateFor("127.0.0.9", folder);
+    const { ca } = read(files);
+    for (const tls of [
+      { ca, certificate: null, key: null },
+      { ...read(others), ca },
+    ])
+      await expect(transact(tls)).rejects.toMatchObject({
+        code: "refused",
+        message: `no etcd member can be reached (${cluster.members[0]}: it asks for a client certificate of an authority that it knows)`,
+      });
+  });
+
+  it("is not believed when another authority has signed for it", async () => {
+    const others = await certificateFor("127.0.0.8", folder);
+    await expect(transact({ ...read(files), ca: readFileSync(others.ca) })).rejects.toMatchObject({ code: "refused" });
   });
 });
