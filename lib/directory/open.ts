@@ -10,6 +10,7 @@ import type {
   OpenOptions,
   SharedAddress,
 } from "./directory.ts";
+import type { MemberReport } from "./etcd/etcd-status.ts";
 import { HostedDirectory } from "./hosted-directory.ts";
 import { MemoryHost } from "./memory-directory.ts";
 import { compactNameLog } from "./shm/name-log.ts";
@@ -33,6 +34,15 @@ export async function hostMaker({ directory, shared }: DirectoryChoice): Promise
     return (options) => hostDirectory(directory === "memory" ? "memory" : "shm", options);
   const { etcdHostMaker } = await import("./etcd/etcd-host-maker.ts"); // loaded for a shared directory only
   return etcdHostMaker(shared);
+}
+
+/**
+ * How the members of a shared directory's engine are, each asked for at most so many ms.
+ * @throws TalkError usage, refused, bad-data: its address, or its files
+ */
+export async function engineMembers(shared: Omit<SharedAddress, "realm">, ms: number): Promise<MemberReport[]> {
+  const { etcdMembers } = await import("./etcd/etcd-host-maker.ts"); // loaded for a shared directory only
+  return etcdMembers(shared, ms);
 }
 
 /** @throws IpcError ENOSPC, EACCES; the system's error for the file of names */

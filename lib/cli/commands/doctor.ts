@@ -4,6 +4,7 @@ import { TalkError } from "../../base/errors.ts";
 import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
+import { checkDirectory } from "../doctor/directory.ts";
 import { checkInterfaces, checkServers, checkService, checkUdp } from "../doctor/network.ts";
 import { checkPaths, checkPeer } from "../doctor/paths.ts";
 import {
@@ -74,6 +75,7 @@ async function checkConfigured(command: Command, peer: string | undefined): Prom
     ...(await checkPaths(config)),
     ...(peer === undefined ? [] : await checkPeer(config, peer)),
     ...checkStateDir(config.stateDir),
+    ...(await checkDirectory()),
   ];
 }
 

@@ -1,14 +1,15 @@
-// A host of the directory that is in etcd, by what the flags of a server say.
+// The directory that is in etcd, by the flags of a server: its host, and its members' state.
 import type { HostMaker, SharedAddress } from "../directory.ts";
 import { isKeptId, newDirectoryId } from "../directory-id.ts";
-import { readEtcdAccess } from "./address.ts";
+import { type EtcdAccess, readEtcdAccess } from "./address.ts";
 import { EtcdEngine } from "./etcd-engine.ts";
 import { EtcdHost } from "./etcd-host.ts";
+import { type MemberReport, memberReports } from "./etcd-status.ts";
 
 /** @throws TalkError usage, refused, bad-data */
-export function etcdHostMaker({ address, ca, certificate, key, realm }: SharedAddress): HostMaker {
-  const files = { ca: ca ?? undefined, certificate: certificate ?? undefined, key: key ?? undefined };
-  const access = readEtcdAccess({ address, ...files }, process.env);
+export function etcdHostMaker(shared: SharedAddress): HostMaker {
+  const access = accessOf(shared);
+  const { realm } = shared;
   return (options) => {
     const { log } = options;
     const engine = new EtcdEngine(access, (text) => log.warn(text));
@@ -22,4 +23,14 @@ export function etcdHostMaker({ address, ca, certificate, key, realm }: SharedAd
       throw error;
     }
   };
+}
+
+/** How each member of the cluster is, asked for at most so many ms. @throws TalkError usage, refused, bad-data */
+export function etcdMembers(shared: Omit<SharedAddress, "realm">, ms: number): Promise<MemberReport[]> {
+  return memberReports(accessOf(shared), ms);
+}
+
+function accessOf({ address, ca, certificate, key }: Omit<SharedAddress, "realm">): EtcdAccess {
+  const files = { ca: ca ?? undefined, certificate: certificate ?? undefined, key: key ?? undefined };
+  return readEtcdAccess({ address, ...files }, process.env);
 }
