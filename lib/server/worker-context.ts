@@ -184,7 +184,8 @@ export class WorkerContext implements WorkerContextParts {
   passOn({ to, from, bytes }: { readonly to: Callee; readonly from: string; readonly bytes: Buffer }): void {
     this.relayed++;
     this.relayedBytes += bytes.length;
-    if (to.worker === this.config.id) this.deliverRelayed(to, from, bytes);
+    // Workers of all servers are counted from 1: this number may be one there.
+    if (to.elsewhere === undefined && to.worker === this.config.id) this.deliverRelayed(to, from, bytes);
     else void this.send({ type: "relay", to, from, bytes: bytes.toString("base64") });
   }
 

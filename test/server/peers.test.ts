@@ -227,8 +227,11 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
     expect(await ann.ask("CALL", "nobody")).toBeNull();
   });
 
-  it("pass sealed datagrams on, to names and to the places of clients that have only claimed theirs", async () => {
-    const [a, b] = await pair(...PEERS);
+  it.each([
+    ["1", "whose workers have the same number"],
+    ["2", "at any worker"],
+  ])("pass sealed datagrams on, with %s workers, to names and to places of clients %s", async (workers) => {
+    const [a, b] = await pair(...PEERS, "--workers", workers);
     const [ann, bob, sender] = [await on(a, "ann"), await on(b, "bob"), await a.client()];
     await Promise.all([sees(ann, "bob"), sees(bob, "ann")]);
     expect(await sender.claim("carl", newKeys())).toBe("OK");
