@@ -258,12 +258,12 @@ export class SharedDirectory {
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
-        const known = [held, before?.row].filter((one) => one !== undefined);
+        // A client that is gone has no row any more, whatever a restored backup has brought back.
+        const isIts = held?.claimId === claim.id && (before === null || before.row.claimId === claim.id);
+        if (!isIts) throw DirectoryError.replaced(claim.name);
         // A row that is gone although its client is on is claimed again, with the change.
         const base = before?.row ?? held;
-        const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
-        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
-          throw DirectoryError.replaced(claim.name);
+        if (before === null && !this.#mayHave(folded, base.packed.key)) throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
