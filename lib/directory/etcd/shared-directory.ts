@@ -258,12 +258,15 @@ export class SharedDirectory {
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
-        // A client that is gone has no row any more, whatever a restored backup has brought back.
-        const isIts = held?.claimId === claim.id && (before === null || before.row.claimId === claim.id);
-        if (!isIts) throw DirectoryError.replaced(claim.name);
+        const known = [held, before?.row].filter((one) => one !== undefined);
         // A row that is gone although its client is on is claimed again, with the change.
         const base = before?.row ?? held;
-        if (before === null && !this.#mayHave(folded, base.packed.key)) throw DirectoryError.replaced(claim.name);
+        const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
+        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
+          throw DirectoryError.replaced(claim.name);
+        // Of a client that is gone: a restored backup has brought it back.
+        if (held === undefined && before !== null && !this.#isOwn(before.row))
+          throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
