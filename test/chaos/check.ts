@@ -236,10 +236,17 @@ function* programs(story: Story, entries: readonly Entry[]): Generator<Violation
   }
 }
 
+const UNREACHABLE = 69;
 const NAME_TAKEN = 73;
+/** Kinds of faults that keep a server from the engine of its directory. */
+const OF_THE_ENGINE = /^(etcd|engine-cut|cable)/;
 
 function mayFailToStart(story: Story, start: Of<"start">, end: Of<"end">): boolean {
-  if (start.program === "serve") return false;
+  if (start.program === "serve") {
+    if (end.code !== UNREACHABLE) return false;
+    const disturbed = story.disturbed([start.who, "*"], start.at - story.settleMs, end.at);
+    return disturbed.some(({ fault }) => OF_THE_ENGINE.test(fault.kind));
+  }
   // Its predecessor was cut off before the server could see it go.
   if (end.code === NAME_TAKEN)
     return story.disturbed([start.who, "*", "server"], start.at - SILENT_MS - story.settleMs, end.at).length > 0;

@@ -2,11 +2,12 @@
 // what each server has answered meanwhile. Pure.
 //
 //   owner    a name is under one key, whoever says so: the engine, a server, the client that was let on
+//   unbacked whoever was told that it is on had its row written, since it was started
 //   ghost    a row is written by no server whose key is gone: a slow one does not write over its successor
 //   removed  while its writer lives, nobody removes the row of a client that is on and undisturbed
 //   hidden   a row that the engine has is not "nobody" anywhere: a miss asks the engine, or says that it cannot
 import { type Entry, isA, type Of } from "./journal.ts";
-import type { Story, Violation } from "./story.ts";
+import { append, type Story, type Violation } from "./story.ts";
 
 /** "Nobody" counts for a second at a server that has asked. As much again for what is on its way. */
 const NOBODY_MS = 2_000;
@@ -14,6 +15,7 @@ const NOBODY_MS = 2_000;
 export function* claims(story: Story, entries: readonly Entry[]): Generator<Violation> {
   yield* owners(entries);
   const history = new History(entries);
+  for (const entry of entries) if (entry.type === "on" || entry.type === "owns") yield* unbacked(story, history, entry);
   for (const { row, of } of history.ghosts) {
     const text = `the row of ${row.name} was written by ${row.server}, whose key was gone`;
     yield { rule: "ghost", text, lines: [...of, row] };
@@ -35,6 +37,16 @@ function* owners(entries: readonly Entry[]): Generator<Violation> {
       yield { rule: "owner", text: `${name} is under two keys`, lines: [known.entry, entry] };
     }
   }
+}
+
+function* unbacked(story: Story, history: History, entry: Of<"on"> | Of<"owns">): Generator<Violation> {
+  const [name, fingerprint] = nameAndKey(entry);
+  if (history.isEmpty || name === null || fingerprint === null) return;
+  const start = story.runs.get(entry.run)?.start;
+  // The engine's history may come late.
+  if (history.wasWritten(name, fingerprint, start?.at ?? 0, entry.at + story.settleMs)) return;
+  const text = `${entry.who} was told that it is on as ${name}, and no row was written`;
+  yield { rule: "unbacked", text, lines: [...(start ? [start] : []), entry] };
 }
 
 function nameAndKey(entry: Entry): [string | null, string | null] {
@@ -61,6 +73,7 @@ class History {
   /** By others than a dead server's janitor. */
   readonly removals: Removal[] = [];
   readonly #presences = new Map<string, Presence[]>();
+  readonly #written = new Map<string, Of<"row">[]>();
 
   constructor(entries: readonly Entry[]) {
     const changes = [...entries.filter(isA("row")), ...entries.filter(isA("lease"))].sort(
@@ -89,8 +102,19 @@ class History {
       }
       if (!isAlive) this.ghosts.push({ row: change, of: writer === undefined ? [] : [writer] });
       rows.set(change.name, change);
+      append(this.#written, change.name, change);
       this.#begins(change);
     }
+  }
+
+  /** Of a run without such a directory. */
+  get isEmpty(): boolean {
+    return this.#written.size === 0;
+  }
+
+  wasWritten(name: string, fingerprint: string, from: number, until: number): boolean {
+    const rows = this.#written.get(name) ?? [];
+    return rows.some((row) => row.fingerprint === fingerprint && row.at >= from && row.at <= until);
   }
 
   /** When that name was there from before the first time until after the second. */

@@ -19,15 +19,19 @@ const RETRY_MS = 200;
 /** Beyond what any answer takes. A server that stands still longer is asked anew. */
 const WATCHDOG_MS = 30_000;
 
+/** Of a server's name in the directory, "HOST:PORT". */
+const hostOf = (server: string): string => server.replace(/:\d+$/, "");
 const keyOf = (key: string): string => fingerprint(Buffer.from(key, "base64"));
 
 /** What etcdctl prints of a watch. */
 interface Told {
   readonly Header: { readonly revision: number };
-  readonly Events?: readonly {
-    readonly type?: number;
-    readonly kv: { readonly key: string; readonly mod_revision: number; readonly value?: string };
-  }[];
+  readonly Events:
+    | readonly {
+        readonly type?: number;
+        readonly kv: { readonly key: string; readonly mod_revision: number; readonly value?: string };
+      }[]
+    | null;
 }
 
 /** Follows all changes from the first revision on. */
@@ -37,16 +41,13 @@ export class EngineHistory {
   readonly #journal: Journal;
   readonly #keys: Keys;
   readonly #members: readonly string[];
-  readonly #nameOf: (server: string) => string;
   #child: ChildProcess | undefined;
   #over = false;
 
-  /** @param nameOf a server's name in the journal, by that in the directory */
-  constructor(journal: Journal, prefix: string, members: readonly string[], nameOf: (server: string) => string) {
+  constructor(journal: Journal, prefix: string, members: readonly string[]) {
     this.#journal = journal;
     this.#keys = new Keys(prefix);
     this.#members = members;
-    this.#nameOf = nameOf;
   }
 
   /** Follows until end(). */
@@ -76,8 +77,8 @@ export class EngineHistory {
     this.#child?.kill("SIGKILL");
   }
 
-  #note({ Events: events = [] }: Told): void {
-    for (const { type, kv } of events) {
+  #note({ Events }: Told): void {
+    for (const { type, kv } of Events ?? []) {
       const key = Buffer.from(kv.key, "base64").toString();
       const revision = kv.mod_revision;
       const isThere = type !== 1;
@@ -85,14 +86,14 @@ export class EngineHistory {
       if (meaning?.kind === "server") {
         const { server, incarnation } = meaning;
         this.#journal.write("engine", {
-          ...{ type: "lease", revision, server: this.#nameOf(server), incarnation, isThere },
+          ...{ type: "lease", revision, server: hostOf(server), incarnation, isThere },
         });
       } else if (meaning?.kind === "row") {
         const row = isThere ? decodeRow(Buffer.from(kv.value ?? "", "base64")) : null;
         const { server = "", incarnation = "", claimId = "" } = row ?? {};
         this.#journal.write("engine", {
           ...{ type: "row", revision, name: meaning.folded, fingerprint: row === null ? null : keyOf(row.packed.key) },
-          ...{ server: this.#nameOf(server), incarnation, claimId },
+          ...{ server: hostOf(server), incarnation, claimId },
         });
       }
       this.revision = Math.max(this.revision, revision);

@@ -14,9 +14,10 @@ import { parseArgs } from "node:util";
 import { etcdMissing } from "../helpers/etcd.ts";
 import { check, SETTLE_MS } from "./check.ts";
 import { type Entry, readJournals } from "./journal.ts";
+import { ALL_DIRECTORY_KINDS, DIRECTORY_KINDS, type DirectoryKind } from "./many-cast.ts";
 import { DIRECTORY_PLANTS, DIRECTORY_SETTLE_MS, ManyServers } from "./many-servers.ts";
 import { OneServer, PLANTS, type Plant } from "./one-server.ts";
-import { ALL_KINDS, DIRECTORY_KINDS, type DirectoryKind, KINDS, type Kind } from "./schedule.ts";
+import { ALL_KINDS, KINDS, type Kind } from "./schedule.ts";
 import type { Rule, Violation } from "./story.ts";
 import { runWorld } from "./world.ts";
 
@@ -33,7 +34,6 @@ const USAGE = 64;
 const BROKEN_OFF = 130;
 
 type DirectoryPlant = (typeof DIRECTORY_PLANTS)[number];
-const ALL_DIRECTORY_KINDS = Object.keys(DIRECTORY_KINDS) as DirectoryKind[];
 
 /** Which rule has to find which planted faults. */
 const FINDS: Readonly<Record<Plant | DirectoryPlant, readonly Rule[]>> = {
@@ -43,6 +43,7 @@ const FINDS: Readonly<Record<Plant | DirectoryPlant, readonly Rule[]>> = {
   unverified: ["unverified"],
   leak: ["descriptors", "left-behind"],
   "two-keys": ["owner"],
+  unbacked: ["unbacked"],
   ghost: ["ghost"],
   removed: ["removed"],
   hidden: ["hidden"],

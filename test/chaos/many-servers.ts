@@ -6,9 +6,23 @@ import { EtcdCluster } from "../helpers/etcd.ts";
 import { newKeys } from "../helpers/lookup-server.ts";
 import { Random } from "../helpers/random.ts";
 import { EngineHistory, Lookout } from "./lookout.ts";
+import {
+  ANN,
+  BEN,
+  type DirectoryKind,
+  ETCDS,
+  HOSTS,
+  hits,
+  hostOf,
+  MANY_CAST,
+  MEMBERS,
+  ofManyServers,
+  others,
+  SERVERS,
+} from "./many-cast.ts";
 import { Network, type Place } from "./network.ts";
 import { Member, race, ServerDriver } from "./programs.ts";
-import { type Cast, DIRECTORY_WEIGHTS, type DirectoryKind, type FaultAct } from "./schedule.ts";
+import type { FaultAct } from "./schedule.ts";
 import { plantIn, signal, stopFor, stopProcess, World, type WorldOptions } from "./world.ts";
 
 /**
@@ -18,39 +32,9 @@ import { plantIn, signal, stopFor, stopProcess, World, type WorldOptions } from 
 export const DIRECTORY_SETTLE_MS = 25_000;
 const LONG_MS = 30_000;
 const SHORT_MS = 10_000;
-const FAULT_EVERY_MS = 1_000;
 const PREFIX = "/ptalk";
 const [PORT, PEER_PORT] = [5518, 5519];
 
-const ETCDS = ["e1", "e2", "e3"];
-const SERVERS = ["s1", "s2", "s3"];
-const HOSTS = ["c1", "c2", "c3", "c4"];
-const ANN = { name: "ann", program: "talk" } as const;
-const BEN = { name: "ben", program: "lib" } as const;
-const MEMBERS = [
-  ANN,
-  BEN,
-  { name: "cat", program: "talk" },
-  { name: "dan", program: "lib" },
-  { name: "eve", program: "recv" },
-  { name: "fin", program: "lib" },
-  { name: "gus", program: "talk" },
-  { name: "hal", program: "lib" },
-  { name: "ivy", program: "recv" },
-  { name: "jon", program: "lib" },
-  { name: "kay", program: "talk" },
-  { name: "lea", program: "lib" },
-] as const;
-/** Is never on. */
-const MAX = "max";
-const LIBRARY_USERS = MEMBERS.filter(({ program }) => program === "lib").map(({ name }) => name);
-const CAST: Cast = {
-  talkers: MEMBERS.filter(({ program }) => program !== "recv").map(({ name }) => name),
-  members: MEMBERS.map(({ name }) => name),
-  elders: [ANN.name, BEN.name],
-  senders: [MAX, "cat"],
-  messageEveryMs: 1_000,
-};
 const ROOMS = ["#ops", "#lab"];
 /** Programs that want one name at once. */
 const RACERS = 3;
@@ -61,7 +45,7 @@ const IN_CALM: ReadonlySet<string> = new Set(["removed", "hidden"]);
 const LIES = 20;
 export const DIRECTORY_PLANTS = [
   ...["loss", "double", "swap", "unverified", "leak"],
-  ...["two-keys", "ghost", "removed", "hidden", "foreign-row"],
+  ...["two-keys", "unbacked", "ghost", "removed", "hidden", "foreign-row"],
 ] as const;
 
 export interface ManyServersOptions extends WorldOptions {
@@ -86,13 +70,8 @@ export class ManyServers extends World<DirectoryKind> {
 
   constructor(options: ManyServersOptions) {
     super(options, {
-      cast: CAST,
-      faults: {
-        kinds: options.kinds,
-        weights: DIRECTORY_WEIGHTS,
-        everyMs: FAULT_EVERY_MS,
-        target: (random, kind) => target(random, kind),
-      },
+      cast: MANY_CAST,
+      faults: ofManyServers(options.kinds),
       settleMs: DIRECTORY_SETTLE_MS,
       cycleMinutes: 2,
       timeouts: [LONG_MS, SHORT_MS],
@@ -111,8 +90,7 @@ export class ManyServers extends World<DirectoryKind> {
     for (const name of [...ETCDS, ...SERVERS, ...HOSTS]) this.#places.set(name, await this.#network.add(name));
     this.#etcd = await EtcdCluster.start({ nodes: ETCDS.length, hosts: ETCDS.map((name) => this.#place(name)) });
     const { members } = this.#etcd;
-    const nameOf = (server: string) => SERVERS.find((name) => server === this.#addressOf(name)) ?? server;
-    this.#history = new EngineHistory(this.journal, PREFIX, members, nameOf);
+    this.#history = new EngineHistory(this.journal, PREFIX, members);
     void this.#history.follow();
     for (const name of SERVERS) await this.#addServer(name, `etcd://${members.join(",")}${PREFIX}`);
     for (const { name, program } of MEMBERS) {
@@ -137,7 +115,7 @@ export class ManyServers extends World<DirectoryKind> {
     const lookout = new Lookout(this.journal, name, address, PORT);
     this.#sites.set(name, { place, driver, lookout });
     await driver.start();
-    void lookout.watch(CAST.members, new Random(this.options.seed + SERVERS.indexOf(name)));
+    void lookout.watch(MANY_CAST.members, new Random(this.options.seed + SERVERS.indexOf(name)));
   }
 
   #place(name: string): Place {
@@ -160,7 +138,7 @@ export class ManyServers extends World<DirectoryKind> {
 
   /** All know all servers, each in an order of its own. */
   protected placeOf(name: string): { server: string; inside: readonly string[] } {
-    const at = Math.max(0, CAST.members.indexOf(name));
+    const at = Math.max(0, MANY_CAST.members.indexOf(name));
     return { server: this.#serversFrom(at), inside: this.#place(hostOf(name)).inside };
   }
   #serversFrom(at: number): string {
@@ -388,6 +366,10 @@ export class ManyServers extends World<DirectoryKind> {
         await this.#putRow("two-keys", true);
         await this.#putRow("two-keys", true);
         return this.#deleteRow("two-keys");
+      case "unbacked": {
+        const told = { type: "owns", run: this.nextRun(), name: plant, fingerprint: "SHA256:planted" } as const;
+        return this.journal.write("world", told);
+      }
       case "ghost":
         return this.#putRow("ghost", false);
       case "foreign-row":
@@ -405,7 +387,7 @@ export class ManyServers extends World<DirectoryKind> {
     const row = encodeRow({
       packed: { name, key: newKeys().key, startedAt: Date.now(), details: "{}" },
       claimId: "planted-planted-",
-      server: this.#addressOf(lease.server),
+      server: `${lease.server}:${PORT}`,
       incarnation: isAlive ? lease.incarnation : "planted",
       place: { worker: 0, connection: 1 },
     });
@@ -419,33 +401,4 @@ export class ManyServers extends World<DirectoryKind> {
 const EVERYBODY = ["*"];
 
 const pick = <T>(list: readonly T[], choice: number): T => list[Math.floor(Math.max(0, choice) * list.length)] as T;
-const others = (names: readonly string[], name: string): string[] => names.filter((each) => each !== name);
 const isServer = (name: string): boolean => SERVERS.includes(name);
-const hostOf = (name: string): string => HOSTS[Math.max(0, CAST.members.indexOf(name)) % HOSTS.length] as string;
-
-/** Whom it hinders that something is wrong with these hosts: everybody, unless people's hosts alone are meant. */
-function hits(hosts: readonly string[]): string[] {
-  const users = [...CAST.members, MAX].filter((name) => hosts.includes(hostOf(name)));
-  return hosts.every((host) => HOSTS.includes(host)) ? users : ["*", ...users];
-}
-
-function target(random: Random, kind: DirectoryKind): string {
-  switch (kind) {
-    case "client":
-    case "leave":
-      return random.pick(CAST.members.filter((name) => !CAST.elders.includes(name)));
-    case "takeover":
-      return random.pick(others(LIBRARY_USERS, BEN.name));
-    case "room":
-      return random.pick(LIBRARY_USERS);
-    case "stop":
-      return random.pick([...SERVERS, ...SERVERS, ...CAST.members]);
-    case "server-cut":
-    case "path-cut":
-      return random.pick(HOSTS);
-    case "cable":
-      return random.pick([...ETCDS, ...SERVERS, ...HOSTS]);
-    default:
-      return random.pick(SERVERS);
-  }
-}

@@ -27,50 +27,6 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   stop: 4,
 };
 
-/** What may happen to three servers, the three etcd members that hold their directory, and people on four hosts. */
-export const DIRECTORY_KINDS = {
-  etcd: "a member of etcd, perhaps the leader, is killed, and started again",
-  "etcd-stop": "a member of etcd, perhaps the leader, is stopped (SIGSTOP) for a time",
-  "etcd-cut": "a member of etcd, perhaps the leader, is cut off from the others, perhaps with a server",
-  compaction: "etcd forgets what was before",
-  primary: "a server is killed, and started again",
-  restart: "a server is shut down, and started again",
-  worker: "a worker process of a server is killed",
-  stop: "a server, a worker or a client is stopped (SIGSTOP) for a time",
-  "engine-cut": "a server is cut off from etcd, or from one member",
-  "peer-cut": "a server is cut off from another one",
-  "server-cut": "people of a host are cut off from a server, or from all",
-  "path-cut": "people of two hosts are cut off from each other",
-  cable: "a host's cable is pulled for a time",
-  client: "a client is killed, and started again",
-  leave: "a client leaves, and comes back",
-  takeover: "another program of the same person takes the name over",
-  room: "a client enters a room, or leaves it",
-  race: "programs with different keys want a new name at once, each at another server",
-} as const;
-export type DirectoryKind = keyof typeof DIRECTORY_KINDS;
-
-export const DIRECTORY_WEIGHTS: Readonly<Record<DirectoryKind, number>> = {
-  etcd: 2,
-  "etcd-stop": 2,
-  "etcd-cut": 2,
-  compaction: 2,
-  primary: 3,
-  restart: 1,
-  worker: 2,
-  stop: 4,
-  "engine-cut": 3,
-  "peer-cut": 2,
-  "server-cut": 3,
-  "path-cut": 2,
-  cable: 2,
-  client: 4,
-  leave: 2,
-  takeover: 3,
-  room: 4,
-  race: 2,
-};
-
 /** Milliseconds between two faults, on average. */
 const FAULT_EVERY_MS = 700;
 /** Milliseconds that something stays away, or broken: mostly short, now and then longer than clients' patience (10 s). */

@@ -26,6 +26,7 @@ export type Rule =
   | "hangs"
   | "people"
   | "owner"
+  | "unbacked"
   | "ghost"
   | "removed"
   | "hidden"
