@@ -39,8 +39,12 @@ const ROOMS = ["#ops", "#lab"];
 /** Programs that want one name at once. */
 const RACERS = 3;
 
-/** Planted where nothing disturbs: what is disturbed may be removed, and may be hidden. */
-const IN_CALM: ReadonlySet<string> = new Set(["removed", "hidden"]);
+/** Planted where nothing disturbs, before everybody is counted or after: what is disturbed may be removed, and may be hidden. */
+const IN_CALM: ReadonlyMap<string, boolean> = new Map([
+  ["hidden", false],
+  ["foreign-row", false],
+  ["removed", true],
+]);
 /** Beyond those names that are just coming back. */
 const LIES = 20;
 export const DIRECTORY_PLANTS = [
@@ -352,11 +356,13 @@ export class ManyServers extends World<DirectoryKind> {
   }
 
   protected override async plantInCalm(isSettled: boolean): Promise<void> {
-    const plant = isSettled ? "removed" : "hidden";
-    if (!this.options.plants.includes(plant)) return;
-    this.journal.write("world", { type: "planted", plant });
-    if (isSettled) await this.#deleteRow(BEN.name);
-    else this.#site("s1").lookout.lies = LIES;
+    for (const plant of this.options.plants) {
+      if (IN_CALM.get(plant) !== isSettled) continue;
+      this.journal.write("world", { type: "planted", plant });
+      if (plant === "hidden") this.#site("s1").lookout.lies = LIES;
+      else if (plant === "removed") await this.#deleteRow(BEN.name);
+      else await this.#putRow(plant, true);
+    }
   }
 
   async #plant(plant: string): Promise<void> {
@@ -372,8 +378,6 @@ export class ManyServers extends World<DirectoryKind> {
       }
       case "ghost":
         return this.#putRow("ghost", false);
-      case "foreign-row":
-        return this.#putRow("foreign-row", true);
       case "leak":
         writeFileSync(`/proc/${this.#site("s1").driver.up?.pid ?? "self"}/root/dev/shm/ptalk-server-planted`, "");
     }
