@@ -16,7 +16,9 @@ import type { Journal } from "./journal.ts";
 const ASK_EVERY_MS = 100;
 /** Until a lookout that has lost its server tries again. */
 const RETRY_MS = 200;
-/** Beyond what any answer takes. A server that stands still longer is asked anew. */
+/** A server that does not answer in this time is asked anew, on another connection: the kernel is slow to try a dead one again. */
+const ANSWER_MS = 5_000;
+/** Beyond what the history takes to follow. */
 const WATCHDOG_MS = 30_000;
 
 /** Of a server's name in the directory, "HOST:PORT". */
@@ -160,7 +162,7 @@ export class Lookout {
     this.#client ??= await this.#connect();
     const client = this.#client;
     if (client === null) return undefined;
-    const limit = AbortSignal.timeout(WATCHDOG_MS);
+    const limit = AbortSignal.timeout(ANSWER_MS);
     const late = new Promise<undefined>((resolve) => limit.addEventListener("abort", () => resolve(undefined)));
     const answer = await Promise.race([client.tell(...words), client.closed.then(() => undefined), late]);
     if (answer === undefined) {
@@ -176,14 +178,19 @@ export class Lookout {
     const isOpen = await Promise.race([
       once(socket, "secureConnect").then(() => true),
       once(socket, "close").then(() => false),
-      sleep(WATCHDOG_MS, false),
+      sleep(ANSWER_MS, false),
     ]).catch(() => false);
     if (!isOpen) {
       socket.destroy();
       return null;
     }
     const client = new Client(socket);
-    const greeted = await Promise.race([client.tell("HELLO", "3"), client.closed.then(() => null)]);
-    return greeted === null ? null : client;
+    const greeted = await Promise.race([
+      client.tell("HELLO", "3").then(() => true),
+      client.closed.then(() => false),
+      sleep(ANSWER_MS, false),
+    ]);
+    if (!greeted) socket.destroy();
+    return greeted ? client : null;
   }
 }
