@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { silentLog } from "../../lib/server/log.ts";
 import { readOptions } from "../../lib/server/options.ts";
-import type { ForPeer } from "../../lib/server/peers/peer-frames.ts";
+import type { ForPeer, PeerMessage } from "../../lib/server/peers/peer-frames.ts";
 import { PeerLinks, PeerListener } from "../../lib/server/peers/peer-links.ts";
 import type { PeerFacts } from "../../lib/server/peers/peer-servers.ts";
 import { loadTls, type TlsFiles } from "../../lib/server/tls.ts";
@@ -41,7 +41,7 @@ interface Side {
   readonly links: PeerLinks;
   readonly facts: PeerFacts;
   readonly tls: TlsFiles;
-  readonly got: ForPeer[];
+  readonly got: PeerMessage[];
 }
 
 const stated = new Map<string, PeerFacts>();
@@ -53,7 +53,7 @@ async function side(name: string, knows: ReadonlyMap<string, PeerFacts> = stated
   const listener = await PeerListener.listen({ host: "127.0.0.1", port: 0 }, tls);
   const facts = { peer: listener.addressAs("127.0.0.1"), certificate: tls.fingerprint };
   stated.set(name, facts);
-  const got: ForPeer[] = [];
+  const got: PeerMessage[] = [];
   const links = new PeerLinks(
     listener,
     () => new Map([...knows].map(([server, said]) => [server, { ...said }])),
