@@ -173,13 +173,12 @@ export class LookupServer implements AsyncDisposable {
     });
     const stated = () => this.#directory.others?.() ?? new Map();
     this.#peers =
-      peers === null
-        ? null
-        : new PeerLinks(peers, stated, (message, server) => this.#fromPeer(message, server), settings.log);
+      peers === null ? null : new PeerLinks(peers, stated, (message) => this.#fromPeer(message), settings.log);
     this.#handover =
       this.#peers === null
         ? null
         : new MailHandover({
+            server: this.#serverName,
             office: mailbox,
             links: this.#peers,
             serverOf: (name) => this.#directory.serverOf?.(name) ?? null,
@@ -371,9 +370,9 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /** For a client that is on here, or for a connection that has only claimed its name. */
-  #fromPeer(message: PeerMessage, server: string): void {
+  #fromPeer(message: PeerMessage): void {
     if (message.type === "hand" || message.type === "took") {
-      this.#handover?.receive(message, server);
+      this.#handover?.receive(message);
       return;
     }
     const { elsewhere, claimId, ...there } = message.to;

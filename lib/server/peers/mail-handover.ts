@@ -28,6 +28,8 @@ const LOOK_MS = 5_000;
 const REST_MS = 30_000;
 
 export interface HandoverParts {
+  /** Of this server, as the others know it. */
+  readonly server: string;
   readonly office: Pick<MailboxOffice, "recipients" | "waiting" | "takeFor" | "gone" | "keep" | "accept">;
   readonly links: {
     readonly reach: (server: string) => Promise<boolean>;
@@ -98,9 +100,9 @@ export class MailHandover implements Disposable {
   }
 
   /** What another server has sent. */
-  receive(message: HandMessage | TookMessage, server: string): void {
-    if (message.type === "took") this.#answers.get(answerOf(server, message.name))?.(message.why);
-    else void this.#take(message, server);
+  receive(message: HandMessage | TookMessage): void {
+    if (message.type === "took") this.#answers.get(answerOf(message.server, message.name))?.(message.why);
+    else void this.#take(message);
   }
 
   /** What is under way stays here. */
@@ -152,13 +154,21 @@ export class MailHandover implements Disposable {
 
   async #send(server: string, { name, at, again, head, bytes }: TakenLeft): Promise<Stop | null> {
     const key = answerOf(server, name);
+    const own = this.#parts.server;
     let late: NodeJS.Timeout | undefined;
     const answer = new Promise<Stop | null>((resolve) => {
       this.#answers.set(key, resolve);
       late = setTimeout(() => resolve("no answer"), this.#parts.answerMs ?? ANSWER_MS);
     });
     try {
-      const isOnItsWay = this.#parts.links.send(server, { type: "hand", name, at, again, message: { ...head, bytes } });
+      const isOnItsWay = this.#parts.links.send(server, {
+        type: "hand",
+        server: own,
+        name,
+        at,
+        again,
+        message: { ...head, bytes },
+      });
       if (!isOnItsWay) return "unreachable";
       await failpoint("hand over sent");
       return await answer;
@@ -177,7 +187,7 @@ export class MailHandover implements Disposable {
     this.#rareLog.warn("kept messages stay here", { server, reason: REASONS[stop] });
   }
 
-  async #take({ name, at, again, message }: HandMessage, server: string): Promise<void> {
+  async #take({ server, name, at, again, message }: HandMessage): Promise<void> {
     const { office, links, tell } = this.#parts;
     const { to, account } = message;
     // Uids of other hosts are other people, and one of them fills the room of nobody here.
@@ -187,7 +197,7 @@ export class MailHandover implements Disposable {
       this.#taken++;
       await failpoint("hand over taken");
     }
-    links.send(server, { type: "took", name, why });
+    links.send(server, { type: "took", server: this.#parts.server, name, why });
     if (why !== null) return;
     await failpoint("hand over told");
     tell(to, office.waiting(to));

@@ -21,6 +21,8 @@ export type ForPeer = Extract<ToWorker, { type: "call" }> | KnockMessage | Relay
 /** A kept message on its way to the server that its recipient is at. */
 export interface HandMessage extends Carried {
   readonly type: "hand";
+  /** The sender, by its name. */
+  readonly server: string;
   /** Of its file here: the answer repeats it. */
   readonly name: string;
   readonly message: NewLeft;
@@ -28,6 +30,8 @@ export interface HandMessage extends Carried {
 
 export interface TookMessage {
   readonly type: "took";
+  /** The sender, by its name. */
+  readonly server: string;
   readonly name: string;
   /** Null: it is kept there. */
   readonly why: NotAccepted | null;
@@ -53,12 +57,12 @@ const MAX_ACCOUNT = 256;
 const REFUSALS: readonly string[] = ["none", "full", "old", "failed"] satisfies NotAccepted[];
 
 export function encodeForPeer(message: PeerMessage): Buffer {
-  if (message.type === "took") return encodeCommand(["TOOK", message.name, message.why ?? ""]);
+  if (message.type === "took") return encodeCommand(["TOOK", message.server, message.name, message.why ?? ""]);
   if (message.type === "hand") {
-    const { name, at, again, message: left } = message;
+    const { server, name, at, again, message: left } = message;
     const flags = [again, left.attested, left.receipt].map(Number);
     const who = [left.to, left.id, left.from, left.sender, left.account];
-    return encodeCommand(["HAND", name, at, ...flags, ...who, left.bytes.toString("base64")]);
+    return encodeCommand(["HAND", server, name, at, ...flags, ...who, left.bytes.toString("base64")]);
   }
   const { worker, connection, claimId, elsewhere } = message.to;
   const to = [elsewhere?.name ?? "", worker, connection, claimId];
@@ -98,8 +102,8 @@ export function decodeFromPeer(value: RespValue): PeerMessage | null {
 }
 
 function hand(words: readonly string[]): HandMessage | null {
-  if (words.length !== 12) return null;
-  const [, name = "", at = "", again = "", attested = "", receipt = "", ...left] = words;
+  if (words.length !== 13) return null;
+  const [, server = "", name = "", at = "", again = "", attested = "", receipt = "", ...left] = words;
   const [to = "", id = "", from = "", sender = "", account = "", bytes = ""] = left;
   if (!FILE_NAME.test(name) || !DIGITS.test(at) || ![again, attested, receipt].every((flag) => /^[01]$/.test(flag)))
     return null;
@@ -111,12 +115,12 @@ function hand(words: readonly string[]): HandMessage | null {
   const isSet = (flag: string): boolean => flag === "1";
   const message = { to, id, from, sender, account, attested: isSet(attested), receipt: isSet(receipt) };
   const carried = { at: Number(at), again: isSet(again) };
-  return { type: "hand", name, ...carried, message: { ...message, bytes: Buffer.from(bytes, "base64") } };
+  return { type: "hand", server, name, ...carried, message: { ...message, bytes: Buffer.from(bytes, "base64") } };
 }
 
-function took([, name = "", why = "", ...more]: readonly string[]): TookMessage | null {
+function took([, server = "", name = "", why = "", ...more]: readonly string[]): TookMessage | null {
   if (more.length > 0 || !FILE_NAME.test(name) || (why !== "" && !REFUSALS.includes(why))) return null;
-  return { type: "took", name, why: why === "" ? null : (why as NotAccepted) };
+  return { type: "took", server, name, why: why === "" ? null : (why as NotAccepted) };
 }
 
 function call(to: Callee, [name = "", key = "", startedAt = "", details = "", ...more]: string[]): ForPeer | null {

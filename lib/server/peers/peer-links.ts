@@ -100,7 +100,7 @@ interface Link {
 export class PeerLinks {
   readonly #listener: PeerListener;
   readonly #stated: StatedServers;
-  readonly #deliver: (message: PeerMessage, server: string) => void;
+  readonly #deliver: (message: PeerMessage) => void;
   readonly #rareLog: RareLog;
   /** Dialled, by the server's name. */
   readonly #links = new Map<string, Link>();
@@ -114,13 +114,7 @@ export class PeerLinks {
   #lost = 0;
   #refused = 0;
 
-  /** @param deliver gets what another server sends, and that server's name */
-  constructor(
-    listener: PeerListener,
-    stated: StatedServers,
-    deliver: (message: PeerMessage, server: string) => void,
-    log: Log,
-  ) {
+  constructor(listener: PeerListener, stated: StatedServers, deliver: (message: PeerMessage) => void, log: Log) {
     this.#listener = listener;
     this.#stated = stated;
     this.#deliver = deliver;
@@ -248,10 +242,10 @@ export class PeerLinks {
               throw TalkError.refused("it has left the directory");
             [second, frames] = [now, 0];
           }
-          if (++frames > FRAMES_A_SECOND) this.#lost++;
+          if (++frames > FRAMES_A_SECOND || !this.#isFrom(message, shown)) this.#lost++;
           else {
             this.#received++;
-            this.#deliver(message, server);
+            this.#deliver(message);
           }
         }
       } catch (error) {
@@ -260,6 +254,11 @@ export class PeerLinks {
         socket.destroy();
       }
     });
+  }
+
+  /** Of a server that has just been started again under another name, the directory states two with one certificate. */
+  #isFrom(message: PeerMessage, certificate: string | null): boolean {
+    return !("server" in message) || peerServer(this.#stated().get(message.server))?.certificate === certificate;
   }
 }
 
