@@ -169,6 +169,10 @@ export class SharedDirectory {
         this.#follower.startAnew();
       },
       reachable: (is) => options.onAway(!is),
+      refused: (reason) => {
+        if (reason === null) log.warn("the directory's engine takes changes again");
+        else log.warn("registrations wait: the directory's engine takes no changes", { reason });
+      },
     });
     this.#follower = new Follower(engine, this.#session, this.#replica, {
       keys,
