@@ -91,6 +91,11 @@ export class EtcdCluster implements AsyncDisposable {
     return pid;
   }
 
+  /** The nodes that were not killed. */
+  get running(): number[] {
+    return this.#nodes.flatMap(({ child }, index) => (child === null ? [] : [index]));
+  }
+
   /** Starts a node, or starts it again with what it has. Resolves when it answers. @param force a cluster of its own, from a backup */
   async startNode(index: number, { force = false } = {}): Promise<void> {
     const node = this.#node(index);

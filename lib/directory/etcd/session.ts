@@ -22,7 +22,7 @@ import {
   type TransactionResult,
 } from "./engine.ts";
 import type { Keys } from "./keys.ts";
-import { beginIncarnation, fence, keysWritten, type OwnKey } from "./transactions.ts";
+import { batchOf, beginIncarnation, fence, keysWritten, type OwnKey } from "./transactions.ts";
 
 /** Seconds that a dead server's rows count as alive. */
 export const LEASE_SECONDS = 10;
@@ -94,6 +94,8 @@ export interface SessionOwner {
   lost(reason: string): void;
   /** The engine answers, or has not for a while. */
   reachable(is: boolean): void;
+  /** The engine refuses changes, for that reason; null: it takes them again. */
+  refused(reason: string | null): void;
 }
 
 const GONE = "its key is gone";
@@ -119,6 +121,8 @@ export class Session {
   readonly counters = { writes: 0, batches: 0, refused: 0, unknown: 0, fences: 0, incarnations: 0 };
   #answeredAt: number;
   #isReachable = true;
+  /** Why the engine has refused the last change; null: it has not. */
+  #refusal: string | null = null;
 
   constructor(engine: Engine, owner: SessionOwner) {
     this.#engine = engine;
@@ -208,6 +212,7 @@ export class Session {
     const lease = await this.#answered(this.#engine.grantLease(LEASE_SECONDS, REQUEST_MS));
     const key = keys.server(server, incarnation);
     const result = await this.#transact(beginIncarnation({ key, lease, value, last: this.#last }));
+    this.#noteRefusal(null);
     if (!result.succeeded || this.#closed) return; // another incarnation of that name: a new one next time
     const validUntil = sentAt + LEASE_SECONDS * 1000;
     this.#last = null;
@@ -229,6 +234,7 @@ export class Session {
         } else await this.#pulse(state);
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
+        this.#noteRefusal(error);
         if (error.code === "no-lease") this.lose("its lease is gone");
         wait = this.#state === null ? RETRY_MS : PULSE_MS;
       }
@@ -300,19 +306,29 @@ export class Session {
     if (this.#state === null) return;
     try {
       await this.#writeOwnKey(this.#state, []);
+      this.#noteRefusal(null);
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
+      this.#noteRefusal(error);
       if (error.code === "no-lease") this.lose("its lease is gone");
     }
   }
 
   #dropLate(): void {
     const now = this.#owner.clock.now();
-    this.#queue = this.#queue.filter(({ past, until, reject }) => {
-      if (now < until && past === this.past) return true;
-      reject(now < until ? PAST_IS_OVER : DirectoryError.cannotTell("the directory's engine cannot be reached"));
+    // A server that gets no lease waits for its operator.
+    const isRefused = this.#refusal !== null && this.state === null;
+    this.#queue = this.#queue.filter(({ past, until, needsSession, reject }) => {
+      const isOver = now >= until || (isRefused && needsSession);
+      if (!isOver && past === this.past) return true;
+      reject(isOver ? this.#cannotWrite() : PAST_IS_OVER);
       return false;
     });
+  }
+
+  #cannotWrite(): DirectoryError {
+    const why = this.#refusal === null ? "cannot be reached" : `takes no changes: ${this.#refusal}`;
+    return DirectoryError.cannotTell(`the directory's engine ${why}`);
   }
 
   #nextBatch(): { write: Queued; transaction: Transaction }[] {
@@ -341,10 +357,12 @@ export class Session {
   async #send(batch: readonly { readonly write: Queued; readonly transaction: Transaction }[]): Promise<void> {
     this.counters.batches++;
     this.counters.writes += batch.length;
-    const then = batch.map(({ transaction }) => ({ transaction }));
+    const isClaiming = batch.some(({ write }) => write.needsSession);
+    const transactions = batch.map(({ transaction }) => transaction);
     const { past } = this;
     try {
-      const { results, revision } = await this.#transact({ when: [], then, otherwise: [] });
+      const { results, revision } = await this.#transact(batchOf(this.#owner.keys, transactions, isClaiming));
+      if (isClaiming) this.#noteRefusal(null);
       for (const [i, { write, transaction }] of batch.entries()) {
         write.resolve({ ...outcomeOf(transaction, results[i]), revision, past });
       }
@@ -355,7 +373,12 @@ export class Session {
         return;
       }
       // It has not happened: until their time is over they wait for the engine.
+      this.#noteRefusal(error);
       this.counters.refused++;
+      if (error.code === "refused" && error.reason !== null) {
+        for (const { write } of batch) write.reject(this.#cannotWrite()); // the next attempt would be refused, too
+        return;
+      }
       this.#queue.unshift(...batch.map(({ write }) => write));
       await this.#pause(RETRY_MS);
     }
@@ -390,6 +413,7 @@ export class Session {
         break;
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
+        this.#noteRefusal(error);
         if (error.code === "no-lease") this.lose("its lease is gone");
         await this.#pause(RETRY_MS);
       }
@@ -414,6 +438,14 @@ export class Session {
       this.#noteReach();
       throw error;
     }
+  }
+
+  /** @param error null: the engine has taken a change */
+  #noteRefusal(error: EngineError | null): void {
+    const refusal = error === null ? null : error.code === "no-lease" ? this.#refusal : (error.reason ?? this.#refusal);
+    if (refusal === this.#refusal) return;
+    this.#refusal = refusal;
+    this.#owner.refused(refusal);
   }
 
   #noteReach(): void {
