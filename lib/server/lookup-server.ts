@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { hostname } from "node:os";
+import { foldName } from "../base/names.ts";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost, HostAnswer, HostMaker } from "../directory/directory.ts";
@@ -26,7 +27,8 @@ import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { type NameQuestion, rightTo } from "./name-rights.ts";
 import { placeOfToken } from "./observation-token.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
-import type { ForPeer } from "./peers/peer-frames.ts";
+import { MailHandover } from "./peers/mail-handover.ts";
+import type { PeerMessage } from "./peers/peer-frames.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
 import type { PeerFacts } from "./peers/peer-servers.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
@@ -78,6 +80,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #mailbox: MailboxOffice;
   readonly #metrics: MetricsEndpoint | null;
   readonly #peers: PeerLinks | null;
+  readonly #handover: MailHandover | null;
   readonly #loopDelay = new LoopDelay();
   readonly #administration: Administration;
   readonly #accounts: Accounts;
@@ -133,7 +136,10 @@ export class LookupServer implements AsyncDisposable {
       names: state.names,
       nameLimit: settings.limits.names,
       log: settings.log,
-      onEvents: (events) => this.#bus.announce(events),
+      onEvents: (events) => {
+        this.#bus.announce(events);
+        for (const { kind, name } of events) if (kind !== "off") this.#handover?.look(foldName(name));
+      },
       onSettled: () => this.#empty?.recheck(),
       onReplaced: (place, claimId) => this.#bus.replaced({ ...place, claimId }),
       onAway: (isAway) => {
@@ -168,6 +174,18 @@ export class LookupServer implements AsyncDisposable {
     const stated = () => this.#directory.others?.() ?? new Map();
     this.#peers =
       peers === null ? null : new PeerLinks(peers, stated, (message) => this.#fromPeer(message), settings.log);
+    this.#handover =
+      this.#peers === null
+        ? null
+        : new MailHandover({
+            server: this.#serverName,
+            office: mailbox,
+            links: this.#peers,
+            serverOf: (name) => this.#directory.serverOf?.(name) ?? null,
+            tell: (to, waiting) => this.#bus.tellOfMail(to, waiting),
+            log: settings.log,
+          });
+    mailbox.onWaiting = (to) => this.#handover?.look(to);
     this.#administration = new Administration({
       admins: settings.admins,
       owner: settings.ephemeral ? null : (process.geteuid?.() ?? null),
@@ -179,7 +197,10 @@ export class LookupServer implements AsyncDisposable {
       folder: state.path,
       log: settings.log,
     });
-    mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
+    mailbox.onReceipt = (to, waiting) => {
+      this.#bus.tellOfMail(to, waiting);
+      this.#handover?.look(to);
+    };
     this.#pool = new WorkerPool(
       this.#bus,
       {
@@ -328,6 +349,7 @@ export class LookupServer implements AsyncDisposable {
     this.#acceptor.close();
     this.#sockets.close();
     this.#metrics?.close();
+    this.#handover?.[Symbol.dispose]();
     this.#peers?.close();
     this.#loopDelay.stop();
     await this.#pool.stop(reason);
@@ -348,7 +370,11 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /** For a client that is on here, or for a connection that has only claimed its name. */
-  #fromPeer(message: ForPeer): void {
+  #fromPeer(message: PeerMessage): void {
+    if (message.type === "hand" || message.type === "took") {
+      this.#handover?.receive(message);
+      return;
+    }
     const { elsewhere, claimId, ...there } = message.to;
     const place = elsewhere === undefined ? there : this.#directory.placeOf?.(elsewhere.name, claimId);
     if (place !== null && place !== undefined) this.#bus.deliver(message, place);
@@ -422,7 +448,7 @@ export class LookupServer implements AsyncDisposable {
       refusals: this.#acceptor.refusals,
       signals: signalCounts(),
       admin: { ...this.#administration.stats, draining: this.#drainTimer === null ? 0 : 1 },
-      directory: { ...this.#directory.stats(), ...this.#peers?.stats },
+      directory: { ...this.#directory.stats(), ...this.#peers?.stats, ...this.#handover?.stats },
     };
   }
 }

@@ -274,5 +274,5 @@ const said = (error: CallError): string => `etcd at ${error.member}: ${plainText
 
 function refusal(error: CallError): EngineError {
   const code = error.code === STATUS_CODE.notFound && /lease not found/.test(error.message) ? "no-lease" : "refused";
-  return new EngineError(code, said(error), { cause: error });
+  return new EngineError(code, said(error), { cause: error, reason: plainText(error) });
 }

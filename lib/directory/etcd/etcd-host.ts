@@ -144,6 +144,9 @@ export class EtcdHost implements DirectoryHost {
   placeOf(name: string, claimId: string): ConnectionPlace | null {
     return this.#shared.placeOf(name, claimId);
   }
+  serverOf(name: string): string | null {
+    return this.#shared.serverOf(name);
+  }
   others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
     return this.#shared.others();
   }

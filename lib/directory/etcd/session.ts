@@ -23,7 +23,7 @@ import {
   type TransactionResult,
 } from "./engine.ts";
 import type { Keys } from "./keys.ts";
-import { beginIncarnation, fence, keysWritten, type OwnKey } from "./transactions.ts";
+import { batchOf, beginIncarnation, fence, keysWritten, type OwnKey } from "./transactions.ts";
 
 /** Seconds that a dead server's rows count as alive. */
 export const LEASE_SECONDS = 10;
@@ -37,8 +37,8 @@ export const RETRY_MS = 200;
 const WRITE_MS = 4_000;
 /** Transactions of one batch; etcd takes 128 operations in one. */
 const BATCH_WRITES = 64;
-/** Batches that are on their way at a time: the next does not wait for the answer to the last. More would only be smaller ones. */
-const BATCHES = 4;
+/** Batches that are on their way at a time: the next does not wait for the answer to the last. More are smaller, and cost more. */
+const BATCHES = 2;
 
 export interface SessionState extends OwnKey {
   readonly incarnation: string;
@@ -110,6 +110,8 @@ export interface SessionOwner {
   lost(reason: string): void;
   /** The engine answers, or has not for a while. */
   reachable(is: boolean): void;
+  /** The engine refuses changes, for that reason; null: it takes them again. */
+  refused(reason: string | null): void;
 }
 
 const GONE = "its key is gone";
@@ -144,6 +146,8 @@ export class Session {
   readonly counters = { writes: 0, batches: 0, refused: 0, unknown: 0, fences: 0, incarnations: 0 };
   #answeredAt: number;
   #isReachable = true;
+  /** Why the engine has refused the last change; null: it has not. */
+  #refusal: string | null = null;
 
   constructor(engine: Engine, owner: SessionOwner) {
     this.#engine = engine;
@@ -222,7 +226,10 @@ export class Session {
     this.#wake();
     const state = this.#state;
     this.#state = null;
-    for (const { reject } of this.#queue.splice(0)) reject(DirectoryError.tryAgain("the server ends"));
+    const unknown = this.#unknown.splice(0);
+    for (const { timer } of unknown) timer[Symbol.dispose]();
+    const waiting = [...this.#queue.splice(0), ...unknown.map(({ write }) => write)];
+    for (const { reject } of waiting) reject(DirectoryError.tryAgain("the server ends"));
     if (state !== null) await this.#engine.revokeLease(state.lease, REQUEST_MS).catch(() => {});
   }
 
@@ -233,6 +240,7 @@ export class Session {
     const lease = await this.#answered(this.#engine.grantLease(LEASE_SECONDS, REQUEST_MS));
     const key = keys.server(server, incarnation);
     const result = await this.#transact(beginIncarnation({ key, lease, value, last: this.#last }));
+    this.#noteRefusal(null);
     if (!result.succeeded || this.#closed) return; // another incarnation of that name: a new one next time
     const validUntil = sentAt + LEASE_SECONDS * 1000;
     this.#last = null;
@@ -254,6 +262,7 @@ export class Session {
         } else await this.#pulse(state);
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
+        this.#noteRefusal(error);
         if (error.code === "no-lease") this.lose("its lease is gone");
         wait = this.#state === null ? RETRY_MS : PULSE_MS;
       }
@@ -313,6 +322,7 @@ export class Session {
         if (this.#unknown.length > 0) await this.#settle();
         else if (this.#isRefused) await this.#rest();
         if (this.#isKeyDue) await this.#renewOwnKey();
+        await this.#others();
         this.#dropLate();
         const batch = this.#nextBatch();
         if (batch.length > 0) void this.#send(batch);
@@ -334,19 +344,29 @@ export class Session {
     if (this.#state === null) return;
     try {
       await this.#writeOwnKey(this.#state, []);
+      this.#noteRefusal(null);
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
+      this.#noteRefusal(error);
       if (error.code === "no-lease") this.lose("its lease is gone");
     }
   }
 
   #dropLate(): void {
     const now = this.#owner.clock.now();
-    this.#queue = this.#queue.filter(({ past, until, reject }) => {
-      if (now < until && past === this.past) return true;
-      reject(now < until ? PAST_IS_OVER : DirectoryError.cannotTell("the directory's engine cannot be reached"));
+    // A server that gets no lease waits for its operator.
+    const isRefused = this.#refusal !== null && this.state === null;
+    this.#queue = this.#queue.filter(({ past, until, needsSession, reject }) => {
+      const isOver = now >= until || (isRefused && needsSession);
+      if (!isOver && past === this.past) return true;
+      reject(isOver ? this.#cannotWrite() : PAST_IS_OVER);
       return false;
     });
+  }
+
+  #cannotWrite(): DirectoryError {
+    const why = this.#refusal === null ? "cannot be reached" : `takes no changes: ${this.#refusal}`;
+    return DirectoryError.cannotTell(`the directory's engine ${why}`);
   }
 
   #nextBatch(): Batched[] {
@@ -378,14 +398,15 @@ export class Session {
     const written = batch.flatMap(({ keys }) => keys);
     for (const key of written) this.#taken.add(key);
     this.#onTheWay++;
+    const isClaiming = batch.some(({ write }) => write.needsSession);
+    const transactions = batch.map(({ transaction }) => transaction);
+    const [alone] = transactions.length === 1 ? transactions : [];
     const { past } = this;
     try {
-      const [first] = batch;
-      const isOne = first !== undefined && batch.length === 1;
-      const then = batch.map(({ transaction }) => ({ transaction }));
-      const sent = await this.#transact(isOne ? first.transaction : { when: [], then, otherwise: [] });
+      const sent = await this.#transact(alone ?? batchOf(this.#owner.keys, transactions, isClaiming));
+      if (isClaiming) this.#noteRefusal(null);
       const { revision } = sent;
-      const results: readonly OperationResult[] = isOne ? [{ kind: "transaction", ...sent }] : sent.results;
+      const results: readonly OperationResult[] = alone ? [{ kind: "transaction", ...sent }] : sent.results;
       for (const [i, { write, transaction }] of batch.entries()) {
         write.resolve({ ...outcomeOf(transaction, results[i]), revision, past });
       }
@@ -393,18 +414,25 @@ export class Session {
       if (!(error instanceof EngineError)) throw error;
       const writes = batch.map(({ write }) => write);
       if (error.code === "unknown") this.#noteUnknown(writes);
-      else {
-        // It has not happened: until their time is over they wait for the engine.
-        this.counters.refused++;
-        this.#isRefused = true;
-        this.#queue.unshift(...writes);
-      }
+      else this.#takeBack(writes, error);
     } finally {
       for (const key of written) this.#taken.delete(key);
       this.#onTheWay--;
       this.#listener?.();
       void this.#drain();
     }
+  }
+
+  /** It has not happened: until their time is over they wait for the engine. */
+  #takeBack(writes: readonly Queued[], error: EngineError): void {
+    this.#noteRefusal(error);
+    this.counters.refused++;
+    if (error.code === "refused" && error.reason !== null) {
+      for (const { reject } of writes) reject(this.#cannotWrite()); // the next attempt would be refused, too
+      return;
+    }
+    this.#isRefused = true;
+    this.#queue.unshift(...writes);
   }
 
   #noteUnknown(writes: readonly Queued[]): void {
@@ -443,11 +471,15 @@ export class Session {
         break;
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
+        this.#noteRefusal(error);
         if (error.code === "no-lease") this.lose("its lease is gone");
         await this.#pause(RETRY_MS);
       }
     }
-    for (const { timer } of some) timer[Symbol.dispose]();
+    for (const { write, timer } of some) {
+      timer[Symbol.dispose]();
+      if (this.#closed) write.reject(DirectoryError.tryAgain("the server ends"));
+    }
   }
 
   async #transact(transaction: Transaction): Promise<TransactionResult> {
@@ -469,6 +501,14 @@ export class Session {
     }
   }
 
+  /** @param error null: the engine has taken a change */
+  #noteRefusal(error: EngineError | null): void {
+    const refusal = error === null ? null : error.code === "no-lease" ? this.#refusal : (error.reason ?? this.#refusal);
+    if (refusal === this.#refusal) return;
+    this.#refusal = refusal;
+    this.#owner.refused(refusal);
+  }
+
   #noteReach(): void {
     const is = this.#owner.clock.now() - this.#answeredAt < PULSE_MS + REQUEST_MS;
     if (is === this.#isReachable) return;
@@ -488,6 +528,11 @@ export class Session {
       const timer = this.#owner.clock.after(ms, wake);
       this.#sleepers.add(wake);
     });
+  }
+
+  /** Writes of one turn leave together. */
+  async #others(): Promise<void> {
+    if (this.#queue.length < BATCH_WRITES) await new Promise<void>((resolve) => this.#owner.clock.after(0, resolve));
   }
 
   /** Resolves with the next answer to a batch, and when something has changed. */

@@ -169,6 +169,10 @@ export class SharedDirectory {
         this.#follower.startAnew();
       },
       reachable: (is) => options.onAway(!is),
+      refused: (reason) => {
+        if (reason === null) log.warn("the directory's engine takes changes again");
+        else log.warn("registrations wait: the directory's engine takes no changes", { reason });
+      },
     });
     this.#follower = new Follower(engine, this.#session, this.#replica, {
       keys,
@@ -368,6 +372,15 @@ export class SharedDirectory {
     const folded = foldForLookup(name);
     const held = folded === null ? undefined : this.#held.get(folded);
     return held?.claimId === claimId ? held.place : null;
+  }
+
+  /** The other server that a client of this name is on at; null: none, or what is known may be out of date. */
+  serverOf(name: string): string | null {
+    const folded = foldForLookup(name);
+    if (folded === null || this.isAway) return null;
+    const row = this.#replica.rows.get(folded)?.row;
+    if (row === undefined || row.server === this.#options.server) return null;
+    return this.#isHere(folded, row) || !this.#isServerAlive(row) ? null : row.server;
   }
 
   /** What the other servers that are alive say of themselves, by their names. */
