@@ -1,4 +1,5 @@
 // Clients that know one server of a directory and are told of the others: real servers with etcd; and what is believed, by whom.
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { parseServerAddress } from "../../lib/base/server-address.ts";
@@ -10,6 +11,11 @@ import { KnownServers } from "../../lib/store/known-peers.ts";
 import { User } from "../helpers/cli.ts";
 import { EtcdCluster, etcdMissing } from "../helpers/etcd.ts";
 import { freshStateDir, newKeys, ServerProcess, until } from "../helpers/lookup-server.ts";
+
+/** TLS is for addresses beyond loopback. */
+const beyond = Object.values(networkInterfaces())
+  .flat()
+  .find((one) => one?.family === "IPv4" && !one.internal)?.address;
 
 const undo: (() => unknown)[] = [];
 let home: ReturnType<typeof freshStateDir>;
@@ -82,16 +88,16 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
   }, 120_000);
   afterAll(() => etcd[Symbol.asyncDispose]());
 
-  async function start(name: string): Promise<ServerProcess> {
+  async function start(name: string, flags: readonly string[] = []): Promise<ServerProcess> {
     const directory = ["--directory", `etcd://${etcd.members[0]}/told${prefixes}`, "--peer-listen", "127.0.0.1:0"];
-    const args = ["--workers", "1", ...directory, "--state-dir", join(home.path, name)];
+    const args = ["--workers", "1", ...directory, "--state-dir", join(home.path, name), ...flags];
     const server = await ServerProcess.start(args);
     undo.push(() => (server.child.exitCode === null && server.child.signalCode === null ? server.stop() : null));
     return server;
   }
-  async function pair(): Promise<[ServerProcess, ServerProcess]> {
+  async function pair(flags: readonly string[] = []): Promise<[ServerProcess, ServerProcess]> {
     prefixes++;
-    return [await start("server-a"), await start("server-b")];
+    return [await start("server-a", flags), await start("server-b", flags)];
   }
   const remembers = (name: string, server: string) =>
     until(`${server} to be remembered`, () =>
@@ -99,7 +105,8 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
     );
 
   it("goes on at the other when its own dies, and uses either alone another day", async () => {
-    const [a, b] = await pair();
+    const flags = beyond === undefined ? [] : ["--listen", `${beyond}:0`, "--tls"];
+    const [a, b] = await pair(flags);
     const ann = await TalkClient.connect({ name: "ann", server: a.address, stateDir: join(home.path, "ann") });
     undo.push(() => ann.close());
     const events: ServerEvent[] = [];
@@ -117,8 +124,10 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
     expect(heard).toEqual(["here"]);
     await ann.close();
     // The dead one again, and each of them alone, with what both users have in their state directories.
-    const again = await start("server-a");
-    await using carl = await TalkClient.connect({ name: "carl", server: again.address });
+    const again = await start("server-a", flags);
+    await using carl = await TalkClient.connect({
+      ...{ name: "carl", server: again.address, stateDir: join(home.path, "carl") },
+    });
     carl.on("message", ({ text }) => void heard.push(text));
     const user = new User({ PTALK_STATE_DIR: join(home.path, "ann") });
     undo.push(() => user[Symbol.dispose]());
