@@ -169,6 +169,19 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
       return row?.[1] === null;
     });
     expect(await client.ask("SERVERS", "NONSENSE")).toMatchObject({ code: "ERR" });
+    const user = new User({ PTALK_SERVER: a.address });
+    undo.push(() => user[Symbol.dispose]());
+    const links = async () => {
+      const findings = JSON.parse((await user.run(["doctor", "--json"])).stdout) as Record<string, unknown>[];
+      return findings.filter(({ name }) => name === "links");
+    };
+    expect(await links()).toEqual([
+      { name: "links", state: "ok", detail: expect.stringContaining(`:${b.port}`), advice: null },
+    ]);
+    b.child.kill("SIGKILL");
+    await b.exited;
+    const [finding] = await links();
+    expect(finding).toMatchObject({ state: "warn", detail: expect.stringContaining("ECONNREFUSED") });
     const alone = await ServerProcess.start(["--workers", "1"]);
     undo.push(() => alone.stop());
     expect(await (await alone.client()).ask("SERVERS")).toEqual([]);

@@ -7,6 +7,7 @@
 //  3. A link without anything to send is closed, and so is a connection whose server is in the directory no more.
 import type { X509Certificate } from "node:crypto";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, createServer, type Server, type TLSSocket } from "node:tls";
 import { TalkError } from "../../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../../base/server-address.ts";
@@ -169,6 +170,8 @@ export class PeerLinks {
 
   /** Whether a server can be reached. @returns why not; null: it can */
   async check(server: string): Promise<string | null> {
+    const restMs = (this.#resting.get(server) ?? 0) - performance.now();
+    if (restMs > 0 && !this.#links.has(server)) await sleep(restMs, undefined, { ref: false });
     if (await this.reach(server)) return null;
     return this.#reasons.get(server) ?? "it cannot be reached";
   }
