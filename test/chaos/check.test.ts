@@ -164,6 +164,19 @@ describe("a planted fault", () => {
     expect(found(story.failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
   });
 
+  it("given up in the middle of a conversation, whatever becomes of servers and their engine", () => {
+    const story = () =>
+      calm().orders("ann", 1, 1, "bob").disturbs("primary", "server", 9_000).disturbs("etcd", "*", 9_000);
+    expect(found(story().failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
+    expect(found(story().disturbs("stop", "bob", 9_000).failed("ann", 1, 1, "not-delivered"))).toEqual([]);
+    const cut = calm()
+      .disturbs("path-cut", "*", 50)
+      .after(SETTLE_MS)
+      .tells("ann", 1, 1, "bob", 2)
+      .orders("ann", 1, 2, "bob");
+    expect(found(cut.disturbs("primary", "server", 9_000).failed("ann", 1, 2, "not-delivered"))).toEqual(["given-up"]);
+  });
+
   it("given up by a send, whatever happened to the program of the same name", () => {
     const story = calm().say("ann", { type: "start", run: 3, program: "send", pid: 103 }).orders("ann", 3, 0, "bob");
     story.after(25_000).disturbs("client", "ann", 500).after(2_000).failed("ann", 3, 0, "not-delivered");
