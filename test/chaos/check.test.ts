@@ -279,6 +279,12 @@ describe("in a directory that servers share, a planted fault", () => {
     expect(found(race).sort()).toEqual(["owner", "unbacked"]);
   });
 
+  it("clients that are not back in time from a server that was killed", () => {
+    const back = { type: "back", server: "s1", clients: 2, ms: 900 } as const;
+    expect(found(shared().say("world", { ...back, missing: [] }))).toEqual([]);
+    expect(found(shared().say("world", { ...back, missing: ["ann"] }))).toEqual(["late"]);
+  });
+
   it("somebody is let on, and no row is written", () => {
     const story = shared().ends("ann", 1, "left").removes("ann").after(1_000).comesOn("ann", 3);
     expect(found(story)).toEqual(["unbacked"]);
