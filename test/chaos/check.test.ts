@@ -280,7 +280,7 @@ describe("in a directory that servers share, a planted fault", () => {
   });
 
   it("clients that are not back in time from a server that was killed", () => {
-    const back = { type: "back", server: "s1", clients: 2, ms: 900 } as const;
+    const back = { type: "back", server: "s1", how: "primary", clients: 2, ms: 900 } as const;
     expect(found(shared().say("world", { ...back, missing: [] }))).toEqual([]);
     expect(found(shared().say("world", { ...back, missing: ["ann"] }))).toEqual(["late"]);
   });

@@ -88,10 +88,11 @@ export type Fact =
       readonly expected: readonly string[];
       readonly listed: readonly string[];
     }
-  /** A server was killed while nothing else happened: so long it took until all of its clients were on at others; who was not by then. */
+  /** A server was killed, or its cable was pulled, while nothing else happened: so long it took until all of its clients were on at others; who was not by then. */
   | {
       readonly type: "back";
       readonly server: string;
+      readonly how: "primary" | "cable";
       readonly clients: number;
       readonly ms: number;
       readonly missing: readonly string[];

@@ -194,10 +194,10 @@ function summary(entries: readonly Entry[]): string {
     (e) => e.type === "outcome" && e.state === "failed" && shown.has(e.token),
   ).length;
   const backs = entries.flatMap((entry) =>
-    entry.type === "back" ? [`${entry.clients} in ${Math.round(entry.ms)} ms`] : [],
+    entry.type === "back" ? [`${entry.clients} in ${Math.round(entry.ms)} ms (${entry.how})`] : [],
   );
   return [
-    ...(backs.length > 0 ? [`back from a killed server: ${backs.join(", ")}`] : []),
+    ...(backs.length > 0 ? [`clients back from a server that was gone: ${backs.join(", ")}`] : []),
     `faults: ${tally((entry) => (entry.type === "fault" ? entry.kind : undefined))}`,
     `messages: ${tally((entry) => (entry.type === "order" ? "ordered" : outcome(entry)))}; shown ${shown.size}, of them failed ${failedAndShown}`,
   ].join("\n");

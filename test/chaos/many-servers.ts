@@ -71,6 +71,7 @@ export class ManyServers extends World<DirectoryKind> {
   #etcd: EtcdCluster | undefined;
   #history: EngineHistory | undefined;
   #races = 0;
+  #deeds = 0;
   /** Etcd members that a fault has killed, and will start again. */
   readonly #down = new Set<number>();
 
@@ -321,23 +322,26 @@ export class ManyServers extends World<DirectoryKind> {
     await this.during(act, name, async () => void (await Promise.all(racers.map((racer) => race(this, racer)))));
   }
 
-  /** A server is killed, and its clients have to come back at others: with nothing else in their way they do at once. */
+  /** A server is killed, or falls silent, and its clients have to come back at others: with nothing else in their way they do in time. */
   protected override async deed(): Promise<void> {
+    const isKill = this.#deeds++ % 2 === 0;
     const server = this.random.pick(SERVERS);
     const clients = this.#namesAt(server);
     const { driver } = this.#site(server);
-    const act = { type: "fault", at: 0, kind: "primary", target: server, forMs: 0, choice: 0 } as const;
+    const kind = isKill ? "primary" : "cable";
     const work = async () => {
       if (this.options.plants.includes("late")) this.journal.write("world", { type: "planted", plant: "late" });
-      else await driver.kill();
+      else if (isKill) await driver.kill();
+      else this.#network.pull(server);
       const startedAt = performance.now();
-      const end = startedAt + SETTLE_MS;
+      const end = startedAt + (isKill ? SETTLE_MS : DIRECTORY_SETTLE_MS);
       while (this.#namesAt(server).length > 0 && performance.now() < end && !this.over) await this.pause(20);
       const [ms, missing] = [performance.now() - startedAt, this.#namesAt(server)];
-      this.journal.write("world", { type: "back", server, clients: clients.length, ms, missing });
-      if (driver.up === undefined) await driver.start();
+      this.journal.write("world", { type: "back", server, how: kind, clients: clients.length, ms, missing });
+      if (isKill && driver.up === undefined) await driver.start();
+      if (!isKill && !this.options.plants.includes("late")) this.#network.putBack(server);
     };
-    await this.during(act, server, work, EVERYBODY);
+    await this.during({ type: "fault", at: 0, kind, target: server, forMs: 0, choice: 0 }, server, work, EVERYBODY);
   }
 
   /** Of those who are on. */
