@@ -7,6 +7,7 @@
 //  3. A link without anything to send is closed, and so is a connection whose server is in the directory no more.
 import type { X509Certificate } from "node:crypto";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, createServer, type Server, type TLSSocket } from "node:tls";
 import { TalkError } from "../../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../../base/server-address.ts";
@@ -107,6 +108,8 @@ export class PeerLinks {
   readonly #taken = new Set<TLSSocket>();
   /** By the server's name: until when it rests. */
   readonly #resting = new Map<string, number>();
+  /** By the server's name: why there was no link, last. */
+  readonly #reasons = new Map<string, string>();
   #isClosed = false;
   // Counters for INFO.
   #sent = 0;
@@ -165,6 +168,14 @@ export class PeerLinks {
     for (const socket of this.#taken) socket.destroy();
   }
 
+  /** Whether a server can be reached. @returns why not; null: it can */
+  async check(server: string): Promise<string | null> {
+    const restMs = (this.#resting.get(server) ?? 0) - performance.now();
+    if (restMs > 0 && !this.#links.has(server)) await sleep(restMs, undefined, { ref: false });
+    if (await this.reach(server)) return null;
+    return this.#reasons.get(server) ?? "it cannot be reached";
+  }
+
   #dial(server: string): Link | null {
     const peer = peerServer(this.#stated().get(server));
     if (this.#isClosed || peer === null || performance.now() < (this.#resting.get(server) ?? 0)) return null;
@@ -179,7 +190,10 @@ export class PeerLinks {
     this.#links.set(server, link);
     const late = setTimeout(() => socket.destroy(new Error(`no answer within ${HANDSHAKE_MS} ms`)), HANDSHAKE_MS);
     socket.setNoDelay(true).setKeepAlive(true, IDLE_MS);
-    socket.on("error", (error) => this.#rareLog.warn("another server cannot be reached", { server, error }));
+    socket.on("error", (error) => {
+      this.#reasons.set(server, error.message);
+      this.#rareLog.warn("another server cannot be reached", { server, error });
+    });
     socket.once("secureConnect", () => {
       clearTimeout(late);
       this.#open(server, link, peer);
@@ -207,6 +221,7 @@ export class PeerLinks {
       return;
     }
     link.openedAt = performance.now();
+    this.#reasons.delete(server);
     this.#resting.delete(server);
     for (const frame of link.waiting.splice(0)) link.socket.write(frame);
     link.waitingBytes = 0;
