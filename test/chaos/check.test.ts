@@ -164,6 +164,21 @@ describe("a planted fault", () => {
     expect(found(story.failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
   });
 
+  it("given up in the middle of a conversation, whatever becomes of servers and their engine", () => {
+    const story = () =>
+      calm().orders("ann", 1, 1, "bob").disturbs("primary", "server", 9_000).disturbs("etcd", "*", 9_000);
+    expect(found(story().failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
+    expect(found(story().disturbs("stop", "bob", 9_000).failed("ann", 1, 1, "not-delivered"))).toEqual([]);
+    // Their conversation may go over a server still.
+    const cut = calm().say("world", { type: "fault", fault: 8, kind: "path-cut", target: "bob" }).after(50);
+    cut
+      .say("world", { type: "mended", fault: 8 })
+      .after(SETTLE_MS)
+      .tells("ann", 1, 1, "bob", 2)
+      .orders("ann", 1, 2, "bob");
+    expect(found(cut.disturbs("primary", "server", 12_000).failed("ann", 1, 2, "not-delivered"))).toEqual([]);
+  });
+
   it("given up by a send, whatever happened to the program of the same name", () => {
     const story = calm().say("ann", { type: "start", run: 3, program: "send", pid: 103 }).orders("ann", 3, 0, "bob");
     story.after(25_000).disturbs("client", "ann", 500).after(2_000).failed("ann", 3, 0, "not-delivered");
@@ -262,6 +277,12 @@ describe("in a directory that servers share, a planted fault", () => {
       race.say(`new.${run}`, { type: "owns", run, name: "new", fingerprint });
     }
     expect(found(race).sort()).toEqual(["owner", "unbacked"]);
+  });
+
+  it("clients that are not back in time from a server that was killed", () => {
+    const back = { type: "back", server: "s1", how: "primary", clients: 2, ms: 900 } as const;
+    expect(found(shared().say("world", { ...back, missing: [] }))).toEqual([]);
+    expect(found(shared().say("world", { ...back, missing: ["ann"] }))).toEqual(["late"]);
   });
 
   it("somebody is let on, and no row is written", () => {

@@ -143,6 +143,7 @@ function* outcomes(story: Story, { knowsUnconfirmed }: CheckOptions): Generator<
       continue;
     }
     if (message.outcomes.length > 1) yield { rule: "outcome", text: `${order.token} has two outcomes`, lines };
+    if (outcome.state === "unconfirmed" || outcome.code === "not-delivered") yield* overruled(story, message, outcome);
     if (outcome.state !== "failed") continue;
     if (order.rollCall) yield { rule: "roll-call", text: `${order.token} failed at the roll call`, lines };
     if (gots.length > 0 && knowsUnconfirmed) {
@@ -200,6 +201,28 @@ function* failure(story: Story, message: Message, outcome: Of<"outcome">): Gener
     default:
       yield { rule: "outcome", text: `${order.token} failed with ${outcome.code}`, lines };
   }
+}
+
+/** Kinds of faults that end a conversation, or keep the two from hearing each other: what servers suffer is none of them. */
+const OF_A_CONVERSATION = /^(client|leave|takeover|stop|datagrams|path-cut|cable)$/;
+/** Those after which a conversation may go over a server for a while. */
+const OF_A_PATH = /^(path-cut|cable)$/;
+
+/** A session that is open sends on, whatever becomes of the servers. */
+function* overruled(story: Story, message: Message, outcome: Of<"outcome">): Generator<Violation> {
+  const { who, to, token, at } = message.order;
+  const receiver = story.onAt(to, outcome.at);
+  const talked = receiver && conversation(story, message, receiver, at);
+  if (!talked || outcome.at - at < SETTLE_MS) return;
+  const between = story.disturbed([who, to, "*"], talked.at - CONVERSING_MS, outcome.at).filter(({ fault, until }) => {
+    const hits = [fault.target, ...(fault.hits ?? [])];
+    const isTheirs = fault.kind === "datagrams" || hits.includes(who) || hits.includes(to);
+    const isOver = !OF_A_PATH.test(fault.kind) && until < talked.at - story.settleMs;
+    return isTheirs && !isOver && OF_A_CONVERSATION.test(fault.kind);
+  });
+  if (between.length > 0) return;
+  const text = `${token} did not arrive, although ${who} and ${to} had talked, and nothing came between them`;
+  yield { rule: "given-up", text, lines: [talked, ...linesOf(message)] };
 }
 
 /** The last message that the same program has delivered to the same program. */

@@ -1,6 +1,7 @@
 // What a directory that servers share promises about names, read from the engine's own history, from what clients were told and from
 // what each server has answered meanwhile. Pure.
 //
+//   late     clients of a server that is killed are on at others at once, those of one that falls silent when they have asked it
 //   owner    a name is under one key, whoever says so: the engine, a server, the client that was let on
 //   unbacked whoever was told that it is on had its row written, since it was started
 //   ghost    a row is written by no server whose key is gone: a slow one does not write over its successor
@@ -13,6 +14,11 @@ import { append, type Story, type Violation } from "./story.ts";
 const NOBODY_MS = 2_000;
 
 export function* claims(story: Story, entries: readonly Entry[]): Generator<Violation> {
+  for (const back of entries.filter(isA("back"))) {
+    if (back.missing.length === 0) continue;
+    const text = `${back.missing.join(", ")} did not come back within ${Math.round(back.ms)} ms when ${back.server} was gone (${back.how})`;
+    yield { rule: "late", text, lines: [back] };
+  }
   yield* owners(entries);
   const history = new History(entries);
   for (const entry of entries) if (entry.type === "on" || entry.type === "owns") yield* unbacked(story, history, entry);

@@ -88,6 +88,15 @@ export type Fact =
       readonly expected: readonly string[];
       readonly listed: readonly string[];
     }
+  /** A server was killed, or its cable was pulled, while nothing else happened: so long it took until all of its clients were on at others; who was not by then. */
+  | {
+      readonly type: "back";
+      readonly server: string;
+      readonly how: "primary" | "cable";
+      readonly clients: number;
+      readonly ms: number;
+      readonly missing: readonly string[];
+    }
   /** A racer has its name: the server has said so. */
   | { readonly type: "owns"; readonly run: number; readonly name: string; readonly fingerprint: string }
   /** The rooms that a client is in now, as it says. */

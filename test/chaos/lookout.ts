@@ -43,6 +43,7 @@ export class EngineHistory {
   readonly #journal: Journal;
   readonly #keys: Keys;
   readonly #members: readonly string[];
+  readonly #serverOf = new Map<string, string>();
   #child: ChildProcess | undefined;
   #over = false;
 
@@ -50,6 +51,11 @@ export class EngineHistory {
     this.#journal = journal;
     this.#keys = new Keys(prefix);
     this.#members = members;
+  }
+
+  /** Names with a row that a server has written. */
+  namesAt(server: string): string[] {
+    return [...this.#serverOf].filter(([, at]) => at === server).map(([name]) => name);
   }
 
   /** Follows until end(). */
@@ -93,6 +99,8 @@ export class EngineHistory {
       } else if (meaning?.kind === "row") {
         const row = isThere ? decodeRow(Buffer.from(kv.value ?? "", "base64")) : null;
         const { server = "", incarnation = "", claimId = "" } = row ?? {};
+        if (row === null) this.#serverOf.delete(meaning.folded);
+        else this.#serverOf.set(meaning.folded, hostOf(server));
         this.#journal.write("engine", {
           ...{ type: "row", revision, name: meaning.folded, fingerprint: row === null ? null : keyOf(row.packed.key) },
           ...{ server: hostOf(server), incarnation, claimId },

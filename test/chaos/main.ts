@@ -43,6 +43,7 @@ const FINDS: Readonly<Record<Plant | DirectoryPlant, readonly Rule[]>> = {
   unverified: ["unverified"],
   leak: ["descriptors", "left-behind"],
   "two-keys": ["owner"],
+  late: ["late"],
   unbacked: ["unbacked"],
   ghost: ["ghost"],
   removed: ["removed"],
@@ -192,7 +193,11 @@ function summary(entries: readonly Entry[]): string {
   const failedAndShown = entries.filter(
     (e) => e.type === "outcome" && e.state === "failed" && shown.has(e.token),
   ).length;
+  const backs = entries.flatMap((entry) =>
+    entry.type === "back" ? [`${entry.clients} in ${Math.round(entry.ms)} ms (${entry.how})`] : [],
+  );
   return [
+    ...(backs.length > 0 ? [`clients back from a server that was gone: ${backs.join(", ")}`] : []),
     `faults: ${tally((entry) => (entry.type === "fault" ? entry.kind : undefined))}`,
     `messages: ${tally((entry) => (entry.type === "order" ? "ordered" : outcome(entry)))}; shown ${shown.size}, of them failed ${failedAndShown}`,
   ].join("\n");

@@ -5,6 +5,7 @@ import { encodeRow, Keys } from "../../lib/directory/etcd/keys.ts";
 import { EtcdCluster } from "../helpers/etcd.ts";
 import { newKeys } from "../helpers/lookup-server.ts";
 import { Random } from "../helpers/random.ts";
+import { SETTLE_MS } from "./check.ts";
 import { EngineHistory, Lookout } from "./lookout.ts";
 import {
   ANN,
@@ -40,7 +41,8 @@ const ROOMS = ["#ops", "#lab"];
 const RACERS = 3;
 
 /** Planted where nothing disturbs, before everybody is counted or after: what is disturbed may be removed, and may be hidden. */
-const IN_CALM: ReadonlyMap<string, boolean> = new Map([
+const IN_CALM: ReadonlyMap<string, boolean | null> = new Map([
+  ["late", null], // see deed()
   ["hidden", false],
   ["foreign-row", false],
   ["removed", true],
@@ -49,7 +51,7 @@ const IN_CALM: ReadonlyMap<string, boolean> = new Map([
 const LIES = 20;
 export const DIRECTORY_PLANTS = [
   ...["loss", "double", "swap", "unverified", "leak"],
-  ...["two-keys", "unbacked", "ghost", "removed", "hidden", "foreign-row"],
+  ...["late", "two-keys", "unbacked", "ghost", "removed", "hidden", "foreign-row"],
 ] as const;
 
 export interface ManyServersOptions extends WorldOptions {
@@ -69,6 +71,7 @@ export class ManyServers extends World<DirectoryKind> {
   #etcd: EtcdCluster | undefined;
   #history: EngineHistory | undefined;
   #races = 0;
+  #deeds = 0;
   /** Etcd members that a fault has killed, and will start again. */
   readonly #down = new Set<number>();
 
@@ -317,6 +320,34 @@ export class ManyServers extends World<DirectoryKind> {
       inside: this.#place(HOSTS[i % HOSTS.length] as string).inside,
     }));
     await this.during(act, name, async () => void (await Promise.all(racers.map((racer) => race(this, racer)))));
+  }
+
+  /** A server is killed, or falls silent, and its clients have to come back at others: with nothing else in their way they do in time. */
+  protected override async deed(): Promise<void> {
+    const isKill = this.#deeds++ % 2 === 0;
+    const server = this.random.pick(SERVERS);
+    const clients = this.#namesAt(server);
+    const { driver } = this.#site(server);
+    const kind = isKill ? "primary" : "cable";
+    const work = async () => {
+      if (this.options.plants.includes("late")) this.journal.write("world", { type: "planted", plant: "late" });
+      else if (isKill) await driver.kill();
+      else this.#network.pull(server);
+      const startedAt = performance.now();
+      const end = startedAt + (isKill ? SETTLE_MS : DIRECTORY_SETTLE_MS);
+      while (this.#namesAt(server).length > 0 && performance.now() < end && !this.over) await this.pause(20);
+      const [ms, missing] = [performance.now() - startedAt, this.#namesAt(server)];
+      this.journal.write("world", { type: "back", server, how: kind, clients: clients.length, ms, missing });
+      if (isKill && driver.up === undefined) await driver.start();
+      if (!isKill && !this.options.plants.includes("late")) this.#network.putBack(server);
+    };
+    await this.during({ type: "fault", at: 0, kind, target: server, forMs: 0, choice: 0 }, server, work, EVERYBODY);
+  }
+
+  /** Of those who are on. */
+  #namesAt(server: string): string[] {
+    const { present } = this;
+    return this.#history?.namesAt(server).filter((name) => present.includes(name)) ?? [];
   }
 
   protected async people(): Promise<void> {

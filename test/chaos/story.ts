@@ -25,6 +25,7 @@ export type Rule =
   | "not-started"
   | "hangs"
   | "people"
+  | "late"
   | "owner"
   | "unbacked"
   | "ghost"

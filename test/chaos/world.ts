@@ -85,6 +85,8 @@ export abstract class World<K extends string> implements Stage {
   protected async plantInCalm(_isSettled: boolean): Promise<void> {}
   /** Takes down whom the servers list. */
   protected abstract people(): Promise<void>;
+  /** Something that is done to those who have nothing else to do, at the end of a calm. */
+  protected async deed(): Promise<void> {}
   /** The servers' processes that should be there for good, by what they are. */
   protected abstract roles(): [string, number[]][];
   /** Everybody has left: shuts the servers down, and takes down what they have left. */
@@ -151,6 +153,7 @@ export abstract class World<K extends string> implements Stage {
     this.#sample();
     await this.plantInCalm(true);
     await this.#rest();
+    if (!this.over) await this.deed();
     this.options.onProgress(this.#progress());
   }
 

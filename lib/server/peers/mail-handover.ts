@@ -35,7 +35,7 @@ export interface HandoverParts {
     readonly reach: (server: string) => Promise<boolean>;
     readonly send: (server: string, message: PeerMessage) => boolean;
   };
-  /** The other server that a client of this name is on at; null: none, or that cannot be told now. */
+  /** The other server that a client of this folded name is on at; null: none, or that cannot be told now. */
   readonly serverOf: (name: string) => string | null;
   /** So many messages can be had for a name: its client may be on here. */
   readonly tell: (to: string, waiting: number) => void;
