@@ -268,6 +268,9 @@ export class SharedDirectory {
         const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
         if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
           throw DirectoryError.replaced(claim.name);
+        // Of a client that is gone: a restored backup has brought it back.
+        if (held === undefined && before !== null && !this.#isOwn(before.row))
+          throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
