@@ -39,7 +39,7 @@ try {
     transform: { target: "node20" },
   });
   await bundle.write({ dir: folder, entryFileNames: "simulate.mjs", chunkFileNames: "[name].mjs", sourcemap: true });
-  const args = ["--enable-source-maps", join(folder, "simulate.mjs"), ...process.argv.slice(2)];
+  const args = [...process.execArgv, "--enable-source-maps", join(folder, "simulate.mjs"), ...process.argv.slice(2)];
   process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 70;
 } finally {
   rmSync(folder, { recursive: true, force: true });

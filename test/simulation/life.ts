@@ -40,8 +40,10 @@ const ROLL_CALLS = 2;
 const RETRY_MS = 1_500;
 /** Why a program ends: no server answers, or its name is, or has become, that of another program of the same person. */
 const EXPECTED: ReadonlySet<string> = new Set(["unreachable", "name-taken", "try-again"]);
-/** Ms between two acts, for each ten people. */
-const PAUSE_MS = 150;
+/** Ms from one time that somebody talks to the next; from one fault to the next. The first two of one person. */
+const TALK_MS = 2_000;
+const PERSON_FAULT_MS = 60_000;
+const WORLD_FAULT_MS = 2_500;
 
 export class Life {
   readonly violations: string[] = [];
@@ -109,13 +111,15 @@ export class Life {
     await world.run(BEGIN_MS, () => areOn() || isOver());
     if (!areOn()) this.#violated(`not everybody is on: ${[...this.#programs.values()].find(({ isOn }) => !isOn)?.name}`);
     const end = world.now + ms;
-    const pause = (PAUSE_MS * 10) / this.#people.length;
-    const act = () => {
+    const again = (pauseMs: number, act: () => void): void => {
       if (world.now > end) return;
-      this.#act();
-      world.after(world.random.next() * 2 * pause, null, act);
+      act();
+      world.after(world.random.next() * 2 * pauseMs, null, () => again(pauseMs, act));
     };
-    act();
+    const { length } = this.#people;
+    again(TALK_MS / length, () => this.#talk());
+    again(PERSON_FAULT_MS / length, () => this.#troublePerson());
+    again(WORLD_FAULT_MS, () => this.#troubleWorld());
     await world.run(ms, isOver);
     if (isOver()) return;
     this.#mend();
@@ -168,6 +172,12 @@ export class Life {
     const code = error instanceof TalkError ? error.code : "";
     if (!EXPECTED.has(code)) this.#violated(`${process.name} has ended: ${error.message}`);
     if (this.#programs.get(person) !== program) return;
+    const { before } = program;
+    // Nothing has become of taking the name over from it.
+    if (before !== null && before.isOn) {
+      this.#programs.set(person, before);
+      return;
+    }
     this.world.after(RETRY_MS, null, () => {
       if (this.#programs.get(person) === program) this.#startAgain(person);
     });
@@ -183,17 +193,12 @@ export class Life {
     return [...this.#programs.values()].filter(({ isOn }) => isOn);
   }
 
-  #act(): void {
-    const { random } = this.world;
-    if (random.chance(0.9)) {
-      const on = this.#programsOn().filter(({ process }) => !process.isStopped);
-      if (on.length > 0) this.#talk(random.pick(on));
-    } else this.#fault();
-  }
-
   /** Some texts to one person: their order counts. */
-  #talk(program: Program): void {
+  #talk(): void {
     const { random } = this.world;
+    const on = this.#programsOn().filter(({ process }) => !process.isStopped);
+    if (on.length === 0) return;
+    const program = random.pick(on);
     // Most talk with the same few.
     const at = this.#people.indexOf(program.person);
     const near = this.#people[(at + 1 + random.below(4)) % this.#people.length] as Person;
@@ -203,18 +208,22 @@ export class Life {
     for (let n = 1 + random.below(3); n > 0; n--) program.say(to.name, timeoutMs);
   }
 
-  #fault(): void {
+  #troublePerson(): void {
     const { random } = this.world;
-    const person = random.pick(this.#people);
-    const program = this.#programs.get(person) as Program;
-    const what = random.below(100);
-    if (program.process.isDead) this.#restart(person, 0);
-    else if (what < 30) this.#end(program, random.chance(0.7) ? "kill" : "leave");
-    else if (what < 40) this.#stop(program);
-    else if (what < 50) this.#takeOver(program);
-    else if (what < 65) this.#cut();
-    else if (what < 75) this.#storm();
-    else if (what < 90) this.#troubleEngine();
+    const program = this.#programs.get(random.pick(this.#people)) as Program;
+    const what = random.below(10);
+    if (program.process.isDead) return;
+    if (what < 5) this.#end(program, "kill");
+    else if (what < 7) this.#end(program, "leave");
+    else if (what < 9) this.#stop(program);
+    else this.#takeOver(program);
+  }
+
+  #troubleWorld(): void {
+    const what = this.world.random.below(10);
+    if (what < 3) this.#cut();
+    else if (what < 6) this.#storm();
+    else if (what < 8) this.#troubleEngine();
     else this.#troubleServer();
   }
 
@@ -266,6 +275,7 @@ export class Life {
     person.address = this.#otherAddress(person);
     this.#start(person, true);
     const next = this.#programs.get(person) as Program;
+    next.before = program;
     const begun = next.onBegun;
     next.onBegun = (fingerprint) => {
       begun(fingerprint);

@@ -28,6 +28,8 @@ export class Program implements Speaker {
   readonly run: number;
   readonly process: Process;
   client: TalkClient | null = null;
+  /** From which it takes the name over. */
+  before: Program | null = null;
   /** Why it could not begin, or has ended by itself. */
   error: Error | null = null;
   /** It is on, with that key. */
