@@ -11,7 +11,8 @@ const ROOT = join(import.meta.dirname, "..");
 /** Node finds packages by their names; the modules of this one go into the bundle. */
 const packagesOutside = {
   name: "packages-outside",
-  resolveId: (specifier) => (specifier.startsWith(".") || specifier.startsWith("/") ? null : { id: specifier, external: true }),
+  resolveId: (specifier) =>
+    specifier.startsWith(".") || specifier.startsWith("/") ? null : { id: specifier, external: true },
 };
 
 /** A module still means its own place. */

@@ -26,6 +26,8 @@ interface Message {
 export type Outcome = "delivered" | "failed" | "unconfirmed";
 
 export class Journal {
+  /** Nothing happens that lets a message fail, as long as its receiver's program is on. */
+  isGentle = false;
   readonly #now: () => number;
   readonly #violated: (what: string) => void;
   readonly #messages = new Map<string, Message>();
@@ -57,7 +59,8 @@ export class Journal {
     }
   }
 
-  outcome(text: string, outcome: Outcome): void {
+  /** @param why a failure's code */
+  outcome(text: string, outcome: Outcome, why = ""): void {
     const message = this.#messages.get(text) as Message;
     this.sums[outcome]++;
     message.isUnderWay = false;
@@ -65,6 +68,7 @@ export class Journal {
       message.hasFailed = true;
       if (message.shownBy.length > 0 && !message.isRepeated) this.#violated(`${text} has failed, and was shown`);
     }
+    if (this.isGentle && why === "not-delivered") this.#violated(`${text} was given up`);
     if (outcome !== "delivered") return;
     message.deliveredAt = this.#now();
     if (message.shownBy.length === 0) this.#violated(`${text} is delivered to ${message.to}, and was not shown`);

@@ -10,7 +10,7 @@ import type { KeyValue } from "../../lib/directory/etcd/engine.ts";
 import { decodeOwner, decodeRow, Keys, type SharedRow } from "../../lib/directory/etcd/keys.ts";
 import { type Commit, MemoryStore } from "../directory/etcd/support/memory-engine.ts";
 import { Journal } from "./journal.ts";
-import { FAIR, Network } from "./network.ts";
+import { FAIR, Network, type Weather } from "./network.ts";
 import { type Person, Program } from "./program.ts";
 import { SERVER_PORT, Server, type ServerSabotage } from "./server.ts";
 import { enter } from "./stand-ins.ts";
@@ -36,6 +36,9 @@ const QUIET_MS = 60_000;
 /** Ms in which what is said at the end gets there. */
 const ROLL_CALL_MS = 25_000;
 const ROLL_CALLS = 2;
+/** How long programs are started again while nothing else happens, and the weather meanwhile. */
+const GENTLE_MS = 20_000;
+const MILD: Weather = { loss: 0.05, doubled: 0.1, delayMs: 2, jitterMs: 20 };
 /** Ms after which a person starts a program again that could not begin. */
 const RETRY_MS = 1_500;
 /** Why a program ends: no server answers, or its name is, or has become, that of another program of the same person. */
@@ -109,17 +112,13 @@ export class Life {
     this.#beginAll(folder);
     const areOn = () => [...this.#programs.values()].every(({ isOn }) => isOn);
     await world.run(BEGIN_MS, () => areOn() || isOver());
-    if (!areOn()) this.#violated(`not everybody is on: ${[...this.#programs.values()].find(({ isOn }) => !isOn)?.name}`);
+    if (!areOn())
+      this.#violated(`not everybody is on: ${[...this.#programs.values()].find(({ isOn }) => !isOn)?.name}`);
     const end = world.now + ms;
-    const again = (pauseMs: number, act: () => void): void => {
-      if (world.now > end) return;
-      act();
-      world.after(world.random.next() * 2 * pauseMs, null, () => again(pauseMs, act));
-    };
     const { length } = this.#people;
-    again(TALK_MS / length, () => this.#talk());
-    again(PERSON_FAULT_MS / length, () => this.#troublePerson());
-    again(WORLD_FAULT_MS, () => this.#troubleWorld());
+    this.#again(TALK_MS / length, end, () => this.#talk());
+    this.#again(PERSON_FAULT_MS / length, end, () => this.#troublePerson());
+    this.#again(WORLD_FAULT_MS, end, () => this.#troubleWorld());
     await world.run(ms, isOver);
     if (isOver()) return;
     this.#mend();
@@ -128,9 +127,40 @@ export class Life {
     this.journal.checkSettled();
     await this.#checkQuiet();
     if (isOver()) return;
+    await this.#liveGently();
+    if (isOver()) return;
+    await world.run(ROLL_CALL_MS, isOver);
+    this.journal.checkSettled();
     const texts = this.#programsOn().flatMap((program) => this.#callRoll(program));
     await world.run(ROLL_CALL_MS, isOver);
     for (const text of this.journal.undelivered(texts)) this.#violated(`${text} did not get there at the roll call`);
+  }
+
+  /** Programs are killed and begin again at once, and datagrams get lost: what is said to them gets there. */
+  async #liveGently(): Promise<void> {
+    this.#trace("gently");
+    this.#isMended = false;
+    this.network.weather = MILD;
+    this.journal.isGentle = true;
+    const end = this.world.now + GENTLE_MS;
+    const { length } = this.#people;
+    this.#again(TALK_MS / length, end, () => this.#talk(10_000));
+    this.#again(PERSON_FAULT_MS / length / 3, end, () => {
+      const program = this.#programs.get(this.world.random.pick(this.#people)) as Program;
+      if (!program.isOn) return;
+      this.#trace(`${program.process.name}: kill`);
+      program.kill();
+      this.world.after(this.world.random.below(1_000), null, () => this.#startAgain(program.person));
+    });
+    await this.world.run(GENTLE_MS, () => this.violations.length > 0);
+    this.network.weather = FAIR;
+  }
+
+  /** Acts at random times, with that pause between two of them. */
+  #again(pauseMs: number, end: number, act: () => void): void {
+    if (this.world.now > end) return;
+    act();
+    this.world.after(this.world.random.next() * 2 * pauseMs, null, () => this.#again(pauseMs, end, act));
   }
 
   #beginAll(folder: string): void {
@@ -194,7 +224,7 @@ export class Life {
   }
 
   /** Some texts to one person: their order counts. */
-  #talk(): void {
+  #talk(patienceMs?: number): void {
     const { random } = this.world;
     const on = this.#programsOn().filter(({ process }) => !process.isStopped);
     if (on.length === 0) return;
@@ -204,7 +234,7 @@ export class Life {
     const near = this.#people[(at + 1 + random.below(4)) % this.#people.length] as Person;
     const to = random.chance(0.7) ? near : random.pick(this.#people);
     if (to === program.person) return;
-    const timeoutMs = random.chance(0.3) ? 300 + random.below(3_000) : 10_000;
+    const timeoutMs = patienceMs ?? (random.chance(0.3) ? 300 + random.below(3_000) : 10_000);
     for (let n = 1 + random.below(3); n > 0; n--) program.say(to.name, timeoutMs);
   }
 
@@ -246,6 +276,8 @@ export class Life {
   }
 
   #startAgain(person: Person): void {
+    // A program that has not heard that its name was taken over may still be there.
+    for (let one = this.#programs.get(person); one; one = one.before ?? undefined) one.kill();
     if (this.world.random.chance(0.3)) {
       this.done.moves++;
       person.address = this.#otherAddress(person);
@@ -429,7 +461,11 @@ export class Life {
     for (const program of this.#programs.values()) {
       const { name, client, isOn, error } = program;
       if (client === null || !isOn) this.#violated(`${name} is not on: ${error?.message}`);
-      else if (portOf(rows.get(name)) !== client.port) this.#violated(`${name} is on, and its row is another program's`);
+      for (let { before } = program; before !== null; before = before.before) {
+        if (before.isOn) this.#violated(`${before.process.name} is on, and so is ${program.process.name}`);
+      }
+      if (client !== null && isOn && portOf(rows.get(name)) !== client.port)
+        this.#violated(`${name} is on, and its row is another program's`);
     }
     for (const name of rows.keys()) {
       if (!this.#people.some((person) => person.name === name)) this.#violated(`${name} is on, and nobody is that`);
@@ -451,7 +487,9 @@ export class Life {
   async #checkKnown(rows: ReadonlyMap<string, SharedRow>): Promise<void> {
     const { world } = this;
     for (const { client, process, name } of this.#programs.values()) {
-      const others = Array.from({ length: 4 }, () => world.random.pick(this.#people).name).filter((one) => one !== name);
+      const others = Array.from({ length: 4 }, () => world.random.pick(this.#people).name).filter(
+        (one) => one !== name,
+      );
       for (const other of others) {
         world.after(0, process, () => {
           client?.lookup(other).then(

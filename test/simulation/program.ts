@@ -17,8 +17,9 @@ export interface Person {
   runs: number;
 }
 
-/** Ms in which a text is on the screen, at most, before the program says so. */
+/** Ms in which a text is on the screen, at most, before the program says so; seldom more. */
 const SHOWING_MS = 12;
+const SHOWING_LONG_MS = 1_500;
 /** Of texts that may have been shown: how many people send again, under the same id. */
 const SENT_AGAIN = 0.6;
 
@@ -93,7 +94,7 @@ export class Program implements Speaker {
   async #show(message: TalkMessage): Promise<void> {
     this.#journal.shown(this, message);
     const { inner } = this.#network.world;
-    if (inner.chance(0.5)) await sleep(inner.next() * SHOWING_MS);
+    if (inner.chance(0.5)) await sleep(inner.next() * (inner.chance(0.1) ? SHOWING_LONG_MS : SHOWING_MS));
   }
 
   /** @returns the text */
@@ -114,7 +115,8 @@ export class Program implements Speaker {
         return;
       } catch (error) {
         const isUnconfirmed = error instanceof TalkError && error.code === "unconfirmed";
-        this.#journal.outcome(text, isUnconfirmed ? "unconfirmed" : "failed");
+        const code = error instanceof TalkError ? error.code : String(error);
+        this.#journal.outcome(text, isUnconfirmed ? "unconfirmed" : "failed", code);
         if (!isUnconfirmed || !this.#network.world.inner.chance(SENT_AGAIN)) return;
         await sleep(1_000);
         if (!this.isOn) return;

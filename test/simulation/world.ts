@@ -131,7 +131,6 @@ export class World {
       next.isOver = true;
       this.current = owner;
       this.steps++;
-      if (process.env["LOG"]) console.log(`STEP ${this.steps} ${next.at} ${owner?.name} ${next.order} ${next.run.toString().slice(0, 80).replaceAll("\n", " ")}`);
       try {
         next.run();
       } catch (error) {
