@@ -1,5 +1,6 @@
 // Faults on purpose: what a checker of simulated lives has to find. Each replaces methods of the shipped classes, until it is undone, or
 // stands between a server and its engine.
+import { setTimeout as sleep } from "node:timers/promises";
 import { AddressBook } from "../../lib/client/address-book.ts";
 import { InboundMessages } from "../../lib/client/inbound.ts";
 import { OutboundMessages } from "../../lib/client/outbound.ts";
@@ -38,20 +39,17 @@ export const FAULTS: Readonly<Record<string, () => Planted>> = {
       ),
     ),
   "shown though its sender has given it up": () => planted(replace(Inbox, "begin", () => () => true)),
-  "the second message before the first": () =>
+  "a message may overtake the one before it": () =>
     planted(
-      replace(Inbox, "take", (take) => {
-        const kept = new WeakMap<Inbox, ReturnType<Inbox["take"]>>();
-        return function (this: Inbox) {
-          const [held, next] = [kept.get(this) ?? null, take.call(this)];
-          kept.delete(this);
-          if (next !== null && held === null && next.number % 8 === 1) {
-            kept.set(this, next);
-            return take.call(this);
-          }
-          return next ?? held;
-        };
-      }),
+      replace(
+        PeerTransport,
+        "send",
+        (send) =>
+          async function (this: PeerTransport, ...args) {
+            if (Math.random() < 0.1) await sleep(1);
+            return await send.apply(this, args);
+          },
+      ),
     ),
   "a confirmation counts for the message behind it": () =>
     planted(
@@ -164,6 +162,7 @@ function comparing(engine: Engine, keeps: (transaction: Transaction, key: string
     const inside = (operations: Transaction["then"]): Transaction["then"] =>
       operations.map((one) => ("transaction" in one ? { transaction: all(one.transaction) } : one));
     return {
+      ...transaction,
       when: transaction.when.filter(({ key }) => keeps(transaction, key)),
       then: inside(transaction.then),
       otherwise: inside(transaction.otherwise),

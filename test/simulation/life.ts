@@ -204,7 +204,7 @@ export class Life {
     if (this.#programs.get(person) !== program) return;
     const { before } = program;
     // Nothing has become of taking the name over from it.
-    if (before !== null && before.isOn) {
+    if (before?.isOn) {
       this.#programs.set(person, before);
       return;
     }
@@ -216,7 +216,7 @@ export class Life {
   get programs(): Program[] {
     return [...this.#programs.values()];
   }
-  get servers() {
+  get servers(): Server[] {
     return [...this.#servers.values()];
   }
   #programsOn(): Program[] {
@@ -462,7 +462,7 @@ export class Life {
       const { name, client, isOn, error } = program;
       if (client === null || !isOn) this.#violated(`${name} is not on: ${error?.message}`);
       for (let { before } = program; before !== null; before = before.before) {
-        if (before.isOn) this.#violated(`${before.process.name} is on, and so is ${program.process.name}`);
+        if (before.isRunning) this.#violated(`${before.process.name} is on, and so is ${program.process.name}`);
       }
       if (client !== null && isOn && portOf(rows.get(name)) !== client.port)
         this.#violated(`${name} is on, and its row is another program's`);

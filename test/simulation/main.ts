@@ -19,7 +19,8 @@ const LIFE_MS = 40_000;
 /** Violations of one life that are shown. */
 const SHOWN = 5;
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     minutes: { type: "string" },
     steps: { type: "string" },
@@ -97,6 +98,7 @@ async function liveMany(): Promise<boolean> {
 async function findPlanted(): Promise<boolean> {
   let areFound = true;
   for (const [name, plant] of Object.entries(FAULTS)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { undo, sabotage } = plant();
     let found: string | null = null;
     for (let seed = 1; seed <= UNTIL_FOUND && found === null; seed++) {

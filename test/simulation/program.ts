@@ -51,9 +51,14 @@ export class Program implements Speaker {
     network.world.after(0, this.process, () => void this.#begin(replace));
   }
 
-  /** Registered, and nothing has ended it. */
+  /** It has been on, and has not ended. */
+  get isRunning(): boolean {
+    return this.client !== null && !this.process.isDead;
+  }
+
+  /** Nothing has begun to end it either. */
   get isOn(): boolean {
-    return this.client !== null && this.error === null && this.process.endedAt === Number.POSITIVE_INFINITY;
+    return this.isRunning && this.process.endedAt === Number.POSITIVE_INFINITY;
   }
 
   async #begin(replace: boolean): Promise<void> {
