@@ -88,7 +88,9 @@ export class Journal {
     const before = message.shownBy.at(-1);
     if (before !== undefined) {
       this.sums.again++;
-      if (!this.#mayComeAgain(message, before, by)) this.#violated(`${by.name} shows ${text} once more`);
+      if (!this.#mayComeAgain(message, before, by)) {
+        this.#violated(`${by.process.name} shows ${text} once more, as ${before.process.name} has`);
+      }
     }
     this.#checkOrder(message, by);
     message.shownBy.push(by);

@@ -11,7 +11,7 @@ import { decodeOwner, decodeRow, Keys, type SharedRow } from "../../lib/director
 import { type Commit, MemoryStore } from "../directory/etcd/support/memory-engine.ts";
 import { Journal } from "./journal.ts";
 import { FAIR, Network, type Weather } from "./network.ts";
-import { type Person, Program } from "./program.ts";
+import { type Person, Program, type ProgramOptions } from "./program.ts";
 import { SERVER_PORT, Server, type ServerSabotage } from "./server.ts";
 import { enter } from "./stand-ins.ts";
 import { World } from "./world.ts";
@@ -46,11 +46,24 @@ const EXPECTED: ReadonlySet<string> = new Set(["unreachable", "name-taken", "try
 /** Ms from one time that somebody talks to the next; from one fault to the next. The first two of one person. */
 const TALK_MS = 2_000;
 const PERSON_FAULT_MS = 60_000;
-const WORLD_FAULT_MS = 2_500;
+const WORLD_FAULT_MS = 1_500;
+/** Of those who begin again: how many begin two programs at once, of which one gets the name. */
+const TWO_AT_ONCE = 0.15;
 
 export class Life {
   readonly violations: string[] = [];
-  readonly done = { kills: 0, moves: 0, stops: 0, leaves: 0, takeovers: 0, cuts: 0, storms: 0, engine: 0, servers: 0 };
+  readonly done = {
+    kills: 0,
+    moves: 0,
+    stops: 0,
+    leaves: 0,
+    takeovers: 0,
+    cuts: 0,
+    storms: 0,
+    engine: 0,
+    servers: 0,
+    rivals: 0,
+  };
   readonly world: World;
   readonly network: Network;
   readonly journal: Journal;
@@ -108,7 +121,7 @@ export class Life {
     };
     expiry();
     for (const name of this.#names) this.#startServer(name);
-    await world.run(BEGIN_MS, () => this.servers.every(({ isUp }) => isUp));
+    await world.run(BEGIN_MS, () => [...this.#servers.values()].every(({ isUp }) => isUp));
     this.#beginAll(folder);
     const areOn = () => [...this.#programs.values()].every(({ isOn }) => isOn);
     await world.run(BEGIN_MS, () => areOn() || isOver());
@@ -188,11 +201,12 @@ export class Life {
     this.#servers.set(name, new Server({ ...parts, onRegister }));
   }
 
-  #start(person: Person, replace = false): void {
-    const program = new Program(person, this.network, this.journal, replace);
+  #start(person: Person, options: ProgramOptions = {}): Program {
+    const program = new Program(person, this.network, this.journal, options);
     program.onBegun = (fingerprint) => this.journal.met(person.name, fingerprint);
     program.onEnded = (error) => this.#onEnded(program, error);
     this.#programs.set(person, program);
+    return program;
   }
 
   /** Its person tries again: until a server answers, and no longer has the program before. */
@@ -213,12 +227,6 @@ export class Life {
     });
   }
 
-  get programs(): Program[] {
-    return [...this.#programs.values()];
-  }
-  get servers(): Server[] {
-    return [...this.#servers.values()];
-  }
   #programsOn(): Program[] {
     return [...this.#programs.values()].filter(({ isOn }) => isOn);
   }
@@ -251,8 +259,8 @@ export class Life {
 
   #troubleWorld(): void {
     const what = this.world.random.below(10);
-    if (what < 3) this.#cut();
-    else if (what < 6) this.#storm();
+    if (what < 2) this.#cut();
+    else if (what < 4) this.#storm();
     else if (what < 8) this.#troubleEngine();
     else this.#troubleServer();
   }
@@ -283,7 +291,13 @@ export class Life {
       person.address = this.#otherAddress(person);
     }
     this.#trace(`${person.name} begins at ${person.address}`);
-    this.#start(person);
+    if (this.#isMended || !this.world.random.chance(TWO_AT_ONCE)) {
+      this.#start(person);
+      return;
+    }
+    this.done.rivals++;
+    const rival = this.#start(person, { servers: person.servers.toReversed() });
+    this.#start(person).before = rival;
   }
 
   #otherAddress(person: Person): string {
@@ -305,8 +319,7 @@ export class Life {
     this.done.takeovers++;
     const { person } = program;
     person.address = this.#otherAddress(person);
-    this.#start(person, true);
-    const next = this.#programs.get(person) as Program;
+    const next = this.#start(person, { replace: true });
     next.before = program;
     const begun = next.onBegun;
     next.onBegun = (fingerprint) => {
@@ -486,7 +499,8 @@ export class Life {
   /** Where clients would send to. */
   async #checkKnown(rows: ReadonlyMap<string, SharedRow>): Promise<void> {
     const { world } = this;
-    for (const { client, process, name } of this.#programs.values()) {
+    for (const { client, process, name, gone } of this.#programs.values()) {
+      for (const other of gone) if (rows.has(other)) this.#violated(`${name} has heard that ${other} left, who is on`);
       const others = Array.from({ length: 4 }, () => world.random.pick(this.#people).name).filter(
         (one) => one !== name,
       );

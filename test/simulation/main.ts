@@ -101,7 +101,8 @@ async function findPlanted(): Promise<boolean> {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { undo, sabotage } = plant();
     let found: string | null = null;
-    for (let seed = 1; seed <= UNTIL_FOUND && found === null; seed++) {
+    const first = count(values.seed, 1);
+    for (let seed = first; seed < first + UNTIL_FOUND && found === null; seed++) {
       const [violation] = (await live(seed, SIZES[seed % 2] ?? 1, sabotage)).violations;
       if (violation !== undefined) found = `seed ${seed}: ${violation}`;
     }

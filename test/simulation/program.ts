@@ -14,7 +14,15 @@ export interface Person {
   readonly servers: readonly string[];
   /** Of the machine that the person is at. */
   address: string;
+  /** Number of the last program. */
   runs: number;
+}
+
+export interface ProgramOptions {
+  /** It takes the name over from another program of the person. */
+  readonly replace?: boolean;
+  /** Default: the person's. */
+  readonly servers?: readonly string[];
 }
 
 /** Ms in which a text is on the screen, at most, before the program says so; seldom more. */
@@ -29,6 +37,8 @@ export class Program implements Speaker {
   readonly run: number;
   readonly process: Process;
   client: TalkClient | null = null;
+  /** Those who have left, as far as it has heard. */
+  readonly gone = new Set<string>();
   /** From which it takes the name over. */
   before: Program | null = null;
   /** Why it could not begin, or has ended by itself. */
@@ -41,14 +51,14 @@ export class Program implements Speaker {
   readonly #journal: Journal;
   #number = 0;
 
-  constructor(person: Person, network: Network, journal: Journal, replace: boolean) {
+  constructor(person: Person, network: Network, journal: Journal, options: ProgramOptions) {
     this.person = person;
     this.name = person.name;
     this.run = ++person.runs;
     this.process = new Process(`${person.name}.${this.run}`, person.address);
     this.#network = network;
     this.#journal = journal;
-    network.world.after(0, this.process, () => void this.#begin(replace));
+    network.world.after(0, this.process, () => void this.#begin(options));
   }
 
   /** It has been on, and has not ended. */
@@ -61,11 +71,17 @@ export class Program implements Speaker {
     return this.isRunning && this.process.endedAt === Number.POSITIVE_INFINITY;
   }
 
-  async #begin(replace: boolean): Promise<void> {
-    const { name, stateDir, servers } = this.person;
+  async #begin({ replace = false, servers = this.person.servers }: ProgramOptions): Promise<void> {
+    const { name, stateDir } = this.person;
     try {
       const client = await TalkClient.connect({ name, stateDir, server: servers, insecure: true, replace });
       client.on("message", (message) => this.#show(message));
+      client.on(
+        "peer",
+        ({ name: other, state }) => void (state === "left" ? this.gone.add(other) : this.gone.delete(other)),
+      );
+      // What has happened meanwhile is not told: whoever wants to know asks.
+      client.on("server", ({ state }) => void (state === "back" && this.gone.clear()));
       client.on("error", (error) => this.#fail(error));
       this.client = client;
       this.onBegun(client.fingerprint);
