@@ -96,9 +96,13 @@ export class Journal {
     message.shownBy.push(by);
   }
 
-  /** To a successor of the program that has shown it and ended before its sender knew. */
+  /**
+   * To a successor of the program that has shown it and ended before its sender knew. And at one whose name was taken over, and that has
+   * not heard of it, what had come there before.
+   */
   #mayComeAgain({ deliveredAt }: Message, before: Speaker, by: Speaker): boolean {
-    return before !== by && deliveredAt > before.process.endedAt;
+    if (before === by) return false;
+    return deliveredAt > before.process.endedAt || by.process.endedAt <= this.#now();
   }
 
   #checkOrder({ from, to, number, text, shownBy, isRepeated }: Message, by: Speaker): void {
