@@ -1,6 +1,7 @@
-// `npm run simulate -- [--minutes M | --steps N] [--seed S] [--lives N] [--people N] [--ms MS] [--trace] [--planted]`: lives of many people
-// and several servers (life.ts), one after the other, until the time is over or so many steps are done. Prints the seed of each life in
-// which something was that must not be. Exit status 0: nothing was.
+// `npm run simulate -- [--minutes M | --steps N | --lives N] [--seed S] [--people N] [--ms MS] [--trace]`: lives of many people and several
+// servers (life.ts), one seed after the other, until the time is over or so much is done. Prints the seed of each life in which something
+// was that must not be; with nothing but a seed, that life alone. `--twice` lives each again, and it has to be the same. `--planted [NAME...]`
+// plants the faults of faults.ts, one after the other: each has to be found. Exit status 0: all is as it has to be.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +15,8 @@ const [FAILED, USAGE] = [1, 64];
 const UNTIL_FOUND = 40;
 /** Numbers of people: small worlds meet more, large ones meet other things. */
 const SIZES = [6, 12, 24, 60, 200];
+/** In which faults on purpose are looked for. */
+const PLANTED_SIZE = 12;
 const SERVERS = 3;
 const LIFE_MS = 40_000;
 /** Violations of one life that are shown. */
@@ -43,7 +46,7 @@ function count(text: string | undefined, otherwise: number): number {
 
 const [{ native }, { IpcError }] = await Promise.all([import("../../lib/native.ts"), import("../../lib/ipc/error.ts")]);
 const [{ Life }, { FAULTS }] = await Promise.all([import("./life.ts"), import("./faults.ts")]);
-// A client loads it when it is on: from a world's disk it would come in no time.
+// A client loads it when it is on. Node finds what is loaded at once, and in the same turn.
 await import("../../lib/client/left-messages.ts");
 standIn(native, (errno, call) => new IpcError(errno, call));
 
@@ -60,51 +63,58 @@ async function live(seed: number, people: number, sabotage = {}): Promise<Instan
   return life;
 }
 
+/** What one life was: the same for the same seed. */
+const storyOf = ({ world, network, journal, done, violations }: InstanceType<typeof Life>) => ({
+  ...{ steps: world.steps, seconds: Math.round(world.age / 1000), datagrams: network.datagrams },
+  ...{ ...journal.sums, ...done, violations: violations.length },
+});
+
+/** @returns whether nothing was that must not be */
 async function liveMany(): Promise<boolean> {
-  const first = count(values.seed, 1);
-  const lives =
-    values.lives ??
-    (values.seed !== undefined && values.minutes === undefined && values.steps === undefined ? "1" : undefined);
-  const [most, steps] = [count(lives, Number.POSITIVE_INFINITY), count(values.steps, Number.POSITIVE_INFINITY)];
-  const end =
-    realTime() +
-    (lives === undefined && values.steps === undefined
-      ? count(values.minutes, 1)
-      : count(values.minutes, Number.POSITIVE_INFINITY)) *
-      60_000;
+  const isOne = values.seed !== undefined && !values.minutes && !values.steps;
+  const lives = count(values.lives, isOne ? 1 : Number.POSITIVE_INFINITY);
+  const steps = count(values.steps, Number.POSITIVE_INFINITY);
+  const isBounded = Number.isFinite(lives) || Number.isFinite(steps);
+  const minutes = count(values.minutes, isBounded ? Number.POSITIVE_INFINITY : 1);
   const began = realTime();
-  const sums = new Map<string, number>();
-  const add = (what: string, number: number) => sums.set(what, (sums.get(what) ?? 0) + number);
-  let isWell = true;
-  for (let seed = first; seed < first + most && realTime() < end && (sums.get("steps") ?? 0) < steps; seed++) {
-    const { violations, world, network, journal, done } = await live(seed, peopleOf(seed));
-    add("lives", 1);
-    add("steps", world.steps);
-    add("seconds", Math.round(world.age / 1000));
-    add("datagrams", network.datagrams);
-    for (const [what, number] of Object.entries({ ...journal.sums, ...done })) add(what, number);
-    if (violations.length === 0) continue;
-    isWell = false;
-    console.log(`seed ${seed} (--people ${peopleOf(seed)} --ms ${ms}):`);
-    for (const violation of violations.slice(0, SHOWN)) console.log(`  ${violation}`);
+  const sums: Record<string, number> = { lives: 0, steps: 0 };
+  const isOver = (): boolean =>
+    (sums["lives"] ?? 0) >= lives || (sums["steps"] ?? 0) >= steps || realTime() - began >= minutes * 60_000;
+  for (let seed = count(values.seed, 1); !isOver(); seed++) {
+    const people = peopleOf(seed);
+    const life = await live(seed, people);
+    const story = storyOf(life);
+    for (const [what, number] of Object.entries({ lives: 1, ...story })) sums[what] = (sums[what] ?? 0) + number;
+    if (values.twice && JSON.stringify(storyOf(await live(seed, people))) !== JSON.stringify(story)) {
+      life.violations.push("the same seed has lived another life");
+      sums["violations"] = (sums["violations"] ?? 0) + 1;
+    }
+    if (life.violations.length === 0) continue;
+    console.log(`seed ${seed} (--people ${people} --ms ${ms}):`);
+    for (const violation of life.violations.slice(0, SHOWN)) console.log(`  ${violation}`);
   }
-  const seconds = (realTime() - began) / 1000;
-  console.log([...sums].map(([what, number]) => `${number} ${what}`).join(", "));
-  console.log(`${Math.round((sums.get("steps") ?? 0) / seconds)} steps a second`);
-  return isWell;
+  const told = Object.entries(sums).map(([what, number]) => `${number} ${what}`);
+  console.log(told.join(", "));
+  console.log(`${Math.round((sums["steps"] ?? 0) / ((realTime() - began) / 1000))} steps a second`);
+  return sums["violations"] === 0;
 }
 
 /** @returns whether each of them was found */
 async function findPlanted(): Promise<boolean> {
+  const unknown = positionals.filter((name) => !(name in FAULTS));
+  if (unknown.length > 0) {
+    console.error(`no such fault: ${unknown.join(", ")}; there are: ${Object.keys(FAULTS).join(", ")}`);
+    process.exit(USAGE);
+  }
+  const first = count(values.seed, 1);
   let areFound = true;
-  for (const [name, plant] of Object.entries(FAULTS)) {
-    if (positionals.length > 0 && !positionals.includes(name)) continue;
-    const { undo, sabotage } = plant();
+  for (const name of positionals.length > 0 ? positionals : Object.keys(FAULTS)) {
+    const { undo, sabotage } = (FAULTS[name] as (typeof FAULTS)[string])();
     let found: string | null = null;
-    const first = count(values.seed, 1);
     for (let seed = first; seed < first + UNTIL_FOUND && found === null; seed++) {
-      const [violation] = (await live(seed, SIZES[seed % 2] ?? 1, sabotage)).violations;
-      if (violation !== undefined) found = `seed ${seed}: ${violation}`;
+      const people = count(values.people, PLANTED_SIZE);
+      const [violation] = (await live(seed, people, sabotage)).violations;
+      if (violation !== undefined) found = `seed ${seed} (--people ${people} --ms ${ms}): ${violation}`;
     }
     undo();
     console.log(`${name}: ${found ?? "NOT FOUND"}`);
