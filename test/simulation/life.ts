@@ -47,6 +47,8 @@ const EXPECTED: ReadonlySet<string> = new Set(["unreachable", "name-taken", "try
 const TALK_MS = 2_000;
 const PERSON_FAULT_MS = 60_000;
 const WORLD_FAULT_MS = 1_500;
+/** Of the programs at a server: those that die with it. */
+const GOES_WITH_SERVER = 0.2;
 /** Of those who begin again: how many begin two programs at once, of which one gets the name. */
 const TWO_AT_ONCE = 0.15;
 
@@ -390,6 +392,9 @@ export class Life {
     }
     this.#trace(`${name}: kill`);
     server.kill();
+    // Some of those who were on there go with it: nobody but the other servers can take them out.
+    const there = this.#programsOn().filter(({ client }) => client?.server === `${addressOf(name)}:${SERVER_PORT}`);
+    for (const program of there) if (random.chance(GOES_WITH_SERVER)) this.#end(program, "kill");
     this.world.after(random.below(20_000), null, () => this.#startServer(name));
   }
 
