@@ -1,7 +1,10 @@
 // What this user remembers of the server that a connection leads to: its certificate, and its directory with the server's key. Refuses what has
 // changed, and tells what is new, once, as ssh does.
+
+import { TalkError } from "../base/errors.ts";
 import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { fingerprint } from "../crypto/fingerprint.ts";
+import { isKeptId } from "../directory/directory-id.ts";
 import { KnownDirectories, type MetServer, type PinScope } from "../store/known-directories.ts";
 import { KnownServers } from "../store/known-peers.ts";
 
@@ -38,6 +41,38 @@ export class KnownServer {
       tell(`first contact with ${this.#server}: its key is ${fingerprint(Buffer.from(met.serverKey, "base64"))}`);
     }
     return scope;
+  }
+
+  /**
+   * Remembers what another server of the directory says of this one, like a first contact.
+   * @throws TalkError refused: something else is known of it
+   */
+  trust({ certificate, key }: { readonly certificate: string | null; readonly key: string }, directory: string): void {
+    if (!isKeptId(directory)) return; // of a host's default server, which shares it with none
+    this.#directories.meet({ address: this.#address, directory, serverKey: key, isDirect: true }, this.#together);
+    if (certificate !== null && !isLoopback(this.#address.host)) this.#certificates.remember(this.#server, certificate);
+  }
+
+  /** @param told null: it was said to show none. @throws TalkError refused */
+  checkTold(certificate: Buffer, told: string | null): void {
+    if (fingerprint(certificate) !== told) throw this.#notTold();
+    this.checkCertificate(certificate);
+  }
+
+  /** @returns as identify(). @throws TalkError refused */
+  identifyTold(met: MetServer, key: string, directory: string): PinScope {
+    if (!met.isDirect || met.serverKey !== key || met.directory !== directory) throw this.#notTold();
+    return this.identify(met);
+  }
+
+  #notTold(): TalkError {
+    return new TalkError(
+      "refused",
+      `what answers at ${this.#server} is not the server of the directory that was told of`,
+      {
+        ...{ remedy: "forget-certificate", subject: this.#server },
+      },
+    );
   }
 
   /** As identify(), for a client that only reads: remembers nothing. @throws TalkError refused */

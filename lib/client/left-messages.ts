@@ -35,7 +35,7 @@ export interface LeftParts {
   /** Keys of this user that were replaced lately. */
   readonly oldIdentities: () => readonly Identity[];
   readonly peers: Pick<KnownPeers, "keyFor" | "check" | "remember">;
-  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "serverKey">;
+  readonly session: Pick<ServerSession, "request" | "ownerOf" | "scope" | "isServerKey">;
   readonly book: Pick<AddressBook, "verifySender" | "followKey">;
   readonly inbound: Pick<InboundMessages, "receive">;
   readonly seen: Pick<SeenIds, "addSynced">;
@@ -183,9 +183,9 @@ export class LeftMessages {
   async #receiveReceipt(key: Buffer, { from, id, state }: Receipt, leftAt: number): Promise<void> {
     const name = foldIfValid(from);
     if (name === null) return;
-    // The server may say that the recipient has not seen it; only the recipient says what became of it.
+    // A server of the directory may say that the recipient has not seen it; only the recipient says what became of it.
     if (state === "expired" || state === "lost-key") {
-      if (key.toString("base64") !== this.#parts.session.serverKey) return;
+      if (!(await this.#parts.session.isServerKey(key.toString("base64")))) return;
     } else {
       try {
         await this.#parts.book.verifySender(name, key);

@@ -3,12 +3,15 @@
 //  1. One that does not answer in time, or answers as something else, is passed over.
 //  2. One with another certificate or key than before is passed over too, with a warning: another program may pretend to be it.
 //  3. What a server refuses by a rule (a ban) counts. No other server is asked whether it sees that differently.
-//  4. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
+//  4. Behind them come those that a server has told of: the other servers of its directory. The word of one that this client knows, over a
+//     connection that nobody reads or changes, is remembered like a first contact; it never replaces what was remembered before.
+//  5. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
 import { type Remedy, TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
-import { formatServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { MetServer, PinScope } from "../store/known-directories.ts";
-import { ReplyError } from "../wire/resp-reply.ts";
+import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 
 /** Milliseconds that a server has to take the connection and to greet, while others may answer instead. */
@@ -32,6 +35,66 @@ export function listedServers(stateDir: string, servers: readonly ServerAddress[
       checkCertificate: (certificate) => known.checkCertificate(certificate),
       identify: (met) => known.identify(met),
     };
+  });
+}
+
+/** What a server says of another one of its directory. */
+export interface ToldServer {
+  readonly address: ServerAddress;
+  /** "SHA256:…"; null: it is a plain server. */
+  readonly certificate: string | null;
+  /** Its own public key, base64. */
+  readonly key: string;
+}
+
+/** Who says it: a server that this client has met. */
+export type Teller = Pick<MetServer, "address" | "directory">;
+
+/** Servers that are told of, at most. */
+const MAX_TOLD = 8;
+const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
+
+/** The reply to SERVERS; what cannot be understood is left out. */
+export function toldServersIn(reply: RespValue): ToldServer[] {
+  const rows = Array.isArray(reply) ? reply.slice(0, MAX_TOLD) : [];
+  return rows.flatMap((row) => (Array.isArray(row) ? (toldServer(row) ?? []) : []));
+}
+
+function toldServer([text, certificate, key]: readonly RespValue[]): ToldServer | null {
+  if (typeof text !== "string" || typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) return null;
+  if (certificate !== null && (typeof certificate !== "string" || !FINGERPRINT.test(certificate))) return null;
+  try {
+    return { address: parseServerAddress(text, "server"), certificate, key };
+  } catch {
+    return null;
+  }
+}
+
+/** Warnings about servers that were told of and cannot be used: each once. */
+const MAX_UNUSABLE = 64;
+const unusable = new Set<string>();
+
+/** Remembers what a server says of others of its directory. @returns those that may be used: what is known of them says nothing else */
+export function acceptedServers(stateDir: string, told: readonly ToldServer[], teller: Teller): ListedServer[] {
+  return told.flatMap((server) => {
+    const known = new KnownServer(stateDir, server.address, [teller.address, server.address]);
+    try {
+      known.trust(server, teller.directory);
+    } catch (error) {
+      if (!isOtherServer(error)) throw error;
+      if (!unusable.has(error.message) && unusable.size < MAX_UNUSABLE) {
+        unusable.add(error.message);
+        process.emitWarning(`${error.message}. That server is not used`, { code: "PTALK_SERVER_PASSED_OVER" });
+      }
+      return [];
+    }
+    return [
+      {
+        address: server.address,
+        checkCertificate: (certificate) => known.checkTold(certificate, server.certificate),
+        identify: (met) => known.identifyTold(met, server.key, teller.directory),
+      },
+    ];
   });
 }
 

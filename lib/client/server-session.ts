@@ -6,7 +6,8 @@
 //  3. What the server pushes becomes "seen", "peer" and "server" events.
 //  4. When addresses of this host change, the row changes with them: on the same connection, if that lives on.
 //  5. A lost connection is replaced, with backoff and jitter, and the name is taken up again by the claim id that it had: at the same
-//     server, or at the next of the list that answers. There the client stays, though an earlier one of the list be back.
+//     server, or at the next of the list that answers. There the client stays, though an earlier one of the list be back. Behind the
+//     list are the other servers of the directory, as far as a server has told of them.
 //  6. A name that another program has taken over, or a refusal that no retry mends, ends the session: "gone".
 import { EventEmitter } from "node:events";
 import { userInfo } from "node:os";
@@ -21,10 +22,11 @@ import {
   withoutZone,
 } from "../base/endpoint.ts";
 import { TalkError } from "../base/errors.ts";
-import { isLoopback } from "../base/server-address.ts";
+import { formatServerAddress, isLoopback, type ServerAddress } from "../base/server-address.ts";
 import { SERVICE_SOCKET } from "../base/service.ts";
 import type { Identity } from "../crypto/identity.ts";
 import { claimIdOf, mungePayload } from "../crypto/signed-statements.ts";
+import { isKeptId } from "../directory/directory-id.ts";
 import type { DirectoryEntry, NameOwner, PresenceState } from "../directory/entry.ts";
 import { findLiveServer } from "../directory/live-server.ts";
 import { ownAddresses, watchOwnAddresses } from "../net/own-addresses.ts";
@@ -52,7 +54,16 @@ import {
 import { returnDelayMs } from "./return-delay.ts";
 import type { RoomPush } from "./rooms.ts";
 import { type GreetedConnection, ServerConnection, type ServerGreeting } from "./server-connection.ts";
-import { inTime, isOfOneServer, isOtherServer, type ListedServer, withFirst } from "./server-list.ts";
+import {
+  inTime,
+  isOfOneServer,
+  isOtherServer,
+  type ListedServer,
+  type Teller,
+  type ToldServer,
+  toldServersIn,
+  withFirst,
+} from "./server-list.ts";
 import type { PeerEvent, ServerEvent, ServerStats, Standing } from "./types.ts";
 import type { AdminHolder } from "./wall.ts";
 
@@ -76,6 +87,10 @@ const MAX_CLAIM_IDS = 8;
 const MAX_DEALT_WITH = 512;
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s), and how many are on. */
 const PING_EVERY_MS = 10_000;
+/** Questions after which the server is asked which others there are: they come and go seldom. */
+const PINGS_BETWEEN_SERVERS = 6;
+/** Keys of other servers that are remembered while the program runs. */
+const MAX_TOLD_KEYS = 64;
 /** Milliseconds that leaving waits for the server to know it; the end of the connection tells it anyway. */
 const LEAVE_LIMIT_MS = 1_000;
 
@@ -83,6 +98,8 @@ export interface ServerSessionOptions {
   readonly name: string;
   /** In the order in which they are tried; one at least. */
   readonly servers: readonly ListedServer[];
+  /** Makes servers of what one says of others; without it none of them is used. */
+  readonly accept?: ((told: readonly ToldServer[], teller: Teller) => ListedServer[]) | undefined;
   readonly identity: Identity;
   readonly insecure: boolean;
   /** See DialOptions. */
@@ -128,8 +145,15 @@ interface SessionEvents {
 export class ServerSession extends EventEmitter<SessionEvents> {
   readonly #options: ServerSessionOptions;
   #connection: ServerConnection;
+  /** Those that were named, then those that a server has told of. */
+  #servers: readonly ListedServer[];
   /** Of the server that the connection is with, in the list. */
   #at: number;
+  /** Of all servers that were told of: what they sign counts as the directory's word. */
+  readonly #toldKeys = new Set<string>();
+  /** What the server says of the others, once it has. */
+  #telling: Promise<void> = Promise.resolve();
+  #pings = 0;
   /** That server has said that it ends. */
   #isEnding = false;
   #greeting: ServerGreeting;
@@ -177,6 +201,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   private constructor(options: ServerSessionOptions, { connection, greeting, at, scope }: Reached) {
     super();
     this.#options = options;
+    this.#servers = options.servers;
     this.#connection = connection;
     this.#at = at;
     this.#greeting = greeting;
@@ -186,7 +211,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** Connects and greets; register() or claim() makes it count. @throws TalkError unreachable, refused, protocol; AbortError */
   static async open(options: ServerSessionOptions): Promise<ServerSession> {
-    return new ServerSession(options, await withFirst(options.servers, (at) => reach(options, at)));
+    const { servers } = options;
+    return new ServerSession(options, await withFirst(servers, (at) => reach(options, servers, at)));
   }
 
   /** "HOST:PORT" of the server that this client is at, or was last. */
@@ -281,7 +307,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     const { path } = this.#connection;
     if (path === null || path === SERVICE_SOCKET) return path !== null;
     // Root of a container that shares the network listens under uid 0 too; its objects are not in this host's /dev/shm.
-    return this.#greeting.serverUid === 0 && findLiveServer(serverAt(this.#options, this.#at).address)?.uid === 0;
+    return this.#greeting.serverUid === 0 && findLiveServer(serverAt(this.#servers, this.#at).address)?.uid === 0;
   }
 
   /** The holder of a name, if that is an administrator of the server; null also where the server does not say. Never rejects. */
@@ -544,7 +570,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       } catch (error) {
         // A worker process of the server has died under the request: the server goes on with another one.
         const isBrokenOff = this.#connection.closed && isUnknown(error);
-        const { servers } = this.#options;
+        const servers = this.#servers;
         const mayElsewhere = servers.length > 1 && isOfOneServer(error);
         if (!(isBrokenOff || mayElsewhere) || attempt === Math.max(MAX_FIRST_ENTRIES, servers.length)) throw error;
         this.#connection.close();
@@ -554,8 +580,8 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       const order = this.#order(this.#at);
       this.#adopt(
         await withFirst(
-          order.map((at) => serverAt(this.#options, at)),
-          (index) => reach(this.#options, order[index] as number),
+          order.map((at) => serverAt(this.#servers, at)),
+          (index) => reach(this.#options, this.#servers, order[index] as number),
         ),
       );
     }
@@ -680,13 +706,51 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     this.#isEnding = false;
     if (connection.closed) this.#onLost();
     clearInterval(this.#ping);
-    this.#ping = setInterval(() => this.#askCount(), PING_EVERY_MS).unref();
+    this.#ping = setInterval(() => this.#onPing(), PING_EVERY_MS).unref();
     this.#askCount();
+    this.#telling = this.#askServers();
   }
 
   /** Any answer says that the server is there. This one says among how many this client comes back, too. */
   #askCount(): void {
     this.count().catch(() => {});
+  }
+
+  #onPing(): void {
+    this.#askCount();
+    if (++this.#pings % PINGS_BETWEEN_SERVERS === 0) this.#telling = this.#askServers();
+  }
+
+  /**
+   * Learns of the other servers of the directory. Only what comes over a connection counts that nobody in between can change. Never rejects:
+   * the servers that are known go on to do.
+   */
+  async #askServers(): Promise<void> {
+    const { accept, servers: named } = this.#options;
+    const [connection, at] = [this.#connection, serverAt(this.#servers, this.#at)];
+    const { address } = at;
+    const isSafe = this.#greeting.isDirect && (connection.transport !== "tcp" || isLoopback(address.host));
+    if (accept === undefined || !isSafe || !isKeptId(this.#greeting.directory)) return;
+    try {
+      const { directory } = this.#greeting;
+      const told = toldServersIn(await connection.command("SERVERS"));
+      if (connection !== this.#connection) return;
+      for (const { key } of told) if (this.#toldKeys.size < MAX_TOLD_KEYS) this.#toldKeys.add(key);
+      const isNew = (server: ListedServer): boolean =>
+        ![...named, at].some((known) => isSameServer(known.address, server.address));
+      const others = accept(told, { address, directory }).filter(isNew);
+      this.#servers = named.includes(at) ? [...named, ...others] : [...named, at, ...others];
+      this.#at = this.#servers.indexOf(at);
+    } catch (error) {
+      debug("the other servers of the directory: %s", error instanceof Error ? error.message : error);
+    }
+  }
+
+  /** Whether it is the key of a server of this directory: that of the present one, or of one that was told of. */
+  async isServerKey(key: string): Promise<boolean> {
+    if (key === this.serverKey) return true;
+    await this.#telling;
+    return this.#toldKeys.has(key);
   }
 
   #onPush(values: RespValue[]): void {
@@ -757,19 +821,19 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   /** The next one of the list, after its last the first. */
   get #next(): number {
-    return (this.#at + 1) % this.#options.servers.length;
+    return (this.#at + 1) % this.#servers.length;
   }
 
   /** All servers of the list, from that one on. */
   #order(from: number): number[] {
-    const { length } = this.#options.servers;
+    const { length } = this.#servers;
     return Array.from({ length }, (_, i) => (from + i) % length);
   }
 
   async #reconnect(): Promise<void> {
     // The one that was left, first: the row is there, and often it was a worker process of it that died. One that is silent, or ends, is the last.
     let from = this.#connection.isExpired || this.#isEnding ? this.#next : this.#at;
-    const isLocal = this.#options.servers.every(({ address }) => isLoopback(address.host));
+    const isLocal = this.#servers.every(({ address }) => isLoopback(address.host));
     for (let attempt = 0; !(await this.#returnTo(this.#order(from), attempt, isLocal)); attempt++) {
       from = this.#at;
       await this.#options.revive?.(this.#stop.signal);
@@ -790,7 +854,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     for (const at of order) {
       let isGreeted = false;
       try {
-        const reached = await reach({ ...this.#options, signal: this.#stop.signal }, at);
+        const reached = await reach({ ...this.#options, signal: this.#stop.signal }, this.#servers, at);
         isGreeted = true;
         this.#adopt(reached);
         this.#listen();
@@ -846,16 +910,16 @@ interface Reached extends GreetedConnection {
   readonly scope: PinScope;
 }
 
-function serverAt({ servers }: ServerSessionOptions, at: number): ListedServer {
+function serverAt(servers: readonly ListedServer[], at: number): ListedServer {
   return servers[at] as ListedServer;
 }
 
 /** @throws TalkError unreachable, refused, protocol; the signal's reason */
-async function reach(options: ServerSessionOptions, at: number): Promise<Reached> {
-  const server = serverAt(options, at);
+async function reach(options: ServerSessionOptions, servers: readonly ListedServer[], at: number): Promise<Reached> {
+  const server = serverAt(servers, at);
   const { address, checkCertificate, identify } = server;
   const { insecure, ca } = options;
-  const { connection, greeting } = await inTime(options.servers, server, options.signal, (signal) =>
+  const { connection, greeting } = await inTime(servers, server, options.signal, (signal) =>
     ServerConnection.greeted({ address, checkCertificate, insecure, ca, signal }),
   );
   const { directory, isDirect, statement } = greeting;
@@ -867,6 +931,8 @@ async function reach(options: ServerSessionOptions, at: number): Promise<Reached
     throw error;
   }
 }
+
+const isSameServer = (a: ServerAddress, b: ServerAddress): boolean => formatServerAddress(a) === formatServerAddress(b);
 
 /** Address and port, alternately. */
 function endpointsIn(words: readonly RespValue[]): Endpoint[] {

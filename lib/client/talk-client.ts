@@ -54,7 +54,7 @@ import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
-import { listedServers } from "./server-list.ts";
+import { acceptedServers, listedServers } from "./server-list.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -247,6 +247,7 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const session = await ServerSession.open({
       name: options.name,
       servers: listedServers(stateDir, servers),
+      accept: (told, teller) => acceptedServers(stateDir, told, teller),
       identity,
       insecure: options.insecure ?? false,
       ca: options.ca,

@@ -15,6 +15,7 @@ import { claim, follows, key, owner } from "./commands/names.ts";
 import { register, unregister } from "./commands/register.ts";
 import { relay } from "./commands/relay.ts";
 import { join, members, part } from "./commands/rooms.ts";
+import { servers } from "./commands/servers.ts";
 import { status } from "./commands/status.ts";
 import type { Connection } from "./connection.ts";
 import type { Handler } from "./handler.ts";
@@ -48,6 +49,7 @@ const HANDLERS: Readonly<Record<CommandName, Handler>> = {
   ECHO: echo,
   QUIT: quit,
   INFO: info,
+  SERVERS: servers,
   ADMIN: admin,
   COMMAND: command,
   CLIENT: client,

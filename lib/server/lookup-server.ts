@@ -2,9 +2,11 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { hostname } from "node:os";
+import { foldName } from "../base/names.ts";
 import { formatServerAddress, isLoopback } from "../base/server-address.ts";
 import { userName } from "../base/users.ts";
 import type { DirectoryHost, HostAnswer, HostMaker } from "../directory/directory.ts";
+import { hostDirectoryId } from "../directory/directory-id.ts";
 import { adminSocketPath, socketPath } from "../directory/live-server.ts";
 import { type NameRight, NO_RIGHT } from "../directory/name-right.ts";
 import { hostMaker } from "../directory/open.ts";
@@ -26,9 +28,10 @@ import type { MetricsEndpoint } from "./metrics-endpoint.ts";
 import { type NameQuestion, rightTo } from "./name-rights.ts";
 import { placeOfToken } from "./observation-token.ts";
 import { readOptions, type ServerOptions, type ServerSettings } from "./options.ts";
-import type { ForPeer } from "./peers/peer-frames.ts";
+import { MailHandover } from "./peers/mail-handover.ts";
+import type { PeerMessage } from "./peers/peer-frames.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
-import type { PeerFacts } from "./peers/peer-servers.ts";
+import { type ClientFacts, type PeerFacts, peerServer, toldServers } from "./peers/peer-servers.ts";
 import { NO_DESCRIPTOR } from "./rejection.ts";
 import { acquireResources, type Resources } from "./resources.ts";
 import type { StateDir } from "./server-state.ts";
@@ -42,6 +45,8 @@ import { WorkerPool } from "./worker-pool.ts";
 
 /** Bytes: a server's name may have 64, with ":" and the port. */
 const MAX_HOST_NAME = 58;
+/** Links that a client may have checked at once; more servers share no directory. */
+const MAX_CHECKED_LINKS = 64;
 /** Ms for which names are held for the clients of a server that has died: longer than they take to come back. */
 const HELD_MS = 10_000;
 const VERSION: string = (createRequire(import.meta.url)("../../package.json") as { version: string }).version;
@@ -78,6 +83,7 @@ export class LookupServer implements AsyncDisposable {
   readonly #mailbox: MailboxOffice;
   readonly #metrics: MetricsEndpoint | null;
   readonly #peers: PeerLinks | null;
+  readonly #handover: MailHandover | null;
   readonly #loopDelay = new LoopDelay();
   readonly #administration: Administration;
   readonly #accounts: Accounts;
@@ -123,7 +129,7 @@ export class LookupServer implements AsyncDisposable {
     this.#serverName = settings.directory === "etcd" ? serverNameOf(this.port) : "";
     this.#directory = makeHost({
       server: this.#serverName,
-      facts: peerFacts(parts),
+      facts: { ...peerFacts(parts), ...clientFacts(parts) },
       port: this.port,
       listener: acceptor.inode,
       directoryId: state.directoryId,
@@ -133,7 +139,10 @@ export class LookupServer implements AsyncDisposable {
       names: state.names,
       nameLimit: settings.limits.names,
       log: settings.log,
-      onEvents: (events) => this.#bus.announce(events),
+      onEvents: (events) => {
+        this.#bus.announce(events);
+        for (const { kind, name } of events) if (kind !== "off") this.#handover?.look(foldName(name));
+      },
       onSettled: () => this.#empty?.recheck(),
       onReplaced: (place, claimId) => this.#bus.replaced({ ...place, claimId }),
       onAway: (isAway) => {
@@ -158,6 +167,7 @@ export class LookupServer implements AsyncDisposable {
       directory: (request) => this.#directory.answer?.(request) ?? Promise.resolve(NOT_HOSTED),
       workerError: (reason) => settings.log.error(reason),
       infoText: (loads) => infoText(this.#facts(), loads),
+      servers: (withLinks) => this.#servers(withLinks),
       rightTo: (id, question) => this.#rightTo(id, question),
       clientGone: (id, account) => this.#accounts.giveBackClient(id, account),
       loginOf: (uid) => this.#loginOf(uid),
@@ -168,6 +178,18 @@ export class LookupServer implements AsyncDisposable {
     const stated = () => this.#directory.others?.() ?? new Map();
     this.#peers =
       peers === null ? null : new PeerLinks(peers, stated, (message) => this.#fromPeer(message), settings.log);
+    this.#handover =
+      this.#peers === null
+        ? null
+        : new MailHandover({
+            server: this.#serverName,
+            office: mailbox,
+            links: this.#peers,
+            serverOf: (name) => this.#directory.serverOf?.(name) ?? null,
+            tell: (to, waiting) => this.#bus.tellOfMail(to, waiting),
+            log: settings.log,
+          });
+    mailbox.onWaiting = (to) => this.#handover?.look(to);
     this.#administration = new Administration({
       admins: settings.admins,
       owner: settings.ephemeral ? null : (process.geteuid?.() ?? null),
@@ -179,7 +201,10 @@ export class LookupServer implements AsyncDisposable {
       folder: state.path,
       log: settings.log,
     });
-    mailbox.onReceipt = (to, waiting) => this.#bus.tellOfMail(to, waiting);
+    mailbox.onReceipt = (to, waiting) => {
+      this.#bus.tellOfMail(to, waiting);
+      this.#handover?.look(to);
+    };
     this.#pool = new WorkerPool(
       this.#bus,
       {
@@ -328,6 +353,7 @@ export class LookupServer implements AsyncDisposable {
     this.#acceptor.close();
     this.#sockets.close();
     this.#metrics?.close();
+    this.#handover?.[Symbol.dispose]();
     this.#peers?.close();
     this.#loopDelay.stop();
     await this.#pool.stop(reason);
@@ -348,10 +374,28 @@ export class LookupServer implements AsyncDisposable {
   }
 
   /** For a client that is on here, or for a connection that has only claimed its name. */
-  #fromPeer(message: ForPeer): void {
+  #fromPeer(message: PeerMessage): void {
+    if (message.type === "hand" || message.type === "took") {
+      this.#handover?.receive(message);
+      return;
+    }
     const { elsewhere, claimId, ...there } = message.to;
     const place = elsewhere === undefined ? there : this.#directory.placeOf?.(elsewhere.name, claimId);
     if (place !== null && place !== undefined) this.#bus.deliver(message, place);
+  }
+
+  /** For the clients: the other servers of the directory; or how this one's links to them are. */
+  async #servers(withLinks: boolean): Promise<readonly (readonly (string | null)[])[]> {
+    const stated = this.#directory.others?.() ?? new Map<string, Readonly<Record<string, unknown>>>();
+    if (!withLinks) return toldServers(stated, hostDirectoryId());
+    const names = [...stated.keys()].sort().slice(0, MAX_CHECKED_LINKS);
+    const states = names.map(async (server) => {
+      if (this.#peers === null) return "this server has no --peer-listen";
+      if (peerServer(stated.get(server)) === null) return "it has no --peer-listen";
+      return this.#peers.check(server);
+    });
+    const reasons = await Promise.all(states);
+    return names.map((server, i) => [server, reasons[i] ?? null]);
   }
 
   async #loginOf(uid: number): Promise<string | null> {
@@ -422,7 +466,7 @@ export class LookupServer implements AsyncDisposable {
       refusals: this.#acceptor.refusals,
       signals: signalCounts(),
       admin: { ...this.#administration.stats, draining: this.#drainTimer === null ? 0 : 1 },
-      directory: { ...this.#directory.stats(), ...this.#peers?.stats },
+      directory: { ...this.#directory.stats(), ...this.#peers?.stats, ...this.#handover?.stats },
     };
   }
 }
@@ -438,13 +482,24 @@ const NOT_HOSTED: HostAnswer = {
   },
 };
 
-/** Among the servers of one directory. A name need not be unique: each life of a server has a random word besides. */
 /** What the other servers of the directory may know: how they reach this one, and by what they know it. */
 function peerFacts({ peers, settings: { peerListen } }: Resources): Partial<PeerFacts> {
   if (peers === null || peerListen === null) return {};
   return { peer: peers.addressAs(peerListen.host), certificate: peers.tls.fingerprint };
 }
 
+/** What they tell their clients; nothing where no host name or address is known under which those reach this server. */
+function clientFacts({ acceptor, tls, state, settings }: Resources): Partial<ClientFacts> {
+  const { listenFd, listen, peerListen } = settings;
+  const { host, port } = acceptor.address;
+  const isAny = host === "0.0.0.0" || host === "::";
+  const named = isAny ? peerListen?.host : listenFd === null ? listen.host : host;
+  if (named === undefined) return {};
+  const client = formatServerAddress({ host: named, port });
+  return { client, tls: tls?.fingerprint ?? null, key: state.serverKey, host: hostDirectoryId() };
+}
+
+/** Among the servers of one directory. A name need not be unique: each life of a server has a random word besides. */
 function serverNameOf(port: number): string {
   const host = hostname().replace(/[^A-Za-z0-9._-]/g, "_");
   return `${host.slice(0, MAX_HOST_NAME)}:${port}`;

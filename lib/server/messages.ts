@@ -207,6 +207,7 @@ export type ToPrimary =
   | KnockMessage
   | { type: "replaced"; to: Callee }
   | { type: "ask-info"; id: number }
+  | { type: "ask-servers"; id: number; withLinks: boolean }
   | { type: "mailbox"; id: number; request: MailboxRequest }
   | RelayedDatagram
   /** Of a client that has messages. */
@@ -243,6 +244,7 @@ export type ToWorker =
   | KnockMessage
   | { type: "replaced"; to: Callee }
   | { type: "info"; id: number; text: string }
+  | { type: "servers"; id: number; rows: readonly (readonly (string | null)[])[] }
   | { type: "mailbox"; id: number; answer: MailboxAnswer }
   | { type: "mail"; to: Callee; count: number }
   | RelayedDatagram

@@ -91,27 +91,45 @@ function metricsOf(facts: MetricsFacts, loads: readonly WorkerLoad[]): Metric[] 
       ["Counter", "lock_recoveries_total", "Times the lock was rebuilt after a death.", [[count("lock_recoveries")]]],
     );
   }
+  const shared = (kind: Kind, field: string, help: string): Metric => [
+    kind,
+    kind === "Counter" ? `${field}_total` : field,
+    help,
+    [[directory[field] ?? 0]],
+  ];
   if (directory.engine_reachable !== undefined) {
-    const engine = (kind: "Gauge" | "Counter", field: string, help: string): Metric => [
-      kind,
-      kind === "Counter" ? `${field}_total` : field,
-      help,
-      [[directory[field] ?? 0]],
-    ];
     metrics.push(
-      engine("Gauge", "engine_reachable", "1 while the shared directory's engine answers."),
-      engine("Gauge", "engine_claiming", "1 while this server holds its lease there."),
-      engine("Gauge", "engine_servers", "Servers that share the directory and are alive."),
-      engine("Gauge", "engine_rows", "Clients of all servers."),
-      engine("Gauge", "engine_names", "Names that belong to a key."),
-      engine("Gauge", "engine_revision", "The engine's revision that this server has followed to."),
-      engine("Counter", "engine_incarnations", "Leases that this server has had."),
-      engine("Counter", "engine_writes", "Writes sent to the engine."),
-      engine("Counter", "engine_batches", "Transactions that they were sent in."),
-      engine("Counter", "engine_unknown_writes", "Writes whose outcome had to be found out."),
-      engine("Counter", "engine_lists", "Lists of the whole directory."),
-      engine("Counter", "engine_watches", "Watches begun."),
-      engine("Counter", "engine_repaired", "Changes that a watch had lost and a list has shown."),
+      shared("Gauge", "engine_reachable", "1 while the shared directory's engine answers."),
+      shared("Gauge", "engine_claiming", "1 while this server holds its lease there."),
+      shared("Gauge", "engine_servers", "Servers that share the directory and are alive."),
+      shared("Gauge", "engine_rows", "Clients of all servers."),
+      shared("Gauge", "engine_names", "Names that belong to a key."),
+      shared("Gauge", "engine_revision", "The engine's revision that this server has followed to."),
+      shared("Counter", "engine_incarnations", "Leases that this server has had."),
+      shared("Counter", "engine_writes", "Writes sent to the engine."),
+      shared("Counter", "engine_batches", "Transactions that they were sent in."),
+      shared("Counter", "engine_unknown_writes", "Writes whose outcome had to be found out."),
+      shared("Counter", "engine_lists", "Lists of the whole directory."),
+      shared("Counter", "engine_watches", "Watches begun."),
+      shared("Counter", "engine_repaired", "Changes that a watch had lost and a list has shown."),
+    );
+  }
+  if (directory.peer_links !== undefined) {
+    metrics.push(
+      shared("Gauge", "peer_links", "Links to other servers of the directory that this one has opened."),
+      shared("Gauge", "peer_connections", "Links that other servers have opened to this one."),
+      shared("Counter", "peer_sent", "Frames sent to other servers."),
+      shared("Counter", "peer_received", "Frames of other servers."),
+      shared("Counter", "peer_lost", "Frames that a link dropped: no server there, too much, too fast."),
+      shared("Counter", "peer_refused", "Connections to the port for servers that were none of a server."),
+      shared("Counter", "peer_mail_handed", "Kept messages handed over to the servers of their recipients."),
+      shared("Counter", "peer_mail_taken", "Kept messages of other servers for clients here."),
+      shared(
+        "Counter",
+        "peer_mail_refused",
+        "Times that another server had no room for a kept message, or keeps none.",
+      ),
+      shared("Gauge", "peer_mail_waiting", "Messages kept here for clients that are on at another server."),
     );
   }
   if (mailbox !== null) {

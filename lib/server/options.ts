@@ -88,7 +88,7 @@ export interface ServerOptions {
    * `insecure`. Default: none.
    */
   readonly metrics?: string;
-  /** HOST:PORT on which the other servers of a shared directory reach this one, for CALL and the relay. HOST is as they know it. */
+  /** HOST:PORT on which the other servers of a shared directory reach this one, for CALL, the relay and kept messages. HOST is as they know it. */
   readonly peerListen?: string;
   readonly limits?: Partial<Limits>;
   readonly log?: Log;

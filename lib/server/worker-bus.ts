@@ -73,6 +73,8 @@ export interface BusOwner {
   directory(request: HostRequest): Promise<HostAnswer>;
   workerError(reason: string): void;
   infoText(loads: readonly WorkerLoad[]): string;
+  /** The other servers of the directory, see commands/servers.ts. Does not reject. */
+  servers(withLinks: boolean): Promise<readonly (readonly (string | null)[])[]>;
   /** @param id of the worker */
   rightTo(id: number, question: NameQuestion): Promise<{ readonly right: NameRight; readonly isOver: boolean }>;
   clientGone(id: number, account: string): void;
@@ -236,6 +238,11 @@ export class WorkerBus {
       case "ask-info":
         void this.stats().then((loads) => {
           member.worker.send({ type: "info", id: message.id, text: this.#owner.infoText(loads) });
+        });
+        break;
+      case "ask-servers":
+        void this.#owner.servers(message.withLinks).then((rows) => {
+          member.worker.send({ type: "servers", id: message.id, rows });
         });
         break;
       case "ask-right":

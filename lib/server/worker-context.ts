@@ -202,6 +202,11 @@ export class WorkerContext implements WorkerContextParts {
     return this.#ask((id) => ({ type: "ask-info", id }));
   }
 
+  /** The other servers of the directory, as the primary knows them. */
+  askServers(withLinks: boolean): Promise<readonly (readonly (string | null)[])[]> {
+    return this.#ask((id) => ({ type: "ask-servers", id, withLinks }));
+  }
+
   /** The primary's mailbox. */
   askMailbox(request: MailboxRequest): Promise<MailboxAnswer> {
     return this.#ask((id) => ({ type: "mailbox", id, request }));

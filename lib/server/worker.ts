@@ -137,6 +137,9 @@ export class Worker {
       case "info":
         context.answer(message.id, message.text);
         break;
+      case "servers":
+        context.answer(message.id, message.rows);
+        break;
       case "right":
         context.answer(message.id, { right: message.right, isOver: message.isOver ?? false });
         break;

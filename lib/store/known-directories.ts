@@ -3,6 +3,7 @@
 //
 //  1. An id belongs to the key that first showed it. Another server that repeats it is refused: it cannot sign with that key.
 //     Servers that a user names in one list may share a directory: each shows its id with its own key, which is remembered for its address.
+//     So may servers of which one that is known has told.
 //  2. An address that answers as another directory than before keeps the keys of the one before: a server that makes up a new id does not get rid
 //     of the keys that speak against it.
 //  3. The id of a host's default server has no key (it is a new one at each start). It counts on that host alone; a server elsewhere that says it, or that
@@ -156,7 +157,7 @@ function otherKey(id: string, known: string, offered: string): TalkError {
   const [before, now] = [known, offered].map((key) => fingerprint(Buffer.from(key, "base64")));
   return new TalkError(
     "refused",
-    `the server calls itself the directory ${id}, which another server's key belongs to: known ${before}, offered ${now}. another program may be pretending to be it; servers that share a directory are named in one list`,
+    `the server calls itself the directory ${id}, which another server's key belongs to: known ${before}, offered ${now}. another program may be pretending to be it; servers that share a directory are named in one list, or tell of each other`,
     { remedy: "forget-certificate", subject: id },
   );
 }

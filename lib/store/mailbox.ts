@@ -8,6 +8,8 @@
 //  done()    the file goes, and the folder is synced.
 //  release() the leases of a connection that has gone are given back.
 //
+// What another server hands over comes by leave(), with when it was left first, and whether somebody may have had it (server/peers/mail-handover.ts).
+//
 // A message that expires, or that its recipient cannot open, leaves a receipt for its sender, which the owner of the mailbox makes: it is
 // on the disk before the message goes. Receipts leave none.
 //
@@ -80,12 +82,18 @@ interface Kept extends Head {
   lease: string | null;
 }
 
-export interface TakenLeft {
-  /** For done(). */
-  readonly name: string;
+/** What is known of a message that was kept elsewhere before. */
+export interface Carried {
+  /** When it was left first, ms since the epoch. */
   readonly at: number;
   /** Somebody may have had it. */
   readonly again: boolean;
+}
+
+export interface TakenLeft extends Carried {
+  /** For done(). */
+  readonly name: string;
+  readonly head: Omit<NewLeft, "bytes">;
   readonly bytes: Buffer;
 }
 
@@ -145,23 +153,51 @@ export class Mailbox {
     return (this.#boxes.get(to) ?? []).filter(({ lease }) => lease === null).length;
   }
 
+  /** Folded names for which something is kept. */
+  recipients(): Iterable<string> {
+    return this.#boxes.keys();
+  }
+
   /**
    * Fulfilled once it is on the disk, with when that was; the same again for an id that its sender has left already.
+   * @param carried it comes from another mailbox
    * @returns null: there is no room
    * @throws the system's error; it is not kept then
    */
-  leave(message: NewLeft): Promise<number | null> {
-    const before = this.#boxes.get(message.to)?.find((kept) => isSame(kept, message));
-    if (before !== undefined) return Promise.resolve(before.at);
+  async leave(message: NewLeft, carried: Carried | null = null): Promise<number | null> {
     const { to, id, from, receipt } = message;
-    const which = JSON.stringify([to, id, from, receipt]);
-    const underWay = this.#leaving.get(which) ?? this.#leave(message).finally(() => this.#leaving.delete(which));
-    this.#leaving.set(which, underWay);
-    return underWay;
+    let kept = this.#same(message);
+    if (kept === undefined) {
+      const which = JSON.stringify([to, id, from, receipt]);
+      const underWay =
+        this.#leaving.get(which) ?? this.#leave(message, carried).finally(() => this.#leaving.delete(which));
+      this.#leaving.set(which, underWay);
+      const at = await underWay;
+      kept = this.#same(message);
+      if (at === null || kept === undefined) return at; // no room; or it was taken in the same moment
+    }
+    // The other one may have been shown.
+    if (carried?.again && !kept.handedOut && kept.lease === null) await this.#markShown(kept);
+    return kept.at;
   }
 
-  async #leave(message: NewLeft): Promise<number | null> {
-    const at = Date.now();
+  async #markShown(kept: Kept): Promise<void> {
+    kept.lease = ""; // nobody takes it meanwhile
+    try {
+      await this.#markHandedOut(kept);
+      await this.#sync();
+    } finally {
+      kept.lease = null;
+    }
+  }
+
+  #same({ to, id, from, receipt }: NewLeft): Kept | undefined {
+    const isSame = (kept: Kept): boolean => kept.id === id && kept.from === from && kept.receipt === receipt;
+    return this.#boxes.get(to)?.find(isSame);
+  }
+
+  async #leave(message: NewLeft, carried: Carried | null): Promise<number | null> {
+    const { at, again } = carried ?? { at: Date.now(), again: false };
     const { to, id, from, sender, account, attested, receipt } = message;
     const head: Head = { to, id, from, sender, account, attested, receipt, at };
     const file = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), message.bytes]);
@@ -169,8 +205,8 @@ export class Mailbox {
     if (!this.#hasRoom(head, cost)) return null;
     this.#charge(head, cost);
     try {
-      const name = await this.#write(file);
-      this.#index({ ...head, name, cost, handedOut: false, lease: null });
+      const name = await this.#write(file, again);
+      this.#index({ ...head, name, cost, handedOut: again, lease: null });
     } catch (error) {
       this.#charge(head, -cost);
       throw error;
@@ -188,7 +224,9 @@ export class Mailbox {
         const file = await readFile(this.#path(kept));
         const again = kept.handedOut;
         if (!kept.handedOut) await this.#markHandedOut(kept);
-        taken.push({ name: kept.name, at: kept.at, again, bytes: file.subarray(file.indexOf("\n") + 1) });
+        const { name, at, id, from, sender, account, attested, receipt } = kept;
+        const bytes = file.subarray(file.indexOf("\n") + 1);
+        taken.push({ name, at, again, head: { to, id, from, sender, account, attested, receipt }, bytes });
       }
       if (free.length > 0) await this.#sync();
       await failpoint("handed out");
@@ -210,10 +248,10 @@ export class Mailbox {
   }
 
   /** @returns the recipients whose messages are free again */
-  release(isLease: (lease: string) => boolean): string[] {
+  release(isLease: (lease: string, to: string) => boolean): string[] {
     const recipients = new Set<string>();
     for (const kept of this.#byName.values()) {
-      if (kept.lease === null || !isLease(kept.lease)) continue;
+      if (kept.lease === null || !isLease(kept.lease, kept.to)) continue;
       kept.lease = null;
       recipients.add(kept.to);
     }
@@ -243,8 +281,8 @@ export class Mailbox {
     await this.#expire();
   }
 
-  /** @returns the name that it has in new */
-  async #write(file: Buffer): Promise<string> {
+  /** @returns the name that it has in new, without ".h" */
+  async #write(file: Buffer, isHandedOut: boolean): Promise<string> {
     const path = join(this.#tmp, randomBytes(8).toString("hex"));
     const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     const handle = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
@@ -260,7 +298,7 @@ export class Mailbox {
       }
       return await this.#inTurn(async () => {
         const name = this.#newName();
-        await link(path, join(this.#new, name));
+        await link(path, join(this.#new, isHandedOut ? `${name}.h` : name));
         await failpoint("linked");
         await this.#sync();
         await failpoint("folder synced");
@@ -371,9 +409,6 @@ export class Mailbox {
 
 /** Under which an account's receipts are charged: beside its messages. */
 const receiptsOf = (account: string): string => `receipts of ${account}`;
-
-const isSame = (kept: Kept, { id, from, receipt }: NewLeft): boolean =>
-  kept.id === id && kept.from === from && kept.receipt === receipt;
 
 async function readKept(path: string, file: string): Promise<Kept | null> {
   const bytes = await readFile(path).catch(() => null);

@@ -60,6 +60,7 @@ export const COMMANDS = {
   ECHO: { min: 2, max: 2, summary: "Answers the text given" },
   QUIT: { min: 1, max: 1, summary: "Closes the connection" },
   INFO: { min: 1, max: ANY, summary: "Facts and counters of the server" },
+  SERVERS: { min: 1, max: 2, summary: "The other servers of the directory" },
   ADMIN: { min: 2, max: 4, summary: "For administrators: CHECK, CLIENTS, BANS, KICK, FREE, BAN, UNBAN, DRAIN" },
   COMMAND: { min: 1, max: ANY, summary: "These commands, for client libraries" },
   // What client libraries and redis-benchmark send unasked.

@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import { Random } from "../helpers/random.ts";
 import { check, SETTLE_MS } from "./check.ts";
 import type { Entry, Fact, ProgramKind } from "./journal.ts";
-import { ALL_KINDS, type Cast, storm } from "./schedule.ts";
+import { ALL_DIRECTORY_KINDS, MANY_CAST, ofManyServers } from "./many-cast.ts";
+import { ALL_KINDS, type Cast, ofOneServer, storm } from "./schedule.ts";
 import { readText, textOf } from "./texts.ts";
 
 /** A journal that is written line by line, with a clock of its own. */
@@ -12,6 +13,7 @@ class Story {
   readonly entries: Entry[] = [];
   now = 0;
   #fault = 0;
+  #revision = 0;
 
   say(who: string, fact: Fact): this {
     this.entries.push({ at: this.now, who, ...fact });
@@ -55,6 +57,23 @@ class Story {
     const fault = ++this.#fault;
     this.say("world", { type: "fault", fault, kind, target }).after(forMs);
     return this.say("world", { type: "mended", fault });
+  }
+  leases(server: string, incarnation: string, isThere = true): this {
+    return this.say("engine", { type: "lease", revision: ++this.#revision, server, incarnation, isThere });
+  }
+  writes(server: string, incarnation: string, name: string, fingerprint = `SHA256:${name}`): this {
+    const claimId = `claim-${this.#revision}`;
+    const revision = ++this.#revision;
+    return this.say("engine", { type: "row", revision, name, fingerprint, server, incarnation, claimId });
+  }
+  removes(name: string): this {
+    const nobody = { fingerprint: null, server: "", incarnation: "", claimId: "" };
+    return this.say("engine", { type: "row", revision: ++this.#revision, name, ...nobody });
+  }
+  /** @param fingerprint null: nobody */
+  sees(server: string, name: string, fingerprint: string | null, isStale = false): this {
+    const asked = this.now;
+    return this.after(5).say("lookout", { type: "seen", server, name, asked, fingerprint, isStale });
   }
   sample(role: string, descriptors: number, residentBytes: number): this {
     return this.say("world", { type: "sample", role, pids: [7], descriptors, residentBytes });
@@ -145,6 +164,21 @@ describe("a planted fault", () => {
     expect(found(story.failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
   });
 
+  it("given up in the middle of a conversation, whatever becomes of servers and their engine", () => {
+    const story = () =>
+      calm().orders("ann", 1, 1, "bob").disturbs("primary", "server", 9_000).disturbs("etcd", "*", 9_000);
+    expect(found(story().failed("ann", 1, 1, "not-delivered"))).toEqual(["given-up"]);
+    expect(found(story().disturbs("stop", "bob", 9_000).failed("ann", 1, 1, "not-delivered"))).toEqual([]);
+    // Their conversation may go over a server still.
+    const cut = calm().say("world", { type: "fault", fault: 8, kind: "path-cut", target: "bob" }).after(50);
+    cut
+      .say("world", { type: "mended", fault: 8 })
+      .after(SETTLE_MS)
+      .tells("ann", 1, 1, "bob", 2)
+      .orders("ann", 1, 2, "bob");
+    expect(found(cut.disturbs("primary", "server", 12_000).failed("ann", 1, 2, "not-delivered"))).toEqual([]);
+  });
+
   it("given up by a send, whatever happened to the program of the same name", () => {
     const story = calm().say("ann", { type: "start", run: 3, program: "send", pid: 103 }).orders("ann", 3, 0, "bob");
     story.after(25_000).disturbs("client", "ann", 500).after(2_000).failed("ann", 3, 0, "not-delivered");
@@ -219,6 +253,88 @@ describe("a planted fault", () => {
   });
 });
 
+/** ann and bob are on at two servers of one directory, and nothing has happened for a while. */
+function shared(): Story {
+  const story = new Story().leases("s1", "a").leases("s2", "b");
+  story.comesOn("ann", 1).writes("s1", "a", "ann").comesOn("bob", 2).writes("s2", "b", "bob");
+  return story.after(2 * SETTLE_MS);
+}
+
+describe("in a directory that servers share, a planted fault", () => {
+  it("nothing, for a start", () => {
+    expect(found(shared().sees("s2", "ann", "SHA256:ann").sees("s1", "max", null))).toEqual([]);
+  });
+
+  it("a name under two keys: in the engine, at a server, and for two who both were let on", () => {
+    expect(found(shared().writes("s2", "b", "ann", "SHA256:eve"))).toEqual(["owner"]);
+    expect(found(shared().sees("s2", "ann", "SHA256:eve"))).toEqual(["owner"]);
+    const race = shared().writes("s1", "a", "new", "SHA256:x");
+    for (const [run, fingerprint] of [
+      [3, "SHA256:x"],
+      [4, "SHA256:y"],
+    ] as const) {
+      race.say(`new.${run}`, { type: "start", run, program: "racer", pid: run });
+      race.say(`new.${run}`, { type: "owns", run, name: "new", fingerprint });
+    }
+    expect(found(race).sort()).toEqual(["owner", "unbacked"]);
+  });
+
+  it("clients that are not back in time from a server that was killed", () => {
+    const back = { type: "back", server: "s1", how: "primary", clients: 2, ms: 900 } as const;
+    expect(found(shared().say("world", { ...back, missing: [] }))).toEqual([]);
+    expect(found(shared().say("world", { ...back, missing: ["ann"] }))).toEqual(["late"]);
+  });
+
+  it("somebody is let on, and no row is written", () => {
+    const story = shared().ends("ann", 1, "left").removes("ann").after(1_000).comesOn("ann", 3);
+    expect(found(story)).toEqual(["unbacked"]);
+    expect(found(story.writes("s2", "b", "ann"))).toEqual([]);
+  });
+
+  it("a row written by a server whose key is gone, or never was there", () => {
+    expect(found(shared().leases("s1", "a", false).writes("s1", "a", "ann"))).toEqual(["ghost"]);
+    expect(found(shared().writes("s1", "z", "ann"))).toEqual(["ghost"]);
+    expect(found(shared().leases("s1", "a", false).leases("s1", "c").writes("s1", "c", "ann"))).toEqual([]);
+  });
+
+  it("a row removed, whose client is on and undisturbed, as is its server", () => {
+    expect(found(shared().removes("ann"))).toEqual(["removed"]);
+    expect(found(shared().disturbs("primary", "s2", 100).removes("ann"))).toEqual(["removed"]);
+    expect(found(shared().disturbs("primary", "s1", 100).removes("ann"))).toEqual([]);
+    expect(found(shared().disturbs("stop", "ann", 9_000).removes("ann"))).toEqual([]);
+    expect(found(shared().ends("ann", 1, "left").removes("ann"))).toEqual([]);
+    expect(found(shared().leases("s1", "a", false).removes("ann"))).toEqual([]); // a dead server's
+  });
+
+  it("nobody, of whom the engine has a row", () => {
+    expect(
+      found(
+        shared()
+          .sees("s2", "ann", null)
+          .after(2 * SETTLE_MS),
+      ),
+    ).toEqual(["hidden"]);
+    expect(found(shared().writes("s2", "b", "ann").sees("s2", "ann", null))).toEqual(["hidden"]);
+    const gone = shared().leases("s1", "a", false).sees("s2", "ann", null);
+    expect(found(gone)).toEqual([]);
+    const fresh = shared().comesOn("cat", 3).writes("s1", "a", "cat").sees("s2", "cat", null);
+    expect(found(fresh)).toEqual([]); // "nobody" counts for a second
+  });
+
+  it("a server that lists somebody else, of all or of a room", () => {
+    const people = { type: "people", server: "s1", expected: ["ann"] } as const;
+    expect(found(shared().say("world", { ...people, listed: ["ann", "bob"] }))).toEqual(["people"]);
+    expect(found(shared().say("world", { ...people, room: "#ops", listed: [] }))).toEqual(["people"]);
+  });
+
+  it("a server that does not start although its engine is there", () => {
+    const start = () => shared().say("s1", { type: "start", run: 9, program: "serve", pid: 9 }).after(10_000);
+    expect(found(start().ends("s1", 9, "itself", 69))).toEqual(["not-started"]);
+    expect(found(start().disturbs("etcd-cut", "*", 500).ends("s1", 9, "itself", 69))).toEqual([]);
+    expect(found(start().disturbs("etcd-cut", "*", 500).ends("s1", 9, "itself", 70))).toEqual(["not-started"]);
+  });
+});
+
 describe("what is allowed", () => {
   it("a text comes to a successor when its sender did not know yet that the first had shown it", () => {
     const story = calm().orders("ann", 1, 1, "bob").shows("bob", 2, "ann", "1.1").ends("bob", 2, "killed");
@@ -258,23 +374,38 @@ describe("what is allowed", () => {
 });
 
 describe("the schedule", () => {
-  const cast: Cast = { talkers: ["a", "b"], members: ["a", "b", "c"], elders: ["a"], senders: ["s"] };
+  const cast: Cast = {
+    talkers: ["a", "b"],
+    members: ["a", "b", "c"],
+    elders: ["a"],
+    senders: ["s"],
+    messageEveryMs: 350,
+  };
 
   it("is the same for the same seed, and another for another", () => {
-    const of = (seed: number) => storm(new Random(seed), cast, ALL_KINDS, 60_000);
+    const of = (seed: number) => storm(new Random(seed), cast, ofOneServer(cast, ALL_KINDS), 60_000);
     expect(of(1)).toEqual(of(1));
     expect(of(1)).not.toEqual(of(2));
   });
 
   it("has all kinds and only those that were asked for, ends in time, and leaves the elders alive", () => {
     const faults = (kinds: typeof ALL_KINDS) =>
-      storm(new Random(3), cast, kinds, 600_000).flatMap((act) => (act.type === "fault" ? [act] : []));
+      storm(new Random(3), cast, ofOneServer(cast, kinds), 600_000).flatMap((act) =>
+        act.type === "fault" ? [act] : [],
+      );
     const all = faults(ALL_KINDS);
     expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(ALL_KINDS));
     expect(new Set(faults(["client"]).map(({ kind }) => kind))).toEqual(new Set(["client"]));
     expect(faults([])).toEqual([]);
     expect(all.every(({ at, forMs }) => at + forMs <= 600_000)).toBe(true);
     expect(all.some(({ kind, target }) => (kind === "client" || kind === "leave") && target === "a")).toBe(false);
+  });
+
+  it("of many servers has all kinds, each for somebody who is there", () => {
+    const all = storm(new Random(3), MANY_CAST, ofManyServers(ALL_DIRECTORY_KINDS), 600_000);
+    const faults = all.flatMap((act) => (act.type === "fault" ? [act] : []));
+    expect(new Set(faults.map(({ kind }) => kind))).toEqual(new Set(ALL_DIRECTORY_KINDS));
+    expect(faults.every(({ target }) => /^([esc]\d|[a-z]{3})$/.test(target))).toBe(true);
   });
 });
 

@@ -1,7 +1,8 @@
 // Reads the journals of a run and says what must not be. Pure: entries in, violations out. A rule counts only what ptalk
 // promises; what it allows (a text twice where its receiver was killed before it could confirm) is passed over here.
-import type { Entry, Fact } from "./journal.ts";
-import { partsOf } from "./texts.ts";
+import { claims } from "./claims.ts";
+import { type Entry, isA, type Of } from "./journal.ts";
+import { append, type Message, type Run, Story, type Violation } from "./story.ts";
 
 /**
  * Milliseconds after which everything has to be as before once a cause has ended: clients come back within 5 s (the ceiling
@@ -9,7 +10,7 @@ import { partsOf } from "./texts.ts";
  */
 export const SETTLE_MS = 10_000;
 /** A silent client is asked after 10 s and taken out 10 s later: until then its name may be held. */
-const SILENT_MS = 20_000 + SETTLE_MS;
+const SILENT_MS = 20_000;
 /** As long after a delivered message its sender has a session with the receiver (sessions are forgotten after 5 min). */
 const CONVERSING_MS = 120_000;
 /** Descriptors that a role may have more at the end than at the beginning: libraries open some late (randomness, a log). */
@@ -19,154 +20,25 @@ const MEMORY_GROWTH = 96 * 1024 * 1024;
 /** CPU time of an idle process by wall time: timers of some seconds cost a thousandth. */
 const CPU_AT_REST = 0.05;
 
-export interface Violation {
-  readonly rule: Rule;
-  readonly text: string;
-  readonly lines: readonly Entry[];
-}
-export type Rule =
-  | "lost"
-  | "twice"
-  | "order"
-  | "unverified"
-  | "identity"
-  | "refused"
-  | "no-such-user"
-  | "given-up"
-  | "unreachable"
-  | "roll-call"
-  | "shown-after-failed"
-  | "damaged"
-  | "outcome"
-  | "died"
-  | "not-started"
-  | "hangs"
-  | "people"
-  | "left-behind"
-  | "descriptors"
-  | "memory"
-  | "cpu";
-
 export interface CheckOptions {
   /** The program tells "not shown" (75) from "may have been shown" (76): then a text that failed must not have been shown. */
   readonly knowsUnconfirmed: boolean;
-}
-
-type Of<T extends Fact["type"]> = Entry & Extract<Fact, { type: T }>;
-const isA =
-  <T extends Fact["type"]>(type: T) =>
-  (entry: Entry): entry is Of<T> =>
-    entry.type === type;
-
-interface Run {
-  readonly start: Of<"start">;
-  on?: Of<"on">;
-  ending?: Of<"ending">;
-  end?: Of<"end">;
-}
-interface Message {
-  readonly order: Of<"order">;
-  readonly number: number;
-  sent?: Of<"sent">;
-  readonly outcomes: Of<"outcome">[];
-  readonly gots: Of<"got">[];
-}
-interface Disturbance {
-  readonly fault: Of<"fault">;
-  readonly until: number;
+  /** Milliseconds after which everything has to be as before; default {@link SETTLE_MS}. */
+  readonly settleMs?: number;
 }
 
 /** @param entries in the order of time */
 export function check(entries: readonly Entry[], options: CheckOptions): Violation[] {
-  const story = new Story(entries);
+  const story = new Story(entries, options.settleMs ?? SETTLE_MS);
   return [
     ...delivery(story),
     ...order(story),
     ...trust(story, entries),
     ...outcomes(story, options),
     ...programs(story, entries),
+    ...claims(story, entries),
     ...resources(entries),
   ];
-}
-
-/** The entries by what they are about. */
-class Story {
-  readonly runs = new Map<number, Run>();
-  readonly messages = new Map<string, Message>();
-  /** By sender's run and receiver, in the order of the orders. */
-  readonly conversations = new Map<string, Message[]>();
-  readonly strays: Of<"got">[] = [];
-  readonly disturbances: Disturbance[] = [];
-  readonly #runsOf = new Map<string, Run[]>();
-
-  constructor(entries: readonly Entry[]) {
-    const mended = new Map(entries.filter(isA("mended")).map(({ fault, at }) => [fault, at]));
-    for (const entry of entries) {
-      if (entry.type === "start") this.#start(entry);
-      else if (entry.type === "on" || entry.type === "ending" || entry.type === "end") this.#note(entry);
-      else if (entry.type === "order") this.#order(entry);
-      else if (entry.type === "sent") this.#messageOf(entry.token, (message) => (message.sent = entry));
-      else if (entry.type === "outcome") this.#messageOf(entry.token, ({ outcomes }) => outcomes.push(entry));
-      else if (entry.type === "got") this.#got(entry);
-      else if (entry.type === "fault") {
-        this.disturbances.push({ fault: entry, until: mended.get(entry.fault) ?? Number.POSITIVE_INFINITY });
-      }
-    }
-  }
-
-  #start(start: Of<"start">): void {
-    const run: Run = { start };
-    this.runs.set(start.run, run);
-    append(this.#runsOf, start.who, run);
-  }
-  #note(entry: Of<"on"> | Of<"ending"> | Of<"end">): void {
-    const run = this.runs.get(entry.run);
-    if (run === undefined) throw new Error(`run ${entry.run} never started: the journal is not whole`);
-    if (entry.type === "on") run.on = entry;
-    else if (entry.type === "ending") run.ending ??= entry;
-    else run.end = entry;
-  }
-  #order(order: Of<"order">): void {
-    const message: Message = { order, number: partsOf(order.token).number, outcomes: [], gots: [] };
-    this.messages.set(order.token, message);
-    append(this.conversations, `${order.run} ${order.to}`, message);
-  }
-  #messageOf(token: string, use: (message: Message) => void): void {
-    const message = this.messages.get(token);
-    if (message === undefined) throw new Error(`${token} was never ordered: the journal is not whole`);
-    use(message);
-  }
-  #got(got: Of<"got">): void {
-    const message = got.token === null ? undefined : this.messages.get(got.token);
-    if (message === undefined || !got.whole || got.who !== message.order.to || got.from !== message.order.who) {
-      this.strays.push(got);
-    }
-    if (got.who === message?.order.to) message.gots.push(got);
-  }
-
-  runsOf(who: string): readonly Run[] {
-    return this.#runsOf.get(who) ?? [];
-  }
-
-  /** The run of that member that was on at that time: registered, and nobody had begun to end it. */
-  onAt(who: string, at: number): Run | undefined {
-    return this.runsOf(who).find(
-      ({ on, ending, end }) => on !== undefined && on.at <= at && (ending?.at ?? end?.at ?? Infinity) > at,
-    );
-  }
-
-  /** What was done to one of these targets, and had not ended by `from`. "*" hits everybody but the server. */
-  disturbed(targets: readonly string[], from: number, to: number): Disturbance[] {
-    return this.disturbances.filter(
-      ({ fault, until }) => targets.includes(fault.target) && fault.at <= to && until >= from,
-    );
-  }
-}
-
-function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
-  const list = lists.get(key);
-  if (list) list.push(value);
-  else lists.set(key, [value]);
 }
 
 const outcomeOf = ({ outcomes: [first] }: Message): Of<"outcome"> | undefined => first;
@@ -251,7 +123,7 @@ function* trust(story: Story, entries: readonly Entry[]): Generator<Violation> {
       if (there === undefined) pinned.set(`${entry.who} ${entry.from}`, entry);
     } else if (there && back) {
       const text = `${entry.who} got ${entry.token} unverified from ${entry.from}, though each has the other's key`;
-      const faults = faultsAt(story, [entry.who, "*", "server"], entry.at - SETTLE_MS, entry.at);
+      const faults = faultsAt(story, [entry.who, "*", "server"], entry.at - story.settleMs, entry.at);
       yield { rule: "unverified", text, lines: [there, back, entry, ...faults] };
     }
   }
@@ -271,6 +143,7 @@ function* outcomes(story: Story, { knowsUnconfirmed }: CheckOptions): Generator<
       continue;
     }
     if (message.outcomes.length > 1) yield { rule: "outcome", text: `${order.token} has two outcomes`, lines };
+    if (outcome.state === "unconfirmed" || outcome.code === "not-delivered") yield* overruled(story, message, outcome);
     if (outcome.state !== "failed") continue;
     if (order.rollCall) yield { rule: "roll-call", text: `${order.token} failed at the roll call`, lines };
     if (gots.length > 0 && knowsUnconfirmed) {
@@ -282,7 +155,7 @@ function* outcomes(story: Story, { knowsUnconfirmed }: CheckOptions): Generator<
 
 function* failure(story: Story, message: Message, outcome: Of<"outcome">): Generator<Violation> {
   const { order } = message;
-  const since = outcome.at - SETTLE_MS;
+  const since = outcome.at - story.settleMs;
   const receiver = story.onAt(order.to, outcome.at);
   const settled = receiver?.on !== undefined && receiver.on.at <= since;
   const ofReceiver = story.disturbed([order.to, "*"], since, outcome.at);
@@ -312,7 +185,7 @@ function* failure(story: Story, message: Message, outcome: Of<"outcome">): Gener
         // What ends somebody's program does nothing to a `send` of the same name.
         .filter(({ fault }) => isProgram || fault.target !== order.who || !/^(client|leave)$/.test(fault.kind));
       if (settled && order.at <= since && disturbed.length === 0) {
-        const text = `${order.token} was given up although both ends were on and undisturbed for ${SETTLE_MS / 1000} s`;
+        const text = `${order.token} was given up although both ends were on and undisturbed for ${story.settleMs / 1000} s`;
         yield { rule: "given-up", text, lines: [...lines, ...faultsAt(story, [order.to, order.who], order.at, since)] };
       }
       return;
@@ -328,6 +201,28 @@ function* failure(story: Story, message: Message, outcome: Of<"outcome">): Gener
     default:
       yield { rule: "outcome", text: `${order.token} failed with ${outcome.code}`, lines };
   }
+}
+
+/** Kinds of faults that end a conversation, or keep the two from hearing each other: what servers suffer is none of them. */
+const OF_A_CONVERSATION = /^(client|leave|takeover|stop|datagrams|path-cut|cable)$/;
+/** Those after which a conversation may go over a server for a while. */
+const OF_A_PATH = /^(path-cut|cable)$/;
+
+/** A session that is open sends on, whatever becomes of the servers. */
+function* overruled(story: Story, message: Message, outcome: Of<"outcome">): Generator<Violation> {
+  const { who, to, token, at } = message.order;
+  const receiver = story.onAt(to, outcome.at);
+  const talked = receiver && conversation(story, message, receiver, at);
+  if (!talked || outcome.at - at < SETTLE_MS) return;
+  const between = story.disturbed([who, to, "*"], talked.at - CONVERSING_MS, outcome.at).filter(({ fault, until }) => {
+    const hits = [fault.target, ...(fault.hits ?? [])];
+    const isTheirs = fault.kind === "datagrams" || hits.includes(who) || hits.includes(to);
+    const isOver = !OF_A_PATH.test(fault.kind) && until < talked.at - story.settleMs;
+    return isTheirs && !isOver && OF_A_CONVERSATION.test(fault.kind);
+  });
+  if (between.length > 0) return;
+  const text = `${token} did not arrive, although ${who} and ${to} had talked, and nothing came between them`;
+  yield { rule: "given-up", text, lines: [talked, ...linesOf(message)] };
 }
 
 /** The last message that the same program has delivered to the same program. */
@@ -348,7 +243,7 @@ function* programs(story: Story, entries: readonly Entry[]): Generator<Violation
     yield { rule: "hangs", text: `${hang.who}: ${hang.what}`, lines: [hang] };
   }
   for (const { start, on, end } of story.runs.values()) {
-    if (end === undefined || end.how !== "itself" || start.program === "send") continue;
+    if (end === undefined || end.how !== "itself" || start.program === "send" || start.program === "racer") continue;
     const lines = [start, ...(on ? [on] : []), end];
     if (on) yield { rule: "died", text: `${start.who} ended by itself: ${end.code ?? end.signal}`, lines };
     else if (!mayFailToStart(story, start, end)) {
@@ -358,18 +253,26 @@ function* programs(story: Story, entries: readonly Entry[]): Generator<Violation
   for (const people of entries.filter(isA("people"))) {
     const [expected, listed] = [[...people.expected].sort().join(" "), [...people.listed].sort().join(" ")];
     if (expected !== listed) {
-      yield { rule: "people", text: `the server lists ${listed}; on are ${expected}`, lines: [people] };
+      const text = `${people.server ?? "the server"} lists ${listed}; ${people.room ? `in ${people.room}` : "on"} are ${expected}`;
+      yield { rule: "people", text, lines: [people] };
     }
   }
 }
 
+const UNREACHABLE = 69;
 const NAME_TAKEN = 73;
+/** Kinds of faults that keep a server from the engine of its directory. */
+const OF_THE_ENGINE = /^(etcd|engine-cut|cable)/;
 
 function mayFailToStart(story: Story, start: Of<"start">, end: Of<"end">): boolean {
-  if (start.program === "serve") return false;
+  if (start.program === "serve") {
+    if (end.code !== UNREACHABLE) return false;
+    const disturbed = story.disturbed([start.who, "*"], start.at - story.settleMs, end.at);
+    return disturbed.some(({ fault }) => OF_THE_ENGINE.test(fault.kind));
+  }
   // Its predecessor was cut off before the server could see it go.
   if (end.code === NAME_TAKEN)
-    return story.disturbed([start.who, "*", "server"], start.at - SILENT_MS, end.at).length > 0;
+    return story.disturbed([start.who, "*", "server"], start.at - SILENT_MS - story.settleMs, end.at).length > 0;
   return story.disturbed([start.who, "*", "server"], start.at, end.at).some(({ fault }) => fault.kind !== "worker");
 }
 

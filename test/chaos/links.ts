@@ -136,9 +136,10 @@ function condition(loss: Loss): string {
   return `dport 1-65535 numgen random mod 100 < ${loss.percent}`;
 }
 
-/** Runs a script of nft's. @throws Error with what nft says */
-async function nft(script: string): Promise<void> {
-  const child = spawn("nft", ["-f", "-"], { stdio: ["pipe", "ignore", "pipe"] });
+/** Runs a script of nft's. @param inside the words before a command of another host. @throws Error with what nft says */
+export async function nft(script: string, inside: readonly string[] = []): Promise<void> {
+  const [file = "", ...words] = [...inside, "nft", "-f", "-"];
+  const child = spawn(file, words, { stdio: ["pipe", "ignore", "pipe"] });
   let said = "";
   child.stderr.on("data", (chunk) => (said += chunk));
   child.stdin.on("error", () => {}).end(script);

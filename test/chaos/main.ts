@@ -1,19 +1,25 @@
-// `npm run chaos -- [--minutes M] [--seed S] [--kinds primary,worker,…] [--plant loss,…] [--serve "OPTIONS"] [--check DIR]`: a server and its clients under load,
-// killed, stopped, cut off and started again at random; then the journals are read, and anything that must not be is told with
-// the seed and the lines that show it. Exit status 0: nothing. With --plant 0 means that each planted fault was found.
+// `npm run chaos -- [--directory] [--minutes M] [--seed S] [--kinds primary,worker,…] [--plant loss,…] [--serve "OPTIONS"] [--check DIR]`: a
+// server and its clients under load, killed, stopped, cut off and started again at random; then the journals are read, and anything that
+// must not be is told with the seed and the lines that show it. With --directory three servers, and three etcd members that hold their
+// directory. Exit status 0: nothing. With --plant 0 means that each planted fault was found.
 //
 // As root, or where user namespaces are allowed, all of it runs in namespaces of its own: a loopback on which datagrams can be
-// lost, a /dev/shm in which every object is the run's. Elsewhere no datagrams are lost, and it says so.
+// lost, a /dev/shm in which every object is the run's. Elsewhere no datagrams are lost, and it says so; --directory is skipped.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { check, type Rule, type Violation } from "./check.ts";
+import { etcdMissing } from "../helpers/etcd.ts";
+import { check, SETTLE_MS } from "./check.ts";
 import { type Entry, readJournals } from "./journal.ts";
-import { PLANTS, type Plant, run } from "./run.ts";
+import { ALL_DIRECTORY_KINDS, DIRECTORY_KINDS, type DirectoryKind } from "./many-cast.ts";
+import { DIRECTORY_PLANTS, DIRECTORY_SETTLE_MS, ManyServers } from "./many-servers.ts";
+import { OneServer, PLANTS, type Plant } from "./one-server.ts";
 import { ALL_KINDS, KINDS, type Kind } from "./schedule.ts";
+import type { Rule, Violation } from "./story.ts";
+import { runWorld } from "./world.ts";
 
 const PTALK = join(import.meta.dirname, "../../bin/ptalk.js");
 const LOADER = join(import.meta.dirname, "../../scripts/typescript.js");
@@ -27,20 +33,33 @@ const FOUND = 1;
 const USAGE = 64;
 const BROKEN_OFF = 130;
 
+type DirectoryPlant = (typeof DIRECTORY_PLANTS)[number];
+
 /** Which rule has to find which planted faults. */
-const FINDS: Readonly<Record<Plant, readonly Rule[]>> = {
+const FINDS: Readonly<Record<Plant | DirectoryPlant, readonly Rule[]>> = {
   loss: ["lost"],
   double: ["twice"],
   swap: ["order"],
   unverified: ["unverified"],
   leak: ["descriptors", "left-behind"],
+  "two-keys": ["owner"],
+  late: ["late"],
+  unbacked: ["unbacked"],
+  ghost: ["ghost"],
+  removed: ["removed"],
+  hidden: ["hidden"],
+  "foreign-row": ["people"],
 };
 
 interface Options {
   readonly minutes: number;
   readonly seed: number;
+  /** Of one server, or of many. */
+  readonly isDirectory: boolean;
   readonly kinds: readonly Kind[];
+  readonly directoryKinds: readonly DirectoryKind[];
   readonly plants: readonly Plant[];
+  readonly directoryPlants: readonly DirectoryPlant[];
   readonly serve: readonly string[];
   readonly journals: string | undefined;
 }
@@ -51,7 +70,8 @@ function readOptions(args: readonly string[]): Options {
     options: {
       minutes: { type: "string", default: "1" },
       seed: { type: "string", default: String(Date.now() % 2 ** 31) },
-      kinds: { type: "string", default: ALL_KINDS.join(",") },
+      directory: { type: "boolean", default: false },
+      kinds: { type: "string", default: "all" },
       plant: { type: "string", default: "" },
       serve: { type: "string", default: "" },
       check: { type: "string" },
@@ -63,17 +83,21 @@ function readOptions(args: readonly string[]): Options {
   return {
     minutes,
     seed,
-    kinds: words(values.kinds, ALL_KINDS, "--kinds"),
-    plants: words(values.plant, PLANTS, "--plant"),
+    isDirectory: values.directory,
+    kinds: values.directory ? [] : words(values.kinds, ALL_KINDS, "--kinds"),
+    directoryKinds: values.directory ? words(values.kinds, ALL_DIRECTORY_KINDS, "--kinds") : [],
+    plants: values.directory ? [] : words(values.plant, PLANTS, "--plant"),
+    directoryPlants: values.directory ? words(values.plant, DIRECTORY_PLANTS, "--plant") : [],
     serve: values.serve.split(" ").filter((word) => word !== ""),
     journals: values.check,
   };
 }
 
-function words<T extends string>(text: string, known: readonly T[], option: string): T[] {
+function words<T extends string>(text: string, known: readonly T[], option: string): readonly T[] {
+  if (text === "all") return known;
   const asked = text.split(",").filter((word) => word !== "" && word !== "none");
   const wrong = asked.find((word) => !known.some((each) => each === word));
-  if (wrong !== undefined) throw new Error(`${option}: no ${wrong}; there are ${known.join(", ")}, or none`);
+  if (wrong !== undefined) throw new Error(`${option}: no ${wrong}; there are ${known.join(", ")}, all, or none`);
   return known.filter((each) => asked.includes(each));
 }
 
@@ -95,7 +119,7 @@ async function isolated(dir: string): Promise<number | null> {
     // The shell is the namespace's first process, and waits for whoever loses its parent.
     // The end of its input tells it to end: signals do not reach into the namespace.
     stdio: ["pipe", "inherit", "inherit"],
-    env: { ...process.env, [INSIDE]: dir },
+    env: { ...process.env, [INSIDE]: dir, TMPDIR: dir },
   });
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => child.stdin.end());
   const [code] = await once(child, "close");
@@ -106,11 +130,14 @@ async function chaos(options: Options, dir: string, inside: boolean): Promise<nu
   const broken = new AbortController();
   if (inside) process.stdin.on("end", () => broken.abort()).resume();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => broken.abort());
-  const { minutes, seed, kinds, plants, serve } = options;
+  const { minutes, seed, kinds, plants, serve, isDirectory, directoryKinds, directoryPlants } = options;
   if (!inside) console.error("chaos: no namespaces here (unshare, ip, nft): no datagrams are lost");
-  console.error(`chaos: seed ${seed}, ${minutes} min, kinds ${kinds.join(",") || "none"}`);
+  console.error(`chaos: seed ${seed}, ${minutes} min, kinds ${[...kinds, ...directoryKinds].join(",") || "none"}`);
   const onProgress = (text: string) => console.error(`chaos: ${text}`);
-  await run({ dir, seed, minutes, kinds, plants, serve, isolated: inside, signal: broken.signal, onProgress });
+  const common = { dir, seed, minutes, serve, signal: broken.signal, onProgress };
+  await (isDirectory
+    ? runWorld(new ManyServers({ ...common, kinds: directoryKinds, plants: directoryPlants }), broken.signal)
+    : runWorld(new OneServer({ ...common, kinds, plants, isolated: inside }), broken.signal));
   process.stdin.destroy();
   if (broken.signal.aborted) {
     console.error("chaos: broken off");
@@ -119,8 +146,11 @@ async function chaos(options: Options, dir: string, inside: boolean): Promise<nu
   return report(readJournals(dir), options, dir);
 }
 
-function report(entries: readonly Entry[], { seed, plants }: Options, dir: string): number {
-  const violations = check(entries, { knowsUnconfirmed: knowsUnconfirmed() });
+function report(entries: readonly Entry[], options: Options, dir: string): number {
+  const { seed, isDirectory } = options;
+  const plants = [...options.plants, ...options.directoryPlants];
+  const settleMs = isDirectory ? DIRECTORY_SETTLE_MS : SETTLE_MS;
+  const violations = check(entries, { knowsUnconfirmed: knowsUnconfirmed(), settleMs });
   const byRule = new Map<Rule, Violation[]>();
   for (const violation of violations) byRule.set(violation.rule, [...(byRule.get(violation.rule) ?? []), violation]);
   for (const [rule, of] of byRule) {
@@ -163,7 +193,11 @@ function summary(entries: readonly Entry[]): string {
   const failedAndShown = entries.filter(
     (e) => e.type === "outcome" && e.state === "failed" && shown.has(e.token),
   ).length;
+  const backs = entries.flatMap((entry) =>
+    entry.type === "back" ? [`${entry.clients} in ${Math.round(entry.ms)} ms (${entry.how})`] : [],
+  );
   return [
+    ...(backs.length > 0 ? [`clients back from a server that was gone: ${backs.join(", ")}`] : []),
     `faults: ${tally((entry) => (entry.type === "fault" ? entry.kind : undefined))}`,
     `messages: ${tally((entry) => (entry.type === "order" ? "ordered" : outcome(entry)))}; shown ${shown.size}, of them failed ${failedAndShown}`,
   ].join("\n");
@@ -174,6 +208,11 @@ function knowsUnconfirmed(): boolean {
   return /\b76\b/.test(spawnSync(process.execPath, [PTALK, "--help"], { encoding: "utf8" }).stdout);
 }
 
+function skipped(why: string): number {
+  console.error(`chaos: skipped: ${why}`);
+  return 0;
+}
+
 async function main(): Promise<number> {
   let options: Options;
   try {
@@ -181,13 +220,18 @@ async function main(): Promise<number> {
   } catch (error) {
     console.error(`chaos: ${error instanceof Error ? error.message : error}`);
     for (const [kind, what] of Object.entries(KINDS)) console.error(`  ${kind.padEnd(10)} ${what}`);
+    console.error("  with --directory:");
+    for (const [kind, what] of Object.entries(DIRECTORY_KINDS)) console.error(`  ${kind.padEnd(10)} ${what}`);
     return USAGE;
   }
   if (options.journals !== undefined) return report(readJournals(options.journals), options, options.journals);
   const inside = process.env[INSIDE];
   if (inside !== undefined) return chaos(options, inside, true);
+  if (options.isDirectory && etcdMissing !== null) return skipped(etcdMissing);
   const dir = mkdtempSync(join(tmpdir(), "ptalk-chaos-"));
-  const status = (await isolated(dir)) ?? (await chaos(options, dir, false));
+  const status =
+    (await isolated(dir)) ??
+    (options.isDirectory ? skipped("no namespaces here (unshare, ip, nft)") : await chaos(options, dir, false));
   // The journals of a run that found something are worth reading.
   if (status !== FOUND || process.env["CI"]) rmSync(dir, { recursive: true, force: true });
   return status;

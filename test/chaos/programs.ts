@@ -33,7 +33,7 @@ export interface Stage {
   nextRun(): number;
 }
 
-type How = "killed" | "left" | "itself";
+type How = "killed" | "left" | "replaced" | "itself";
 
 interface Start {
   readonly who: string;
@@ -41,6 +41,8 @@ interface Start {
   /** Behind "node". */
   readonly args: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** The words before "node": on which host. Default: this one. */
+  readonly inside?: readonly string[];
   /** Given if it had to be known before. */
   readonly run?: number;
 }
@@ -58,11 +60,12 @@ export class Running {
   #told = "";
   #over = false;
 
-  constructor(stage: Stage, { who, program, args, env = {}, run = stage.nextRun() }: Start) {
+  constructor(stage: Stage, { who, program, args, env = {}, inside = [], run = stage.nextRun() }: Start) {
     this.#stage = stage;
     this.who = who;
     this.run = run;
-    this.child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "pipe"], env: environment(stage, who, env) });
+    const [file = "", ...words] = [...inside, process.execPath, ...args];
+    this.child = spawn(file, words, { stdio: ["pipe", "pipe", "pipe"], env: environment(stage, who, env) });
     const { stdin, stderr } = this.child;
     stdin?.on("error", () => {});
     const log = createWriteStream(join(stage.dir, `${who}.log`), { flags: "a" });
@@ -132,6 +135,11 @@ export class Running {
     await this.watch(patienceMs, "did not leave");
   }
 
+  /** Another program takes its name over: it will end. */
+  isReplaced(): void {
+    this.#end("replaced");
+  }
+
   /** Waits for the end. What goes on for longer hangs: it is killed. */
   async watch(patienceMs: number, what: string): Promise<void> {
     const timer = setTimeout(() => {
@@ -142,7 +150,7 @@ export class Running {
     clearTimeout(timer);
   }
 
-  #end(how: "killed" | "left"): void {
+  #end(how: "killed" | "left" | "replaced"): void {
     if (this.#how !== "itself") return;
     this.#how = how;
     this.#stage.hinderedAt = performance.now();
@@ -182,18 +190,30 @@ async function startedInTime(stage: Stage, running: Running, started: Promise<bo
   return outcome;
 }
 
-/** The lookup server: one program after the other, on one port. */
+export interface ServerPlace {
+  readonly name: string;
+  readonly address: string;
+  /** 0: any, and then always that one. */
+  readonly port: number;
+  readonly inside: readonly string[];
+  /** More options for `ptalk serve`. */
+  readonly options: readonly string[];
+}
+
+/** A lookup server: one program after the other, on one port. */
 export class ServerDriver {
-  port = 0;
+  port: number;
+  readonly name: string;
   readonly #stage: Stage;
-  readonly #extra: readonly string[];
+  readonly #place: ServerPlace;
   #current: Running | undefined;
   #isOn = false;
 
-  /** @param extra options for `ptalk serve` */
-  constructor(stage: Stage, extra: readonly string[]) {
+  constructor(stage: Stage, place: ServerPlace) {
     this.#stage = stage;
-    this.#extra = extra;
+    this.#place = place;
+    this.name = place.name;
+    this.port = place.port;
   }
 
   /** The program that serves now. */
@@ -211,17 +231,17 @@ export class ServerDriver {
 
   /** Starts one; again and again while its predecessor's port or objects are in the way. */
   start(): Promise<void> {
-    return persist(this.#stage, "server", () => this.#startOnce());
+    return persist(this.#stage, this.name, () => this.#startOnce());
   }
 
   #startOnce(): Promise<boolean> {
     this.#isOn = false;
-    const args = ["serve", "--listen", `127.0.0.1:${this.port}`, "--workers", "2", "--capacity", "256"];
-    const state = ["--state-dir", join(this.#stage.dir, "server")];
+    const { name, address, inside, options } = this.#place;
+    const args = ["serve", "--listen", `${address}:${this.port}`, "--workers", "2", "--capacity", "256"];
+    const state = ["--state-dir", join(this.#stage.dir, name)];
     const running = new Running(this.#stage, {
-      who: "server",
-      program: "serve",
-      args: [PTALK, ...args, ...state, ...this.#extra],
+      ...{ who: name, program: "serve", inside },
+      args: [PTALK, ...args, ...state, ...options],
     });
     const serves = new Promise<boolean>((resolve) => {
       running.onLine((line) => {
@@ -230,7 +250,7 @@ export class ServerDriver {
         this.port = Number(port);
         this.#isOn = true;
         this.#stage.hinderedAt = performance.now();
-        this.#stage.journal.write("server", { type: "on", run: running.run, fingerprint: "", port: this.port });
+        this.#stage.journal.write(name, { type: "on", run: running.run, fingerprint: "", port: this.port });
         resolve(true);
       });
       void running.ended.then(() => resolve(false));
@@ -250,32 +270,43 @@ export class ServerDriver {
   }
 }
 
+export interface MemberPlace {
+  readonly name: string;
+  readonly program: ProgramKind;
+  /** "HOST:PORT", or several. */
+  readonly server: () => string;
+  readonly inside: readonly string[];
+  /** Milliseconds until a message is given up: of one program after the other. */
+  readonly timeouts: readonly number[];
+}
+
+/** The messages of one program. */
+interface Orders {
+  /** Tokens that it has not named yet: it names messages in the order in which it was given them. */
+  readonly given: string[];
+  readonly tokens: Map<string, string>;
+}
+
 /** A name that is on, program after program, all with the same key. */
 export class Member {
   readonly name: string;
   readonly program: ProgramKind;
   readonly #stage: Stage;
-  readonly #server: () => string;
-  readonly #timeouts: readonly number[];
+  readonly #place: MemberPlace;
   #current: Running | undefined;
   #isOn = false;
   #port = 0;
   #number = 0;
   #timeoutMs = 0;
-  /** Tokens given to the program that it has not named yet: it names messages in the order in which it was given them. */
-  readonly #given: string[] = [];
-  readonly #tokens = new Map<string, string>();
+  #orders: Orders = { given: [], tokens: new Map() };
+  /** Rooms that its program says it is in. */
+  rooms: readonly string[] = [];
 
-  /**
-   * @param server "HOST:PORT"
-   * @param timeouts milliseconds until a message is given up: of one program after the other
-   */
-  constructor(stage: Stage, name: string, program: ProgramKind, server: () => string, timeouts: readonly number[]) {
+  constructor(stage: Stage, place: MemberPlace) {
     this.#stage = stage;
-    this.name = name;
-    this.program = program;
-    this.#server = server;
-    this.#timeouts = timeouts;
+    this.#place = place;
+    this.name = place.name;
+    this.program = place.program;
   }
 
   /** Its program, if it is on and nobody has begun to end it. */
@@ -296,13 +327,24 @@ export class Member {
 
   /** Starts it, again and again until it is on. */
   start(): Promise<void> {
-    return persist(this.#stage, this.name, () => this.#startOnce());
+    return persist(this.#stage, this.name, () => this.#startOnce(false));
   }
 
-  async #startOnce(): Promise<boolean> {
+  /** Another program of it takes over from the one that is on, which has to end. */
+  async takeOver(): Promise<void> {
+    const before = this.on;
+    if (before === undefined || this.program !== "lib") return;
+    const patienceMs = this.#timeoutMs;
+    before.isReplaced();
+    await persist(this.#stage, this.name, () => this.#startOnce(true));
+    await before.watch(patienceMs, "was replaced, and did not end");
+  }
+
+  async #startOnce(replace: boolean): Promise<boolean> {
     this.#isOn = false;
-    this.#given.length = 0;
-    this.#tokens.clear();
+    const orders: Orders = { given: [], tokens: new Map() };
+    this.#orders = orders;
+    this.rooms = [];
     this.#number = 0;
     const args = { talk: [PTALK, "talk", "--json"], recv: [PTALK, "recv", "--json"], lib: [CLIENT] }[
       this.program as string
@@ -310,15 +352,17 @@ export class Member {
     if (args === undefined) throw new Error(`${this.program} is nobody's program`);
     const env = {
       PTALK_NAME: this.name,
-      PTALK_SERVER: this.#server(),
+      PTALK_SERVER: this.#place.server(),
       PTALK_TIMEOUT: String(this.#nextTimeout() / 1000),
+      ...(replace ? { REPLACE: "yes" } : {}),
     };
-    const running = new Running(this.#stage, { who: this.name, program: this.program, args, env });
+    const { inside } = this.#place;
+    const running = new Running(this.#stage, { who: this.name, program: this.program, args, env, inside });
     this.#current = running;
     const registered = new Promise<boolean>((resolve) => {
       running.onSaid((event) => {
         if (event.type === "registered") resolve(this.#registered(running, event));
-        else this.#note(running, event);
+        else this.#note(running, orders, event);
       });
       void running.ended.then(() => resolve(false));
     });
@@ -326,8 +370,9 @@ export class Member {
   }
 
   #nextTimeout(): number {
-    const turn = this.#current === undefined ? 0 : this.#timeouts.indexOf(this.#timeoutMs) + 1;
-    this.#timeoutMs = this.#timeouts[turn % this.#timeouts.length] as number;
+    const { timeouts } = this.#place;
+    const turn = this.#current === undefined ? 0 : timeouts.indexOf(this.#timeoutMs) + 1;
+    this.#timeoutMs = timeouts[turn % timeouts.length] as number;
     return this.#timeoutMs;
   }
 
@@ -343,22 +388,26 @@ export class Member {
     return true;
   }
 
-  #note({ run }: Running, event: Said): void {
+  #note(running: Running, { given, tokens }: Orders, event: Said): void {
+    const { run } = running;
     const { journal } = this.#stage;
     const { type, id } = event;
     if (type === "message") {
       const { from, verified, fingerprint } = event;
       journal.write(this.name, { type: "got", run, from, id, ...readText(event.text), verified, fingerprint });
     } else if (type === "sent") {
-      const token = this.#given.shift() ?? "";
-      this.#tokens.set(id, token);
+      const token = given.shift() ?? "";
+      tokens.set(id, token);
       journal.write(this.name, { type: "sent", run, token, id });
     } else if (type === "delivered" || type === "failed" || type === "unconfirmed") {
-      const token = this.#tokens.get(id) ?? "";
-      this.#tokens.delete(id);
+      const token = tokens.get(id) ?? "";
+      tokens.delete(id);
       journal.write(this.name, { type: "outcome", run, token, id, state: type, code: event.code ?? null });
     } else if (type === "error") {
       journal.write(this.name, { type: "error", run, code: event.code ?? "", message: event.message });
+    } else if (type === "rooms") {
+      if (running === this.#current) this.rooms = event.rooms;
+      journal.write(this.name, { type: "rooms", run, rooms: event.rooms });
     }
   }
 
@@ -378,14 +427,19 @@ export class Member {
       timeoutMs: ownTimeout,
       rollCall,
     });
-    this.#given.push(token);
+    this.#orders.given.push(token);
     const text = textOf(token, bytes);
     running.say(this.program === "talk" ? `${to} ${text}` : JSON.stringify({ to, text, timeoutMs }));
   }
 
   /** Messages whose fate its program has not told. */
   get underWay(): number {
-    return this.on === undefined ? 0 : this.#given.length + this.#tokens.size;
+    return this.on === undefined ? 0 : this.#orders.given.length + this.#orders.tokens.size;
+  }
+
+  /** Has the library's program enter a room, or leave it. */
+  changeRoom(room: string): void {
+    if (this.program === "lib") this.on?.say(JSON.stringify({ room }));
   }
 
   /** Has the library's program misbehave: see test/fixtures/chaos/client.js. */
@@ -422,6 +476,7 @@ interface Said {
   readonly verified: boolean;
   readonly code?: string;
   readonly message: string;
+  readonly rooms: readonly string[];
 }
 
 /** Exit statuses of `ptalk send`, by the code that they stand for. */
@@ -442,14 +497,15 @@ export async function sendOnce(
     to,
     bytes,
     server,
+    inside,
     timeoutMs,
-  }: { from: string; to: string; bytes: number; server: string; timeoutMs: number },
+  }: { from: string; to: string; bytes: number; server: string; inside: readonly string[]; timeoutMs: number },
 ): Promise<void> {
   const { journal } = stage;
   const run = stage.nextRun();
   const token = `${run}.0`;
   const args = [PTALK, "send", "--json", "--as", from, "--timeout", String(timeoutMs / 1000), to, textOf(token, bytes)];
-  const running = new Running(stage, { who: from, program: "send", args, env: { PTALK_SERVER: server }, run });
+  const running = new Running(stage, { who: from, program: "send", args, env: { PTALK_SERVER: server }, inside, run });
   journal.write(from, { type: "order", run: running.run, token, to, timeoutMs, rollCall: false });
   let id: string | null = null;
   running.onSaid((event) => {
@@ -463,4 +519,31 @@ export async function sendOnce(
   const state = code === 0 ? "delivered" : code === 76 ? "unconfirmed" : "failed";
   const name = code === 0 ? null : (CODES[code] ?? `status ${code}`);
   journal.write(from, { type: "outcome", run: running.run, token, id, state, code: name });
+}
+
+/** One of several programs, each with its own key, that want the same name at the same moment. Whoever gets it stays for a moment. */
+export async function race(
+  stage: Stage,
+  {
+    who,
+    name,
+    server,
+    inside,
+    stayMs,
+  }: { who: string; name: string; server: string; inside: readonly string[]; stayMs: number },
+): Promise<void> {
+  const { journal } = stage;
+  const env = { PTALK_NAME: name, PTALK_SERVER: server };
+  const running = new Running(stage, { who, program: "racer", args: [CLIENT], env, inside });
+  const registered = new Promise<boolean>((resolve) => {
+    running.onSaid((event) => {
+      if (event.type !== "registered") return;
+      journal.write(who, { type: "owns", run: running.run, name: event.name, fingerprint: event.fingerprint });
+      resolve(true);
+    });
+    void running.ended.then(() => resolve(false));
+  });
+  if (!(await startedInTime(stage, running, registered))) return;
+  await sleep(stayMs);
+  await running.leave(() => running.say(JSON.stringify({ exit: true })), 0);
 }

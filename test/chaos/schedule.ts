@@ -26,6 +26,7 @@ const WEIGHTS: Readonly<Record<Kind, number>> = {
   datagrams: 4,
   stop: 4,
 };
+
 /** Milliseconds between two faults, on average. */
 const FAULT_EVERY_MS = 700;
 /** Milliseconds that something stays away, or broken: mostly short, now and then longer than clients' patience (10 s). */
@@ -35,8 +36,6 @@ const LONG_SHARE = 0.08;
 /** Part of the link and datagram faults that hit everybody at once. */
 const EVERYBODY_SHARE = 0.15;
 
-/** Milliseconds between two messages of one sender, on average. */
-const MESSAGE_EVERY_MS = 350;
 const BURST_SHARE = 0.04;
 const BURST = 12;
 const LARGE_SHARE = 0.04;
@@ -53,13 +52,26 @@ export interface Cast {
   readonly elders: readonly string[];
   /** Those who send with `ptalk send`: some of them are on as well. */
   readonly senders: readonly string[];
+  /** Milliseconds between two messages of one sender, on average. */
+  readonly messageEveryMs: number;
 }
 
-export interface FaultAct {
+/** What may go wrong in a run, how often, and for whom. */
+export interface Faults<K extends string> {
+  /** Empty: only messages. */
+  readonly kinds: readonly K[];
+  /** How often each kind comes, beside the others. */
+  readonly weights: Readonly<Record<K, number>>;
+  /** Milliseconds between two, on average. */
+  readonly everyMs: number;
+  target(random: Random, kind: K): string;
+}
+
+export interface FaultAct<K extends string> {
   readonly type: "fault";
   readonly at: number;
-  readonly kind: Kind;
-  /** A member, "server", "worker", or "*" for everybody. */
+  readonly kind: K;
+  /** A member, "server", "worker", another word of {@link Faults.target}, or "*" for everybody. */
   readonly target: string;
   readonly forMs: number;
   /** From 0 to 1: which worker, which way to cut. */
@@ -75,22 +87,29 @@ export interface MessageAct {
   /** Whether it has a long time to be delivered in. */
   readonly patient: boolean;
 }
-export type Act = FaultAct | MessageAct;
+export type Act<K extends string> = FaultAct<K> | MessageAct;
 
-/** The acts of one storm, in the order of time. `kinds` empty: only messages. */
-export function storm(random: Random, cast: Cast, kinds: readonly Kind[], forMs: number): Act[] {
-  const acts: Act[] = [...messages(random, cast, forMs)];
-  for (let at = random.wait(FAULT_EVERY_MS); at < forMs && kinds.length > 0; at += random.wait(FAULT_EVERY_MS)) {
-    acts.push(fault(random, cast, kinds, at, forMs));
+/** The acts of one storm, in the order of time. */
+export function storm<K extends string>(random: Random, cast: Cast, faults: Faults<K>, forMs: number): Act<K>[] {
+  const acts: Act<K>[] = [...messages(random, cast, forMs)];
+  const { kinds, everyMs } = faults;
+  for (let at = random.wait(everyMs); at < forMs && kinds.length > 0; at += random.wait(everyMs)) {
+    acts.push(fault(random, faults, at, forMs));
   }
   return acts.sort((a, b) => a.at - b.at);
 }
 
-function fault(random: Random, cast: Cast, kinds: readonly Kind[], at: number, until: number): FaultAct {
-  const kind = random.pick(kinds.flatMap((each) => Array.from({ length: WEIGHTS[each] }, () => each)));
+function fault<K extends string>(random: Random, faults: Faults<K>, at: number, until: number): FaultAct<K> {
+  const { kinds, weights } = faults;
+  const kind = random.pick(kinds.flatMap((each) => Array.from({ length: weights[each] }, () => each)));
   const range = random.chance(LONG_SHARE) ? LONG_MS : SHORT_MS;
   const forMs = Math.min(random.between(range.low, range.high), until - at);
-  return { type: "fault", at, kind, target: target(random, cast, kind), forMs, choice: random.next() };
+  return { type: "fault", at, kind, target: faults.target(random, kind), forMs, choice: random.next() };
+}
+
+/** The faults of a run with one server. */
+export function ofOneServer(cast: Cast, kinds: readonly Kind[]): Faults<Kind> {
+  return { kinds, weights: WEIGHTS, everyMs: FAULT_EVERY_MS, target: (random, kind) => target(random, cast, kind) };
 }
 
 function target(random: Random, cast: Cast, kind: Kind): string {
@@ -126,7 +145,7 @@ function* messagesOf(
   by: MessageAct["by"],
 ): Generator<MessageAct> {
   // A process for each message is the dearest part of the load: fewer of those.
-  const every = by === "send" ? MESSAGE_EVERY_MS * 3 : MESSAGE_EVERY_MS;
+  const every = by === "send" ? cast.messageEveryMs * 3 : cast.messageEveryMs;
   for (let at = random.wait(every); at < forMs; at += random.wait(every)) {
     const to = random.pick(cast.members.filter((name) => name !== from));
     const bytes = random.chance(LARGE_SHARE) ? random.below(LARGE) : random.below(SMALL);

@@ -24,8 +24,8 @@ beforeAll(async () => {
     [alice, "alice"],
     [bob, "bob"],
   ] as const) {
-    const program = user.start(["recv", "--as", name]);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const program = user.start(["recv", "--as", name, "--json"]);
+    expect(JSON.parse(await program.line())).toMatchObject({ type: "registered" });
     await program.kill();
   }
 });

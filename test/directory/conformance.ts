@@ -15,6 +15,7 @@ import {
 import { DirectoryError, type DirectoryErrorCode } from "../../lib/directory/directory-error.ts";
 import { DirectoryEntry, MAX_DETAILS_BYTES, type NewEntry, packEntry } from "../../lib/directory/entry.ts";
 import { NO_RIGHT } from "../../lib/directory/name-right.ts";
+import { times } from "../helpers/volume.ts";
 import {
   asked,
   enter,
@@ -1224,7 +1225,7 @@ export function directoryConformance(implementation: Implementation): void {
             expect(hearing.truth).toEqual(truthOf(await walk(directories[0] as Directory)));
           })
           .afterEach(closeWorlds),
-        { numRuns: 60 },
+        { numRuns: times(20) },
       );
     });
 
@@ -1272,7 +1273,7 @@ export function directoryConformance(implementation: Implementation): void {
             expect(late.truth).toEqual(truthOf(rows.filter(({ entry }) => heardOf.has(foldName(entry.name)))));
           })
           .afterEach(closeWorlds),
-        { numRuns: 100 },
+        { numRuns: times(30) },
       );
     });
   });

@@ -1,4 +1,4 @@
-// Real etcd nodes for tests: one or three, on loopback, each in a temporary folder, with ports of their own. They can be stopped, killed and
+// Real etcd nodes for tests: one or three, on loopback or each on a host of its own, each in a temporary folder, with ports of their own. They can be stopped, killed and
 // started again; the end kills them by pid. Tests skip with `etcdMissing` where the program is not installed.
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -22,11 +22,14 @@ export interface EtcdOptions {
   readonly tls?: { readonly ca: string; readonly certificate: string; readonly key: string };
   /** More words of the command line. */
   readonly flags?: readonly string[];
+  /** One for each node: its address, and the words before a command that is to run there. Default: all on loopback. */
+  readonly hosts?: readonly { readonly address: string; readonly inside: readonly string[] }[];
 }
 
 interface Node {
   readonly name: string;
   readonly folder: string;
+  readonly address: string;
   readonly client: number;
   readonly peer: number;
   child: ChildProcess | null;
@@ -55,6 +58,7 @@ export class EtcdCluster implements AsyncDisposable {
     const nodes = Array.from({ length: count }, (_, i) => ({
       name: `n${i}`,
       folder: join(folder, `n${i}`),
+      address: options.hosts?.[i]?.address ?? "127.0.0.1",
       client: ports[2 * i] as number,
       peer: ports[2 * i + 1] as number,
       child: null,
@@ -71,9 +75,9 @@ export class EtcdCluster implements AsyncDisposable {
     return cluster;
   }
 
-  /** "127.0.0.1:PORT" of each. */
+  /** "ADDRESS:PORT" of each. */
   get members(): string[] {
-    return this.#nodes.map(({ client }) => `127.0.0.1:${client}`);
+    return this.#nodes.map(({ address, client }) => `${address}:${client}`);
   }
 
   /** What a client without TLS and user has to know. */
@@ -87,18 +91,23 @@ export class EtcdCluster implements AsyncDisposable {
     return pid;
   }
 
+  /** The nodes that were not killed. */
+  get running(): number[] {
+    return this.#nodes.flatMap(({ child }, index) => (child === null ? [] : [index]));
+  }
+
   /** Starts a node, or starts it again with what it has. Resolves when it answers. @param force a cluster of its own, from a backup */
   async startNode(index: number, { force = false } = {}): Promise<void> {
     const node = this.#node(index);
     const scheme = this.#options.tls === undefined ? "http" : "https";
-    const client = `${scheme}://127.0.0.1:${node.client}`;
-    const peers = this.#nodes.map(({ name, peer }) => `${name}=http://127.0.0.1:${peer}`).join(",");
+    const client = `${scheme}://${node.address}:${node.client}`;
+    const peers = this.#nodes.map(({ name, address, peer }) => `${name}=http://${address}:${peer}`).join(",");
     const tls = this.#options.tls;
     const args = [
       ...["--name", node.name, "--data-dir", node.folder],
       ...["--listen-client-urls", client, "--advertise-client-urls", client],
-      ...["--listen-peer-urls", `http://127.0.0.1:${node.peer}`],
-      ...["--initial-advertise-peer-urls", `http://127.0.0.1:${node.peer}`],
+      ...["--listen-peer-urls", `http://${node.address}:${node.peer}`],
+      ...["--initial-advertise-peer-urls", `http://${node.address}:${node.peer}`],
       ...["--initial-cluster", peers, "--initial-cluster-state", this.#isNew ? "new" : "existing"],
       ...["--heartbeat-interval", "100", "--election-timeout", "1000", "--logger", "zap", "--log-level", "warn"],
       ...(tls === undefined
@@ -107,7 +116,8 @@ export class EtcdCluster implements AsyncDisposable {
       ...(force ? ["--force-new-cluster"] : []),
       ...(this.#options.flags ?? []),
     ];
-    const child = spawn("etcd", args, {
+    const [file = "etcd", ...words] = [...(this.#options.hosts?.[index]?.inside ?? []), "etcd", ...args];
+    const child = spawn(file, words, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { PATH: process.env["PATH"] ?? "" },
     });
@@ -160,7 +170,8 @@ export class EtcdCluster implements AsyncDisposable {
     const { tls } = this.#options;
     const scheme = tls === undefined ? "http" : "https";
     const files = tls === undefined ? [] : ["--cacert", tls.ca, "--cert", tls.certificate, "--key", tls.key];
-    const endpoint = `${scheme}://127.0.0.1:${this.#node(index).client}`;
+    const { address, client } = this.#node(index);
+    const endpoint = `${scheme}://${address}:${client}`;
     const env = { PATH: process.env["PATH"] ?? "", ETCDCTL_API: "3" };
     const words = ["--endpoints", endpoint, ...files, ...flags, ...args];
     return (await run("etcdctl", words, { env, timeout: WATCHDOG_MS, maxBuffer: 2 ** 26 })).stdout;
@@ -183,7 +194,7 @@ export class EtcdCluster implements AsyncDisposable {
     const node = this.#node(0);
     await this.kill(0);
     rmSync(node.folder, { recursive: true });
-    const peer = `http://127.0.0.1:${node.peer}`;
+    const peer = `http://${node.address}:${node.peer}`;
     const words = ["snapshot", "restore", path, "--name", node.name, "--data-dir", node.folder];
     words.push("--initial-cluster", `${node.name}=${peer}`, "--initial-advertise-peer-urls", peer);
     await run("etcdctl", words, { env: { PATH: process.env["PATH"] ?? "", ETCDCTL_API: "3" }, timeout: WATCHDOG_MS });

@@ -1,4 +1,5 @@
 // A real pseudo-terminal with a program in it, and the screen a person would see: node-pty and xterm's own emulator.
+import type { ReadStream } from "node:tty";
 import xterm from "@xterm/headless";
 import { type IPty, spawn } from "node-pty";
 
@@ -14,6 +15,9 @@ export interface PtyOptions {
 export class Pty implements Disposable {
   readonly #pty: IPty;
   readonly #screen: InstanceType<typeof xterm.Terminal>;
+  #destroy: ReadStream["destroy"] = () => {
+    throw new Error("not open");
+  };
   readonly ended: Promise<{ exitCode: number; signal: number }>;
   /** Everything the program has written, control sequences included. */
   raw = "";
@@ -28,6 +32,7 @@ export class Pty implements Disposable {
       this.#screen.write(data);
     });
     this.#screen.onData((answer) => this.#pty.write(answer));
+    this.#readToTheEnd();
     this.ended = new Promise((resolve) => {
       this.#pty.onExit(({ exitCode, signal = 0 }) => resolve({ exitCode, signal }));
     });
@@ -46,10 +51,16 @@ export class Pty implements Disposable {
     this.#pty.resize(columns, rows);
   }
 
+  /** node-pty closes the terminal 200 ms after the program's end, whatever has not been read yet; on Linux the end is seen when all is read. */
+  #readToTheEnd(): void {
+    const { _socket: socket } = this.#pty as unknown as { _socket: ReadStream };
+    this.#destroy = socket.destroy.bind(socket);
+    socket.destroy = (error) => (error || socket.readableEnded ? this.#destroy(error) : socket);
+  }
+
   /** The terminal is closed, as by a window manager or a lost connection: SIGHUP, then end of input and errors. */
   hangUp(): void {
-    const { _socket } = this.#pty as unknown as { _socket: { destroy(): void } };
-    _socket.destroy();
+    this.#destroy();
   }
 
   /** All lines, scrolled away or not, without trailing blanks; wrapped rows joined as the terminal knows them. */

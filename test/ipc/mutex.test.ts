@@ -10,8 +10,10 @@ import { NodeProgram } from "../helpers/node-program.ts";
 import { exists, ObjectNames, segmentFile } from "../helpers/object-names.ts";
 import { descriptorsOf } from "../helpers/own-process.ts";
 import { Program } from "../helpers/program.ts";
+import { times } from "../helpers/volume.ts";
 
 const names = new ObjectNames("mutex");
+const KILLS = times(30);
 const folder = mkdtempSync(join(tmpdir(), "ptalk-lock-"));
 afterAll(() => {
   names.sweep();
@@ -285,11 +287,11 @@ sys.stdin.readline()`,
   });
 });
 
-test("100 random kills of processes that hold or want a mutex violate, lose and leave nothing", {
+test(`${KILLS} random kills of processes that hold or want a mutex violate, lose and leave nothing`, {
   timeout: 300_000,
 }, async () => {
   const script = join(import.meta.dirname, "../crash/mutex-kill.js");
-  const run = new Program(process.execPath, [script, "--kills", "100"]);
+  const run = new Program(process.execPath, [script, "--kills", String(KILLS)]);
   expect(await run.ended).toMatchObject({ code: 0, stderr: "" });
   const [, json = "{}", verdict] = /^(.*) (ok|FAILED)$/.exec(await run.line()) ?? [];
   expect([JSON.parse(json), verdict]).toMatchObject([{ violations: 0, errors: 0, stuck: 0, leftovers: 0 }, "ok"]);

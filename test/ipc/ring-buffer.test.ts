@@ -11,8 +11,10 @@ import { NodeProgram } from "../helpers/node-program.ts";
 import { exists, ObjectNames, segmentFile } from "../helpers/object-names.ts";
 import { descriptorsOf, mappings } from "../helpers/own-process.ts";
 import { Program } from "../helpers/program.ts";
+import { times } from "../helpers/volume.ts";
 
 const names = new ObjectNames("ring");
+const KILLS = times(30);
 afterAll(() => names.sweep());
 const refusal = (code: string) => expect.objectContaining({ name: "IpcError", code });
 
@@ -252,11 +254,15 @@ describe("a process killed right after", () => {
     expect(String(await newcomer.pop())).toBe("third");
   });
 
-  test("100 random instants: nothing is torn, doubled, out of order, lost or left behind", {
+  test(`${KILLS} random instants: nothing is torn, doubled, out of order, lost or left behind`, {
     timeout: 300_000,
   }, async () => {
     requireFreshBuild();
-    const run = new Program(process.execPath, [join(import.meta.dirname, "../crash/ring-kill.js"), "--kills", "100"]);
+    const run = new Program(process.execPath, [
+      join(import.meta.dirname, "../crash/ring-kill.js"),
+      "--kills",
+      String(KILLS),
+    ]);
     expect(await run.ended).toMatchObject({ code: 0, stderr: "" });
     const [, json = "{}", verdict] = /^(.*) (ok|FAILED)$/.exec(await run.line()) ?? [];
     expect([JSON.parse(json), verdict]).toMatchObject([

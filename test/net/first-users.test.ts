@@ -33,8 +33,8 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
   );
 
   it.each([
-    ["whoever comes after the last one has gone", ["20", "16"]],
-    ["whoever comes while another leaves", ["25", "12", "pairs"]],
+    ["whoever comes after the last one has gone", ["10", "16"]],
+    ["whoever comes while another leaves", ["12", "12", "pairs"]],
   ])("%s has a server, the old one or the next", async (_, args) => {
     host = onFreshHost(restarts, args, userOf("restarts"));
     const outcomes = JSON.parse(await host.line());

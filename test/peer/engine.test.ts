@@ -6,6 +6,7 @@ import { staticKeys } from "../../lib/crypto/noise.ts";
 import { HandshakeInitiation } from "../../lib/peer/handshake-initiation.ts";
 import { DatagramType, datagramType, senderIndex } from "../../lib/wire/datagram.ts";
 import { CANCELLED, type Fate, PeerWorld, type Program } from "../helpers/peer-world.ts";
+import { times } from "../helpers/volume.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
   { weight: 3, arbitrary: fc.constant([]) },
@@ -85,7 +86,7 @@ describe("the peer protocol", () => {
           }
         },
       ),
-      { numRuns: Number(process.env["PTALK_FUZZ_RUNS"] ?? 250) },
+      { numRuns: times(120) },
     );
   });
 

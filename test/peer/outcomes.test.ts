@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Fate } from "../helpers/peer-world.ts";
 import { PeerWorld } from "../helpers/peer-world.ts";
+import { times } from "../helpers/volume.ts";
 
 const TIMEOUT_MS = 400;
 const REVOKE_MS = 1_000;
@@ -99,7 +100,7 @@ function play(
   return { alice, world };
 }
 
-const numRuns = Number(process.env["PTALK_FUZZ_RUNS"] ?? 1500);
+const numRuns = times(600);
 
 describe("the three outcomes", () => {
   it("tell the truth through loss, duplication, reordering, suspension, crash and goodbye of either side", () => {

@@ -1,4 +1,4 @@
-// Random and mutated requests: no crash, no leak, other clients served. PTALK_FUZZ_REQUESTS=5000000 for a long run.
+// Random and mutated requests: no crash, no leak, other clients served. PTALK_TEST_VOLUME=250 for a long run.
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -12,8 +12,9 @@ import {
   registerCommand,
   ServerProcess,
 } from "../helpers/lookup-server.ts";
+import { times } from "../helpers/volume.ts";
 
-const REQUESTS = Number(process.env.PTALK_FUZZ_REQUESTS ?? 60_000);
+const REQUESTS = times(20_000);
 const SEED = Number(process.env.PTALK_FUZZ_SEED ?? Date.now() % 2 ** 31);
 const PER_WRITE = 100;
 const AT_ONCE = 8;

@@ -1,6 +1,7 @@
 // The links between servers of one directory: who may connect, what passes, what is lost; and two real servers with etcd.
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
@@ -8,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import { silentLog } from "../../lib/server/log.ts";
 import { readOptions } from "../../lib/server/options.ts";
-import type { ForPeer } from "../../lib/server/peers/peer-frames.ts";
+import type { ForPeer, PeerMessage } from "../../lib/server/peers/peer-frames.ts";
 import { PeerLinks, PeerListener } from "../../lib/server/peers/peer-links.ts";
 import type { PeerFacts } from "../../lib/server/peers/peer-servers.ts";
 import { loadTls, type TlsFiles } from "../../lib/server/tls.ts";
@@ -41,7 +42,7 @@ interface Side {
   readonly links: PeerLinks;
   readonly facts: PeerFacts;
   readonly tls: TlsFiles;
-  readonly got: ForPeer[];
+  readonly got: PeerMessage[];
 }
 
 const stated = new Map<string, PeerFacts>();
@@ -53,7 +54,7 @@ async function side(name: string, knows: ReadonlyMap<string, PeerFacts> = stated
   const listener = await PeerListener.listen({ host: "127.0.0.1", port: 0 }, tls);
   const facts = { peer: listener.addressAs("127.0.0.1"), certificate: tls.fingerprint };
   stated.set(name, facts);
-  const got: ForPeer[] = [];
+  const got: PeerMessage[] = [];
   const links = new PeerLinks(
     listener,
     () => new Map([...knows].map(([server, said]) => [server, { ...said }])),
@@ -103,7 +104,7 @@ describe("a link", () => {
     const [a, b] = [await side("a"), await side("b", unknown)];
     a.links.send("b", knock());
     await until("the end of the link", () => a.links.stats.peer_links === 0);
-    expect(b.got).toEqual([]);
+    expect([b.got, b.links.stats.peer_refused]).toEqual([[], 1]);
     unknown.set("a", a.facts);
     await until("the first frame", () => {
       a.links.send("b", knock());
@@ -126,6 +127,11 @@ describe("a link", () => {
       encodeCommand([...words, "192.0.2.1"]),
       encodeCommand(["CALL", "bob", "1", "2", CLAIM, "ann", KEY, "1", "{"]),
       encodeCommand(["RELAY", "x".repeat(99), "1", "2", CLAIM, "ann", "AA=="]),
+      encodeCommand(["TOOK", "a", "1.2.3", "perhaps"]),
+      encodeCommand(["HAND", "a", "../x", "1", "0", "0", "0", "bob", "1", KEY, "ann", "uid 1", "AA=="]),
+      encodeCommand(["HAND", "a", "1.2.3", "1", "0", "0", "0", "Bob", "1", KEY, "ann", "uid 1", "AA=="]),
+      encodeCommand(["HAND", "a", "1.2.3", "1", "0", "0", "0", "bob", "1", "AA==", "ann", "uid 1", "AA=="]),
+      encodeCommand(["HAND", "a", "1.2.3", "1", "0", "0", "0", "bob", "1", KEY, "ann", "uid 1", "A".repeat(98_308)]),
       Buffer.from("GET / HTTP/1.1\r\n\r\n"),
     ]) {
       const socket = await dial(b.facts.peer, a.tls);
@@ -197,7 +203,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
   }
   async function pair(...flags: string[]): Promise<[ServerProcess, ServerProcess]> {
     prefixes++;
-    return [await start(...flags), await start(...flags)];
+    return Promise.all([start(...flags), start(...flags)]);
   }
   const PEERS = ["--peer-listen", "127.0.0.1:0"];
 
@@ -276,6 +282,110 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
       ["met", "before"],
     ]);
     expect((await bob.client.all()).map(({ name }) => name).sort()).toEqual(["ann", "bob"]);
+  });
+
+  const keeping = (name: string) => [...PEERS, "--state-dir", join(home.path, name)];
+  const left = Buffer.from("sealed").toString("base64");
+  async function takenBy(client: Client): Promise<unknown[]> {
+    const [message] = (await client.ask("TAKE")) as unknown[][];
+    if (message !== undefined) expect(await client.ask("DONE", String(message[0]))).toBe("OK");
+    return message ?? [];
+  }
+
+  it("hand kept messages over to the server that their recipient comes on at, or is on at, and its answer back", async () => {
+    prefixes++;
+    const [a, b] = await Promise.all([start(...keeping("a"), "--metrics", "127.0.0.1:0"), start(...keeping("b"))]);
+    const [ann, keys] = [await on(a, "ann"), newKeys()];
+    const binding = await b.client();
+    await binding.claim("bob", keys);
+    const [leftAt] = (await ann.ask("LEAVE", "bob", "1", left)) as string[];
+    const bob = await b.client();
+    await bob.register("bob", keys);
+    await bob.push("mail");
+    expect((await takenBy(bob)).slice(1)).toEqual([leftAt, 0, left]);
+    expect(readdirSync(join(home.path, "a", "mailbox", "new"))).toEqual([]);
+    const long = randomBytes(66_000).toString("base64");
+    await ann.ask("LEAVE", "bob", "2", long);
+    await bob.push("mail");
+    expect((await takenBy(bob)).slice(2)).toEqual([0, long]);
+    await sees(bob, "ann");
+    await bob.ask("LEAVE", "ann", "2", left, "RECEIPT");
+    await ann.push("mail");
+    expect((await takenBy(ann)).slice(2)).toEqual([0, left]);
+    const info = String(await ann.ask("INFO"));
+    expect(info).toMatch(/peer_mail_handed:2\r\n/);
+    expect(info).toMatch(/peer_mail_taken:1\r\n/);
+    expect(info).toMatch(/peer_mail_waiting:0\r\n/);
+    const url = /metrics at (\S+)\n/.exec(a.output)?.[1] ?? "";
+    const metrics = await (await fetch(url)).text();
+    expect(metrics).toMatch(/^ptalk_peer_links 1$/m);
+    expect(metrics).toMatch(/^ptalk_peer_mail_handed_total 2$/m);
+    expect(metrics).toMatch(/^ptalk_peer_mail_waiting 0$/m);
+  });
+
+  it("keep a message while the other one is dead, and hand it over when that is there again; leased ones wait", async () => {
+    prefixes++;
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"))]);
+    const [ann, keys] = [await on(a, "ann"), newKeys()];
+    const bob = await a.client();
+    await bob.register("bob", keys);
+    await ann.ask("LEAVE", "bob", "1", left);
+    const [[name] = []] = (await bob.ask("TAKE")) as unknown[][];
+    expect(name).toBeDefined();
+    // He moves without DONE: somebody may have had it.
+    const moved = await b.client();
+    await moved.register("bob", keys, { takeover: bob.claimId });
+    await moved.push("mail");
+    expect((await takenBy(moved)).slice(2)).toEqual([1, left]);
+    b.child.kill("SIGKILL");
+    await b.exited;
+    await ann.ask("LEAVE", "bob", "2", left);
+    const again = await (await start(...keeping("b"))).client();
+    await until("the name", async () => (await again.register("bob", keys, { takeover: moved.claimId })) === "OK");
+    await again.push("mail");
+    expect((await takenBy(again)).at(-1)).toBe(left);
+    await until("nothing to be left", () => readdirSync(join(home.path, "a", "mailbox", "new")).length === 0);
+  });
+
+  it("leave a message where it is while the other one keeps none", async () => {
+    prefixes++;
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"), "--no-mailbox")]);
+    const [ann, keys] = [await on(a, "ann"), newKeys()];
+    const bob = await b.client();
+    await bob.register("bob", keys);
+    await ann.ask("LEAVE", "bob", "1", left);
+    await until("the answer", async () => /peer_mail_refused:1/.test(String(await ann.ask("INFO"))));
+    const here = await a.client();
+    await here.register("bob", keys, { takeover: bob.claimId });
+    expect((await takenBy(here)).at(-1)).toBe(left);
+  });
+
+  it("show statuses of each other's clients, and pass people's messages on to where they are", async () => {
+    prefixes++;
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"))]);
+    const join_ = async (name: string, server: string) => {
+      const client = await TalkClient.connect({ name, server, stateDir: join(home.path, name) });
+      undo.push(() => client.close());
+      const heard: string[] = [];
+      client.on("message", ({ text, via, leftAt }) => void heard.push(`${text} ${via} ${leftAt !== null}`));
+      client.on("receipt", ({ state, to }) => void heard.push(`${state} ${to}`));
+      client.on("status", ({ name: who, state, text }) => void heard.push(`${who} ${state} ${text}`));
+      return { client, heard };
+    };
+    const ann = await join_("ann", a.address);
+    const bob = await join_("bob", b.address);
+    await until("each other", async () => (await bob.client.lookup("ann")) !== null);
+    await bob.client.send("ann", "hello");
+    await ann.client.setStatus("away", "at lunch");
+    await until("the status", () => bob.heard.includes("ann away at lunch"));
+    expect((await bob.client.lookup("ann"))?.status).toMatchObject({ state: "away", text: "at lunch" });
+    await bob.client.close();
+    await until("bob to be gone", async () => (await ann.client.lookup("bob")) === null);
+    const { state } = await ann.client.send("bob", "for later", { ifOff: "leave" });
+    expect(state).toBe("kept");
+    const back = await join_("bob", b.address);
+    await until("the message and the receipt", () => ann.heard.includes("delivered bob"));
+    expect(back.heard).toContain("for later mailbox true");
   });
 
   it("have no link without --peer-listen: a client at the other one is not here", async () => {

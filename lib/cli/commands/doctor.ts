@@ -5,6 +5,7 @@ import { commandContext } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { type Finding, fail } from "../doctor/check.ts";
 import { checkDirectory } from "../doctor/directory.ts";
+import { checkLinks } from "../doctor/links.ts";
 import { checkInterfaces, checkServers, checkService, checkUdp } from "../doctor/network.ts";
 import { checkPaths, checkPeer } from "../doctor/paths.ts";
 import {
@@ -72,6 +73,7 @@ async function checkConfigured(command: Command, peer: string | undefined): Prom
     checkConfigFile(process.env),
     checkOwnName(config),
     ...(await checkServers(config)),
+    ...(await checkLinks(config)),
     ...(await checkPaths(config)),
     ...(peer === undefined ? [] : await checkPeer(config, peer)),
     ...checkStateDir(config.stateDir),

@@ -97,13 +97,18 @@ async function checkServer(settings: ServerSettings): Promise<Finding> {
     );
   }
   try {
-    return ok("server", `${server}: ${await greeting(settings)}`);
+    return ok("server", `${server}: ${await withGreeted(settings, PATIENCE_MS, async (_, shown) => shown)}`);
   } catch (error) {
     return unfriendly(settings, isLoopback(host), error);
   }
 }
 
-async function greeting({ server, insecure, ca, stateDir }: ServerSettings): Promise<string> {
+/** @param use gets the connection, and what the server shows of itself; it has that time. @throws TalkError; of a server that is not trusted, too */
+export async function withGreeted<T>(
+  { server, insecure, ca, stateDir }: ServerSettings,
+  limitMs: number,
+  use: (connection: ServerConnection, shown: string) => Promise<T>,
+): Promise<T> {
   let certificate: string | undefined;
   const connection = await ServerConnection.open({
     address: parseServerAddress(server),
@@ -114,13 +119,14 @@ async function greeting({ server, insecure, ca, stateDir }: ServerSettings): Pro
       certificate = fingerprint(shown);
     },
   });
-  const impatient = setTimeout(() => connection.close(), PATIENCE_MS);
+  const impatient = setTimeout(() => connection.close(), limitMs);
   try {
     const { version } = await connection.hello();
-    if (connection.transport === "tls" && ca !== undefined) return `ptalk ${version}, TLS, by an authority of ${ca}`;
-    if (certificate === undefined) return `ptalk ${version}, plain TCP`;
+    if (connection.transport === "tls" && ca !== undefined)
+      return await use(connection, `ptalk ${version}, TLS, by an authority of ${ca}`);
+    if (certificate === undefined) return await use(connection, `ptalk ${version}, plain TCP`);
     new KnownServers(stateDir).check(server, certificate); // not remembered: that is for who talks
-    return `ptalk ${version}, TLS, certificate ${certificate}`;
+    return await use(connection, `ptalk ${version}, TLS, certificate ${certificate}`);
   } finally {
     clearTimeout(impatient);
     connection.close();

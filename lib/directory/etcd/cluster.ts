@@ -18,8 +18,8 @@ const CONNECT_MS = 1_000;
 const MIN_ATTEMPT_MS = 500;
 /** etcd hashes a password for 100 ms; its answer to a wrong one changes only when an operator acts. */
 const PASSWORD_REST_MS = 10_000;
-/** Several calls may wait for one token, each within its own time. */
-const AUTHENTICATE_MS = 2_000;
+/** Several calls may wait for one token, each within its own time. Of many servers that come back at once, the last waits for seconds. */
+const AUTHENTICATE_MS = 5_000;
 /** Members with other troubles than one's own are tried twice: a leader may be elected in between. */
 const ROUNDS = 2;
 
@@ -274,5 +274,5 @@ const said = (error: CallError): string => `etcd at ${error.member}: ${plainText
 
 function refusal(error: CallError): EngineError {
   const code = error.code === STATUS_CODE.notFound && /lease not found/.test(error.message) ? "no-lease" : "refused";
-  return new EngineError(code, said(error), { cause: error });
+  return new EngineError(code, said(error), { cause: error, reason: plainText(error) });
 }

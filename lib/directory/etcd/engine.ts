@@ -85,10 +85,17 @@ export type EngineErrorCode =
 export class EngineError extends Error {
   override readonly name = "EngineError";
   readonly code: EngineErrorCode;
+  /** Of what the engine itself refuses, and will refuse again: why, in words for every client. */
+  readonly reason: string | null;
 
-  constructor(code: EngineErrorCode, message: string, options: ErrorOptions = {}) {
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    { reason = null, ...options }: ErrorOptions & { readonly reason?: string | null } = {},
+  ) {
     super(message, options);
     this.code = code;
+    this.reason = reason;
   }
 }
 

@@ -144,6 +144,9 @@ export class EtcdHost implements DirectoryHost {
   placeOf(name: string, claimId: string): ConnectionPlace | null {
     return this.#shared.placeOf(name, claimId);
   }
+  serverOf(folded: string): string | null {
+    return this.#shared.serverOf(folded);
+  }
   others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
     return this.#shared.others();
   }

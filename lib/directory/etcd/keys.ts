@@ -52,6 +52,10 @@ export class Keys {
   get realm(): string {
     return `${this.prefix}realm`;
   }
+  /** Never written: see batchOf() in transactions.ts. */
+  get quota(): string {
+    return `${this.prefix}quota`;
+  }
   server(server: string, incarnation: string): string {
     return `${this.prefix}s/${server}/${incarnation}`;
   }

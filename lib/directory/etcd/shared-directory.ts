@@ -169,6 +169,10 @@ export class SharedDirectory {
         this.#follower.startAnew();
       },
       reachable: (is) => options.onAway(!is),
+      refused: (reason) => {
+        if (reason === null) log.warn("the directory's engine takes changes again");
+        else log.warn("registrations wait: the directory's engine takes no changes", { reason });
+      },
     });
     this.#follower = new Follower(engine, this.#session, this.#replica, {
       keys,
@@ -263,6 +267,9 @@ export class SharedDirectory {
         const base = before?.row ?? held;
         const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
         if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
+          throw DirectoryError.replaced(claim.name);
+        // Of a client that is gone: a restored backup has brought it back.
+        if (held === undefined && before !== null && !this.#isOwn(before.row))
           throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
@@ -365,6 +372,14 @@ export class SharedDirectory {
     const folded = foldForLookup(name);
     const held = folded === null ? undefined : this.#held.get(folded);
     return held?.claimId === claimId ? held.place : null;
+  }
+
+  /** The other server that a client of this folded name is on at; null: none, or what is known may be out of date. */
+  serverOf(folded: string): string | null {
+    if (this.isAway) return null;
+    const row = this.#replica.rows.get(folded)?.row;
+    if (row === undefined || row.server === this.#options.server) return null;
+    return this.#isHere(folded, row) || !this.#isServerAlive(row) ? null : row.server;
   }
 
   /** What the other servers that are alive say of themselves, by their names. */

@@ -105,6 +105,15 @@ export function writeOwner(keys: Keys, own: OwnKey, { folded, mod, line, row, gi
   };
 }
 
+/**
+ * Several at once, each with its own outcome. etcd counts only what a transaction itself puts against its quota, and no nested one: one that
+ * claims names a put that never happens, or a full engine would take claims until its file cannot grow.
+ */
+export function batchOf(keys: Keys, transactions: readonly Transaction[], isClaiming: boolean): Transaction {
+  const then = transactions.map((transaction) => ({ transaction }));
+  return { when: [], then, otherwise: isClaiming ? [{ put: keys.quota, value: Buffer.alloc(0) }] : [] };
+}
+
 /** Reads what decides about a name. */
 export function readName(keys: Keys, folded: string): Transaction {
   return { when: [], then: readBack(keys, folded), otherwise: [] };

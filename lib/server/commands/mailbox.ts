@@ -30,7 +30,8 @@ export const leave: Handler = async (context, connection, args) => {
 /** Only a hint: a client that comes on, or comes back, asks by itself. */
 export async function tellOfMail(context: WorkerContext, name: string, count: number): Promise<void> {
   const to = context.calleeOf(await context.directory.find(name));
-  if (to !== null) await context.send({ type: "mail", to, count });
+  // Those of another server go there themselves, see peers/mail-handover.ts.
+  if (to !== null && to.elsewhere === undefined) await context.send({ type: "mail", to, count });
 }
 
 export const take: Handler = async (context, connection, args) => {

@@ -7,6 +7,7 @@
 //  3. A link without anything to send is closed, and so is a connection whose server is in the directory no more.
 import type { X509Certificate } from "node:crypto";
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect, createServer, type Server, type TLSSocket } from "node:tls";
 import { TalkError } from "../../base/errors.ts";
 import { formatServerAddress, type ServerAddress } from "../../base/server-address.ts";
@@ -16,7 +17,7 @@ import { listenError } from "../acceptor.ts";
 import type { Log } from "../log.ts";
 import { RareLog } from "../rare-log.ts";
 import type { TlsFiles } from "../tls.ts";
-import { decodeFromPeer, encodeForPeer, type ForPeer } from "./peer-frames.ts";
+import { decodeFromPeer, encodeForPeer, type PeerMessage } from "./peer-frames.ts";
 import { type PeerServer, peerServer, type StatedServers, serverWith } from "./peer-servers.ts";
 
 /** Connections that other servers may have here: more servers share no directory. Handshakes count. */
@@ -87,6 +88,9 @@ export class PeerListener {
 
 interface Link {
   readonly socket: TLSSocket;
+  /** Whether the right server was there: once that is known. */
+  readonly opened: Promise<boolean>;
+  readonly settle: (isOpen: boolean) => void;
   /** When the other side was known to be the right one; null: not yet. */
   openedAt: number | null;
   /** Before the connection is there. */
@@ -97,44 +101,50 @@ interface Link {
 export class PeerLinks {
   readonly #listener: PeerListener;
   readonly #stated: StatedServers;
-  readonly #deliver: (message: ForPeer) => void;
+  readonly #deliver: (message: PeerMessage) => void;
   readonly #rareLog: RareLog;
   /** Dialled, by the server's name. */
   readonly #links = new Map<string, Link>();
   readonly #taken = new Set<TLSSocket>();
   /** By the server's name: until when it rests. */
   readonly #resting = new Map<string, number>();
+  /** By the server's name: why there was no link, last. */
+  readonly #reasons = new Map<string, string>();
   #isClosed = false;
   // Counters for INFO.
   #sent = 0;
   #received = 0;
   #lost = 0;
+  #refused = 0;
 
-  constructor(listener: PeerListener, stated: StatedServers, deliver: (message: ForPeer) => void, log: Log) {
+  constructor(listener: PeerListener, stated: StatedServers, deliver: (message: PeerMessage) => void, log: Log) {
     this.#listener = listener;
     this.#stated = stated;
     this.#deliver = deliver;
     this.#rareLog = new RareLog(log);
     listener.serve(
       (socket) => this.#take(socket),
-      (error) => this.#rareLog.warn("a server's connection failed", { error }),
+      (error) => {
+        this.#refused++;
+        this.#rareLog.warn("a server's connection failed", { error });
+      },
     );
   }
 
   get stats(): Readonly<Record<string, number>> {
     return {
       ...{ peer_links: this.#links.size, peer_connections: this.#taken.size },
-      ...{ peer_sent: this.#sent, peer_received: this.#received, peer_lost: this.#lost },
+      ...{ peer_sent: this.#sent, peer_received: this.#received, peer_lost: this.#lost, peer_refused: this.#refused },
     };
   }
 
-  /** Sends it to that server, or loses it. */
-  send(server: string, message: ForPeer): void {
+  /** Sends it to that server, or loses it. @returns false: it is lost already */
+  send(server: string, message: PeerMessage): boolean {
     const link = this.#links.get(server) ?? this.#dial(server);
     const frame = link === null ? null : encodeForPeer(message);
     if (link === null || frame === null || link.waitingBytes + link.socket.writableLength > MAX_QUEUED_BYTES) {
       this.#lost++;
-      return;
+      return false;
     }
     this.#sent++;
     if (link.openedAt !== null) link.socket.write(frame);
@@ -142,6 +152,13 @@ export class PeerLinks {
       link.waiting.push(frame);
       link.waitingBytes += frame.length;
     }
+    return true;
+  }
+
+  /** Makes sure of a link. @returns false: that server cannot be reached now */
+  reach(server: string): Promise<boolean> {
+    const link = this.#links.get(server) ?? this.#dial(server);
+    return link?.opened ?? Promise.resolve(false);
   }
 
   close(): void {
@@ -151,17 +168,32 @@ export class PeerLinks {
     for (const socket of this.#taken) socket.destroy();
   }
 
+  /** Whether a server can be reached. @returns why not; null: it can */
+  async check(server: string): Promise<string | null> {
+    const restMs = (this.#resting.get(server) ?? 0) - performance.now();
+    if (restMs > 0 && !this.#links.has(server)) await sleep(restMs, undefined, { ref: false });
+    if (await this.reach(server)) return null;
+    return this.#reasons.get(server) ?? "it cannot be reached";
+  }
+
   #dial(server: string): Link | null {
     const peer = peerServer(this.#stated().get(server));
     if (this.#isClosed || peer === null || performance.now() < (this.#resting.get(server) ?? 0)) return null;
     const { cert, key } = this.#listener.tls;
     const { host, port } = peer.address;
     const socket = connect({ host, port, cert, key, rejectUnauthorized: false, minVersion: "TLSv1.3" });
-    const link: Link = { socket, openedAt: null, waiting: [], waitingBytes: 0 };
+    let settle: Link["settle"] = () => {};
+    const opened = new Promise<boolean>((resolve) => {
+      settle = resolve;
+    });
+    const link: Link = { socket, opened, settle, openedAt: null, waiting: [], waitingBytes: 0 };
     this.#links.set(server, link);
     const late = setTimeout(() => socket.destroy(new Error(`no answer within ${HANDSHAKE_MS} ms`)), HANDSHAKE_MS);
     socket.setNoDelay(true).setKeepAlive(true, IDLE_MS);
-    socket.on("error", (error) => this.#rareLog.warn("another server cannot be reached", { server, error }));
+    socket.on("error", (error) => {
+      this.#reasons.set(server, error.message);
+      this.#rareLog.warn("another server cannot be reached", { server, error });
+    });
     socket.once("secureConnect", () => {
       clearTimeout(late);
       this.#open(server, link, peer);
@@ -174,6 +206,7 @@ export class PeerLinks {
       const now = performance.now();
       if (link.openedAt === null || now - link.openedAt < REST_MS) this.#resting.set(server, now + REST_MS);
       this.#lost += link.waiting.length;
+      settle(false);
     });
     socket.resume(); // nothing comes
     return link;
@@ -188,9 +221,11 @@ export class PeerLinks {
       return;
     }
     link.openedAt = performance.now();
+    this.#reasons.delete(server);
     this.#resting.delete(server);
     for (const frame of link.waiting.splice(0)) link.socket.write(frame);
     link.waitingBytes = 0;
+    link.settle(true);
   }
 
   #take(socket: TLSSocket): void {
@@ -199,6 +234,7 @@ export class PeerLinks {
     socket.on("error", () => {});
     if (server === null) {
       // The directory may tell of a server that has just begun a moment later: it comes again.
+      this.#refused++;
       this.#rareLog.warn("no server of the directory has this certificate", { certificate: shown ?? "none" });
       socket.destroy();
       return;
@@ -221,17 +257,23 @@ export class PeerLinks {
               throw TalkError.refused("it has left the directory");
             [second, frames] = [now, 0];
           }
-          if (++frames > FRAMES_A_SECOND) this.#lost++;
+          if (++frames > FRAMES_A_SECOND || !this.#isFrom(message, shown)) this.#lost++;
           else {
             this.#received++;
             this.#deliver(message);
           }
         }
       } catch (error) {
+        this.#refused++;
         this.#rareLog.warn("another server's link is closed", { server, error });
         socket.destroy();
       }
     });
+  }
+
+  /** Of a server that has just been started again under another name, the directory states two with one certificate. */
+  #isFrom(message: PeerMessage, certificate: string | null): boolean {
+    return !("server" in message) || peerServer(this.#stated().get(message.server))?.certificate === certificate;
   }
 }
 

@@ -1,6 +1,8 @@
 // The other servers of a directory that servers share, as the directory states them. Each says of itself where it takes connections of
-// servers, and which certificate it shows there and when it connects. Only a server of the directory can write there, and only such servers count.
-import { parseServerAddress, type ServerAddress } from "../../base/server-address.ts";
+// servers, and which certificate it shows there and when it connects; and what its clients have to know. Only a server of the directory can
+// write there, and only such servers count.
+import { isLoopback, parseServerAddress, type ServerAddress } from "../../base/server-address.ts";
+import { decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 
 /** What a server says of itself in the directory. */
 export interface PeerFacts {
@@ -9,6 +11,25 @@ export interface PeerFacts {
   /** "SHA256:…" */
   readonly certificate: string;
 }
+
+/** What it says for clients, which the other servers tell theirs. */
+export interface ClientFacts {
+  /** "HOST:PORT" */
+  readonly client: string;
+  /** "SHA256:…" of the certificate that clients see; null: it is a plain server. */
+  readonly tls: string | null;
+  /** Its own public key, base64. */
+  readonly key: string;
+  /** Of its host: a loopback address counts there. */
+  readonly host: string;
+}
+
+/** What a client needs to use a server: its address, the fingerprint of its certificate, if it has one, and its key. */
+export type ToldServer = readonly [address: string, certificate: string | null, key: string];
+
+/** Servers that a client is told of; as many as it may name itself. */
+const MAX_TOLD = 8;
+const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
 
 export interface PeerServer {
   readonly address: ServerAddress;
@@ -32,4 +53,22 @@ export function peerServer(facts: Readonly<Record<string, unknown>> | undefined)
 export function serverWith(certificate: string, stated: ReturnType<StatedServers>): string | null {
   for (const [server, facts] of stated) if (peerServer(facts)?.certificate === certificate) return server;
   return null;
+}
+
+/** In the order of the servers' names. @param host of this server */
+export function toldServers(stated: ReturnType<StatedServers>, host: string): ToldServer[] {
+  const servers = [...stated].sort(([a], [b]) => (a < b ? -1 : 1));
+  return servers.flatMap(([, facts]) => toldServer(facts, host) ?? []).slice(0, MAX_TOLD);
+}
+
+/** One element, or none for a server that says nothing that a client of this host could use. */
+function toldServer({ client, tls, key, host }: Readonly<Record<string, unknown>>, own: string): ToldServer[] | null {
+  if (typeof client !== "string" || typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) return null;
+  if (tls !== null && (typeof tls !== "string" || !FINGERPRINT.test(tls))) return null;
+  try {
+    const address = parseServerAddress(client, "client");
+    return isLoopback(address.host) && host !== own ? null : [[client, tls, key]];
+  } catch {
+    return null;
+  }
 }

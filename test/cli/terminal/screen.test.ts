@@ -64,7 +64,7 @@ describe("an incoming message", () => {
     await screen.message("alice", "one");
     await screen.message("alice", "x".repeat(250));
     await screen.message("alice", "two");
-    await screen.until(() => content().includes("alice: two"));
+    await screen.until(() => content().includes("alice: two") && content().includes("> half"));
     expect(content()).toEqual(["alice: one", `alice: ${"x".repeat(250)}`, "alice: two", "> half"]);
   });
 

@@ -1,10 +1,11 @@
 // Two at once: one process is stopped (SIGSTOP) at some step while another is killed at some step, then the first goes on.
-// Every pair of steps is possible; a run draws some of them (PTALK_PAIRS=500 for more), and a failure names its pair.
+// Every pair of steps is possible; a run draws some of them (PTALK_TEST_VOLUME=100 for more), and a failure names its pair.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { LockStage } from "../../helpers/lock-stage.ts";
+import { times } from "../../helpers/volume.ts";
 
-const PAIRS = Number(process.env.PTALK_PAIRS ?? 8);
+const PAIRS = times(3);
 /** How long the one to be killed may take to reach its step: it cannot while the stopped one is inside. */
 const REACH_MS = 1500;
 

@@ -11,12 +11,13 @@ import { HeapTable } from "../../directory/shm/support/heap-table.ts";
 import { saysOneNumber } from "../../directory/shm/support/telling.ts";
 import { expectWhole } from "../../directory/shm/support/whole.ts";
 import { ObjectNames } from "../../helpers/object-names.ts";
+import { times } from "../../helpers/volume.ts";
 
 const WRITER = join(import.meta.dirname, "../../fixtures/table/writer.js");
 const NAMES = 12;
 const OTHERS = 20;
 /** Victims; each dies a few stores later than the one before, so that all of them together pass through every operation. */
-const KILLS = Number(process.env.PTALK_KILLS ?? 60);
+const KILLS = times(20);
 const STEP = 13; // stores: coprime with the lengths of the operations
 const AT_ONCE = 4;
 

@@ -4,9 +4,10 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "../../directory/shm/support/users.ts";
+import { times } from "../../helpers/volume.ts";
 
 const FIXTURE = join(import.meta.dirname, "../../fixtures/table/local-hammer.js");
-const PROCESSES = Number(process.env.PTALK_HAMMER_PROCESSES ?? 200);
+const PROCESSES = times(60);
 const AT_ONCE = 10;
 const CYCLES = 60;
 const WATCHDOG_MS = 30_000;

@@ -1,10 +1,10 @@
 // The invariants of a shared directory (lib/directory/etcd/transactions.ts), whatever happens; and that the checker would notice.
 import { describe, expect, it } from "vitest";
 import type { Compare, Engine, EngineEvent, Operation, Transaction } from "../../../lib/directory/etcd/engine.ts";
+import { times } from "../../helpers/volume.ts";
 import { type Sabotage, Simulation, type SimulationOptions } from "./support/simulation.ts";
 
-/** More with PTALK_SIMULATIONS. */
-const SCHEDULES = Number(process.env["PTALK_SIMULATIONS"] ?? 100);
+const SCHEDULES = times(100);
 /** Schedules in which a planted fault has to show. */
 const UNTIL_FOUND = 300;
 

@@ -8,6 +8,7 @@ import { DETAIL_WORDS, HEADER, RECORD_WORDS } from "../../../lib/directory/shm/t
 import { readHeader } from "../../../lib/directory/shm/table-segment.ts";
 import { Directory, type DirectoryEntry } from "../../../lib/index.ts";
 import { Program } from "../../helpers/program.ts";
+import { times } from "../../helpers/volume.ts";
 import { problemOf } from "../support/sane.ts";
 import { client } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
@@ -16,7 +17,7 @@ import { expectWhole } from "./support/whole.ts";
 
 const SCRIBBLER = join(import.meta.dirname, "../../fixtures/table/scribbler.js");
 const NAMES = Array.from({ length: 16 }, (_, i) => `user${i}`);
-const MUTATIONS = Number(process.env.PTALK_FUZZ ?? 300_000);
+const MUTATIONS = times(60_000);
 
 let state = 2026;
 function random(limit: number): number {
@@ -93,7 +94,7 @@ describe("hostile bytes", () => {
   it("random bytes as a header are refused or make a table of that size", () => {
     const words = new Int32Array(new HeapTable(16).words);
     const size = words.byteLength;
-    for (let i = 0; i < 200_000; i++) {
+    for (let i = 0; i < times(40_000); i++) {
       const copy = words.slice(0, 64);
       for (let n = 1 + random(4); n > 0; n--) copy[random(12)] = word();
       ours(() => {

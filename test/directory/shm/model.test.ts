@@ -1,14 +1,17 @@
-// Random sequences of operations against a Map, and a million cycles without decay.
+// Random sequences of operations against a Map, and very many cycles without decay.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TalkError } from "../../../lib/base/errors.ts";
 import { foldName } from "../../../lib/base/names.ts";
 import { DirectoryError } from "../../../lib/directory/directory-error.ts";
 import type { NewRow, RowHandle } from "../../../lib/directory/shm/stored-entry.ts";
+import { times } from "../../helpers/volume.ts";
 import { name } from "../support/entries.ts";
 import { client, rowFields, rowOf, shown, written } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
 import { expectWhole, longestChain } from "./support/whole.ts";
+
+const CYCLES = times(200_000);
 
 interface Entry extends RowHandle {
   row: NewRow;
@@ -98,12 +101,12 @@ describe("the table behaves as a Map does", { timeout: 300_000 }, () => {
         for (const step of steps) model.apply(step);
         model.check();
       }),
-      { numRuns: 60 },
+      { numRuns: times(20) },
     );
   });
 });
 
-describe("a million insert/remove cycles", () => {
+describe(`${CYCLES} insert/remove cycles`, () => {
   it("leave chains, slots and speed as they were", { timeout: 600_000 }, () => {
     const table = new HeapTable(1000);
     const live: { name: string; handle: RowHandle }[] = [];
@@ -119,7 +122,7 @@ describe("a million insert/remove cycles", () => {
     const chainBefore = longestChain(table);
 
     let random = 12345;
-    for (let i = 0; i < 1_000_000; i++) {
+    for (let i = 0; i < CYCLES; i++) {
       random = (Math.imul(random, 1103515245) + 12345) >>> 0;
       const at = random % live.length;
       const old = live[at] as { handle: RowHandle };

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Outcome } from "../../../lib/wire/datagram-frames.ts";
 import { type Endpoint, type Fate, World } from "../../helpers/reliability-world.ts";
+import { times } from "../../helpers/volume.ts";
 
 const fate: fc.Arbitrary<Fate> = fc.oneof(
   { weight: 3, arbitrary: fc.constant([]) },
@@ -100,7 +101,7 @@ describe("exactly once and in order", () => {
           checkAllDelivered(world, world.b, world.a);
         },
       ),
-      { numRuns: Number(process.env["PTALK_FUZZ_RUNS"] ?? 1500) },
+      { numRuns: times(600) },
     );
   });
 
