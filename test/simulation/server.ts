@@ -230,6 +230,7 @@ export class Server {
       up() {},
       ready() {},
       elsewhere() {},
+      servers: async () => [],
       directory: (request) => this.#answer(request),
       workerError() {},
       infoText: () => "",
