@@ -201,7 +201,8 @@ export class MailHandover implements Disposable {
     if (why !== null) return;
     await failpoint("hand over told");
     tell(to, office.waiting(to));
-    this.look(to); // it may have gone on
+    // The recipient may have gone on. Back to where it comes from it goes with the next look only: two servers may see a client at each other for a moment.
+    if (this.#parts.serverOf(to) !== server) this.look(to);
   }
 }
 
