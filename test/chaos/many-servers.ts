@@ -415,12 +415,13 @@ export class ManyServers extends World<DirectoryKind> {
     await plantIn(plant, this.member(BEN.name), this.member(ANN.name), pause);
   }
 
-  /** A row that no server has written, under a new key. @param isAlive in the name of a server that is alive */
+  /** A row that no server has written, like others but under a new key. @param isAlive in the name of a server that is alive */
   async #putRow(name: string, isAlive: boolean): Promise<void> {
     const lease = this.journal.entries.findLast((entry) => entry.type === "lease" && entry.isThere);
-    if (lease?.type !== "lease") throw new Error("no server is there");
+    const like = this.#history?.row;
+    if (lease?.type !== "lease" || !like) throw new Error("no server is there");
     const row = encodeRow({
-      packed: { name, key: newKeys().key, startedAt: Date.now(), details: "{}" },
+      packed: { ...like.packed, name, key: newKeys().key },
       claimId: "planted-planted-",
       server: `${lease.server}:${PORT}`,
       incarnation: isAlive ? lease.incarnation : "planted",
