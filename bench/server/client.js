@@ -9,6 +9,8 @@ import { ReplyDecoder } from "../../dist/wire/resp-reply.js";
 export class Client {
   #waiting = [];
   #decoder = new ReplyDecoder();
+  /** Takes what the server pushes. */
+  onPush = () => {};
 
   constructor(port) {
     this.socket = connect(port, "127.0.0.1");
@@ -18,7 +20,8 @@ export class Client {
       this.#decoder.push(chunk);
       for (let reply = this.#decoder.next(); reply !== undefined; reply = this.#decoder.next()) {
         // The server may say why it closes without being asked.
-        if (!reply.push) this.#waiting.shift()?.resolve(reply.value);
+        if (reply.push) this.onPush(reply.value);
+        else this.#waiting.shift()?.resolve(reply.value);
       }
     });
   }
@@ -35,8 +38,8 @@ export class Client {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
-  /** As ptalk does: the server signs the greeting, and the client checks that. */
-  async register(name, identity) {
+  /** As ptalk does: the server signs the greeting, and the client checks that. @param asks called when REGISTER leaves */
+  async register(name, identity, asks = () => {}) {
     const clientNonce = randomBytes(32).toString("base64");
     const hello = await this.ask("HELLO", 3, "NONCE", clientNonce);
     const [serverNonce, serverKey] = [hello.get("nonce"), hello.get("serverkey")];
@@ -53,6 +56,7 @@ export class Client {
     const signature = identity.sign(registrationBytes({ ...statement, ...fields })).toString("base64");
     const key = identity.publicKey.toString("base64");
     const proof = ["KEY", key, "PROTOCOL", PEER_PROTOCOL, "PORT", 4000, "HOST", "bench", "SIG", signature];
+    asks();
     const reply = await this.ask("REGISTER", name, ...proof);
     if (reply !== "OK") throw reply;
   }

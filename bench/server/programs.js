@@ -17,11 +17,11 @@ const cores = availableParallelism() > 1 && has("taskset") ? { server: "0", load
 const pinned = (core, command, args) =>
   cores === null ? [command, args] : ["taskset", ["-c", cores[core], command, ...args]];
 
-/** @param options stateDir (kept at the end; default: one of its own) and port (default: the system picks) */
+/** @param options stateDir (kept at the end; default: one of its own), port (default: the system picks) and more words of the command line */
 export async function startPtalk(workers, capacity, pin, options = {}) {
-  const { port: asked = 0, stateDir = mkdtempSync(join(tmpdir(), "ptalk-bench-")) } = options;
+  const { port: asked = 0, stateDir = mkdtempSync(join(tmpdir(), "ptalk-bench-")), words = [] } = options;
   const args = [PROGRAM, "serve", "--listen", `127.0.0.1:${asked}`, "--workers", String(workers)];
-  args.push("--capacity", String(capacity), "--state-dir", stateDir);
+  args.push("--capacity", String(capacity), "--state-dir", stateDir, ...words);
   const command = pin ? pinned("server", process.execPath, args) : [process.execPath, args];
   const child = spawn(...command, { stdio: ["ignore", "pipe", "ignore"] });
   let output = "";

@@ -278,8 +278,8 @@ export interface DirectoryHost {
   start?(): Promise<void>;
   /** Where the client of a registration is at this server; null: not here. Of a directory that servers share. */
   placeOf?(name: string, claimId: string): ConnectionPlace | null;
-  /** The other server that a client of this name is on at; null: none, or that cannot be told now. Of a directory that servers share. */
-  serverOf?(name: string): string | null;
+  /** The other server that a client of this folded name is on at; null: none, or that cannot be told now. Of a directory that servers share. */
+  serverOf?(folded: string): string | null;
   /** What the other servers that are alive say of themselves, by their names. */
   others?(): ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   /** A worker asks; does not reject. Where the host makes the changes. */

@@ -48,6 +48,10 @@ interface PendingRegistration {
   isReplaced: boolean;
 }
 
+/** Ms for which it counts who the other servers of the directory are. */
+const SERVERS_MS = 1_000;
+const NO_SERVERS: Promise<readonly (readonly (string | null)[])[]> = Promise.resolve([]);
+
 /** The write may or may not have happened. */
 export function isUnknownOutcome(error: unknown): boolean {
   return error instanceof DirectoryError && !error.isRefusal;
@@ -94,6 +98,9 @@ export class WorkerContext implements WorkerContextParts {
   pushes = 0;
   readonly #questions = new Map<number, (answer: never) => void>();
   #lastQuestion = 0;
+  /** The last answer, and when it was asked for. */
+  #servers: Promise<readonly (readonly (string | null)[])[]> = NO_SERVERS;
+  #serversAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: WorkerContextParts) {
     this.config = parts.config;
@@ -202,9 +209,16 @@ export class WorkerContext implements WorkerContextParts {
     return this.#ask((id) => ({ type: "ask-info", id }));
   }
 
-  /** The other servers of the directory, as the primary knows them. */
+  /** The other servers of the directory, as the primary knows them: every client asks when it comes on, so an answer serves for a moment. */
   askServers(withLinks: boolean): Promise<readonly (readonly (string | null)[])[]> {
-    return this.#ask((id) => ({ type: "ask-servers", id, withLinks }));
+    if (this.config.serverName === "") return NO_SERVERS;
+    if (withLinks) return this.#ask((id) => ({ type: "ask-servers", id, withLinks }));
+    const now = performance.now();
+    if (now - this.#serversAt > SERVERS_MS) {
+      this.#serversAt = now;
+      this.#servers = this.#ask((id) => ({ type: "ask-servers", id, withLinks }));
+    }
+    return this.#servers;
   }
 
   /** The primary's mailbox. */

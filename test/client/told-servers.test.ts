@@ -97,7 +97,7 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
   }
   async function pair(flags: readonly string[] = []): Promise<[ServerProcess, ServerProcess]> {
     prefixes++;
-    return [await start("server-a", flags), await start("server-b", flags)];
+    return Promise.all([start("server-a", flags), start("server-b", flags)]);
   }
   const remembers = (name: string, server: string) =>
     until(`${server} to be remembered`, () =>

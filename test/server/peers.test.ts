@@ -203,7 +203,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
   }
   async function pair(...flags: string[]): Promise<[ServerProcess, ServerProcess]> {
     prefixes++;
-    return [await start(...flags), await start(...flags)];
+    return Promise.all([start(...flags), start(...flags)]);
   }
   const PEERS = ["--peer-listen", "127.0.0.1:0"];
 
@@ -294,7 +294,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
 
   it("hand kept messages over to the server that their recipient comes on at, or is on at, and its answer back", async () => {
     prefixes++;
-    const [a, b] = [await start(...keeping("a"), "--metrics", "127.0.0.1:0"), await start(...keeping("b"))];
+    const [a, b] = await Promise.all([start(...keeping("a"), "--metrics", "127.0.0.1:0"), start(...keeping("b"))]);
     const [ann, keys] = [await on(a, "ann"), newKeys()];
     const binding = await b.client();
     await binding.claim("bob", keys);
@@ -325,7 +325,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
 
   it("keep a message while the other one is dead, and hand it over when that is there again; leased ones wait", async () => {
     prefixes++;
-    const [a, b] = [await start(...keeping("a")), await start(...keeping("b"))];
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"))]);
     const [ann, keys] = [await on(a, "ann"), newKeys()];
     const bob = await a.client();
     await bob.register("bob", keys);
@@ -349,7 +349,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
 
   it("leave a message where it is while the other one keeps none", async () => {
     prefixes++;
-    const [a, b] = [await start(...keeping("a")), await start(...keeping("b"), "--no-mailbox")];
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"), "--no-mailbox")]);
     const [ann, keys] = [await on(a, "ann"), newKeys()];
     const bob = await b.client();
     await bob.register("bob", keys);
@@ -362,7 +362,7 @@ describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout:
 
   it("show statuses of each other's clients, and pass people's messages on to where they are", async () => {
     prefixes++;
-    const [a, b] = [await start(...keeping("a")), await start(...keeping("b"))];
+    const [a, b] = await Promise.all([start(...keeping("a")), start(...keeping("b"))]);
     const join_ = async (name: string, server: string) => {
       const client = await TalkClient.connect({ name, server, stateDir: join(home.path, name) });
       undo.push(() => client.close());

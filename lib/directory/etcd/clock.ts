@@ -4,7 +4,7 @@ import { uptime } from "node:os";
 export interface Clock {
   /** Milliseconds since whenever: CLOCK_BOOTTIME, which counts suspension and no change of the date. */
   now(): number;
-  /** Calls back after so many ms, unless it is disposed before. */
+  /** Calls back after so many ms, 0: with the next turn of the loop, unless it is disposed before. */
   after(ms: number, callback: () => void): Disposable;
   /** From 0 up to 1. */
   random(): number;
@@ -22,6 +22,10 @@ export const systemClock: Clock = {
     return look.uptime + at - look.at;
   },
   after(ms, callback) {
+    if (ms === 0) {
+      const immediate = setImmediate(callback);
+      return { [Symbol.dispose]: () => clearImmediate(immediate) };
+    }
     const timer = setTimeout(callback, ms);
     return { [Symbol.dispose]: () => clearTimeout(timer) };
   },

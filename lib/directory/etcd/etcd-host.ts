@@ -144,8 +144,8 @@ export class EtcdHost implements DirectoryHost {
   placeOf(name: string, claimId: string): ConnectionPlace | null {
     return this.#shared.placeOf(name, claimId);
   }
-  serverOf(name: string): string | null {
-    return this.#shared.serverOf(name);
+  serverOf(folded: string): string | null {
+    return this.#shared.serverOf(folded);
   }
   others(): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
     return this.#shared.others();

@@ -4,9 +4,10 @@
 //   2. Every two seconds the lease is renewed, and the own key written again. The key's end is the loss, whatever renewals say; and by its
 //      own clock the server stops at "renewal sent" + TTL. Lost means a new lease and a new incarnation, as soon as the engine can be
 //      reached. A key that has another mod_revision than the server has given it is from another past: a backup was restored.
-//   3. Writes leave in batches, one batch at a time: up to 64 transactions, nested, each with its own answer. One write of a key a batch:
-//      compares see what was there before the batch.
-//   4. When the outcome of a batch is unknown, nothing else leaves before it is known: the own key is written again (fence), so that
+//   3. Writes leave in batches, a few at a time: up to 64 transactions, nested, each with its own answer. One write of a key a batch:
+//      compares see what was there before the batch. Batches that are on their way together write different keys, too.
+//   4. The own key is written again only between batches, while none is on its way: they compare it.
+//   5. When the outcome of a batch is unknown, nothing else leaves before it is known: the own key is written again (fence), so that
 //      whatever is still on its way fails, and in the same transaction the names are read.
 import { DirectoryError } from "../directory-error.ts";
 import type { Clock } from "./clock.ts";
@@ -36,6 +37,8 @@ export const RETRY_MS = 200;
 const WRITE_MS = 4_000;
 /** Transactions of one batch; etcd takes 128 operations in one. */
 const BATCH_WRITES = 64;
+/** Batches that are on their way at a time: the next does not wait for the answer to the last. More are smaller, and cost more. */
+const BATCHES = 2;
 
 export interface SessionState extends OwnKey {
   readonly incarnation: string;
@@ -81,6 +84,19 @@ interface Queued extends Write {
   readonly reject: (error: Error) => void;
 }
 
+/** A write as it leaves, and the keys that it may write. */
+interface Batched {
+  readonly write: Queued;
+  readonly transaction: Transaction;
+  readonly keys: readonly string[];
+}
+
+/** A write of unknown outcome, and the timer that tells its caller in time. */
+interface Unknown {
+  readonly write: Queued;
+  readonly timer: Disposable;
+}
+
 export interface SessionOwner {
   readonly keys: Keys;
   readonly server: string;
@@ -112,11 +128,20 @@ export class Session {
   #last: string | null = null;
   #queue: Queued[] = [];
   #isDraining = false;
+  /** Batches without an answer yet. */
+  #onTheWay = 0;
+  /** Keys that they write. */
+  readonly #taken = new Set<string>();
+  readonly #unknown: Unknown[] = [];
+  /** The engine has refused a batch: it is left alone for a moment. */
+  #isRefused = false;
   #closed = false;
   /** Counts losses: an answer to an earlier question may be of another past than the new list. */
   past = 0;
   #seen: { cluster: string; revision: Revision } | null = null;
   readonly #sleepers = new Set<() => void>();
+  /** Waits for an answer. */
+  #listener: (() => void) | null = null;
   /** Of the engine, as stats() shows it. */
   readonly counters = { writes: 0, batches: 0, refused: 0, unknown: 0, fences: 0, incarnations: 0 };
   #answeredAt: number;
@@ -201,7 +226,10 @@ export class Session {
     this.#wake();
     const state = this.#state;
     this.#state = null;
-    for (const { reject } of this.#queue.splice(0)) reject(DirectoryError.tryAgain("the server ends"));
+    const unknown = this.#unknown.splice(0);
+    for (const { timer } of unknown) timer[Symbol.dispose]();
+    const waiting = [...this.#queue.splice(0), ...unknown.map(({ write }) => write)];
+    for (const { reject } of waiting) reject(DirectoryError.tryAgain("the server ends"));
     if (state !== null) await this.#engine.revokeLease(state.lease, REQUEST_MS).catch(() => {});
   }
 
@@ -285,20 +313,30 @@ export class Session {
     if (this.#isDraining) return;
     this.#isDraining = true;
     try {
-      while (!this.#closed && (this.#queue.length > 0 || this.#isKeyDue)) {
-        if (this.#isKeyDue) await this.#renewOwnKey();
-        this.#dropLate();
-        const batch = this.#nextBatch();
-        if (batch.length === 0) {
-          if (this.#queue.length === 0) break;
-          await this.#pause(RETRY_MS); // for a lease
+      while (!this.#closed && (this.#queue.length > 0 || this.#isKeyDue || this.#unknown.length > 0)) {
+        const isAlone = this.#isKeyDue || this.#unknown.length > 0 || this.#isRefused;
+        if (this.#onTheWay >= (isAlone ? 1 : BATCHES)) {
+          await this.#answer();
           continue;
         }
-        await this.#send(batch);
+        if (this.#unknown.length > 0) await this.#settle();
+        else if (this.#isRefused) await this.#rest();
+        if (this.#isKeyDue) await this.#renewOwnKey();
+        await this.#others();
+        this.#dropLate();
+        const batch = this.#nextBatch();
+        if (batch.length > 0) void this.#send(batch);
+        else if (this.#onTheWay > 0) await this.#answer();
+        else if (this.#queue.length > 0) await this.#pause(RETRY_MS); // for a lease
       }
     } finally {
       this.#isDraining = false;
     }
+  }
+
+  async #rest(): Promise<void> {
+    this.#isRefused = false;
+    await this.#pause(RETRY_MS);
   }
 
   async #renewOwnKey(): Promise<void> {
@@ -331,10 +369,10 @@ export class Session {
     return DirectoryError.cannotTell(`the directory's engine ${why}`);
   }
 
-  #nextBatch(): { write: Queued; transaction: Transaction }[] {
+  #nextBatch(): Batched[] {
     const own = this.state;
-    const batch: { write: Queued; transaction: Transaction }[] = [];
-    const taken = new Set<string>();
+    const batch: Batched[] = [];
+    const taken = new Set(this.#taken);
     const left: Queued[] = [];
     // What only removes goes alone: an engine that is full takes it, and nothing else.
     const isClaiming = this.#queue.every(({ needsSession }) => needsSession);
@@ -342,59 +380,79 @@ export class Session {
       const isTurn = write.needsSession === isClaiming && (own !== null || !isClaiming);
       const isReady = batch.length < BATCH_WRITES && isTurn;
       const transaction = isReady ? write.build(own ?? NOBODY) : null;
-      const written = transaction === null ? [] : keysWritten(transaction);
-      if (transaction === null || written.some((key) => taken.has(key))) {
+      const keys = transaction === null ? [] : keysWritten(transaction);
+      if (transaction === null || keys.some((key) => taken.has(key))) {
         left.push(write);
         continue;
       }
-      for (const key of written) taken.add(key);
-      batch.push({ write, transaction });
+      for (const key of keys) taken.add(key);
+      batch.push({ write, transaction, keys });
     }
     this.#queue = left;
     return batch;
   }
 
-  async #send(batch: readonly { readonly write: Queued; readonly transaction: Transaction }[]): Promise<void> {
+  async #send(batch: readonly Batched[]): Promise<void> {
     this.counters.batches++;
     this.counters.writes += batch.length;
+    const written = batch.flatMap(({ keys }) => keys);
+    for (const key of written) this.#taken.add(key);
+    this.#onTheWay++;
     const isClaiming = batch.some(({ write }) => write.needsSession);
     const transactions = batch.map(({ transaction }) => transaction);
+    const [alone] = transactions.length === 1 ? transactions : [];
     const { past } = this;
     try {
-      const { results, revision } = await this.#transact(batchOf(this.#owner.keys, transactions, isClaiming));
+      const sent = await this.#transact(alone ?? batchOf(this.#owner.keys, transactions, isClaiming));
       if (isClaiming) this.#noteRefusal(null);
+      const { revision } = sent;
+      const results: readonly OperationResult[] = alone ? [{ kind: "transaction", ...sent }] : sent.results;
       for (const [i, { write, transaction }] of batch.entries()) {
         write.resolve({ ...outcomeOf(transaction, results[i]), revision, past });
       }
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
-      if (error.code === "unknown") {
-        await this.#settle(batch.map(({ write }) => write));
-        return;
-      }
-      // It has not happened: until their time is over they wait for the engine.
-      this.#noteRefusal(error);
-      this.counters.refused++;
-      if (error.code === "refused" && error.reason !== null) {
-        for (const { write } of batch) write.reject(this.#cannotWrite()); // the next attempt would be refused, too
-        return;
-      }
-      this.#queue.unshift(...batch.map(({ write }) => write));
-      await this.#pause(RETRY_MS);
+      const writes = batch.map(({ write }) => write);
+      if (error.code === "unknown") this.#noteUnknown(writes);
+      else this.#takeBack(writes, error);
+    } finally {
+      for (const key of written) this.#taken.delete(key);
+      this.#onTheWay--;
+      this.#listener?.();
+      void this.#drain();
     }
   }
 
-  /** Finds out what has come of writes of unknown outcome, and sees to it that nothing else comes of them. */
-  async #settle(writes: readonly Queued[]): Promise<void> {
+  /** It has not happened: until their time is over they wait for the engine. */
+  #takeBack(writes: readonly Queued[], error: EngineError): void {
+    this.#noteRefusal(error);
+    this.counters.refused++;
+    if (error.code === "refused" && error.reason !== null) {
+      for (const { reject } of writes) reject(this.#cannotWrite()); // the next attempt would be refused, too
+      return;
+    }
+    this.#isRefused = true;
+    this.#queue.unshift(...writes);
+  }
+
+  #noteUnknown(writes: readonly Queued[]): void {
     this.counters.unknown += writes.length;
-    const { keys, clock } = this.#owner;
-    const names = [...new Set(writes.map(({ folded }) => folded))];
-    // Callers hear in time that the outcome is unknown. Callers that wait longer get the outcome.
-    const timers = writes.map(({ until, reject }) =>
-      clock.after(Math.max(0, until - clock.now()), () =>
+    const { clock } = this.#owner;
+    for (const write of writes) {
+      const { until, reject } = write;
+      // Callers hear in time that the outcome is unknown. Callers that wait longer get the outcome.
+      const timer = clock.after(Math.max(0, until - clock.now()), () =>
         reject(DirectoryError.tryAgain("the directory's engine does not answer")),
-      ),
-    );
+      );
+      this.#unknown.push({ write, timer });
+    }
+  }
+
+  /** Finds out what has come of some writes of unknown outcome, and sees to it that nothing else comes of them. */
+  async #settle(): Promise<void> {
+    const some = this.#unknown.splice(0, BATCH_WRITES);
+    const { keys } = this.#owner;
+    const names = [...new Set(some.map(({ write }) => write.folded))];
     while (!this.#closed) {
       const state = this.#state;
       if (state === null) {
@@ -409,7 +467,7 @@ export class Session {
         const values = new Map<string, KeyValue | null>();
         for (const [i, folded] of names.entries()) collect(readsOf(keys, folded), reads[i], values);
         const { past } = this;
-        for (const { resolve } of writes) resolve({ succeeded: false, revision: sent.revision, values, past });
+        for (const { write } of some) write.resolve({ succeeded: false, revision: sent.revision, values, past });
         break;
       } catch (error) {
         if (!(error instanceof EngineError)) throw error;
@@ -418,7 +476,10 @@ export class Session {
         await this.#pause(RETRY_MS);
       }
     }
-    for (const timer of timers) timer[Symbol.dispose]();
+    for (const { write, timer } of some) {
+      timer[Symbol.dispose]();
+      if (this.#closed) write.reject(DirectoryError.tryAgain("the server ends"));
+    }
   }
 
   async #transact(transaction: Transaction): Promise<TransactionResult> {
@@ -469,8 +530,21 @@ export class Session {
     });
   }
 
+  /** Writes of one turn leave together. */
+  async #others(): Promise<void> {
+    if (this.#queue.length < BATCH_WRITES) await new Promise<void>((resolve) => this.#owner.clock.after(0, resolve));
+  }
+
+  /** Resolves with the next answer to a batch, and when something has changed. */
+  #answer(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#listener = resolve;
+    });
+  }
+
   #wake(): void {
     for (const wake of [...this.#sleepers]) wake();
+    this.#listener?.();
   }
 }
 

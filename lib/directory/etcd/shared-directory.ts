@@ -268,6 +268,9 @@ export class SharedDirectory {
         const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
         if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
           throw DirectoryError.replaced(claim.name);
+        // Of a client that is gone: a restored backup has brought it back.
+        if (held === undefined && before !== null && !this.#isOwn(before.row))
+          throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
         const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
@@ -371,10 +374,9 @@ export class SharedDirectory {
     return held?.claimId === claimId ? held.place : null;
   }
 
-  /** The other server that a client of this name is on at; null: none, or what is known may be out of date. */
-  serverOf(name: string): string | null {
-    const folded = foldForLookup(name);
-    if (folded === null || this.isAway) return null;
+  /** The other server that a client of this folded name is on at; null: none, or what is known may be out of date. */
+  serverOf(folded: string): string | null {
+    if (this.isAway) return null;
     const row = this.#replica.rows.get(folded)?.row;
     if (row === undefined || row.server === this.#options.server) return null;
     return this.#isHere(folded, row) || !this.#isServerAlive(row) ? null : row.server;

@@ -35,7 +35,7 @@ export interface HandoverParts {
     readonly reach: (server: string) => Promise<boolean>;
     readonly send: (server: string, message: PeerMessage) => boolean;
   };
-  /** The other server that a client of this name is on at; null: none, or that cannot be told now. */
+  /** The other server that a client of this folded name is on at; null: none, or that cannot be told now. */
   readonly serverOf: (name: string) => string | null;
   /** So many messages can be had for a name: its client may be on here. */
   readonly tell: (to: string, waiting: number) => void;
@@ -201,7 +201,8 @@ export class MailHandover implements Disposable {
     if (why !== null) return;
     await failpoint("hand over told");
     tell(to, office.waiting(to));
-    this.look(to); // it may have gone on
+    // The recipient may have gone on. Back to where it comes from it goes with the next look only: two servers may see a client at each other for a moment.
+    if (this.#parts.serverOf(to) !== server) this.look(to);
   }
 }
 

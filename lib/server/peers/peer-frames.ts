@@ -5,12 +5,13 @@
 //     HAND                  a kept message for a client that is on there; answered by
 //     TOOK                  it is on the disk there, or why not (mail-handover.ts)
 import { type Endpoint, endpointProblem, MAX_ENDPOINTS } from "../../base/endpoint.ts";
-import { foldForLookup, MAX_NAME_BYTES } from "../../base/names.ts";
+import { foldName, MAX_NAME_BYTES } from "../../base/names.ts";
 import { decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 import { DirectoryEntry } from "../../directory/entry.ts";
 import type { Carried, NewLeft } from "../../store/mailbox.ts";
 import { MAX_ID_BYTES } from "../../wire/datagram-message.ts";
 import { encodeCommand } from "../../wire/resp-command.ts";
+import { MAX_ARGUMENT_BYTES } from "../../wire/resp-limits.ts";
 import type { RespValue } from "../../wire/resp-reply.ts";
 import type { NotAccepted } from "../mailbox-office.ts";
 import type { Callee, KnockMessage, RelayedDatagram, ToWorker } from "../messages.ts";
@@ -45,13 +46,13 @@ const DIGITS = /^\d{1,15}$/;
 const CLAIM_ID = /^[A-Za-z0-9+/]{16}$/;
 /** Bytes of any text in a frame: an entry with everything in it has less. */
 const MAX_TEXT = 16_384;
-/** The same of a sealed message, in base64: the longest text, and what is around it. */
-const MAX_SEALED = 98_304;
 /** Of a file in a mailbox. */
 const FILE_NAME = /^[0-9a-f.]{1,64}$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** Of a folded name: folding makes some letters longer. */
+const MAX_FOLDED = 4 * MAX_NAME_BYTES;
 /** A receipt's id names its message's recipient too. */
-const MAX_LEFT_ID = MAX_ID_BYTES + 1 + MAX_NAME_BYTES;
+const MAX_LEFT_ID = MAX_ID_BYTES + 1 + MAX_FOLDED;
 /** "uid 1000", an address; and the server that it is an account of. */
 const MAX_ACCOUNT = 256;
 const REFUSALS: readonly string[] = ["none", "full", "old", "failed"] satisfies NotAccepted[];
@@ -109,14 +110,16 @@ function hand(words: readonly string[]): HandMessage | null {
     return null;
   const idBytes = Buffer.byteLength(id);
   if (idBytes < 1 || idBytes > MAX_LEFT_ID || decodeBase64(from, KEY_BYTES) === null) return null;
-  if (foldForLookup(to) !== to || (sender !== "" && foldForLookup(sender) !== sender)) return null;
+  if (to === "" || !isFolded(to) || !isFolded(sender)) return null;
   if (Buffer.byteLength(account) > MAX_ACCOUNT) return null;
-  if (bytes === "" || bytes.length > MAX_SEALED || !BASE64.test(bytes)) return null;
+  if (bytes === "" || bytes.length > MAX_ARGUMENT_BYTES || !BASE64.test(bytes)) return null;
   const isSet = (flag: string): boolean => flag === "1";
   const message = { to, id, from, sender, account, attested: isSet(attested), receipt: isSet(receipt) };
   const carried = { at: Number(at), again: isSet(again) };
   return { type: "hand", server, name, ...carried, message: { ...message, bytes: Buffer.from(bytes, "base64") } };
 }
+
+const isFolded = (name: string): boolean => Buffer.byteLength(name) <= MAX_FOLDED && foldName(name) === name;
 
 function took([, server = "", name = "", why = "", ...more]: readonly string[]): TookMessage | null {
   if (more.length > 0 || !FILE_NAME.test(name) || (why !== "" && !REFUSALS.includes(why))) return null;
