@@ -26,6 +26,7 @@ export class LockParticipant {
   readonly #stopped: Promise<string>;
   #tellStopped: (step: string) => void = () => {};
   #nextId = 0;
+  #hasFailpoint = false;
 
   constructor(name: string, dataName: string) {
     this.child = spawn(process.execPath, [fixture, name, dataName], { stdio: ["pipe", "pipe", "inherit"] });
@@ -43,6 +44,11 @@ export class LockParticipant {
     return this.child.pid ?? 0;
   }
 
+  /** It was given no signal, and told to stop nowhere. */
+  get isUndisturbed(): boolean {
+    return !this.child.killed && !this.#hasFailpoint;
+  }
+
   #hear(answer: Answer): void {
     if (answer.stoppedAt !== undefined) this.#tellStopped(answer.stoppedAt);
     else if (answer.id !== undefined) this.#answers.get(answer.id)?.(answer);
@@ -51,6 +57,7 @@ export class LockParticipant {
   /** Starts a command; the promise is for its answer, without a watchdog: it may be meant never to come. */
   async start<T = unknown>(command: string, options: Options = {}): Promise<T> {
     const id = this.#nextId++;
+    this.#hasFailpoint ||= command === "stopAt" || command === "freezeAt";
     const answer = await new Promise<Answer>((resolve) => {
       this.#answers.set(id, resolve);
       this.child.stdin?.write(`${JSON.stringify({ id, command, ...options })}\n`);

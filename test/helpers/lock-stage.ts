@@ -1,10 +1,14 @@
 // One lock, its data and its cast: made for one test, taken away after it whatever happened.
-import { expect } from "vitest";
+import { afterAll, expect } from "vitest";
 import { ReadersWriterLock, SharedMemory } from "../../lib/ipc/index.ts";
 import { LockParticipant } from "./lock-participant.ts";
 import { ObjectNames } from "./object-names.ts";
 
 const DATA_BYTES = 64;
+
+/** Processes that have done nothing but enter and leave, and have closed their lock: the next stage takes them. */
+const idle: LockParticipant[] = [];
+afterAll(() => Promise.all(idle.splice(0).map((participant) => participant.kill())));
 
 export class LockStage {
   readonly names: ObjectNames;
@@ -12,6 +16,8 @@ export class LockStage {
   readonly dataName: string;
   readonly data: SharedMemory;
   readonly cast: LockParticipant[] = [];
+  /** Of them, those that have been in as both since whatever happened. */
+  readonly #well = new Set<LockParticipant>();
 
   constructor(what: string) {
     this.names = new ObjectNames(`lock-${what}`);
@@ -29,8 +35,16 @@ export class LockStage {
 
   /** A process that takes part (the first one creates the lock). */
   async join(options: { mended?: boolean } = {}): Promise<LockParticipant> {
-    const participant = this.spawn();
+    const participant = (await this.#idle()) ?? this.spawn();
     await participant.run("open", { how: "openOrCreate", ...options });
+    return participant;
+  }
+
+  async #idle(): Promise<LockParticipant | undefined> {
+    const participant = idle.pop();
+    if (participant === undefined) return undefined;
+    this.cast.push(participant);
+    await participant.run("take", { name: this.name, dataName: this.dataName });
     return participant;
   }
 
@@ -46,13 +60,18 @@ export class LockStage {
       expect(before[0]).toBe(before[1]);
       const read = await participant.run<[number, number]>("read");
       expect(read).toEqual([before[0] + 1, before[0] + 1]);
+      this.#well.add(participant);
     }
   }
 
   /** Ends everyone and removes everything; fails when the lock leaves a file behind. */
   async strike(): Promise<void> {
-    for (const participant of this.cast) participant.child.kill("SIGKILL");
-    await Promise.all(this.cast.map((participant) => participant.ended));
+    const kept = [...this.#well].filter((participant) => participant.isUndisturbed);
+    await Promise.all(kept.map((participant) => participant.run("close")));
+    idle.push(...kept);
+    const gone = this.cast.filter((participant) => !kept.includes(participant));
+    for (const participant of gone) participant.child.kill("SIGKILL");
+    await Promise.all(gone.map((participant) => participant.ended));
     this.data.close();
     this.data.unlink();
     try {
