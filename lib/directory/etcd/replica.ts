@@ -5,7 +5,7 @@
 import { type NameLine, NameOwnership, NO_KEY } from "../name-ownership.ts";
 import type { EngineEvent, KeyValue, Revision } from "./engine.ts";
 import { decodeOwner, decodeRow, type Keys, type SharedRow } from "./keys.ts";
-import type { KnownRow } from "./transactions.ts";
+import type { KnownOwner, KnownRow } from "./transactions.ts";
 
 export type ReplicaChange =
   | {
@@ -16,11 +16,6 @@ export type ReplicaChange =
     }
   | { readonly kind: "owner"; readonly folded: string; readonly line: NameLine | null }
   | { readonly kind: "server"; readonly key: string; readonly value: Uint8Array | null };
-
-interface KnownOwner {
-  readonly mod: Revision;
-  readonly line: NameLine;
-}
 
 /** Keys that a list's end takes at a time. */
 const PART_KEYS = 2_000;
@@ -149,14 +144,6 @@ export class Replica {
     for (const [folded, { row }] of this.rows) this.rows.set(folded, { mod: 0, row });
     for (const [folded, { line }] of this.owners) this.owners.set(folded, { mod: 0, line });
     for (const [key, { value }] of this.servers) this.servers.set(key, { mod: 0, value });
-  }
-
-  /** Of the row that is known; 0 when there is none. */
-  modOfRow(folded: string): Revision {
-    return this.rows.get(folded)?.mod ?? 0;
-  }
-  modOfOwner(folded: string): Revision {
-    return this.owners.get(folded)?.mod ?? 0;
   }
 
   /** Null: it is not there. */
