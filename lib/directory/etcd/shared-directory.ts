@@ -336,6 +336,23 @@ export class SharedDirectory {
     );
   }
 
+  /**
+   * Binds a name as a server knows it from the time before it shared this directory.
+   * @returns "bound": by this, or the same before; "other": it belongs to another key here; "full": for it another one would have to give way
+   */
+  async adopt(line: NameLine): Promise<"bound" | "other" | "full"> {
+    const { folded } = line;
+    return this.#inTurn(folded, () =>
+      this.#decideAnew(folded, async () => {
+        const { names } = this.#replica;
+        const there = names.get(folded);
+        if (there !== undefined) return there.key === line.key ? "bound" : "other";
+        if (names.givesWayTo(line) !== null) return "full";
+        return (await this.#writeOwner(folded, line, null)) === null ? null : "bound";
+      }),
+    );
+  }
+
   async release(name: string): Promise<boolean> {
     const folded = checkedName(name);
     let wasBound = false;
