@@ -81,7 +81,7 @@ beforeEach(async () => {
     watch: () => ({ [Symbol.dispose]() {} }),
     close() {},
   };
-  const owner = { keys, server: "s1", value: Buffer.from("{}"), clock, newIncarnation: () => "i1" };
+  const owner = { keys, server: "s1", value: () => Buffer.from("{}"), clock, newIncarnation: () => "i1" };
   session = new Session(engine, { ...owner, opened() {}, lost() {}, reachable() {}, refused() {} });
   const started = session.start();
   await clock.run(0);
