@@ -61,11 +61,12 @@ describe("the journal of a simulated world", () => {
     expect(violations).toEqual([]);
   });
 
-  it.each<[string, () => void]>([
-    ["a text that comes twice to one program", () => [show("a"), show("a")]],
-    ["a text that comes to two programs that are on", () => [show("a"), show("a", speaker("bob", 2))]],
+  it.each<[string, RegExp, () => void]>([
+    ["a text that comes twice to one program", /once more/, () => [show("a"), show("a")]],
+    ["a text that comes to two programs that are on", /once more/, () => [show("a"), show("a", speaker("bob", 2))]],
     [
       "a text that comes to a successor though its sender knew",
+      /once more/,
       () => {
         show("a");
         journal.outcome("a", "delivered");
@@ -73,24 +74,25 @@ describe("the journal of a simulated world", () => {
         show("a", speaker("bob", 2));
       },
     ],
-    ["a confirmation of what nobody has shown", () => journal.outcome("a", "delivered")],
-    ["a failure of what was shown", () => [show("a"), journal.outcome("a", "failed")]],
-    ["a text that is shown after it has failed", () => [journal.outcome("a", "failed"), show("a")]],
-    ["a text that overtakes", () => [say("b", 2), show("b"), show("a")]],
-    ["another one's key", () => show("a", bob, KEYS.bob)],
-    ["a text at somebody else's", () => show("a", ann)],
-    ["a text that nobody has said", () => show("z")],
+    ["a confirmation of what nobody has shown", /was not shown/, () => journal.outcome("a", "delivered")],
+    ["a failure of what was shown", /has failed, and was shown/, () => [show("a"), journal.outcome("a", "failed")]],
+    ["a text that is shown after it has failed", /which has failed/, () => [journal.outcome("a", "failed"), show("a")]],
+    ["a text that overtakes", /behind ann\.1's 2/, () => [say("b", 2), show("b"), show("a")]],
+    ["another one's key", /the key is another's/, () => show("a", bob, KEYS.bob)],
+    ["a text at somebody else's", /never sent that there/, () => show("a", ann)],
+    ["a text that nobody has said", /never sent that there/, () => show("z")],
     [
       "a text that was given up though nothing was in its way",
+      /was given up/,
       () => {
         journal.isGentle = true;
         journal.outcome("a", "failed", "not-delivered");
       },
     ],
-    ["a text of which nothing has become", () => journal.checkSettled()],
-  ])("finds %s", (_, act) => {
+    ["a text of which nothing has become", /nothing became of a/, () => journal.checkSettled()],
+  ])("finds %s", (_, expected, act) => {
     say("a", 1);
     act();
-    expect(violations).toHaveLength(1);
+    expect(violations.join()).toMatch(expected);
   });
 });
