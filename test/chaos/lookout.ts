@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "node:tls";
 import { fingerprint } from "../../lib/crypto/fingerprint.ts";
-import { decodeRow, Keys } from "../../lib/directory/etcd/keys.ts";
+import { decodeRow, Keys, type SharedRow } from "../../lib/directory/etcd/keys.ts";
 import type { RespValue } from "../../lib/wire/resp-reply.ts";
 import { Client } from "../helpers/lookup-server.ts";
 import type { Random } from "../helpers/random.ts";
@@ -40,6 +40,8 @@ interface Told {
 export class EngineHistory {
   /** All up to this one is in the journal. */
   revision = 0;
+  /** The last one that a server has written. */
+  row: SharedRow | null = null;
   readonly #journal: Journal;
   readonly #keys: Keys;
   readonly #members: readonly string[];
@@ -101,6 +103,7 @@ export class EngineHistory {
         const { server = "", incarnation = "", claimId = "" } = row ?? {};
         if (row === null) this.#serverOf.delete(meaning.folded);
         else this.#serverOf.set(meaning.folded, hostOf(server));
+        this.row = row ?? this.row;
         this.#journal.write("engine", {
           ...{ type: "row", revision, name: meaning.folded, fingerprint: row === null ? null : keyOf(row.packed.key) },
           ...{ server: hostOf(server), incarnation, claimId },

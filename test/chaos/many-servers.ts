@@ -1,6 +1,5 @@
 // A run with three servers and their directory in three etcd members, and people at four more hosts: each host is a network namespace with
 // a /dev/shm of its own. Knows what to do to whom.
-import { writeFileSync } from "node:fs";
 import { encodeRow, Keys } from "../../lib/directory/etcd/keys.ts";
 import { EtcdCluster } from "../helpers/etcd.ts";
 import { newKeys } from "../helpers/lookup-server.ts";
@@ -43,10 +42,12 @@ const RACERS = 3;
 /** Planted where nothing disturbs, before everybody is counted or after: what is disturbed may be removed, and may be hidden. */
 const IN_CALM: ReadonlyMap<string, boolean | null> = new Map([
   ["late", null], // see deed()
+  ["foreign-row", null], // see people()
   ["hidden", false],
-  ["foreign-row", false],
   ["removed", true],
 ]);
+/** Until every server shows a row: there is nothing else to do. */
+const SHOWN_MS = 1_000;
 /** Beyond those names that are just coming back. */
 const LIES = 20;
 export const DIRECTORY_PLANTS = [
@@ -351,6 +352,11 @@ export class ManyServers extends World<DirectoryKind> {
   }
 
   protected async people(): Promise<void> {
+    if (this.options.plants.includes("foreign-row")) {
+      this.journal.write("world", { type: "planted", plant: "foreign-row" });
+      await this.#putRow("foreign-row", true); // its server removes it after a while
+      await this.pause(SHOWN_MS);
+    }
     for (const [server, { lookout }] of this.#sites) {
       this.journal.write("world", { type: "people", server, expected: this.present, listed: await lookout.list() });
       for (const room of ROOMS) {
@@ -391,8 +397,7 @@ export class ManyServers extends World<DirectoryKind> {
       if (IN_CALM.get(plant) !== isSettled) continue;
       this.journal.write("world", { type: "planted", plant });
       if (plant === "hidden") this.#site("s1").lookout.lies = LIES;
-      else if (plant === "removed") await this.#deleteRow(BEN.name);
-      else await this.#putRow(plant, true);
+      else await this.#deleteRow(BEN.name);
     }
   }
 
@@ -410,17 +415,18 @@ export class ManyServers extends World<DirectoryKind> {
       case "ghost":
         return this.#putRow("ghost", false);
       case "leak":
-        writeFileSync(`/proc/${this.#site("s1").driver.up?.pid ?? "self"}/root/dev/shm/ptalk-server-planted`, "");
+        this.#network.leave("s1", "ptalk-server-planted");
     }
     await plantIn(plant, this.member(BEN.name), this.member(ANN.name), pause);
   }
 
-  /** A row that no server has written, under a new key. @param isAlive in the name of a server that is alive */
+  /** A row that no server has written, like others but under a new key. @param isAlive in the name of a server that is alive */
   async #putRow(name: string, isAlive: boolean): Promise<void> {
     const lease = this.journal.entries.findLast((entry) => entry.type === "lease" && entry.isThere);
-    if (lease?.type !== "lease") throw new Error("no server is there");
+    const like = this.#history?.row;
+    if (lease?.type !== "lease" || !like) throw new Error("no server is there");
     const row = encodeRow({
-      packed: { name, key: newKeys().key, startedAt: Date.now(), details: "{}" },
+      packed: { ...like.packed, name, key: newKeys().key },
       claimId: "planted-planted-",
       server: `${lease.server}:${PORT}`,
       incarnation: isAlive ? lease.incarnation : "planted",

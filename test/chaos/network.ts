@@ -52,6 +52,11 @@ export class Network {
     );
   }
 
+  /** An object in shared memory that nobody removes: a planted fault. */
+  leave(name: string, file: string): void {
+    this.#host(name).host.run("touch", `/dev/shm/${file}`);
+  }
+
   cut(some: readonly string[], others: readonly string[]): Promise<void> {
     return this.#change(some, others, (list, address) => void list.push(address));
   }

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { TalkClient } from "../../lib/index.ts";
 import { User } from "../helpers/cli.ts";
 import { until } from "../helpers/lookup-server.ts";
 import type { Program } from "../helpers/program.ts";
@@ -222,9 +223,11 @@ describe("ptalk recv", () => {
   });
 
   it("says how many have come when the time is up before all have", async () => {
+    const stateDir = join(alice.home, "state", "ptalk");
+    const sender = await TalkClient.connect({ name: "alice", server: server.address, stateDir });
     const inbox = await receiver(bob, "bob", "--count", "3", "--timeout", "3");
-    for (const text of ["one", "two"])
-      expect(await alice.run(["send", "--as", "alice", "bob", text])).toMatchObject({ code: 0 });
+    await Promise.all(["one", "two"].map((text) => sender.send("bob", text)));
+    await sender.close();
     const { code, stderr } = await inbox.ended;
     expect({ code, error: JSON.parse(stderr) }).toMatchObject({
       code: 75,

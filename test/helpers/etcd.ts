@@ -189,14 +189,15 @@ export class EtcdCluster implements AsyncDisposable {
     return path;
   }
 
-  /** As an operator restores it: a new data folder of the same cluster, at the backup's revision. */
-  async restore(path: string): Promise<void> {
+  /** As an operator restores it: a new data folder, at the backup's revision. @param token with another one it is another cluster */
+  async restore(path: string, { token = "etcd-cluster" } = {}): Promise<void> {
     const node = this.#node(0);
     await this.kill(0);
     rmSync(node.folder, { recursive: true });
     const peer = `http://${node.address}:${node.peer}`;
     const words = ["snapshot", "restore", path, "--name", node.name, "--data-dir", node.folder];
     words.push("--initial-cluster", `${node.name}=${peer}`, "--initial-advertise-peer-urls", peer);
+    words.push("--initial-cluster-token", token);
     await run("etcdctl", words, { env: { PATH: process.env["PATH"] ?? "", ETCDCTL_API: "3" }, timeout: WATCHDOG_MS });
     await this.startNode(0);
   }

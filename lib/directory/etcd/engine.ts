@@ -15,13 +15,15 @@ export interface KeyValue {
   readonly lease: LeaseId;
 }
 
-/** A missing key has the revisions 0. No compare of values: one with a missing key is false, whatever the operator. */
-export interface Compare {
-  readonly key: string;
-  readonly what: "create" | "mod";
-  readonly is: "=" | ">";
-  readonly revision: Revision;
-}
+/** A missing key has the revisions 0, and no value: to compare that is false, whatever with. */
+export type Compare =
+  | {
+      readonly key: string;
+      readonly what: "create" | "mod";
+      readonly is: "=" | ">";
+      readonly revision: Revision;
+    }
+  | { readonly key: string; readonly what: "value"; readonly is: "="; readonly value: Uint8Array };
 
 export type Operation =
   | { readonly put: string; readonly value: Uint8Array; readonly lease?: LeaseId }
@@ -68,11 +70,13 @@ export interface WatchListener {
   /** Everything up to here has been told. */
   progress(state: EngineState): void;
   /**
-   * The watch is over; nothing more comes. `compacted`: from `from` on the engine does not remember: list again. `lost`: watch again
-   * from the revision behind the last that was told whole.
+   * The watch is over; nothing more comes. `compacted`: from `from` on the engine does not remember: list again. `rewound`: what it was to go on
+   * from has never been, in the past that the engine has now. `lost`: watch again from the revision behind the last that was told whole.
    */
-  ended(why: "compacted" | "lost", error: Error): void;
+  ended(why: WatchEnd, error: Error): void;
 }
+
+export type WatchEnd = "compacted" | "rewound" | "lost";
 
 export type EngineErrorCode =
   /** It did not happen and will not: no leader, no connection before the request left, quota, permission, bad request. */

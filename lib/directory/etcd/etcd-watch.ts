@@ -7,7 +7,14 @@
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import type { Channel } from "./channel.ts";
 import { type Cluster, isOldToken } from "./cluster.ts";
-import { EngineError, type EngineEvent, type EngineState, type Revision, type WatchListener } from "./engine.ts";
+import {
+  EngineError,
+  type EngineEvent,
+  type EngineState,
+  type Revision,
+  type WatchEnd,
+  type WatchListener,
+} from "./engine.ts";
 import { WATCH, type WatchRequest, type WatchResponse } from "./messages.ts";
 
 /** Ms from the stream's beginning to the answer that the watch is there. */
@@ -134,7 +141,7 @@ export class EtcdWatch implements Disposable {
     const state = await this.#ask().catch(() => null);
     if (state === null || this.#over || this.#round !== round || state.revision >= asked - 1) return;
     const reason = `etcd has gone back from revision ${asked - 1} to ${state.revision}: a backup has been restored`;
-    this.#end("compacted", new EngineError("refused", reason));
+    this.#end("rewound", new EngineError("refused", reason));
   }
 
   #failed(error: { readonly code: number; readonly message: string }, reason: string, token: string | null): void {
@@ -151,7 +158,7 @@ export class EtcdWatch implements Disposable {
     );
   }
 
-  #end(why: "compacted" | "lost", error: Error): void {
+  #end(why: WatchEnd, error: Error): void {
     if (this.#over) return;
     this.#over = true;
     this.#drop();

@@ -2,12 +2,13 @@
 //
 //   1. A list of everything, page by page at one revision; from there on a watch.
 //   2. A revision is taken whole, and only then becomes the one to go on from: by the revisions of the events, or a progress notice.
-//   3. A watch that was lost begins again there. One that the engine cannot go on with (compacted), or an engine that has gone back: list again.
+//   3. A watch that was lost begins again with the last change that was told: if the engine tells another one there, a backup was restored while
+//      this server was cut off, and nothing that it knows counts. One that the engine cannot go on with (compacted), or an engine that has gone back: list again.
 //   4. Every few minutes everything is listed beside the watch: engines have lost DELETEs (etcd#18475, #19251). What differs is taken, and said.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DirectoryLog } from "../directory.ts";
 import type { Clock } from "./clock.ts";
-import { type Engine, EngineError, type KeyValue, type Revision } from "./engine.ts";
+import { type Engine, EngineError, type EngineEvent, type KeyValue, type Revision } from "./engine.ts";
 import type { Keys } from "./keys.ts";
 import type { Replica, ReplicaChange } from "./replica.ts";
 import { RETRY_MS, type Session } from "./session.ts";
@@ -18,6 +19,8 @@ const PAGE_KEYS = 10_000;
 const MANY_KEYS = 2_000;
 /** Ms that one page may take. */
 const PAGE_MS = 15_000;
+/** Changes that are kept to know the past by; servers write their keys every two seconds. */
+const MAX_WITNESSES = 10_000;
 /** Ms between two lists beside the watch. */
 const RELIST_MS = 300_000;
 
@@ -32,7 +35,7 @@ export interface FollowerOwner {
 }
 
 /** Tells an engine that has gone back. */
-type Past = Pick<Session, "seenRevision" | "checkPast">;
+type Past = Pick<Session, "seenRevision" | "checkPast" | "goneBack">;
 
 export class Follower {
   readonly #engine: Engine;
@@ -48,6 +51,10 @@ export class Follower {
   #isBlind = true;
   /** The copy was whole, and has been followed since. */
   isCurrent = false;
+  /** The last changes that a watch has told, from the last put on: the next watch has to begin with the same, or it is of another past. */
+  #witnesses: readonly EngineEvent[] = [];
+  /** A watch has told everything up to here. */
+  #told: Revision = 0;
   #closed = false;
   #timer: Disposable | null = null;
   readonly counters = { lists: 0, repaired: 0, watches: 0 };
@@ -69,7 +76,7 @@ export class Follower {
   /** This server's copy is from another past. */
   startAnew(): void {
     if (this.#closed) return;
-    this.#isBlind = true;
+    this.#beBlind();
     this.isCurrent = false;
     this.#unwatch();
     void this.#goOn();
@@ -162,25 +169,61 @@ export class Follower {
     const current = {};
     this.#current = current;
     const isOver = () => this.#closed || this.#current !== current;
-    const watch = this.#engine.watch(this.#owner.keys.prefix, this.#replica.revision + 1, {
+    const expected = [...this.#witnesses];
+    const from = expected[0]?.revision ?? this.#replica.revision + 1;
+    const watch = this.#engine.watch(this.#owner.keys.prefix, from, {
       events: (events) => {
         if (isOver()) return;
+        for (const event of events) {
+          const isAgain = event.revision <= this.#told;
+          const witness = expected.shift();
+          if (isAgain ? witness !== undefined && isSame(event, witness) : witness === undefined) continue;
+          this.#session.goneBack();
+          return;
+        }
+        this.#witness(events);
         const changes = this.#replica.apply(events);
         if (changes.length > 0) this.#owner.changed(changes);
       },
       progress: ({ revision }) => {
-        if (!isOver()) this.#replica.reached(revision);
+        if (isOver()) return;
+        if (expected.length > 0) {
+          this.#session.goneBack();
+          return;
+        }
+        this.#told = Math.max(this.#told, revision);
+        this.#replica.reached(revision);
       },
       ended: (why) => {
         if (isOver()) return;
         this.#current = null;
         this.#watch = null;
-        if (why === "compacted") this.#isBlind = true;
+        if (why === "rewound") {
+          this.#session.goneBack();
+          return;
+        }
+        if (why === "compacted") this.#beBlind();
         this.#owner.clock.after(RETRY_MS, () => void this.#goOn());
       },
     });
     if (isOver()) watch[Symbol.dispose]();
     else this.#watch = watch;
+  }
+
+  #beBlind(): void {
+    this.#isBlind = true;
+    this.#witnesses = [];
+    this.#told = 0;
+  }
+
+  #witness(events: readonly EngineEvent[]): void {
+    const told = this.#told;
+    const fresh = events.filter(({ revision }) => revision > told);
+    const put = fresh.findLastIndex((event) => "put" in event);
+    if (put >= 0) this.#witnesses = fresh.filter(({ revision }) => revision >= (fresh[put]?.revision ?? 0));
+    else if (this.#witnesses.length + fresh.length <= MAX_WITNESSES) this.#witnesses = [...this.#witnesses, ...fresh];
+    else this.#witnesses = fresh.filter(({ revision }) => revision === fresh.at(-1)?.revision);
+    this.#told = Math.max(told, fresh.at(-1)?.revision ?? 0);
   }
 
   #unwatch(): void {
@@ -198,4 +241,11 @@ export class Follower {
       void done.then(() => this.#closed || this.#relistLater());
     });
   }
+}
+
+/** What is put differs in what its writers have made up: claim ids, incarnations, the beats of servers. */
+function isSame(one: EngineEvent, other: EngineEvent): boolean {
+  if (one.revision !== other.revision) return false;
+  if ("delete" in one || "delete" in other) return "delete" in one && "delete" in other && one.delete === other.delete;
+  return one.put.key === other.put.key && Buffer.from(one.put.value).equals(other.put.value);
 }

@@ -92,6 +92,7 @@ export class Keys {
   }
 }
 
+/** Of what decodeRow() has read, exactly the value that it has read: writers compare it. */
 export function encodeRow({ packed, claimId, server, incarnation, place }: SharedRow): Uint8Array {
   const { name, key, startedAt, details } = packed;
   const text = [VERSION, name, key, startedAt, details, claimId, server, incarnation, place.worker, place.connection];
@@ -101,7 +102,7 @@ export function encodeRow({ packed, claimId, server, incarnation, place }: Share
 /** @returns null for a value that is no row: no value under the prefix ends a server */
 export function decodeRow(value: Uint8Array): SharedRow | null {
   const fields = parsed(value);
-  if (!Array.isArray(fields) || fields.length < 10 || fields[0] !== VERSION) return null;
+  if (!Array.isArray(fields) || fields.length !== 10 || fields[0] !== VERSION) return null;
   const [, name, key, startedAt, details, claimId, server, incarnation, worker, connection] = fields as unknown[];
   const texts = [name, key, details, claimId, server, incarnation];
   if (!texts.every((text) => typeof text === "string")) return null;
@@ -115,8 +116,9 @@ export function decodeRow(value: Uint8Array): SharedRow | null {
   };
 }
 
-export function encodeOwner({ folded: _folded, ...line }: NameLine): Uint8Array {
-  return Buffer.from(JSON.stringify({ v: VERSION, ...line }));
+/** Of what decodeOwner() has read, exactly the value that it has read. */
+export function encodeOwner({ key, day, uid, isMunge, login, also, chain }: NameLine): Uint8Array {
+  return Buffer.from(JSON.stringify({ v: VERSION, key, day, uid, isMunge, login, also, chain }));
 }
 
 export function decodeOwner(folded: string, value: Uint8Array): NameLine | null {

@@ -82,16 +82,19 @@ function readKeyValue(reader: MessageReader): KeyValue {
 // Transactions
 
 const COMPARE_RESULTS = { "=": 0, ">": 1 } as const;
-const COMPARE_TARGETS = { create: 1, mod: 2 } as const;
-const COMPARE_FIELDS = { create: 5, mod: 6 } as const;
+const COMPARE_TARGETS = { create: 1, mod: 2, value: 3 } as const;
+const COMPARE_FIELDS = { create: 5, mod: 6, value: 7 } as const;
 
-function writeCompare({ key, what, is, revision }: Compare): MessageWriter {
+function writeCompare(compare: Compare): MessageWriter {
+  const { key, what, is } = compare;
   const writer = new MessageWriter()
     .number(1, COMPARE_RESULTS[is])
     .number(2, COMPARE_TARGETS[what])
     .bytes(3, keyBytes(key));
-  // Of a oneof that is left out etcd compares with 0.
-  return writer.number(COMPARE_FIELDS[what], revision);
+  // Of a oneof that is left out etcd compares with 0, and with an empty value.
+  return what === "value"
+    ? writer.bytes(COMPARE_FIELDS[what], compare.value)
+    : writer.number(COMPARE_FIELDS[what], compare.revision);
 }
 
 function writeOperation(operation: Operation): MessageWriter {

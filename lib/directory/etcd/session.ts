@@ -100,8 +100,8 @@ interface Unknown {
 export interface SessionOwner {
   readonly keys: Keys;
   readonly server: string;
-  /** What the own key holds. */
-  readonly value: Uint8Array;
+  /** What the own key is to hold: something else each time, so that no two pasts of the engine have the same. */
+  value(): Uint8Array;
   readonly clock: Clock;
   newIncarnation(): string;
   /** A new incarnation has begun. */
@@ -205,6 +205,12 @@ export class Session {
     this.#seen = { cluster: state.cluster, revision: Math.max(this.#seen?.revision ?? 0, state.revision) };
   }
 
+  /** The engine has another past than this server has seen. */
+  goneBack(): void {
+    this.#seen = null;
+    this.lose(REWOUND);
+  }
+
   /** The latest revision that any answer has had. */
   get seenRevision(): Revision {
     return this.#seen?.revision ?? 0;
@@ -234,12 +240,12 @@ export class Session {
   }
 
   async #open(): Promise<void> {
-    const { keys, server, value, clock } = this.#owner;
+    const { keys, server, clock } = this.#owner;
     const incarnation = this.#owner.newIncarnation();
     const sentAt = clock.now();
     const lease = await this.#answered(this.#engine.grantLease(LEASE_SECONDS, REQUEST_MS));
     const key = keys.server(server, incarnation);
-    const result = await this.#transact(beginIncarnation({ key, lease, value, last: this.#last }));
+    const result = await this.#transact(beginIncarnation({ key, lease, value: this.#owner.value(), last: this.#last }));
     this.#noteRefusal(null);
     if (!result.succeeded || this.#closed) return; // another incarnation of that name: a new one next time
     const validUntil = sentAt + LEASE_SECONDS * 1000;
@@ -286,11 +292,11 @@ export class Session {
    * @returns null when the incarnation is over. @throws EngineError
    */
   async #writeOwnKey(state: Lived, names: readonly string[]): Promise<TransactionResult | null> {
-    const { keys, value } = this.#owner;
+    const { keys } = this.#owner;
     if (this.#state !== state) return null;
     let sent: TransactionResult;
     try {
-      sent = await this.#transact(fence(keys, state, state.lease, value, names));
+      sent = await this.#transact(fence(keys, state, state.lease, this.#owner.value(), names));
     } catch (error) {
       if (error instanceof EngineError && error.code === "unknown") state.isEpochSure = false;
       throw error;
@@ -314,6 +320,7 @@ export class Session {
     this.#isDraining = true;
     try {
       while (!this.#closed && (this.#queue.length > 0 || this.#isKeyDue || this.#unknown.length > 0)) {
+        if (this.#isUnsure && this.#queue.some(({ needsSession }) => needsSession)) this.#isKeyDue = true;
         const isAlone = this.#isKeyDue || this.#unknown.length > 0 || this.#isRefused;
         if (this.#onTheWay >= (isAlone ? 1 : BATCHES)) {
           await this.#answer();
@@ -327,11 +334,16 @@ export class Session {
         const batch = this.#nextBatch();
         if (batch.length > 0) void this.#send(batch);
         else if (this.#onTheWay > 0) await this.#answer();
-        else if (this.#queue.length > 0) await this.#pause(RETRY_MS); // for a lease
+        else if (this.#queue.length > 0) await this.#pause(RETRY_MS); // for a lease, or for the own key
       }
     } finally {
       this.#isDraining = false;
     }
+  }
+
+  /** What the own key is now is not known: a compare with it would fail, maybe. */
+  get #isUnsure(): boolean {
+    return this.#state !== null && !this.#state.isEpochSure;
   }
 
   async #rest(): Promise<void> {
@@ -370,7 +382,7 @@ export class Session {
   }
 
   #nextBatch(): Batched[] {
-    const own = this.state;
+    const own = this.#isUnsure ? null : this.state;
     const batch: Batched[] = [];
     const taken = new Set(this.#taken);
     const left: Queued[] = [];

@@ -31,7 +31,7 @@ import type {
 import { ELSEWHERE } from "../directory.ts";
 import { DirectoryError } from "../directory-error.ts";
 import { DirectoryEntry, type PackedEntry } from "../entry.ts";
-import { type NameLine, today } from "../name-ownership.ts";
+import { type NameHolderIds, type NameLine, today } from "../name-ownership.ts";
 import { type NameRight, NO_RIGHT } from "../name-right.ts";
 import type { SharedTable, TableChange } from "../shared-table.ts";
 import type { Clock } from "./clock.ts";
@@ -40,7 +40,16 @@ import { Follower } from "./follower.ts";
 import { decodeFacts, encodeOwner, encodeRow, type Keys, type SharedRow } from "./keys.ts";
 import { endOf, Replica, type ReplicaChange } from "./replica.ts";
 import { PAST_IS_OVER, RETRY_MS, Session, type SessionState, type WriteOutcome } from "./session.ts";
-import { type KnownRow, type RowWrite, readName, removeRow, stateOnce, writeOwner, writeRow } from "./transactions.ts";
+import {
+  type KnownOwner,
+  type KnownRow,
+  type RowWrite,
+  readName,
+  removeRow,
+  stateOnce,
+  writeOwner,
+  writeRow,
+} from "./transactions.ts";
 
 export interface SharedOptions {
   readonly engine: Engine;
@@ -98,10 +107,15 @@ interface Unwritten {
   readonly reject: (error: unknown) => void;
 }
 
-interface Held {
+interface Registration {
   readonly packed: PackedEntry;
   readonly claimId: string;
   readonly place: ConnectionPlace;
+}
+
+interface Held extends Registration {
+  /** As whose the name was claimed: with the row, a restored backup may have lost it. Null: it was not claimed here. */
+  readonly owner: { readonly key: string; readonly holder: NameHolderIds } | null;
 }
 
 /** @property event null: it was done before */
@@ -159,7 +173,8 @@ export class SharedDirectory {
       keys,
       clock,
       server: options.server,
-      value: Buffer.from(JSON.stringify({ ...options.facts, realm: options.realm })),
+      value: () =>
+        Buffer.from(JSON.stringify({ ...options.facts, realm: options.realm, beat: options.newIncarnation() })),
       newIncarnation: () => options.newIncarnation(),
       opened: (own) => this.#opened(own),
       lost: (reason) => {
@@ -233,7 +248,7 @@ export class SharedDirectory {
         if (decision === "done" && before !== null && isHere) {
           const { packed: there, place: at } = before.row;
           const replaced = replacedBy(claimId, held, live);
-          this.#held.set(folded, { packed: there, claimId, place: at });
+          this.#held.set(folded, { packed: there, claimId, place: at, owner: grant });
           await this.#write([]);
           return this.#done(there, claimId, replaced, null);
         }
@@ -245,7 +260,7 @@ export class SharedDirectory {
         const write = { folded, before, deadServer, ...owner };
         const made = await this.#writeRow(write, { packed, claimId, place });
         if (made === null) return null;
-        this.#held.set(folded, { packed, claimId, place });
+        this.#held.set(folded, { packed, claimId, place, owner: grant });
         const event = await this.#taken(folded, made);
         const replaced = replacedBy(claimId, isHere ? before.row : held, live);
         // One whose successor was answered "unknown" has not heard of it yet.
@@ -262,21 +277,18 @@ export class SharedDirectory {
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
-        const known = [held, before?.row].filter((one) => one !== undefined);
+        // Its client is on here: a restored backup may have brought back the row of one that has gone.
+        const isIts = held?.claimId === claim.id && (before === null || before.row.claimId === claim.id);
         // A row that is gone although its client is on is claimed again, with the change.
+        if (!isIts || (before === null && !this.#mayHave(folded, held.packed.key)))
+          throw DirectoryError.replaced(claim.name);
         const base = before?.row ?? held;
-        const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
-        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
-          throw DirectoryError.replaced(claim.name);
-        // Of a client that is gone: a restored backup has brought it back.
-        if (held === undefined && before !== null && !this.#isOwn(before.row))
-          throw DirectoryError.replaced(claim.name);
         const packed = changedEntry(new DirectoryEntry(base.packed), changes);
         const { claimId, place } = base;
-        const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
+        const owner = { owner: { known: this.#ownerOf(folded), line: null }, givesWay: null };
         const made = await this.#writeRow({ folded, before, deadServer: null, ...owner }, { packed, claimId, place });
         if (made === null) return null;
-        this.#held.set(folded, { packed, claimId, place });
+        this.#held.set(folded, { packed, claimId, place, owner: held.owner });
         const event = await this.#taken(folded, made);
         return this.#done(packed, claimId, null, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
@@ -320,6 +332,23 @@ export class SharedDirectory {
         const { owner, givesWay } = this.#ownerWrite(folded, grant.key, grant.holder);
         if (owner.line === null) return true;
         return this.#writeOwner(folded, owner.line, givesWay);
+      }),
+    );
+  }
+
+  /**
+   * Binds a name as a server knows it from the time before it shared this directory.
+   * @returns "bound": by this, or the same before; "other": it belongs to another key here; "full": for it another one would have to give way
+   */
+  async adopt(line: NameLine): Promise<"bound" | "other" | "full"> {
+    const { folded } = line;
+    return this.#inTurn(folded, () =>
+      this.#decideAnew(folded, async () => {
+        const { names } = this.#replica;
+        const there = names.get(folded);
+        if (there !== undefined) return there.key === line.key ? "bound" : "other";
+        if (names.givesWayTo(line) !== null) return "full";
+        return (await this.#writeOwner(folded, line, null)) === null ? null : "bound";
       }),
     );
   }
@@ -504,7 +533,7 @@ export class SharedDirectory {
   }
 
   /** @returns the state in the engine now; null: another value was there */
-  async #writeRow(write: Omit<RowWrite, "row">, { packed, claimId, place }: Held): Promise<Made | null> {
+  async #writeRow(write: Omit<RowWrite, "row">, { packed, claimId, place }: Registration): Promise<Made | null> {
     const { folded, owner, givesWay } = write;
     const { server } = this.#options;
     let row: SharedRow | null = null;
@@ -520,9 +549,9 @@ export class SharedDirectory {
   }
 
   async #writeOwner(folded: string, line: NameLine | null, givesWay: RowWrite["givesWay"]): Promise<true | null> {
-    const mod = this.#replica.modOfOwner(folded);
-    const row = this.#replica.modOfRow(folded);
-    const build = (own: SessionState) => writeOwner(this.#keys, own, { folded, mod, line, row, givesWay });
+    const known = this.#ownerOf(folded);
+    const row = this.#replica.rows.get(folded) ?? null;
+    const build = (own: SessionState) => writeOwner(this.#keys, own, { folded, known, line, row, givesWay });
     const outcome = await this.#session.write({ folded, needsSession: true, build });
     if (!outcome.succeeded) return this.#learn(outcome);
     if (line === null) await this.#take([{ key: this.#keys.owner(folded), value: null }], outcome);
@@ -539,20 +568,20 @@ export class SharedDirectory {
   }
 
   /** What is to stand as the name's owner, and which name of its key gives way. */
-  #ownerWrite(
-    folded: string,
-    key: string,
-    holder: Omit<NameLine, "folded" | "key" | "day">,
-  ): Pick<RowWrite, "owner" | "givesWay"> {
+  #ownerWrite(folded: string, key: string, holder: NameHolderIds): Pick<RowWrite, "owner" | "givesWay"> {
     const { names } = this.#replica;
-    const mod = this.#replica.modOfOwner(folded);
+    const known = this.#ownerOf(folded);
     if (names.isFresh(folded, key, holder) || !names.canBind(folded, key, holder)) {
-      return { owner: { mod, line: null }, givesWay: null };
+      return { owner: { known, line: null }, givesWay: null };
     }
     const line: NameLine = { folded, key, day: today(), ...holder };
     const other = names.givesWayTo(line);
-    const givesWay = other === null ? null : { folded: other, mod: this.#replica.modOfOwner(other) };
-    return { owner: { mod, line }, givesWay };
+    const givesWay = other === null ? null : { folded: other, known: this.#ownerOf(other) };
+    return { owner: { known, line }, givesWay };
+  }
+
+  #ownerOf(folded: string): KnownOwner | null {
+    return this.#replica.owners.get(folded) ?? null;
   }
 
   /** What a write has read instead of being made. */
@@ -706,7 +735,11 @@ export class SharedDirectory {
     if (known !== null && known.row.claimId !== held.claimId) return this.#giveUp(folded, held);
     if (known !== null && this.#isOwn(known.row)) return true;
     if (known === null && !this.#mayHave(folded, held.packed.key)) return this.#giveUp(folded, held);
-    const owner = { owner: { mod: this.#replica.modOfOwner(folded), line: null }, givesWay: null };
+    const ownership = this.#ownerOf(folded);
+    const owner =
+      known === null && ownership === null && held.owner !== null
+        ? this.#ownerWrite(folded, held.owner.key, held.owner.holder)
+        : { owner: { known: ownership, line: null }, givesWay: null };
     const made = await this.#writeRow({ folded, before: known, deadServer: null, ...owner }, held);
     if (made === null) return false;
     await this.#takeAndTell(made.values, made.at);
@@ -731,7 +764,7 @@ export class SharedDirectory {
     this.#options.onReplaced(held.place, held.claimId);
     if (known !== undefined && this.#isOwn(known.row)) {
       const { packed, claimId, place } = known.row;
-      this.#held.set(folded, { packed, claimId, place });
+      this.#held.set(folded, { packed, claimId, place, owner: null });
     }
     return true;
   }
@@ -840,16 +873,16 @@ function cannotAsk(): DirectoryError {
 }
 
 /** The registration of this server, whose client is to hear of it. */
-function replacedBy(claimId: string, old: Held | undefined, live: readonly number[]): Registered["replaced"] {
+function replacedBy(claimId: string, old: Registration | undefined, live: readonly number[]): Registered["replaced"] {
   if (old === undefined || old.claimId === claimId || !live.includes(old.place.worker)) return null;
   return { place: old.place, claimId: old.claimId };
 }
 
-function viewOf({ packed, claimId, place }: Held): DirectoryRow {
+function viewOf({ packed, claimId, place }: Registration): DirectoryRow {
   return { entry: new DirectoryEntry(packed), claimId, place, version: 0 };
 }
 
-function rowIn({ packed, claimId, place }: Held, at: ConnectionPlace = place): TableChange {
+function rowIn({ packed, claimId, place }: Registration, at: ConnectionPlace = place): TableChange {
   return { kind: "row", entry: packed, claimId, place: at };
 }
 

@@ -2,7 +2,8 @@
 //
 //   1. A name has at most one current row: there is one key for it.
 //   2. A row is removed by nobody but its writer or its successor, and when its writer's server is gone: every write of a row
-//      compares the mod_revision of what it replaces, so it never touches a row that its sender does not know.
+//      compares the mod_revision of what it replaces, so it never touches a row that its sender does not know. It compares the value as well:
+//      a backup that was restored gives revisions out again.
 //   3. A confirmed claim is visible, or has been superseded: the row and the owner of the name are written together.
 //   4. Every server's table converges: nothing is decided by what a server has read, so a table that is behind costs a repetition,
 //      not a wrong row.
@@ -26,6 +27,12 @@ export interface KnownRow {
   readonly row: SharedRow;
 }
 
+/** The same of the owner of a name. */
+export interface KnownOwner {
+  readonly mod: Revision;
+  readonly line: NameLine;
+}
+
 export interface RowWrite {
   readonly folded: string;
   readonly row: SharedRow;
@@ -33,10 +40,15 @@ export interface RowWrite {
   readonly before: KnownRow | null;
   /** The key of the server whose death allows it; null where the claim id, or a person, does. */
   readonly deadServer: string | null;
-  /** The mod_revision of the name's owner, by which it was decided; and what is to stand there, null: as it is. */
-  readonly owner: { readonly mod: Revision; readonly line: NameLine | null };
+  /** The name's owner by which it was decided, null: nobody; and what is to stand there, null: as it is. */
+  readonly owner: { readonly known: KnownOwner | null; readonly line: NameLine | null };
   /** A name that its key gives up for this one. */
-  readonly givesWay: { readonly folded: string; readonly mod: Revision } | null;
+  readonly givesWay: GivenUp | null;
+}
+
+export interface GivenUp {
+  readonly folded: string;
+  readonly known: KnownOwner | null;
 }
 
 /** Claim, take-over, and every change of a row. */
@@ -50,10 +62,10 @@ export function writeRow(
   return {
     when: [
       modIs(own.key, own.epoch),
-      modIs(keys.row(folded), before?.mod ?? 0),
-      modIs(keys.owner(folded), owner.mod),
+      ...rowIs(keys, folded, before),
+      ...ownerIs(keys, folded, owner.known),
       ...(deadServer === null ? [] : [isGone(deadServer)]),
-      ...(givesWay === null ? [] : [modIs(keys.owner(givesWay.folded), givesWay.mod)]),
+      ...(givesWay === null ? [] : ownerIs(keys, givesWay.folded, givesWay.known)),
     ],
     then: [
       { put: keys.row(folded), value: encodeRow(row) },
@@ -67,12 +79,12 @@ export function writeRow(
 }
 
 /** Takes out the row. @param deadServer as above: the janitor removes for others */
-export function removeRow(keys: Keys, folded: string, { mod, row }: KnownRow, deadServer: string | null): Transaction {
+export function removeRow(keys: Keys, folded: string, known: KnownRow, deadServer: string | null): Transaction {
   return {
-    when: [modIs(keys.row(folded), mod), ...(deadServer === null ? [] : [isGone(deadServer)])],
+    when: [...rowIs(keys, folded, known), ...(deadServer === null ? [] : [isGone(deadServer)])],
     then: [
       { delete: keys.row(folded) },
-      ...keys.roomsOf(row.packed, folded).map((room): Operation => ({ delete: room })),
+      ...keys.roomsOf(known.row.packed, folded).map((room): Operation => ({ delete: room })),
     ],
     otherwise: readBack(keys, folded),
   };
@@ -80,22 +92,22 @@ export function removeRow(keys: Keys, folded: string, { mod, row }: KnownRow, de
 
 export interface OwnerWrite {
   readonly folded: string;
-  readonly mod: Revision;
+  readonly known: KnownOwner | null;
   /** Null: the name has no owner. */
   readonly line: NameLine | null;
-  /** The mod_revision of the row under the name, by which it was decided. */
-  readonly row: Revision;
+  /** The row under the name, by which it was decided. */
+  readonly row: KnownRow | null;
   readonly givesWay: RowWrite["givesWay"];
 }
 
 /** Binds or releases a name. */
-export function writeOwner(keys: Keys, own: OwnKey, { folded, mod, line, row, givesWay }: OwnerWrite): Transaction {
+export function writeOwner(keys: Keys, own: OwnKey, { folded, known, line, row, givesWay }: OwnerWrite): Transaction {
   return {
     when: [
       modIs(own.key, own.epoch),
-      modIs(keys.owner(folded), mod),
-      modIs(keys.row(folded), row),
-      ...(givesWay === null ? [] : [modIs(keys.owner(givesWay.folded), givesWay.mod)]),
+      ...ownerIs(keys, folded, known),
+      ...rowIs(keys, folded, row),
+      ...(givesWay === null ? [] : ownerIs(keys, givesWay.folded, givesWay.known)),
     ],
     then: [
       ...(line === null ? [{ delete: keys.owner(folded) }] : ownerOperations(keys, folded, line)),
@@ -175,11 +187,24 @@ function readBack(keys: Keys, folded: string, other?: string): Operation[] {
   return names.flatMap((name) => [{ get: keys.row(name) }, { get: keys.owner(name) }]);
 }
 
+function rowIs(keys: Keys, folded: string, known: KnownRow | null): Compare[] {
+  return isAsKnown(keys.row(folded), known, known && encodeRow(known.row));
+}
+
+function ownerIs(keys: Keys, folded: string, known: KnownOwner | null): Compare[] {
+  return isAsKnown(keys.owner(folded), known, known && encodeOwner(known.line));
+}
+
+function isAsKnown(key: string, known: { readonly mod: Revision } | null, value: Uint8Array | null): Compare[] {
+  if (known === null || value === null) return [modIs(key, 0)];
+  return [modIs(key, known.mod), { key, what: "value", is: "=", value }];
+}
+
 function modIs(key: string, revision: Revision): Compare {
   return { key, what: "mod", is: "=", revision };
 }
 
-/** Never by its value: to compare the value of a key that is not there is always false. */
+/** Never by its value: to compare that of a key that is not there is always false. */
 function isGone(key: string): Compare {
   return { key, what: "create", is: "=", revision: 0 };
 }

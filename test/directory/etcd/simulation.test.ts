@@ -1,6 +1,13 @@
 // The invariants of a shared directory (lib/directory/etcd/transactions.ts), whatever happens; and that the checker would notice.
 import { describe, expect, it } from "vitest";
-import type { Compare, Engine, EngineEvent, Operation, Transaction } from "../../../lib/directory/etcd/engine.ts";
+import type {
+  Compare,
+  Engine,
+  EngineEvent,
+  Operation,
+  Transaction,
+  WatchListener,
+} from "../../../lib/directory/etcd/engine.ts";
 import { times } from "../../helpers/volume.ts";
 import { type Sabotage, Simulation, type SimulationOptions } from "./support/simulation.ts";
 
@@ -60,11 +67,17 @@ function faults(): Record<string, Sabotage> {
     // What a compare of values does when the key is not there.
     "a take-over that compares a value": transactions((transaction) => ({
       ...transaction,
-      when: transaction.when.map((one) => (isOfDead(one, transaction) ? { ...one, is: ">", revision: 1e9 } : one)),
+      when: transaction.when.map((one) => (isOfDead(one, transaction) ? never(one.key) : one)),
     })),
     "a watch that goes on at the header's revision": (engine, store) =>
       changed(engine, {
-        watch: (prefix, from, listener) => engine.watch(prefix, Math.max(from, store.state.revision + 1), listener),
+        watch(prefix, from, listener) {
+          const { revision } = store.state;
+          // But for the change that the server knows, and would miss: it would begin anew then.
+          return telling(engine, prefix, from, listener, (events, tell) =>
+            tell(events.filter((event) => event.revision === from || event.revision > revision)),
+          );
+        },
       }),
     "half a revision that counts as a whole one": watching((events, tell) => {
       tell(events.slice(0, 1));
@@ -86,6 +99,10 @@ function faults(): Record<string, Sabotage> {
       then: transaction.then.filter((one) => !("delete" in one && one.delete.startsWith("/t/r/"))),
     })),
   };
+}
+
+function never(key: string): Compare {
+  return { key, what: "mod", is: ">", revision: 1e9 };
 }
 
 function isOfDead({ key, what }: Compare, { then }: Transaction): boolean {
@@ -123,16 +140,17 @@ function compares(keeps: (transaction: Transaction, compare: Compare) => boolean
   }));
 }
 
-function watching(
-  change: (events: readonly EngineEvent[], tell: (events: readonly EngineEvent[]) => void) => void,
-): Sabotage {
+type Telling = (events: readonly EngineEvent[], tell: (events: readonly EngineEvent[]) => void) => void;
+
+function watching(change: Telling): Sabotage {
   return (engine) =>
-    changed(engine, {
-      watch: (prefix, from, listener) =>
-        engine.watch(prefix, from, {
-          events: (events, state) => change(events, (some) => some.length > 0 && listener.events(some, state)),
-          progress: (state) => listener.progress(state),
-          ended: (why, error) => listener.ended(why, error),
-        }),
-    });
+    changed(engine, { watch: (prefix, from, listener) => telling(engine, prefix, from, listener, change) });
+}
+
+function telling(engine: Engine, prefix: string, from: number, listener: WatchListener, change: Telling): Disposable {
+  return engine.watch(prefix, from, {
+    events: (events, state) => change(events, (some) => some.length > 0 && listener.events(some, state)),
+    progress: (state) => listener.progress(state),
+    ended: (why, error) => listener.ended(why, error),
+  });
 }

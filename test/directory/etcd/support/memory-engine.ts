@@ -223,10 +223,11 @@ export class MemoryStore {
   }
 }
 
-function holds({ key, what, is, revision }: Compare, keys: ReadonlyMap<string, KeyValue>): boolean {
-  const value = keys.get(key);
-  const there = (what === "create" ? value?.createRevision : value?.modRevision) ?? 0;
-  return is === "=" ? there === revision : there > revision;
+function holds(compare: Compare, keys: ReadonlyMap<string, KeyValue>): boolean {
+  const value = keys.get(compare.key);
+  if (compare.what === "value") return value !== undefined && Buffer.from(value.value).equals(compare.value);
+  const there = (compare.what === "create" ? value?.createRevision : value?.modRevision) ?? 0;
+  return compare.is === "=" ? there === compare.revision : there > compare.revision;
 }
 
 const keyOf = (event: EngineEvent): string => ("put" in event ? event.put.key : event.delete);
