@@ -86,7 +86,7 @@ export class BareClaims {
   async claim(name, key) {
     const { entry, claimId, place } = requestOf(name, key);
     const row = { packed: packEntry(entry), claimId, server: "bare", incarnation: "123456789012", place };
-    const owner = { mod: 0, line: { folded: name, key, day: today() } };
+    const owner = { known: null, line: { folded: name, key, day: today() } };
     const write = { folded: name, row, before: null, deadServer: null, owner, givesWay: null };
     const { succeeded } = await this.#engine.transact(writeRow(this.#keys, this.#own, write), REQUEST_MS);
     if (!succeeded) throw new Error(`${name} is there already`);

@@ -86,7 +86,7 @@ const MAX_CLAIM_IDS = 8;
 /** Names that are watched because this client deals with them: a server takes 1,024 with rooms and those that are waited for. */
 const MAX_DEALT_WITH = 512;
 /** Milliseconds between the questions that find out that a silent server is gone (a reply has 10 s), and how many are on. */
-const PING_EVERY_MS = 10_000;
+export const PING_EVERY_MS = 10_000;
 /** Questions after which the server is asked which others there are: they come and go seldom. */
 const PINGS_BETWEEN_SERVERS = 6;
 /** Keys of other servers that are remembered while the program runs. */
@@ -174,8 +174,10 @@ export class ServerSession extends EventEmitter<SessionEvents> {
   #registeredPort = 0;
   /** The server has taken our MUNGE credential. */
   #isByMunge = false;
-  /** Folded names. */
+  /** Folded names of the rooms that this client is in. */
   readonly #rooms = new Set<string>();
+  /** Rooms that the server has not confirmed this client to be in, or not to be in: said again until it does. */
+  readonly #unsettled = new Set<string>();
   /** Names that are watched in addition to everybody, or by a client that is not registered. */
   readonly #watched = new Set<string>();
   /** Folded names that this client writes to or hears from, the latest at the end. */
@@ -409,12 +411,15 @@ export class ServerSession extends EventEmitter<SessionEvents> {
    */
   async enterRoom(room: string): Promise<DirectoryEntry[]> {
     if (!this.#isRegistered) throw TalkError.usage("only a client that is on can be in rooms");
+    this.#unsettled.delete(room);
     try {
       await this.#enterRoom(room);
       const members = await this.members(room);
       this.#rooms.add(room);
       return members;
     } catch (error) {
+      // Without an answer the row may have it all the same.
+      if (!isRefusal(error)) this.#unsettled.add(room);
       if (error instanceof ReplyError && error.code === "TOOMANY") {
         throw new TalkError("too-many", `the server refuses ${room}: ${error.message}`, { cause: error });
       }
@@ -424,10 +429,25 @@ export class ServerSession extends EventEmitter<SessionEvents> {
     }
   }
 
+  /** The server hears of it now, or later: when it can change the row again, or on the next connection. @throws TalkError unreachable, try-again */
   async leaveRoom(room: string): Promise<void> {
     this.#rooms.delete(room);
-    if (!this.isConnected) return; // a new connection does not enter it
-    await Promise.all([this.#connection.ask("UNWATCH", room), this.#connection.ask("PART", room)]);
+    this.#unsettled.add(room);
+    if (this.isConnected) await this.#settleRoom(room);
+  }
+
+  /** Says whether this client is in a room. What the server cannot tell stays unsettled. */
+  async #settleRoom(room: string): Promise<void> {
+    const isIn = this.#rooms.has(room);
+    this.#unsettled.add(room);
+    try {
+      if (isIn) await this.#enterRoom(room);
+      else await Promise.all([this.#connection.ask("UNWATCH", room), this.#connection.ask("PART", room)]);
+    } catch (error) {
+      if (isRefusal(error)) this.#unsettled.delete(room);
+      throw error;
+    }
+    if (isIn === this.#rooms.has(room)) this.#unsettled.delete(room);
   }
 
   async #enterRoom(room: string): Promise<void> {
@@ -609,8 +629,9 @@ export class ServerSession extends EventEmitter<SessionEvents> {
       return this.#watchAll();
     });
     this.#isRegistered = true;
-    // After a restart of the server; else it is in them still.
-    await Promise.all([...this.#rooms].map((room) => this.#enterRoom(room).catch(passOverRefusal)));
+    // After a restart of the server; else it is in them still, and in those that it left without the server's knowing.
+    const rooms = new Set([...this.#rooms, ...this.#unsettled]);
+    await Promise.all([...rooms].map((room) => this.#settleRoom(room).catch(passOverReply)));
     // A server that was started anew does not know it. One without statuses is no reason to go.
     const { state, text } = this.#status ?? {};
     if (state !== undefined) this.#connection.command("STATUS", state, text ?? "").catch(() => {});
@@ -718,6 +739,7 @@ export class ServerSession extends EventEmitter<SessionEvents> {
 
   #onPing(): void {
     this.#askCount();
+    for (const room of this.#unsettled) this.#settleRoom(room).catch(() => {}); // again with the next one
     if (++this.#pings % PINGS_BETWEEN_SERVERS === 0) this.#telling = this.#askServers();
   }
 
@@ -944,9 +966,15 @@ function endpointsIn(words: readonly RespValue[]): Endpoint[] {
   return endpoints.filter((endpoint) => endpointProblem(endpoint) === null);
 }
 
-/** A room that the server does not let us into again is no reason to be off. */
-function passOverRefusal(error: unknown): void {
-  if (!(error instanceof ReplyError)) throw error;
+/** A room that the server does not let us into again, or not now, is no reason to be off. */
+function passOverReply(error: unknown): void {
+  if (!(error instanceof ReplyError) && !(error instanceof TalkError && error.cause instanceof ReplyError)) throw error;
+}
+
+/** The server has answered, and will not answer otherwise by itself. */
+function isRefusal(error: unknown): boolean {
+  const reply = error instanceof TalkError ? error.cause : error;
+  return reply instanceof ReplyError && reply.code !== "TRYAGAIN";
 }
 
 /** The login of this process's user, null when it has none. */

@@ -57,9 +57,9 @@ export class NameOwnership {
   /** In the order of their last registrations, the oldest first. */
   readonly #lines = new Map<string, NameLine>();
   /** Folded names by key, in the same order. */
-  readonly #namesOf = new Map<string, Set<string>>();
+  readonly #namesOf = new NamesBy<string>();
   /** The same by uid, without those that are logins. */
-  readonly #namesOfUid = new Map<number, Set<string>>();
+  readonly #namesOfUid = new NamesBy<number>();
 
   /** @param limit names that there is room for */
   constructor(limit: number) {
@@ -132,24 +132,18 @@ export class NameOwnership {
     const givesWay = this.#givenUp(line)?.folded ?? (this.#lines.size < this.#limit ? null : this.#unused(line.day));
     if (givesWay !== null) this.#forget(givesWay);
     this.#lines.set(line.folded, line);
-    const names = this.#namesOf.get(line.key);
-    if (names === undefined) this.#namesOf.set(line.key, new Set([line.folded]));
-    else names.add(line.folded);
-    if (!countsForUid(line)) return;
-    const ofUid = this.#namesOfUid.get(line.uid);
-    if (ofUid === undefined) this.#namesOfUid.set(line.uid, new Set([line.folded]));
-    else ofUid.add(line.folded);
+    this.#namesOf.add(line.key, line.folded);
+    if (countsForUid(line)) this.#namesOfUid.add(line.uid, line.folded);
   }
 
   /** The name that the key, or its user, would give up for one more; null while both may have more. */
   #givenUp(line: Pick<NameLine, "key" | "uid" | "login">): NameLine | null {
-    const names = this.#namesOf.get(line.key);
-    if (names !== undefined && names.size >= NAMES_PER_KEY) return this.#oldestOf(names);
-    const ofUid = countsForUid(line) ? this.#namesOfUid.get(line.uid) : undefined;
-    return ofUid !== undefined && ofUid.size >= NAMES_PER_UID ? this.#oldestOf(ofUid) : null;
+    if (this.#namesOf.count(line.key) >= NAMES_PER_KEY) return this.#oldestOf(this.#namesOf.of(line.key));
+    if (!countsForUid(line) || this.#namesOfUid.count(line.uid) < NAMES_PER_UID) return null;
+    return this.#oldestOf(this.#namesOfUid.of(line.uid));
   }
 
-  #oldestOf([oldest]: ReadonlySet<string>): NameLine | null {
+  #oldestOf([oldest]: Iterable<string>): NameLine | null {
     return this.#lines.get(oldest as string) ?? null;
   }
 
@@ -162,14 +156,8 @@ export class NameOwnership {
     const line = this.#lines.get(folded);
     if (line === undefined) return false;
     this.#lines.delete(folded);
-    const names = this.#namesOf.get(line.key);
-    names?.delete(folded);
-    if (names?.size === 0) this.#namesOf.delete(line.key);
-    if (countsForUid(line)) {
-      const ofUid = this.#namesOfUid.get(line.uid);
-      ofUid?.delete(folded);
-      if (ofUid?.size === 0) this.#namesOfUid.delete(line.uid);
-    }
+    this.#namesOf.remove(line.key, folded);
+    if (countsForUid(line)) this.#namesOfUid.remove(line.uid, folded);
     return true;
   }
 }
@@ -177,4 +165,32 @@ export class NameOwnership {
 /** Root has no such bound. */
 function countsForUid<L extends Pick<NameLine, "uid" | "login">>(line: L): line is L & { readonly uid: number } {
   return line.uid !== undefined && line.uid !== 0 && line.login === undefined;
+}
+
+/** Names by what they belong to, in the order in which they came. Most keys have one: a set for each would be a third of all that is remembered. */
+class NamesBy<K> {
+  readonly #names = new Map<K, string | Set<string>>();
+
+  count(owner: K): number {
+    const names = this.#names.get(owner);
+    return names === undefined ? 0 : typeof names === "string" ? 1 : names.size;
+  }
+
+  of(owner: K): Iterable<string> {
+    const names = this.#names.get(owner) ?? [];
+    return typeof names === "string" ? [names] : names;
+  }
+
+  add(owner: K, name: string): void {
+    const names = this.#names.get(owner);
+    if (names === undefined || names === name) this.#names.set(owner, name);
+    else if (typeof names === "string") this.#names.set(owner, new Set([names, name]));
+    else names.add(name);
+  }
+
+  remove(owner: K, name: string): void {
+    const names = this.#names.get(owner);
+    if (names === name) this.#names.delete(owner);
+    else if (typeof names === "object" && names.delete(name) && names.size === 0) this.#names.delete(owner);
+  }
 }

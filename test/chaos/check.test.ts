@@ -341,6 +341,16 @@ describe("what is allowed", () => {
     expect(found(story.comesOn("bob", 3).shows("bob", 3, "ann", "1.1").delivered("ann", 1, 1))).toEqual([]);
   });
 
+  it("a text comes to both of two programs while one takes over from the other, and to no other two", () => {
+    const story = () => calm().say("bob", { type: "ending", run: 2, how: "replaced" }).comesOn("bob", 3);
+    const both = (one: Story) => one.orders("ann", 1, 1, "bob").shows("bob", 3, "ann", "1.1").delivered("ann", 1, 1);
+    expect(found(both(story()).shows("bob", 2, "ann", "1.1"))).toEqual([]);
+    const ended = story()
+      .say("bob", { type: "end", run: 2, how: "replaced", code: 1, signal: null, told: "" })
+      .after(1);
+    expect(found(both(ended).shows("bob", 2, "ann", "1.1"))).toEqual(["twice"]);
+  });
+
   it("a sender is killed before it knows", () => {
     expect(found(calm().orders("ann", 1, 1, "bob").ends("ann", 1, "killed", null))).toEqual([]);
   });

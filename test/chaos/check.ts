@@ -65,9 +65,15 @@ function* delivery(story: Story): Generator<Violation> {
   }
 }
 
-/** A text comes again to a successor of the program that showed it first, if that one ended before its sender knew. */
+/**
+ * A text comes again to a successor of the program that showed it first, if that one ended before its sender knew. And to both of two
+ * programs of which one takes over: until the older one has heard of it, it shows what was on its way to it.
+ */
 function mayComeAgain(story: Story, message: Message, first: Of<"got">, again: Of<"got">): boolean {
   if (first.run === again.run) return false;
+  const older = story.runs.get(Math.min(first.run, again.run));
+  const { at } = message.order;
+  if (older?.ending?.how === "replaced" && (older.end?.at ?? Number.POSITIVE_INFINITY) > at) return true;
   const { ending, end } = story.runs.get(first.run) ?? {};
   const endedAt = ending?.at ?? end?.at ?? Number.POSITIVE_INFINITY;
   const outcome = outcomeOf(message);

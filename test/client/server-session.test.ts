@@ -2,11 +2,16 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import type { Socket } from "node:net";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ServerAddress } from "../../lib/base/server-address.ts";
 import { openDirectory } from "../../lib/client/directory-reader.ts";
 import type { ListedServer } from "../../lib/client/server-list.ts";
-import { SETTLING_MS, ServerSession, type ServerSessionOptions } from "../../lib/client/server-session.ts";
+import {
+  PING_EVERY_MS,
+  SETTLING_MS,
+  ServerSession,
+  type ServerSessionOptions,
+} from "../../lib/client/server-session.ts";
 import { Identity } from "../../lib/crypto/identity.ts";
 import { claimIdOf } from "../../lib/crypto/signed-statements.ts";
 import { freshStateDir, ServerProcess, until } from "../helpers/lookup-server.ts";
@@ -312,6 +317,53 @@ describe("a registration whose answer was lost", () => {
     scripted.cut();
     expect((await gone)[0]).toMatchObject({ code: "name-taken" });
     expect(takeovers).toEqual([undefined, claims[0], claims[1], claims[0]]);
+  });
+});
+
+describe("a room that the server could not take a client out of, or into", () => {
+  const address = (scripted: ScriptedServer) => ({ host: "127.0.0.1", port: Number(scripted.address.split(":")[1]) });
+  const said = ({ requests }: ScriptedServer) =>
+    requests.filter(([word]) => word === "JOIN" || word === "PART").map(([word, room]) => `${word} ${room}`);
+  /** @param fails the words that it cannot tell an answer to */
+  const serving = (fails: Set<string>) =>
+    ScriptedServer.start((request) => {
+      const [word = ""] = request;
+      if (word === "HELLO") return greeting(request);
+      if (fails.has(word)) return "-TRYAGAIN the engine does not answer\r\n";
+      return word === "MEMBERS" ? "*0\r\n" : "+OK\r\n";
+    });
+
+  it("is said again on the next connection", async () => {
+    const fails = new Set(["PART"]);
+    await using scripted = await serving(fails);
+    const alice = await registered("alice", { address: address(scripted) });
+    await alice.enterRoom("#ops");
+    await expect(alice.leaveRoom("#ops")).rejects.toMatchObject({ code: "try-again" });
+    fails.clear();
+    const back = new Promise((resolve) => alice.on("server", ({ state }) => state === "back" && resolve(state)));
+    scripted.cut();
+    await back;
+    expect(said(scripted)).toEqual(["JOIN #ops", "PART #ops", "PART #ops"]);
+  });
+
+  it("is said again on the same one, until the server confirms it", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    try {
+      const fails = new Set(["PART", "JOIN"]);
+      await using scripted = await serving(fails);
+      const alice = await registered("alice", { address: address(scripted) });
+      await expect(alice.enterRoom("#lab")).rejects.toMatchObject({ code: "try-again" }); // the row may have it
+      fails.delete("PART");
+      vi.advanceTimersByTime(PING_EVERY_MS);
+      await until("the client to leave it", () => said(scripted).length === 2);
+      fails.clear();
+      await alice.enterRoom("#lab");
+      vi.advanceTimersByTime(PING_EVERY_MS);
+      await alice.count().catch(() => {});
+      expect(said(scripted)).toEqual(["JOIN #lab", "PART #lab", "JOIN #lab"]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

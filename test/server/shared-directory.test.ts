@@ -1,4 +1,7 @@
 // Two real servers, each in a process of its own, that share one directory in a real etcd.
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { EtcdCluster, etcdMissing } from "../helpers/etcd.ts";
 import { type Client, newKeys, ServerProcess } from "../helpers/lookup-server.ts";
@@ -112,6 +115,39 @@ describe.skipIf(etcdMissing !== null)("servers that share a directory", { timeou
     const keys = newKeys();
     await until("names can be had again", async () => (await other.register("bob", keys)) === "OK");
     expect(await ann.ask("LOOKUP", "nobody")).toBeNull();
+  });
+
+  it("bring the names of their state directory into a directory that they share from then on, once", async () => {
+    const [folder, other] = [0, 1].map(() => mkdtempSync(join(tmpdir(), "ptalk-shared-names-"))) as [string, string];
+    const [annsKeys, bobsKeys] = [newKeys(), newKeys()];
+    try {
+      for (const [state, name, keys] of [
+        [folder, "ann", annsKeys],
+        [other, "ann", bobsKeys],
+        [other, "bob", bobsKeys],
+      ] as const) {
+        const alone = await ServerProcess.start(["--workers", "1", "--state-dir", state]);
+        expect(await (await alone.client()).register(name, keys)).toBe("OK");
+        await alone.stop();
+      }
+      prefixes++;
+      const a = await start("--state-dir", folder);
+      expect(await (await a.client()).register("ann", newKeys())).toMatchObject({ code: "TAKEN" });
+      const b = await start("--state-dir", other);
+      expect(await (await b.client()).register("ann", bobsKeys)).toMatchObject({ code: "TAKEN" });
+      await until("a log says so", async () => /has the names of the state directory now/.test(b.log));
+      expect(b.log).toMatch(/names=1\b.*ofOtherKeys=1\b.*first=ann/);
+      expect(await (await a.client()).register("bob", newKeys())).toMatchObject({ code: "TAKEN" });
+      expect(await (await a.client()).register("bob", bobsKeys)).toBe("OK");
+      expect(await (await b.client()).register("ann", annsKeys)).toBe("OK");
+      expect(existsSync(join(folder, "server-names.shared"))).toBe(true);
+      // What is released afterwards does not come back with the next start.
+      await a.stop();
+      const again = await start("--state-dir", folder);
+      expect(again.log).not.toContain("has the names of the state directory now");
+    } finally {
+      for (const path of [folder, other]) rmSync(path, { recursive: true });
+    }
   });
 
   it("state one realm", async () => {

@@ -1,6 +1,7 @@
 // The directory that many servers share, in a server's primary: it takes part for all workers (shared-directory.ts), and keeps the table in
 // shared memory that they and every program of the machine read (shm/). Workers ask it for changes (hosted-directory.ts).
 import { randomBytes } from "node:crypto";
+import { rename } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { TalkError } from "../../base/errors.ts";
 import type {
@@ -18,6 +19,8 @@ import type {
 
 import { DirectoryError } from "../directory-error.ts";
 import { HostedDirectory } from "../hosted-directory.ts";
+import type { NameLine } from "../name-ownership.ts";
+import { readNameLog } from "../shm/name-log.ts";
 import type { ShmDirectory } from "../shm/shm-directory.ts";
 import { hostShm, type ShmHost } from "../shm/shm-host.ts";
 import { systemClock } from "./clock.ts";
@@ -43,6 +46,12 @@ const START_RETRY_MS = 300;
 /** Clients of a dead worker that are removed at a time. */
 const ORPHANS = 64;
 const ORPHAN_RETRY_MS = 1_000;
+/** Names of the server's own log that are written at a time: some batches. */
+const ADOPTED = 256;
+/** Of that log, when the shared directory has its names. */
+const ADOPTED_SUFFIX = ".shared";
+/** Names that a line of the log shows. */
+const SHOWN_NAMES = 10;
 
 export class EtcdHost implements DirectoryHost {
   readonly #options: EtcdHostOptions;
@@ -107,21 +116,54 @@ export class EtcdHost implements DirectoryHost {
 
   /** @throws TalkError unreachable: the engine does not answer; refused: its servers state another realm */
   async start(): Promise<void> {
-    let until = Date.now() + START_MS;
+    let until = performance.now() + START_MS;
     for (;;) {
-      const begun = Date.now();
+      const begun = performance.now();
       try {
         await this.#shared.start();
+        await this.#adoptNames();
         return;
       } catch (error) {
         if (error instanceof RealmError) throw this.#otherRealm(error);
         if (!(error instanceof EngineError) || this.#closed) throw error;
         // A large directory takes its time: an engine that has answered for so long is there.
-        if (Date.now() - begun > START_MS / 2) until = Date.now() + START_MS;
-        if (Date.now() >= until) throw this.#unreachable(error);
+        if (performance.now() - begun > START_MS / 2) until = performance.now() + START_MS;
+        if (performance.now() >= until) throw this.#unreachable(error);
         await sleep(START_RETRY_MS);
       }
     }
+  }
+
+  /** The names that the server's own log has go into the shared directory, once: the log is put aside then. */
+  async #adoptNames(): Promise<void> {
+    const { names: path, log } = this.#options;
+    const lines = path === null ? [] : await readNameLog(path);
+    if (path === null || lines.length === 0) return;
+    const others: string[] = [];
+    let full = 0;
+    try {
+      for (let i = 0; i < lines.length; i += ADOPTED) {
+        const some = lines.slice(i, i + ADOPTED);
+        const outcomes = await Promise.all(some.map((line) => this.#shared.adopt(line)));
+        for (const [n, outcome] of outcomes.entries()) {
+          if (outcome === "other") others.push((some[n] as NameLine).folded);
+          else if (outcome === "full") full++;
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof DirectoryError)) throw error;
+      log.warn("names of the state directory wait for the next start: the shared directory does not take them", {
+        error,
+      });
+      return;
+    }
+    const kept = `${path}${ADOPTED_SUFFIX}`;
+    await rename(path, kept);
+    log.warn("the shared directory has the names of the state directory now", {
+      ...{ names: lines.length - others.length - full, kept },
+      ...(full > 0 ? { withoutRoom: full } : {}),
+      ...(others.length > 0 ? { ofOtherKeys: others.length, first: others.slice(0, SHOWN_NAMES).join(" ") } : {}),
+    });
   }
 
   #unreachable(error: EngineError): TalkError {

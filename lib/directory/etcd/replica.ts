@@ -4,7 +4,7 @@
 // confirmed writes (ahead of the watch), reads, and lists. So the copy never goes back, but for rewind().
 import { type NameLine, NameOwnership, NO_KEY } from "../name-ownership.ts";
 import type { EngineEvent, KeyValue, Revision } from "./engine.ts";
-import { decodeOwner, decodeRow, type Keys } from "./keys.ts";
+import { decodeOwner, decodeRow, type Keys, type SharedRow } from "./keys.ts";
 import type { KnownOwner, KnownRow } from "./transactions.ts";
 
 export type ReplicaChange =
@@ -32,6 +32,7 @@ export class Replica {
   /** Keys that are known at a later revision than the watch has reached, or that are gone: at which. */
   readonly #known = new Map<string, Revision>();
   #isListing = false;
+  #lastRow: SharedRow | null = null;
   /** The watch has told everything up to here. */
   revision: Revision = 0;
 
@@ -155,11 +156,24 @@ export class Replica {
 
   #takeRow(folded: string, value: KeyValue | null): ReplicaChange | null {
     const before = this.rows.get(folded) ?? null;
-    const row = value === null ? null : decodeRow(value.value);
+    const read = value === null ? null : decodeRow(value.value);
+    const row = read === null ? null : this.#sharing(read, folded);
     const after = value === null || row === null ? null : { mod: value.modRevision, row };
     if (after === null) this.rows.delete(folded);
     else this.rows.set(folded, after);
     return { kind: "row", folded, before, after };
+  }
+
+  /** With texts that are in memory already: each row has its own key and server, hundreds of thousands have the same. */
+  #sharing(row: SharedRow, folded: string): SharedRow {
+    const { server, incarnation } = row;
+    const last = this.#lastRow;
+    const place = last?.server === server && last.incarnation === incarnation ? last : row;
+    const key = this.owners.get(folded)?.line.key;
+    const packed = key === row.packed.key ? { ...row.packed, key } : row.packed;
+    const shared = { ...row, packed, server: place.server, incarnation: place.incarnation };
+    this.#lastRow = shared;
+    return shared;
   }
 
   #takeOwner(folded: string, value: KeyValue | null): ReplicaChange | null {

@@ -243,6 +243,16 @@ export async function compactNameLog(path: string, log: DirectoryLog): Promise<n
   return names.size;
 }
 
+/** Of a log that no other process uses meanwhile: a line for each name, in the order of their last registrations. */
+export async function readNameLog(path: string): Promise<NameLine[]> {
+  const names = new NameOwnership(Number.POSITIVE_INFINITY);
+  for (const line of (await readIfThere(path)).split("\n")) {
+    const entry = readNameLine(line);
+    if (entry !== null) names.apply(entry);
+  }
+  return [...names.lines()];
+}
+
 async function readIfThere(path: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
