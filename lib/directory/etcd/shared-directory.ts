@@ -286,12 +286,15 @@ export class SharedDirectory {
       this.#decideAnew(folded, async () => {
         const held = this.#held.get(folded);
         const before = this.#replica.rows.get(folded) ?? null;
-        // Its client is on here: a restored backup may have brought back the row of one that has gone.
-        const isIts = held?.claimId === claim.id && (before === null || before.row.claimId === claim.id);
+        const known = [held, before?.row].filter((one) => one !== undefined);
         // A row that is gone although its client is on is claimed again, with the change.
-        if (!isIts || (before === null && !this.#mayHave(folded, held.packed.key)))
-          throw DirectoryError.replaced(claim.name);
         const base = before?.row ?? held;
+        const isIts = base !== undefined && known.every(({ claimId }) => claimId === claim.id);
+        if (!isIts || (before === null && !this.#mayHave(folded, base.packed.key)))
+          throw DirectoryError.replaced(claim.name);
+        // Of a client that is gone: a restored backup has brought it back.
+        if (held === undefined && before !== null && !this.#isOwn(before.row))
+          throw DirectoryError.replaced(claim.name);
         const entry = new DirectoryEntry(base.packed);
         const packed = changedEntry(entry, changes);
         const isIdling = isIdleAlone(entry, changes);
@@ -304,8 +307,8 @@ export class SharedDirectory {
         const owner = { owner: { known: this.#ownerOf(folded), line: null }, givesWay: null };
         const made = await this.#writeRow({ folded, before, deadServer: null, ...owner }, { packed, claimId, place });
         if (made === null) return null;
-        const idledAt = isIdling ? this.#options.clock.now() : held.idledAt;
-        this.#held.set(folded, { packed, claimId, place, owner: held.owner, idledAt });
+        const idledAt = isIdling ? this.#options.clock.now() : held?.idledAt;
+        this.#held.set(folded, { packed, claimId, place, owner: held?.owner ?? null, idledAt });
         const event = await this.#taken(folded, made);
         return this.#done(packed, claimId, null, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
