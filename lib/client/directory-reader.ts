@@ -6,11 +6,12 @@ import { parseServerList } from "../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
 import type { DirectoryEntry, NameOwner } from "../directory/entry.ts";
 import { readEntry } from "../directory/entry-wire.ts";
+import type { MetServer } from "../store/known-directories.ts";
 import { ProtocolError } from "../wire/protocol-error.ts";
 import type { RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 import { ServerConnection } from "./server-connection.ts";
-import { inTime, withFirst } from "./server-list.ts";
+import { inTime, rememberedServers, withFirst } from "./server-list.ts";
 import type { DirectoryReader, OpenDirectoryOptions } from "./types.ts";
 
 /** Clients of one page: some 200 KiB. */
@@ -96,24 +97,35 @@ export function entryFrom(reply: RespValue): DirectoryEntry | null {
   }
 }
 
+interface OpenConnectionOptions extends OpenDirectoryOptions {
+  readonly isAdmin?: boolean;
+  /** Any server of the same directory will do. */
+  readonly isAboutDirectory?: boolean;
+}
+
 /** @throws TalkError unreachable, refused (certificate), protocol; AbortError */
 export async function openConnection({
   server,
   stateDir = defaultStateDir(),
+  isAboutDirectory = false,
   ...options
-}: OpenDirectoryOptions & { readonly isAdmin?: boolean }): Promise<ServerConnection> {
+}: OpenConnectionOptions): Promise<ServerConnection> {
   const addresses = parseServerList(server);
-  const servers = addresses.map((address) => ({ address, known: new KnownServer(stateDir, address, addresses) }));
+  const named = addresses.map((address) => {
+    const known = new KnownServer(stateDir, address, addresses);
+    const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
+    return { address, checkCertificate, identify: (met: MetServer): unknown => known.check(met) };
+  });
+  const servers = isAboutDirectory ? [...named, ...rememberedServers(stateDir, addresses)] : named;
   return withFirst(servers, async (index) => {
     const server = servers[index] as (typeof servers)[number];
-    const { address, known } = server;
-    const checkCertificate = (certificate: Buffer): void => known.checkCertificate(certificate);
+    const { address, checkCertificate, identify } = server;
     const { connection, greeting } = await inTime(servers, server, options.signal, (signal) =>
       ServerConnection.greeted({ ...options, signal, address, checkCertificate }),
     );
     try {
       const { directory, isDirect, statement } = greeting;
-      known.check({ address, directory, isDirect, serverKey: statement.serverKey });
+      identify({ address, directory, isDirect, serverKey: statement.serverKey });
       return connection;
     } catch (error) {
       connection.close();
@@ -124,7 +136,7 @@ export async function openConnection({
 
 /** @throws as openConnection() */
 export async function openDirectory(options: OpenDirectoryOptions): Promise<DirectoryReader> {
-  const connection = await openConnection(options);
+  const connection = await openConnection({ ...options, isAboutDirectory: true });
   const close = async (): Promise<void> => connection.close();
   return {
     lookup: (name) => lookupEntry(connection, name),

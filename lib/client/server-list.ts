@@ -4,13 +4,21 @@
 //  2. One with another certificate or key than before is passed over too, with a warning: another program may pretend to be it.
 //  3. What a server refuses by a rule (a ban) counts. No other server is asked whether it sees that differently.
 //  4. Behind them come those that a server has told of: the other servers of its directory. The word of one that this client knows, over a
-//     connection that nobody reads or changes, is remembered like a first contact; it never replaces what was remembered before.
+//     connection that nobody reads or changes, is remembered like a first contact; it never replaces what was remembered before. A program that
+//     starts later has them behind its list, too.
 //  5. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
 import { type Remedy, TalkError } from "../base/errors.ts";
 import { seconds } from "../base/seconds.ts";
-import { formatServerAddress, parseServerAddress, type ServerAddress } from "../base/server-address.ts";
+import {
+  DEFAULT_SERVER,
+  formatServerAddress,
+  MAX_SERVERS,
+  parseServerAddress,
+  type ServerAddress,
+} from "../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../crypto/signed-statements.ts";
-import type { MetServer, PinScope } from "../store/known-directories.ts";
+import { KnownDirectories, type MetServer, type PinScope } from "../store/known-directories.ts";
+import { KnownServers } from "../store/known-peers.ts";
 import { ReplyError, type RespValue } from "../wire/resp-reply.ts";
 import { KnownServer } from "./known-server.ts";
 
@@ -88,15 +96,30 @@ export function acceptedServers(stateDir: string, told: readonly ToldServer[], t
       }
       return [];
     }
-    return [
-      {
-        address: server.address,
-        checkCertificate: (certificate) => known.checkTold(certificate, server.certificate),
-        identify: (met) => known.identifyTold(met, server.key, teller.directory),
-      },
-    ];
+    return [justThat(server, known, teller.directory)];
   });
 }
+
+/** Other servers of the directories of those that a user has named, as they were met or told of before: nothing else at their addresses is used. */
+export function rememberedServers(stateDir: string, named: readonly ServerAddress[]): ListedServer[] {
+  // At the default address it is this host's own server, whatever it has been.
+  if (named.some((address) => formatServerAddress(address) === DEFAULT_SERVER)) return [];
+  const [directories, certificates] = [new KnownDirectories(stateDir), new KnownServers(stateDir)];
+  const found = new Map(named.map((address): [string, ListedServer | null] => [formatServerAddress(address), null]));
+  for (const { server, key, directory } of named.flatMap((address) => directories.beside(address))) {
+    if (found.has(server) || found.size === MAX_SERVERS) continue;
+    const address = parseServerAddress(server, "server");
+    const known = new KnownServer(stateDir, address, [...named, address]);
+    found.set(server, justThat({ address, certificate: certificates.of(server), key }, known, directory));
+  }
+  return [...found.values()].filter((server) => server !== null);
+}
+
+const justThat = ({ address, certificate, key }: ToldServer, known: KnownServer, directory: string): ListedServer => ({
+  address,
+  checkCertificate: (shown) => known.checkTold(shown, certificate),
+  identify: (met) => known.identifyTold(met, key, directory),
+});
 
 /** Connects to one of the servers, within the limit that there is where others may answer instead. @throws TalkError unreachable; what `connect` throws */
 export async function inTime<T>(

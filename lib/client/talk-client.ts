@@ -54,7 +54,7 @@ import { chatPortHeld } from "./port-holder.ts";
 import type { Revival } from "./revival.ts";
 import { checkRoom, sendToRoom } from "./room-message.ts";
 import { Rooms } from "./rooms.ts";
-import { acceptedServers, listedServers } from "./server-list.ts";
+import { acceptedServers, listedServers, rememberedServers } from "./server-list.ts";
 import { ServerSession } from "./server-session.ts";
 import type {
   ClientStats,
@@ -246,7 +246,10 @@ export class TalkClient extends EventEmitter<TalkClientEvents> implements TalkCo
     const { register = "always", recipients = [], signal } = options;
     const session = await ServerSession.open({
       name: options.name,
-      servers: listedServers(stateDir, servers),
+      servers: [
+        ...listedServers(stateDir, servers),
+        ...(revival === undefined ? rememberedServers(stateDir, servers) : []),
+      ],
       accept: (told, teller) => acceptedServers(stateDir, told, teller),
       identity,
       insecure: options.insecure ?? false,

@@ -83,6 +83,18 @@ export class KnownDirectories {
     keyOf(server, this.#places(), together);
   }
 
+  /** Servers that share a directory with the one at that address, as far as they were met, or told of: each with its own key. */
+  beside(address: ServerAddress): { readonly directory: string; readonly server: string; readonly key: string }[] {
+    const places = this.#places();
+    const here = placeOf(address);
+    const [home, host] = [places.findLast(({ place, id }) => place === here && isKeptId(id)), hostDirectoryId()];
+    if (home === undefined) return [];
+    // With the same key it is the same server, at an address that it had or has.
+    const others = places.filter(({ id, key }) => id === home.id && key !== home.key);
+    const reachable = others.filter(({ place }) => !place.includes("@") || place.endsWith(`@${host}`));
+    return reachable.map(({ place, key }) => ({ directory: home.id, server: addressIn(place), key }));
+  }
+
   /** Those at an address in any spelling, or of an id. @returns whether there were any */
   forget(what: string): boolean {
     const server = canonicalServer(what);

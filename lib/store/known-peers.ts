@@ -190,6 +190,11 @@ export class KnownServers {
     return isNew;
   }
 
+  /** The remembered one, null if there is none. */
+  of(server: string): string | null {
+    return this.#pins.get(server) ?? null;
+  }
+
   /** @throws TalkError refused if another one is remembered */
   check(server: string, certificate: string): void {
     agree(server, this.#pins.get(server) ?? certificate, certificate);

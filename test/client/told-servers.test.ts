@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { parseServerAddress } from "../../lib/base/server-address.ts";
-import { acceptedServers, toldServersIn } from "../../lib/client/server-list.ts";
+import { acceptedServers, rememberedServers, toldServersIn } from "../../lib/client/server-list.ts";
 import { TalkClient } from "../../lib/client/talk-client.ts";
 import type { ServerEvent } from "../../lib/client/types.ts";
 import { KnownDirectories } from "../../lib/store/known-directories.ts";
@@ -65,6 +65,21 @@ describe("what a server says of others", () => {
     expect(acceptedServers(home.path, [c], teller)).toEqual([]);
   });
 
+  it("serves programs that start later, if it is of another server of the same directory, and nothing else is used there", () => {
+    acceptedServers(home.path, [b], met());
+    new KnownDirectories(home.path).meet({
+      ...{ address: parseServerAddress("192.0.2.9:5518", "d"), directory: ID.replace("0", "f"), serverKey: key(9) },
+      isDirect: true,
+    });
+    const servers = rememberedServers(home.path, [A]);
+    expect(servers.map(({ address }) => address)).toEqual([B]);
+    expect(servers[0]?.identify(itself).current).toBe(ID);
+    expect(() => servers[0]?.identify({ ...itself, serverKey: key(3) })).toThrow("not the server of the directory");
+    expect(() => servers[0]?.checkCertificate(Buffer.from("another one"))).toThrow("not the server of the directory");
+    expect(rememberedServers(home.path, [A, B])).toEqual([]);
+    expect(rememberedServers(home.path, [parseServerAddress("127.0.0.1:5518", "x"), A])).toEqual([]);
+  });
+
   it("counts where it can be understood, eight servers at most", () => {
     const row = ["192.0.2.2:5518", PRINT, key(2)];
     expect(toldServersIn([row])).toEqual([b]);
@@ -88,8 +103,12 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
   }, 120_000);
   afterAll(() => etcd[Symbol.asyncDispose]());
 
-  async function start(name: string, flags: readonly string[] = []): Promise<ServerProcess> {
-    const directory = ["--directory", `etcd://${etcd.members[0]}/told${prefixes}`, "--peer-listen", "127.0.0.1:0"];
+  async function start(
+    name: string,
+    flags: readonly string[] = [],
+    links: readonly string[] = ["--peer-listen", "127.0.0.1:0"],
+  ): Promise<ServerProcess> {
+    const directory = ["--directory", `etcd://${etcd.members[0]}/told${prefixes}`, ...links];
     const args = ["--workers", "1", ...directory, "--state-dir", join(home.path, name), ...flags];
     const server = await ServerProcess.start(args);
     undo.push(() => (server.child.exitCode === null && server.child.signalCode === null ? server.stop() : null));
@@ -123,14 +142,21 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
     expect(await bob.run(["send", "--as", "bob", "--server", b.address, "ann", "here"])).toMatchObject({ code: 0 });
     expect(heard).toEqual(["here"]);
     await ann.close();
+    const user = new User({ PTALK_STATE_DIR: join(home.path, "ann") });
+    undo.push(() => user[Symbol.dispose]());
+    // Programs that start while the only server that they are given is dead: who has been told of the other one uses that.
+    const dead = ["--server", a.address];
+    expect(await user.run(["send", "--as", "ann", ...dead, "--leave", "bob", "kept"])).toMatchObject({ code: 0 });
+    expect(await user.run(["all", ...dead])).toMatchObject({ code: 0 });
+    expect(await user.run(["top", "--once", ...dead])).toMatchObject({ code: 69 });
+    using stranger = new User();
+    expect(await stranger.run(["all", ...dead])).toMatchObject({ code: 69 });
     // The dead one again, and each of them alone, with what both users have in their state directories.
     const again = await start("server-a", flags);
     await using carl = await TalkClient.connect({
       ...{ name: "carl", server: again.address, stateDir: join(home.path, "carl") },
     });
     carl.on("message", ({ text }) => void heard.push(text));
-    const user = new User({ PTALK_STATE_DIR: join(home.path, "ann") });
-    undo.push(() => user[Symbol.dispose]());
     for (const { address } of [b, again]) {
       const sent = await user.run(["send", "--as", "ann", "--server", address, "carl", address]);
       expect(sent).toMatchObject({ code: 0 });
@@ -178,10 +204,11 @@ describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", 
     expect(await links()).toEqual([
       { name: "links", state: "ok", detail: expect.stringContaining(`:${b.port}`), advice: null },
     ]);
-    b.child.kill("SIGKILL");
-    await b.exited;
-    const [finding] = await links();
-    expect(finding).toMatchObject({ state: "warn", detail: expect.stringContaining("ECONNREFUSED") });
+    const mute = await start("server-c", [], []);
+    await until("the third", async () => ((await client.ask("SERVERS", "LINKS")) as unknown[]).length === 2);
+    expect((await links()).find(({ detail }) => String(detail).includes(`:${mute.port} `))).toMatchObject({
+      ...{ state: "warn", detail: expect.stringContaining("it has no --peer-listen") },
+    });
     const alone = await ServerProcess.start(["--workers", "1"]);
     undo.push(() => alone.stop());
     expect(await (await alone.client()).ask("SERVERS")).toEqual([]);

@@ -97,6 +97,12 @@ describe("a link", () => {
     expect([b.got, a.links.stats.peer_lost]).toEqual([[], 2]);
     a.links.send("b", knock()); // it rests
     expect(a.links.stats).toMatchObject({ peer_links: 0, peer_lost: 3 });
+    expect(await a.links.check("b")).toMatch(/^it shows the certificate SHA256:.*, and the directory states SHA256:/);
+    stated.set("b", b.facts);
+    expect(await a.links.check("b")).toBeNull();
+    b.links.close();
+    await until("the end of the link", () => a.links.stats.peer_links === 0);
+    expect(await a.links.check("b")).toContain("ECONNREFUSED");
   });
 
   it("is taken from no server that the directory does not state, and ends when it states it no more", async () => {

@@ -12,7 +12,7 @@ import { standIn } from "./stand-ins.ts";
 const realTime = performance.now.bind(performance);
 const [FAILED, USAGE] = [1, 64];
 /** Lives in which a planted fault has to show. */
-const UNTIL_FOUND = 40;
+const UNTIL_FOUND = 100;
 /** Numbers of people: small worlds meet more, large ones meet other things. */
 const SIZES = [6, 12, 24, 60, 200];
 /** In which faults on purpose are looked for. */

@@ -84,6 +84,8 @@ const NOBODY_MS = 1_000;
 const MAX_NOBODIES = 10_000;
 /** Ms until the rows of a dead server are removed: the server may come back with another incarnation, and many may remove them. */
 const JANITOR_MS = 1_000;
+/** Ms between two changes of one client from "here" to "idle", or back. */
+const IDLE_MS = 60_000;
 /** Rows that the janitor removes at a time. */
 const JANITOR_ROWS = 64;
 
@@ -116,6 +118,8 @@ interface Registration {
 interface Held extends Registration {
   /** As whose the name was claimed: with the row, a restored backup may have lost it. Null: it was not claimed here. */
   readonly owner: { readonly key: string; readonly holder: NameHolderIds } | null;
+  /** When a change from "here" to "idle", or back, was last written. */
+  readonly idledAt?: number | undefined;
 }
 
 /** @property event null: it was done before */
@@ -158,6 +162,11 @@ export class SharedDirectory {
   readonly #asked = new Map<string, Promise<void>>();
   #janitor: Disposable | null = null;
   #incarnation = "";
+  /** Changes from "here" to "idle", or back, that come too early to be written, by folded name. */
+  readonly #idleLater = new Map<
+    string,
+    { readonly claimId: string; changes: EntryChanges; readonly timer: Disposable }
+  >();
   /** Of the directory. */
   id: string;
   #isFollowing = false;
@@ -283,16 +292,56 @@ export class SharedDirectory {
         if (!isIts || (before === null && !this.#mayHave(folded, held.packed.key)))
           throw DirectoryError.replaced(claim.name);
         const base = before?.row ?? held;
-        const packed = changedEntry(new DirectoryEntry(base.packed), changes);
+        const entry = new DirectoryEntry(base.packed);
+        const packed = changedEntry(entry, changes);
+        const isIdling = isIdleAlone(entry, changes);
+        if (isIdling && this.#idlesLater(folded, claim, changes)) return this.#done(base.packed, claim.id, null, null);
+        if (changes.status !== undefined) {
+          this.#idleLater.get(folded)?.timer[Symbol.dispose]();
+          this.#idleLater.delete(folded);
+        }
         const { claimId, place } = base;
         const owner = { owner: { known: this.#ownerOf(folded), line: null }, givesWay: null };
         const made = await this.#writeRow({ folded, before, deadServer: null, ...owner }, { packed, claimId, place });
         if (made === null) return null;
-        this.#held.set(folded, { packed, claimId, place, owner: held.owner });
+        const idledAt = isIdling ? this.#options.clock.now() : held.idledAt;
+        this.#held.set(folded, { packed, claimId, place, owner: held.owner, idledAt });
         const event = await this.#taken(folded, made);
         return this.#done(packed, claimId, null, event ?? this.#overheard(folded) ?? this.#eventOf(before, packed));
       }),
     );
+  }
+
+  /**
+   * Idle is written at most once a minute: every server hears of it, with all who watch the name. What comes earlier waits, and the last counts.
+   * @returns whether it waits
+   */
+  #idlesLater(folded: string, claim: Claim, changes: EntryChanges): boolean {
+    const waiting = this.#idleLater.get(folded);
+    if (waiting?.claimId === claim.id) {
+      waiting.changes = changes;
+      return true;
+    }
+    const { clock } = this.#options;
+    const left = (this.#held.get(folded)?.idledAt ?? Number.NEGATIVE_INFINITY) + IDLE_MS - clock.now();
+    if (left <= 0) return false;
+    waiting?.timer[Symbol.dispose]();
+    const timer = clock.after(left, () => void this.#idle(folded, claim));
+    this.#idleLater.set(folded, { claimId: claim.id, changes, timer });
+    return true;
+  }
+
+  async #idle(folded: string, claim: Claim): Promise<void> {
+    const waiting = this.#idleLater.get(folded);
+    if (waiting?.claimId !== claim.id || this.#closed) return;
+    this.#idleLater.delete(folded);
+    try {
+      const { event } = await this.update(claim, waiting.changes);
+      if (event !== null) this.#announce([event]);
+    } catch (error) {
+      // It is gone, or the engine is away: the client's next change says it.
+      if (!(error instanceof DirectoryError)) throw error;
+    }
   }
 
   /** @returns the event; "gone": it was told already; "none": the claim has no row (any more) */
@@ -445,6 +494,7 @@ export class SharedDirectory {
   async close(): Promise<void> {
     this.#closed = true;
     this.#janitor?.[Symbol.dispose]();
+    for (const { timer } of this.#idleLater.values()) timer[Symbol.dispose]();
     this.#follower.close();
     await this.#session.close();
     await this.#write([]);
@@ -861,6 +911,13 @@ export class SharedDirectory {
     const isHere = this.#isHere(foldName(row.packed.name), row);
     return isHere ? live.includes(row.place.worker) : this.#isServerAlive(row);
   }
+}
+
+/** Only between "here" and "idle": what a program finds out, not what a person says. */
+function isIdleAlone({ status }: DirectoryEntry, changes: EntryChanges): boolean {
+  const { status: next, ...others } = changes;
+  if (next === undefined || Object.values(others).some((change) => change !== undefined)) return false;
+  return ![next.state, status.state].includes("away") && next.text === status.text;
 }
 
 /** A decision that may not be made by what this server knows. */

@@ -232,6 +232,10 @@ export class PeerLinks {
     const shown = printOf(socket);
     const server = shown === null ? null : serverWith(shown, this.#stated());
     socket.on("error", () => {});
+    if (this.#isClosed) {
+      socket.destroy(); // its handshake was under way
+      return;
+    }
     if (server === null) {
       // The directory may tell of a server that has just begun a moment later: it comes again.
       this.#refused++;

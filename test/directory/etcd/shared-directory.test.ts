@@ -1,6 +1,7 @@
 // What two servers of one directory hold together, beyond the contract that each keeps by itself.
 import { afterEach, expect, it } from "vitest";
 import type { Claim, DirectoryEvent } from "../../../lib/directory/directory.ts";
+import type { Engine } from "../../../lib/directory/etcd/engine.ts";
 import type { HostedDirectory } from "../../../lib/directory/hosted-directory.ts";
 import { NO_RIGHT } from "../../../lib/directory/name-right.ts";
 import { requestOf } from "../support/asking.ts";
@@ -15,6 +16,8 @@ afterEach(async () => {
   close = null;
 });
 
+let engineOf: () => Engine;
+
 async function two(realm = ""): Promise<[HostedDirectory, HostedDirectory, DirectoryEvent[], string[]]> {
   const events: DirectoryEvent[] = [];
   const replaced: string[] = [];
@@ -25,6 +28,7 @@ async function two(realm = ""): Promise<[HostedDirectory, HostedDirectory, Direc
     (id) => replaced.push(id),
   );
   close = hosts.close;
+  engineOf = hosts.engine;
   const [a, b] = hosts.hosts.map((host) => {
     const directory = host.open({ log: silent, publish() {} });
     directory.setLiveWorkers([1]);
@@ -51,6 +55,29 @@ it("a row that has moved to another server is that one's: the first neither chan
   expect(await a.remove(claim)).toBe(false);
   expect((await b.find("ann"))?.claimId).toBe(later.id);
   expect(replaced.filter((id) => id !== first.claimId)).toEqual([]);
+});
+
+it("idle is written at most once a minute, and what a person says at once", async () => {
+  const [a, b] = await two();
+  const { claim } = await a.register(requestOf("ann"));
+  const status = (state: "here" | "idle" | "away", text = "") => ({
+    status: { state, text, since: 1_790_000_000_000 },
+  });
+  const shown = async () => (await a.find("ann"))?.entry.status.state;
+  const revision = async () =>
+    (await engineOf().list("/t/n/", { limit: 9, revision: 0, deadline: 1_000 })).values[0]?.modRevision;
+  await a.update(claim, status("idle"));
+  expect(await shown()).toBe("idle");
+  const written = await revision();
+  for (let i = 0; i < 20; i++) await a.update(claim, status(i % 2 === 0 ? "here" : "idle"));
+  expect(await revision()).toBe(written);
+  expect(await shown()).toBe("idle");
+  await a.update(claim, status("away", "at lunch"));
+  expect(await shown()).toBe("away");
+  await a.update(claim, status("here"));
+  expect(await shown()).toBe("here");
+  expect(await revision()).toBeGreaterThan(written ?? 0);
+  await expect.poll(async () => (await b.find("ann"))?.entry.status.state).toBe("here");
 });
 
 it("members of a room are those of all servers", async () => {

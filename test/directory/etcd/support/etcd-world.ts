@@ -74,7 +74,7 @@ export async function sharedHosts(
   realm: string,
   onEvent: (event: DirectoryEvent) => void,
   onReplaced: (claimId: string) => void,
-): Promise<{ hosts: EtcdHost[]; close: () => Promise<void> }> {
+): Promise<{ hosts: EtcdHost[]; engine: () => Engine; close: () => Promise<void> }> {
   const store = new MemoryStore(systemClock);
   const random = new Random(1);
   const hosts: EtcdHost[] = [];
@@ -103,6 +103,7 @@ export async function sharedHosts(
   }
   return {
     hosts,
+    engine: () => new MemoryConnection(store, systemClock, systemClock, random, "test", { unknown: 0, delayMs: 0 }),
     async close() {
       for (const host of hosts) await host.close();
     },
