@@ -26,7 +26,6 @@ describe("people and servers whose programs, machines and networks fail", () => 
 
   it("are found out when the shipped classes do something wrong", async () => {
     const faults = [
-      "what was shown is forgotten",
       "confirmed before it is shown",
       "shown though its sender has given it up",
       "a message may overtake the one before it",

@@ -7,6 +7,17 @@ import { requestOf } from "../support/asking.ts";
 import { KEYS } from "../support/entries.ts";
 import { SharingServer, until } from "./support/etcd-hosts.ts";
 
+/** How often each method has been called, by etcd's own count. */
+async function callsAt(etcd: EtcdCluster): Promise<Map<string, number>> {
+  const text = await (await fetch(`http://${etcd.members[0]}/metrics`)).text();
+  const calls = new Map<string, number>();
+  for (const [, method = "", count] of text.matchAll(
+    /^grpc_server_started_total\{grpc_method="(\w+)",.*\} (\d+(?:\.\d+(?:e\+\d+)?)?)$/gm,
+  ))
+    calls.set(method, Number(count));
+  return calls;
+}
+
 const START_MS = 90_000;
 const K2 = KEYS[1] as string;
 
@@ -48,6 +59,26 @@ describe.skipIf(etcdMissing !== null)(`an etcd that goes back (${etcdMissing ?? 
       const rows = await Promise.all([a, b].map((server) => server.find(name).catch(() => undefined)));
       return rows.every((row) => row === null);
     });
+
+  it("has two requests every two seconds from a server where nothing happens, however much it is asked", async () => {
+    expect(await a.register(named("quiet"))).toBe("ok");
+    await seenAtBoth("quiet");
+    const [before, begun] = [await callsAt(etcd), performance.now()];
+    let asked = 0;
+    await until("time has passed", async () => {
+      b.directory.lookedUp({ name: "quiet", id: (await b.find("quiet"))?.claimId ?? "", version: 0 }, Date.now());
+      asked++;
+      return performance.now() - begun > 4_500;
+    });
+    const after = await callsAt(etcd);
+    const pulses = 2 * (Math.ceil((performance.now() - begun) / 2_000) + 1);
+    expect(asked).toBeGreaterThan(50);
+    expect(after.get("Txn")).toBeGreaterThan(before.get("Txn") ?? 0);
+    for (const [method, count] of after) {
+      const isPulse = method === "Txn" || method === "LeaseKeepAlive";
+      expect(count - (before.get(method) ?? 0), method).toBeLessThanOrEqual(isPulse ? pulses : 0);
+    }
+  });
 
   it("while a server was cut off and history is compacted, it lists, and shows what there is", async () => {
     const gone = named("gone");

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { generate } from "selfsigned";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EtcdAccess } from "../../../lib/directory/etcd/address.ts";
+import { CallError, STATUS_CODE } from "../../../lib/directory/etcd/channel.ts";
+import { judge } from "../../../lib/directory/etcd/cluster.ts";
 import type { Transaction } from "../../../lib/directory/etcd/engine.ts";
 import { EtcdEngine } from "../../../lib/directory/etcd/etcd-engine.ts";
 import { EtcdCluster, etcdMissing } from "../../helpers/etcd.ts";
@@ -36,6 +38,30 @@ describe("calls that wait for one connection", () => {
   });
 });
 
+describe("what a refusal means", () => {
+  const { unavailable, resourceExhausted, invalidArgument, notFound, deadlineExceeded, cancelled } = STATUS_CODE;
+  it.each([
+    ["elsewhere", unavailable, "etcdserver: no leader"],
+    ["unknown", unavailable, "etcdserver: leader changed"],
+    ["unknown", unavailable, "etcdserver: request timed out"],
+    ["unknown", unavailable, "etcdserver: server stopped"],
+    ["unknown", unavailable, "Connection dropped"],
+    ["elsewhere", resourceExhausted, "etcdserver: too many requests"],
+    ["final", resourceExhausted, "etcdserver: mvcc: database space exceeded"],
+    ["unknown", resourceExhausted, "Received message larger than max (70000000 vs 67108864)"],
+    ["final", notFound, "etcdserver: requested lease not found"],
+    ["final", invalidArgument, "etcdserver: duplicate key given in txn request"],
+    ["unknown", invalidArgument, "of a proxy"],
+    ["unknown", deadlineExceeded, "Deadline exceeded"],
+    ["unknown", cancelled, "Call cancelled"],
+  ] as const)("%s: %i %s", (verdict, code, message) => {
+    const method = { path: "/etcdserverpb.KV/Txn" };
+    expect(judge(new CallError("h:1", code, message), method)).toBe(verdict);
+    // A request that has not left this process can have had no effect.
+    expect(judge(new CallError("h:1", code, message, { isUnsent: true }), method)).toBe("elsewhere");
+  });
+});
+
 describe.skipIf(etcdMissing !== null)(`an etcd with users (${etcdMissing ?? "runs"})`, () => {
   async function withUsers(): Promise<{ cluster: EtcdCluster; access: (password: string) => EtcdAccess }> {
     const cluster = await EtcdCluster.start({ flags: ["--auth-token-ttl", "1"] });
@@ -54,7 +80,22 @@ describe.skipIf(etcdMissing !== null)(`an etcd with users (${etcdMissing ?? "run
     const { cluster, access } = await withUsers();
     await using _ = cluster;
     const engine = new EtcdEngine(access("secret"));
-    await engine.transact(READ, 10_000);
+    const { revision } = await engine.transact(READ, 10_000);
+    const heard: string[] = [];
+    const ends: string[] = [];
+    const watch = (name: string) =>
+      engine.watch("/ptalk/", revision + 1, {
+        events: (events) => heard.push(...events.map((event) => `${name} ${"put" in event ? event.put.key : ""}`)),
+        progress() {},
+        ended: (why, { message }) => ends.push(`${why}: ${message}`),
+      });
+    using _old = watch("old");
+    await new Promise((resolve) => setTimeout(resolve, TOKENS_ARE_OLD_MS));
+    // etcd refuses the old token of a new watch within its stream; the old one lives on.
+    using _new = watch("new");
+    await cluster.ctl(["put", "/ptalk/x", "1"], 0, ["--user", "root:secret"]);
+    await expect.poll(() => heard.toSorted(), { timeout: 30_000 }).toEqual(["new /ptalk/x", "old /ptalk/x"]);
+    expect(ends).toEqual([]);
     await new Promise((resolve) => setTimeout(resolve, TOKENS_ARE_OLD_MS));
     const results = await Promise.all(Array.from({ length: 8 }, () => engine.transact(READ, 10_000)));
     expect(results.map(({ succeeded }) => succeeded)).toEqual(Array.from({ length: 8 }, () => true));
