@@ -1,6 +1,7 @@
 // `npm run simulate -- [options]`: test/simulation/main.ts with all of lib/ that it needs, as one module. Under Node's loader hooks an
 // import() would wait for another thread, and each life would be another one.
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -41,7 +42,11 @@ try {
   });
   await bundle.write({ dir: folder, entryFileNames: "simulate.mjs", chunkFileNames: "[name].mjs", sourcemap: true });
   const args = [...process.execArgv, "--enable-source-maps", join(folder, "simulate.mjs"), ...process.argv.slice(2)];
-  process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 70;
+  const child = spawn(process.execPath, args, { stdio: "inherit" });
+  // Ended by a signal, both clean up.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
+  const [status] = await once(child, "exit");
+  process.exitCode = status ?? 70;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

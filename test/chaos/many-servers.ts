@@ -326,7 +326,8 @@ export class ManyServers extends World<DirectoryKind> {
   /** A server is killed, or falls silent, and its clients have to come back at others: with nothing else in their way they do in time. */
   protected override async deed(): Promise<void> {
     const isKill = this.#deeds++ % 2 === 0;
-    const server = this.random.pick(SERVERS);
+    const used = SERVERS.filter((name) => this.#namesAt(name).length > 0);
+    const server = this.random.pick(used.length > 0 ? used : SERVERS);
     const clients = this.#namesAt(server);
     const { driver } = this.#site(server);
     const kind = isKill ? "primary" : "cable";

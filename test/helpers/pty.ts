@@ -1,4 +1,5 @@
 // A real pseudo-terminal with a program in it, and the screen a person would see: node-pty and xterm's own emulator.
+import { readSync } from "node:fs";
 import type { ReadStream } from "node:tty";
 import xterm from "@xterm/headless";
 import { type IPty, spawn } from "node-pty";
@@ -27,10 +28,7 @@ export class Pty implements Disposable {
     const inherited = Object.entries(process.env).filter((e): e is [string, string] => e[1] !== undefined);
     const full = { ...Object.fromEntries(inherited), TERM: "xterm-256color", LANG: "C.UTF-8", NO_COLOR: "", ...env };
     this.#pty = spawn(file, [...args], { name: full.TERM, cols: columns, rows, cwd: process.cwd(), env: full });
-    this.#pty.onData((data) => {
-      this.raw += data;
-      this.#screen.write(data);
-    });
+    this.#pty.onData((data) => this.#take(data));
     this.#screen.onData((answer) => this.#pty.write(answer));
     this.#readToTheEnd();
     this.ended = new Promise((resolve) => {
@@ -51,11 +49,29 @@ export class Pty implements Disposable {
     this.#pty.resize(columns, rows);
   }
 
-  /** node-pty closes the terminal 200 ms after the program's end, whatever has not been read yet; on Linux the end is seen when all is read. */
+  /**
+   * Where this process was held up, node-pty closes the terminal 200 ms after the program's end, and libuv takes the hang-up for the end of
+   * what can be read, though the kernel gives 4 KiB at once and has more.
+   */
   #readToTheEnd(): void {
     const { _socket: socket } = this.#pty as unknown as { _socket: ReadStream };
+    const { fd } = this.#pty as unknown as { fd: number };
     this.#destroy = socket.destroy.bind(socket);
-    socket.destroy = (error) => (error || socket.readableEnded ? this.#destroy(error) : socket);
+    socket.destroy = (error) => {
+      if (!error && !socket.readableEnded) return socket;
+      const bytes = Buffer.alloc(4096);
+      try {
+        for (let n = readSync(fd, bytes); n > 0; n = readSync(fd, bytes)) this.#take(bytes.toString("utf8", 0, n));
+      } catch {
+        // EIO: that was all.
+      }
+      return this.#destroy(error);
+    };
+  }
+
+  #take(data: string): void {
+    this.raw += data;
+    this.#screen.write(data);
   }
 
   /** The terminal is closed, as by a window manager or a lost connection: SIGHUP, then end of input and errors. */

@@ -52,6 +52,7 @@ standIn(native, (errno, call) => new IpcError(errno, call));
 
 const folder = mkdtempSync(join(tmpdir(), "ptalk-simulation-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(FAILED));
 
 const ms = count(values.ms, LIFE_MS);
 const peopleOf = (seed: number): number => count(values.people, SIZES[seed % SIZES.length] ?? 1);
