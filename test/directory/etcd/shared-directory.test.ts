@@ -80,6 +80,18 @@ it("idle is written at most once a minute, and what a person says at once", asyn
   await expect.poll(async () => (await b.find("ann"))?.entry.status.state).toBe("here");
 });
 
+it("changes that were asked for before the removal are made before it", async () => {
+  const [a] = await two();
+  const { claim } = await a.register(requestOf("ann"));
+  const [first, second, removed] = await Promise.all([
+    a.update(claim, { rooms: ["#ops"] }),
+    a.update(claim, { rooms: ["#dev"] }),
+    a.remove(claim),
+  ]);
+  expect([first.id, second.id, removed]).toEqual([claim.id, claim.id, true]);
+  expect(await a.find("ann")).toBeNull();
+});
+
 it("members of a room are those of all servers", async () => {
   const [a, b, events] = await two();
   const claims: Claim[] = [];
