@@ -276,6 +276,15 @@ export function packEntry(entry: NewEntry): PackedEntry {
   return { name, key, startedAt, details };
 }
 
+/** Whether others may be told of it: what packEntry() would have made, as far as a client that reads it depends on that. Never throws. */
+export function isPackedEntry({ name, key, startedAt, details }: PackedEntry): boolean {
+  if (foldIfValid(name) === null || decodeBase64(key, KEY_BYTES) === null || !isWhole(startedAt, MAX_TIME))
+    return false;
+  if (Buffer.byteLength(details) > MAX_DETAILS_BYTES) return false;
+  const { protocol, endpoints } = unpack(details, startedAt);
+  return protocol > 0 && endpoints.length > 0;
+}
+
 /** The status of a client that never changed it takes no room. */
 function packStatus(status: ClientStatus | undefined, startedAt: number): [string, string, string] {
   if (status === undefined) return ["", "", ""];

@@ -11,7 +11,7 @@
 // are dead, and anybody may remove them.
 import { foldRoom } from "../../base/names.ts";
 import type { ConnectionPlace } from "../directory.ts";
-import { DirectoryEntry, type PackedEntry } from "../entry.ts";
+import { DirectoryEntry, isPackedEntry, type PackedEntry } from "../entry.ts";
 import { roomsOf } from "../entry-index.ts";
 import type { NameLine } from "../name-ownership.ts";
 
@@ -107,8 +107,10 @@ export function decodeRow(value: Uint8Array): SharedRow | null {
   const texts = [name, key, details, claimId, server, incarnation];
   if (!texts.every((text) => typeof text === "string")) return null;
   if (![startedAt, worker, connection].every((number) => typeof number === "number")) return null;
+  const packed = { name, key, startedAt, details } as PackedEntry;
+  if (!isPackedEntry(packed)) return null;
   return {
-    packed: { name, key, startedAt, details } as PackedEntry,
+    packed,
     claimId: claimId as string,
     server: server as string,
     incarnation: incarnation as string,
