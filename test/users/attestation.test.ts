@@ -1,5 +1,6 @@
 // No user is attested as another: each way of trying it, many times, with real uids. Root only.
 
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COMMAND } from "../helpers/command.js";
@@ -26,12 +27,15 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
   let server: ServerProcess;
   let victim: HostUser;
   let mallory: HostUser;
+  let folder: string;
   let socket: string;
   const programs: Program[] = [];
 
   beforeAll(async () => {
     [victim, mallory] = [new HostUser("games"), new HostUser("news")];
-    socket = `/tmp/ptalk-attest-${process.pid}`;
+    folder = mkdtempSync("/tmp/ptalk-attest-"); // a socket's path is short
+    chmodSync(folder, 0o1777);
+    socket = join(folder, "socket");
     const state = join(mallory.home, "server");
     server = await ServerProcess.start(["--workers", "1", "--socket", socket, "--state-dir", state]);
   });
@@ -39,6 +43,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
     for (const program of programs) await program.kill();
     await server?.stop();
     for (const user of [victim, mallory]) user?.[Symbol.dispose]();
+    rmSync(folder, { recursive: true, force: true });
   });
 
   /** Starts mallory's relay; gives the port or path that it listens on. */
@@ -82,7 +87,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
   });
 
   it("attests no user through another user's relay, by a Unix socket", async () => {
-    const path = await relay(join("/tmp", `ptalk-relay-${process.pid}`));
+    const path = await relay(join(folder, "relay"));
     const outcome = await tries(victim, { kind: "speak", to: { path } });
     report("through a relay of another user, Unix socket", outcome);
     expect(outcome.attested).toBe(0);
@@ -109,7 +114,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
   });
 
   it("trusts no program of another user that passes a HELLO on", async () => {
-    const path = await relay(join("/tmp", `ptalk-hello-${process.pid}`));
+    const path = await relay(join(folder, "hello"));
     const outcome = await tries(victim, { kind: "trust", to: { path } });
     report("a program that passes a HELLO on, Unix socket", outcome);
     expect(outcome.refused).toBeGreaterThan(outcome.tries / 2); // of a busy host some get no answer
@@ -124,7 +129,7 @@ describe.skipIf(whyNoUsers !== null)(`attestation (${whyNoUsers ?? "root only"})
   it.each(["0", "5", "1000"])(
     "trusts no socket of another user under a free name, that says to be uid %s",
     async (uid) => {
-      const path = await relay(join("/tmp", `ptalk-planted-${process.pid}-${uid}`), socket, uid);
+      const path = await relay(join(folder, `planted-${uid}`), socket, uid);
       const outcome = await tries(victim, { kind: "trust", to: { path }, count: Math.ceil(TRIES / 3) });
       report(`a planted socket that says uid ${uid}`, outcome);
       expect(outcome.refused).toBeGreaterThan(outcome.tries / 2); // of a busy host some get no answer

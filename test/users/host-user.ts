@@ -4,6 +4,8 @@ import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clean } from "../../lib/cli/ipc/clean.ts";
+import { inventory } from "../../lib/cli/ipc/inventory.ts";
 import { type Outcome, outcomeOf } from "../helpers/cli.ts";
 import { COMMAND } from "../helpers/command.js";
 import { Program } from "../helpers/program.ts";
@@ -22,7 +24,7 @@ export function uidOf(login: string): number | null {
   return status === 0 ? Number(stdout.split(":")[2]) : null;
 }
 
-/** A user with folders for state and configuration that vanish with it. */
+/** A user with folders for state and configuration that vanish with it, as do its objects in shared memory that no program uses. */
 export class HostUser implements Disposable {
   readonly login: string;
   readonly uid: number;
@@ -78,5 +80,7 @@ export class HostUser implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.home, { recursive: true, force: true });
+    // What programs that were killed have left: nobody comes after them as that user.
+    for (const group of inventory(this.uid)) if (group.state === "dead") clean(group);
   }
 }
