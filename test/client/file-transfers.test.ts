@@ -97,9 +97,12 @@ describe("a file", () => {
     const path = join(folder, "sent");
     const content = randomBytes(700_001);
     writeFileSync(path, content);
+    const began = performance.now();
     const received = accepting(bob);
     const sent = await alice.files.send("bob", path, {});
-    const { path: placed } = await received;
+    const { path: placed, ms } = await received;
+    expect(ms).toBeGreaterThan(0);
+    expect(ms).toBeLessThanOrEqual(performance.now() - began + 1);
     expect(placed).toBe(join(folder, "sent (2)"));
     expect(readFileSync(placed).equals(content)).toBe(true);
     expect(sent).toMatchObject({ name: "sent", size: 700_001 });
