@@ -99,7 +99,8 @@ async function conversation() {
   say(`  ${ready}`);
   const [alice, bob, carol] = [await client("alice"), await client("bob"), await client("carol")];
   const all = ["alice", "bob", "carol"];
-  const local = (found) => found.filter((name) => all.includes(name));
+  // Others on this host may have any name, these too, at servers of their own.
+  const local = (found) => all.filter((name) => found.includes(name));
 
   say("2. They talk: directly, encrypted, each message confirmed by the program that showed it");
   await talk(alice, bob, "hello bob, is the cluster up?");
