@@ -7,7 +7,9 @@
 //     connection that nobody reads or changes, is remembered like a first contact; it never replaces what was remembered before. A program that
 //     starts later has them behind its list, too.
 //  5. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
+
 import { type Remedy, TalkError } from "../base/errors.ts";
+import { isFingerprint } from "../base/fingerprint-text.ts";
 import { seconds } from "../base/seconds.ts";
 import {
   DEFAULT_SERVER,
@@ -55,22 +57,18 @@ export interface ToldServer {
   readonly key: string;
 }
 
-/** Who says it: a server that this client has met. */
+/** The server that says it: one that this client has met. */
 export type Teller = Pick<MetServer, "address" | "directory">;
-
-/** Servers that are told of, at most. */
-const MAX_TOLD = 8;
-const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
 
 /** The reply to SERVERS; what cannot be understood is left out. */
 export function toldServersIn(reply: RespValue): ToldServer[] {
-  const rows = Array.isArray(reply) ? reply.slice(0, MAX_TOLD) : [];
+  const rows = Array.isArray(reply) ? reply.slice(0, MAX_SERVERS) : [];
   return rows.flatMap((row) => (Array.isArray(row) ? (toldServer(row) ?? []) : []));
 }
 
 function toldServer([text, certificate, key]: readonly RespValue[]): ToldServer | null {
   if (typeof text !== "string" || typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) return null;
-  if (certificate !== null && (typeof certificate !== "string" || !FINGERPRINT.test(certificate))) return null;
+  if (certificate !== null && !isFingerprint(certificate)) return null;
   try {
     return { address: parseServerAddress(text, "server"), certificate, key };
   } catch {

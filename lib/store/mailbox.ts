@@ -82,7 +82,7 @@ interface Kept extends Head {
   lease: string | null;
 }
 
-/** What is known of a message that was kept elsewhere before. */
+/** The past of a message that was kept elsewhere before. */
 export interface Carried {
   /** When it was left first, ms since the epoch. */
   readonly at: number;

@@ -1,4 +1,5 @@
 // ADMIN: what an administrator asks of a server that runs. Text and numbers only; who may ask is the server's to decide.
+import { isFingerprint } from "../base/fingerprint-text.ts";
 import { CommandError } from "./commands.ts";
 
 export type AdminRequest =
@@ -14,7 +15,6 @@ export type AdminRequest =
 
 /** (uid_t)-1 is nobody's. */
 const MAX_UID = 2 ** 32 - 2;
-const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
 /** Seconds that a ban lasts, at most. */
 export const MAX_BAN_S = 366 * 86_400;
 const ADMIN_FORM =
@@ -22,7 +22,7 @@ const ADMIN_FORM =
 
 /** The uid or the key that a ban is about: its digits, or its fingerprint. Null for any other text. */
 export function banTarget(text: string): string | null {
-  if (FINGERPRINT.test(text)) return text;
+  if (isFingerprint(text)) return text;
   return /^(?:0|[1-9]\d{0,9})$/.test(text) && Number(text) <= MAX_UID ? text : null;
 }
 

@@ -1,4 +1,4 @@
-// Who watches a run with many servers from outside: the engine's history, as etcd's own client tells it, and a connection to each
+// The watchers of a run with many servers, from outside: the engine's history, as etcd's own client tells it, and a connection to each
 // server that asks it for names all the time. Both write down what they were told, and judge nothing.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

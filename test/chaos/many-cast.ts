@@ -1,4 +1,4 @@
-// Who is in a run with many servers, and what happens to whom: a pure function of the seed, as in schedule.ts.
+// The people and hosts of a run with many servers, and what happens to each: a pure function of the seed, as in schedule.ts.
 import type { Random } from "../helpers/random.ts";
 import type { Cast, Faults } from "./schedule.ts";
 

@@ -1,5 +1,5 @@
 // The hosts of a run with many servers, on one switch, and what is cut between them: a datagram and a segment of a cut pair are lost on
-// arrival, on both sides, and nobody is told. A host whose cable is pulled is cut from all.
+// arrival, on both sides, without a word. A host whose cable is pulled is cut from all.
 import { execFileSync } from "node:child_process";
 import { addSwitch, Host } from "../fixtures/hosts/hosts.js";
 import { nft } from "./links.ts";

@@ -1,5 +1,6 @@
 // Faults on purpose: what a checker of simulated lives has to find. Each replaces methods of the shipped classes, until it is undone, or
 // stands between a server and its engine.
+
 import { setTimeout as sleep } from "node:timers/promises";
 import { AddressBook } from "../../lib/client/address-book.ts";
 import { InboundMessages } from "../../lib/client/inbound.ts";
@@ -12,6 +13,7 @@ import { Outbox } from "../../lib/peer/stream/outbox.ts";
 import { PeerTransport } from "../../lib/peer/transport.ts";
 import { WorkerBus } from "../../lib/server/worker-bus.ts";
 import { SeenIds } from "../../lib/store/seen-ids.ts";
+import { changed } from "../directory/etcd/support/changed-engine.ts";
 import type { ServerSabotage } from "./server.ts";
 
 export interface Planted {
@@ -100,7 +102,7 @@ export const FAULTS: Readonly<Record<string, () => Planted>> = {
   "a watch that loses the end of servers": () => ({
     sabotage: {
       engine: (engine) => ({
-        ...bound(engine),
+        ...changed(engine, {}),
         watch: (prefix, from, listener) =>
           engine.watch(prefix, from, {
             events: (events, state) => {
@@ -144,18 +146,6 @@ function planted(...undo: readonly (() => void)[]): Planted {
 const isRemoval = (then: Transaction["then"]): boolean =>
   then.some((one) => "delete" in one && one.delete.startsWith("/t/n/"));
 
-function bound(engine: Engine): Engine {
-  return {
-    transact: (transaction, deadline) => engine.transact(transaction, deadline),
-    list: (prefix, options) => engine.list(prefix, options),
-    grantLease: (seconds, deadline) => engine.grantLease(seconds, deadline),
-    keepAlive: (lease, deadline) => engine.keepAlive(lease, deadline),
-    revokeLease: (lease, deadline) => engine.revokeLease(lease, deadline),
-    watch: (prefix, from, listener) => engine.watch(prefix, from, listener),
-    close: () => engine.close(),
-  };
-}
-
 /** @param keeps whether the compare of that key stays */
 function comparing(engine: Engine, keeps: (transaction: Transaction, key: string) => boolean): Engine {
   const all = (transaction: Transaction): Transaction => {
@@ -168,5 +158,5 @@ function comparing(engine: Engine, keeps: (transaction: Transaction, key: string
       otherwise: inside(transaction.otherwise),
     };
   };
-  return { ...bound(engine), transact: (transaction, deadline) => engine.transact(all(transaction), deadline) };
+  return { ...changed(engine, {}), transact: (transaction, deadline) => engine.transact(all(transaction), deadline) };
 }

@@ -243,7 +243,7 @@ export class Follower {
   }
 }
 
-/** What is put differs in what its writers have made up: claim ids, incarnations, the beats of servers. */
+/** Two puts differ in what their writers have made up: claim ids, incarnations, the beats of servers. */
 function isSame(one: EngineEvent, other: EngineEvent): boolean {
   if (one.revision !== other.revision) return false;
   if ("delete" in one || "delete" in other) return "delete" in one && "delete" in other && one.delete === other.delete;

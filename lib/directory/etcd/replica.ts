@@ -31,6 +31,8 @@ export class Replica {
   readonly servers = new Map<string, { readonly mod: Revision; readonly value: Uint8Array }>();
   /** Keys that are known at a later revision than the watch has reached, or that are gone: at which. */
   readonly #known = new Map<string, Revision>();
+  /** Keys of rows and owners that hold something else: nothing is written over them. */
+  readonly #unreadable = new Set<string>();
   #isListing = false;
   #lastRow: SharedRow | null = null;
   /** The watch has told everything up to here. */
@@ -126,6 +128,7 @@ export class Replica {
       ...[...this.rows.keys()].map((folded) => this.#keys.row(folded)),
       ...[...this.owners.keys()].map((folded) => this.#keys.owner(folded)),
       ...this.servers.keys(),
+      ...this.#unreadable,
     ];
     for (const key of known) {
       const change = there.has(key) ? null : this.#take(key, null, revision, true);
@@ -154,11 +157,22 @@ export class Replica {
     return this.servers.get(key)?.mod ?? null;
   }
 
+  /** The key of a name that holds what this server cannot read, as one of a newer version writes, or a person; null: there is none. */
+  unreadableOf(folded: string): string | null {
+    return [this.#keys.row(folded), this.#keys.owner(folded)].find((key) => this.#unreadable.has(key)) ?? null;
+  }
+
+  #noteUnreadable(key: string, is: boolean): void {
+    if (is) this.#unreadable.add(key);
+    else this.#unreadable.delete(key);
+  }
+
   #takeRow(folded: string, value: KeyValue | null): ReplicaChange | null {
     const before = this.rows.get(folded) ?? null;
     const read = value === null ? null : decodeRow(value.value);
     const row = read === null ? null : this.#sharing(read, folded);
     const after = value === null || row === null ? null : { mod: value.modRevision, row };
+    this.#noteUnreadable(this.#keys.row(folded), value !== null && row === null);
     if (after === null) this.rows.delete(folded);
     else this.rows.set(folded, after);
     return { kind: "row", folded, before, after };
@@ -178,6 +192,7 @@ export class Replica {
 
   #takeOwner(folded: string, value: KeyValue | null): ReplicaChange | null {
     const line = value === null ? null : decodeOwner(folded, value.value);
+    this.#noteUnreadable(this.#keys.owner(folded), value !== null && line === null);
     if (value === null || line === null) {
       this.owners.delete(folded);
       this.names.release(folded);

@@ -559,7 +559,12 @@ export class SharedDirectory {
         isSure = true;
       }
     }
-    throw DirectoryError.cannotTell("others keep changing the name");
+    const unreadable = this.#replica.unreadableOf(folded);
+    throw DirectoryError.cannotTell(
+      unreadable === null
+        ? "others keep changing the name"
+        : `this server cannot read what the shared directory has at ${unreadable}: upgrade it, or have that key deleted`,
+    );
   }
 
   async #refresh(folded: string): Promise<void> {

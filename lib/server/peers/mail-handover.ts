@@ -10,7 +10,7 @@
 //   - At most one copy is without the mark "again", ever: the mark is on the giver's disk before the unmarked copy leaves. So a copy that is shown
 //     a second time is marked, and the recipient's log of ids drops it, as it does when a server dies before DONE.
 //   - The messages of one server for a name arrive in the order in which they were left there: one at a time is under way.
-//   - Nothing waits in memory: what is to be done follows from the mailbox and the directory, and is found again after any failure.
+//   - Nothing waits in memory: the mailbox and the directory say what to do, and do so again after any failure.
 import { failpoint } from "../../store/failpoint.ts";
 import type { TakenLeft } from "../../store/mailbox.ts";
 import type { Log } from "../log.ts";
@@ -105,7 +105,7 @@ export class MailHandover implements Disposable {
     else void this.#take(message);
   }
 
-  /** What is under way stays here. */
+  /** Messages under way stay here. */
   [Symbol.dispose](): void {
     this.#isClosed = true;
     clearInterval(this.#timer);

@@ -1,7 +1,8 @@
 // The other servers of a directory that servers share, as the directory states them. Each says of itself where it takes connections of
 // servers, and which certificate it shows there and when it connects; and what its clients have to know. Only a server of the directory can
 // write there, and only such servers count.
-import { isLoopback, parseServerAddress, type ServerAddress } from "../../base/server-address.ts";
+import { isFingerprint } from "../../base/fingerprint-text.ts";
+import { isLoopback, MAX_SERVERS, parseServerAddress, type ServerAddress } from "../../base/server-address.ts";
 import { decodeBase64, KEY_BYTES } from "../../crypto/signed-statements.ts";
 
 /** What a server says of itself in the directory. */
@@ -27,10 +28,6 @@ export interface ClientFacts {
 /** What a client needs to use a server: its address, the fingerprint of its certificate, if it has one, and its key. */
 export type ToldServer = readonly [address: string, certificate: string | null, key: string];
 
-/** Servers that a client is told of; as many as it may name itself. */
-const MAX_TOLD = 8;
-const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/;
-
 export interface PeerServer {
   readonly address: ServerAddress;
   readonly certificate: string;
@@ -55,16 +52,16 @@ export function serverWith(certificate: string, stated: ReturnType<StatedServers
   return null;
 }
 
-/** In the order of the servers' names. @param host of this server */
+/** In the order of the servers' names, as many as a client may name itself. @param host of this server */
 export function toldServers(stated: ReturnType<StatedServers>, host: string): ToldServer[] {
   const servers = [...stated].sort(([a], [b]) => (a < b ? -1 : 1));
-  return servers.flatMap(([, facts]) => toldServer(facts, host) ?? []).slice(0, MAX_TOLD);
+  return servers.flatMap(([, facts]) => toldServer(facts, host) ?? []).slice(0, MAX_SERVERS);
 }
 
 /** One element, or none for a server that says nothing that a client of this host could use. */
 function toldServer({ client, tls, key, host }: Readonly<Record<string, unknown>>, own: string): ToldServer[] | null {
   if (typeof client !== "string" || typeof key !== "string" || decodeBase64(key, KEY_BYTES) === null) return null;
-  if (tls !== null && (typeof tls !== "string" || !FINGERPRINT.test(tls))) return null;
+  if (tls !== null && !isFingerprint(tls)) return null;
   try {
     const address = parseServerAddress(client, "client");
     return isLoopback(address.host) && host !== own ? null : [[client, tls, key]];

@@ -124,3 +124,21 @@ it("in one realm a bound login name is no other uid's, on whatever host", async 
   expect(await b.bindingOf("ann")).toMatchObject({ key: K2, ...login });
   await expect(a.bind("ann", K1, { ...NO_RIGHT, owner: login })).rejects.toMatchObject({ code: "reserved" });
 });
+
+it.each([
+  ["row", "/t/n/ann", '["1","{}"]'],
+  ["owner", "/t/o/ann", "{"],
+])(
+  "a %s that no server of this version can read is not written over, and the refusal names its key",
+  async (_, key, text) => {
+    const [a, b] = await two();
+    await engineOf().transact({ when: [], then: [{ put: key, value: Buffer.from(text) }], otherwise: [] }, 1_000);
+    await expect(a.register(requestOf("ann"))).rejects.toMatchObject({
+      code: "try-again",
+      message: expect.stringContaining(`has at ${key}: upgrade it, or have that key deleted`),
+    });
+    await engineOf().transact({ when: [], then: [{ delete: key }], otherwise: [] }, 1_000);
+    await a.register(requestOf("ann"));
+    expect((await b.find("ann"))?.entry.key).toBe(K1);
+  },
+);

@@ -9,6 +9,7 @@ import type {
   WatchListener,
 } from "../../../lib/directory/etcd/engine.ts";
 import { times } from "../../helpers/volume.ts";
+import { changed } from "./support/changed-engine.ts";
 import { type Sabotage, Simulation, type SimulationOptions } from "./support/simulation.ts";
 
 const SCHEDULES = times(100);
@@ -107,19 +108,6 @@ function never(key: string): Compare {
 
 function isOfDead({ key, what }: Compare, { then }: Transaction): boolean {
   return key.startsWith("/t/s/") && what === "create" && !then.some((one) => "put" in one && one.put === key);
-}
-
-function changed(engine: Engine, change: Partial<Engine>): Engine {
-  return {
-    transact: (transaction, deadline) => engine.transact(transaction, deadline),
-    list: (prefix, options) => engine.list(prefix, options),
-    grantLease: (seconds, deadline) => engine.grantLease(seconds, deadline),
-    keepAlive: (lease, deadline) => engine.keepAlive(lease, deadline),
-    revokeLease: (lease, deadline) => engine.revokeLease(lease, deadline),
-    watch: (prefix, from, listener) => engine.watch(prefix, from, listener),
-    close: () => engine.close(),
-    ...change,
-  };
 }
 
 function transactions(change: (transaction: Transaction) => Transaction): Sabotage {
