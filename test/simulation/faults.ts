@@ -158,5 +158,5 @@ function comparing(engine: Engine, keeps: (transaction: Transaction, key: string
       otherwise: inside(transaction.otherwise),
     };
   };
-  return { ...changed(engine, {}), transact: (transaction, deadline) => engine.transact(all(transaction), deadline) };
+  return changed(engine, { transact: (transaction, deadline) => engine.transact(all(transaction), deadline) });
 }
