@@ -89,7 +89,7 @@ describe("a file", () => {
   it.each([
     ["10 % loss each way", { loss: 0.1, repeated: 0, delay: 0 }],
     ["30 % loss, repetition and disorder", { loss: 0.3, repeated: 0.1, delay: 5 }],
-  ])("is whole after %s", { timeout: 120_000 }, async (_weather, weather) => {
+  ])("is whole after %s", async (_weather, weather) => {
     const bob = await side("bob");
     const proxy = await LossyProxy.to(bob.transport.port, weather, 7);
     cleanUp.push(() => proxy.close());

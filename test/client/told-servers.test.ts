@@ -95,12 +95,12 @@ describe("what a server says of others", () => {
   });
 });
 
-describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", { timeout: 120_000 }, () => {
+describe.skipIf(etcdMissing !== null)("a client that knows one of two servers", () => {
   let etcd: EtcdCluster;
   let prefixes = 0;
   beforeAll(async () => {
     etcd = await EtcdCluster.start();
-  }, 120_000);
+  });
   afterAll(() => etcd[Symbol.asyncDispose]());
 
   async function start(

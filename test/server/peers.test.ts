@@ -192,12 +192,12 @@ function sealed(bytes: number): Buffer {
   return datagram;
 }
 
-describe.skipIf(etcdMissing !== null)("two servers of one directory", { timeout: 120_000 }, () => {
+describe.skipIf(etcdMissing !== null)("two servers of one directory", () => {
   let etcd: EtcdCluster;
   let prefixes = 0;
   beforeAll(async () => {
     etcd = await EtcdCluster.start();
-  }, 120_000);
+  });
   afterAll(() => etcd[Symbol.asyncDispose]());
 
   async function start(...flags: string[]): Promise<ServerProcess> {

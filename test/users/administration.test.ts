@@ -17,7 +17,7 @@ interface Row {
   readonly worker: number;
 }
 
-describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only"})`, { timeout: 120_000 }, () => {
+describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only"})`, () => {
   let server: ServerProcess;
   /** Is on; is on; is named in --admins; is root. Accounts of no other test: programs of one uid share what shows its keys. */
   let lp: HostUser;

@@ -36,7 +36,7 @@ async function dieInside(): Promise<void> {
   await dead.kill();
 }
 
-it.each(Array.from({ length: PAIRS }, (_, i) => i))("pair %d", { timeout: 120_000 }, async () => {
+it.each(Array.from({ length: PAIRS }, (_, i) => i))("pair %d", async () => {
   const [stoppedRole, killedRole] = [any(roles), any(roles)];
   const [stopStep, killStep] = [any(steps[stoppedRole]), any(steps[killedRole])];
   const early = Math.random() < 0.5;

@@ -8,7 +8,7 @@ describe.skipIf(etcdMissing !== null)("a directory on etcd", () => {
   let etcd: EtcdCluster;
   beforeAll(async () => {
     etcd = await EtcdCluster.start();
-  }, 120_000);
+  });
   afterAll(() => etcd[Symbol.asyncDispose]());
 
   directoryConformance(onEtcd(() => etcd.access()));

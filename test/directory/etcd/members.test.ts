@@ -98,7 +98,8 @@ describe.skipIf(etcdMissing !== null)(`members of an etcd cluster (${etcdMissing
     for (const index of left.slice(1)) etcd.resume(index);
     await until("both are back", () => !a.isAway && !b.isAway && stats("engine_claiming").every((is) => is === 1));
     await goesOn();
-    expect(stats("engine_incarnations")).toEqual([2, 2]);
+    // A new leader gives every lease its whole time again (etcd's lessor, Promote): a lease that no leader has ended yet goes on.
+    for (const leases of stats("engine_incarnations")) expect([1, 2]).toContain(leases);
     // Watches at a member without a leader had ended, instead of hearing nothing.
     stats("engine_watches").forEach((now, i) => {
       expect(now).toBeGreaterThan(watches[i] as number);
