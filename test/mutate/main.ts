@@ -1,10 +1,12 @@
-// `npm run mutate -- [--seed N] [--count M] [--only PREFIX,…] [--limit SECONDS] [--keep]`: changes the sources of lib/ and native/, one small change at
+// `npm run mutate -- [--seed N] [--count M] [--only PREFIX,…] [--limit SECONDS] [--report FILE]
+// [--keep]`: changes the sources of lib/ and native/, one small change at
 // a time, drawn at random, and asks the tests whether they notice. All of it happens in a copy with a build of its own, and where
 // there are namespaces the tests run in some of their own, so that nothing of a broken program is left. Prints each change with
 // what noticed it, and those that nothing noticed with their lines.
 //
 // For each change the tests that are about its module run first, then all others that can reach it, until one fails or the time
-// is over: the limit is printed, and "survived" means within it.
+// is over: the limit is printed, and "survived" means within it. How long a test takes is measured first, or read from the JSON
+// report of an earlier run (PTALK_VITEST_JSON).
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -37,6 +39,7 @@ interface Options {
   readonly count: number;
   readonly only: readonly string[];
   readonly limitSeconds: number;
+  readonly report: string | undefined;
   readonly keep: boolean;
 }
 
@@ -47,6 +50,7 @@ function readOptions(): Options {
       count: { type: "string", default: "20" },
       only: { type: "string", default: "lib,native" },
       limit: { type: "string", default: "600" },
+      report: { type: "string" },
       keep: { type: "boolean", default: false },
     },
   });
@@ -54,7 +58,7 @@ function readOptions(): Options {
   if (!Number.isInteger(seed)) throw new Error("--seed: a whole number");
   if (!(Number.isInteger(count) && count > 0)) throw new Error("--count: a whole number above 0");
   if (!(limitSeconds > 0)) throw new Error("--limit: seconds, above 0");
-  return { seed, count, only: values.only.split(","), limitSeconds, keep: values.keep };
+  return { seed, count, only: values.only.split(","), limitSeconds, report: values.report, keep: values.keep };
 }
 
 interface Finished {
@@ -194,15 +198,20 @@ function failureIn(report: string, root: string): string {
 /** How long each test file takes, without any change; those that fail even so are asked nothing. */
 async function baseline(scratch: Scratch): Promise<Map<string, number>> {
   const report = join(scratch.root, "baseline.json");
+  console.error("mutate: the tests run once without a change, for how long each takes");
   await scratch.run(["npx", "vitest", "run", "--reporter", "json", "--outputFile", report], 3600);
+  return durationsIn(report);
+}
+
+function durationsIn(report: string): Map<string, number> {
   const { testResults } = JSON.parse(readFileSync(report, "utf8")) as Report;
-  const good = testResults.filter(({ status }) => status === "passed");
-  for (const { name } of testResults.filter(({ status }) => status !== "passed")) {
-    console.error(`mutate: ${name.slice(scratch.root.length + 1)} fails by itself and is left out`);
+  const seconds = new Map<string, number>();
+  for (const { name, status, startTime, endTime } of testResults) {
+    const file = name.slice(name.lastIndexOf("/test/") + 1);
+    if (status === "passed") seconds.set(file, (endTime - startTime) / 1000);
+    else console.error(`mutate: ${file} fails by itself and is left out`);
   }
-  return new Map(
-    good.map((file) => [file.name.slice(scratch.root.length + 1), (file.endTime - file.startTime) / 1000]),
-  );
+  return seconds;
 }
 
 interface Verdict {
@@ -289,8 +298,7 @@ async function main(): Promise<number> {
     const relevance = new Relevance(scratch.root);
     const all = sources(scratch).filter((file) => only.some((prefix) => file.startsWith(prefix)));
     const mutants = all.flatMap((file) => mutantsOf(file, scratch.read(file)));
-    console.error("mutate: the tests run once without a change, for how long each takes");
-    const seconds = await baseline(scratch);
+    const seconds = options.report === undefined ? await baseline(scratch) : durationsIn(options.report);
     console.error(`mutate: ${mutants.length} changes are possible; ${seconds.size} test files`);
     const verdicts = await draw(scratch, mutants, { relevance, seconds }, options);
     return summary(scratch, verdicts, seed);
