@@ -9,6 +9,7 @@ import { MessageHook } from "../../lib/cli/talk/hook.ts";
 import type { TalkMessage } from "../../lib/client/types.ts";
 import { User } from "../helpers/cli.ts";
 import { COMMAND, commandLine } from "../helpers/command.js";
+import { isRunning } from "../helpers/processes.ts";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
@@ -56,8 +57,6 @@ async function told(path: string, id: string): Promise<Record<string, string>> {
     .filter(Boolean);
   return Object.fromEntries(entries.map((entry) => entry.split(/=(.*)/su, 2)));
 }
-
-const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`);
 
 describe("a hook", () => {
   const failures: string[] = [];
@@ -152,7 +151,7 @@ describe("a hook", () => {
     await until(() => existsSync(`${dir}/pids`), "the program runs");
     const pids = readFileSync(`${dir}/pids`, "utf8").trim().split(" ").map(Number);
     await until(() => failures.length === 1, "it is told of");
-    await until(() => !pids.some(isAlive), "none is left");
+    await until(() => !pids.some(isRunning), "none is left");
     expect(failures[0]).toMatch(
       /^on-message: the program was ended by SIGKILL; its output is in .*log\. It is not said again$/,
     );
@@ -263,7 +262,7 @@ describe("in a conversation", () => {
     expect(screen.lines().join("\n")).not.toContain("noise");
     screen.type("Exit\r");
     expect(await screen.ended).toMatchObject({ exitCode: 0 });
-    await until(() => !isAlive(pid), "it is gone with the conversation");
+    await until(() => !isRunning(pid), "it is gone with the conversation");
   });
 
   it("two that answer each other stop after one round", async () => {

@@ -11,6 +11,12 @@ export function childrenOf(pid: number): number[] {
   return numbers.map(Number).filter((each) => Number(fields(each)[1]) === pid);
 }
 
+/** Not gone, and not only waiting to be reaped: pid 1 of a container may never do that for those that lost their parent. */
+export function isRunning(pid: number): boolean {
+  const [state] = fields(pid);
+  return state !== undefined && state !== "Z";
+}
+
 export function descriptorsOf(pid: number): number {
   try {
     return readdirSync(`/proc/${pid}/fd`).length;

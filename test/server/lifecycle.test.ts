@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
+import { appendFileSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -11,6 +11,7 @@ import {
   until,
   within,
 } from "../helpers/lookup-server.ts";
+import { isRunning } from "../helpers/processes.ts";
 
 let state: ReturnType<typeof freshStateDir>;
 let servers: ServerProcess[] = [];
@@ -37,8 +38,6 @@ async function workers(client: Client): Promise<number[]> {
 }
 
 const isOn = async (client: Client, name: string) => (await client.ask("LOOKUP", name)) !== null;
-const alive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
 
 describe("a worker that is killed", () => {
   it("is replaced; its clients keep their names, nobody else notices", async () => {
@@ -64,7 +63,7 @@ describe("a worker that is killed", () => {
     }
     await until("a new worker", async () => (await workers(thief)).length === 2);
     expect(await workers(thief)).not.toContain(before[0]);
-    expect(alive(before[0] as number)).toBe(false);
+    expect(isRunning(before[0] as number)).toBe(false);
     expect(await server.stop()).toBe(0);
     expect(remains(server.port)).toEqual([]);
   });
@@ -115,7 +114,7 @@ it("a worker that is stopped is replaced, and what was on its way to it is serve
   const clients = await Promise.all(Array.from({ length: 4 }, () => server.client(2)));
   const answers = Promise.all(clients.map((client) => client.ask("PING")));
   await new Promise((resolve) => setTimeout(resolve, 6_000));
-  if (alive(stopped)) process.kill(stopped, "SIGCONT");
+  if (isRunning(stopped)) process.kill(stopped, "SIGCONT");
   expect(await answers).toEqual(["PONG", "PONG", "PONG", "PONG"]);
   expect(await workers(witness)).not.toContain(stopped);
   for (const client of clients) expect(client.unasked).toEqual([]);
@@ -130,7 +129,7 @@ describe("a server that is killed", () => {
     const pids = await workers(client);
     server.child.kill("SIGKILL");
     await client.closed;
-    await until("the workers to end", () => !pids.some(alive));
+    await until("the workers to end", () => !pids.some(isRunning));
     const left = remains(server.port); // or nothing: each command of this user takes away what dead servers have left
     const next = await start("--listen", server.address, "--workers", "1");
     const fresh = await next.client();
