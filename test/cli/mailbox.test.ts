@@ -48,7 +48,7 @@ async function on(user: User, name: string, ...args: string[]): Promise<Program>
   return program;
 }
 
-describe("send --leave", () => {
+describe("send --leave", { shuffle: false }, () => {
   it("keeps messages for a user that is off; they come in order, once, and the sender gets receipts", async () => {
     expect(await leave("bob", "one")).toMatchObject({
       code: 0,

@@ -32,7 +32,8 @@ async function receiver(): Promise<Program> {
 describe("options before the command", () => {
   it("send delivers, and says so", async () => {
     const inbox = await receiver();
-    const sent = await alice.run(["--server", server.address, "send", "--as", "alice", "bob", "build", "done"]);
+    using carol = new User(); // who has not met bob
+    const sent = await carol.run(["--server", server.address, "send", "--as", "carol", "bob", "build", "done"]);
     expect(sent).toMatchObject({
       code: 0,
       stderr: expect.stringMatching(
@@ -40,7 +41,7 @@ describe("options before the command", () => {
       ),
       stdout: expect.stringMatching(/^delivered to bob \([\d.]+ m?s\)\n$/),
     });
-    expect(JSON.parse(await inbox.line())).toMatchObject({ type: "message", from: "alice", text: "build done" });
+    expect(JSON.parse(await inbox.line())).toMatchObject({ type: "message", from: "carol", text: "build done" });
   });
 
   it("send takes its text from stdin, and tells JSON", async () => {

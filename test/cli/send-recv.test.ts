@@ -46,7 +46,8 @@ async function receiver(user: User, name: string, ...args: string[]): Promise<Pr
 describe("ptalk send", () => {
   it("ends with 0 when the text has reached the other side's output", async () => {
     const inbox = await receiver(bob, "bob");
-    const sent = await alice.run(["send", "--as", "alice", "bob", "build", "done"]);
+    using newcomer = new User({ PTALK_SERVER: server.address }); // who has not met bob
+    const sent = await newcomer.run(["send", "--as", "newcomer", "bob", "build", "done"]);
     expect(sent).toMatchObject({
       code: 0,
       stderr: expect.stringMatching(
@@ -58,7 +59,7 @@ describe("ptalk send", () => {
       type: "message",
       ...{ user: null, uid: null, attested: null }, // root counts on a socket in the file system only
       id: expect.any(String),
-      from: "alice",
+      from: "newcomer",
       text: "build done",
       at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       fingerprint: expect.stringMatching(/^SHA256:/),

@@ -40,7 +40,7 @@ async function scrape(url: string): Promise<Scrape> {
   };
 }
 
-describe("the metrics of a server with two workers", () => {
+describe("the metrics of a server with two workers", { shuffle: false }, () => {
   let server: ServerProcess;
   let url: string;
   beforeAll(async () => {

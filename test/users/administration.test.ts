@@ -152,12 +152,12 @@ describe.skipIf(whyNoUsers !== null)(`administration (${whyNoUsers ?? "root only
   });
 
   it("bans a key, over a restart too, and no other key of that user", async () => {
-    await on(uucp, "--as", "n1");
-    const print = (await named("n1"))?.fingerprint as string;
+    await on(uucp, "--as", "freed");
+    const print = (await named("freed"))?.fingerprint as string;
     expect((await admin(man, "ban", print, "1h")).code).toBe(0);
     await server.stop();
     server = await ServerProcess.start([...options(), "--listen", server.address]);
-    const refused = await uucp.run([...at(), "--as", "n1", "recv", "--timeout", "5s"]);
+    const refused = await uucp.run([...at(), "--as", "freed", "recv", "--timeout", "5s"]);
     expect([refused.code, refused.stderr]).toEqual([77, expect.stringMatching(/this key is banned until .* by man/)]);
     rmSync(join(uucp.home, "state"), { recursive: true });
     await on(uucp, "--as", "another-key");

@@ -21,7 +21,7 @@ async function callsAt(etcd: EtcdCluster): Promise<Map<string, number>> {
 const START_MS = 90_000;
 const K2 = KEYS[1] as string;
 
-describe.skipIf(etcdMissing !== null)(`an etcd that goes back (${etcdMissing ?? "runs"})`, () => {
+describe.skipIf(etcdMissing !== null)(`an etcd that goes back (${etcdMissing ?? "runs"})`, { shuffle: false }, () => {
   let etcd: EtcdCluster;
   let proxy: TcpProxy;
   let a: SharingServer;

@@ -7,7 +7,8 @@ import { EtcdCluster, etcdMissing } from "../../helpers/etcd.ts";
 const PATIENCE = 10_000;
 const KEPT_SHORT = 1_500;
 
-describe.skipIf(etcdMissing !== null)(`the state of etcd's members${etcdMissing ? ` (${etcdMissing})` : ""}`, () => {
+const title = `the state of etcd's members${etcdMissing ? ` (${etcdMissing})` : ""}`;
+describe.skipIf(etcdMissing !== null)(title, { shuffle: false }, () => {
   let cluster: EtcdCluster;
   beforeAll(async () => {
     cluster = await EtcdCluster.start({ nodes: 3 });

@@ -10,7 +10,8 @@ import { SharingServer, until } from "./support/etcd-hosts.ts";
 const START_MS = 90_000;
 const YEAR_MS = 365 * 86_400_000;
 
-describe.skipIf(etcdMissing !== null)(`members of an etcd cluster (${etcdMissing ?? "run"})`, () => {
+const title = `members of an etcd cluster (${etcdMissing ?? "run"})`;
+describe.skipIf(etcdMissing !== null)(title, { shuffle: false }, () => {
   let etcd: EtcdCluster;
   let a: SharingServer;
   let b: SharingServer;

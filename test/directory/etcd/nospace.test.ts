@@ -12,7 +12,7 @@ const START_MS = 90_000;
 const PATIENCE_MS = 20_000;
 const REASON = "its space is used up (alarm NOSPACE)";
 
-describe.skipIf(etcdMissing !== null)(`an etcd without space (${etcdMissing ?? "runs"})`, () => {
+describe.skipIf(etcdMissing !== null)(`an etcd without space (${etcdMissing ?? "runs"})`, { shuffle: false }, () => {
   let etcd: EtcdCluster;
   let a: SharingServer;
   let b: SharingServer;
