@@ -17,6 +17,9 @@ namespace ptalk {
 // Enough for sem_clockwait and the SIGBUS handler, with room for a sanitizer's frames.
 constexpr size_t kStackBytes = 256 * 1024;
 
+// How long the end of a process waits for threads that may hold a token: many slices, since on a busy machine a thread is late.
+constexpr int kGiveBackMs = 5000;
+
 static bool Settle(Wait& wait, WaitState outcome) {
   int expected = kWaiting;
   return wait.state.compare_exchange_strong(expected, outcome);
@@ -233,7 +236,7 @@ void Waits::Abandon() {
   pool->over = true;
   pool->work.notify_all();
   // A thread may hold a token at this moment; the process must not end before it has given it back.
-  for (int ms = 0; ms < 2 * kSliceMs && pool->running > 0; ms++) {
+  for (int ms = 0; ms < kGiveBackMs && pool->running > 0; ms++) {
     lock.unlock();
     usleep(1000);
     lock.lock();

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { foldName } from "../base/names.ts";
 import type { DirectoryEntry } from "../directory/entry.ts";
 import type { IncomingMessage } from "../peer/types.ts";
-import { keysOfUser } from "../presence/local-keys.ts";
+import { hasLostKeys, keysOfUser } from "../presence/local-keys.ts";
 import type { WallResult } from "./types.ts";
 
 /** Messages under way at once. */
@@ -17,6 +17,9 @@ const ROOT = 0;
 export function isFromRoot({ key }: Pick<IncomingMessage, "key">): boolean {
   return keysOfUser(ROOT)?.has(key.toString("base64")) ?? false;
 }
+
+/** Whether no receiver on this machine can tell root's programs from others: they have used more keys than their segment shows. */
+export const isRootUnknown = (): boolean => hasLostKeys(ROOT);
 
 /** The server's word about the holder of a name, asked now. */
 export interface AdminHolder {

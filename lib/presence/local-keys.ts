@@ -52,7 +52,7 @@ export function addOwnKey(key: Uint8Array): void {
   for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
     const name = localTableName(uid, candidate);
     const shown = keysIn(join(SHM_DIRECTORY, name), uid);
-    if (shown === null || shown.has(Buffer.from(key).toString("base64"))) continue;
+    if (shown === null || (shown !== "lost" && shown.has(Buffer.from(key).toString("base64")))) continue;
     using data = SharedMemory.open(name);
     if (data.size === LOCAL_BYTES) addKey(new Int32Array(data.buffer), key);
   }
@@ -66,21 +66,29 @@ export function keysOfUser(uid: number): ReadonlySet<string> | null {
   for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
     const shown = keysIn(join(SHM_DIRECTORY, localTableName(uid, candidate)), uid);
     if (shown === null) continue;
-    if (shown.size === 0) return null;
+    if (shown === "lost" || shown.size === 0) return null;
     for (const key of shown) keys.add(key);
   }
   return keys.size === 0 ? null : keys;
 }
 
-/** Null: no local table of this user. Empty: it is one, and does not say which keys. */
-function keysIn(path: string, uid: number): ReadonlySet<string> | null {
-  return readOwnedFile(path, uid, LOCAL_BYTES, (fd) => {
+/** Whether this user's programs have used more keys than the segment can show: it then says nothing of any, for as long as it is there. */
+export function hasLostKeys(uid: number): boolean {
+  for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
+    if (keysIn(join(SHM_DIRECTORY, localTableName(uid, candidate)), uid) === "lost") return true;
+  }
+  return false;
+}
+
+/** Null: no local table of this user. "lost": it is one, and there were more keys than fit. */
+function keysIn(path: string, uid: number): ReadonlySet<string> | "lost" | null {
+  return readOwnedFile<ReadonlySet<string> | "lost">(path, uid, LOCAL_BYTES, (fd) => {
     const header = wordsIn(fd, 0, LOCAL_HEADER_WORDS * WORD_BYTES);
     if (header[LOCAL_HEADER.magic] !== LOCAL_MAGIC || header[LOCAL_HEADER.layoutVersion] !== LOCAL_LAYOUT_VERSION)
       return null;
     const words = wordsIn(fd, KEY_AREA_AT * WORD_BYTES, KEY_AREA_WORDS * WORD_BYTES);
+    if (words[KEY_AREA.keysLost] !== 0) return "lost";
     const keys = new Set<string>();
-    if (words[KEY_AREA.keysLost] !== 0) return keys;
     for (let slot = 0; slot < MAX_KEYS; slot++) {
       const at = KEY_AREA.keys + slot * KEY_SLOT_WORDS;
       if (words[at + KEY_SLOT.state] !== READY) continue;

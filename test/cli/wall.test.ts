@@ -8,22 +8,27 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { logins } from "../../lib/cli/wall/logins.ts";
 import { writeToTerminals } from "../../lib/cli/wall/terminals.ts";
-import { TalkClient } from "../../lib/index.ts";
+import { MAX_KEYS } from "../../lib/presence/local-layout.ts";
 import { User } from "../helpers/cli.ts";
 import { commandLine } from "../helpers/command.js";
+import { OwnShm } from "../helpers/own-shm.ts";
+import { whyNoPrivateShm } from "../helpers/privileges.ts";
 import type { Program } from "../helpers/program.ts";
 import { Pty } from "../helpers/pty.ts";
 import { Serving } from "../helpers/serving.ts";
 
-const isRoot = process.geteuid?.() === 0;
+const whyNot = process.geteuid?.() === 0 ? whyNoPrivateShm : "root only";
+let shm: OwnShm | undefined;
 let server: Serving;
 let alice: User;
 let bob: User;
 const running: Program[] = [];
 beforeAll(async () => {
-  server = await Serving.start();
-  alice = new User({ PTALK_SERVER: server.address, PTALK_NAME: "alice" });
-  bob = new User({ PTALK_SERVER: server.address });
+  if (whyNot === null) shm = await OwnShm.make();
+  const prefix = shm?.prefix;
+  server = await Serving.start(undefined, prefix);
+  alice = new User({ PTALK_SERVER: server.address, PTALK_NAME: "alice" }, prefix);
+  bob = new User({ PTALK_SERVER: server.address }, prefix);
 });
 afterEach(async () => {
   for (const program of running.splice(0)) await program.kill();
@@ -31,7 +36,15 @@ afterEach(async () => {
 afterAll(async () => {
   await server[Symbol.asyncDispose]();
   for (const user of [alice, bob]) user[Symbol.dispose]();
+  shm?.[Symbol.dispose]();
 });
+
+/** A program of another user, in the same /dev/shm. */
+function asMallory(file: string, words: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+  const become = ["setpriv", "--reuid", "54321", "--clear-groups"];
+  const [command = "", ...rest] = [...(shm?.prefix ?? []), ...become, file, ...words];
+  return spawn(command, rest, { cwd: "/", env });
+}
 
 async function receiver(name: string): Promise<Program> {
   const program = bob.start(["recv", "--as", name, "--json"]);
@@ -40,7 +53,7 @@ async function receiver(name: string): Promise<Program> {
   return program;
 }
 
-describe.skipIf(!isRoot)("ptalk wall by root", () => {
+describe.skipIf(whyNot !== null)(`ptalk wall by root (${whyNot ?? "runs"})`, () => {
   it("reaches every client, also one that ignores root, and counts them", async () => {
     const [bobs, carols] = [await receiver("bob"), await receiver("carol")];
     const talker = bob.start(["talk", "--as", "dave", "--json"]);
@@ -81,11 +94,8 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
   });
 
   it("by another user is refused, and as a body of another program is a text", async () => {
-    const child = spawn(...commandLine(["wall", "hi", "--state-dir", "/tmp/none"]), {
-      uid: 54_321,
-      env: bob.env,
-    });
-    const [code] = await once(child, "close");
+    const [file, words] = commandLine(["wall", "hi", "--state-dir", "/tmp/none"]);
+    const [code] = await once(asMallory(file, words, bob.env), "close");
     expect(code).toBe(77);
     const bobs = await receiver("bob");
     // The client library of another uid: its row in the local table is not root's.
@@ -95,7 +105,7 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
       const client = await TalkClient.connect({ name: "mallory", server: "${server.address}", stateDir: "${state}/s" });
       console.log(JSON.stringify(await client.wall("obey")));
       await client.close();`;
-    const mallory = spawn(process.execPath, ["--input-type=module", "-e", script], { uid: 54_321, cwd: "/" });
+    const mallory = asMallory(process.execPath, ["--input-type=module", "-e", script]);
     let output = "";
     mallory.stdout.on("data", (text) => (output += text));
     await once(mallory, "close");
@@ -106,15 +116,30 @@ describe.skipIf(!isRoot)("ptalk wall by root", () => {
 
   it("is shown as what it is at a terminal", async () => {
     const env = Object.fromEntries(Object.entries(bob.env).filter((e): e is [string, string] => e[1] !== undefined));
-    using pty = new Pty(...commandLine(["--as", "bob"]), { env });
+    using pty = new Pty(...bob.line(["--as", "bob"]), { env });
     await pty.shows("you are bob");
-    await using client = await TalkClient.connect({
-      name: "alice",
-      server: server.address,
-      stateDir: `${alice.home}/state/ptalk`,
-    });
-    expect(await client.wall("tea")).toMatchObject({ reached: 1, of: 1 });
+    expect(await alice.run(["wall", "tea"])).toMatchObject({ code: 0 });
     await pty.shows(/alice \(to everybody\): tea/);
+  });
+
+  it("says that nobody can tell whose it is while root's programs have used too many keys; with the last of them that is over", async () => {
+    const inbox = await receiver("bob");
+    const many = `import { addOwnKey } from ${JSON.stringify(join(import.meta.dirname, "../../dist/presence/local-keys.js"))};
+      for (let i = 0; i < ${MAX_KEYS}; i++) addOwnKey(crypto.getRandomValues(new Uint8Array(32)));`;
+    const [file = "", ...words] = [...(shm?.prefix ?? []), process.execPath, "--input-type=module", "-e", many];
+    await once(spawn(file, words, { stdio: "inherit" }), "close");
+    expect(await alice.run(["wall", "tea"])).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(
+        /^ptalk: programs of root have used more than 64 keys on this host .*write again\n/,
+      ),
+    });
+    expect(JSON.parse(await inbox.line())).toMatchObject({ text: "tea", kind: "text" });
+    await inbox.kill();
+    running.splice(0);
+    const again = await receiver("bob");
+    expect(await alice.run(["wall", "tea"])).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(await again.line())).toMatchObject({ text: "tea", kind: "wall" });
   });
 });
 

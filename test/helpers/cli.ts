@@ -4,7 +4,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { commandLine } from "./command.js";
+import { COMMAND } from "./command.js";
 import { Program } from "./program.ts";
 
 const WATCHDOG_MS = 40_000;
@@ -20,8 +20,11 @@ export interface Outcome {
 export class User implements Disposable {
   readonly home = mkdtempSync(join(tmpdir(), "ptalk-user-"));
   readonly env: NodeJS.ProcessEnv;
+  readonly #prefix: readonly string[];
 
-  constructor(extra: NodeJS.ProcessEnv = {}) {
+  /** @param prefix words before each command (OwnShm) */
+  constructor(extra: NodeJS.ProcessEnv = {}, prefix: readonly string[] = []) {
+    this.#prefix = prefix;
     const { NO_COLOR: _, PTALK_SERVER: __, ...rest } = process.env;
     this.env = {
       ...rest,
@@ -32,18 +35,24 @@ export class User implements Disposable {
     };
   }
 
+  /** The command with those arguments, as spawn() takes it. */
+  line(args: readonly string[]): [string, string[]] {
+    const [file = "", ...words] = [...this.#prefix, ...COMMAND, ...args];
+    return [file, words];
+  }
+
   /** Runs the command to its end. */
   run(
     args: readonly string[],
     options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Outcome> {
-    const child = spawn(...commandLine(args), { env: { ...this.env, ...options.env } });
+    const child = spawn(...this.line(args), { env: { ...this.env, ...options.env } });
     return outcomeOf(child, options.input);
   }
 
   /** Starts the command and leaves it running. */
   start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Program {
-    return new Program(...commandLine(args), { env: { ...this.env, ...env } });
+    return new Program(...this.line(args), { env: { ...this.env, ...env } });
   }
 
   [Symbol.dispose](): void {

@@ -14,8 +14,9 @@ export class Serving implements AsyncDisposable {
     this.address = address;
   }
 
-  static async start(listen = "127.0.0.1:0"): Promise<Serving> {
-    const owner = new User();
+  /** @param prefix words before the command (OwnShm) */
+  static async start(listen = "127.0.0.1:0", prefix: readonly string[] = []): Promise<Serving> {
+    const owner = new User({}, prefix);
     const program = owner.start(["serve", "--listen", listen, "--workers", "1"]);
     const [address = ""] = /127\.0\.0\.1:\d+$/.exec(await program.line()) ?? [];
     return new Serving(owner, program, address);

@@ -211,10 +211,10 @@ describe("--exit-when-empty", () => {
   it.each(["QUIT", "crash", "UNREGISTER"])("ends when the last client has gone by %s", async (how) => {
     const server = await start("--workers", "2", "--exit-when-empty");
     const [a, b] = [await server.client(), await server.client()];
-    await a.register("a", newKeys());
-    await b.register("b", newKeys());
+    expect(await a.register("a", newKeys())).toBe("OK");
+    expect(await b.register("b", newKeys())).toBe("OK");
     a.close();
-    await until("one to be left", async () => (await b.ask("COUNT")) === 1);
+    await expect.poll(() => b.ask("COUNT"), { timeout: 30_000 }).toBe(1);
     if (how === "crash") b.socket.resetAndDestroy();
     else await b.ask(how);
     expect(await within("the server to end", server.exited)).toEqual([0, null]);

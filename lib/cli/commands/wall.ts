@@ -4,6 +4,8 @@ import { hostname } from "node:os";
 import { Command } from "commander";
 import { TalkError } from "../../base/errors.ts";
 import type { WallResult } from "../../client/types.ts";
+import { isRootUnknown } from "../../client/wall.ts";
+import { MAX_KEYS } from "../../presence/local-layout.ts";
 import { type CommandContext, commandContext, milliseconds, ownName } from "../command-context.ts";
 import type { Config } from "../config.ts";
 import { connectClient } from "../connect.ts";
@@ -43,6 +45,12 @@ async function run(words: string[], { tty = false }: { readonly tty?: boolean },
   if (text === "") throw TalkError.badData("the message is empty");
   using life = watchShutdown({ endsWithOutput: false });
   const { sent, users } = await sendToAll(name, text, context, life.signal);
+  if (isRoot && isRootUnknown()) {
+    note(
+      `programs of root have used more than ${MAX_KEYS} keys on this host since the first of them came on, so receivers take ` +
+        "this for a text of anybody: end them all, and write again",
+    );
+  }
   // Without the users that ptalk reaches: they would get it twice.
   const without = logins()?.filter(({ user }) => !users.has(user)) ?? null;
   const written = tty ? await writeToTerminals(linesOf(without), `${name}@${hostname()}`, text) : 0;
