@@ -1,7 +1,7 @@
-// Which tests can notice a change to a module, and in which order to ask them: those that import it, the nearer the sooner; then
-// those that run whole programs, which may load anything. Read off the imports.
+// Which tests can notice a change to a module, and in which order to ask them: those that are about it; those that speak of what it
+// is called after; then all others that load it or run whole programs, which may load anything. Read off names and imports.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 
 const IMPORT = /(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)"/g;
 /** How a test reaches the built program: by its command, or by what the library's users import. */
@@ -11,7 +11,13 @@ interface Reach {
   /** Modules of lib/, with the length of the shortest way to each. */
   readonly modules: ReadonlyMap<string, number>;
   readonly runsPrograms: boolean;
+  readonly words: ReadonlySet<string>;
 }
+
+const WORD = /[a-z]+/g;
+/** Shorter words of a module's name say nothing of it. */
+const LEAST_WORD = 4;
+const wordsOf = (text: string): string[] => text.toLowerCase().match(WORD) ?? [];
 
 export class Relevance {
   readonly #root: string;
@@ -29,21 +35,24 @@ export class Relevance {
   }
 
   /**
-   * The tests that can notice a change of that file, in groups: the first has those that are about it.
+   * The tests that can notice a change of that file, in groups: the first has those that are about it, the second those with the words
+   * of its name.
    * @param file from the root; the addon's sources are reached by everything that imports lib/native.ts
    */
   of(file: string): string[][] {
     const module = file.startsWith("native/") ? "lib/native.ts" : file;
     const area = areaOf(file);
-    const near: string[] = [];
-    const far: string[] = [];
-    for (const [test, { modules, runsPrograms }] of this.#tests) {
+    const name = wordsOf(basename(file)).filter((word) => word.length >= LEAST_WORD);
+    const [near, named, far]: [string[], string[], string[]] = [[], [], []];
+    for (const [test, { modules, runsPrograms, words }] of this.#tests) {
       const distance = modules.get(module);
       const isAbout = area.some((folder) => test.startsWith(folder));
       if (isAbout || distance === 1) near.push(test);
-      else if (distance !== undefined || runsPrograms) far.push(test);
+      else if (distance === undefined && !runsPrograms) continue;
+      else if (name.length > 0 && name.every((word) => words.has(word))) named.push(test);
+      else far.push(test);
     }
-    return [near, far].filter((group) => group.length > 0);
+    return [near, named, far].filter((group) => group.length > 0);
   }
 
   #reach(test: string): Reach {
@@ -61,7 +70,8 @@ export class Relevance {
       }
     }
     const modules = [...distances].filter(([file]) => file.startsWith(`lib${sep}`));
-    return { modules: new Map(modules), runsPrograms };
+    const words = new Set(wordsOf(readFileSync(join(this.#root, test), "utf8")));
+    return { modules: new Map(modules), runsPrograms, words };
   }
 }
 
