@@ -12,7 +12,8 @@
 //   2. An object counts if it is a regular file with one link, and belongs to the uid in its name, which owns that socket.
 //   3. Its server is alive as long as the table's write lock is held. The server takes it before others can open the table, and the
 //      question is asked as a reader: a reader's lock neither keeps the server from it nor makes a dead table look alive.
-// Each server has names of its own, so the remains of others are never in its way. Every process of a uid removes those of that uid.
+// Each server has names of its own, so the remains of others are never in its way. Every command of a uid removes
+// those of that uid that no client waits for, and a server those of its port.
 import { randomBytes } from "node:crypto";
 import {
   accessSync,

@@ -1,6 +1,8 @@
 // A server that takes a killed one's place: for some seconds the names go to the keys that the dead one's table shows, and then to anybody.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { LookupServer } from "../../lib/index.ts";
+import { LocalTable } from "../../lib/presence/local-table.ts";
+import { User } from "../helpers/cli.ts";
 import { Client, freshStateDir, newKeys, remains, ServerProcess, until } from "../helpers/lookup-server.ts";
 
 const HELD_MS = 10_000;
@@ -23,6 +25,12 @@ function tableOf(port: number): string {
   return `/${table ?? expect.fail("no table")}`;
 }
 
+/** What programs of this user see of a client of that server: its remains are not taken away. */
+function localClientOf(server: string): LocalTable {
+  const nothing = { tty: "", address: "127.0.0.1", port: 1, lastMessageAt: null, sent: 0, received: 0 };
+  return LocalTable.join({ ...nothing, name: "here", server, startedAt: Date.now() });
+}
+
 it("holds the names of a dead server's table for their keys, and no longer than said", {
   timeout: 60_000,
 }, async () => {
@@ -35,6 +43,7 @@ it("holds the names of a dead server's table for their keys, and no longer than 
     expect(await (await first.client()).register(name, keys)).toBe("OK");
   }
   const predecessor = tableOf(first.port);
+  using _here = localClientOf(first.address);
   first.child.kill("SIGKILL");
   await first.exited;
   const begin = performance.now();
@@ -54,6 +63,23 @@ it("holds the names of a dead server's table for their keys, and no longer than 
   } finally {
     await next.stop();
   }
+});
+
+it("is left there by other servers and commands of the user while its clients are on, and by no command after them", async () => {
+  const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+  using user = new User();
+  const left = () => remains(first.port).length > 0;
+  {
+    using _here = localClientOf(first.address);
+    first.child.kill("SIGKILL");
+    await first.exited;
+    const other = { listen: "127.0.0.1:0", workers: 0, ephemeral: true };
+    await (await LookupServer.start(other)).stop();
+    await user.run(["list"]);
+    expect(left()).toBe(true);
+  }
+  await user.run(["list"]);
+  expect(left()).toBe(false);
 });
 
 it("takes no table for its predecessor's that is none", async () => {

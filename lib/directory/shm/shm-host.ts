@@ -23,8 +23,9 @@ import { WriteBatcher } from "./write-batcher.ts";
 /** @throws IpcError ENOSPC, EACCES; the system's error for the file of names */
 export function hostShm(options: ShmHostOptions): ShmHost {
   const { port, predecessor, log } = options;
-  // Workers look up in the predecessor's table who held which name.
-  if (removeDeadServers((_, name) => name === predecessor?.name).includes(port)) {
+  // Workers look up in the predecessor's table who held which name. Servers of other ports may have clients that wait for
+  // a successor: their remains are for the user's commands, which see those clients (presence/remains.ts).
+  if (removeDeadServers((of, name) => of !== port || name === predecessor?.name).includes(port)) {
     log.warn("removed what a killed server left", { port });
   }
   return new ShmHost(options);
