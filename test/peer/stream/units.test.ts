@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { HandshakeRateLimiter, rateLimitKey, TokenBucket } from "../../../lib/peer/handshake-rate-limiter.ts";
 import { DEFAULT_LIMITS, MAX_TRACKED_ADDRESSES } from "../../../lib/peer/limits.ts";
 import { type FragmentOutcome, Inbox } from "../../../lib/peer/stream/inbox.ts";
-import { Congestion, RoundTrip } from "../../../lib/peer/stream/loss-detector.ts";
+import { Congestion, LossDetector, type PacketOwner, RoundTrip } from "../../../lib/peer/stream/loss-detector.ts";
 import { Outbox } from "../../../lib/peer/stream/outbox.ts";
 import { Ring } from "../../../lib/peer/stream/ring.ts";
 import { BYTE_WINDOW, INITIAL_TIMEOUT, MESSAGE_WINDOW, MIN_TIMEOUT } from "../../../lib/peer/stream/stream-limits.ts";
@@ -251,6 +251,28 @@ describe("round trip and congestion", () => {
     expect(trip.timeout(50)).toBe(2000);
   });
 
+  it("measures as RFC 6298 section 2 says, with the floor of a millisecond for the variation", () => {
+    const trip = new RoundTrip();
+    expect([trip.smoothed, trip.least]).toEqual([0, 0]);
+    trip.update(100);
+    expect([trip.smoothed, trip.least, trip.timeout(0)]).toEqual([100, 100, 100 + 4 * 50]);
+    trip.update(60);
+    expect([trip.smoothed, trip.least, trip.timeout(0)]).toEqual([95, 60, 95 + 4 * (0.75 * 50 + 0.25 * 40)]);
+    const steady = new RoundTrip();
+    for (let i = 0; i < 100; i++) steady.update(100);
+    expect(steady.timeout(0)).toBe(101);
+  });
+
+  it("takes a datagram for lost after 9/8 of the longer of the smoothed and the latest round trip (RFC 9002 section 6.1.2)", () => {
+    const trip = new RoundTrip();
+    trip.update(0.1);
+    expect(trip.lossDelay()).toBe(1);
+    trip.update(80);
+    expect(trip.lossDelay()).toBe(90);
+    trip.update(8);
+    expect(trip.lossDelay()).toBeCloseTo((9 / 8) * trip.smoothed, 9);
+  });
+
   it("halves once a round trip, and grows only while it is in use", () => {
     const congestion = new Congestion();
     const before = congestion.window;
@@ -265,6 +287,81 @@ describe("round trip and congestion", () => {
     congestion.onLost(1200, 6, 9);
     congestion.onLost(1200, 10, 12);
     expect([congestion.window, congestion.bytesInFlight]).toEqual([4800, 7200]);
+  });
+});
+
+describe("loss detector", () => {
+  const packet = (counter: number, sentAt: number) => ({ counter, sentAt, bytes: 1000 });
+  type Sent = ReturnType<typeof packet>;
+  function detector(handshakeMs = 0) {
+    const [arrived, lost]: [number[], number[]] = [[], []];
+    const owner: PacketOwner<Sent> = {
+      onArrived: ({ counter }) => void arrived.push(counter),
+      onLost: ({ counter }) => void lost.push(counter),
+      onForgotten() {},
+    };
+    const machine = new LossDetector(owner, handshakeMs);
+    const ack = (largest: number, counters: readonly number[], now: number): void => {
+      const words = new Uint32Array(2);
+      for (const counter of counters) {
+        const word = (largest >>> 5) - (counter >>> 5);
+        words[word] = (words[word] ?? 0) | (1 << (counter & 31));
+      }
+      machine.onAck(largest, words, 2, now);
+    };
+    return { machine, arrived, lost, ack };
+  }
+
+  it("asks again a timeout after the last datagram, then in pairs and later each time; an answer ends that", () => {
+    const { machine, ack } = detector();
+    machine.onSent(packet(1, 100));
+    machine.onSent(packet(2, 110));
+    expect(machine.deadline(false)).toBe(110 + INITIAL_TIMEOUT);
+    machine.onTimer(110 + INITIAL_TIMEOUT - 1, false);
+    expect(machine.probesDue).toBe(0);
+    machine.onTimer(110 + INITIAL_TIMEOUT, false);
+    expect([machine.probesDue, machine.unanswered]).toEqual([1, 1]);
+    machine.onSent(packet(3, 130));
+    expect([machine.probesDue, machine.deadline(false)]).toEqual([0, 130 + 2 * INITIAL_TIMEOUT]);
+    machine.onTimer(170, false);
+    expect([machine.probesDue, machine.unanswered]).toEqual([2, 2]);
+    ack(3, [1, 2, 3], 180);
+    expect([machine.probesDue, machine.unanswered, machine.roundTripMs]).toEqual([0, 0, 50]);
+    expect([machine.bytesInFlight, machine.deadline(false)]).toEqual([0, Number.POSITIVE_INFINITY]);
+  });
+
+  it("counts one as lost when three later ones have arrived, and one of fewer when its time is over", () => {
+    const { machine, arrived, lost, ack } = detector(50);
+    for (let counter = 30; counter <= 34; counter++) machine.onSent(packet(counter, counter));
+    ack(33, [31, 32], 83);
+    expect({ arrived, lost }).toEqual({ arrived: [31, 32], lost: [] });
+    ack(33, [33], 83); // 50 ms after it was sent
+    expect({ arrived, lost }).toEqual({ arrived: [31, 32, 33], lost: [30] });
+    ack(34, [34], 85);
+    expect(machine.bytesInFlight).toBe(0);
+    machine.onSent(packet(35, 100));
+    machine.onSent(packet(36, 101));
+    ack(36, [36], 110);
+    const at = 100 + (9 / 8) * machine.roundTripMs;
+    expect(machine.deadline(false)).toBeCloseTo(at, 9);
+    machine.onTimer(machine.deadline(false) - 0.01, false);
+    expect(lost).toEqual([30]);
+    machine.onTimer(machine.deadline(false), false);
+    expect(lost).toEqual([30, 35]);
+  });
+
+  it("asks for what the application has not taken, later each time, until it says that it is at work", () => {
+    const { machine, ack } = detector();
+    machine.onSent(packet(1, 0));
+    ack(1, [1], 10);
+    const first = machine.deadline(true) - 10;
+    expect(first).toBeGreaterThanOrEqual(MIN_TIMEOUT);
+    machine.onTimer(10 + first, true);
+    expect([machine.probesDue, machine.deadline(true)]).toEqual([1, 10 + 2 * first]);
+    machine.onProgress(50);
+    expect(machine.deadline(true)).toBe(50 + first);
+    machine.forget();
+    expect([machine.probesDue, machine.deadline(false)]).toEqual([0, Number.POSITIVE_INFINITY]);
   });
 });
 
