@@ -89,6 +89,31 @@ describe("settings", () => {
     });
   });
 
+  it.each([
+    ['listen = "a:b"', "the port must be"],
+    ["workers = -1", "expected a whole number"],
+    ['capacity = "many"', "expected a whole number"],
+    ['table-mode = "0999"', "expected"],
+    ['mailbox-age = "soon"', "expected a time"],
+    ['relay = "maybe"', "expected true or false"],
+    ['relay-rate = "fast"', "expected"],
+    ['directory = "redis://x/y"', "expected etcd://"],
+    ["directory-ca = 5", "expected"],
+    ['realm = ""', 'expected text, not ""'],
+    ["realm = 5", "expected text, not 5"],
+    ['peer-listen = "a:b"', "the port must be"],
+    ["admins = []", "expected"],
+    ["admins = [5]", "expected"],
+    ['admins = "ann ben"', "expected"],
+  ])("refuse [serve] %s, naming file and key", async (line, reason) => {
+    file(`[serve]\n${line}\n`);
+    const key = line.split(" ")[0];
+    await expect(loadServeConfig({}, env())).rejects.toMatchObject({
+      code: "bad-config",
+      message: expect.stringMatching(new RegExp(`config\\.toml: serve\\.${key}.*${reason}`)),
+    });
+  });
+
   it("refuse a file that is not UTF-8, with the line", async () => {
     file(Buffer.from('# mine\nname = "bj\xf6rn"\n', "latin1"));
     await expect(loadConfig({}, env())).rejects.toMatchObject({

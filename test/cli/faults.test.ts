@@ -92,6 +92,7 @@ const TABLE: Row[] = [
   ...rows(SEND, "bind", [FORBIDDEN], "EACCES"),
   ...rows(RECV, "bind", [SHORT], "EADDRINUSE EADDRNOTAVAIL"),
   ...rows(SEND, "sendto,sendmsg,sendmmsg", [LATE], "ENETUNREACH EPERM ENOBUFS"),
+  ...rows(SEND, "recvmmsg", [SHORT, LATE], "EIO ENOMEM ENOTCONN"),
   // The local table: who is not in it still talks.
   ...rows(RECV, "fallocate", [LATE], "ENOSPC EFBIG", { paths: LOCAL_TABLE }),
   ...rows(RECV, "mmap", [LATE], "ENOMEM", { paths: LOCAL_TABLE }),
@@ -122,6 +123,17 @@ describe.skipIf(whyNoFaults)(`a command${whyNoFaults ? ` (skipped: ${whyNoFaults
       if (code !== OK && args[0] !== "recv") expect(said).toHaveLength(1);
     },
   );
+});
+
+it.skipIf(whyNoFaults)("ptalk recv ends when its socket cannot be read any more, and says why", async () => {
+  const deaf = newUser();
+  const command = [...COMMAND, "recv", "--as", "deaf", "--timeout", "60"];
+  const ended = withFault({ syscall: "recvmmsg", error: "EIO" }, command, { env: deaf.env });
+  await expect.poll(async () => (await alice.run(["lookup", "deaf"])).code, { timeout: 30_000 }).toBe(0);
+  expect((await alice.run(["send", "--as", "alice", "--timeout", "2", "deaf", "hi"])).code).not.toBe(0);
+  const { code, signal, stderr } = await ended;
+  expect({ code, signal }).toEqual({ code: 69, signal: null });
+  expect(stderr).toMatch(/^ptalk: EIO: i\/o error, recvmmsg$/m);
 });
 
 describe.skipIf(whyNoFaults)("ptalk serve", () => {
