@@ -16,7 +16,7 @@ interface Reach {
 
 const WORD = /[a-z]+/g;
 /** Shorter words of a module's name say nothing of it. */
-const LEAST_WORD = 4;
+const LEAST_WORD = 3;
 const wordsOf = (text: string): string[] => text.toLowerCase().match(WORD) ?? [];
 
 export class Relevance {
