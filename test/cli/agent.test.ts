@@ -224,8 +224,24 @@ describe("an agent", () => {
     await until("it to be on", () => agent()?.state === "on");
     expect(await alice.run(["agent", "start", "--as", BOB, "--server", server.address])).toMatchObject({ code: 73 });
     program.child.kill("SIGTERM");
-    expect(await program.ended).toMatchObject({ code: 143 });
+    expect(await program.ended).toMatchObject({
+      code: 143,
+      stderr: expect.stringContaining(`ptalk: you are ${BOB} on ${server.address}, without a terminal\n`),
+    });
     expect(agent()).toBeUndefined();
+  });
+
+  it("in the foreground waits behind a terminal that is on already, and says so", async () => {
+    const terminal = bob.start(["talk", "--json"]);
+    running.push(terminal);
+    await terminal.line();
+    const program = bob.start(["agent"]);
+    running.push(program);
+    await until("it to wait", () => agent()?.state === "waiting");
+    terminal.say("Exit");
+    await until("it to be on", () => agent()?.state === "on");
+    program.child.kill("SIGTERM");
+    expect((await program.ended).stderr).toContain(`ptalk: a terminal is ${BOB} on ${server.address}\n`);
   });
 });
 
