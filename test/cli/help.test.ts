@@ -13,6 +13,20 @@ it("has examples of every command", () => {
   expect(Object.keys(COMMANDS).filter((name) => !explained.includes(name))).toEqual([]);
 });
 
+/** As ptalk(1) has them, in fewer words. */
+const MEANINGS = [
+  "0 done",
+  "64 usage, or a bad setting",
+  "65 a name or text that cannot be",
+  "67 no such user or process",
+  "69 no server, or something is missing here",
+  "70 internal error",
+  "73 the name is taken",
+  "75 not done in time: try again",
+  "76 unconfirmed: it may have arrived",
+  "77 refused",
+];
+
 describe.each(["talk", "send", "serve", "key", "history"])("%s --help", (name) => {
   it("has examples, exit statuses, and no flag in the examples that the command does not have", async () => {
     const { code, stdout } = await user.run([name, "--help"]);
@@ -20,6 +34,9 @@ describe.each(["talk", "send", "serve", "key", "history"])("%s --help", (name) =
     const [, options = "", examples = ""] =
       /^([\s\S]*)\nExamples:\n([\s\S]*?)\n\nExit status:\n {2}0 {2,}done/.exec(stdout) ?? [];
     expect(examples).toContain("ptalk ");
+    const statuses = [...stdout.matchAll(/^ {2}(\d+) {2,}(\S.*)$/gm)].map(([, status, text]) => `${status} ${text}`);
+    expect(statuses).toContain("70 internal error");
+    expect(statuses.filter((line) => !MEANINGS.includes(line))).toEqual([]);
     for (const [flag] of examples.matchAll(/--[a-z-]+/g)) expect(options).toContain(flag);
   });
 });

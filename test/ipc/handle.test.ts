@@ -42,6 +42,20 @@ test("a handle, posted to worker threads, maps the same segment, though its name
   expect(await program.end()).toMatchObject({ code: 0, stderr: "" });
 });
 
+test("a handle's descriptor may be 0", async () => {
+  const program = new NodeProgram(
+    `import { closeSync } from "node:fs";
+    closeSync(0);
+    const memory = ipc.SharedMemory.create(${JSON.stringify(names.fresh())}, { size: 8 });
+    say([memory.fd, ipc.SharedMemory.fromHandle(memory.handle).size]);
+    memory.unlink();`,
+    [],
+    { keepsInput: true },
+  );
+  expect(await program.heard()).toEqual([0, 8]);
+  expect(await program.ended).toMatchObject({ code: 0, stderr: "" });
+});
+
 test("a segment without a name goes to another process by its descriptor", async () => {
   using memory = SharedMemory.create(names.fresh(), { size: 64 });
   memory.unlink();

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
+import { release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -29,6 +29,9 @@ import { canChangeUser } from "../helpers/privileges.ts";
 const folder = mkdtempSync(join(tmpdir(), "ptalk-peer-"));
 chmodSync(folder, 0o755); // another user connects, too
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** SO_PEERPIDFD came with Linux 6.5. */
+const hasPidfds = Number(/^\d+\.\d+/.exec(release())?.[0].replace(/\.(\d)$/, ".0$1")) >= 6.05;
 
 let server: Server;
 let path: string;
@@ -113,10 +116,30 @@ describe("peerCredentials", () => {
     expect(() => peerCredentials(-1)).toThrow(RangeError);
   });
 
+  test("are had without a descriptor left, and the pidfd is EMFILE then, where the kernel has it", async () => {
+    const [program] = await client(
+      `spawnSync("prlimit", ["--pid", String(process.pid), "--nofile=64:64"]);
+       const open = [];
+       try { for (;;) open.push(openSync("/dev/null", "r")); } catch {}
+       const { uid } = ipc.peerCredentials(socket);
+       let pidfd;
+       try { pidfd = ipc.peerPidfd(socket); } catch (error) { pidfd = error.code; }
+       for (const fd of open) closeSync(fd);
+       say([uid, pidfd]);`,
+      'import { spawnSync } from "node:child_process";',
+    );
+    const [uid, pidfd] = (await program.heard()) as [number, string | null];
+    expect(uid).toBe(process.getuid?.());
+    expect([null, "EMFILE"]).toContain(pidfd);
+    if (hasPidfds) expect(pidfd).toBe("EMFILE");
+    await program.end();
+  });
+
   test("come with a pidfd that means that very process, where the kernel has it", async () => {
     const [program, socket] = await client("say(true);");
     await program.heard();
     const pidfd = peerPidfd(socket);
+    expect(pidfd !== null).toBe(hasPidfds);
     if (pidfd !== null) {
       expect(readFileSync(`/proc/self/fdinfo/${pidfd}`, "utf8")).toMatch(new RegExp(`^Pid:\\s+${program.pid}$`, "m"));
       closeSync(pidfd);

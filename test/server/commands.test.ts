@@ -28,6 +28,53 @@ afterAll(() => server.stop());
 const error = (code: string) => expect.objectContaining({ name: "ReplyError", code });
 const lookUp = async (name: string) => (await client.ask("LOOKUP", name)) as Map<string, unknown>;
 
+/** The least and the most arguments, as docs/PROTOCOL.md has them; of those with any number the most is left out. */
+const ARGUMENTS: readonly (readonly [command: string, least: number, most?: number])[] = [
+  ["LOOKUP", 1, 1],
+  ["ALL", 0, 4],
+  ["COUNT", 0, 0],
+  ["REGISTER", 7],
+  ["UNREGISTER", 0, 0],
+  ["CLAIM", 5, 9],
+  ["FOLLOWS", 2, 2],
+  ["KEY", 1, 1],
+  ["OWNER", 1, 2],
+  ["CALL", 1, 33],
+  ["LEAVE", 3, 4],
+  ["TAKE", 0, 2],
+  ["RELAY", 2, 2],
+  ["DONE", 1],
+  ["TOUCH", 0, 0],
+  ["NAMES", 1, 3],
+  ["WATCH", 0],
+  ["UNWATCH", 0],
+  ["JOIN", 1, 1],
+  ["PART", 1, 1],
+  ["STATUS", 1, 2],
+  ["MEMBERS", 1, 1],
+  ["PING", 0, 1],
+  ["ECHO", 1, 1],
+  ["QUIT", 0, 0],
+  ["SERVERS", 0, 1],
+  ["ADMIN", 1, 3],
+  ["CLIENT", 1],
+  ["CONFIG", 1],
+  ["SELECT", 1, 1],
+];
+
+const named = ARGUMENTS.map(([command, least, most]) => ({ command, least, most }));
+it.each(named)("$command takes from $least to $most arguments", async ({ command, least, most }) => {
+  const another = await server.client();
+  const wrong = { message: `wrong number of arguments for '${command.toLowerCase()}' command` };
+  const given = async (count: number) => another.ask(command, ...Array.from({ length: count }, () => "x"));
+  if (least > 0) expect(await given(least - 1)).toMatchObject(wrong);
+  if (most !== undefined) expect(await given(most + 1)).toMatchObject(wrong);
+  for (const count of most === undefined ? [least] : [least, most]) {
+    if (command !== "QUIT") expect(await given(count)).not.toMatchObject(wrong);
+  }
+  another.close();
+});
+
 /** Everything the server sends until it closes. */
 async function conversation(bytes: string | Uint8Array): Promise<string> {
   const raw = await server.client(2);
