@@ -72,7 +72,9 @@ describe("a message to somebody who is off, at a terminal", () => {
     await screen.until((s) => s.cursor().row === "bob> half typed");
     const inbox = await on(bob, "bob");
     const events = [await next(inbox), await next(inbox), await next(inbox)];
-    expect(textsOf(events)).toEqual(["one", "two", "three"].map((text) => ({ text, via: "direct" })));
+    // Over the relay where bob is on and not yet in the host's table, and 100 ms have gone by.
+    const via = expect.stringMatching(/^(direct|relay)$/);
+    expect(textsOf(events)).toEqual(["one", "two", "three"].map((text) => ({ text, via })));
     await screen.shows(/✓ → bob: three/);
     expect(screen.cursor().row).toBe("bob> half typed");
     // The next one is a message like any other.
