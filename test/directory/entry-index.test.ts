@@ -34,8 +34,10 @@ it("SortedNames keeps the order over many runs, and forgets all of them", () => 
   expect(names.beginningWith("n", 1)).toEqual(["n0"]);
   const sorted = [...all].sort();
   // From within: runs become empty that others stand before and behind.
-  for (const name of sorted.splice(1500, 2000)) names.delete(name);
-  expect(names.beginningWith("", 10_000)).toEqual(sorted);
+  while (sorted.length > 2000) {
+    for (const name of sorted.splice(1500, 100)) names.delete(name);
+    expect(names.beginningWith("", 10_000)).toEqual(sorted);
+  }
   for (const name of sorted) names.delete(name);
   expect(names.beginningWith("", 10)).toEqual([]);
 });
