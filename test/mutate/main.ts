@@ -171,7 +171,7 @@ const namespaces: readonly string[] = isolation();
 function isolation(): string[] {
   if (process.getuid?.() !== 0) return [];
   const setUp = "ip link set lo up && mount -t tmpfs -o mode=1777 tmpfs /dev/shm";
-  const command = ["unshare", "-n", "-m", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c"];
+  const command = ["unshare", "-n", "-m", "-i", "-p", "--fork", "--kill-child", "--mount-proc", "sh", "-c"];
   const there = spawnSync(command[0] as string, [...command.slice(1), setUp]).status === 0;
   return there ? [...command, `${setUp} && exec "$@"`, "sh"] : [];
 }
