@@ -77,6 +77,18 @@ describe("replies", () => {
     "x".repeat(MAX_REPLY_LINE_BYTES + 1),
   ])("refuses %j", (text) => expect(() => values(text)).toThrow(ProtocolError));
 
+  it("takes a string, a line, elements and a depth at their limits, and none beyond", () => {
+    const string = (bytes: number) => `$${bytes}\r\n${"x".repeat(bytes)}\r\n`;
+    expect(values(string(2 ** 20))).toEqual(["x".repeat(2 ** 20)]);
+    expect(() => values(string(2 ** 20 + 1))).toThrow(/too long a string/);
+    expect(values(`+${"x".repeat(4095)}\r\n`)).toEqual(["x".repeat(4095)]);
+    expect(() => values(`+${"x".repeat(4096)}\r\n`)).toThrow(ProtocolError);
+    expect(values(`*${2 ** 21}\r\n`)).toEqual([]); // it waits for them
+    expect(() => values(`*${2 ** 21 + 1}\r\n`)).toThrow(/too many elements/);
+    expect(values(`${"*1\r\n".repeat(16)}:1\r\n`)).toHaveLength(1);
+    expect(() => values(`${"*1\r\n".repeat(17)}:1\r\n`)).toThrow(/nested too deep/);
+  });
+
   it("survives whatever arrives", () => {
     const token = fc.constantFrom(
       "*2\r\n",
