@@ -120,7 +120,7 @@ describe("an agent", () => {
     expect(await send("third")).toMatchObject({ code: 0 });
     await pty.shows(/alice: third/);
     pty.type("Exit\r");
-    expect(await pty.ended).toMatchObject({ exitCode: 0 });
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     await until("the agent to be on", () => agent()?.state === "on");
     expect(agent()).toMatchObject({ pid, unread: 0 });
     expect(await send("fourth")).toMatchObject({ code: 0 });

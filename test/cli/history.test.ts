@@ -174,11 +174,11 @@ describe("ptalk history", () => {
     earlier(alice, { text: "hello" });
     const paged = atTerminal(alice, ["history"], { PAGER: "sed 's/^/paged: /'" });
     await paged.shows(/^paged: \d\d:\d\d bob: hello$/);
-    expect(await paged.ended).toMatchObject({ exitCode: 0 });
+    expect(await paged.ended).toEqual({ exitCode: 0, signal: 0 });
     for (const PAGER of ["/nonexistent/pager", "", "cat"]) {
       const unpaged = atTerminal(alice, ["history"], { PAGER });
       await unpaged.shows(/^\d\d:\d\d bob: hello$/);
-      expect(await unpaged.ended).toMatchObject({ exitCode: 0 });
+      expect(await unpaged.ended).toEqual({ exitCode: 0, signal: 0 });
     }
   });
 
@@ -204,7 +204,7 @@ describe("ptalk history", () => {
   it("a pager that is left early ends it", async () => {
     earlier(alice, ...Array.from({ length: 5_000 }, (_, n) => ({ text: `${n} ${"x".repeat(100)}` })));
     const paged = atTerminal(alice, ["history"], { PAGER: "head -n 2" });
-    expect(await paged.ended).toMatchObject({ exitCode: 0 });
+    expect(await paged.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(paged.lines()).toHaveLength(2);
   });
 });

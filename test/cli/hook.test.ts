@@ -261,7 +261,7 @@ describe("in a conversation", () => {
     await until(() => readFileSync(join(ann.home, "state/ptalk/on-message.log"), "utf8").includes("noise"), "the log");
     expect(screen.lines().join("\n")).not.toContain("noise");
     screen.type("Exit\r");
-    expect(await screen.ended).toMatchObject({ exitCode: 0 });
+    expect(await screen.ended).toEqual({ exitCode: 0, signal: 0 });
     await until(() => !isRunning(pid), "it is gone with the conversation");
   });
 

@@ -39,5 +39,5 @@ it("Tab completes names that it was never told of, and no further than all that 
   await alice.shows("many000  many001");
   expect(alice.cursor().row.trimEnd()).toBe("> man");
   alice.type("\x15\x04");
-  expect(await alice.ended).toMatchObject({ exitCode: 0 });
+  expect(await alice.ended).toEqual({ exitCode: 0, signal: 0 });
 });

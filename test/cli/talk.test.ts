@@ -314,7 +314,7 @@ describe("at a terminal", () => {
     await alice.shows(/^sent +1 delivered, 0 under way, 0 failed$/);
     await alice.shows(/^ {2}bob: 127\.0\.0\.1:\d+, round trip .*, 1 delivered/);
     alice.type("Exit\r");
-    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(await alice.ended).toEqual({ exitCode: 0, signal: 0 });
     await bob.shows("* alice has left");
   });
 
@@ -348,7 +348,7 @@ describe("at a terminal", () => {
     alice.type("carol the old way\r");
     expect(await next(carol, "message")).toMatchObject({ text: "the old way" });
     alice.type("/exit\r");
-    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(await alice.ended).toEqual({ exitCode: 0, signal: 0 });
   });
 
   it("Tab knows who is on; Ctrl-C and SIGINT are disabled; Ctrl-D leaves", async () => {
@@ -364,7 +364,7 @@ describe("at a terminal", () => {
     await alice.shows("✗ → nobody: are you there");
     await alice.shows('no user "nobody" is on');
     alice.type("\x04");
-    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(await alice.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(alice.raw.endsWith("\x1b[?2004l") || alice.raw.includes("\x1b[?2004l")).toBe(true);
   });
 
@@ -398,7 +398,7 @@ describe("at a terminal", () => {
     bob.say("alice hello");
     await alice.shows("bob: hello");
     alice.type("\x04");
-    expect(await alice.ended).toMatchObject({ exitCode: 0 });
+    expect(await alice.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(alice.raw).not.toContain("\x1b");
   });
 

@@ -159,7 +159,7 @@ describe("ptalk top", () => {
     // The emulator keeps the cells beyond its new width.
     await pty.until((screen) => screen.rows()[0]?.slice(0, 40).endsWith("…") === true);
     pty.type("q");
-    expect(await pty.ended).toMatchObject({ exitCode: 0 });
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(pty.raw).toContain("\x1b[?1049h");
     expect(pty.raw.trimEnd().endsWith("\x1b[?7h\x1b[?25h\x1b[?1049l")).toBe(true);
   });

@@ -125,7 +125,7 @@ describe("a message to somebody who is off, at a terminal", () => {
     screen.type("bob again\r");
     await screen.shows("→ bob (waits): again");
     screen.type("Exit\r");
-    expect(await screen.ended).toMatchObject({ exitCode: 0 });
+    expect(await screen.ended).toEqual({ exitCode: 0, signal: 0 });
     await screen.shows("✗ → bob: again");
     const inbox = await on(bob, "bob");
     expect(await alice.run(["send", "--as", "alice", "bob", "end"])).toMatchObject({ code: 0 });

@@ -179,7 +179,7 @@ describe("ptalk when NAME -- COMMAND", () => {
     pty.type("\x03");
     await pty.shows(/\d times/);
     expect(pty.lines().join("\n")).toContain("1 times");
-    expect(await pty.ended).toMatchObject({ exitCode: 0 });
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     await heard();
   });
 

@@ -82,7 +82,7 @@ describe("SIGINT at a terminal", () => {
     pty.type("\x03");
     await until("the question", () => questions(pty) === 3);
     pty.type("y\r");
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(remains(port)).toEqual([]);
   });
 
@@ -98,7 +98,7 @@ describe("SIGINT at a terminal", () => {
     await until("the question", () => questions(pty) === 2);
     expect(pty.raw.match(/from pid/g)).toHaveLength(1);
     spawnSync("kill", ["-INT", String(pty.pid)]);
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(remains(port)).toEqual([]);
   });
 
@@ -107,7 +107,7 @@ describe("SIGINT at a terminal", () => {
     pty.type("\x03");
     await pty.shows(QUESTION);
     process.kill(pty.pid, "SIGTERM");
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     expect(remains(port)).toEqual([]);
   });
 });
@@ -123,7 +123,7 @@ describe("the terminal", () => {
     pty.type("\x03");
     await until("the question", () => questions(pty) === 2);
     pty.type("y\r");
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     const log = readFileSync(file, "utf8");
     expect(log).not.toContain("Shut down?");
     expect(log.trim().split("\n")).toEqual([
@@ -141,7 +141,7 @@ describe("the terminal", () => {
     pty.type("\x03");
     await pty.shows(QUESTION);
     pty.type("y\r");
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
     const events = readFileSync(file, "utf8").trim().split("\n");
     expect(events.map((line) => JSON.parse(line).msg)).toEqual(["interrupted", "stopping"]);
   });
@@ -160,7 +160,7 @@ describe("the terminal", () => {
     await pty.shows("going on");
     await serves(port);
     process.kill(pty.pid, "SIGTERM");
-    expect((await pty.ended).exitCode).toBe(0);
+    expect(await pty.ended).toEqual({ exitCode: 0, signal: 0 });
   });
 
   it("is as it was, even if the server is killed while it asks", async () => {

@@ -98,8 +98,7 @@ describe("one instance", () => {
     const other = await stage.join();
     await other.run("hold", { kind: "write" });
     const [first, second] = [30, 60].map((timeoutMs) => lock.withWrite(() => {}, { timeoutMs }));
-    await expect(first).rejects.toThrow(`writer pid ${other.pid}`);
-    await expect(second).rejects.toThrow(`writer pid ${other.pid}`);
+    await Promise.all([first, second].map((section) => expect(section).rejects.toThrow(`writer pid ${other.pid}`)));
     await other.run("release");
     await stage.expectGoesOn([other]);
   });
