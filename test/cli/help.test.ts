@@ -50,6 +50,7 @@ it("serve's names no --server, which it refuses", async () => {
 it("`help key forget` is the help of key forget", async () => {
   const asked = await user.run(["help", "key", "forget"]);
   expect(asked.stdout).toContain("Usage: ptalk key forget [options] <name>");
+  expect(asked.stdout).toContain("Global Options:");
   expect(asked).toEqual(await user.run(["key", "forget", "--help"]));
 });
 

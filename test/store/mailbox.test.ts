@@ -36,6 +36,19 @@ it("keeps what is left again once, also while it is being written", async () => 
   expect(files()).toHaveLength(4);
 });
 
+it("marks what comes from another mailbox, where it may have been shown, and gives it to its recipient then", async () => {
+  await mailbox.leave(left("1"));
+  const carried = { at: 1_790_000_000_000, again: true };
+  const [at] = await Promise.all([mailbox.leave(left("1"), carried), mailbox.leave(left("2"), carried)]);
+  expect(at).not.toBe(carried.at); // it was here before
+  expect(mailbox.waiting("bob")).toBe(2);
+  const taken = await mailbox.take("bob", "a", 10);
+  expect(taken.map(({ bytes, again, at }) => [String(bytes), again, at])).toEqual([
+    ["1", true, at],
+    ["2", true, carried.at],
+  ]);
+});
+
 it("has no more room for one account than its share, and evicts nothing for it", async () => {
   const big = (id: string, more?: Partial<NewLeft>) =>
     mailbox.leave(left(id, { bytes: Buffer.alloc(20_000), ...more }));

@@ -236,5 +236,8 @@ describe("what is read", () => {
     }
     expect(() => TXN.decode(Buffer.from([0x0a, 0x7f]))).toThrow(ProtobufError);
     expect(() => TXN.decode(Buffer.from([0x0b]))).toThrow(ProtobufError);
+    const long = (bytes: number) => Buffer.from([0x78, ...Array.from({ length: bytes - 1 }, () => 0xff), 1]);
+    expect(() => TXN.decode(long(10))).not.toThrow();
+    expect(() => TXN.decode(long(11))).toThrow(/longer than 64 bits/);
   });
 });
