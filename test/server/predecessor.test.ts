@@ -11,7 +11,20 @@ let state: ReturnType<typeof freshStateDir>;
 beforeEach(() => {
   state = freshStateDir();
 });
-afterEach(() => state.remove());
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    server.child.kill("SIGKILL");
+    await server.exited;
+  }
+  state.remove();
+});
+
+const servers: ServerProcess[] = [];
+async function started(): Promise<ServerProcess> {
+  const server = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+  servers.push(server);
+  return server;
+}
 
 async function connected(port: number): Promise<Client> {
   const client = await Client.connect(port);
@@ -34,7 +47,7 @@ function localClientOf(server: string): LocalTable {
 it("holds the names of a dead server's table for their keys, and no longer than said", {
   timeout: 60_000,
 }, async () => {
-  const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+  const first = await started();
   const [bob, eve] = [newKeys(), newKeys()];
   for (const [name, keys] of [
     ["bob", bob],
@@ -66,7 +79,7 @@ it("holds the names of a dead server's table for their keys, and no longer than 
 });
 
 it("is left there by other servers and commands of the user while its clients are on, and by no command after them", async () => {
-  const first = await ServerProcess.start(["--workers", "1", "--state-dir", state.path]);
+  const first = await started();
   using user = new User();
   const left = () => remains(first.port).length > 0;
   {
