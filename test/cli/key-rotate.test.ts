@@ -95,7 +95,7 @@ it("is followed after a restart of the server, and by who was away for several k
   await stop(inbox);
   for (let i = 0; i < 3; i++) {
     await rotate(bob);
-    expect(await bob.run(["send", "--timeout", "1s", "nobody-there", "x"])).toMatchObject({ code: 67 });
+    expect(await bob.run(["send", "--timeout", "20s", "nobody-there", "x"])).toMatchObject({ code: 67 });
   }
   await server.stop();
   server = await ServerProcess.start(["--listen", server.address, "--workers", "2", "--state-dir", folder.path]);

@@ -123,7 +123,7 @@ describe("what is remembered of a name", () => {
       await first.stop();
       folder.remove();
     }
-  }, 60_000);
+  });
 });
 
 describe("ptalk key export and import", () => {

@@ -94,7 +94,7 @@ describe("a list of servers", () => {
       ["ok", expect.stringContaining(server.address)],
     ]);
     expect(bob.heard).toEqual(["one", "two"]);
-  }, 60_000);
+  });
 
   it("of which none answers is 69, with each of them and why", async () => {
     const dead = [await deadServer(), "no-such-host.invalid:7", "127.0.0.1:1"];
@@ -107,7 +107,7 @@ describe("a list of servers", () => {
     }
     const error: TalkError = await openDirectory({ server: dead, stateDir: home.path }).catch((reason) => reason);
     expect(error).toMatchObject({ code: "unreachable", remedy: null });
-  }, 60_000);
+  });
 
   it("is 64 with a server that is none, and with more than eight", async () => {
     using user = new User();
@@ -170,7 +170,7 @@ describe("a client whose server dies", () => {
     const newcomer = await on("carol", list);
     expect(newcomer.client.server).toBe(again.address);
     expect(alice.client.server).toBe(second.address);
-  }, 60_000);
+  });
 
   it("comes back to the first when the second dies too, as often as that happens", async () => {
     const [first, second] = [await serve(), await serve()];
@@ -183,7 +183,7 @@ describe("a client whose server dies", () => {
     await until("the first", () => isBackAt(first.address)(alice));
     expect(await alice.client.lookup("alice")).toMatchObject({ name: "alice" });
     expect(alice.heard).toEqual([]);
-  }, 60_000);
+  });
 
   it("leaves one that ends in order for the next", async () => {
     const [first, second] = [await serve(), await serve()];
@@ -191,7 +191,7 @@ describe("a client whose server dies", () => {
     await first.stop();
     await until("the second", () => isBackAt(second.address)(alice));
     expect(alice.events.map(({ state }) => state)).toEqual(["closing", "lost", "back"]);
-  }, 60_000);
+  });
 
   it("leaves one that is stopped, which answers nothing and closes nothing", async () => {
     const [first, second] = [await serve(["--workers", "1"]), await serve()];
@@ -208,7 +208,7 @@ describe("a client whose server dies", () => {
     while (!isBackAt(second.address)(alice)) await once(alice.client, "server");
     await bob.client.send("alice", "here too");
     expect(alice.heard).toEqual(["here too"]);
-  }, 90_000);
+  });
 });
 
 describe.skipIf(beyond === undefined)("a server of the list with another certificate than before", () => {
@@ -235,5 +235,5 @@ describe.skipIf(beyond === undefined)("a server of the list with another certifi
     expect(none).toMatchObject({ code: 77, stderr: expect.stringContaining(`ptalk key forget ${address}`) });
     expect(none.stderr).toContain("127.0.0.1:1: nothing listens there");
     expect(alice.heard).toContain("hi");
-  }, 60_000);
+  });
 });

@@ -19,7 +19,7 @@ const MIN_ATTEMPT_MS = 500;
 /** etcd hashes a password for 100 ms; its answer to a wrong one changes only when an operator acts. */
 const PASSWORD_REST_MS = 10_000;
 /** Several calls may wait for one token, each within its own time. Of many servers that come back at once, the last waits for seconds. */
-const AUTHENTICATE_MS = 5_000;
+const AUTHENTICATE_MS = 10_000;
 /** Members with other troubles than one's own are tried twice: a leader may be elected in between. */
 const ROUNDS = 2;
 

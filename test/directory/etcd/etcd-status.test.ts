@@ -12,7 +12,7 @@ describe.skipIf(etcdMissing !== null)(title, { shuffle: false }, () => {
   let cluster: EtcdCluster;
   beforeAll(async () => {
     cluster = await EtcdCluster.start({ nodes: 3 });
-  }, 90_000);
+  });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
   it("has version, leader, cluster and size of each", async () => {
@@ -48,5 +48,5 @@ describe.skipIf(etcdMissing !== null)(title, { shuffle: false }, () => {
       .toMatchObject({ status: { leader: "0" }, problem: null, readProblem: "no leader" });
     const [gone] = await memberReports(cluster.access(), PATIENCE);
     expect(gone).toMatchObject({ status: null, problem: expect.stringContaining("ECONNREFUSED") });
-  }, 90_000);
+  });
 });
