@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, readdirSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server, connect as tcpConnect } from "node:net";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -150,6 +150,35 @@ describe("a link", () => {
     socket.write(encodeCommand([...words, "192.0.2.1", "4000"]));
     await until("the right one", () => b.got.length === 1);
     socket.destroy();
+  });
+
+  it("drops what is more than 20,000 frames a second, and outlives one that is reset", async () => {
+    const [a, b] = [await side("a"), await side("b")];
+    const frame = encodeCommand(["KNOCK", "bob", "1", "2", CLAIM, KEY, "192.0.2.1", "4000"]);
+    const [frames, bound] = [60_000, 20_000];
+    const begin = performance.now();
+    const socket = await dial(b.facts.peer, a.tls);
+    socket.write(Buffer.concat(Array.from({ length: frames }, () => frame)));
+    await until("all of them", () => (b.links.stats.peer_lost ?? 0) + (b.links.stats.peer_received ?? 0) === frames);
+    const seconds = Math.ceil((performance.now() - begin) / 1000) + 1; // of the clock, each begun counts
+    expect(b.got.length).toBe(b.links.stats.peer_received);
+    expect(b.got.length).toBeGreaterThanOrEqual(bound);
+    expect(b.got.length).toBeLessThanOrEqual(Math.min(seconds * bound, frames));
+    if (seconds * bound < frames) expect(b.links.stats.peer_lost).toBeGreaterThan(0);
+    socket.destroy();
+    await until("its end", () => b.links.stats.peer_connections === 0);
+    const raw = tcpConnect(Number(b.facts.peer.split(":")[1]), "127.0.0.1");
+    const { cert, key } = a.tls;
+    const secure = connect({ socket: raw, cert, key, rejectUnauthorized: false });
+    secure.on("error", () => {});
+    await until("the next one", () => b.links.stats.peer_connections === 1);
+    raw.resetAndDestroy();
+    await until("its end", () => b.links.stats.peer_connections === 0);
+    const before = b.got.length;
+    await until("another one", () => {
+      a.links.send("b", knock());
+      return b.got.length > before;
+    });
   });
 
   it("keeps a bound of what waits for a server that takes connections and says nothing", async () => {
