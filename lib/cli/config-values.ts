@@ -7,7 +7,7 @@ import { formatServerAddress, formatServerList, parseServerAddress, parseServerL
 import { checkSocketPath } from "../base/socket-path.ts";
 import type { Accept } from "../client/types.ts";
 import { bytesOf } from "./byte-size.ts";
-import { unknownConversion } from "./times.ts";
+import { hasUnknownConversion } from "./times.ts";
 
 /** Where a value came from: `--server`, `PTALK_SERVER`, `/home/ann/.config/ptalk/config.toml: server`. */
 export type Origin = string;
@@ -155,8 +155,7 @@ const MAX_TIME_FORMAT = 32;
 /** As in strftime(3), of it what depends on no locale; "off" for no times. */
 export function timeFormat(raw: unknown, origin: Origin): string {
   const value = text(raw, origin);
-  const unknown = unknownConversion(value);
-  if (unknown !== null || value.length > MAX_TIME_FORMAT || /[\p{Cc}\p{Cf}]/u.test(value)) {
+  if (hasUnknownConversion(value) || value.length > MAX_TIME_FORMAT || /[\p{Cc}\p{Cf}]/u.test(value)) {
     throw bad(origin, raw, 'a time format such as "%H:%M" (of %H %I %M %S %p %Y %m %d %%), or "off"');
   }
   return value;

@@ -41,9 +41,8 @@ const CONVERSIONS: Readonly<Record<string, (d: Date) => string>> = {
   "%": () => "%",
 };
 
-/** The first conversion in a format that there is not; null if there is each. */
-export function unknownConversion(format: string): string | null {
-  return [...format.matchAll(/%(.?)/gsu)].find(([, letter = ""]) => !Object.hasOwn(CONVERSIONS, letter))?.[0] ?? null;
+export function hasUnknownConversion(format: string): boolean {
+  return [...format.matchAll(/%(.?)/gsu)].some(([, letter = ""]) => !Object.hasOwn(CONVERSIONS, letter));
 }
 
 /** A local time by a format as in strftime(3): "%H:%M". */
