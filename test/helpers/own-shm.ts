@@ -20,6 +20,11 @@ export class OwnShm implements Disposable {
     return new OwnShm(holder);
   }
 
+  /** Where this process finds it. */
+  get folder(): string {
+    return `/proc/${this.#holder.pid}/root/dev/shm`;
+  }
+
   [Symbol.dispose](): void {
     this.#holder.kill("SIGKILL");
   }
