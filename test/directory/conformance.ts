@@ -1225,7 +1225,7 @@ export function directoryConformance(implementation: Implementation): void {
             expect(hearing.truth).toEqual(truthOf(await walk(directories[0] as Directory)));
           })
           .afterEach(closeWorlds),
-        { numRuns: times(20) },
+        { numRuns: times(10) },
       );
     });
 
@@ -1273,7 +1273,7 @@ export function directoryConformance(implementation: Implementation): void {
             expect(late.truth).toEqual(truthOf(rows.filter(({ entry }) => heardOf.has(foldName(entry.name)))));
           })
           .afterEach(closeWorlds),
-        { numRuns: times(30) },
+        { numRuns: times(15) },
       );
     });
   });

@@ -13,7 +13,7 @@ import { Program } from "../helpers/program.ts";
 import { times } from "../helpers/volume.ts";
 
 const names = new ObjectNames("mutex");
-const KILLS = times(30);
+const KILLS = times(15);
 const folder = mkdtempSync(join(tmpdir(), "ptalk-lock-"));
 afterAll(() => {
   names.sweep();

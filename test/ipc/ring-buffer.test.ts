@@ -14,7 +14,7 @@ import { Program } from "../helpers/program.ts";
 import { times } from "../helpers/volume.ts";
 
 const names = new ObjectNames("ring");
-const KILLS = times(30);
+const KILLS = times(15);
 afterAll(() => names.sweep());
 const refusal = (code: string) => expect.objectContaining({ name: "IpcError", code });
 

@@ -38,7 +38,7 @@ describe.skipIf(whyNoHosts)(`on a host without a server${whyNoHosts ? ` (skipped
     ["whoever comes after the last one has gone", []],
     ["whoever comes while another leaves", ["pairs"]],
   ])("%s has a server, the old one or the next", async (_, pairs) => {
-    const visits = times(8);
+    const visits = times(4);
     const stepMs = 320 / visits;
     host = onFreshHost(restarts, [String(stepMs), String(visits), ...pairs], userOf("restarts"));
     for (let i = 0; i < 1 + visits * (1 + pairs.length); i++) expect(await host.line()).toBe("0 registered exit");

@@ -86,7 +86,7 @@ describe("the peer protocol", () => {
           }
         },
       ),
-      { numRuns: times(120) },
+      { numRuns: times(60) },
     );
   });
 

@@ -100,7 +100,7 @@ function play(
   return { alice, world };
 }
 
-const numRuns = times(600);
+const numRuns = times(300);
 
 describe("the three outcomes", () => {
   it("tell the truth through loss, duplication, reordering, suspension, crash and goodbye of either side", () => {

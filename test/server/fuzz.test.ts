@@ -14,7 +14,7 @@ import {
 } from "../helpers/lookup-server.ts";
 import { times } from "../helpers/volume.ts";
 
-const REQUESTS = times(20_000);
+const REQUESTS = times(10_000);
 const SEED = Number(process.env.PTALK_FUZZ_SEED ?? Date.now() % 2 ** 31);
 const PER_WRITE = 100;
 const AT_ONCE = 8;

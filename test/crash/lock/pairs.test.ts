@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { LockStage } from "../../helpers/lock-stage.ts";
 import { times } from "../../helpers/volume.ts";
 
-const PAIRS = times(3);
+const PAIRS = times(2);
 /** How long the one to be killed may take to reach its step: it cannot while the stopped one is inside. */
 const REACH_MS = 1500;
 

@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { Program } from "../../helpers/program.ts";
 import { times } from "../../helpers/volume.ts";
 
-const KILLS = times(50);
+const KILLS = times(25);
 
 it(`nothing is violated, torn, lost, hung or left behind by ${KILLS} random kills`, { timeout: 300_000 }, async () => {
   const script = join(import.meta.dirname, "../random-kill.js");

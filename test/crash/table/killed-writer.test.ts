@@ -17,7 +17,7 @@ const WRITER = join(import.meta.dirname, "../../fixtures/table/writer.js");
 const NAMES = 12;
 const OTHERS = 20;
 /** Victims; each dies a few stores later than the one before, so that all of them together pass through every operation. */
-const KILLS = times(20);
+const KILLS = times(10);
 const STEP = 13; // stores: coprime with the lengths of the operations
 const AT_ONCE = 4;
 

@@ -7,7 +7,7 @@ import { filesOf, freshUid, isRoot, NEEDS_ROOT, sweepUsers } from "../../directo
 import { times } from "../../helpers/volume.ts";
 
 const FIXTURE = join(import.meta.dirname, "../../fixtures/table/local-hammer.js");
-const PROCESSES = times(60);
+const PROCESSES = times(30);
 const AT_ONCE = 10;
 const CYCLES = 60;
 const WATCHDOG_MS = 30_000;

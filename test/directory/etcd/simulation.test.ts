@@ -12,7 +12,7 @@ import { times } from "../../helpers/volume.ts";
 import { changed } from "./support/changed-engine.ts";
 import { type Sabotage, Simulation, type SimulationOptions } from "./support/simulation.ts";
 
-const SCHEDULES = times(100);
+const SCHEDULES = times(50);
 /** Schedules in which a planted fault has to show. */
 const UNTIL_FOUND = 300;
 

@@ -17,7 +17,7 @@ import { expectWhole } from "./support/whole.ts";
 
 const SCRIBBLER = join(import.meta.dirname, "../../fixtures/table/scribbler.js");
 const NAMES = Array.from({ length: 16 }, (_, i) => `user${i}`);
-const MUTATIONS = times(60_000);
+const MUTATIONS = times(30_000);
 
 let state = 2026;
 function random(limit: number): number {
@@ -94,7 +94,7 @@ describe("hostile bytes", () => {
   it("random bytes as a header are refused or make a table of that size", () => {
     const words = new Int32Array(new HeapTable(16).words);
     const size = words.byteLength;
-    for (let i = 0; i < times(40_000); i++) {
+    for (let i = 0; i < times(20_000); i++) {
       const copy = words.slice(0, 64);
       for (let n = 1 + random(4); n > 0; n--) copy[random(12)] = word();
       ours(() => {

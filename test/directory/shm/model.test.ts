@@ -11,7 +11,7 @@ import { client, rowFields, rowOf, shown, written } from "./support/clients.ts";
 import { HeapTable } from "./support/heap-table.ts";
 import { expectWhole, longestChain } from "./support/whole.ts";
 
-const CYCLES = times(200_000);
+const CYCLES = times(100_000);
 
 interface Entry extends RowHandle {
   row: NewRow;
@@ -101,7 +101,7 @@ describe("the table behaves as a Map does", { timeout: 300_000 }, () => {
         for (const step of steps) model.apply(step);
         model.check();
       }),
-      { numRuns: times(20) },
+      { numRuns: times(10) },
     );
   });
 });

@@ -101,7 +101,7 @@ describe("exactly once and in order", () => {
           checkAllDelivered(world, world.b, world.a);
         },
       ),
-      { numRuns: times(600) },
+      { numRuns: times(300) },
     );
   });
 
