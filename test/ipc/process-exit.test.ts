@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { processExit } from "../../lib/ipc/index.ts";
 import { NodeProgram } from "../helpers/node-program.ts";
 import { descriptors, descriptorsOf } from "../helpers/own-process.ts";
+import { isRunning } from "../helpers/processes.ts";
 
 const [major = 0, minor = 0] = release().split(".").map(Number);
 /** PIDFD_INFO_EXIT: Linux 6.15. */
@@ -46,8 +47,10 @@ describe("processExit", () => {
   });
 
   test("of a zombie is told at once: its parent has not asked for its status", async () => {
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 100"], { stdio: ["ignore", "pipe", "inherit"] });
+    // The shell would ask for it: it has long been another program when its child ends.
+    const parent = spawn("sh", ["-c", "sleep 0.5 & echo $!; exec sleep 100"], { stdio: ["ignore", "pipe", "inherit"] });
     const pid = Number(await new Promise((resolve) => parent.stdout.once("data", resolve)));
+    while (isRunning(pid)) await sleep(10);
     expect(await processExit(pid)).toEqual({ pid, status: null, signal: null });
     parent.kill();
   });
