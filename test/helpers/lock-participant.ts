@@ -1,10 +1,10 @@
 // A separate process that takes part in a lock, as a test drives it (the process is test/fixtures/lock/participant.js).
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { LockStats } from "../../lib/ipc/index.ts";
+import { isStopped } from "./processes.ts";
 
 const fixture = join(import.meta.dirname, "../fixtures/lock/participant.js");
 /** Far beyond any answer; a hang fails with a message that says whose. */
@@ -27,6 +27,7 @@ export class LockParticipant {
   #tellStopped: (step: string) => void = () => {};
   #nextId = 0;
   #hasFailpoint = false;
+  #freezes = false;
 
   constructor(name: string, dataName: string) {
     this.child = spawn(process.execPath, [fixture, name, dataName], { stdio: ["pipe", "pipe", "inherit"] });
@@ -57,6 +58,7 @@ export class LockParticipant {
   /** Starts a command; the promise is for its answer, without a watchdog: it may be meant never to come. */
   async start<T = unknown>(command: string, options: Options = {}): Promise<T> {
     const id = this.#nextId++;
+    this.#freezes ||= command === "freezeAt";
     this.#hasFailpoint ||= command === "stopAt" || command === "freezeAt";
     const answer = await new Promise<Answer>((resolve) => {
       this.#answers.set(id, resolve);
@@ -75,9 +77,11 @@ export class LockParticipant {
     return this.run("stats");
   }
 
-  /** Resolves once the process stands at the step it was told to stop at. */
-  stoppedAt(): Promise<string> {
-    return within(this.#stopped, `pid ${this.pid} to reach its step`);
+  /** Resolves once the process stands at the step it was told to stop at; after freezeAt it is stopped, too: it stops itself after saying so. */
+  async stoppedAt(): Promise<string> {
+    const step = await within(this.#stopped, `pid ${this.pid} to reach its step`);
+    if (this.#freezes) await this.#untilStopped();
+    return step;
   }
 
   /** Ends its input: it exits, and gives up its place. */
@@ -95,8 +99,11 @@ export class LockParticipant {
   /** Resolves once every thread of the process is stopped (proc_pid_stat(5): T). */
   async freeze(): Promise<void> {
     this.child.kill("SIGSTOP");
-    const stopped = () => / [Tt] /.test(readFileSync(`/proc/${this.pid}/stat`, "utf8").split(")").pop() ?? "");
-    for (const start = Date.now(); !stopped(); await new Promise((resolve) => setTimeout(resolve, 1)))
+    await this.#untilStopped();
+  }
+
+  async #untilStopped(): Promise<void> {
+    for (const start = Date.now(); !isStopped(this.pid); await new Promise((resolve) => setTimeout(resolve, 1)))
       if (Date.now() - start > WATCHDOG_MS) throw new Error(`pid ${this.pid} does not stop`);
   }
 

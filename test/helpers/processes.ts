@@ -17,6 +17,9 @@ export function isRunning(pid: number): boolean {
   return state !== undefined && state !== "Z";
 }
 
+/** By SIGSTOP or its like. */
+export const isStopped = (pid: number): boolean => fields(pid)[0] === "T";
+
 export function descriptorsOf(pid: number): number {
   try {
     return readdirSync(`/proc/${pid}/fd`).length;
