@@ -32,7 +32,8 @@ export class Pty implements Disposable {
     this.#screen.onData((answer) => this.#pty.write(answer));
     this.#readToTheEnd();
     this.ended = new Promise((resolve) => {
-      this.#pty.onExit(({ exitCode, signal = 0 }) => resolve({ exitCode, signal }));
+      // Once all of it is on the screen: the emulator draws a moment later.
+      this.#pty.onExit(({ exitCode, signal = 0 }) => this.#screen.write("", () => resolve({ exitCode, signal })));
     });
   }
 
