@@ -7,7 +7,6 @@
 //     connection that nobody reads or changes, is remembered like a first contact; it never replaces what was remembered before. A program that
 //     starts later has them behind its list, too.
 //  5. When none is left, the error names each of them and why. That of a changed certificate comes first: it needs a person.
-
 import { type Remedy, TalkError } from "../base/errors.ts";
 import { isFingerprint } from "../base/fingerprint-text.ts";
 import { seconds } from "../base/seconds.ts";

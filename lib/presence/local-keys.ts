@@ -49,10 +49,8 @@ export function addKey(words: Int32Array, key: Uint8Array): void {
  */
 export function addOwnKey(key: Uint8Array): void {
   const uid = process.geteuid?.() ?? 0;
-  for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
-    const name = localTableName(uid, candidate);
-    const shown = keysIn(join(SHM_DIRECTORY, name), uid);
-    if (shown === null || (shown !== "lost" && shown.has(Buffer.from(key).toString("base64")))) continue;
+  for (const { name, shown } of segmentsOf(uid)) {
+    if (shown !== "lost" && shown.has(Buffer.from(key).toString("base64"))) continue;
     using data = SharedMemory.open(name);
     if (data.size === LOCAL_BYTES) addKey(new Int32Array(data.buffer), key);
   }
@@ -63,9 +61,7 @@ export function addOwnKey(key: Uint8Array): void {
  */
 export function keysOfUser(uid: number): ReadonlySet<string> | null {
   const keys = new Set<string>();
-  for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
-    const shown = keysIn(join(SHM_DIRECTORY, localTableName(uid, candidate)), uid);
-    if (shown === null) continue;
+  for (const { shown } of segmentsOf(uid)) {
     if (shown === "lost" || shown.size === 0) return null;
     for (const key of shown) keys.add(key);
   }
@@ -74,10 +70,16 @@ export function keysOfUser(uid: number): ReadonlySet<string> | null {
 
 /** Whether this user's programs have used more keys than the segment can show: it then says nothing of any, for as long as it is there. */
 export function hasLostKeys(uid: number): boolean {
-  for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
-    if (keysIn(join(SHM_DIRECTORY, localTableName(uid, candidate)), uid) === "lost") return true;
-  }
+  for (const { shown } of segmentsOf(uid)) if (shown === "lost") return true;
   return false;
+}
+
+function* segmentsOf(uid: number): Iterable<{ readonly name: string; readonly shown: ReadonlySet<string> | "lost" }> {
+  for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
+    const name = localTableName(uid, candidate);
+    const shown = keysIn(join(SHM_DIRECTORY, name), uid);
+    if (shown !== null) yield { name, shown };
+  }
 }
 
 /** Null: no local table of this user. "lost": it is one, and there were more keys than fit. */

@@ -1,7 +1,6 @@
 // Trust on first use, as ssh's known_hosts: the key under which each name of each directory was first met, and the certificate of
 // each server. A changed one is refused; only the user can forget the old one. A directory is known by its id (known-directories.ts), or by its
 // server's address.
-
 import { TalkError } from "../base/errors.ts";
 import { isFingerprint } from "../base/fingerprint-text.ts";
 import { foldName } from "../base/names.ts";

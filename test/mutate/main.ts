@@ -1,10 +1,9 @@
-// `npm run mutate -- [--seed N] [--count M] [--only PREFIX,…] [--limit SECONDS] [--report FILE]
-// [--keep]`: changes the sources of lib/ and native/, one small change at
-// a time, drawn at random, and asks the tests whether they notice. All of it happens in a copy with a build of its own, and where
-// there are namespaces the tests run in some of their own, so that nothing of a broken program is left. Prints each change with
-// what noticed it, and those that nothing noticed with their lines.
+// `npm run mutate -- [--seed N] [--count M] [--only PREFIX,…] [--limit SECONDS] [--report FILE] [--keep]`: changes the sources of
+// lib/ and native/, one small change at a time, drawn at random, and asks the tests whether they notice. All of it happens in a
+// copy with a build of its own, and where there are namespaces the tests run in some of their own, so that nothing of a broken
+// program is left. Prints each change with what noticed it, and those that nothing noticed with their lines.
 //
-// For each change the tests that are about its module run first, then all others that can reach it, until one fails or the time
+// For each change the tests that are about its module run first, then those with its name, then all others that can reach it, until one fails or the time
 // is over: the limit is printed, and "survived" means within it. How long a test takes is measured first, or read from the JSON
 // report of an earlier run (PTALK_VITEST_JSON).
 import { spawn, spawnSync } from "node:child_process";
@@ -58,6 +57,8 @@ function readOptions(): Options {
   if (!Number.isInteger(seed)) throw new Error("--seed: a whole number");
   if (!(Number.isInteger(count) && count > 0)) throw new Error("--count: a whole number above 0");
   if (!(limitSeconds > 0)) throw new Error("--limit: seconds, above 0");
+  if (values.report !== undefined && !existsSync(values.report))
+    throw new Error(`--report: there is no ${values.report}`);
   return { seed, count, only: values.only.split(","), limitSeconds, report: values.report, keep: values.keep };
 }
 

@@ -59,8 +59,10 @@ export class Relevance {
     const distances = new Map([[test, 0]]);
     const queue = [test];
     let runsPrograms = false;
+    let words: ReadonlySet<string> = new Set();
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const source = readFileSync(join(this.#root, file), "utf8");
+      if (file === test) words = new Set(wordsOf(source));
       if (file.startsWith(`test${sep}`) && RUNS_PROGRAMS.test(source)) runsPrograms = true;
       for (const [, path = ""] of source.matchAll(IMPORT)) {
         const imported = relative(this.#root, join(this.#root, dirname(file), path));
@@ -70,7 +72,6 @@ export class Relevance {
       }
     }
     const modules = [...distances].filter(([file]) => file.startsWith(`lib${sep}`));
-    const words = new Set(wordsOf(readFileSync(join(this.#root, test), "utf8")));
     return { modules: new Map(modules), runsPrograms, words };
   }
 }

@@ -1,6 +1,5 @@
 // Faults on purpose: what a checker of simulated lives has to find. Each replaces methods of the shipped classes, until it is undone, or
 // stands between a server and its engine.
-
 import { setTimeout as sleep } from "node:timers/promises";
 import { AddressBook } from "../../lib/client/address-book.ts";
 import { InboundMessages } from "../../lib/client/inbound.ts";
